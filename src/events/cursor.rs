@@ -1,0 +1,43 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// An event's place in its tenant's journal, and the `id` on the stream.
+///
+/// Epochs tell creations of a journal apart: sequences of different epochs say nothing about each other, so a reader that
+/// comes with another epoch begins with the present. Within an epoch the sequence rises strictly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Cursor {
+    pub epoch: u64,
+    pub sequence: u64,
+}
+
+impl Cursor {
+    /// Reads what a client sent back as `Last-Event-ID`. `None` for anything we cannot have written: such a reader
+    /// begins with the present, an error would end its EventSource for good.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (epoch, sequence) = text.split_once('-')?;
+        let cursor = Self { epoch: u64::from_str_radix(epoch, 16).ok()?, sequence: sequence.parse().ok()? };
+        (cursor.to_string() == text).then_some(cursor)
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}-{}", self.epoch, self.sequence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_reads_back_only_what_it_wrote() {
+        let cursor = Cursor { epoch: 0xbeef, sequence: 42 };
+        assert_eq!(Cursor::parse(&cursor.to_string()), Some(cursor));
+        for other in ["", "-", "beef", "beef-", "-42", "BEEF-42", "beef-042", "+beef-42", "beef-42 ", "z-1", "beef-42-1"] {
+            assert_eq!(Cursor::parse(other), None, "{other:?}");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ConnectingReason, Cursor, Status};
+use crate::clock::Timestamp;
+
+/// A status with its place and time. Made by a store, in the step that keeps and publishes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    pub cursor: Cursor,
+    /// When it was appended.
+    pub at: Timestamp,
+    /// Since when the status has been this word: a fresh QR code does not restart it.
+    pub since: Timestamp,
+    pub status: Status,
+    pub news: News,
+}
+
+/// What of an event its predecessor did not say: decides which of the contract's events a live reader is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct News {
+    pub status: bool,
+    pub qr: bool,
+    pub pair: bool,
+}
+
+impl Event {
+    pub fn after(previous: Option<&Event>, cursor: Cursor, at: Timestamp, status: Status) -> Self {
+        let same_word = previous.filter(|p| p.status.word() == status.word());
+        let since = same_word.map_or(at, |p| p.since);
+        let news = News::between(same_word.map(|p| &p.status), &status);
+        Self { cursor, at, since, status, news }
+    }
+}
+
+impl News {
+    fn between(previous: Option<&Status>, status: &Status) -> Self {
+        match (previous, status) {
+            (Some(Status::QrPending { qr: old_qr, pair: old_pair }), Status::QrPending { qr, pair }) => {
+                Self { status: false, qr: qr != old_qr, pair: pair.is_some() && pair != old_pair }
+            }
+            (_, Status::QrPending { pair, .. }) => Self { status: true, qr: true, pair: pair.is_some() },
+            (previous, status) => Self { status: previous != Some(status), qr: false, pair: false },
+        }
+    }
+}
+
+/// The present as a reader is told it: an event, and whether anything stands behind it.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    pub event: Arc<Event>,
+    /// The store cannot be read now, or no living owner stands behind a status that needs one. Computed, never stored.
+    pub stale: bool,
+}
+
+impl Shown {
+    /// The status to show: a `connected` that nobody vouches for is `connecting`, reason `moving`.
+    pub fn status(&self) -> Status {
+        match &self.event.status {
+            Status::Connected { account } if self.stale => {
+                Status::connecting(ConnectingReason::Moving, Some(account.clone()))
+            }
+            status => status.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::{EndReason, QrCode};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn cursor(sequence: u64) -> Cursor {
+        Cursor { epoch: 1, sequence }
+    }
+
+    fn qr(text: &str, expires: i64) -> Status {
+        Status::QrPending { qr: QrCode::new(text.into(), at(expires), 1, 6).unwrap(), pair: None }
+    }
+
+    #[test]
+    fn a_fresh_qr_code_is_news_of_the_code_and_not_of_the_status() {
+        let first = Event::after(None, cursor(1), at(10), qr("a", 70));
+        let second = Event::after(Some(&first), cursor(2), at(70), qr("b", 90));
+        assert_eq!(first.news, News { status: true, qr: true, pair: false });
+        assert_eq!(second.news, News { status: false, qr: true, pair: false });
+        assert_eq!(second.since, at(10));
+    }
+
+    #[test]
+    fn another_word_begins_anew() {
+        let first = Event::after(None, cursor(1), at(10), qr("a", 70));
+        let ended = Event::after(Some(&first), cursor(2), at(170), Status::ended(EndReason::QrExpired));
+        assert_eq!(ended.since, at(170));
+        assert!(ended.news.status);
+    }
+}

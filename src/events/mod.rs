@@ -1,0 +1,13 @@
+//! What is told: a tenant's whole status, numbered. The newest event alone is enough to draw the page.
+
+mod account;
+mod cursor;
+mod event;
+mod pairing;
+mod status;
+
+pub use account::{Account, InvalidPhoneNumber, PhoneNumber};
+pub use cursor::Cursor;
+pub use event::{Event, News, Shown};
+pub use pairing::{PairCode, QrCode};
+pub use status::{ConnectingReason, EndReason, Status, StatusWord};

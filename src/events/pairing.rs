@@ -1,0 +1,66 @@
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::PhoneNumber;
+use crate::{clock::Timestamp, qr};
+
+/// A QR code on offer. Whoever scans it owns the tenant's link: it hides itself in `Debug` and is never stored in clear.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct QrCode {
+    text: String,
+    pub expires_at: Timestamp,
+    /// Counts from 1 within one window of WhatsApp's codes.
+    pub attempt: u32,
+    pub attempts_max: u32,
+    /// Drawn when the first reader needs it, once for all readers of this process; images never travel.
+    #[serde(skip)]
+    data_url: Arc<OnceLock<Arc<str>>>,
+}
+
+impl QrCode {
+    /// `None` where the text does not fit a QR code (over 2,953 bytes): WhatsApp's are about 240.
+    pub fn new(text: String, expires_at: Timestamp, attempt: u32, attempts_max: u32) -> Option<Self> {
+        qr::fits(&text).then(|| Self { text, expires_at, attempt, attempts_max, data_url: Arc::default() })
+    }
+
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub fn data_url(&self) -> Arc<str> {
+        self.data_url.get_or_init(|| qr::png_data_url(&self.text).into()).clone()
+    }
+}
+
+impl PartialEq for QrCode {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text && self.expires_at == other.expires_at
+    }
+}
+
+impl Eq for QrCode {}
+
+impl fmt::Debug for QrCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "QrCode({} of {})", self.attempt, self.attempts_max)
+    }
+}
+
+/// Eight characters to type on the phone instead of scanning. As secret as the QR code.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairCode {
+    /// As WhatsApp shows it: `ABCD-1234`.
+    pub code: String,
+    pub phone: PhoneNumber,
+    pub expires_at: Timestamp,
+}
+
+impl fmt::Debug for PairCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PairCode(…)")
+    }
+}

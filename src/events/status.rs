@@ -1,0 +1,149 @@
+use serde::{Deserialize, Serialize};
+
+use super::{Account, PairCode, QrCode};
+use crate::clock::Timestamp;
+
+/// Where a tenant's session stands: all that the page needs to be drawn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum Status {
+    Disconnected {
+        reason: EndReason,
+        /// When a ban ends, where WhatsApp said so.
+        until: Option<Timestamp>,
+        /// False where WhatsApp could not be told of an unlink: the phone may still list the device.
+        remote: bool,
+    },
+    Connecting {
+        reason: ConnectingReason,
+        /// Known once paired: a resumed session is shown with its number.
+        account: Option<Account>,
+    },
+    QrPending {
+        qr: QrCode,
+        pair: Option<PairCode>,
+    },
+    Connected {
+        account: Account,
+    },
+}
+
+impl Status {
+    pub fn ended(reason: EndReason) -> Self {
+        Self::Disconnected { reason, until: None, remote: true }
+    }
+
+    pub fn connecting(reason: ConnectingReason, account: Option<Account>) -> Self {
+        Self::Connecting { reason, account }
+    }
+
+    pub fn word(&self) -> StatusWord {
+        match self {
+            Self::Disconnected { .. } => StatusWord::Disconnected,
+            Self::Connecting { .. } => StatusWord::Connecting,
+            Self::QrPending { .. } => StatusWord::QrPending,
+            Self::Connected { .. } => StatusWord::Connected,
+        }
+    }
+
+    pub fn account(&self) -> Option<&Account> {
+        match self {
+            Self::Connected { account } => Some(account),
+            Self::Connecting { account, .. } => account.as_ref(),
+            Self::Disconnected { .. } | Self::QrPending { .. } => None,
+        }
+    }
+}
+
+/// The contract's four words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusWord {
+    Disconnected,
+    Connecting,
+    QrPending,
+    Connected,
+}
+
+impl StatusWord {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Disconnected => "disconnected",
+            Self::Connecting => "connecting",
+            Self::QrPending => "qr_pending",
+            Self::Connected => "connected",
+        }
+    }
+}
+
+/// Declares a closed list of kebab-case codes once: the enum, all of it in order, and its words.
+macro_rules! codes {
+    ($(#[$doc:meta])* $name:ident { $($(#[$item:meta])* $variant:ident = $code:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum $name { $($(#[$item])* #[serde(rename = $code)] $variant),+ }
+
+        impl $name {
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $code),+ }
+            }
+        }
+    };
+}
+
+codes! {
+    /// Why the page says "connecting".
+    ConnectingReason {
+        Starting = "starting",
+        Resuming = "resuming",
+        /// The pairing is being finished; WhatsApp's own restart (515) is inside it.
+        Scanned = "scanned",
+        PasskeyRequired = "passkey-required",
+        Reconnecting = "reconnecting",
+        /// A new owner takes over.
+        Moving = "moving",
+        WhatsappUnreachable = "whatsapp-unreachable",
+    }
+}
+
+codes! {
+    /// Why a session ended.
+    EndReason {
+        NeverLinked = "never-linked",
+        QrExpired = "qr-expired",
+        Cancelled = "cancelled",
+        UnlinkedByUser = "unlinked-by-user",
+        UnlinkedByPhone = "unlinked-by-phone",
+        Replaced = "replaced",
+        Banned = "banned",
+        AccountLocked = "account-locked",
+        ClientOutdated = "client-outdated",
+        PairingFailed = "pairing-failed",
+        CredentialsUnreadable = "credentials-unreadable",
+        StoreLost = "store-lost",
+        PasskeyTimeout = "passkey-timeout",
+        ProxyFailed = "proxy-failed",
+        Internal = "internal",
+    }
+}
+
+impl EndReason {
+    /// Whether pressing "connect" again can help.
+    pub fn retryable(self) -> bool {
+        match self {
+            Self::NeverLinked
+            | Self::QrExpired
+            | Self::Cancelled
+            | Self::UnlinkedByUser
+            | Self::UnlinkedByPhone
+            | Self::Replaced
+            | Self::PairingFailed
+            | Self::StoreLost
+            | Self::PasskeyTimeout
+            | Self::ProxyFailed
+            | Self::Internal => true,
+            Self::Banned | Self::AccountLocked | Self::ClientOutdated | Self::CredentialsUnreadable => false,
+        }
+    }
+}

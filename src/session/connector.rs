@@ -1,0 +1,104 @@
+//! What a session needs of WhatsApp, in its own words. Implemented by [`crate::whatsapp`]; tests may script one.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::{
+    clock::Timestamp,
+    events::{Account, EndReason, PhoneNumber},
+    store::{Lease, StoreError},
+};
+
+/// Opens links. One for the whole process.
+#[async_trait]
+pub trait Connector: Send + Sync + 'static {
+    /// Begins to link or to resume, depending on whether the lease's tenant has credentials. Returns at once; how it goes
+    /// is told by [`Link::next`].
+    async fn open(&self, lease: &Lease) -> Result<Box<dyn Link>, ConnectError>;
+}
+
+/// An open connection to WhatsApp, which redials by itself until it ends.
+#[async_trait]
+pub trait Link: Send {
+    /// Cancel safe. `None`: gone for good without a reason; also after every [`Signal::Ended`].
+    async fn next(&mut self) -> Option<Signal>;
+
+    /// Asks for a pairing code beside the QR. The answer comes as a signal.
+    async fn request_pair_code(&mut self, phone: &PhoneNumber) -> Result<(), ConnectError>;
+
+    /// Hangs up and keeps the pairing: what is unsaved is saved first. When it returns nothing of the link runs any more.
+    async fn close(self: Box<Self>);
+
+    /// Removes this device from the account, then hangs up. Wipes nothing here: [`crate::store::Vault::erase`] does.
+    /// `Err`: WhatsApp could not be told; the link is closed all the same.
+    async fn unlink(self: Box<Self>) -> Result<(), ConnectError>;
+}
+
+/// What a link says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// A code to show for `lifetime`; replaces the one before.
+    Qr { text: String, lifetime: Duration, attempt: u32, attempts_max: u32 },
+    PairCode { code: String, phone: PhoneNumber, lifetime: Duration },
+    /// No pairing code will come for now; the QR goes on.
+    PairCodeRefused,
+    /// The phone has scanned and WhatsApp accepted it; the login follows.
+    Scanned,
+    /// Logged in, and everything that a restart needs is saved.
+    Connected { account: Account },
+    /// The account told its name, or another one.
+    Renamed { account: Account },
+    /// The connection is gone and is being redialled.
+    Dropped,
+    /// Redialling fails: WhatsApp cannot be reached from here.
+    Unreachable,
+    Ended(End),
+}
+
+/// Why a link ended for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// All codes of the window were shown and none was scanned.
+    CodesUsedUp,
+    /// The phone removed this device: the credentials are worthless.
+    UnlinkedByPhone,
+    /// Another process logged in with the same credentials.
+    Replaced,
+    Banned { until: Option<Timestamp> },
+    AccountLocked,
+    ClientOutdated,
+    /// The phone's answer did not prove itself, or WhatsApp refused the pairing.
+    PairingFailed,
+    /// What was to be kept cannot be kept: going on would lose the pairing.
+    StoreFailed,
+    /// The lease is not ours any more: say nothing.
+    LeaseLost,
+    /// The library gave up without a reason we know.
+    Internal,
+}
+
+impl End {
+    /// What the page says of it. `None`: nothing may be said.
+    pub fn reason(self) -> Option<EndReason> {
+        match self {
+            Self::CodesUsedUp => Some(EndReason::QrExpired),
+            Self::UnlinkedByPhone => Some(EndReason::UnlinkedByPhone),
+            Self::Replaced => Some(EndReason::Replaced),
+            Self::Banned { .. } => Some(EndReason::Banned),
+            Self::AccountLocked => Some(EndReason::AccountLocked),
+            Self::ClientOutdated => Some(EndReason::ClientOutdated),
+            Self::PairingFailed => Some(EndReason::PairingFailed),
+            Self::StoreFailed | Self::Internal => Some(EndReason::Internal),
+            Self::LeaseLost => None,
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("whatsapp could not be told")]
+    Untold(#[source] Box<dyn std::error::Error + Send + Sync>),
+}

@@ -1,0 +1,160 @@
+//! What is kept, and told in the same step. Three traits over one backend, because their guarantees differ and so that
+//! a room is handed only the face it needs: readers get [`Journal`], owners write through a [`Lease`].
+
+pub mod crypt;
+pub mod embedded;
+mod hub;
+mod lease;
+mod subscription;
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+pub use lease::Lease;
+pub use subscription::{Subscription, Update};
+
+use crate::{
+    events::{Cursor, Event, PhoneNumber, Shown, Status},
+    tenant::TenantId,
+};
+
+/// A tenant's events, kept and live. There is no way to change a tenant's status but through here and [`Roster`], and
+/// each of them numbers, keeps and publishes the event in one step: *saving is telling*.
+#[async_trait]
+pub trait Journal: Send + Sync + 'static {
+    /// Atomic: the fence is checked, the event numbered, kept and published, or nothing happened.
+    ///
+    /// A status equal to the newest one is not appended again: the newest event is answered.
+    async fn append(&self, lease: &Lease, status: Status) -> Result<Appended, StoreError>;
+
+    /// The only way to end a session: the terminal status is appended, the wish `settles` counts as fulfilled if it is
+    /// still the newest, and the lease is given back, in one step.
+    ///
+    /// If a newer [`Wish::Run`] stands, it is not lost: `connecting`/`starting` follows in the same step and the tenant
+    /// is nudged, wanted and free to be acquired.
+    async fn finish(&self, lease: Lease, status: Status, settles: WishNo) -> Result<Arc<Event>, StoreError>;
+
+    /// `None`: the tenant never had a session here.
+    async fn latest(&self, tenant: &TenantId) -> Result<Option<Shown>, StoreError>;
+
+    /// What a reader has missed since `after`, then what comes, in order and none twice.
+    ///
+    /// Without a cursor, or with one that is not in the history any more, the subscription begins with the present: the
+    /// newest event, if there is one. Never fails for a passing trouble of the store: it then begins with a stale notice
+    /// and catches up by itself.
+    async fn subscribe(&self, tenant: &TenantId, after: Option<Cursor>) -> Subscription;
+}
+
+/// Who shall run, and who runs it.
+#[async_trait]
+pub trait Roster: Send + Sync + 'static {
+    /// Keeps what the user wants, durably and with a rising number, and nudges whoever can act on it.
+    ///
+    /// [`Wish::Run`] for a tenant that is disconnected appends `connecting`/`starting` in the same step, so that every
+    /// later read says so. [`Wish::Unlink`] for a tenant with nothing to unlink (disconnected and without credentials) is
+    /// settled at once and changes nothing.
+    async fn want(&self, tenant: &TenantId, wish: Wish) -> Result<WishNo, StoreError>;
+
+    /// The newest wish that is not settled.
+    async fn wish(&self, tenant: &TenantId) -> Result<Option<(WishNo, Wish)>, StoreError>;
+
+    /// Takes the right to run a tenant that has an unsettled wish and no living owner; `None` otherwise.
+    ///
+    /// Appends `connecting`/`resuming` in the same step where the newest status claims a link (`connected`, or
+    /// `connecting` with an account), `connecting`/`starting` where it is `qr_pending` or there is none; a `connecting`
+    /// without an account stands as it is.
+    async fn acquire(&self, tenant: &TenantId) -> Result<Option<Lease>, StoreError>;
+
+    /// Up to `max` tenants with an unsettled wish and no living owner.
+    async fn unattended(&self, max: usize) -> Result<Vec<TenantId>, StoreError>;
+
+    /// Hands over: the tenant is still wanted, and nudged, but nobody runs it. Appends nothing.
+    async fn release(&self, lease: Lease) -> Result<(), StoreError>;
+
+    /// Waits for tenants whose wish or owner changed; each is named once however often it changed. Cancel safe. One
+    /// caller at a time.
+    async fn nudged(&self) -> Vec<TenantId>;
+}
+
+/// A tenant's credentials: rows of bytes in named tables, sealed with a key of the tenant's own.
+#[async_trait]
+pub trait Vault: Send + Sync + 'static {
+    /// `None`: there is no such row. [`StoreError::Unreadable`]: there is one, sealed with a key we do not have.
+    async fn get(&self, tenant: &TenantId, table: &'static str, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
+
+    /// Every row of a table, in no order.
+    async fn table(&self, tenant: &TenantId, table: &'static str) -> Result<Vec<(Bytes, Bytes)>, StoreError>;
+
+    /// Whether the tenant has any row.
+    async fn holds(&self, tenant: &TenantId) -> Result<bool, StoreError>;
+
+    /// All changes or none, under the lease's fence, durable when it returns.
+    async fn write(&self, lease: &Lease, changes: Vec<Change>) -> Result<(), StoreError>;
+
+    /// Removes every row of the tenant.
+    async fn erase(&self, lease: &Lease) -> Result<(), StoreError>;
+}
+
+/// The three faces of one backend, handed out by [`crate::app`].
+#[derive(Clone)]
+pub struct Stores {
+    pub journal: Arc<dyn Journal>,
+    pub roster: Arc<dyn Roster>,
+    pub vault: Arc<dyn Vault>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Appended {
+    pub event: Arc<Event>,
+    /// How many readers were listening when it was published: "is anybody watching?".
+    pub listeners: usize,
+}
+
+/// A wish's number: rises with every [`Roster::want`] of a tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WishNo(pub u64);
+
+/// What the user wants of a session, kept until it is fulfilled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Be linked, and stay so. With a number: offer a pairing code for it beside the QR.
+    Run { phone: Option<PhoneNumber> },
+    /// Be unlinked, or give up the pairing under way; credentials are wiped.
+    Unlink,
+}
+
+/// One change of a tenant's credentials.
+#[derive(Clone)]
+pub enum Change {
+    Put { table: &'static str, key: Bytes, value: Bytes },
+    Delete { table: &'static str, key: Bytes },
+    /// Removes every row of the table.
+    Clear { table: &'static str },
+}
+
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Put { table, .. } => write!(f, "Put({table}, …)"),
+            Self::Delete { table, .. } => write!(f, "Delete({table}, …)"),
+            Self::Clear { table } => write!(f, "Clear({table})"),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another owner, or none: whoever sees this stops at once and says nothing more.
+    #[error("the lease is not ours any more")]
+    Fenced,
+    /// Passing trouble: worth another try.
+    #[error("the store cannot be reached")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("a stored row does not open with the configured key")]
+    Unreadable,
+    /// The store holds what we cannot have written.
+    #[error("the store is damaged")]
+    Damaged(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
