@@ -1,7 +1,14 @@
-//! A tenant's WhatsApp link as we run it: what may follow what (machine), one session (task), which run here (supervisor).
+//! A tenant's WhatsApp link as we run it: what a session needs of WhatsApp (connector), what may follow what (machine),
+//! one session (task), which run here (supervisor).
 
 mod connector;
+mod machine;
+mod settings;
 mod supervisor;
+mod task;
+mod teller;
+mod trouble;
 
 pub use connector::{ConnectError, Connector, End, Link, Signal};
+pub use settings::Settings;
 pub use supervisor::{SessionError, Sessions};

@@ -1,13 +1,41 @@
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::Notify,
+    time::{MissedTickBehavior, interval, sleep},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{Instrument as _, info, info_span, warn};
+
+use super::{
+    Connector, Settings,
+    task::{self, Surroundings},
+};
 use crate::{
+    clock::SharedClock,
     events::{PhoneNumber, Shown},
-    store::{StoreError, Stores},
+    store::{Lease, StoreError, Stores, Wish},
     tenant::TenantId,
 };
 
-/// What may be asked of sessions. Cheap to clone.
+/// Wanted sessions that are looked for at a time.
+const SWEEP_MAX: usize = 256;
+
+/// What may be asked of the sessions, and which of them run here. Cheap to clone.
 #[derive(Clone)]
 pub struct Sessions {
-    stores: Stores,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    around: Arc<Surroundings>,
+    /// Sessions that run here, with the bell that makes each read its wish.
+    running: Mutex<HashMap<TenantId, Arc<Notify>>>,
+    tasks: TaskTracker,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -20,17 +48,148 @@ pub enum SessionError {
 }
 
 impl Sessions {
+    /// `stop` hands every session over; [`Self::closed`] tells when they are.
+    pub fn new(
+        stores: Stores,
+        connector: Arc<dyn Connector>,
+        clock: SharedClock,
+        settings: Settings,
+        stop: CancellationToken,
+    ) -> Self {
+        let around = Arc::new(Surroundings { stores, connector, clock, settings, stop });
+        Self { shared: Arc::new(Shared { around, running: Mutex::default(), tasks: TaskTracker::new() }) }
+    }
+
     /// Starts or resumes the tenant's session; asked twice it is one session. Answers the present, which already says
     /// `connecting` or further.
     pub async fn connect(&self, tenant: &TenantId, phone: Option<PhoneNumber>) -> Result<Shown, SessionError> {
-        let _ = (tenant, phone, &self.stores);
-        Err(SessionError::NoCapacity)
+        if !self.has_room_for(tenant) {
+            return Err(SessionError::NoCapacity);
+        }
+        self.shared.around.stores.roster.want(tenant, Wish::Run { phone }).await?;
+        self.attend(tenant).await?;
+        let shown = self.shared.around.stores.journal.latest(tenant).await?;
+        Ok(shown.expect("a wish to run leaves an event in the same step"))
     }
 
     /// Unlinks, or gives up the pairing under way; asked twice it is done once. Answers the present, `None` if there
     /// never was a session.
     pub async fn disconnect(&self, tenant: &TenantId) -> Result<Option<Shown>, SessionError> {
-        let _ = (tenant, &self.stores);
-        Ok(None)
+        self.shared.around.stores.roster.want(tenant, Wish::Unlink).await?;
+        self.attend(tenant).await?;
+        Ok(self.shared.around.stores.journal.latest(tenant).await?)
+    }
+
+    /// How many sessions run here.
+    pub fn running(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Runs what is wanted and has no owner, at start and for as long as this instance lives.
+    pub async fn supervise(&self) {
+        let Surroundings { settings, stop, .. } = &*self.shared.around;
+        let mut sweep = interval(settings.sweep_every);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                nudged = self.shared.around.stores.roster.nudged() => {
+                    for tenant in nudged {
+                        self.attend_or_warn(&tenant).await;
+                    }
+                }
+                _ = sweep.tick() => self.sweep().await,
+            }
+        }
+    }
+
+    /// Waits until every session that ran here is over or handed over.
+    pub async fn closed(&self) {
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+
+    /// Orphans are resumed at a bounded rate: a thousand links at once would be a burst for WhatsApp and for us.
+    async fn sweep(&self) {
+        let Surroundings { stores, settings, stop, .. } = &*self.shared.around;
+        let pause = Duration::from_secs(1) / settings.resume_rate.max(1);
+        loop {
+            let tenants = match stores.roster.unattended(SWEEP_MAX).await {
+                Ok(tenants) => tenants,
+                Err(error) => {
+                    warn!(%error, "wanted sessions could not be listed, trying again at the next sweep");
+                    return;
+                }
+            };
+            let found = tenants.len();
+            if found > 0 {
+                info!(found, "resuming wanted sessions");
+            }
+            for tenant in tenants {
+                if stop.is_cancelled() || !self.has_room_for(&tenant) {
+                    return;
+                }
+                self.attend_or_warn(&tenant).await;
+                sleep(pause).await;
+            }
+            if found < SWEEP_MAX {
+                return;
+            }
+        }
+    }
+
+    async fn attend_or_warn(&self, tenant: &TenantId) {
+        if let Err(error) = self.attend(tenant).await {
+            warn!(%tenant, %error, "session could not be attended, trying again at the next sweep");
+        }
+    }
+
+    /// Makes the tenant's session read its wish, or runs it here if it is wanted and nobody does.
+    async fn attend(&self, tenant: &TenantId) -> Result<(), StoreError> {
+        if let Some(nudge) = self.lock().get(tenant) {
+            nudge.notify_one();
+            return Ok(());
+        }
+        let Some(first) = self.take(tenant).await? else { return Ok(()) };
+        let (sessions, tenant) = (self.clone(), tenant.clone());
+        let span = info_span!("session", %tenant);
+        let run = async move {
+            let mut next = Some(first);
+            while let Some((lease, nudge)) = next {
+                task::run(lease, nudge, sessions.shared.around.clone()).await;
+                sessions.lock().remove(&tenant);
+                // A wish that came while the session was ending rang a bell that nobody heard.
+                next = sessions.take(&tenant).await.unwrap_or_else(|error| {
+                    warn!(%error, "wish could not be looked for, the next sweep finds it");
+                    None
+                });
+            }
+        };
+        self.shared.tasks.spawn(run.instrument(span));
+        Ok(())
+    }
+
+    /// The right to run a tenant that is wanted, and the bell of its session. Two callers may ask at once; the store
+    /// gives the lease to one of them.
+    async fn take(&self, tenant: &TenantId) -> Result<Option<(Lease, Arc<Notify>)>, StoreError> {
+        if self.shared.around.stop.is_cancelled() || !self.has_room_for(tenant) {
+            return Ok(None);
+        }
+        let Some(lease) = self.shared.around.stores.roster.acquire(tenant).await? else { return Ok(None) };
+        let nudge = Arc::new(Notify::new());
+        self.lock().insert(tenant.clone(), nudge.clone());
+        Ok(Some((lease, nudge)))
+    }
+
+    fn has_room_for(&self, tenant: &TenantId) -> bool {
+        let running = self.lock();
+        let Some(max) = self.shared.around.settings.sessions_max else { return true };
+        running.len() < max || running.contains_key(tenant)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, Arc<Notify>>> {
+        // Nothing under this lock can leave the map half changed.
+        self.shared.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

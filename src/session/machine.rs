@@ -1,0 +1,260 @@
+//! What may follow what. Pure, so that it can be tested to the last case.
+
+use std::time::Duration;
+
+use super::{End, Settings, Signal};
+use crate::{
+    clock::Timestamp,
+    events::{ConnectingReason, EndReason, PairCode, QrCode, Status},
+};
+
+/// The status after a signal; `None`: nothing changes.
+///
+/// A QR or pair code that comes once the phone has scanned is dead and changes nothing.
+pub fn advance(from: &Status, signal: &Signal, now: Timestamp) -> Option<Status> {
+    let to = match signal {
+        Signal::Qr { text, lifetime, attempt, attempts_max } => {
+            let pair = match from {
+                Status::QrPending { pair, .. } => pair.clone().filter(|pair| pair.expires_at > now),
+                status if awaits_code(status) => None,
+                _ => return None,
+            };
+            Status::QrPending { qr: QrCode::new(text.clone(), now + *lifetime, *attempt, *attempts_max)?, pair }
+        }
+        Signal::PairCode { code, phone, lifetime } => {
+            let Status::QrPending { qr, .. } = from else { return None };
+            let pair = PairCode { code: code.clone(), phone: phone.clone(), expires_at: now + *lifetime };
+            Status::QrPending { qr: qr.clone(), pair: Some(pair) }
+        }
+        Signal::PairCodeRefused => {
+            let Status::QrPending { qr, .. } = from else { return None };
+            Status::QrPending { qr: qr.clone(), pair: None }
+        }
+        Signal::PasskeyRequired => Status::connecting(ConnectingReason::PasskeyRequired, None),
+        Signal::Scanned => Status::connecting(ConnectingReason::Scanned, None),
+        Signal::Connected { account } => Status::Connected { account: account.clone() },
+        Signal::Renamed { account } => match from {
+            Status::Connected { .. } => Status::Connected { account: account.clone() },
+            Status::Disconnected { .. } | Status::Connecting { .. } | Status::QrPending { .. } => return None,
+        },
+        Signal::Dropped => match from {
+            Status::Connected { account } => Status::connecting(ConnectingReason::Reconnecting, Some(account.clone())),
+            // The codes die with the connection that brought them.
+            Status::QrPending { .. } => Status::connecting(ConnectingReason::Starting, None),
+            Status::Connecting { .. } | Status::Disconnected { .. } => return None,
+        },
+        Signal::Unreachable => Status::connecting(ConnectingReason::WhatsappUnreachable, from.account().cloned()),
+        Signal::Ended(end) => ended(*end)?,
+    };
+    (to != *from).then_some(to)
+}
+
+/// The terminal status that tells of an end; `None` where nothing may be said.
+pub fn ended(end: End) -> Option<Status> {
+    let until = match end {
+        End::Banned { until } => until,
+        _ => None,
+    };
+    Some(Status::Disconnected { reason: end.reason()?, until, remote: true })
+}
+
+fn awaits_code(status: &Status) -> bool {
+    match status {
+        Status::Connecting { reason, account } => {
+            account.is_none()
+                && matches!(
+                    reason,
+                    ConnectingReason::Starting | ConnectingReason::WhatsappUnreachable | ConnectingReason::Moving
+                )
+        }
+        Status::Disconnected { .. } | Status::QrPending { .. } | Status::Connected { .. } => false,
+    }
+}
+
+/// How long a status may last before something is done about it; `None`: as long as it likes.
+pub fn patience(status: &Status, now: Timestamp, settings: &Settings) -> Option<Duration> {
+    match status {
+        Status::Connecting { reason, account } => match reason {
+            ConnectingReason::Starting
+            | ConnectingReason::Resuming
+            | ConnectingReason::Reconnecting
+            | ConnectingReason::Moving => Some(settings.unreachable_after),
+            ConnectingReason::WhatsappUnreachable if account.is_some() => None,
+            ConnectingReason::WhatsappUnreachable => Some(settings.pairing_without_code_max),
+            ConnectingReason::Scanned => Some(settings.login_after_scan_max),
+            ConnectingReason::PasskeyRequired => Some(settings.passkey_max),
+        },
+        Status::QrPending { qr, .. } => {
+            let left = Duration::try_from(qr.expires_at.duration_since(now)).unwrap_or_default();
+            Some(left + settings.code_overdue_max)
+        }
+        Status::Disconnected { .. } | Status::Connected { .. } => None,
+    }
+}
+
+/// What is done about a status that lasted too long.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Overdue {
+    Say(Status),
+    End(End),
+    Nothing,
+}
+
+pub fn overdue(status: &Status) -> Overdue {
+    match status {
+        Status::Connecting { reason, account } => match reason {
+            ConnectingReason::Starting
+            | ConnectingReason::Resuming
+            | ConnectingReason::Reconnecting
+            | ConnectingReason::Moving => {
+                Overdue::Say(Status::connecting(ConnectingReason::WhatsappUnreachable, account.clone()))
+            }
+            ConnectingReason::WhatsappUnreachable if account.is_some() => Overdue::Nothing,
+            ConnectingReason::WhatsappUnreachable => Overdue::End(End::PairingFailed),
+            // The device may be linked already: another link of the same session finds out.
+            ConnectingReason::Scanned => Overdue::End(End::Internal),
+            ConnectingReason::PasskeyRequired => Overdue::End(End::PasskeyTimeout),
+        },
+        // The library should have brought the next code or said that there is none.
+        Status::QrPending { .. } => Overdue::End(End::Internal),
+        Status::Disconnected { .. } | Status::Connected { .. } => Overdue::Nothing,
+    }
+}
+
+/// Whether what is stored of the link is worthless once it ended so. Of a link that was never paired nothing is kept.
+pub fn erases(end: End, paired: bool) -> bool {
+    match end {
+        End::UnlinkedByPhone => true,
+        End::LeaseLost => false,
+        End::CodesUsedUp
+        | End::Replaced
+        | End::Banned { .. }
+        | End::AccountLocked
+        | End::ClientOutdated
+        | End::PairingFailed
+        | End::PasskeyTimeout
+        | End::StoreFailed
+        | End::Internal => !paired,
+    }
+}
+
+/// How the page is told that an unlink is done.
+pub fn unlinked(paired: bool, remote: bool) -> Status {
+    let reason = if paired { EndReason::UnlinkedByUser } else { EndReason::Cancelled };
+    Status::Disconnected { reason, until: None, remote }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::events::{Account, PhoneNumber};
+
+    fn now() -> Timestamp {
+        Timestamp::from_second(1_000_000).unwrap()
+    }
+
+    fn account() -> Account {
+        Account { phone: PhoneNumber::parse("6281234567890").unwrap(), name: None }
+    }
+
+    fn qr_signal(text: &str) -> Signal {
+        Signal::Qr { text: text.into(), lifetime: Duration::from_secs(60), attempt: 1, attempts_max: 6 }
+    }
+
+    fn starting() -> Status {
+        Status::connecting(ConnectingReason::Starting, None)
+    }
+
+    fn showing() -> Status {
+        advance(&starting(), &qr_signal("a"), now()).unwrap()
+    }
+
+    #[test]
+    fn a_code_is_shown_while_pairing_and_never_after_the_scan() {
+        assert!(matches!(showing(), Status::QrPending { .. }));
+        let scanned = advance(&showing(), &Signal::Scanned, now()).unwrap();
+        let connected = advance(&scanned, &Signal::Connected { account: account() }, now()).unwrap();
+        for late in [&scanned, &connected, &Status::ended(EndReason::Cancelled)] {
+            assert_eq!(advance(late, &qr_signal("dead"), now()), None, "{late:?}");
+        }
+    }
+
+    #[test]
+    fn the_next_code_keeps_a_pair_code_that_still_lives() {
+        let phone = PhoneNumber::parse("6281234567890").unwrap();
+        let code = Signal::PairCode { code: "ABCD-1234".into(), phone, lifetime: Duration::from_secs(160) };
+        let both = advance(&showing(), &code, now()).unwrap();
+        let next = advance(&both, &qr_signal("b"), now() + Duration::from_secs(60)).unwrap();
+        assert!(matches!(&next, Status::QrPending { pair: Some(_), .. }));
+        let late = advance(&both, &qr_signal("c"), now() + Duration::from_secs(160)).unwrap();
+        assert!(matches!(&late, Status::QrPending { pair: None, .. }));
+    }
+
+    #[test]
+    fn the_restart_inside_a_pairing_stays_scanned() {
+        let scanned = Status::connecting(ConnectingReason::Scanned, None);
+        assert_eq!(advance(&scanned, &Signal::Dropped, now()), None);
+    }
+
+    #[test]
+    fn a_lost_connection_keeps_its_account_on_the_page() {
+        let connected = Status::Connected { account: account() };
+        let lost = advance(&connected, &Signal::Dropped, now()).unwrap();
+        assert_eq!(lost, Status::connecting(ConnectingReason::Reconnecting, Some(account())));
+        let unreachable = advance(&lost, &Signal::Unreachable, now()).unwrap();
+        assert_eq!(unreachable.account(), Some(&account()));
+    }
+
+    #[test]
+    fn every_end_but_a_lost_lease_is_told_with_its_reason() {
+        let until = Some(now());
+        assert_eq!(ended(End::LeaseLost), None);
+        assert_eq!(
+            ended(End::Banned { until }),
+            Some(Status::Disconnected { reason: EndReason::Banned, until, remote: true })
+        );
+        for end in [End::CodesUsedUp, End::UnlinkedByPhone, End::Replaced, End::PairingFailed, End::Internal] {
+            assert!(ended(end).is_some(), "{end:?}");
+        }
+    }
+
+    #[test]
+    fn a_paired_device_is_forgotten_only_when_its_phone_removed_it() {
+        for end in [End::Replaced, End::Banned { until: None }, End::ClientOutdated, End::Internal, End::StoreFailed] {
+            assert!(!erases(end, true), "{end:?}");
+            assert!(erases(end, false), "{end:?}");
+        }
+        assert!(erases(End::UnlinkedByPhone, true));
+        assert!(!erases(End::LeaseLost, false));
+    }
+
+    #[test]
+    fn whatever_is_waited_for_has_an_end_and_whatever_may_last_has_none() {
+        let settings = Settings::default();
+        for reason in ConnectingReason::ALL {
+            for account in [None, Some(account())] {
+                let status = Status::connecting(*reason, account);
+                let waits = patience(&status, now(), &settings).is_some();
+                assert_eq!(waits, overdue(&status) != Overdue::Nothing, "{status:?}");
+            }
+        }
+        assert_eq!(patience(&Status::Connected { account: account() }, now(), &settings), None);
+    }
+
+    #[test]
+    fn a_code_that_outlives_its_successor_is_noticed() {
+        let settings = Settings::default();
+        let patience = patience(&showing(), now(), &settings).unwrap();
+        assert_eq!(patience, Duration::from_secs(60) + settings.code_overdue_max);
+    }
+
+    #[test]
+    fn what_changes_nothing_says_nothing() {
+        let connected = Status::Connected { account: account() };
+        assert_eq!(advance(&connected, &Signal::Connected { account: account() }, now()), None);
+        assert_eq!(advance(&connected, &Signal::Renamed { account: account() }, now()), None);
+        assert_eq!(advance(&showing(), &Signal::PairCodeRefused, now()), None);
+    }
+}

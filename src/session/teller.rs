@@ -1,0 +1,77 @@
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{Instant, sleep_until};
+use tracing::warn;
+
+use crate::{
+    events::Status,
+    store::{Journal, Lease, StoreError},
+};
+
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// Tells the journal a session's status, and keeps the newest while the store is away: what was to be said meanwhile is
+/// merged into it, since a status is whole.
+pub(super) struct Teller {
+    journal: Arc<dyn Journal>,
+    lease: Lease,
+    /// The newest status, said or not.
+    status: Status,
+    retry_at: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    Said {
+        listeners: usize,
+    },
+    /// The store is away: it is said as soon as it is back.
+    Later,
+    Fenced,
+}
+
+impl Told {
+    pub fn listeners(self) -> usize {
+        match self {
+            Self::Said { listeners } => listeners,
+            Self::Later | Self::Fenced => 0,
+        }
+    }
+}
+
+impl Teller {
+    pub fn new(journal: Arc<dyn Journal>, lease: Lease, status: Status) -> Self {
+        Self { journal, lease, status, retry_at: None }
+    }
+
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+
+    pub async fn tell(&mut self, status: Status) -> Told {
+        self.status = status;
+        self.retry().await
+    }
+
+    pub async fn retry_due(&self) {
+        match self.retry_at {
+            Some(at) => sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    pub async fn retry(&mut self) -> Told {
+        match self.journal.append(&self.lease, self.status.clone()).await {
+            Ok(appended) => {
+                self.retry_at = None;
+                Told::Said { listeners: appended.listeners }
+            }
+            Err(StoreError::Fenced) => Told::Fenced,
+            Err(error) => {
+                warn!(tenant = %self.lease.tenant(), %error, "status could not be kept, trying again");
+                self.retry_at = Some(Instant::now() + RETRY_AFTER);
+                Told::Later
+            }
+        }
+    }
+}
