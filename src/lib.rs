@@ -7,21 +7,21 @@
 
 // Nouns, no I/O.
 pub mod clock;
-pub mod tenant;
-pub mod qr;
 pub mod events;
+pub mod qr;
+pub mod tenant;
 
 // Services.
-pub mod telemetry;
 pub mod auth;
-pub mod store;
 pub mod session;
+pub mod store;
+pub mod telemetry;
 
 // Edges. They never meet.
-pub mod whatsapp;
 pub mod http;
+pub mod whatsapp;
 
 // Assembly.
-pub mod shutdown;
-pub mod config;
 pub mod app;
+pub mod config;
+pub mod shutdown;
