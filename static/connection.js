@@ -6,13 +6,14 @@ const ASLEEP_MS = 20_000;
 const PULSE_MS = 5_000;
 const RETRY_MS_MIN = 1_000;
 const RETRY_MS_MAX = 30_000;
-const CROWDED_MS = 15_000;
+// For a refusal that does not say when, and for a foreign origin that may not read when.
+const RETRY_AFTER_S = 30;
 const ANSWER_MS_MAX = 20_000;
 const PATH = '/api/whatsapp';
 
 /** A command the service refused, or that never reached it. `code` is the problem's stable word. */
 export class Refusal extends Error {
-  constructor(code, status = 0, retryAfter = null) {
+  constructor(code, status = 0, retryAfter = RETRY_AFTER_S) {
     super(code);
     this.code = code;
     this.status = status;
@@ -147,7 +148,7 @@ export class Connection {
         if (refusal?.status === 401) return signal.aborted || this.#signOut();
         if (refusal?.status === 429) {
           why = refusal.code;
-          pause = jitter(refusal.retryAfter ? refusal.retryAfter * 1000 : CROWDED_MS);
+          pause = jitter(refusal.retryAfter * 1000);
         }
       }
     } catch {
@@ -216,13 +217,14 @@ function jitter(pause) {
 
 async function refusalOf(answer) {
   const problem = await answer.json().catch(() => null);
-  return new Refusal(typeof problem?.code === 'string' ? problem.code : 'other', answer.status, retryAfterOf(answer));
+  const code = typeof problem?.code === 'string' ? problem.code : 'other';
+  return new Refusal(code, answer.status, retryAfterOf(answer));
 }
 
-/** Seconds; the header is a number or a date. */
+/** Seconds, undefined if not said; the header is a number or a date. */
 function retryAfterOf(answer) {
   const text = answer.headers.get('retry-after');
-  if (!text) return null;
+  if (!text) return undefined;
   const seconds = /^\d+$/.test(text) ? Number(text) : Math.ceil((Date.parse(text) - Date.now()) / 1000);
-  return Number.isFinite(seconds) && seconds > 0 ? seconds : null;
+  return Number.isFinite(seconds) && seconds > 0 ? seconds : undefined;
 }

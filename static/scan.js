@@ -10,17 +10,16 @@ import { quiet, spinner, steps } from './parts.js';
  */
 export function scanView(model, acts) {
   const { t } = model;
-  const image = h('img', { id: 'qr', part: 'qr', width: 232, height: 232, draggable: 'false', hidden: true });
+  const image = h('img', { id: 'qr', part: 'qr', width: 238, height: 238, draggable: 'false', hidden: true, load: sharpen });
   const veil = h('div', { class: 'veil', hidden: true });
   const sketch = h('div', { class: 'sketch-box' }, codeSketch());
   const meter = h('span', { class: 'meter-fill' });
   const countdown = h('span', { id: 'countdown', part: 'countdown' });
-  const attempt = h('span', { class: 'attempt' });
   const title = h('h3', { class: 'title', tabindex: -1 });
   const text = h('p', { class: 'text' });
   const pair = pairCode(t);
   const cancel = quiet('cancel', null, t.scan.cancel, acts.cancel);
-  const clock = h('div', { class: 'clock' }, h('span', { class: 'meter', 'aria-hidden': 'true' }, meter), countdown, attempt);
+  const clock = h('div', { class: 'clock' }, h('span', { class: 'meter', 'aria-hidden': 'true' }, meter), countdown);
 
   const node = h(
     'div',
@@ -36,7 +35,6 @@ export function scanView(model, acts) {
     current = next;
     const { qr, pending } = next;
     if (qr && image.getAttribute('src') !== qr.qrCode) image.setAttribute('src', qr.qrCode);
-    attempt.textContent = qr?.maxAttempts > 0 ? say(t.scan.attempt, { n: qr.attempt, max: qr.maxAttempts }) : '';
     cancel.disabled = Boolean(pending);
     pair.update(next.pair);
     mode = null;
@@ -69,7 +67,6 @@ export function scanView(model, acts) {
     cancel.hidden = current.status.reason === 'scanned';
     title.textContent = words.title;
     text.textContent = words.text;
-    text.hidden = !words.text;
   }
 
   return { node, update, tick };
@@ -83,10 +80,11 @@ function modeOf({ status, qr }) {
   return status.stale ? 'checking' : 'code';
 }
 
-function wordsOf({ t, status }, mode) {
+function wordsOf({ t, status, qr }, mode) {
   if (mode === 'finishing') return t.reasons[status.reason];
   if (mode === 'preparing') return { title: t.scan.preparing, text: t.scan.preparingText };
-  return { title: t.scan.title, text: '' };
+  // The line under the title stays one line from the sketch to the code, so the steps do not move.
+  return { title: t.scan.title, text: qr.maxAttempts > 0 ? say(t.scan.attempt, { n: qr.attempt, max: qr.maxAttempts }) : t.scan.waiting };
 }
 
 function veilOf(t, mode) {
@@ -94,4 +92,10 @@ function veilOf(t, mode) {
   if (mode === 'checking') return [spinner(), h('p', {}, t.scan.checking)];
   if (mode === 'finishing') return [h('span', { class: 'finish' }, spinner(), icon('phone'))];
   return [];
+}
+
+// A picture smaller than its box is enlarged with hard edges, a larger one is scaled down softly: either way the
+// modules stay even, which cameras care about.
+function sharpen(event) {
+  event.target.classList.toggle('coarse', event.target.naturalWidth < event.target.width);
 }

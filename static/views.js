@@ -5,6 +5,7 @@ import { pairOffer } from './pair.js';
 import { formatPhone } from './phone.js';
 import { scanView } from './scan.js';
 import { say } from './texts.js';
+import { reasonWords } from './words.js';
 
 // A view is built once for its key and then updated, so that a button keeps its focus and a form its text.
 
@@ -24,11 +25,6 @@ export function choose(model) {
   }
   const key = [status.status, lang, status.reason, status.retryable, status.until, status.remote, status.phoneNumber];
   return { build: status.status === 'connecting' ? connectingView : disconnectedView, key };
-}
-
-/** The sentence of the status; a reason that is newer than this page gets a general one. */
-export function wordsOf({ t, status }) {
-  return t.reasons[status.reason] ?? t.otherReason[status.status];
 }
 
 function still(node) {
@@ -70,7 +66,7 @@ function signedOutView({ t, loginUrl }, acts) {
 
 function connectingView(model, acts) {
   const { t, status } = model;
-  const words = wordsOf(model);
+  const words = reasonWords(model);
   // Who has an account linked ends it with a question; who is still pairing just stops.
   const linked = Boolean(status.phoneNumber);
   const dialog = linked ? confirmDialog(t, acts.disconnect) : null;
@@ -111,7 +107,7 @@ function connectedView(model, acts) {
 
 function disconnectedView(model, acts) {
   const { t, status } = model;
-  const words = wordsOf(model);
+  const words = reasonWords(model);
   const first = status.reason === 'never-linked';
   const terminal = !status.retryable && Boolean(words.help);
   const waits = terminal && Date.parse(status.until) > Date.now();

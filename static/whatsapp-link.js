@@ -4,7 +4,8 @@ import { h } from './dom.js';
 import { icon } from './icons.js';
 import { emptyModel, take } from './model.js';
 import { language, say, texts } from './texts.js';
-import { choose, wordsOf } from './views.js';
+import { choose } from './views.js';
+import { noticeWords, problemWords, spokenWords, statusWord } from './words.js';
 
 const STYLE = new URL('whatsapp-link.css', import.meta.url).href;
 const TICK_MS = 250;
@@ -139,6 +140,7 @@ export class WhatsappLink extends HTMLElement {
   async #act(what, command) {
     const model = this.#model;
     if (model.pending) return;
+    const held = this.shadowRoot.activeElement;
     model.pending = what;
     model.problem = null;
     this.#render();
@@ -152,13 +154,22 @@ export class WhatsappLink extends HTMLElement {
     }
     model.pending = null;
     this.#render();
+    if (held) this.#giveFocusBack(held);
+  }
+
+  // A disabled button loses the focus, and a replaced one takes it along; who works by keyboard must not start again
+  // at the top of the page.
+  #giveFocusBack(held) {
+    if (document.activeElement && document.activeElement !== document.body) return;
+    const target = held.isConnected && !held.disabled ? held : this.#parts.body.querySelector('.title');
+    target?.focus();
   }
 
   #refused(error) {
     if (!(error instanceof Refusal)) throw error;
     if (error.status === 401) return;
     this.#model.problem = error;
-    if (error.status === 429) this.#model.cooldown = new Deadline(error.retryAfter ?? 30);
+    if (error.status === 429) this.#model.cooldown = new Deadline(error.retryAfter);
     this.#emit('error', { code: error.code });
   }
 
@@ -210,9 +221,9 @@ export class WhatsappLink extends HTMLElement {
     subtitle.textContent = t.subtitle;
     if (tenant) title.append(' ', h('span', { class: 'tenant' }, say(t.forTenant, { name: tenant })));
     label.textContent = t.statusLabel;
-    this.#parts.status.textContent = this.#statusWord();
-    set(this.#parts.notice, this.#noticeWords());
-    set(this.#parts.problem, this.#problemWords());
+    this.#parts.status.textContent = statusWord(this.#model);
+    set(this.#parts.notice, noticeWords(this.#model));
+    set(this.#parts.problem, problemWords(this.#model));
     this.#speak();
   }
 
@@ -241,50 +252,14 @@ export class WhatsappLink extends HTMLElement {
     },
   };
 
-  #statusWord() {
-    const { t, status, stream, fault } = this.#model;
-    if (stream === 'signed-out') return t.status.signedOut;
-    if (fault) return t.status.error;
-    if (!status) return t.status.loading;
-    if (status.stale) return t.status.checking;
-    return status.reason === 'never-linked' ? t.status.neverLinked : t.status[status.status];
-  }
-
-  #noticeWords() {
-    const { t, status, stream, why } = this.#model;
-    if (stream === 'lost') return why === 'too-many-streams' ? t.notices.tooManyStreams : t.notices.lost;
-    if (stream === 'live' && status?.stale) return t.notices.stale;
-    return '';
-  }
-
-  #problemWords() {
-    const { t, problem } = this.#model;
-    if (!problem) return '';
-    if (problem.status === 429) return say(t.problems['rate-limited'], { n: problem.retryAfter ?? 30 });
-    return t.problems[problem.code] ?? t.problems.other;
-  }
-
   // States, never seconds. It waits a moment so that a state which passes at once is not read out.
   #speak() {
-    const words = this.#spoken();
+    const words = spokenWords(this.#model);
     const { announcer } = this.#parts;
     if (announcer.dataset.next === words) return;
     announcer.dataset.next = words;
     clearTimeout(this.#speaking);
     this.#speaking = setTimeout(() => { announcer.textContent = words; }, SPEAK_MS);
-  }
-
-  #spoken() {
-    const { t, status, stream, fault, qr, justNow } = this.#model;
-    const notice = this.#noticeWords();
-    if (stream === 'signed-out') return t.signedOut.text;
-    if (notice) return notice;
-    if (fault) return t.broken.title;
-    if (!status) return '';
-    if (status.status === 'connected') return justNow ? t.connected.justNow : t.connected.title;
-    if (status.status === 'qr_pending') return qr?.deadline.over ? t.scan.expired : `${t.scan.waiting}. ${t.scan.title}`;
-    const words = wordsOf(this.#model);
-    return `${words.title}. ${words.text}`;
   }
 }
 
