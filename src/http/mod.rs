@@ -1,1 +1,95 @@
-//! Being built.
+//! The outside: every route, and what a browser or `curl` is answered. Reads the journal, asks sessions; never writes.
+
+mod assets;
+mod body;
+mod error;
+mod events;
+mod health;
+mod identity;
+mod origin;
+mod page;
+mod payload;
+mod qr;
+mod routes;
+mod server;
+mod sessions;
+mod sign_in;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+use warp::http::HeaderMap;
+
+pub use health::{Health, StoreState};
+pub use server::serve;
+pub use sign_in::LocalSignIn;
+
+use crate::{auth::TokenVerifier, clock::SharedClock, session::Sessions, store::Journal};
+use events::Streams;
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The cookie that carries a token where no `Authorization` header does.
+    pub cookie: String,
+    /// The origin under which browsers know this service, e.g. `https://wa.example.com`.
+    pub public_url: Option<String>,
+    /// Where the page sends a user whose token has ended.
+    pub login_url: Option<String>,
+    pub allowed_origins: Vec<String>,
+    /// No stream is silent for longer.
+    pub heartbeat: Duration,
+    /// On this instance; one more is refused.
+    pub streams_per_tenant_max: usize,
+    /// Streams end spread over this time when the instance drains, so that their readers do not all come back at once.
+    pub drain_spread: Duration,
+    /// How long open connections may take to finish once [`serve`] is stopped.
+    pub grace: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            cookie: "fibidy_auth".into(),
+            public_url: None,
+            login_url: None,
+            allowed_origins: Vec::new(),
+            heartbeat: Duration::from_secs(15),
+            streams_per_tenant_max: 20,
+            drain_spread: Duration::ZERO,
+            grace: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What the routes work with.
+#[derive(Clone)]
+pub struct Services {
+    pub settings: Settings,
+    pub clock: SharedClock,
+    pub verifier: Arc<TokenVerifier>,
+    pub journal: Arc<dyn Journal>,
+    pub sessions: Sessions,
+    pub health: Health,
+    /// Local mode only.
+    pub sign_in: Option<Arc<LocalSignIn>>,
+    /// Cancelled when the instance drains: streams end, all else goes on until [`serve`] is stopped.
+    pub end_streams: CancellationToken,
+}
+
+/// One request, as a route is handed it.
+struct Ask {
+    headers: HeaderMap,
+    context: Arc<Context>,
+}
+
+struct Context {
+    services: Services,
+    streams: Streams,
+    assets: assets::Assets,
+}
+
+impl Ask {
+    fn services(&self) -> &Services {
+        &self.context.services
+    }
+}

@@ -1,0 +1,88 @@
+use jsonwebtoken::{
+    Algorithm, DecodingKey,
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse},
+};
+
+use super::{Secret, WeakSecret};
+
+/// A key and the one algorithm it is good for: what a token says of its algorithm chooses nothing.
+#[derive(Clone, Debug)]
+pub struct Key {
+    pub id: Option<String>,
+    pub algorithm: Algorithm,
+    pub decoding: DecodingKey,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    #[error("the secret {0}")]
+    Weak(#[from] WeakSecret),
+    #[error("no key to check tokens with")]
+    None,
+    #[error("the public key is not a PEM of an RSA, EC (P-256, P-384) or Ed25519 public key")]
+    NotAPublicKey,
+    #[error("this PEM is a private key: give the public one, so that this service cannot sign")]
+    PrivateKey,
+    #[error("the key set cannot be read")]
+    UnreadableSet(#[source] std::io::Error),
+    #[error("the key set is not a JSON Web Key Set")]
+    NotASet(#[source] serde_json::Error),
+    #[error("the key set has no key for signatures (RSA, EC or Ed25519) in it")]
+    EmptySet,
+}
+
+impl Key {
+    pub fn from_secret(secret: &Secret) -> Result<Self, KeyError> {
+        secret.check()?;
+        let decoding = DecodingKey::from_secret(secret.as_bytes());
+        Ok(Self { id: None, algorithm: Algorithm::HS256, decoding })
+    }
+
+    pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
+        if pem.contains("PRIVATE KEY") {
+            return Err(KeyError::PrivateKey);
+        }
+        let bytes = pem.as_bytes();
+        let key = |algorithm, decoding| Self { id: None, algorithm, decoding };
+        if let Ok(decoding) = DecodingKey::from_rsa_pem(bytes) {
+            return Ok(key(Algorithm::RS256, decoding));
+        }
+        if let Ok(decoding) = DecodingKey::from_ed_pem(bytes) {
+            return Ok(key(Algorithm::EdDSA, decoding));
+        }
+        if let Ok(decoding) = DecodingKey::from_ec_pem(bytes) {
+            // An uncompressed point: one byte of form and two coordinates.
+            match decoding.try_get_as_bytes().map(<[u8]>::len) {
+                Ok(65) => return Ok(key(Algorithm::ES256, decoding)),
+                Ok(97) => return Ok(key(Algorithm::ES384, decoding)),
+                _ => {}
+            }
+        }
+        Err(KeyError::NotAPublicKey)
+    }
+
+    /// Every key of the set that can check a signature. A symmetric one cannot: whoever reads the set could sign.
+    pub fn from_set(json: &[u8]) -> Result<Vec<Self>, KeyError> {
+        let set: JwkSet = serde_json::from_slice(json).map_err(KeyError::NotASet)?;
+        let keys: Vec<Self> = set.keys.iter().filter_map(Self::from_jwk).collect();
+        if keys.is_empty() { Err(KeyError::EmptySet) } else { Ok(keys) }
+    }
+
+    fn from_jwk(jwk: &Jwk) -> Option<Self> {
+        if jwk.common.public_key_use.as_ref().is_some_and(|used| *used != PublicKeyUse::Signature) {
+            return None;
+        }
+        let algorithm = match (&jwk.algorithm, jwk.common.key_algorithm) {
+            (AlgorithmParameters::RSA(_), None | Some(KeyAlgorithm::RS256)) => Algorithm::RS256,
+            (AlgorithmParameters::RSA(_), Some(KeyAlgorithm::RS384)) => Algorithm::RS384,
+            (AlgorithmParameters::RSA(_), Some(KeyAlgorithm::RS512)) => Algorithm::RS512,
+            (AlgorithmParameters::RSA(_), Some(KeyAlgorithm::PS256)) => Algorithm::PS256,
+            (AlgorithmParameters::EllipticCurve(ec), _) if ec.curve == EllipticCurve::P256 => Algorithm::ES256,
+            (AlgorithmParameters::EllipticCurve(ec), _) if ec.curve == EllipticCurve::P384 => Algorithm::ES384,
+            (AlgorithmParameters::OctetKeyPair(ed), _) if ed.curve == EllipticCurve::Ed25519 => Algorithm::EdDSA,
+            _ => return None,
+        };
+        let decoding = DecodingKey::from_jwk(jwk).ok()?;
+        Some(Self { id: jwk.common.key_id.clone(), algorithm, decoding })
+    }
+}

@@ -1,0 +1,154 @@
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+pub const LENGTH_MIN: usize = 32;
+
+/// Words that examples, tutorials and templates put where a secret belongs. Whoever finds a service that runs with one of
+/// them can sign any token. Longer words come first: they are taken out of the text one after the other.
+const PLACEHOLDERS: &[&str] = &[
+    "thisismysecuretoken",
+    "replacethis",
+    "replaceme",
+    "placeholder",
+    "1234567890",
+    "development",
+    "changethis",
+    "changeit",
+    "changeme",
+    "password",
+    "insecure",
+    "fixme",
+    "default",
+    "example",
+    "fibidy",
+    "tautan",
+    "please",
+    "secure",
+    "secret",
+    "string",
+    "random",
+    "token",
+    "super",
+    "admin",
+    "value",
+    "local",
+    "value",
+    "your",
+    "this",
+    "test",
+    "jwt",
+    "key",
+    "dev",
+    "abc",
+    "bit",
+    "256",
+    "512",
+    "128",
+    "123",
+    "my",
+    "is",
+    "in",
+    "a",
+];
+/// What must be left of a secret without those words, and how many different bytes it must have: random ones are far above.
+const REST_MIN: usize = 12;
+const VARIETY_MIN: usize = 10;
+
+/// A signing secret. Hides itself in `Debug`, wiped when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<Vec<u8>>);
+
+impl Secret {
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self(Zeroizing::new(bytes.into()))
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Whether it can keep anything secret.
+    pub fn check(&self) -> Result<(), WeakSecret> {
+        let text = String::from_utf8_lossy(&self.0).to_lowercase();
+        let mut rest: String = text.chars().filter(|c| c.is_alphanumeric()).collect();
+        let familiar = PLACEHOLDERS.iter().any(|word| rest.contains(word));
+        for word in PLACEHOLDERS {
+            rest = rest.replace(word, "");
+        }
+        // The familiar come first: "too short" would send their owner off to append a few characters.
+        if familiar && rest.len() < REST_MIN {
+            return Err(WeakSecret::Placeholder);
+        }
+        if self.0.len() < LENGTH_MIN {
+            return Err(WeakSecret::Short { bytes: self.0.len() });
+        }
+        let mut seen = [false; 256];
+        self.0.iter().for_each(|byte| seen[usize::from(*byte)] = true);
+        if seen.iter().filter(|seen| **seen).count() < VARIETY_MIN {
+            return Err(WeakSecret::Monotonous);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WeakSecret {
+    #[error("has {bytes} bytes, {LENGTH_MIN} are needed; `openssl rand -base64 32` makes a good one")]
+    Short { bytes: usize },
+    #[error("is a well-known placeholder that anybody can guess; `openssl rand -base64 32` makes a good one")]
+    Placeholder,
+    #[error("repeats a few characters; `openssl rand -base64 32` makes a good one")]
+    Monotonous,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_random_secret_is_accepted_in_any_writing() {
+        for good in [
+            "q2Xo0v4n3bS1uJb7cD5mZk9rWf8yLhTgPaEiNwVsQxM=",
+            "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+            "61830572946183057294618305729461830572946183",
+            "correct-horse-battery-staple-and-a-few-more-words",
+        ] {
+            assert_eq!(Secret::new(good).check(), Ok(()), "{good}");
+        }
+    }
+
+    #[test]
+    fn a_placeholder_is_refused_however_long_it_is() {
+        for bad in [
+            "secret",
+            "changeme",
+            "your-secret-key",
+            "your-secret-key-your-secret-key-your-secret-key",
+            "your-256-bit-secret-your-256-bit-secret",
+            "SuperSecretJWTKeyPleaseChangeMe123456789",
+            "THISISMYSECURETOKENTHISISMYSECURETOKEN",
+            "please_change_this_secret_in_development",
+        ] {
+            assert_eq!(Secret::new(bad).check(), Err(WeakSecret::Placeholder), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_short_or_monotonous_secret_is_refused() {
+        assert_eq!(Secret::new("Zk9rWf8yLhTg").check(), Err(WeakSecret::Short { bytes: 12 }));
+        assert_eq!(Secret::new("x".repeat(64)).check(), Err(WeakSecret::Monotonous));
+        assert_eq!(Secret::new("").check(), Err(WeakSecret::Short { bytes: 0 }));
+    }
+
+    #[test]
+    fn a_secret_hides_in_debug() {
+        assert_eq!(format!("{:?}", Secret::new("q2Xo0v4n3bS1uJb7")), "Secret(…)");
+    }
+}

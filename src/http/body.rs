@@ -1,0 +1,58 @@
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::{Stream, StreamExt, pin_mut};
+use warp::{
+    Filter, Rejection,
+    http::{HeaderMap, header},
+};
+
+use super::error::{Code, Problem};
+
+const SIZE_MAX_BYTES: usize = 16 * 1024;
+const ARRIVAL_MAX: Duration = Duration::from_secs(10);
+
+/// The request's body, whole. Its trouble is a value: whether the caller may ask at all is said first.
+pub fn limited() -> impl Filter<Extract = (Result<Bytes, Problem>,), Error = Rejection> + Clone {
+    warp::body::stream().then(|body| async {
+        match tokio::time::timeout(ARRIVAL_MAX, read(body)).await {
+            Ok(read) => read,
+            Err(_) => Err(Problem::new(Code::RequestTimeout, "the body did not arrive in time")),
+        }
+    })
+}
+
+async fn read(body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> Result<Bytes, Problem> {
+    pin_mut!(body);
+    let mut whole = BytesMut::new();
+    while let Some(part) = body.next().await {
+        let part = part.map_err(|_| Problem::new(Code::BadJson, "the body broke off"))?;
+        if whole.len() + part.remaining() > SIZE_MAX_BYTES {
+            return Err(Problem::new(Code::BodyTooLarge, format!("{SIZE_MAX_BYTES} bytes are the most")));
+        }
+        let mut part = part;
+        whole.extend_from_slice(&part.copy_to_bytes(part.remaining()));
+    }
+    Ok(whole.freeze())
+}
+
+/// The body as a JSON object. An empty one is an object without fields and needs no content type.
+pub fn object(headers: &HeaderMap, body: &[u8]) -> Result<serde_json::Map<String, serde_json::Value>, Problem> {
+    if body.is_empty() {
+        return Ok(serde_json::Map::new());
+    }
+    let written = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = written.split(';').next().unwrap_or_default().trim();
+    // Other types can be sent across origins without a preflight: one more wall for the cookie.
+    if !essence.eq_ignore_ascii_case("application/json") {
+        return Err(Problem::new(Code::UnsupportedMediaType, "send the body as application/json, or none"));
+    }
+    match serde_json::from_slice(body) {
+        Ok(serde_json::Value::Object(object)) => Ok(object),
+        Ok(_) => Err(Problem::new(Code::BadJson, "the body must be a JSON object")),
+        Err(error) => {
+            let (line, column) = (error.line(), error.column());
+            Err(Problem::new(Code::BadJson, format!("not JSON at line {line}, column {column}")))
+        }
+    }
+}

@@ -1,0 +1,179 @@
+use std::borrow::Cow;
+
+use serde_json::json;
+use warp::{
+    http::{HeaderValue, StatusCode, header},
+    reply::{Reply, Response},
+};
+
+use crate::{auth::TokenError, session::SessionError, store::StoreError};
+
+/// Declares the closed list of problems: code, status, title.
+macro_rules! codes {
+    ($($variant:ident = $code:literal, $status:ident, $title:literal;)+) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Code { $($variant),+ }
+
+        impl Code {
+            #[cfg(test)]
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $code),+ }
+            }
+
+            fn status(self) -> StatusCode {
+                match self { $(Self::$variant => StatusCode::$status),+ }
+            }
+
+            fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title),+ }
+            }
+        }
+    };
+}
+
+codes! {
+    BadJson = "bad-json", BAD_REQUEST, "The body is not the JSON expected here";
+    BadPhoneNumber = "bad-phone-number", BAD_REQUEST, "The phone number cannot be used";
+    MissingToken = "missing-token", UNAUTHORIZED, "A token is needed";
+    MalformedToken = "malformed-token", UNAUTHORIZED, "The token cannot be read";
+    ExpiredToken = "expired-token", UNAUTHORIZED, "The token has expired";
+    TokenNotYetValid = "token-not-yet-valid", UNAUTHORIZED, "The token is not valid yet";
+    WrongSignature = "wrong-signature", UNAUTHORIZED, "The token is not signed with our key";
+    WrongAlgorithm = "wrong-algorithm", UNAUTHORIZED, "The token is signed with another algorithm";
+    UnknownKey = "unknown-key", UNAUTHORIZED, "The token is signed with an unknown key";
+    TokenWithoutExpiry = "token-without-expiry", UNAUTHORIZED, "The token never expires";
+    BadTenant = "bad-tenant", UNAUTHORIZED, "The token names no valid tenant";
+    WrongIssuer = "wrong-issuer", UNAUTHORIZED, "The token comes from another issuer";
+    WrongAudience = "wrong-audience", UNAUTHORIZED, "The token is meant for another audience";
+    AmbiguousToken = "ambiguous-token", UNAUTHORIZED, "Several tokens name different tenants";
+    OriginMissing = "origin-missing", FORBIDDEN, "The request does not say where it comes from";
+    OriginNotAllowed = "origin-not-allowed", FORBIDDEN, "The request comes from an origin that is not allowed";
+    SignInRefused = "sign-in-refused", FORBIDDEN, "The sign-in code does not count";
+    NotFound = "not-found", NOT_FOUND, "There is nothing here";
+    NoQr = "no-qr", NOT_FOUND, "There is no QR code now";
+    MethodNotAllowed = "method-not-allowed", METHOD_NOT_ALLOWED, "The method does not fit the address";
+    NotAcceptable = "not-acceptable", NOT_ACCEPTABLE, "None of our formats is accepted";
+    RequestTimeout = "request-timeout", REQUEST_TIMEOUT, "The request took too long to arrive";
+    BodyTooLarge = "body-too-large", PAYLOAD_TOO_LARGE, "The body is too large";
+    UnsupportedMediaType = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "The body is not JSON";
+    TooManyStreams = "too-many-streams", TOO_MANY_REQUESTS, "Too many streams are open";
+    Internal = "internal", INTERNAL_SERVER_ERROR, "Something went wrong here";
+    StoreUnavailable = "store-unavailable", SERVICE_UNAVAILABLE, "The store cannot be reached";
+    NoCapacity = "no-capacity", SERVICE_UNAVAILABLE, "There is no room for another session";
+    KeysUnavailable = "keys-unavailable", SERVICE_UNAVAILABLE, "Tokens cannot be checked now";
+}
+
+/// An error as RFC 9457 tells it. The detail is read by people: it never holds anything secret.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    pub code: Code,
+    detail: Cow<'static, str>,
+    retry_after_seconds: Option<u32>,
+    allow: Option<String>,
+}
+
+impl Problem {
+    pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, detail: detail.into(), retry_after_seconds: None, allow: None }
+    }
+
+    pub fn retry_after(self, seconds: u32) -> Self {
+        Self { retry_after_seconds: Some(seconds), ..self }
+    }
+
+    pub fn allow(self, methods: String) -> Self {
+        Self { allow: Some(methods), ..self }
+    }
+}
+
+impl Reply for Problem {
+    fn into_response(self) -> Response {
+        let status = self.code.status();
+        let body = json!({
+            "type": format!("urn:tautan:problem:{}", self.code.as_str()),
+            "title": self.code.title(),
+            "status": status.as_u16(),
+            "detail": self.detail,
+            "code": self.code.as_str(),
+        });
+        let mut response = Response::new(body.to_string().into());
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = self.retry_after_seconds {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if let Some(methods) = self.allow.and_then(|methods| methods.try_into().ok()) {
+            headers.insert(header::ALLOW, methods);
+        }
+        response
+    }
+}
+
+impl From<TokenError> for Problem {
+    fn from(error: TokenError) -> Self {
+        let code = match error {
+            TokenError::Missing => Code::MissingToken,
+            TokenError::Malformed => Code::MalformedToken,
+            TokenError::Expired => Code::ExpiredToken,
+            TokenError::NotYetValid => Code::TokenNotYetValid,
+            TokenError::WrongSignature => Code::WrongSignature,
+            TokenError::WrongAlgorithm => Code::WrongAlgorithm,
+            TokenError::UnknownKey => Code::UnknownKey,
+            TokenError::WithoutExpiry => Code::TokenWithoutExpiry,
+            TokenError::BadTenant => Code::BadTenant,
+            TokenError::WrongIssuer => Code::WrongIssuer,
+            TokenError::WrongAudience => Code::WrongAudience,
+            TokenError::KeysUnavailable => {
+                return Self::new(Code::KeysUnavailable, error.to_string()).retry_after(5);
+            }
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match &error {
+            StoreError::Unavailable(cause) => {
+                tracing::warn!(error = %cause, "the store could not be reached for a request");
+                Self::new(Code::StoreUnavailable, "nothing was changed; try again in a moment").retry_after(2)
+            }
+            StoreError::Fenced | StoreError::Unreadable | StoreError::Damaged(_) => {
+                tracing::error!(%error, "the store failed a request");
+                Self::new(Code::Internal, "the log of the service says more")
+            }
+        }
+    }
+}
+
+impl From<SessionError> for Problem {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Store(error) => error.into(),
+            SessionError::NoCapacity => {
+                tracing::warn!("no instance has room for another session");
+                Self::new(Code::NoCapacity, "every instance owns as many sessions as it may").retry_after(60)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn codes_are_unique_and_in_kebab_case() {
+        let words: HashSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(words.len(), Code::ALL.len());
+        assert!(words.iter().all(|word| word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')));
+    }
+}

@@ -1,0 +1,59 @@
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::events::Cursor;
+
+/// The contract's events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    ConnectionStatus,
+    QrCode,
+    PairCode,
+    TokenExpired,
+}
+
+impl Name {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::ConnectionStatus => "connection-status",
+            Self::QrCode => "qr-code",
+            Self::PairCode => "pair-code",
+            Self::TokenExpired => "token-expired",
+        }
+    }
+}
+
+/// One event as it stands in a stream, its `id` open until it is known whether it is the last of its kind.
+///
+/// Invariant: the data has no line end in it. JSON escapes them; `warp::sse` would let a lone CR through, and whoever
+/// controls a WhatsApp name could then forge events.
+pub struct Frame {
+    name: Name,
+    data: String,
+}
+
+impl Frame {
+    pub fn new(name: Name, body: &impl Serialize) -> Self {
+        let data = serde_json::to_string(body).expect("bodies are structs of texts and numbers");
+        debug_assert!(!data.contains(['\r', '\n']));
+        Self { name, data }
+    }
+
+    pub fn write(&self, id: Option<Cursor>, out: &mut String) {
+        let written = match id {
+            Some(id) => write!(out, "event: {}\nid: {id}\ndata: {}\n\n", self.name.as_str(), self.data),
+            None => write!(out, "event: {}\ndata: {}\n\n", self.name.as_str(), self.data),
+        };
+        written.expect("writing into a string cannot fail");
+    }
+}
+
+/// Wakes the reader and every proxy between, and says nothing.
+pub const HEARTBEAT: &str = ":\n\n";
+
+/// The first bytes of every stream. The pause before coming back is each stream's own: after an outage a browser has no
+/// other reason to wait than the number it was given.
+pub fn opening(retry_ms: u32) -> String {
+    format!("retry: {retry_ms}\n\n")
+}

@@ -1,0 +1,112 @@
+//! `GET /api/whatsapp/events`: identity → subscription → first bytes at once → backlog → live, until the token ends, the
+//! instance drains or the reader falls behind.
+
+mod frame;
+mod places;
+mod pulse;
+mod stream;
+mod teller;
+
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use warp::{
+    http::{HeaderMap, HeaderValue, header},
+    reply::{Reply, Response},
+};
+
+use super::{
+    Ask, Settings,
+    error::{Code, Problem},
+    identity,
+};
+use crate::{
+    events::Cursor,
+    store::{Journal, StoreError, Subscription, Update},
+    tenant::TenantId,
+};
+use stream::EventStream;
+use teller::Teller;
+
+const RETRY_MS: std::ops::RangeInclusive<u32> = 1_000..=5_000;
+/// Some tab has to be closed first, and nobody does that at once.
+const CROWDED_RETRY_SECONDS: u32 = 30;
+
+/// What all streams of this instance share.
+pub struct Streams {
+    places: places::Places,
+    pulse: pulse::Pulse,
+}
+
+impl Streams {
+    pub fn start(settings: &Settings, tracker: &TaskTracker, stop: CancellationToken) -> Self {
+        let pulse = pulse::Pulse::start(settings.heartbeat, tracker, stop);
+        Self { places: places::Places::default(), pulse }
+    }
+}
+
+pub async fn events(ask: Ask) -> Result<Response, Problem> {
+    let identity = identity::reader(&ask).await?;
+    let services = ask.services();
+    let (tenant, max) = (&identity.tenant, services.settings.streams_per_tenant_max);
+    let place = ask.context.streams.places.take(tenant, max).ok_or_else(|| {
+        tracing::warn!(%tenant, max, "a stream too many was refused for tenant");
+        let detail = format!("{max} streams are open for this tenant on this instance; close one");
+        Problem::new(Code::TooManyStreams, detail).retry_after(CROWDED_RETRY_SECONDS)
+    })?;
+    let after = last_event_id(&ask.headers);
+    tracing::info!(%tenant, "stream authenticated for tenant");
+
+    let mut subscription = services.journal.subscribe(tenant, after).await;
+    let mut teller = Teller::new(tenant.clone());
+    let mut first = frame::opening(rand::random_range(RETRY_MS));
+    let backlog = backlog(&mut subscription).await;
+    if backlog.is_empty() && is_unknown(services.journal.as_ref(), tenant, after).await {
+        first.push_str(&teller.never_linked());
+    } else {
+        first.push_str(&teller.opening(backlog, after, services.clock.now()));
+    }
+
+    let stream = EventStream {
+        first: Some(first),
+        subscription,
+        teller,
+        clock: services.clock.clone(),
+        token_ends_at: identity.expires_at,
+        beats: ask.context.streams.pulse.join(rand::random()),
+        drain: services.end_streams.clone(),
+        drain_delay: services.settings.drain_spread.mul_f64(rand::random()),
+        _place: place,
+    };
+    let mut answer = warp::reply::stream(stream.into_stream()).into_response();
+    let headers = answer.headers_mut();
+    for (name, value) in
+        [(header::CONTENT_TYPE, "text/event-stream; charset=utf-8"), (header::CACHE_CONTROL, "no-store, no-transform")]
+    {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(answer)
+}
+
+/// Leniently: an error would end an EventSource for good, and a header that is not ours says only "from the beginning".
+fn last_event_id(headers: &HeaderMap) -> Option<Cursor> {
+    Cursor::parse(headers.get("last-event-id")?.to_str().ok()?)
+}
+
+/// What was kept before the reader came: in hand already, so nothing is waited for.
+async fn backlog(subscription: &mut Subscription) -> Vec<Update> {
+    let mut kept = Vec::with_capacity(subscription.backlog());
+    for _ in 0..subscription.backlog() {
+        kept.extend(subscription.next().await);
+    }
+    kept
+}
+
+/// Whether an empty backlog means "never linked here", and not "nothing missed".
+async fn is_unknown(journal: &dyn Journal, tenant: &TenantId, after: Option<Cursor>) -> bool {
+    if after.is_none() {
+        return true;
+    }
+    // The cursor may be of a journal that is no more.
+    let latest: Result<_, StoreError> = journal.latest(tenant).await;
+    latest.is_ok_and(|latest| latest.is_none())
+}

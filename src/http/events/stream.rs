@@ -1,0 +1,121 @@
+use std::{pin::Pin, time::Duration};
+
+use bytes::Bytes;
+use futures_util::Stream;
+use serde_json::json;
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    frame::{Frame, HEARTBEAT, Name},
+    places::Place,
+    pulse::Beats,
+    teller::Teller,
+};
+use crate::{
+    clock::{SharedClock, Timestamp},
+    store::Subscription,
+};
+
+/// One open response. Nothing runs for it: it is polled by the connection that it is written to, and dropped with it.
+pub struct EventStream {
+    pub first: Option<String>,
+    pub subscription: Subscription,
+    pub teller: Teller,
+    pub clock: SharedClock,
+    pub token_ends_at: Timestamp,
+    pub beats: Beats,
+    pub drain: CancellationToken,
+    /// How long after the drain began this stream ends.
+    pub drain_delay: Duration,
+    /// Given back when the stream is dropped.
+    pub _place: Place,
+}
+
+struct Running {
+    stream: EventStream,
+    end: Pin<Box<Sleep>>,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// The end is near, and is not the token's.
+    Draining,
+    Over,
+}
+
+/// A tokio timer of many years overflows nothing, but a token may be valid until the end of time.
+const SLEEP_MAX: Duration = Duration::from_secs(24 * 3600);
+
+impl EventStream {
+    pub fn into_stream(self) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> + Send + Sync {
+        let end = Box::pin(tokio::time::sleep(self.token_left()));
+        let running = Box::new(Running { stream: self, end, state: State::Open });
+        futures_util::stream::unfold(running, |mut running| async move {
+            let text = running.next().await?;
+            Some((Ok(Bytes::from(text)), running))
+        })
+    }
+
+    fn token_left(&self) -> Duration {
+        let left = self.token_ends_at.duration_since(self.clock.now());
+        Duration::try_from(left).unwrap_or(Duration::ZERO).min(SLEEP_MAX)
+    }
+}
+
+impl Running {
+    async fn next(&mut self) -> Option<String> {
+        if let Some(first) = self.stream.first.take() {
+            return Some(first);
+        }
+        while self.state != State::Over {
+            let draining = self.state == State::Draining;
+            tokio::select! {
+                // The end comes first: a busy stream must not outlive its token.
+                biased;
+                () = &mut self.end => {
+                    if draining {
+                        return None;
+                    }
+                    if let Some(goodbye) = self.expired() {
+                        return Some(goodbye);
+                    }
+                    let left = self.stream.token_left();
+                    self.end.as_mut().reset(Instant::now() + left);
+                }
+                () = self.stream.drain.cancelled(), if !draining => {
+                    self.state = State::Draining;
+                    let soon = Instant::now() + self.stream.drain_delay;
+                    let end = soon.min(self.end.deadline());
+                    self.end.as_mut().reset(end);
+                }
+                // `None`: this reader was too slow, or the store closes. It comes back with its cursor.
+                update = self.stream.subscription.next() => {
+                    let text = self.stream.teller.live(&update?, self.stream.clock.now());
+                    if !text.is_empty() {
+                        return Some(text);
+                    }
+                }
+                beat = self.stream.beats.changed() => {
+                    beat.ok()?;
+                    // The wall clock may have jumped where the timer has not: a laptop that slept, for one.
+                    return Some(self.expired().unwrap_or_else(|| HEARTBEAT.to_owned()));
+                }
+            }
+        }
+        None
+    }
+
+    fn expired(&mut self) -> Option<String> {
+        if self.stream.clock.now() < self.stream.token_ends_at {
+            return None;
+        }
+        self.state = State::Over;
+        let mut text = String::new();
+        Frame::new(Name::TokenExpired, &json!({})).write(None, &mut text);
+        tracing::info!(tenant = %self.stream.teller.tenant(), "stream ended with its token for tenant");
+        Some(text)
+    }
+}

@@ -1,0 +1,267 @@
+use std::sync::Arc;
+
+use super::frame::{Frame, Name};
+use crate::{
+    clock::Timestamp,
+    events::{Cursor, Event, News, Shown, Status},
+    http::payload::{PairBody, QrBody, StatusBody},
+    store::Update,
+    tenant::TenantId,
+};
+
+/// Decides what of an update is written to one stream. Pure: time is handed in.
+pub struct Teller {
+    tenant: TenantId,
+    /// The last status told was marked stale: the next one clears that, whether or not it is news.
+    stale: bool,
+}
+
+const NOTHING: News = News { status: false, qr: false, pair: false };
+const EVERYTHING: News = News { status: true, qr: true, pair: true };
+
+impl Teller {
+    pub fn new(tenant: TenantId) -> Self {
+        Self { tenant, stale: false }
+    }
+
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// What a reader who joins is told: what he missed since `after`, or else the present, whole.
+    pub fn opening(&mut self, mut backlog: Vec<Update>, after: Option<Cursor>, now: Timestamp) -> String {
+        let mut out = String::new();
+        // The present may come with a notice that nobody stands behind it: then it must not be told as true first.
+        let notice = match backlog.last() {
+            Some(Update::Notice(shown)) => Some(shown.clone()),
+            _ => None,
+        };
+        backlog.retain(|update| matches!(update, Update::Event(_)));
+        let mut notice_told = false;
+        let mut owed = NOTHING;
+        let mut updates = backlog.into_iter().enumerate().peekable();
+        while let Some((at, Update::Event(event))) = updates.next() {
+            let joins = at == 0 && !after.is_some_and(|after| follows(&event, after));
+            let mut news = if joins { EVERYTHING } else { with(event.news, owed) };
+            owed = NOTHING;
+            if updates.peek().is_some() {
+                // Superseded: whoever scans an old code fails. What is left out is owed to the next that has it still.
+                owed = News { status: false, ..news };
+                news = News { qr: false, pair: false, ..news };
+            }
+            let stale = updates.peek().is_none()
+                && notice.as_ref().is_some_and(|shown| shown.stale && shown.event.cursor == event.cursor);
+            notice_told |= stale;
+            let id = Some(event.cursor);
+            self.tell(&Shown { event, stale }, news, id, now, &mut out);
+        }
+        if let Some(shown) = notice.filter(|_| !notice_told) {
+            self.tell(&shown, EVERYTHING, None, now, &mut out);
+        }
+        out
+    }
+
+    /// What a reader who is here is told. Empty: nothing of it is left.
+    pub fn live(&mut self, update: &Update, now: Timestamp) -> String {
+        let mut out = String::new();
+        match update {
+            Update::Event(event) => {
+                let shown = Shown { event: Arc::clone(event), stale: false };
+                self.tell(&shown, event.news, Some(event.cursor), now, &mut out);
+            }
+            // This reader never heard of the doubt that is over now.
+            Update::Notice(shown) if !shown.stale && !self.stale => {}
+            Update::Notice(shown) => self.tell(shown, EVERYTHING, None, now, &mut out),
+        }
+        out
+    }
+
+    /// There is no record of this tenant, so there is no cursor to come back with.
+    pub fn never_linked(&mut self) -> String {
+        let mut out = String::new();
+        Frame::new(Name::ConnectionStatus, &StatusBody::never_linked()).write(None, &mut out);
+        out
+    }
+
+    fn tell(&mut self, shown: &Shown, news: News, id: Option<Cursor>, now: Timestamp, out: &mut String) {
+        let news = if self.stale { EVERYTHING } else { news };
+        let mut frames = Vec::with_capacity(3);
+        if news.status || shown.stale {
+            let body = StatusBody::of(shown);
+            tracing::info!(tenant = %self.tenant, status = body.word(), "connection status emitted to tenant");
+            frames.push(Frame::new(Name::ConnectionStatus, &body));
+            self.stale = shown.stale;
+        }
+        // A code whose owner is gone leads nowhere.
+        if let Status::QrPending { qr, pair } = &shown.event.status
+            && !shown.stale
+        {
+            if let Some(body) = news.qr.then(|| QrBody::of(qr, now)).flatten() {
+                tracing::info!(tenant = %self.tenant, attempt = qr.attempt, "qr code emitted to tenant");
+                frames.push(Frame::new(Name::QrCode, &body));
+            }
+            if let Some(body) = pair.as_ref().filter(|_| news.pair).and_then(|pair| PairBody::of(pair, now)) {
+                tracing::info!(tenant = %self.tenant, "pair code emitted to tenant");
+                frames.push(Frame::new(Name::PairCode, &body));
+            }
+        }
+        // On the last one only: a cut between them repeats the first half, and loses nothing.
+        let Some((last, others)) = frames.split_last() else { return };
+        others.iter().for_each(|frame| frame.write(None, out));
+        last.write(id, out);
+    }
+}
+
+/// Whether the event is the very next one. If not, what lies between is unknown, and it is told whole.
+fn follows(event: &Event, after: Cursor) -> bool {
+    event.cursor.epoch == after.epoch && Some(event.cursor.sequence) == after.sequence.checked_add(1)
+}
+
+fn with(news: News, owed: News) -> News {
+    News { status: news.status || owed.status, qr: news.qr || owed.qr, pair: news.pair || owed.pair }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::{Account, ConnectingReason, EndReason, PairCode, PhoneNumber, QrCode};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn qr(text: &str, expires: i64, pair: Option<&str>) -> Status {
+        let phone = PhoneNumber::parse("6281234567890").unwrap();
+        let pair = pair.map(|code| PairCode { code: code.into(), phone, expires_at: at(400) });
+        Status::QrPending { qr: QrCode::new(text.into(), at(expires), 1, 6).unwrap(), pair }
+    }
+
+    fn connected() -> Status {
+        let phone = PhoneNumber::parse("6281234567890").unwrap();
+        Status::Connected { account: Account { phone, name: Some("Toko\r\nSari".into()) } }
+    }
+
+    /// The journal of a tenant to whom all this happened, an event every second.
+    fn journal(statuses: impl IntoIterator<Item = Status>) -> Vec<Arc<Event>> {
+        let mut events: Vec<Arc<Event>> = Vec::new();
+        for (sequence, status) in (1..).zip(statuses) {
+            let cursor = Cursor { epoch: 1, sequence };
+            let event = Event::after(events.last().map(|event| &**event), cursor, at(sequence as i64), status);
+            events.push(Arc::new(event));
+        }
+        events
+    }
+
+    fn updates(events: &[Arc<Event>]) -> Vec<Update> {
+        events.iter().cloned().map(Update::Event).collect()
+    }
+
+    /// `name`, or `name#sequence` where it carries an id.
+    fn told(text: &str) -> Vec<String> {
+        let mut out = Vec::new();
+        for frame in text.split_terminator("\n\n") {
+            let lines: Vec<_> = frame.split('\n').collect();
+            let name = lines[0].strip_prefix("event: ").unwrap();
+            let id = lines.iter().find_map(|line| line.strip_prefix("id: 1-"));
+            assert!(lines.last().unwrap().starts_with("data: {"));
+            assert_eq!(lines.len(), if id.is_some() { 3 } else { 2 });
+            out.push(id.map_or(name.to_owned(), |id| format!("{name}#{id}")));
+        }
+        out
+    }
+
+    fn teller() -> Teller {
+        Teller::new(TenantId::parse("toko").unwrap())
+    }
+
+    fn after(sequence: u64) -> Option<Cursor> {
+        Some(Cursor { epoch: 1, sequence })
+    }
+
+    #[test]
+    fn the_present_is_told_whole_with_its_id_on_the_last_half() {
+        let events = journal([qr("a", 70, None), qr("b", 90, Some("ABCD-1234"))]);
+        let text = teller().opening(updates(&events[1..]), None, at(75));
+        assert_eq!(told(&text), ["connection-status", "qr-code", "pair-code#2"]);
+        assert!(text.contains(r#""expiresIn":15,"#) && text.contains(r#""qrText":"b""#));
+    }
+
+    #[test]
+    fn of_missed_codes_only_the_last_is_told() {
+        let events = journal([
+            Status::connecting(ConnectingReason::Starting, None),
+            qr("a", 70, None),
+            qr("b", 90, None),
+            qr("c", 110, None),
+        ]);
+        let text = teller().opening(updates(&events[1..]), after(1), at(95));
+        assert_eq!(told(&text), ["connection-status#2", "qr-code#4"]);
+        assert!(text.contains(r#""qrText":"c""#));
+    }
+
+    #[test]
+    fn a_pair_code_that_outlives_its_qr_code_is_not_lost_in_a_replay() {
+        let events = journal([qr("a", 70, None), qr("a", 70, Some("ABCD-1234")), qr("b", 90, Some("ABCD-1234"))]);
+        let text = teller().opening(updates(&events[1..]), after(1), at(75));
+        assert_eq!(told(&text), ["qr-code", "pair-code#3"]);
+    }
+
+    #[test]
+    fn a_missed_code_that_has_expired_is_left_out() {
+        let events = journal([qr("a", 70, None), qr("b", 90, None)]);
+        assert_eq!(teller().opening(updates(&events[1..]), after(1), at(90)), "");
+        assert_eq!(told(&teller().opening(updates(&events[1..]), None, at(90))), ["connection-status#2"]);
+    }
+
+    #[test]
+    fn a_code_before_the_end_is_left_out() {
+        let events = journal([qr("a", 70, None), Status::ended(EndReason::Cancelled)]);
+        let text = teller().opening(updates(&events), after(0), at(3));
+        assert_eq!(told(&text), ["connection-status#1", "connection-status#2"]);
+    }
+
+    #[test]
+    fn live_events_tell_only_what_is_news() {
+        let events = journal([qr("a", 70, None), qr("b", 90, None), connected(), connected()]);
+        let mut teller = teller();
+        let mut live = |event: &Arc<Event>| told(&teller.live(&Update::Event(event.clone()), at(5)));
+        assert_eq!(live(&events[0]), ["connection-status", "qr-code#1"]);
+        assert_eq!(live(&events[1]), ["qr-code#2"]);
+        assert_eq!(live(&events[2]), ["connection-status#3"]);
+        assert_eq!(live(&events[3]), [""; 0]);
+    }
+
+    #[test]
+    fn a_connected_that_nobody_vouches_for_is_never_told_as_true() {
+        let events = journal([connected()]);
+        let notice = Update::Notice(Shown { event: events[0].clone(), stale: true });
+        let mut backlog = updates(&events);
+        backlog.push(notice);
+        let text = teller().opening(backlog, None, at(5));
+        assert_eq!(told(&text), ["connection-status#1"]);
+        assert!(text.contains(r#""status":"connecting""#) && text.contains(r#""reason":"moving""#));
+        assert!(text.contains(r#""stale":true"#));
+    }
+
+    #[test]
+    fn a_stale_code_is_not_shown_and_comes_back_when_it_is_vouched_for() {
+        let events = journal([qr("a", 70, None), qr("b", 90, None)]);
+        let shown = |stale| Update::Notice(Shown { event: events[0].clone(), stale });
+        let mut teller = teller();
+        assert_eq!(teller.live(&shown(false), at(4)), "", "there was no doubt to clear");
+        assert_eq!(told(&teller.live(&shown(true), at(5))), ["connection-status"]);
+        assert_eq!(told(&teller.live(&shown(false), at(6))), ["connection-status", "qr-code"]);
+        assert_eq!(told(&teller.live(&shown(true), at(7))), ["connection-status"]);
+        // A new owner's next code is news of the code only, and must clear the mark all the same.
+        let text = teller.live(&Update::Event(events[1].clone()), at(8));
+        assert_eq!(told(&text), ["connection-status", "qr-code#2"]);
+        assert!(text.contains(r#""stale":false"#));
+    }
+
+    #[test]
+    fn a_name_with_line_ends_does_not_break_a_frame() {
+        let text = teller().opening(updates(&journal([connected()])), None, at(5));
+        assert_eq!(told(&text), ["connection-status#1"]);
+        assert!(!text.contains('\r') && text.contains(r"Toko\r\nSari"));
+    }
+}

@@ -1,0 +1,64 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use serde_json::json;
+use warp::{
+    http::StatusCode,
+    reply::{Reply, Response},
+};
+
+use super::Ask;
+
+/// What this instance knows of itself. Cheap to clone: one for all rooms.
+#[derive(Clone, Debug, Default)]
+pub struct Health(Arc<Flags>);
+
+#[derive(Debug, Default)]
+struct Flags {
+    draining: AtomicBool,
+    store_away: AtomicBool,
+    deaf: AtomicBool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreState {
+    Ok,
+    /// Answers nothing. Readiness does not change: a balancer's 503 would end every EventSource for good.
+    Away,
+}
+
+impl Health {
+    /// From now on no new work should come here.
+    pub fn drain(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub fn set_store(&self, state: StoreState) {
+        self.0.store_away.store(state == StoreState::Away, Ordering::Relaxed);
+    }
+
+    /// Whether our own subscription delivers nothing although the store answers: other instances serve better.
+    pub fn set_deaf(&self, deaf: bool) {
+        self.0.deaf.store(deaf, Ordering::Relaxed);
+    }
+}
+
+pub fn healthz() -> Response {
+    "ok\n".into_response()
+}
+
+pub fn readyz(ask: Ask) -> Response {
+    let flags = &ask.services().health.0;
+    let draining = flags.draining.load(Ordering::Relaxed) || ask.services().end_streams.is_cancelled();
+    let store = match (flags.store_away.load(Ordering::Relaxed), flags.deaf.load(Ordering::Relaxed)) {
+        (true, _) => "away",
+        (false, true) => "deaf",
+        (false, false) => "ok",
+    };
+    let body = if draining { json!({ "store": store, "draining": true }) } else { json!({ "store": store }) };
+    let ready = !draining && store != "deaf";
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    warp::reply::with_status(warp::reply::json(&body), status).into_response()
+}

@@ -1,0 +1,78 @@
+use cookie::Cookie;
+use warp::http::{HeaderMap, header};
+
+use super::{
+    Ask,
+    error::{Code, Problem},
+    origin,
+};
+use crate::auth::{Identity, TokenError, TokenVerifier};
+
+/// Cookies of one name that are looked at: a browser sends a few at most (one for each path and domain).
+const COOKIES_MAX: usize = 8;
+
+/// How a token came. Browsers attach cookies by themselves, whoever wrote the page: such a command must prove its origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Carrier {
+    Bearer,
+    Cookie,
+}
+
+/// Who asks to read.
+pub async fn reader(ask: &Ask) -> Result<Identity, Problem> {
+    Ok(caller(ask).await?.0)
+}
+
+/// Who asks for a change.
+pub async fn commander(ask: &Ask) -> Result<Identity, Problem> {
+    let (identity, carrier) = caller(ask).await?;
+    if carrier == Carrier::Cookie {
+        origin::check(&ask.services().settings, &ask.headers)?;
+    }
+    Ok(identity)
+}
+
+async fn caller(ask: &Ask) -> Result<(Identity, Carrier), Problem> {
+    let verifier = &ask.services().verifier;
+    // A bad header never falls back to the cookie: the answer would be about another tenant than the caller thinks.
+    if let Some(value) = ask.headers.get(header::AUTHORIZATION) {
+        let token = value.to_str().ok().and_then(bearer).ok_or(TokenError::Malformed)?;
+        return Ok((verifier.verify(token).await?, Carrier::Bearer));
+    }
+    let tokens = cookies(&ask.headers, &ask.services().settings.cookie);
+    Ok((from_cookies(verifier, &tokens).await?, Carrier::Cookie))
+}
+
+/// The scheme's name is case-insensitive (RFC 9110 section 11.1).
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn cookies(headers: &HeaderMap, name: &str) -> Vec<String> {
+    let lines = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let all = lines.flat_map(Cookie::split_parse).filter_map(Result::ok);
+    all.filter(|cookie| cookie.name() == name).map(|cookie| cookie.value().to_owned()).take(COOKIES_MAX).collect()
+}
+
+/// Another subdomain, or an attacker on one, can plant a second cookie of the same name, and which comes first is theirs
+/// to choose. Stale ones are passed over; two that count must mean the same tenant.
+async fn from_cookies(verifier: &TokenVerifier, tokens: &[String]) -> Result<Identity, Problem> {
+    let mut found: Option<Identity> = None;
+    let mut refusal = TokenError::Missing;
+    for token in tokens.iter().filter(|token| !token.is_empty()) {
+        match (verifier.verify(token).await, &mut found) {
+            (Ok(identity), Some(other)) if identity.tenant != other.tenant => {
+                return Err(Problem::new(
+                    Code::AmbiguousToken,
+                    "several cookies name different tenants: sign in again",
+                ));
+            }
+            (Ok(identity), Some(same)) if identity.expires_at > same.expires_at => *same = identity,
+            (Ok(_), Some(_)) => {}
+            (Ok(identity), none) => *none = Some(identity),
+            (Err(error), _) => refusal = error,
+        }
+    }
+    found.ok_or_else(|| refusal.into())
+}

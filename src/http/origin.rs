@@ -1,0 +1,87 @@
+use warp::{
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    reply::Response,
+};
+
+use super::{
+    Settings,
+    error::{Code, Problem},
+};
+
+const SHOWN_LENGTH_MAX: usize = 120;
+const PREFLIGHT_AGE_SECONDS: &str = "600";
+
+/// Whether a command that came with a cookie was sent by a page of ours, and not by one that a user merely visits.
+pub fn check(settings: &Settings, headers: &HeaderMap) -> Result<(), Problem> {
+    let site = text(headers, "sec-fetch-site");
+    match text(headers, header::ORIGIN.as_str()) {
+        // A sandboxed frame or a redirect: anybody can make one.
+        Some("null") => Err(not_allowed("null")),
+        Some(_) if site == Some("same-origin") => Ok(()),
+        Some(origin) if is_allowed(settings, headers, origin) => Ok(()),
+        Some(origin) => Err(not_allowed(origin)),
+        None => match site {
+            Some("same-origin") => Ok(()),
+            Some(site) => Err(not_allowed(&format!("a page that the browser calls {site}"))),
+            None => Err(Problem::new(
+                Code::OriginMissing,
+                "a request with a cookie must send Origin or Sec-Fetch-Site, as browsers do; outside a browser send the \
+                 token as Authorization: Bearer",
+            )),
+        },
+    }
+}
+
+fn not_allowed(origin: &str) -> Problem {
+    let shown: String = origin.chars().take(SHOWN_LENGTH_MAX).collect();
+    let detail = format!("the request comes from {shown}; to allow an origin, name it in TAUTAN_ALLOWED_ORIGINS");
+    Problem::new(Code::OriginNotAllowed, detail)
+}
+
+/// Adds what a browser needs to let an allowed page read the answer. The answer varies even where nothing is added.
+pub fn expose(settings: &Settings, headers: &HeaderMap, mut answer: Response) -> Response {
+    let added = answer.headers_mut();
+    added.append(header::VARY, HeaderValue::from_static("Origin"));
+    if let Some(origin) = allowed(settings, headers) {
+        added.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        added.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        added.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("retry-after"));
+    }
+    answer
+}
+
+/// Answers `OPTIONS`. A page that is not allowed gets a plain 204, and its browser stops there.
+pub fn preflight(settings: &Settings, headers: &HeaderMap, methods: &str) -> Response {
+    let mut answer = Response::new("".into());
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    if allowed(settings, headers).is_some() {
+        let added = answer.headers_mut();
+        if let Ok(methods) = HeaderValue::from_str(methods) {
+            added.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
+        }
+        let names = HeaderValue::from_static("authorization, content-type");
+        added.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names);
+        added.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(PREFLIGHT_AGE_SECONDS));
+    }
+    answer
+}
+
+fn allowed(settings: &Settings, headers: &HeaderMap) -> Option<HeaderValue> {
+    let origin = headers.get(header::ORIGIN)?;
+    is_allowed(settings, headers, origin.to_str().ok()?).then(|| origin.clone())
+}
+
+/// Compared as written: browsers send origins in one form, lower-case and without a default port.
+fn is_allowed(settings: &Settings, headers: &HeaderMap, origin: &str) -> bool {
+    let named = settings.public_url.iter().chain(&settings.allowed_origins);
+    if named.map(|named| named.trim_end_matches('/')).any(|named| named == origin) {
+        return true;
+    }
+    // Never the scheme alone: behind a proxy that ends TLS we cannot know it.
+    let place = origin.split_once("://").map(|(_, place)| place);
+    place.is_some() && place == text(headers, header::HOST.as_str())
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok()
+}

@@ -1,0 +1,109 @@
+use warp::{
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    reply::Response,
+};
+
+use super::{Ask, assets, identity};
+
+pub const PATH: &str = "/dashboard/settings/whatsapp";
+
+/// The page's languages; the first one is for everybody else.
+const LANGUAGES: [&str; 2] = ["id", "en"];
+
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+                      base-uri 'none'; form-action 'self'; frame-ancestors 'self'";
+
+/// Public: it shows the tenant's name to whoever brings that tenant's token, and nothing of a tenant otherwise.
+pub async fn page(ask: Ask) -> Response {
+    let name = identity::reader(&ask).await.ok().and_then(|identity| identity.display_name);
+    let login = ask.services().settings.login_url.clone();
+    let html = assets::PAGE
+        .replace("{{lang}}", language(&ask.headers))
+        .replace("{{tenant_name}}", &escaped(&name.unwrap_or_default()))
+        .replace("{{login_url}}", &escaped(&login.unwrap_or_default()));
+    let mut answer = Response::new(html.into());
+    let headers = answer.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        // Not "no-referrer": with that browsers send `Origin: null`, which our own commands refuse.
+        (header::REFERRER_POLICY, "same-origin"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::VARY, "Accept-Language, Cookie"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    answer
+}
+
+pub fn root() -> Response {
+    let mut answer = Response::new("".into());
+    *answer.status_mut() = StatusCode::FOUND;
+    answer.headers_mut().insert(header::LOCATION, HeaderValue::from_static(PATH));
+    answer
+}
+
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            // A value must not be taken for another placeholder.
+            '{' => out.push_str("&#123;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// The language that `Accept-Language` likes best among ours; of equals the one named first.
+fn language(headers: &HeaderMap) -> &'static str {
+    let written = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mut best = (0.0, LANGUAGES[0]);
+    for range in written.split(',') {
+        let (tag, weight) = range.split_once(';').unwrap_or((range, "q=1"));
+        let quality: f32 = weight.trim().strip_prefix("q=").and_then(|q| q.parse().ok()).unwrap_or(0.0);
+        let primary = tag.trim().split('-').next().unwrap_or_default();
+        let ours = LANGUAGES.into_iter().find(|language| language.eq_ignore_ascii_case(primary));
+        if let Some(language) = ours.filter(|_| quality > best.0) {
+            best = (quality, language);
+        }
+    }
+    best.1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_language_is_the_one_liked_best_and_else_indonesian() {
+        for (written, language_) in [
+            ("", "id"),
+            ("de", "id"),
+            ("en-US,en;q=0.9", "en"),
+            ("en;q=0.5, id;q=0.8", "id"),
+            ("EN", "en"),
+            ("de, en;q=0.1", "en"),
+            ("en;q=0", "id"),
+            ("id-ID,id;q=0.9,en-US;q=0.8", "id"),
+            (";;;,q=,=", "id"),
+        ] {
+            let headers = HeaderMap::from_iter([(header::ACCEPT_LANGUAGE, HeaderValue::from_static(written))]);
+            assert_eq!(language(&headers), language_, "{written:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_cannot_leave_its_attribute() {
+        assert_eq!(
+            escaped(r#""><script>'&{{login_url}}"#),
+            "&quot;&gt;&lt;script&gt;&#39;&amp;&#123;&#123;login_url}}"
+        );
+    }
+}

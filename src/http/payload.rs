@@ -1,0 +1,122 @@
+//! The contract's JSON.
+
+use serde::Serialize;
+
+use crate::{
+    clock::{Timestamp, rfc3339},
+    events::{EndReason, PairCode, QrCode, Shown, Status, StatusWord},
+};
+
+/// `connection-status`, and the body of the JSON endpoints.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusBody {
+    status: &'static str,
+    phone_number: Option<String>,
+    name: Option<String>,
+    reason: Option<&'static str>,
+    retryable: bool,
+    until: Option<String>,
+    since: Option<String>,
+    stale: bool,
+    /// Said only where WhatsApp could not be told of an unlink.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote: Option<bool>,
+}
+
+impl StatusBody {
+    pub fn of(shown: &Shown) -> Self {
+        let status = shown.status();
+        Self { since: Some(rfc3339(shown.event.since)), stale: shown.stale, ..Self::bare(&status) }
+    }
+
+    /// A tenant that never had a session here.
+    pub fn never_linked() -> Self {
+        Self::bare(&Status::ended(EndReason::NeverLinked))
+    }
+
+    fn bare(status: &Status) -> Self {
+        let account = status.account();
+        let body = Self {
+            status: status.word().as_str(),
+            phone_number: account.map(|account| account.phone.as_str().to_owned()),
+            name: account.and_then(|account| account.name.clone()),
+            reason: None,
+            retryable: false,
+            until: None,
+            since: None,
+            stale: false,
+            remote: None,
+        };
+        match status {
+            Status::Disconnected { reason, until, remote } => Self {
+                reason: Some(reason.as_str()),
+                retryable: reason.retryable(),
+                until: until.map(rfc3339),
+                remote: (*reason == EndReason::UnlinkedByUser && !remote).then_some(false),
+                ..body
+            },
+            Status::Connecting { reason, .. } => Self { reason: Some(reason.as_str()), ..body },
+            Status::QrPending { .. } | Status::Connected { .. } => body,
+        }
+    }
+
+    pub fn is(&self, word: StatusWord) -> bool {
+        self.status == word.as_str()
+    }
+
+    pub fn word(&self) -> &'static str {
+        self.status
+    }
+}
+
+/// `qr-code`. `None` where less than a second is left: nobody can scan it any more.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QrBody<'a> {
+    qr_code: std::sync::Arc<str>,
+    qr_text: &'a str,
+    expires_in: i64,
+    expires_at: String,
+    attempt: u32,
+    max_attempts: u32,
+}
+
+impl<'a> QrBody<'a> {
+    pub fn of(qr: &'a QrCode, now: Timestamp) -> Option<Self> {
+        Some(Self {
+            expires_in: seconds_left(qr.expires_at, now)?,
+            qr_code: qr.data_url(),
+            qr_text: qr.text(),
+            expires_at: rfc3339(qr.expires_at),
+            attempt: qr.attempt,
+            max_attempts: qr.attempts_max,
+        })
+    }
+}
+
+/// `pair-code`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PairBody<'a> {
+    code: &'a str,
+    phone_number: &'a str,
+    expires_in: i64,
+    expires_at: String,
+}
+
+impl<'a> PairBody<'a> {
+    pub fn of(pair: &'a PairCode, now: Timestamp) -> Option<Self> {
+        Some(Self {
+            expires_in: seconds_left(pair.expires_at, now)?,
+            code: &pair.code,
+            phone_number: pair.phone.as_str(),
+            expires_at: rfc3339(pair.expires_at),
+        })
+    }
+}
+
+pub fn seconds_left(until: Timestamp, now: Timestamp) -> Option<i64> {
+    let seconds = until.duration_since(now).as_secs();
+    (seconds > 0).then_some(seconds)
+}

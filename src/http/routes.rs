@@ -1,0 +1,119 @@
+use std::{convert::Infallible, sync::Arc};
+
+use warp::{
+    Filter, Rejection,
+    http::{HeaderMap, Method},
+    path::FullPath,
+    reply::{Reply, Response},
+};
+
+use super::{
+    Ask, Context, assets, body,
+    error::{Code, Problem},
+    events, health, origin, page, qr, sessions, sign_in,
+};
+
+/// An address and the methods it takes. The same list answers 404, 405 and `OPTIONS`.
+struct Endpoint {
+    path: &'static str,
+    methods: &'static [&'static str],
+}
+
+const READ: &[&str] = &["GET", "HEAD"];
+const COMMAND: &[&str] = &["POST"];
+
+const CONNECT: Endpoint = Endpoint { path: "/api/whatsapp/connect", methods: COMMAND };
+const DISCONNECT: Endpoint = Endpoint { path: "/api/whatsapp/disconnect", methods: COMMAND };
+const STATUS: Endpoint = Endpoint { path: "/api/whatsapp/status", methods: READ };
+const QR: Endpoint = Endpoint { path: "/api/whatsapp/qr", methods: READ };
+const EVENTS: Endpoint = Endpoint { path: "/api/whatsapp/events", methods: READ };
+const PAGE: Endpoint = Endpoint { path: page::PATH, methods: READ };
+const ROOT: Endpoint = Endpoint { path: "/", methods: READ };
+/// Any path below it.
+const STATIC: Endpoint = Endpoint { path: "/static/", methods: READ };
+/// Only GET: a link preview that sends HEAD must not use up the code.
+const SIGN_IN: Endpoint = Endpoint { path: "/local/sign-in", methods: &["GET"] };
+const HEALTHZ: Endpoint = Endpoint { path: "/healthz", methods: READ };
+const READYZ: Endpoint = Endpoint { path: "/readyz", methods: READ };
+
+const ENDPOINTS: &[&Endpoint] =
+    &[&CONNECT, &DISCONNECT, &STATUS, &QR, &EVENTS, &PAGE, &ROOT, &STATIC, &SIGN_IN, &HEALTHZ, &READYZ];
+
+/// Every route, a line each. Never rejects: what no route takes is answered by the last line.
+pub fn routes(
+    context: Arc<Context>,
+) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
+    let ask = ask(Arc::clone(&context));
+    let path = warp::path::full;
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+
+    let commands = at(&CONNECT)
+        .and(ask.clone())
+        .and(body::limited())
+        .then(sessions::connect)
+        .map(Reply::into_response)
+        .or(at(&DISCONNECT).and(ask.clone()).then(sessions::disconnect).map(Reply::into_response))
+        .unify();
+    let reads = at(&STATUS)
+        .and(ask.clone())
+        .then(sessions::status)
+        .map(Reply::into_response)
+        .or(at(&QR).and(ask.clone()).then(qr::qr).map(Reply::into_response))
+        .unify()
+        .or(at(&EVENTS).and(ask.clone()).then(events::events).map(Reply::into_response))
+        .unify();
+    let pages = at(&PAGE)
+        .and(ask.clone())
+        .then(page::page)
+        .map(Reply::into_response)
+        .or(at(&ROOT).map(page::root).map(Reply::into_response))
+        .unify()
+        .or(at(&STATIC).and(ask.clone()).and(path()).map(assets::asset).map(Reply::into_response))
+        .unify()
+        .or(at(&SIGN_IN).and(ask.clone()).and(query).map(sign_in::sign_in).map(Reply::into_response))
+        .unify();
+    let probes = at(&HEALTHZ).map(health::healthz).or(at(&READYZ).and(ask.clone()).map(health::readyz)).unify();
+    let others = warp::method().and(path()).and(ask.clone()).map(other);
+
+    let answer = commands.or(reads).unify().or(pages).unify().or(probes).unify().or(others).unify();
+    path().and(warp::header::headers_cloned()).and(answer).map(move |path: FullPath, headers: HeaderMap, answer| {
+        if is_api(path.as_str()) { origin::expose(&context.services.settings, &headers, answer) } else { answer }
+    })
+}
+
+fn is_api(path: &str) -> bool {
+    path.starts_with("/api/")
+}
+
+impl Endpoint {
+    fn is_at(&self, path: &str) -> bool {
+        path == self.path || (self.path == STATIC.path && path.starts_with(self.path))
+    }
+}
+
+fn at(endpoint: &'static Endpoint) -> impl Filter<Extract = (), Error = Rejection> + Clone {
+    warp::method()
+        .and(warp::path::full())
+        .and_then(move |method: Method, path: FullPath| async move {
+            let taken = endpoint.is_at(path.as_str()) && endpoint.methods.contains(&method.as_str());
+            if taken { Ok(()) } else { Err(warp::reject()) }
+        })
+        .untuple_one()
+}
+
+fn ask(context: Arc<Context>) -> impl Filter<Extract = (Ask,), Error = Infallible> + Clone {
+    warp::header::headers_cloned().map(move |headers| Ask { headers, context: Arc::clone(&context) })
+}
+
+/// What no route took. A fallback rather than `recover`: it knows the address, and so which methods would fit.
+fn other(method: Method, path: FullPath, ask: Ask) -> Response {
+    let path = path.as_str();
+    let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| endpoint.is_at(path)) else {
+        return Problem::new(Code::NotFound, "no such address").into_response();
+    };
+    let methods = endpoint.methods.join(", ");
+    if method == Method::OPTIONS && is_api(path) {
+        return origin::preflight(&ask.services().settings, &ask.headers, &methods);
+    }
+    Problem::new(Code::MethodNotAllowed, format!("this address takes {methods}")).allow(methods).into_response()
+}

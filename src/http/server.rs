@@ -1,0 +1,94 @@
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{Context, Services, assets::Assets, events::Streams, routes::routes};
+
+/// A client that sends its headers a byte at a time is gone after this long.
+const HEADERS_ARRIVAL_MAX: Duration = Duration::from_secs(10);
+/// For a request's headers, and for what waits to be written: a reader who does not read costs this much of ours.
+const BUFFER_SIZE_BYTES: usize = 8 * 1024;
+/// A phone that left its network says no goodbye. Heartbeats that nobody acknowledges end its stream.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);
+/// Out of file descriptors, most likely: they come back one by one, and asking faster does not help.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves until `stop`, then lets open requests finish, and streams end, for [`super::Settings::grace`].
+///
+/// Our own loop: warp's has no deadline for headers, no bound on buffers, no end while a stream is open.
+/// False: some connections had to be cut.
+pub async fn serve(listener: TcpListener, services: Services, stop: CancellationToken) -> bool {
+    let (connections, cut) = (TaskTracker::new(), CancellationToken::new());
+    let (grace, end_streams) = (services.settings.grace, services.end_streams.clone());
+    let streams = Streams::start(&services.settings, &connections, stop.clone());
+    let context = Arc::new(Context { services, streams, assets: Assets::load() });
+    let service = TowerToHyperService::new(warp::service(routes(context)));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEADERS_ARRIVAL_MAX).max_buf_size(BUFFER_SIZE_BYTES);
+
+    while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+        let Some(socket) = ready(accepted, &stop).await else { continue };
+        let connection = http.serve_connection(TokioIo::new(socket), service.clone());
+        let (stop, cut) = (stop.clone(), cut.clone());
+        connections.spawn(async move {
+            tokio::pin!(connection);
+            let ended = tokio::select! {
+                ended = connection.as_mut() => Some(ended),
+                () = stop.cancelled() => None,
+            };
+            let ended = match ended {
+                Some(ended) => Some(ended),
+                None => {
+                    // Idle ones close now, busy ones after the answer under way.
+                    connection.as_mut().graceful_shutdown();
+                    cut.run_until_cancelled(connection).await
+                }
+            };
+            if let Some(Err(error)) = ended {
+                tracing::debug!(%error, "a connection broke off");
+            }
+        });
+    }
+    drop(listener);
+    end_streams.cancel();
+    connections.close();
+    let drained = tokio::time::timeout(grace, connections.wait()).await.is_ok();
+    if !drained {
+        tracing::warn!(connections = connections.len(), "connections are cut: the grace is over");
+        cut.cancel();
+        connections.wait().await;
+    }
+    drained
+}
+
+async fn ready(accepted: io::Result<(TcpStream, SocketAddr)>, stop: &CancellationToken) -> Option<TcpStream> {
+    match accepted {
+        Ok((socket, _)) => {
+            let tuned = socket
+                .set_nodelay(true)
+                .and_then(|()| SockRef::from(&socket).set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX)));
+            if let Err(error) = tuned {
+                tracing::debug!(%error, "a socket could not be tuned");
+            }
+            Some(socket)
+        }
+        Err(error) if gone_already(&error) => None,
+        Err(error) => {
+            tracing::error!(%error, "no connection can be accepted for now");
+            stop.run_until_cancelled(tokio::time::sleep(ACCEPT_PAUSE)).await;
+            None
+        }
+    }
+}
+
+fn gone_already(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
+}

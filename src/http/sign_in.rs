@@ -1,0 +1,77 @@
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use cookie::{Cookie, SameSite};
+use sha2::{Digest as _, Sha256};
+use warp::{
+    http::{HeaderValue, StatusCode, header},
+    reply::Response,
+};
+
+use super::{
+    Ask,
+    error::{Code, Problem},
+    page,
+};
+use crate::{auth::Minter, tenant::TenantId};
+
+/// As long as the SaaS product's own cookie lives.
+const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Signs the one user of local mode in, by a code that counts once.
+pub struct LocalSignIn {
+    /// Its digest, so that comparing tells nothing of how much of a guess was right. `None`: used.
+    code: Mutex<Option<[u8; 32]>>,
+    minter: Minter,
+    tenant: TenantId,
+}
+
+impl LocalSignIn {
+    /// `code`: random, at least 128 bits of it, in characters that stand in a URL unescaped.
+    pub fn new(code: &str, minter: Minter, tenant: TenantId) -> Self {
+        Self { code: Mutex::new(Some(digest(code))), minter, tenant }
+    }
+
+    fn redeem(&self, code: &str) -> bool {
+        self.code.lock().unwrap_or_else(PoisonError::into_inner).take_if(|good| *good == digest(code)).is_some()
+    }
+}
+
+fn digest(code: &str) -> [u8; 32] {
+    Sha256::digest(code.as_bytes()).into()
+}
+
+/// `GET /local/sign-in?code=…`: sets the cookie and leads to the page.
+pub fn sign_in(ask: Ask, query: String) -> Result<Response, Problem> {
+    let Some(local) = &ask.services().sign_in else {
+        return Err(Problem::new(Code::NotFound, "no such address"));
+    };
+    let code = query.split('&').find_map(|pair| pair.strip_prefix("code=")).unwrap_or_default();
+    if !local.redeem(code) {
+        tracing::warn!("a local sign-in was refused");
+        let detail = "the code is wrong or was used already; restart tautan for a new one";
+        return Err(Problem::new(Code::SignInRefused, detail));
+    }
+    let token = local.minter.mint(&local.tenant, ask.services().clock.now(), LIFETIME);
+    // Lax: with Strict the browser would leave the cookie out of the redirect when the link was opened from elsewhere.
+    let cookie = Cookie::build((ask.services().settings.cookie.as_str(), token))
+        .path("/")
+        .http_only(true)
+        .same_site(SameSite::Lax)
+        .build();
+    let max_age = LIFETIME.as_secs();
+    let Ok(cookie) = HeaderValue::try_from(format!("{cookie}; Max-Age={max_age}")) else {
+        return Err(Problem::new(Code::Internal, "the cookie's name cannot stand in a header"));
+    };
+    tracing::info!(tenant = %local.tenant, "signed in for tenant");
+    let mut answer = Response::new("".into());
+    *answer.status_mut() = StatusCode::SEE_OTHER;
+    let headers = answer.headers_mut();
+    headers.insert(header::SET_COOKIE, cookie);
+    headers.insert(header::LOCATION, HeaderValue::from_static(page::PATH));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    Ok(answer)
+}

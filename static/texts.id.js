@@ -1,0 +1,216 @@
+// A reason has `title` and `text`; `action` is the label of its button; `help` is what to do when the server says
+// that pressing the button cannot help now. A reason without `help` can always be tried again.
+export const id = {
+  title: 'Koneksi WhatsApp',
+  subtitle: 'Hubungkan akun WhatsApp Anda untuk menerima dan membalas pesan pelanggan',
+  forTenant: 'untuk {name}',
+  statusLabel: 'Status Koneksi',
+  status: {
+    loading: 'Memuat…',
+    checking: 'Memeriksa…',
+    disconnected: 'Terputus',
+    neverLinked: 'Belum Terhubung',
+    connecting: 'Menghubungkan',
+    qr_pending: 'Menunggu Scan',
+    connected: 'Terhubung',
+    error: 'Tidak Diketahui',
+    signedOut: 'Perlu Masuk',
+  },
+
+  loading: 'Memuat status koneksi…',
+  connected: {
+    title: 'WhatsApp Terhubung',
+    justNow: 'Berhasil Terhubung!',
+    text: 'Pesan pelanggan ke nomor ini diterima dan dapat dibalas dari dasbor.',
+    number: 'Nomor',
+    name: 'Nama',
+    since: 'Terhubung sejak',
+    disconnect: 'Putuskan Koneksi',
+  },
+  confirm: {
+    title: 'Putuskan koneksi WhatsApp?',
+    text: 'Pesan pelanggan tidak akan masuk ke dasbor sampai Anda menghubungkannya lagi. Obrolan di ponsel Anda tidak terhapus.',
+    yes: 'Ya, Putuskan',
+    no: 'Batal',
+  },
+
+  scan: {
+    title: 'Scan QR code ini',
+    preparing: 'Menyiapkan QR code…',
+    preparingText: 'Biasanya hanya beberapa detik.',
+    alt: 'QR code untuk menghubungkan WhatsApp',
+    altExpired: 'QR code yang sudah kadaluarsa',
+    waiting: 'Menunggu Scan',
+    expiresIn: 'Kadaluarsa dalam {n} s',
+    attempt: 'Kode {n} dari {max}',
+    expired: 'Kode ini sudah kadaluarsa. Kode baru sedang dibuat…',
+    checking: 'Memeriksa kode ini. Tunggu sebentar…',
+    cancel: 'Batalkan',
+  },
+  steps: {
+    title: 'Cara Menghubungkan:',
+    list: [
+      'Buka WhatsApp di ponsel Anda',
+      'Tap menu (⋮) → Perangkat Tertaut → Tautkan Perangkat',
+      'Arahkan kamera ke QR code',
+    ],
+  },
+  pair: {
+    title: 'Atau masukkan kode ini di ponsel',
+    where: 'Tautkan Perangkat → Tautkan dengan nomor telepon saja',
+    copy: 'Salin kode',
+    copied: 'Tersalin',
+    expired: 'Kode ini sudah kadaluarsa.',
+    offer: 'Tidak bisa scan? Gunakan nomor telepon',
+    label: 'Nomor WhatsApp Anda',
+    hint: 'Contoh: 0812 3456 7890. Anda akan menerima kode untuk dimasukkan di ponsel itu.',
+    submit: 'Minta Kode',
+    invalid: 'Nomor ini belum lengkap. Tulis seperti 0812 3456 7890.',
+  },
+
+  reasons: {
+    starting: { title: 'Menyiapkan QR code…', text: 'Biasanya hanya beberapa detik.' },
+    resuming: { title: 'Menyambungkan kembali…', text: 'Akun Anda masih tertaut. Tidak ada yang perlu dilakukan.' },
+    scanned: { title: 'Kode sudah di-scan', text: 'Menyelesaikan penautan. Biarkan WhatsApp tetap terbuka di ponsel.' },
+    'passkey-required': {
+      title: 'Konfirmasi di ponsel Anda',
+      text: 'WhatsApp meminta passkey untuk akun ini. Buka ponsel Anda dan selesaikan konfirmasinya.',
+    },
+    reconnecting: {
+      title: 'Menyambungkan kembali…',
+      text: 'Sambungan ke WhatsApp sempat terputus. Kami menyambungkannya lagi, Anda cukup menunggu.',
+    },
+    moving: {
+      title: 'Memindahkan sambungan…',
+      text: 'Sambungan Anda dipindahkan ke server lain. Ini hanya sebentar dan tidak perlu scan ulang.',
+    },
+    'whatsapp-unreachable': {
+      title: 'WhatsApp belum dapat dihubungi',
+      text: 'Server WhatsApp tidak menjawab. Kami terus mencoba, Anda tidak perlu melakukan apa pun.',
+    },
+
+    'never-linked': {
+      title: 'Mulai terima pesan di sini',
+      text: 'Tautkan WhatsApp toko Anda sekali saja, dengan scan QR code dari ponsel. Anda dapat memutuskannya kapan pun.',
+      action: 'Hubungkan WhatsApp',
+    },
+    'qr-expired': {
+      title: 'QR code sudah kadaluarsa',
+      text: 'Kode tidak di-scan pada waktunya. Siapkan ponsel Anda, lalu buat kode baru.',
+      action: 'Muat Ulang',
+    },
+    cancelled: {
+      title: 'Penautan dibatalkan',
+      text: 'Belum ada akun yang tertaut. Mulai lagi kapan pun Anda siap.',
+      action: 'Buat QR Code',
+    },
+    'unlinked-by-user': {
+      title: 'Koneksi sudah diputuskan',
+      text: 'Akun WhatsApp tidak lagi tertaut. Hubungkan lagi kapan pun Anda mau.',
+      action: 'Hubungkan WhatsApp',
+    },
+    'unlinked-by-phone': {
+      title: 'Sesi Terputus',
+      text: 'Perangkat ini dikeluarkan dari ponsel Anda. Scan kode baru untuk menghubungkannya lagi.',
+      action: 'Buat QR Code',
+    },
+    replaced: {
+      title: 'Sesi Terputus',
+      text: 'Sambungan ini dipakai di tempat lain pada saat yang sama. Tutup yang lain, lalu hubungkan lagi.',
+      action: 'Hubungkan WhatsApp',
+      help: 'Tutup sambungan lain yang memakai perangkat tertaut ini.',
+    },
+    banned: {
+      title: 'Akun dibatasi oleh WhatsApp',
+      text: 'WhatsApp membatasi nomor ini, sehingga tidak dapat ditautkan.',
+      action: 'Hubungkan WhatsApp',
+      help: 'Buka WhatsApp di ponsel dan minta peninjauan, atau hubungkan nomor lain setelah pembatasan selesai.',
+    },
+    'account-locked': {
+      title: 'Akun terkunci',
+      text: 'WhatsApp mengunci akun ini untuk sementara.',
+      action: 'Hubungkan WhatsApp',
+      help: 'Buka WhatsApp di ponsel dan ikuti petunjuknya untuk membuka kunci akun.',
+    },
+    'client-outdated': {
+      title: 'Layanan perlu diperbarui',
+      text: 'WhatsApp tidak lagi menerima versi layanan ini.',
+      action: 'Hubungkan WhatsApp',
+      help: 'Hubungi tim dukungan agar layanan diperbarui. Anda tidak perlu mengubah apa pun di ponsel.',
+    },
+    'pairing-failed': {
+      title: 'Penautan tidak berhasil',
+      text: 'Ponsel dan layanan tidak berhasil menyelesaikan penautan. Perbarui WhatsApp di ponsel, lalu coba lagi.',
+      action: 'Buat QR Code',
+      help: 'Perbarui WhatsApp di ponsel. Bila tetap gagal, hubungi tim dukungan.',
+    },
+    'credentials-unreadable': {
+      title: 'Sesi Terputus',
+      text: 'Data sesi yang tersimpan tidak dapat dibaca. Scan kode baru untuk menghubungkannya lagi.',
+      action: 'Buat QR Code',
+      help: 'Hubungi tim dukungan: data sesi Anda perlu dipulihkan di sisi layanan.',
+    },
+    'store-lost': {
+      title: 'Sesi Terputus',
+      text: 'Data sesi di server hilang. Scan kode baru untuk menghubungkannya lagi.',
+      action: 'Buat QR Code',
+      help: 'Hubungi tim dukungan: penyimpanan layanan perlu diperiksa.',
+    },
+    'passkey-timeout': {
+      title: 'Konfirmasi tidak selesai',
+      text: 'Passkey tidak dikonfirmasi pada waktunya. Siapkan ponsel Anda, lalu coba lagi.',
+      action: 'Buat QR Code',
+      help: 'Periksa passkey akun Anda di pengaturan WhatsApp pada ponsel.',
+    },
+    'proxy-failed': {
+      title: 'Jaringan layanan bermasalah',
+      text: 'Layanan tidak dapat mencapai WhatsApp melalui jaringannya.',
+      action: 'Muat Ulang',
+      help: 'Hubungi tim dukungan agar proxy layanan diperiksa.',
+    },
+    internal: {
+      title: 'Terjadi kesalahan pada layanan kami',
+      text: 'Bukan kesalahan Anda. Coba lagi sebentar lagi.',
+      action: 'Muat Ulang',
+      help: 'Bila terus terjadi, hubungi tim dukungan.',
+    },
+  },
+  bannedUntil: 'Pembatasan berlaku sampai {time}.',
+  notTold: 'WhatsApp belum dapat kami beri tahu. Hapus juga perangkat ini di ponsel: Perangkat Tertaut.',
+  tryAnyway: 'Sudah beres? Coba hubungkan lagi',
+  otherReason: {
+    connecting: { title: 'Menghubungkan…', text: 'Tunggu sebentar.' },
+    disconnected: {
+      title: 'Sesi Terputus',
+      text: 'Sambungan ke WhatsApp terputus.',
+      action: 'Hubungkan WhatsApp',
+      help: 'Hubungi tim dukungan bila ini terus terjadi.',
+    },
+  },
+
+  notices: {
+    lost: 'Halaman ini kehilangan sambungan ke server. Mencoba lagi secara otomatis; koneksi WhatsApp Anda tidak terpengaruh.',
+    tooManyStreams: 'Halaman ini terbuka di terlalu banyak tab. Tutup tab lain; kami mencoba lagi secara otomatis.',
+    stale: 'Status terakhir sedang diperiksa…',
+  },
+  problems: {
+    network: 'Server tidak dapat dihubungi. Periksa internet Anda, lalu coba lagi.',
+    'rate-limited': 'Terlalu banyak percobaan. Coba lagi dalam {n} detik.',
+    'store-unavailable': 'Penyimpanan layanan sedang tidak tersedia. Coba lagi sebentar lagi.',
+    'no-capacity': 'Layanan sedang penuh. Coba lagi beberapa menit lagi.',
+    'origin-missing': 'Permintaan ditolak karena asal halaman tidak dikenal. Hubungi tim dukungan.',
+    'origin-not-allowed': 'Halaman ini belum diizinkan memakai layanan. Hubungi tim dukungan.',
+    other: 'Permintaan tidak berhasil. Coba lagi sebentar lagi.',
+  },
+  broken: {
+    title: 'Status tidak dapat ditampilkan',
+    text: 'Halaman ini menerima jawaban yang tidak dikenalnya. Koneksi WhatsApp Anda tidak terpengaruh.',
+    retry: 'Muat Ulang',
+  },
+  signedOut: {
+    title: 'Masuk lagi',
+    text: 'Sesi masuk Anda sudah berakhir. Masuk lagi untuk melihat koneksi WhatsApp.',
+    action: 'Masuk lagi',
+    retry: 'Sudah masuk? Muat Ulang',
+  },
+};
