@@ -188,7 +188,7 @@ export const en = {
   },
 
   notices: {
-    lost: 'This page has lost its connection to the server. It is trying again by itself; your WhatsApp connection is not affected.',
+    lost: 'This page has lost its connection to the server. It is trying again by itself; below is the last known status.',
     tooManyStreams: 'This page is open in too many tabs. Close some of them; it will try again by itself.',
     stale: 'The last known status is being checked…',
   },
@@ -203,7 +203,7 @@ export const en = {
   },
   broken: {
     title: 'The status cannot be shown',
-    text: 'This page received an answer that it does not know. Your WhatsApp connection is not affected.',
+    text: 'This page received an answer that it does not know. Reload to check again.',
     retry: 'Reload',
   },
   signedOut: {
