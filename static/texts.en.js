@@ -36,7 +36,7 @@ export const en = {
   scan: {
     title: 'Scan this QR code',
     preparing: 'Preparing the QR code…',
-    preparingText: 'This usually takes a few seconds.',
+    preparingText: 'It takes a few seconds.',
     alt: 'QR code to connect WhatsApp',
     altExpired: 'A QR code that has expired',
     waiting: 'Waiting for scan',
@@ -68,7 +68,7 @@ export const en = {
   },
 
   reasons: {
-    starting: { title: 'Preparing the QR code…', text: 'This usually takes a few seconds.' },
+    starting: { title: 'Preparing the QR code…', text: 'It takes a few seconds.' },
     resuming: { title: 'Reconnecting…', text: 'Your account is still linked. There is nothing you need to do.' },
     scanned: { title: 'Code scanned', text: 'Finishing the link. Keep WhatsApp open on your phone.' },
     'passkey-required': {

@@ -37,7 +37,7 @@ export const id = {
   scan: {
     title: 'Scan QR code ini',
     preparing: 'Menyiapkan QR code…',
-    preparingText: 'Biasanya hanya beberapa detik.',
+    preparingText: 'Hanya beberapa detik.',
     alt: 'QR code untuk menghubungkan WhatsApp',
     altExpired: 'QR code yang sudah kadaluarsa',
     waiting: 'Menunggu Scan',
@@ -69,7 +69,7 @@ export const id = {
   },
 
   reasons: {
-    starting: { title: 'Menyiapkan QR code…', text: 'Biasanya hanya beberapa detik.' },
+    starting: { title: 'Menyiapkan QR code…', text: 'Hanya beberapa detik.' },
     resuming: { title: 'Menyambungkan kembali…', text: 'Akun Anda masih tertaut. Tidak ada yang perlu dilakukan.' },
     scanned: { title: 'Kode sudah di-scan', text: 'Menyelesaikan penautan. Biarkan WhatsApp tetap terbuka di ponsel.' },
     'passkey-required': {
