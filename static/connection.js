@@ -9,6 +9,8 @@ const RETRY_MS_MAX = 30_000;
 // For a refusal that does not say when, and for a foreign origin that may not read when.
 const RETRY_AFTER_S = 30;
 const ANSWER_MS_MAX = 20_000;
+// The service sends its first bytes at once; a stream that waits longer is stuck, often behind six others.
+const PATIENCE_MS = 6_000;
 const PATH = '/api/whatsapp';
 
 /** A command the service refused, or that never reached it. `code` is the problem's stable word. */
@@ -35,6 +37,7 @@ export class Connection {
   #failures = 0;
   #retry = 0;
   #hiding = 0;
+  #patience = 0;
   #pulse = 0;
   #lastPulse = 0;
   #listening = null;
@@ -75,11 +78,14 @@ export class Connection {
     // Credentials are named for both cases: a same-origin stream sends its cookie anyway.
     const source = new EventSource(`${this.#base}/events`, { withCredentials: true });
     this.#source = source;
+    this.#patience = setTimeout(() => this.#tell('lost'), PATIENCE_MS);
     source.onopen = () => {
+      clearTimeout(this.#patience);
       this.#failures = 0;
       this.#tell('live');
     };
     source.onerror = () => {
+      clearTimeout(this.#patience);
       // Still CONNECTING: the browser comes back by itself, with the pause that the server gave it.
       if (source.readyState !== EventSource.CLOSED) return this.#tell('lost');
       this.#close();
@@ -197,6 +203,7 @@ export class Connection {
 
   #close() {
     clearTimeout(this.#retry);
+    clearTimeout(this.#patience);
     this.#probing?.abort();
     this.#probing = null;
     this.#source?.close();

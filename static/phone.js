@@ -28,5 +28,7 @@ function grouped(rest) {
   const last = rest.length === 9 ? 3 : 4;
   const groups = [rest.slice(-last)];
   for (let end = rest.length - last; end > 0; end -= 3) groups.unshift(rest.slice(Math.max(0, end - 3), end));
+  // A digit alone reads like a code of its own.
+  if (groups.length > 1 && groups[0].length === 1) groups.splice(0, 2, groups[0] + groups[1]);
   return groups;
 }

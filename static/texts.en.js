@@ -36,7 +36,7 @@ export const en = {
   scan: {
     title: 'Scan this QR code',
     preparing: 'Preparing the QR code…',
-    preparingText: 'This usually takes a few seconds.',
+    preparingText: 'It takes a few seconds.',
     alt: 'QR code to connect WhatsApp',
     altExpired: 'A QR code that has expired',
     waiting: 'Waiting for scan',
@@ -68,7 +68,7 @@ export const en = {
   },
 
   reasons: {
-    starting: { title: 'Preparing the QR code…', text: 'This usually takes a few seconds.' },
+    starting: { title: 'Preparing the QR code…', text: 'It takes a few seconds.' },
     resuming: { title: 'Reconnecting…', text: 'Your account is still linked. There is nothing you need to do.' },
     scanned: { title: 'Code scanned', text: 'Finishing the link. Keep WhatsApp open on your phone.' },
     'passkey-required': {
@@ -188,7 +188,7 @@ export const en = {
   },
 
   notices: {
-    lost: 'This page has lost its connection to the server. It is trying again by itself; your WhatsApp connection is not affected.',
+    lost: 'This page has lost its connection to the server. It is trying again by itself; below is the last known status.',
     tooManyStreams: 'This page is open in too many tabs. Close some of them; it will try again by itself.',
     stale: 'The last known status is being checked…',
   },
@@ -203,7 +203,7 @@ export const en = {
   },
   broken: {
     title: 'The status cannot be shown',
-    text: 'This page received an answer that it does not know. Your WhatsApp connection is not affected.',
+    text: 'This page received an answer that it does not know. Reload to check again.',
     retry: 'Reload',
   },
   signedOut: {

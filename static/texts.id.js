@@ -37,7 +37,7 @@ export const id = {
   scan: {
     title: 'Scan QR code ini',
     preparing: 'Menyiapkan QR code…',
-    preparingText: 'Biasanya hanya beberapa detik.',
+    preparingText: 'Hanya beberapa detik.',
     alt: 'QR code untuk menghubungkan WhatsApp',
     altExpired: 'QR code yang sudah kadaluarsa',
     waiting: 'Menunggu Scan',
@@ -69,7 +69,7 @@ export const id = {
   },
 
   reasons: {
-    starting: { title: 'Menyiapkan QR code…', text: 'Biasanya hanya beberapa detik.' },
+    starting: { title: 'Menyiapkan QR code…', text: 'Hanya beberapa detik.' },
     resuming: { title: 'Menyambungkan kembali…', text: 'Akun Anda masih tertaut. Tidak ada yang perlu dilakukan.' },
     scanned: { title: 'Kode sudah di-scan', text: 'Menyelesaikan penautan. Biarkan WhatsApp tetap terbuka di ponsel.' },
     'passkey-required': {
@@ -189,7 +189,7 @@ export const id = {
   },
 
   notices: {
-    lost: 'Halaman ini kehilangan sambungan ke server. Mencoba lagi secara otomatis; koneksi WhatsApp Anda tidak terpengaruh.',
+    lost: 'Halaman ini kehilangan sambungan ke server. Kami mencoba lagi secara otomatis; di bawah ini status terakhir yang diketahui.',
     tooManyStreams: 'Halaman ini terbuka di terlalu banyak tab. Tutup tab lain; kami mencoba lagi secara otomatis.',
     stale: 'Status terakhir sedang diperiksa…',
   },
@@ -204,7 +204,7 @@ export const id = {
   },
   broken: {
     title: 'Status tidak dapat ditampilkan',
-    text: 'Halaman ini menerima jawaban yang tidak dikenalnya. Koneksi WhatsApp Anda tidak terpengaruh.',
+    text: 'Halaman ini menerima jawaban yang tidak dikenalnya. Muat ulang untuk memeriksa lagi.',
     retry: 'Muat Ulang',
   },
   signedOut: {

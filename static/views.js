@@ -67,18 +67,15 @@ function signedOutView({ t, loginUrl }, acts) {
 function connectingView(model, acts) {
   const { t, status } = model;
   const words = reasonWords(model);
-  // Who has an account linked ends it with a question; who is still pairing just stops.
-  const linked = Boolean(status.phoneNumber);
-  const dialog = linked ? confirmDialog(t, acts.disconnect) : null;
-  const button = linked
-    ? quiet('disconnect', null, t.connected.disconnect, () => dialog.showModal())
-    : quiet('cancel', null, t.scan.cancel, acts.cancel);
+  // Behind any of these reasons there may be a linked account, so ending it always takes a question.
+  const dialog = confirmDialog(t, acts.disconnect);
+  const button = quiet('disconnect', null, t.connected.disconnect, () => dialog.showModal());
   const node = h(
     'div',
     { class: 'centre' },
     spinner(),
     ...heading(words.title, words.text),
-    linked ? h('p', { id: 'phone', part: 'phone', class: 'number' }, formatPhone(status.phoneNumber)) : null,
+    status.phoneNumber ? h('p', { id: 'phone', part: 'phone', class: 'number' }, formatPhone(status.phoneNumber)) : null,
     h('div', { class: 'actions' }, button),
     dialog,
   );
@@ -89,6 +86,7 @@ function connectedView(model, acts) {
   const { t, status, justNow } = model;
   const dialog = confirmDialog(t, acts.disconnect);
   const button = quiet('disconnect', 'unlink', t.connected.disconnect, () => dialog.showModal());
+  const title = justNow ? t.connected.justNow : t.connected.title;
   const facts = [
     [t.connected.number, status.phoneNumber && h('dd', { id: 'phone', part: 'phone' }, formatPhone(status.phoneNumber))],
     [t.connected.name, status.name && h('dd', { id: 'name' }, status.name)],
@@ -97,7 +95,7 @@ function connectedView(model, acts) {
   const node = h(
     'div',
     { class: justNow ? 'connected just' : 'connected' },
-    h('div', { class: 'lead' }, emblem('check', 'good'), h('div', {}, ...heading(justNow ? t.connected.justNow : t.connected.title, t.connected.text))),
+    h('div', { class: 'lead' }, emblem('check', 'good'), h('div', {}, ...heading(title, t.connected.text))),
     facts.length ? h('dl', { class: 'facts' }, ...facts.map(([name, value]) => h('div', {}, h('dt', {}, name), value))) : null,
     h('div', { class: 'actions' }, button),
     dialog,

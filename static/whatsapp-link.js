@@ -28,6 +28,7 @@ export class WhatsappLink extends HTMLElement {
   #ticker = 0;
   #speaking = 0;
   #heard = 0;
+  #told = '';
   #asked = false;
   #overdue = null;
   #parts = null;
@@ -92,7 +93,6 @@ export class WhatsappLink extends HTMLElement {
   }
 
   #receive(name, data) {
-    const before = this.#model.status;
     try {
       take(this.#model, name, data);
     } catch (error) {
@@ -102,11 +102,15 @@ export class WhatsappLink extends HTMLElement {
     this.#heard += 1;
     this.#asked = false;
     this.#render();
-    const now = this.#model.status;
-    if (now && !now.stale && (before?.status !== now.status || before.reason !== now.reason)) this.#tellHost(now);
+    this.#tellHost(this.#model.status);
   }
 
+  // Each change once, and only what somebody vouches for.
   #tellHost(now) {
+    if (!now || now.stale) return;
+    const word = `${now.status} ${now.reason}`;
+    if (word === this.#told) return;
+    this.#told = word;
     if (now.status === 'connected') this.#emit('connected', { phoneNumber: now.phoneNumber, name: now.name });
     if (now.status === 'disconnected') this.#emit('disconnected', { reason: now.reason, retryable: now.retryable });
   }
