@@ -1,1 +1,138 @@
-//! Being built.
+//! Assembly: reads what it is told, builds the rooms, runs them until asked to go, and takes them down in order.
+
+mod build;
+mod local;
+
+use std::{future::Future, io, net::SocketAddr, process::ExitCode, time::Duration};
+
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{error, info, warn};
+
+pub use build::{App, Seams, StartError};
+
+use crate::{
+    config::Config,
+    shutdown::{Drained, Signals, drain_or_cut},
+    telemetry,
+};
+
+/// sysexits(3): the command was used wrongly.
+const EXIT_USAGE: u8 = 64;
+/// sysexits(3): an internal software error; here also a drain that had to be cut.
+const EXIT_SOFTWARE: u8 = 70;
+/// Between the end of the drain delay and giving up on what is still open.
+const GRACE: Duration = Duration::from_secs(25);
+
+/// The program: what `main` is, and what the simulator's build runs with other seams.
+pub fn run(seams: Seams) -> ExitCode {
+    let flags = match crate::config::flags() {
+        Ok(flags) => flags,
+        Err(told) => return told,
+    };
+    let environment =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let config = match Config::read(flags, environment.collect()) {
+        Ok(config) => config,
+        Err(error) => {
+            eprint!("tautan cannot start:\n{error}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    telemetry::install(&config.telemetry);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&StartError::Runtime(error)),
+    };
+    let ended = runtime.block_on(start_and_serve(config, seams));
+    // What is still busy by now was given its time.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    match ended {
+        Ok(Drained::Fully) => ExitCode::SUCCESS,
+        Ok(Drained::Cut) => ExitCode::from(EXIT_SOFTWARE),
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &StartError) -> ExitCode {
+    eprintln!("tautan cannot start: {}", chain(error));
+    ExitCode::FAILURE
+}
+
+/// An error with its causes, as one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line = format!("{line}: {error}");
+        cause = error.source();
+    }
+    line
+}
+
+async fn start_and_serve(config: Config, seams: Seams) -> Result<Drained, StartError> {
+    let mut signals = Signals::listen().map_err(StartError::Signals)?;
+    let app = App::build(config, seams).await?;
+    if let Some(url) = app.sign_in_url() {
+        println!("Open this link once to sign in:\n\n    {url}\n");
+    }
+    let (again, cut) = (CancellationToken::new(), CancellationToken::new());
+    let (first_seen, second_seen) = (again.clone(), cut.clone());
+    let listening = TaskTracker::new();
+    listening.spawn(async move {
+        signals.next().await;
+        first_seen.cancel();
+        signals.next().await;
+        second_seen.cancel();
+    });
+    Ok(app.run(again.cancelled_owned(), cut.cancelled_owned()).await)
+}
+
+impl App {
+    /// Serves until `stop`, then drains: unready, the drain delay, streams end, links close and leases are given back,
+    /// the listener last. `cut` ends the waiting.
+    pub async fn run(self, stop: impl Future<Output = ()>, cut: impl Future<Output = ()>) -> Drained {
+        let Self { listener, services, sessions, stop_sessions, store, drain_delay, .. } = self;
+        let rooms = TaskTracker::new();
+        let (health, end_streams) = (services.health.clone(), services.end_streams.clone());
+        let stop_server = CancellationToken::new();
+        let server = rooms.spawn(crate::http::serve(listener, services, stop_server.clone()));
+        let supervised = sessions.clone();
+        let supervisor = rooms.spawn(async move { supervised.supervise().await });
+        tokio::pin!(supervisor);
+        tokio::select! {
+            () = stop => info!("draining"),
+            ended = &mut supervisor => error!(panicked = ended.is_err(), "the supervisor ended, draining"),
+        }
+        health.drain();
+        let drain = async {
+            tokio::time::sleep(drain_delay).await;
+            end_streams.cancel();
+            stop_sessions.cancel();
+            sessions.closed().await;
+            stop_server.cancel();
+            let all_finished = server.await.unwrap_or(false);
+            if !all_finished {
+                warn!("some connections had to be cut");
+            }
+            store.close().await;
+        };
+        let grace = async {
+            tokio::select! {
+                () = tokio::time::sleep(drain_delay + GRACE) => warn!("the grace is over"),
+                () = cut => warn!("asked a second time, not waiting any longer"),
+            }
+        };
+        let drained = drain_or_cut(drain, grace).await;
+        info!(drained = ?drained, "stopped");
+        drained
+    }
+
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address).await
+}

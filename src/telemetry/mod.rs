@@ -1,1 +1,61 @@
-//! Being built.
+//! What the program says of itself. Never: tokens, cookies, QR texts, keys, phone numbers, bodies.
+
+mod library;
+
+use std::io::{IsTerminal as _, stderr};
+
+use tracing_subscriber::{EnvFilter, Layer as _, filter::filter_fn, fmt, layer::SubscriberExt as _, registry};
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `RUST_LOG`.
+    pub filter: String,
+    /// `TAUTAN_LOG`; `None`: text on a terminal, JSON elsewhere.
+    pub format: Option<Format>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { filter: "info".into(), format: None }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("not a filter such as `info` or `tautan=debug,hyper=warn`")]
+pub struct InvalidFilter(#[source] Box<dyn std::error::Error + Send + Sync>);
+
+/// Checks a filter without installing it, so that a bad one is told beside all other mistakes.
+pub fn check_filter(filter: &str) -> Result<(), InvalidFilter> {
+    EnvFilter::try_new(filter).map(drop).map_err(|error| InvalidFilter(error.into()))
+}
+
+/// Logs go to standard error from here on. Once per process; a second call changes nothing.
+pub fn install(settings: &Settings) {
+    let filter = EnvFilter::try_new(&settings.filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let format = settings.format.unwrap_or(if stderr().is_terminal() { Format::Text } else { Format::Json });
+    let lines = fmt::layer().with_writer(stderr);
+    let lines = match format {
+        Format::Text => lines.with_ansi(stderr().is_terminal()).boxed(),
+        Format::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
+    };
+    // Ours as the filter says. Foreign records only when something is wrong, whatever the filter says: at debug they may
+    // carry headers and bodies.
+    let guarded = lines.with_filter(filter_fn(|record| {
+        record.target().starts_with("tautan") || *record.level() <= tracing::Level::WARN
+    }));
+    let installed = tracing::subscriber::set_global_default(registry().with(filter).with(guarded));
+    if installed.is_ok() {
+        library::install();
+        std::panic::set_hook(Box::new(|panic| {
+            // Where, and not what: a panic's message may quote what it choked on.
+            let location = panic.location().map(ToString::to_string);
+            tracing::error!(location, "panicked");
+        }));
+    }
+}

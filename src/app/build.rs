@@ -1,0 +1,142 @@
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::{bind, local::local};
+use crate::{
+    auth::{self, TokenVerifier},
+    clock,
+    config::{Config, Mode},
+    http::{self, Health, Services},
+    session::Sessions,
+    store::{
+        crypt::{KeyError, MasterKey},
+        embedded::{self, CommitHook, EmbeddedStore, OpenError},
+    },
+    whatsapp::{self, OutgoingFrame, UrlRefused, WhatsApp},
+};
+
+/// The file, beside the store, of the key that seals credentials where none is configured.
+const KEY_FILE: &str = "encryption.key";
+
+/// Places where tests reach into a running program. Production has none of them.
+#[derive(Default)]
+pub struct Seams {
+    pub on_commit: Option<CommitHook>,
+    pub outgoing_frame: Option<OutgoingFrame>,
+    /// Scales the lifetime of QR codes.
+    pub qr_pace: Option<f32>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the async runtime does not start")]
+    Runtime(#[source] io::Error),
+    #[error("signals cannot be listened to")]
+    Signals(#[source] io::Error),
+    #[error("TAUTAN_DATA_DIR")]
+    Store(#[from] OpenError),
+    #[error("TAUTAN_DATA_DIR")]
+    Directory(#[source] io::Error),
+    #[error("TAUTAN_ENCRYPTION_KEY")]
+    Key(#[source] KeyError),
+    #[error("the sign-in key {} cannot be read", .path.display())]
+    SignInKey {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the token keys are no good: {0}")]
+    Tokens(String),
+    #[error("TAUTAN_WHATSAPP_URL")]
+    WhatsApp(#[from] UrlRefused),
+    #[error("TAUTAN_LISTEN: cannot listen on {address}")]
+    Listen {
+        address: SocketAddr,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// All rooms, built and not yet running.
+pub struct App {
+    pub(super) listener: TcpListener,
+    pub(super) address: SocketAddr,
+    pub(super) services: Services,
+    pub(super) sessions: Sessions,
+    pub(super) stop_sessions: CancellationToken,
+    pub(super) store: EmbeddedStore,
+    pub(super) drain_delay: Duration,
+    sign_in_url: Option<String>,
+}
+
+impl App {
+    /// Everything that can refuse the start does so here, before the first request is answered.
+    pub async fn build(config: Config, seams: Seams) -> Result<Self, StartError> {
+        let Config { listen, data_dir, mode, drain_delay, session, .. } = config;
+        // First, since it is what a second process on the same machine most often lacks.
+        let failed = |source| StartError::Listen { address: listen, source };
+        let listener = bind(listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+
+        let clock = clock::system();
+        embedded::make_directory(&data_dir)?;
+        let key = match config.encryption_key {
+            Some(key) => key,
+            None => MasterKey::load_or_create(&data_dir.join(KEY_FILE)).map_err(StartError::Key)?,
+        };
+        let settings = embedded::Settings {
+            dir: data_dir.clone(),
+            key,
+            previous: config.encryption_key_previous,
+            on_commit: seams.on_commit,
+        };
+        let store = EmbeddedStore::open(settings, clock.clone())?;
+        let stores = store.stores();
+
+        let whatsapp = whatsapp::Settings {
+            url: config.whatsapp_url,
+            version: config.whatsapp_version,
+            outgoing_frame: seams.outgoing_frame,
+            qr_pace: seams.qr_pace.unwrap_or(1.0),
+            ..whatsapp::Settings::default()
+        };
+        let connector = Arc::new(WhatsApp::new(whatsapp, stores.vault.clone(), clock.clone())?);
+        let stop_sessions = CancellationToken::new();
+        let sessions = Sessions::new(stores.clone(), connector, clock.clone(), session, stop_sessions.clone());
+
+        let (auth, sign_in, sign_in_url) = match mode {
+            Mode::Tokens(auth) => (auth, None, None),
+            Mode::Local => {
+                let local = local(&data_dir, address)?;
+                (local.auth, Some(Arc::new(local.sign_in)), Some(local.url))
+            }
+        };
+        let services = Services {
+            settings: config.http,
+            verifier: verifier(auth, clock.clone())?,
+            clock,
+            journal: stores.journal,
+            sessions: sessions.clone(),
+            health: Health::default(),
+            sign_in,
+            end_streams: CancellationToken::new(),
+        };
+        info!(%address, local = services.sign_in.is_some(), "listening");
+        Ok(Self { listener, address, services, sessions, stop_sessions, store, drain_delay, sign_in_url })
+    }
+
+    /// Local mode only.
+    pub fn sign_in_url(&self) -> Option<&str> {
+        self.sign_in_url.as_deref()
+    }
+}
+
+fn verifier(settings: auth::Settings, clock: clock::SharedClock) -> Result<Arc<TokenVerifier>, StartError> {
+    let told = |mistakes: Vec<auth::KeyError>| {
+        StartError::Tokens(mistakes.iter().map(|mistake| super::chain(mistake)).collect::<Vec<_>>().join("; "))
+    };
+    TokenVerifier::new(settings, clock).map(Arc::new).map_err(told)
+}

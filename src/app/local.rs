@@ -1,0 +1,36 @@
+use std::{fs, net::SocketAddr, path::Path};
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+
+use super::StartError;
+use crate::{
+    auth::{self, KeySource, Minter, Secret},
+    http::LocalSignIn,
+    store::crypt::MasterKey,
+    tenant::TenantId,
+};
+
+/// The file, beside the store, of the secret that local mode signs with.
+const SECRET_FILE: &str = "sign-in.key";
+const TENANT: &str = "local";
+
+/// What local mode adds: its own tokens, and the link that hands one out once.
+pub(super) struct Local {
+    pub auth: auth::Settings,
+    pub sign_in: LocalSignIn,
+    pub url: String,
+}
+
+pub(super) fn local(data_dir: &Path, address: SocketAddr) -> Result<Local, StartError> {
+    let path = data_dir.join(SECRET_FILE);
+    // Made and checked like an encryption key: 32 random bytes in a file for its owner only.
+    MasterKey::load_or_create(&path).map_err(StartError::Key)?;
+    let text = fs::read_to_string(&path).map_err(|source| StartError::SignInKey { path, source })?;
+    let keys = vec![KeySource::Secret(Secret::new(text.trim()))];
+    let auth = auth::Settings { keys, ..auth::Settings::default() };
+    let minter = Minter::new(&auth).expect("there is a secret among the keys");
+    let tenant = TenantId::parse(TENANT).expect("the name is a good one");
+    let code = BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 24]>());
+    let url = format!("http://{address}/local/sign-in?code={code}");
+    Ok(Local { auth, sign_in: LocalSignIn::new(&code, minter, tenant), url })
+}

@@ -1,0 +1,248 @@
+//! Flags and environment, the one place that knows their names. Every mistake is reported, all at once.
+
+mod flags;
+mod read;
+mod variables;
+
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+
+pub use flags::flags;
+pub use variables::Variable;
+
+use crate::{auth, http, session, store::crypt::MasterKey, telemetry};
+use read::Reader;
+
+/// Everything the program was told, checked.
+#[derive(Debug)]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub data_dir: PathBuf,
+    pub mode: Mode,
+    pub encryption_key: Option<MasterKey>,
+    pub encryption_key_previous: Option<MasterKey>,
+    pub whatsapp_url: String,
+    pub whatsapp_version: Option<(u32, u32, u32)>,
+    /// Time between "unready" and the end of the streams.
+    pub drain_delay: Duration,
+    pub http: http::Settings,
+    pub session: session::Settings,
+    pub telemetry: telemetry::Settings,
+}
+
+/// Who vouches for a tenant.
+#[derive(Debug)]
+pub enum Mode {
+    /// Nobody but the person at this machine: one tenant, one sign-in link, loopback only.
+    Local,
+    Tokens(auth::Settings),
+}
+
+/// Every mistake of the configuration, each naming its variable.
+#[derive(Debug, thiserror::Error)]
+pub struct ConfigError {
+    pub mistakes: Vec<Mistake>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Mistake {
+    pub variable: String,
+    pub what: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Mistake { variable, what } in &self.mistakes {
+            writeln!(f, "{variable}: {what}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Config {
+    /// `flags`: what the command line said, by the variables' names; they win over `environment`.
+    pub fn read(flags: Vec<(String, String)>, environment: Vec<(String, String)>) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(flags, environment);
+        let config = Self::with(&mut reader);
+        reader.done().map(|()| config)
+    }
+
+    fn with(reader: &mut Reader) -> Self {
+        let listen: SocketAddr = reader.parsed("TAUTAN_LISTEN", read::address);
+        let auth = auth_settings(reader);
+        if reader.text("REDIS_URL").is_some() {
+            reader.mistake(
+                "REDIS_URL",
+                "this version keeps its state in TAUTAN_DATA_DIR only; Redis comes with a later one",
+            );
+        }
+        let mode = if auth.keys.is_empty() {
+            for variable in ["JWT_ISSUER", "JWT_AUDIENCE", "JWT_SECRET_PREVIOUS"] {
+                if reader.text(variable).is_some() {
+                    reader.mistake(
+                        variable,
+                        "is set, but no key to check tokens with: set JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS",
+                    );
+                }
+            }
+            if !listen.ip().is_loopback() {
+                reader.mistake(
+                    "TAUTAN_LISTEN",
+                    "without JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS the program runs in local mode, which listens on a \
+                     loopback address only (such as 127.0.0.1:8080)",
+                );
+            }
+            Mode::Local
+        } else {
+            Mode::Tokens(auth)
+        };
+        let encryption_key = reader.optional("TAUTAN_ENCRYPTION_KEY", read::master_key);
+        let encryption_key_previous = reader.optional("TAUTAN_ENCRYPTION_KEY_PREVIOUS", read::master_key);
+        if encryption_key.is_none() && encryption_key_previous.is_some() {
+            reader.mistake(
+                "TAUTAN_ENCRYPTION_KEY_PREVIOUS",
+                "is set without TAUTAN_ENCRYPTION_KEY, the key to change to",
+            );
+        }
+        let session = session::Settings {
+            qr_windows: reader.parsed("TAUTAN_QR_WINDOWS", read::positive),
+            sessions_max: reader.optional("TAUTAN_MAX_SESSIONS", read::positive).map(|max| max as usize),
+            resume_rate: reader.parsed("TAUTAN_RESUME_RATE", read::rate),
+            ..session::Settings::default()
+        };
+        Self {
+            listen,
+            data_dir: reader.parsed("TAUTAN_DATA_DIR", |text| Ok(PathBuf::from(text))),
+            mode,
+            encryption_key,
+            encryption_key_previous,
+            whatsapp_url: reader.parsed("TAUTAN_WHATSAPP_URL", read::websocket_url),
+            whatsapp_version: reader.optional("TAUTAN_WHATSAPP_VERSION", read::version),
+            drain_delay: reader.parsed("TAUTAN_DRAIN_DELAY", read::duration),
+            http: http_settings(reader),
+            session,
+            telemetry: telemetry::Settings {
+                filter: reader.parsed("RUST_LOG", read::log_filter),
+                format: reader.optional("TAUTAN_LOG", read::log_format),
+            },
+        }
+    }
+}
+
+fn auth_settings(reader: &mut Reader) -> auth::Settings {
+    let mut keys = Vec::new();
+    keys.extend(reader.optional("JWT_SECRET", read::secret).map(auth::KeySource::Secret));
+    if !keys.is_empty() {
+        keys.extend(reader.optional("JWT_SECRET_PREVIOUS", read::secret).map(auth::KeySource::Secret));
+    }
+    keys.extend(reader.text("JWT_PUBLIC_KEY").map(auth::KeySource::PublicKey));
+    keys.extend(reader.text("JWT_JWKS").map(auth::KeySource::Jwks));
+    auth::Settings {
+        keys,
+        issuer: reader.text("JWT_ISSUER"),
+        audience: reader.text("JWT_AUDIENCE"),
+        tenant_claim: reader.parsed("TAUTAN_TENANT_CLAIM", read::claim),
+        tenant_name_claim: reader.optional("TAUTAN_TENANT_NAME_CLAIM", read::claim),
+    }
+}
+
+fn http_settings(reader: &mut Reader) -> http::Settings {
+    http::Settings {
+        cookie: reader.parsed("TAUTAN_COOKIE", read::cookie_name),
+        public_url: reader.optional("TAUTAN_PUBLIC_URL", read::origin),
+        login_url: reader.optional("TAUTAN_LOGIN_URL", read::web_url),
+        allowed_origins: reader.optional("TAUTAN_ALLOWED_ORIGINS", read::origins).unwrap_or_default(),
+        heartbeat: reader.parsed("TAUTAN_HEARTBEAT", read::heartbeat),
+        streams_per_tenant_max: reader.parsed("TAUTAN_MAX_STREAMS_PER_TENANT", read::positive) as usize,
+        ..http::Settings::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(environment: &[(&str, &str)]) -> Result<Config, Vec<Mistake>> {
+        let environment = environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        Config::read(Vec::new(), environment).map_err(|error| error.mistakes)
+    }
+
+    fn blamed(environment: &[(&str, &str)]) -> Vec<String> {
+        read(environment).expect_err("a mistake").into_iter().map(|mistake| mistake.variable).collect()
+    }
+
+    const SECRET: &str = "c29tZXRoaW5nIHRoYXQgbm9ib2R5IGd1ZXNzZXM";
+
+    #[test]
+    fn nothing_configured_is_local_mode_with_the_contract_s_defaults() {
+        let config = read(&[]).unwrap();
+        assert!(matches!(config.mode, Mode::Local));
+        assert_eq!(config.listen, "127.0.0.1:8080".parse().unwrap());
+        assert_eq!(config.data_dir, PathBuf::from("./data"));
+        assert_eq!(config.whatsapp_url, "wss://web.whatsapp.com/ws/chat");
+        assert_eq!(config.http.cookie, "fibidy_auth");
+        assert_eq!(config.http.heartbeat, Duration::from_secs(15));
+        assert_eq!((config.session.qr_windows, config.session.resume_rate), (3, 20));
+        assert_eq!((config.session.sessions_max, config.http.streams_per_tenant_max), (None, 20));
+    }
+
+    #[test]
+    fn every_mistake_is_told_at_once() {
+        let blamed = blamed(&[
+            ("TAUTAN_LISTEN", "8080"),
+            ("TAUTAN_HEARTBEAT", "soon"),
+            ("TAUTAN_LISTN", "127.0.0.1:1"),
+            ("JWT_SECRET", "secret"),
+            ("TAUTAN_ALLOWED_ORIGINS", "https://a.example/path"),
+            ("TAUTAN_RESUME_RATE", "0/s"),
+        ]);
+        for variable in [
+            "TAUTAN_LISTEN",
+            "TAUTAN_HEARTBEAT",
+            "TAUTAN_LISTN",
+            "JWT_SECRET",
+            "TAUTAN_ALLOWED_ORIGINS",
+            "TAUTAN_RESUME_RATE",
+        ] {
+            assert!(blamed.iter().any(|name| name == variable), "{variable} in {blamed:?}");
+        }
+        assert_eq!(blamed.len(), 6, "{blamed:?}");
+    }
+
+    #[test]
+    fn local_mode_does_not_listen_to_the_network() {
+        assert_eq!(blamed(&[("TAUTAN_LISTEN", "0.0.0.0:8080")]), ["TAUTAN_LISTEN"]);
+        assert!(read(&[("TAUTAN_LISTEN", "0.0.0.0:8080"), ("JWT_SECRET", SECRET)]).is_ok());
+    }
+
+    #[test]
+    fn what_kubernetes_injects_for_a_service_of_our_name_is_left_alone() {
+        let injected =
+            [("TAUTAN_PORT", "tcp://10.0.0.1:80"), ("TAUTAN_PORT_80_TCP", "x"), ("TAUTAN_SERVICE_HOST", "10.0.0.1")];
+        assert!(read(&injected).is_ok());
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_environment() {
+        let flags = vec![("TAUTAN_LISTEN".to_owned(), "127.0.0.1:9".to_owned())];
+        let environment = vec![("TAUTAN_LISTEN".to_owned(), "127.0.0.1:8".to_owned())];
+        assert_eq!(Config::read(flags, environment).unwrap().listen.port(), 9);
+    }
+
+    #[test]
+    fn a_secret_comes_from_a_file_or_from_the_variable_but_not_from_both() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), format!("{SECRET}\n")).unwrap();
+        let path = file.path().to_str().unwrap();
+        let config = read(&[("JWT_SECRET_FILE", path)]).unwrap();
+        assert!(matches!(config.mode, Mode::Tokens(settings) if settings.keys.len() == 1));
+        assert_eq!(blamed(&[("JWT_SECRET_FILE", path), ("JWT_SECRET", SECRET)]), ["JWT_SECRET_FILE"]);
+        assert_eq!(blamed(&[("JWT_SECRET_FILE", "/nowhere")]), ["JWT_SECRET_FILE"]);
+    }
+
+    #[test]
+    fn no_mistake_repeats_a_secret() {
+        let error = read(&[("JWT_SECRET", "hunter2"), ("TAUTAN_ENCRYPTION_KEY", "hunter3")]).unwrap_err();
+        assert_eq!(error.len(), 2);
+        assert!(error.iter().all(|mistake| !mistake.what.contains("hunter")), "{error:?}");
+    }
+}

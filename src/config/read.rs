@@ -1,0 +1,198 @@
+use std::{collections::HashMap, net::SocketAddr, time::Duration};
+
+use warp::http::Uri;
+
+use super::{
+    ConfigError, Mistake,
+    variables::{VARIABLES, Variable},
+};
+use crate::{
+    auth::Secret,
+    store::crypt::MasterKey,
+    telemetry::{self, Format},
+};
+
+/// Reads settings one by one and collects what is wrong with them.
+pub(super) struct Reader {
+    values: HashMap<&'static str, String>,
+    mistakes: Vec<Mistake>,
+}
+
+impl Reader {
+    pub fn new(flags: Vec<(String, String)>, environment: Vec<(String, String)>) -> Self {
+        let mut reader = Self { values: HashMap::new(), mistakes: Vec::new() };
+        let environment: HashMap<String, String> = environment.into_iter().collect();
+        for name in environment.keys() {
+            let file_of = name.strip_suffix("_FILE").and_then(Variable::find).filter(|variable| variable.secret);
+            if name.starts_with("TAUTAN_") && Variable::find(name).is_none() && file_of.is_none() && !injected(name) {
+                reader.mistake(name, "there is no such setting; `tautan --help` lists them");
+            }
+        }
+        for variable in VARIABLES {
+            let value = reader.from_environment(variable, &environment);
+            let flag = flags.iter().rev().find(|(name, _)| name == variable.name).map(|(_, value)| value.clone());
+            // An empty variable is how compose files and unit files write "not set".
+            if let Some(value) = flag.or(value).filter(|value| !value.trim().is_empty()) {
+                reader.values.insert(variable.name, value);
+            }
+        }
+        reader
+    }
+
+    fn from_environment(&mut self, variable: &Variable, environment: &HashMap<String, String>) -> Option<String> {
+        let value = environment.get(variable.name).cloned();
+        let file_name = format!("{}_FILE", variable.name);
+        let Some(path) = environment.get(&file_name).filter(|path| variable.secret && !path.is_empty()) else {
+            return value;
+        };
+        if value.is_some_and(|value| !value.is_empty()) {
+            self.mistake(&file_name, &format!("is set and so is {}: choose one", variable.name));
+            return None;
+        }
+        match std::fs::read_to_string(path) {
+            Ok(text) => Some(text.trim_end_matches(['\r', '\n']).to_owned()),
+            Err(error) => {
+                self.mistake(&file_name, &format!("{path} cannot be read: {error}"));
+                None
+            }
+        }
+    }
+
+    pub fn text(&self, name: &'static str) -> Option<String> {
+        debug_assert!(Variable::find(name).is_some(), "{name} is not in the list");
+        self.values.get(name).cloned()
+    }
+
+    pub fn optional<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let text = self.text(name)?;
+        parse(&text).map_err(|what| self.mistake(name, &what)).ok()
+    }
+
+    /// A setting that has a default, which stands in for a value that was no good: by then the start is refused.
+    pub fn parsed<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> T {
+        let default = Variable::find(name).and_then(|variable| variable.default).expect("the list gives a default");
+        self.optional(name, &parse).unwrap_or_else(|| parse(default).expect("the list's default is a good value"))
+    }
+
+    pub fn mistake(&mut self, variable: &str, what: &str) {
+        self.mistakes.push(Mistake { variable: variable.to_owned(), what: what.to_owned() });
+    }
+
+    pub fn done(mut self) -> Result<(), ConfigError> {
+        self.mistakes.sort_by(|a, b| a.variable.cmp(&b.variable));
+        if self.mistakes.is_empty() { Ok(()) } else { Err(ConfigError { mistakes: self.mistakes }) }
+    }
+}
+
+/// Kubernetes puts these into every pod beside a Service called `tautan`.
+fn injected(name: &str) -> bool {
+    name == "TAUTAN_PORT" || name.starts_with("TAUTAN_PORT_") || name.starts_with("TAUTAN_SERVICE_")
+}
+
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("{text:?} is not an address and port such as 127.0.0.1:8080 or [::]:8080"))
+}
+
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
+    parsed.ok_or_else(|| format!("{text:?} is not a duration such as 15s, 500ms or 2m"))
+}
+
+pub(super) fn heartbeat(text: &str) -> Result<Duration, String> {
+    let heartbeat = duration(text)?;
+    if heartbeat < Duration::from_secs(1) || heartbeat > Duration::from_secs(60) {
+        return Err(format!("{text:?} is not between 1s and 60s, after which proxies end a silent stream"));
+    }
+    Ok(heartbeat)
+}
+
+pub(super) fn positive(text: &str) -> Result<u32, String> {
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| format!("{text:?} is not a number above 0"))
+}
+
+pub(super) fn rate(text: &str) -> Result<u32, String> {
+    positive(text.strip_suffix("/s").unwrap_or(text)).map_err(|_| format!("{text:?} is not a rate such as 20/s"))
+}
+
+pub(super) fn version(text: &str) -> Result<(u32, u32, u32), String> {
+    let parts: Option<Vec<u32>> = text.split('.').map(|part| part.parse().ok()).collect();
+    match parts.as_deref() {
+        Some([primary, secondary, tertiary]) => Ok((*primary, *secondary, *tertiary)),
+        _ => Err(format!("{text:?} is not three numbers such as 2.3000.1023")),
+    }
+}
+
+pub(super) fn secret(text: &str) -> Result<Secret, String> {
+    let secret = Secret::new(text);
+    secret.check().map(|()| secret).map_err(|weakness| weakness.to_string())
+}
+
+pub(super) fn master_key(text: &str) -> Result<MasterKey, String> {
+    MasterKey::from_base64(text).map_err(|error| error.to_string())
+}
+
+pub(super) fn claim(text: &str) -> Result<String, String> {
+    if text == "/" || text.chars().any(char::is_control) {
+        return Err(format!("{text:?} is neither a claim's name nor a JSON pointer such as /org/id"));
+    }
+    Ok(text.to_owned())
+}
+
+pub(super) fn cookie_name(text: &str) -> Result<String, String> {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if text.bytes().all(token) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is not a cookie's name (RFC 6265)"))
+    }
+}
+
+/// Scheme, host and port exactly as browsers send them in `Origin`.
+pub(super) fn origin(text: &str) -> Result<String, String> {
+    let trimmed = text.trim().trim_end_matches('/');
+    let wrong = || format!("{text:?} is not an origin such as https://app.example.com: scheme, host and port, no path");
+    let uri: Uri = trimmed.parse().map_err(|_| wrong())?;
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return Err(wrong()) };
+    if !matches!(scheme, "http" | "https") || authority.as_str().contains('@') || trimmed.matches('/').count() != 2 {
+        return Err(wrong());
+    }
+    let default_port = if scheme == "https" { 443 } else { 80 };
+    let host = authority.host().to_ascii_lowercase();
+    Ok(match authority.port_u16().filter(|port| *port != default_port) {
+        Some(port) => format!("{scheme}://{host}:{port}"),
+        None => format!("{scheme}://{host}"),
+    })
+}
+
+pub(super) fn origins(text: &str) -> Result<Vec<String>, String> {
+    text.split(',').filter(|part| !part.trim().is_empty()).map(origin).collect()
+}
+
+pub(super) fn web_url(text: &str) -> Result<String, String> {
+    let uri: Uri = text.parse().map_err(|_| format!("{text:?} is not a URL"))?;
+    match uri.scheme_str() {
+        Some("http" | "https") => Ok(text.to_owned()),
+        None if text.starts_with('/') && !text.starts_with("//") => Ok(text.to_owned()),
+        _ => Err(format!("{text:?} is neither an http(s) URL nor a path on this host")),
+    }
+}
+
+pub(super) fn websocket_url(text: &str) -> Result<String, String> {
+    let uri: Option<Uri> = text.parse().ok();
+    match uri.as_ref().and_then(Uri::scheme_str) {
+        Some("ws" | "wss") => Ok(text.to_owned()),
+        _ => Err(format!("{text:?} is not a ws:// or wss:// URL")),
+    }
+}
+
+pub(super) fn log_filter(text: &str) -> Result<String, String> {
+    telemetry::check_filter(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
+}
+
+pub(super) fn log_format(text: &str) -> Result<Format, String> {
+    match text {
+        "text" => Ok(Format::Text),
+        "json" => Ok(Format::Json),
+        _ => Err(format!("{text:?} is neither text nor json")),
+    }
+}

@@ -1,0 +1,81 @@
+use std::fmt::Write as _;
+
+/// One setting: its name in the environment, from which the flag's name follows.
+pub struct Variable {
+    pub name: &'static str,
+    pub default: Option<&'static str>,
+    /// Secrets have no flag, since every process of the machine can read a command line; they may come from a file
+    /// named by the variable with `_FILE` behind it.
+    pub secret: bool,
+    pub help: &'static str,
+}
+
+const fn plain(name: &'static str, default: &'static str, help: &'static str) -> Variable {
+    Variable { name, default: Some(default), secret: false, help }
+}
+
+const fn unset(name: &'static str, help: &'static str) -> Variable {
+    Variable { name, default: None, secret: false, help }
+}
+
+const fn secret(name: &'static str, help: &'static str) -> Variable {
+    Variable { name, default: None, secret: true, help }
+}
+
+pub const VARIABLES: &[Variable] = &[
+    plain("TAUTAN_LISTEN", "127.0.0.1:8080", "address and port of the HTTP listener"),
+    plain("TAUTAN_DATA_DIR", "./data", "where the embedded store lives; one process at a time"),
+    secret("REDIS_URL", "share the work with other instances (not in this version)"),
+    secret("JWT_SECRET", "HS256: the secret that the SaaS product signs its tokens with, 32 bytes or more"),
+    secret("JWT_SECRET_PREVIOUS", "still accepted while JWT_SECRET is being replaced"),
+    secret("JWT_PUBLIC_KEY", "RS256, ES256 or EdDSA: a public key in PEM"),
+    unset("JWT_JWKS", "a JSON Web Key Set, file or URL; keys are chosen by kid"),
+    unset("JWT_ISSUER", "required iss of every token"),
+    unset("JWT_AUDIENCE", "required aud of every token"),
+    plain("TAUTAN_COOKIE", "fibidy_auth", "the cookie that carries the token"),
+    plain("TAUTAN_TENANT_CLAIM", "id", "the claim that names the tenant; a JSON pointer if it begins with /"),
+    unset("TAUTAN_TENANT_NAME_CLAIM", "a claim with a name to show on the page"),
+    unset("TAUTAN_PUBLIC_URL", "this service's origin as browsers see it"),
+    unset("TAUTAN_LOGIN_URL", "where \"sign in again\" leads"),
+    unset("TAUTAN_ALLOWED_ORIGINS", "other origins whose pages may use the API, separated by commas"),
+    secret("TAUTAN_ENCRYPTION_KEY", "32 bytes in base64; credentials at rest are sealed with keys derived from it"),
+    secret("TAUTAN_ENCRYPTION_KEY_PREVIOUS", "the key before, while it is being replaced"),
+    plain("TAUTAN_WHATSAPP_URL", "wss://web.whatsapp.com/ws/chat", "the WhatsApp endpoint"),
+    unset("TAUTAN_WHATSAPP_VERSION", "client version to claim, as 2.3000.N; looked up if not set"),
+    plain("TAUTAN_HEARTBEAT", "15s", "no stream is silent for longer"),
+    plain("TAUTAN_MAX_STREAMS_PER_TENANT", "20", "open streams of one tenant on this instance"),
+    plain("TAUTAN_QR_WINDOWS", "3", "windows of six QR codes opened in all while somebody watches"),
+    unset("TAUTAN_MAX_SESSIONS", "sessions this instance will own"),
+    plain("TAUTAN_RESUME_RATE", "20/s", "links opened per second after a start"),
+    plain("TAUTAN_DRAIN_DELAY", "0s", "time between turning unready and closing, for the balancer to notice"),
+    plain("RUST_LOG", "info", "log filter, such as tautan=debug"),
+    unset("TAUTAN_LOG", "text or json; text on a terminal, json elsewhere"),
+];
+
+impl Variable {
+    pub fn find(name: &str) -> Option<&'static Self> {
+        VARIABLES.iter().find(|variable| variable.name == name)
+    }
+
+    /// `TAUTAN_DATA_DIR` → `data-dir`, `JWT_ISSUER` → `jwt-issuer`.
+    pub fn flag(&self) -> String {
+        self.name.strip_prefix("TAUTAN_").unwrap_or(self.name).to_lowercase().replace('_', "-")
+    }
+}
+
+/// The list as `--help` prints it.
+pub fn help() -> String {
+    let mut out = String::from(
+        "Every setting is an environment variable; all but secrets are flags too (--listen for TAUTAN_LISTEN).\n\
+         Secrets may come from a file: JWT_SECRET_FILE=/run/secrets/jwt.\n\nSettings:\n",
+    );
+    for Variable { name, default, secret, help } in VARIABLES {
+        let note = match (default, secret) {
+            (Some(default), _) => format!(" [default: {default}]"),
+            (None, true) => " [secret]".into(),
+            (None, false) => String::new(),
+        };
+        writeln!(out, "  {name:<32}{help}{note}").expect("writing into a string cannot fail");
+    }
+    out
+}
