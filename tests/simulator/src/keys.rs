@@ -38,10 +38,8 @@ pub(crate) struct LastingKeys {
 impl KeyDirectory {
     /// The keys a device brings along when it registers: enough to be written to at once, and no one-time keys yet.
     pub(crate) fn from_registration(data: &DevicePairingRegistrationData) -> Self {
-        let signed = NumberedKey {
-            id: number(data.e_skey_id.as_deref()),
-            value: data.e_skey_val.clone().unwrap_or_default(),
-        };
+        let signed =
+            NumberedKey { id: number(data.e_skey_id.as_deref()), value: data.e_skey_val.clone().unwrap_or_default() };
         Self::new(LastingKeys {
             registration_id: number(data.e_regid.as_deref()),
             identity: data.e_ident.clone().unwrap_or_default(),

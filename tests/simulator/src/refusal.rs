@@ -31,8 +31,7 @@ impl Refusal {
     }
 
     pub(crate) fn stanza(self) -> Node {
-        let mut failure =
-            NodeBuilder::new("failure").attr("reason", self.reason().to_string()).attr("location", "sim");
+        let mut failure = NodeBuilder::new("failure").attr("reason", self.reason().to_string()).attr("location", "sim");
         if let Self::Banned { expire_seconds: Some(seconds) } = self {
             // 101: sent to too many people.
             failure = failure.attr("code", "101").attr("expire", seconds.to_string());

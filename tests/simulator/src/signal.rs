@@ -52,8 +52,7 @@ impl Sessions {
 
     pub(crate) async fn seal(&mut self, device: DeviceId, message: &wa::Message) -> Result<Sealed> {
         let plaintext = pad(message.encode_to_vec());
-        let sealed =
-            message_encrypt(&plaintext, &address(device), &mut self.records, &mut self.identity).await?;
+        let sealed = message_encrypt(&plaintext, &address(device), &mut self.records, &mut self.identity).await?;
         let kind = if matches!(sealed, CiphertextMessage::PreKeySignalMessage(_)) { "pkmsg" } else { "msg" };
         Ok(Sealed { kind, ciphertext: sealed.serialize().to_vec() })
     }
