@@ -43,7 +43,7 @@ impl Library {
             .with_backend_arc(backend.clone())
             .with_transport_factory(TokioWebSocketTransportFactory::new().with_url(sim.url()))
             .with_http_client(NoHttp)
-            .with_runtime(TokioRuntime::new())
+            .with_runtime(TokioRuntime)
             .with_version((2, 3000, 1_040_000_000))
             .with_event_delivery(EventDelivery::Ordered { capacity: EVENTS_MAX })
             .skip_history_sync()

@@ -1,5 +1,6 @@
 //! Real client libraries against the simulator.
 
+mod baileys;
 mod endings;
 mod library;
 mod pairing;

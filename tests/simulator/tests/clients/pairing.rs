@@ -22,11 +22,13 @@ async fn a_scan_connects_the_client_in_under_a_second() {
 }
 
 #[tokio::test]
-async fn the_client_uploads_one_time_keys_and_announces_itself() {
+async fn each_sender_gets_a_one_time_key_of_its_own() {
     let linked = linked().await;
     let device = linked.device;
     linked.sim.wait_until(DEADLINE, |sim| sim.one_time_keys(device) == 812).await.unwrap();
-    linked.sim.wait_until(DEADLINE, |sim| sim.presence(device).available >= 1).await.unwrap();
+    linked.sim.phone("6289876543210", "Budi").send_text(device, "halo").await.unwrap();
+    linked.sim.phone("6289876543211", "Tono").send_text(device, "halo").await.unwrap();
+    assert_eq!(linked.sim.one_time_keys(device), 810);
 }
 
 #[tokio::test]
