@@ -1,1 +1,39 @@
+//! A WhatsApp server and phones on loopback that speak the real wire protocol, so that real client libraries pair with
+//! them, log in and read their messages. For tests and the demo.
+//!
+//! [`Simulator`] is the server, [`Phone`] an account's phone, [`DeviceId`] a device that a phone has linked. What can go
+//! wrong is in [`Fault`] (the server misbehaves) and [`Refusal`] (it says no).
+//!
+//! A client goes through it like this: `connection` opens the Noise channel (`handshake` over `wire`), then either
+//! `registration` shows it QR refs until a phone scans one and its `adv` statement is countersigned, or `session` serves a
+//! device that is linked (`answers` to its questions, messages from `message`). What all of them share is in `world`.
 
+mod account;
+mod adv;
+mod answers;
+mod certificate;
+mod connection;
+mod device;
+mod faults;
+mod handshake;
+mod keys;
+mod message;
+mod pairing;
+mod phone;
+mod refusal;
+mod registration;
+mod session;
+mod signal;
+mod simulator;
+mod stanza;
+mod tally;
+mod wire;
+mod world;
+
+pub use device::DeviceId;
+pub use faults::{Fault, Faults};
+pub use handshake::Pattern;
+pub use phone::{Phone, ScanError, TextError};
+pub use refusal::Refusal;
+pub use simulator::{NotSo, Simulator};
+pub use tally::PresenceCounts;

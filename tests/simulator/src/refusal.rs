@@ -1,0 +1,42 @@
+use wacore_binary::Node;
+use wacore_binary::builder::NodeBuilder;
+
+/// Why the server turns a client away at login. On the wire each is a `<failure reason="…"/>`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// 401: the device is not, or no longer, linked.
+    LoggedOut,
+    /// 402: the account is banned; for so many seconds, if the server says.
+    Banned { expire_seconds: Option<u64> },
+    /// 403: the account is locked.
+    Locked,
+    /// 405: the client's version is too old.
+    Outdated,
+    /// 429: too many logins.
+    RateLimited,
+    /// 503: the server is busy.
+    Unavailable,
+}
+
+impl Refusal {
+    fn reason(self) -> u16 {
+        match self {
+            Self::LoggedOut => 401,
+            Self::Banned { .. } => 402,
+            Self::Locked => 403,
+            Self::Outdated => 405,
+            Self::RateLimited => 429,
+            Self::Unavailable => 503,
+        }
+    }
+
+    pub(crate) fn stanza(self) -> Node {
+        let mut failure =
+            NodeBuilder::new("failure").attr("reason", self.reason().to_string()).attr("location", "sim");
+        if let Self::Banned { expire_seconds: Some(seconds) } = self {
+            // 101: sent to too many people.
+            failure = failure.attr("code", "101").attr("expire", seconds.to_string());
+        }
+        failure.build()
+    }
+}

@@ -1,0 +1,53 @@
+use std::time::{Duration, Instant};
+
+use crate::handshake::Pattern;
+
+/// How often a device said that it is there, and that it is not.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct PresenceCounts {
+    pub available: u64,
+    pub unavailable: u64,
+}
+
+/// What one device has done so far.
+#[derive(Clone, Default)]
+pub(crate) struct Tally {
+    pub(crate) logins: u64,
+    /// Logins by which a socket of the same device was replaced.
+    pub(crate) replacements: u64,
+    pub(crate) live_max: usize,
+    pub(crate) presence: PresenceCounts,
+    pub(crate) pings: u64,
+    pub(crate) handshakes: Vec<Pattern>,
+    doubled: Duration,
+    doubled_since: Option<Instant>,
+}
+
+impl Tally {
+    /// A `<presence>` of this type came; none means available.
+    pub(crate) fn presence(&mut self, kind: &str) {
+        match kind {
+            "" | "available" => self.presence.available += 1,
+            "unavailable" => self.presence.unavailable += 1,
+            // Subscriptions to others' presence.
+            _ => {}
+        }
+    }
+
+    /// The number of live sockets changed.
+    pub(crate) fn live(&mut self, sockets: usize, now: Instant) {
+        self.live_max = self.live_max.max(sockets);
+        match (sockets > 1, self.doubled_since) {
+            (true, None) => self.doubled_since = Some(now),
+            (false, Some(since)) => {
+                self.doubled += now - since;
+                self.doubled_since = None;
+            }
+            (true, Some(_)) | (false, None) => {}
+        }
+    }
+
+    pub(crate) fn doubled(&self, now: Instant) -> Duration {
+        self.doubled + self.doubled_since.map_or(Duration::ZERO, |since| now - since)
+    }
+}
