@@ -1,1 +1,70 @@
-//! Being built.
+//! The library's client as the session sees it: a [`Connector`] whose links keep their keys in the [`Vault`].
+//!
+//! Invariants of this room:
+//! - A device row in the vault can be resumed: it is written once the phone's signature is in it, never before.
+//! - Until a pairing has logged in, no frame leaves before the newest device is durable ([`transport`]).
+//! - Nothing of a link runs once [`Link::close`] has returned ([`runtime`]).
+//! - No number, code, key or text of the phone reaches a log line of ours.
+
+mod driver;
+mod fate;
+mod guard;
+mod keys;
+mod link;
+mod pair_code;
+mod runtime;
+mod settings;
+mod translate;
+mod transport;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use async_trait::async_trait;
+
+pub use guard::{Check, UrlRefused, certificate_check, ensure_url_allowed};
+pub use settings::{OutgoingFrame, Settings};
+
+use crate::{
+    clock::SharedClock,
+    session::{ConnectError, Connector, Link},
+    store::{Lease, Vault},
+};
+
+/// Opens links with the library. One for the whole process.
+pub struct WhatsApp {
+    settings: Arc<Settings>,
+    vault: Arc<dyn Vault>,
+    clock: SharedClock,
+    alive: Arc<AtomicUsize>,
+}
+
+impl WhatsApp {
+    /// Refuses a URL that this build must not talk to: see [`guard`].
+    pub fn new(settings: Settings, vault: Arc<dyn Vault>, clock: SharedClock) -> Result<Self, UrlRefused> {
+        ensure_url_allowed(&settings.url, certificate_check())?;
+        Ok(Self { settings: Arc::new(settings), vault, clock, alive: Arc::default() })
+    }
+
+    /// How many of the library's clients exist, counted when their memory is given back: more than there are links
+    /// means that one leaked.
+    pub fn clients_alive(&self) -> usize {
+        self.alive.load(Ordering::Acquire)
+    }
+}
+
+#[async_trait]
+impl Connector for WhatsApp {
+    async fn open(&self, lease: &Lease) -> Result<Box<dyn Link>, ConnectError> {
+        let opening = link::Opening {
+            settings: self.settings.clone(),
+            vault: self.vault.clone(),
+            clock: self.clock.clone(),
+            alive: self.alive.clone(),
+            lease: lease.clone(),
+        };
+        Ok(Box::new(opening.open().await?))
+    }
+}

@@ -1,0 +1,203 @@
+//! Turns what a link hears into what it says, in order, and saves before it says "connected".
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::mpsc::{Receiver, Sender, error::TrySendError};
+use tracing::{debug, error};
+use whatsapp_rust::{
+    Client,
+    types::events::{Event, EventHandler, EventInterest},
+};
+
+use super::{
+    fate::{Fate, Progress, Stage},
+    keys::Keys,
+    pair_code::PairCodes,
+    runtime::LinkRuntime,
+    translate::{Facts, Meaning, Translator, interest},
+    transport::Dials,
+};
+use crate::{
+    clock::SharedClock,
+    events::{Account, PhoneNumber},
+    session::{End, Signal},
+    store::{Lease, StoreError},
+};
+
+/// What a link can hear and not yet have told: some twenty are a busy pairing.
+pub(super) const HEARD_MAX: usize = 64;
+
+/// Signals a session may leave unread. It reads at once or it is stuck.
+pub(super) const SIGNALS_MAX: usize = 16;
+
+/// Saving at a login is tried this often before the next try.
+const SETTLE_PAUSE: Duration = Duration::from_millis(250);
+
+/// The library itself says "available" in a task of its own, shortly after the events that we answer.
+const HUSH_PAUSE: Duration = Duration::from_secs(2);
+
+pub(super) enum Heard {
+    Event(Arc<Event>),
+    Unreachable,
+    CodeRefused,
+    /// The library will not dial again.
+    LoopEnded,
+}
+
+/// Where the library's tasks leave what happened. Never waits for the reader: a link that nobody reads ends, because
+/// what was dropped might have been its end.
+#[derive(Clone)]
+pub(super) struct Inbox {
+    heard: Sender<Heard>,
+    fate: Arc<Fate>,
+}
+
+impl Inbox {
+    pub fn new(heard: Sender<Heard>, fate: Arc<Fate>) -> Self {
+        Self { heard, fate }
+    }
+
+    pub fn push(&self, heard: Heard) {
+        match self.heard.try_send(heard) {
+            // Closed: the link has ended.
+            Ok(()) | Err(TrySendError::Closed(_)) => {}
+            Err(TrySendError::Full(_)) => {
+                error!("a WhatsApp link is not read any more: it is closed");
+                self.fate.seal(End::Internal);
+            }
+        }
+    }
+}
+
+impl EventHandler for Inbox {
+    fn handle_event(&self, event: Arc<Event>) {
+        self.push(Heard::Event(event));
+    }
+
+    fn interest(&self) -> EventInterest {
+        interest()
+    }
+}
+
+pub(super) struct Driver {
+    pub client: Arc<Client>,
+    pub lease: Lease,
+    pub keys: Arc<Keys>,
+    pub fate: Arc<Fate>,
+    pub progress: Arc<Progress>,
+    pub dials: Arc<Dials>,
+    pub codes: PairCodes,
+    pub runtime: LinkRuntime,
+    pub clock: SharedClock,
+    pub flush_deadline: Duration,
+    pub translator: Translator,
+    pub signals: Sender<Signal>,
+}
+
+impl Driver {
+    pub async fn run(mut self, mut heard: Receiver<Heard>) {
+        let lease = self.lease.clone();
+        loop {
+            let heard = tokio::select! {
+                biased;
+                () = lease.lost().cancelled() => return self.fate.seal(End::LeaseLost),
+                heard = heard.recv() => heard,
+            };
+            match heard {
+                Some(Heard::Event(event)) => self.event(&event).await,
+                Some(Heard::Unreachable) => self.say(Signal::Unreachable).await,
+                Some(Heard::CodeRefused) => self.say(Signal::PairCodeRefused).await,
+                Some(Heard::LoopEnded) | None => return self.fate.seal(End::Internal),
+            }
+        }
+    }
+
+    async fn event(&mut self, event: &Event) {
+        let facts = Facts {
+            stage: self.progress.stage(),
+            now: self.clock.now(),
+            account: account(&self.client),
+            phone: self.codes.phone(),
+        };
+        match self.translator.meaning(event, &facts) {
+            Meaning::Nothing => {}
+            Meaning::AskCodeAgain => self.codes.ask_again(&self.client),
+            Meaning::Tell(signal) => self.tell(signal).await,
+        }
+    }
+
+    async fn tell(&mut self, signal: Signal) {
+        match &signal {
+            Signal::Ended(end) => return self.end(*end).await,
+            Signal::Connected { .. } => {
+                if let Err(error) = self.settle().await {
+                    error!(tenant = %self.lease.tenant(), %error, "logged in, but the device cannot be saved");
+                    return self.fate.seal(End::StoreFailed);
+                }
+                self.progress.reach(Stage::Linked);
+                self.dials.reached();
+                self.hush();
+            }
+            Signal::Renamed { .. } => self.hush(),
+            Signal::Scanned => {
+                self.progress.reach(Stage::Scanned);
+                self.dials.reached();
+            }
+            Signal::Qr { .. } => self.dials.reached(),
+            Signal::PairCode { .. }
+            | Signal::PairCodeRefused
+            | Signal::PasskeyRequired
+            | Signal::Dropped
+            | Signal::Unreachable => {}
+        }
+        self.say(signal).await;
+    }
+
+    async fn say(&self, signal: Signal) {
+        // Closed: the session has let go of the link.
+        let _ = self.signals.send(signal).await;
+    }
+
+    async fn end(&self, end: End) {
+        if end == End::PairingFailed
+            && let Err(error) = self.keys.forget().await
+        {
+            // The next opening finds a device that WhatsApp does not know, and ends here again.
+            debug!(tenant = %self.lease.tenant(), %error, "a failed pairing could not be removed");
+        }
+        self.fate.seal(end);
+    }
+
+    /// A proven pairing outlives a passing trouble of the store; one that is not proven must not go on without it.
+    async fn settle(&self) -> Result<(), StoreError> {
+        let deadline = tokio::time::Instant::now() + self.flush_deadline;
+        loop {
+            match self.keys.settle().await {
+                Err(StoreError::Unavailable(_))
+                    if self.progress.stage() == Stage::Linked && tokio::time::Instant::now() < deadline =>
+                {
+                    tokio::time::sleep(SETTLE_PAUSE).await;
+                }
+                settled => return settled,
+            }
+        }
+    }
+
+    /// While a linked device is "available" the phone does not notify its owner.
+    fn hush(&self) {
+        let client = self.client.clone();
+        self.runtime.run(async move {
+            for pause in [Duration::ZERO, HUSH_PAUSE] {
+                tokio::time::sleep(pause).await;
+                // Fails without a name or a connection: then nothing said "available" either.
+                let _ = client.presence().set_unavailable().await;
+            }
+        });
+    }
+}
+
+fn account(client: &Client) -> Option<Account> {
+    let phone = PhoneNumber::parse(&client.pn()?.user).ok()?;
+    let name = Some(client.push_name()).filter(|name| !name.is_empty());
+    Some(Account { phone, name })
+}

@@ -1,0 +1,100 @@
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU8, Ordering},
+};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::session::End;
+
+/// Why a link ended, decided once by whoever sees it first, and the order to stop.
+#[derive(Default)]
+pub(super) struct Fate {
+    end: OnceLock<End>,
+    sealed: CancellationToken,
+    stop: CancellationToken,
+}
+
+impl Fate {
+    pub fn seal(&self, end: End) {
+        let first = self.end.set(end).is_ok();
+        // After these the library would go on: dial without the right to, send what is not saved, or show codes again.
+        if first && matches!(end, End::LeaseLost | End::StoreFailed | End::PairingFailed | End::Internal) {
+            self.stop.cancel();
+        }
+        self.sealed.cancel();
+    }
+
+    pub fn end(&self) -> Option<End> {
+        self.end.get().copied()
+    }
+
+    pub fn is_sealed(&self) -> bool {
+        self.sealed.is_cancelled()
+    }
+
+    /// Waits for the end. Cancel safe.
+    pub async fn sealed(&self) -> End {
+        self.sealed.cancelled().await;
+        // `seal` writes the end before it cancels.
+        self.end().unwrap_or(End::Internal)
+    }
+
+    /// Every task of the link ends with this token.
+    pub fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+}
+
+/// How far the account is ours. Rises only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    /// No account: codes are on offer.
+    Offering,
+    /// The phone's signature is in, WhatsApp has not let us log in yet.
+    Scanned,
+    /// Logged in at least once: the credentials are proven.
+    Linked,
+}
+
+pub(super) struct Progress(AtomicU8);
+
+impl Progress {
+    pub fn new(stage: Stage) -> Self {
+        Self(AtomicU8::new(stage as u8))
+    }
+
+    pub fn stage(&self) -> Stage {
+        match self.0.load(Ordering::Acquire) {
+            0 => Stage::Offering,
+            1 => Stage::Scanned,
+            _ => Stage::Linked,
+        }
+    }
+
+    pub fn reach(&self, stage: Stage) {
+        self.0.fetch_max(stage as u8, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_end_is_the_one_that_is_told() {
+        let fate = Fate::default();
+        fate.seal(End::Replaced);
+        fate.seal(End::StoreFailed);
+        assert_eq!(fate.end(), Some(End::Replaced));
+        assert!(!fate.stop().is_cancelled(), "a replaced link may still save what it has");
+    }
+
+    #[test]
+    fn progress_never_falls_back() {
+        let progress = Progress::new(Stage::Offering);
+        progress.reach(Stage::Linked);
+        progress.reach(Stage::Scanned);
+        assert_eq!(progress.stage(), Stage::Linked);
+    }
+}

@@ -1,0 +1,125 @@
+//! A build that accepts any certificate must not reach WhatsApp.
+//!
+//! Tests and the demo switch the library's certificate check off by a cargo feature, and cargo may unify that feature into
+//! a binary nobody meant. So the check is put to the proof when the program starts.
+
+use std::net::IpAddr;
+
+use hyper::Uri;
+use whatsapp_rust::{
+    buffa::{Message, MessageField},
+    wacore::handshake::HandshakeUtils,
+    waproto::whatsapp::{CertChain, cert_chain},
+};
+
+/// What this build's library does with a certificate chain that WhatsApp has not signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    Strict,
+    Skipped,
+}
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum UrlRefused {
+    #[error("the WhatsApp URL is not a ws:// or wss:// URL with a host")]
+    Malformed,
+    #[error("this build skips WhatsApp's certificate check, so it may only talk to a simulator on a loopback address")]
+    NotLoopback,
+}
+
+/// Shows the library a forged chain.
+pub fn certificate_check() -> Check {
+    let key = [7; 32];
+    match HandshakeUtils::verify_server_cert(&forged_chain(key), &key) {
+        Ok(_) => Check::Skipped,
+        Err(_) => Check::Strict,
+    }
+}
+
+pub fn ensure_url_allowed(url: &str, check: Check) -> Result<(), UrlRefused> {
+    let uri = websocket(url).ok_or(UrlRefused::Malformed)?;
+    match check {
+        Check::Strict => Ok(()),
+        Check::Skipped if is_loopback(&uri) => Ok(()),
+        Check::Skipped => Err(UrlRefused::NotLoopback),
+    }
+}
+
+/// Whether the URL is a simulator's: then nothing needs to be looked up at WhatsApp.
+pub(super) fn names_loopback(url: &str) -> bool {
+    websocket(url).is_some_and(|uri| is_loopback(&uri))
+}
+
+fn websocket(url: &str) -> Option<Uri> {
+    let uri: Uri = url.parse().ok()?;
+    (matches!(uri.scheme_str(), Some("ws" | "wss")) && uri.host().is_some_and(|host| !host.is_empty())).then_some(uri)
+}
+
+/// Literal addresses only: where `localhost` leads is the resolver's business.
+fn is_loopback(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Right in all but its two signatures, so that nothing else can be what refuses it.
+fn forged_chain(key: [u8; 32]) -> Vec<u8> {
+    use cert_chain::{NoiseCertificate, noise_certificate::Details};
+    let certificate = |serial, issuer_serial| NoiseCertificate {
+        details: Some(
+            Details {
+                serial: Some(serial),
+                issuer_serial: Some(issuer_serial),
+                key: Some(key.to_vec()),
+                not_before: Some(0),
+                not_after: Some(u64::from(u32::MAX)),
+                ..Default::default()
+            }
+            .encode_to_vec(),
+        ),
+        signature: Some(vec![0; 64]),
+        ..Default::default()
+    };
+    CertChain {
+        intermediate: MessageField::some(certificate(1, 0)),
+        leaf: MessageField::some(certificate(2, 1)),
+        ..Default::default()
+    }
+    .encode_to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_test_build_takes_a_forged_chain_so_only_its_signatures_are_wrong() {
+        // Tests are built with the feature. If this fails the forgery is refused for another reason than its
+        // signatures, and the guard would call every build strict.
+        assert_eq!(certificate_check(), Check::Skipped);
+    }
+
+    #[test]
+    fn a_build_that_skips_the_check_may_talk_to_loopback_only() {
+        for url in ["ws://127.0.0.1:1/ws/chat", "wss://127.9.9.9/ws", "ws://[::1]:8080/"] {
+            assert_eq!(ensure_url_allowed(url, Check::Skipped), Ok(()), "{url}");
+        }
+        for url in [
+            "wss://web.whatsapp.com/ws/chat",
+            "ws://localhost:1/",
+            "ws://127.0.0.1.example.com/",
+            "ws://127.0.0.1@example.com/",
+            "ws://0.0.0.0:1/",
+            "ws://10.0.0.1/",
+        ] {
+            assert_eq!(ensure_url_allowed(url, Check::Skipped), Err(UrlRefused::NotLoopback), "{url}");
+            assert_eq!(ensure_url_allowed(url, Check::Strict), Ok(()), "{url}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_websocket_url_is_refused_by_every_build() {
+        for url in ["", "web.whatsapp.com", "https://web.whatsapp.com/ws/chat", "ws:///x", "ws://"] {
+            assert_eq!(ensure_url_allowed(url, Check::Strict), Err(UrlRefused::Malformed), "{url:?}");
+        }
+    }
+}

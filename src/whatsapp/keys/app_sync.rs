@@ -1,0 +1,77 @@
+use async_trait::async_trait;
+use bytes::Bytes;
+use whatsapp_rust::{
+    store::{AppStateSyncKey, AppSyncStore},
+    wacore::appstate::{hash::HashState, processor::AppStateMutationMAC},
+};
+
+use super::{Kept, Keys, joined, put, text, to_json, told};
+use crate::store::Change;
+
+const SYNC_KEY: &str = "sync-key";
+const SYNC_KEY_LATEST: &str = "sync-key-latest";
+const SYNC_VERSION: &str = "sync-version";
+const SYNC_MAC: &str = "sync-mac";
+
+fn mac_key(name: &str, index_mac: &[u8]) -> Bytes {
+    joined(&[name.as_bytes(), index_mac])
+}
+
+#[async_trait]
+impl AppSyncStore for Keys {
+    async fn get_sync_key(&self, key_id: &[u8]) -> Kept<Option<AppStateSyncKey>> {
+        self.get_json(SYNC_KEY, key_id).await.map_err(told)
+    }
+
+    async fn set_sync_key(&self, key_id: &[u8], key: AppStateSyncKey) -> Kept<()> {
+        let key_id = Bytes::copy_from_slice(key_id);
+        let changes = vec![
+            put(SYNC_KEY, key_id.clone(), to_json(&key).map_err(told)?),
+            put(SYNC_KEY_LATEST, Bytes::new(), key_id),
+        ];
+        self.write(changes).await.map_err(told)
+    }
+
+    async fn get_version(&self, name: &str) -> Kept<HashState> {
+        Ok(self.get_json(SYNC_VERSION, name.as_bytes()).await.map_err(told)?.unwrap_or_default())
+    }
+
+    async fn set_version(&self, name: &str, state: HashState) -> Kept<()> {
+        self.put(SYNC_VERSION, text(name), to_json(&state).map_err(told)?).await.map_err(told)
+    }
+
+    async fn put_mutation_macs(&self, name: &str, _version: u64, mutations: &[AppStateMutationMAC]) -> Kept<()> {
+        let changes =
+            mutations.iter().map(|m| put(SYNC_MAC, mac_key(name, &m.index_mac), m.value_mac.clone())).collect();
+        self.write(changes).await.map_err(told)
+    }
+
+    async fn get_mutation_mac(&self, name: &str, index_mac: &[u8]) -> Kept<Option<Vec<u8>>> {
+        Ok(self.get(SYNC_MAC, &mac_key(name, index_mac)).await.map_err(told)?.map(Into::into))
+    }
+
+    async fn delete_mutation_macs(&self, name: &str, index_macs: &[Vec<u8>]) -> Kept<()> {
+        let changes =
+            index_macs.iter().map(|mac| Change::Delete { table: SYNC_MAC, key: mac_key(name, mac) }).collect();
+        self.write(changes).await.map_err(told)
+    }
+
+    async fn clear_mutation_macs(&self, name: &str) -> Kept<()> {
+        // Once per snapshot of a collection: reading the whole table is affordable.
+        let collection = joined(&[name.as_bytes()]);
+        let rows = self.table(SYNC_MAC).await.map_err(told)?;
+        let changes: Vec<_> = rows
+            .into_iter()
+            .filter(|(key, _)| key.starts_with(&collection))
+            .map(|(key, _)| Change::Delete { table: SYNC_MAC, key })
+            .collect();
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.write(changes).await.map_err(told)
+    }
+
+    async fn get_latest_sync_key_id(&self) -> Kept<Option<Vec<u8>>> {
+        Ok(self.get(SYNC_KEY_LATEST, b"").await.map_err(told)?.map(Into::into))
+    }
+}

@@ -1,0 +1,112 @@
+use std::sync::{Weak, atomic::Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use tracing::error;
+use whatsapp_rust::{
+    store::{DeviceStore, persistence_manager::PersistenceManager},
+    wacore::store::Device,
+};
+
+use super::{Kept, Keys, from_json, to_json, told};
+use crate::{
+    session::End,
+    store::{StoreError, Vault},
+    tenant::TenantId,
+    whatsapp::fate::Stage,
+};
+
+const DEVICE: &str = "device";
+const ONLY: &[u8] = b"";
+
+/// The library's saver gives up for good, and in silence, at ten. The link ends before.
+const FAILURES_MAX: u32 = 5;
+
+/// Digest of the device that is durable; `None` until this link has written one.
+pub(super) type Saved = Option<[u8; 32]>;
+
+/// The device that can be resumed, and how far it got.
+pub(in crate::whatsapp) async fn stored(vault: &dyn Vault, tenant: &TenantId) -> Result<Option<Stage>, StoreError> {
+    let Some(row) = vault.get(tenant, DEVICE, ONLY).await? else {
+        return Ok(None);
+    };
+    let device: Device = from_json(&row)?;
+    // The library counts logins only once WhatsApp has let us in.
+    Ok(Some(if device.login_counter > 0 { Stage::Linked } else { Stage::Scanned }))
+}
+
+impl Keys {
+    /// From now on the newest device is what gets saved.
+    pub fn attach(&self, manager: Weak<PersistenceManager>) {
+        // Set once per link, right after its client is built.
+        let _ = self.manager.set(manager);
+    }
+
+    /// Returns when the newest device is durable.
+    ///
+    /// The library's own `flush` does not promise that: it answers at once while its background saver is still writing,
+    /// and a save begun earlier may land later, over a newer one.
+    pub async fn settle(&self) -> Result<(), StoreError> {
+        match self.newest() {
+            Some(device) => self.keep(&device).await,
+            None => Ok(()),
+        }
+    }
+
+    fn newest(&self) -> Option<Device> {
+        let manager = self.manager.get()?.upgrade()?;
+        Some(manager.get_device_snapshot().to_serializable())
+    }
+
+    async fn keep(&self, given: &Device) -> Result<(), StoreError> {
+        let mut saved = self.device.lock().await;
+        // Read under the lock: whoever comes second must not write what the first has superseded.
+        let newest = self.newest();
+        let device = newest.as_ref().unwrap_or(given);
+        if device.pn.is_none() || device.account.is_none() {
+            // Not paired: nobody could log in with it, and codes that nobody scanned leave no trace.
+            return Ok(());
+        }
+        let row = to_json(device)?;
+        let digest = Sha256::digest(&row).into();
+        if *saved == Some(digest) {
+            return Ok(());
+        }
+        let written = self.put(DEVICE, Bytes::from_static(ONLY), row).await;
+        if written.is_ok() {
+            *saved = Some(digest);
+        }
+        self.count_failure(&written);
+        written
+    }
+
+    fn count_failure(&self, written: &Result<(), StoreError>) {
+        if written.is_ok() {
+            self.device_failures.store(0, Ordering::Relaxed);
+        } else if self.device_failures.fetch_add(1, Ordering::Relaxed) + 1 == FAILURES_MAX {
+            error!(tenant = %self.lease.tenant(), "the device cannot be saved: its link is closed");
+            self.fate.seal(End::StoreFailed);
+        }
+    }
+}
+
+#[async_trait]
+impl DeviceStore for Keys {
+    async fn save(&self, device: &Device) -> Kept<()> {
+        self.keep(device).await.map_err(told)
+    }
+
+    async fn load(&self) -> Kept<Option<Device>> {
+        self.get_json(DEVICE, ONLY).await.map_err(told)
+    }
+
+    async fn exists(&self) -> Kept<bool> {
+        Ok(self.get(DEVICE, ONLY).await.map_err(told)?.is_some())
+    }
+
+    /// Writes nothing: the row appears once there is something to resume.
+    async fn create(&self) -> Kept<i32> {
+        Ok(1)
+    }
+}

@@ -1,0 +1,174 @@
+//! The library's storage over the [`Vault`]: one file for each of its traits.
+//!
+//! Every write goes through [`Keys::write`], under the lease; a batch is one write, all or none. What only helps within
+//! one connection (sent messages awaiting a retry, base keys) stays in memory: no message is ever stored.
+
+mod app_sync;
+mod device;
+mod protocol;
+mod recent;
+mod secrets;
+mod signal;
+
+use std::sync::{
+    Arc, Mutex as StdMutex, OnceLock, Weak,
+    atomic::{AtomicU32, AtomicUsize, Ordering},
+};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::{sync::Mutex, time::Duration};
+use whatsapp_rust::store::{error::StoreError as LibraryError, persistence_manager::PersistenceManager};
+
+pub(super) use self::device::stored;
+use self::recent::Recent;
+use super::fate::{Fate, Progress, Stage};
+use crate::{
+    session::End,
+    store::{Change, Lease, StoreError, Vault},
+};
+
+type Kept<T> = Result<T, LibraryError>;
+
+pub(super) struct Keys {
+    vault: Arc<dyn Vault>,
+    lease: Lease,
+    fate: Arc<Fate>,
+    progress: Arc<Progress>,
+    flush_deadline: Duration,
+    /// Where the newest device is read from; set once the client exists.
+    manager: OnceLock<Weak<PersistenceManager>>,
+    device: Mutex<device::Saved>,
+    device_failures: AtomicU32,
+    /// Held by whoever reads a row in order to write it.
+    rewriting: Mutex<()>,
+    secrets: Mutex<Option<usize>>,
+    recent: StdMutex<Recent>,
+    alive: Arc<AtomicUsize>,
+}
+
+impl Keys {
+    pub fn new(
+        vault: Arc<dyn Vault>,
+        lease: Lease,
+        fate: Arc<Fate>,
+        progress: Arc<Progress>,
+        flush_deadline: Duration,
+        alive: Arc<AtomicUsize>,
+    ) -> Self {
+        alive.fetch_add(1, Ordering::AcqRel);
+        Self {
+            vault,
+            lease,
+            fate,
+            progress,
+            flush_deadline,
+            manager: OnceLock::new(),
+            device: Mutex::default(),
+            device_failures: AtomicU32::new(0),
+            rewriting: Mutex::default(),
+            secrets: Mutex::default(),
+            recent: StdMutex::default(),
+            alive,
+        }
+    }
+
+    /// One round trip that says whether the lease is still ours.
+    pub async fn prove_lease(&self) -> Result<(), StoreError> {
+        self.write(Vec::new()).await
+    }
+
+    /// Removes what was kept of a pairing that came to nothing.
+    pub async fn forget(&self) -> Result<(), StoreError> {
+        self.in_time(self.vault.erase(&self.lease)).await
+    }
+
+    async fn get(&self, table: &'static str, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.vault.get(self.lease.tenant(), table, key).await
+    }
+
+    async fn get_json<T: DeserializeOwned>(&self, table: &'static str, key: &[u8]) -> Result<Option<T>, StoreError> {
+        self.get(table, key).await?.map(|row| from_json(&row)).transpose()
+    }
+
+    async fn table(&self, table: &'static str) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        self.vault.table(self.lease.tenant(), table).await
+    }
+
+    async fn put(&self, table: &'static str, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Result<(), StoreError> {
+        self.write(vec![put(table, key, value)]).await
+    }
+
+    async fn delete(&self, table: &'static str, key: impl Into<Bytes>) -> Result<(), StoreError> {
+        self.write(vec![Change::Delete { table, key: key.into() }]).await
+    }
+
+    /// All changes or none. A lost lease ends the link; so does any failure while a pairing is not proven, because what
+    /// was not kept then is a device on the phone that nobody can log in with.
+    async fn write(&self, changes: Vec<Change>) -> Result<(), StoreError> {
+        let proof_only = changes.is_empty();
+        let written = self.in_time(self.vault.write(&self.lease, changes)).await;
+        match &written {
+            Err(StoreError::Fenced) => self.fate.seal(End::LeaseLost),
+            Err(_) if !proof_only && self.progress.stage() < Stage::Linked => self.fate.seal(End::StoreFailed),
+            Ok(()) | Err(_) => {}
+        }
+        written
+    }
+
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        match tokio::time::timeout(self.flush_deadline, work).await {
+            Ok(done) => done,
+            Err(late) => Err(StoreError::Unavailable(Box::new(late))),
+        }
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        self.alive.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+fn put(table: &'static str, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Change {
+    Change::Put { table, key: key.into(), value: value.into() }
+}
+
+fn text(key: &str) -> Bytes {
+    Bytes::copy_from_slice(key.as_bytes())
+}
+
+/// A key of several parts, each with its length before it, so that no two lists of parts make the same key.
+fn joined(parts: &[&[u8]]) -> Bytes {
+    let mut key = BytesMut::new();
+    for part in parts {
+        key.put_u32(part.len() as u32);
+        key.put_slice(part);
+    }
+    key.freeze()
+}
+
+fn to_json(value: &impl Serialize) -> Result<Bytes, StoreError> {
+    serde_json::to_vec(value).map(Bytes::from).map_err(|error| StoreError::Damaged(Box::new(error)))
+}
+
+fn from_json<T: DeserializeOwned>(row: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(row).map_err(|error| StoreError::Damaged(Box::new(error)))
+}
+
+fn as_text(row: &[u8]) -> Result<String, StoreError> {
+    String::from_utf8(row.to_vec()).map_err(|error| StoreError::Damaged(Box::new(error)))
+}
+
+fn as_array<const N: usize>(row: &[u8]) -> Result<[u8; N], StoreError> {
+    row.try_into().map_err(|error| StoreError::Damaged(Box::new(error)))
+}
+
+fn as_number(row: &[u8]) -> Result<u32, StoreError> {
+    as_array(row).map(u32::from_be_bytes)
+}
+
+/// What the library is told; the cause stays with it.
+fn told(error: StoreError) -> LibraryError {
+    LibraryError::Database(Box::new(error))
+}

@@ -1,0 +1,235 @@
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::PoisonError,
+};
+
+use async_trait::async_trait;
+use whatsapp_rust::store::{DeviceListRecord, LidPnMappingEntry, ProtocolStore, TcTokenEntry};
+
+use super::{Kept, Keys, as_text, from_json, put, text, to_json, told};
+use crate::store::{Change, StoreError};
+
+/// One row per group: device → whether it has our sender key.
+const SENDER_KEY_DEVICES: &str = "sender-key-devices";
+const LID: &str = "lid";
+/// Phone number → LID.
+const PN: &str = "pn";
+const DEVICES: &str = "devices";
+const TC_TOKEN: &str = "tc-token";
+
+type HasKey = BTreeMap<String, bool>;
+
+impl Keys {
+    async fn lid_changes(&self, entries: &[LidPnMappingEntry]) -> Result<Vec<Change>, StoreError> {
+        let mut changes = Vec::new();
+        let mut batch: HashMap<&str, &str> = HashMap::new();
+        for entry in entries {
+            // An earlier entry of this batch counts as stored already.
+            let old: Option<String> = match batch.get(entry.lid.as_str()) {
+                Some(phone) => Some((*phone).to_owned()),
+                None => {
+                    self.get_json::<LidPnMappingEntry>(LID, entry.lid.as_bytes()).await?.map(|old| old.phone_number)
+                }
+            };
+            if let Some(old) = old.filter(|old| *old != entry.phone_number) {
+                changes.push(Change::Delete { table: PN, key: text(&old) });
+            }
+            changes.push(put(PN, text(&entry.phone_number), text(&entry.lid)));
+            changes.push(put(LID, text(&entry.lid), to_json(entry)?));
+            batch.insert(&entry.lid, &entry.phone_number);
+        }
+        Ok(changes)
+    }
+
+    /// Reads a token, lets it be changed, and writes it, as one step among those that do so.
+    async fn change_token(
+        &self,
+        jid: &str,
+        change: impl FnOnce(Option<TcTokenEntry>) -> Option<TcTokenEntry> + Send,
+    ) -> Result<(), StoreError> {
+        let _alone = self.rewriting.lock().await;
+        match change(self.get_json(TC_TOKEN, jid.as_bytes()).await?) {
+            Some(entry) => self.put(TC_TOKEN, text(jid), to_json(&entry)?).await,
+            None => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl ProtocolStore for Keys {
+    async fn get_sender_key_devices(&self, group_jid: &str) -> Kept<Vec<(String, bool)>> {
+        let row: Option<HasKey> = self.get_json(SENDER_KEY_DEVICES, group_jid.as_bytes()).await.map_err(told)?;
+        Ok(row.unwrap_or_default().into_iter().collect())
+    }
+
+    async fn set_sender_key_status(&self, group_jid: &str, entries: &[(&str, bool)]) -> Kept<()> {
+        let _alone = self.rewriting.lock().await;
+        let row: Option<HasKey> = self.get_json(SENDER_KEY_DEVICES, group_jid.as_bytes()).await.map_err(told)?;
+        let mut devices = row.unwrap_or_default();
+        devices.extend(entries.iter().map(|(device, has_key)| ((*device).to_owned(), *has_key)));
+        self.put(SENDER_KEY_DEVICES, text(group_jid), to_json(&devices).map_err(told)?).await.map_err(told)
+    }
+
+    async fn clear_sender_key_devices(&self, group_jid: &str) -> Kept<()> {
+        let _alone = self.rewriting.lock().await;
+        self.delete(SENDER_KEY_DEVICES, text(group_jid)).await.map_err(told)
+    }
+
+    async fn delete_sender_key_device_rows(&self, device_jids: &[&str]) -> Kept<()> {
+        let _alone = self.rewriting.lock().await;
+        let mut changes = Vec::new();
+        for (group, row) in self.table(SENDER_KEY_DEVICES).await.map_err(told)? {
+            let mut devices: HasKey = from_json(&row).map_err(told)?;
+            let before = devices.len();
+            devices.retain(|device, _| !device_jids.contains(&device.as_str()));
+            if devices.len() < before {
+                changes.push(put(SENDER_KEY_DEVICES, group, to_json(&devices).map_err(told)?));
+            }
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.write(changes).await.map_err(told)
+    }
+
+    async fn clear_all_sender_key_devices(&self) -> Kept<()> {
+        let _alone = self.rewriting.lock().await;
+        self.write(vec![Change::Clear { table: SENDER_KEY_DEVICES }]).await.map_err(told)
+    }
+
+    async fn get_lid_mapping(&self, lid: &str) -> Kept<Option<LidPnMappingEntry>> {
+        self.get_json(LID, lid.as_bytes()).await.map_err(told)
+    }
+
+    async fn get_pn_mapping(&self, phone: &str) -> Kept<Option<LidPnMappingEntry>> {
+        match self.get(PN, phone.as_bytes()).await.map_err(told)? {
+            Some(lid) => self.get_lid_mapping(&as_text(&lid).map_err(told)?).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn put_lid_mapping(&self, entry: &LidPnMappingEntry) -> Kept<()> {
+        self.put_lid_mappings(std::slice::from_ref(entry)).await
+    }
+
+    async fn put_lid_mappings(&self, entries: &[LidPnMappingEntry]) -> Kept<()> {
+        let _alone = self.rewriting.lock().await;
+        let changes = self.lid_changes(entries).await.map_err(told)?;
+        self.write(changes).await.map_err(told)
+    }
+
+    async fn get_all_lid_mappings(&self) -> Kept<Vec<LidPnMappingEntry>> {
+        let rows = self.table(LID).await.map_err(told)?;
+        rows.iter().map(|(_, row)| from_json(row).map_err(told)).collect()
+    }
+
+    async fn save_base_key(&self, address: &str, message_id: &str, base_key: &[u8]) -> Kept<()> {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.base_keys.put(address, message_id, base_key);
+        Ok(())
+    }
+
+    async fn has_same_base_key(&self, address: &str, message_id: &str, current_base_key: &[u8]) -> Kept<bool> {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(recent.base_keys.get(address, message_id) == Some(current_base_key))
+    }
+
+    async fn delete_base_key(&self, address: &str, message_id: &str) -> Kept<()> {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.base_keys.take(address, message_id);
+        Ok(())
+    }
+
+    async fn update_device_list(&self, record: DeviceListRecord) -> Kept<()> {
+        self.update_device_lists(vec![record]).await
+    }
+
+    async fn update_device_lists(&self, records: Vec<DeviceListRecord>) -> Kept<()> {
+        let changes: Result<Vec<_>, StoreError> =
+            records.iter().map(|record| Ok(put(DEVICES, text(&record.user), to_json(record)?))).collect();
+        self.write(changes.map_err(told)?).await.map_err(told)
+    }
+
+    async fn get_devices(&self, user: &str) -> Kept<Option<DeviceListRecord>> {
+        self.get_json(DEVICES, user.as_bytes()).await.map_err(told)
+    }
+
+    async fn delete_devices(&self, user: &str) -> Kept<()> {
+        self.delete(DEVICES, text(user)).await.map_err(told)
+    }
+
+    async fn get_tc_token(&self, jid: &str) -> Kept<Option<TcTokenEntry>> {
+        self.get_json(TC_TOKEN, jid.as_bytes()).await.map_err(told)
+    }
+
+    async fn put_tc_token(&self, jid: &str, entry: &TcTokenEntry) -> Kept<()> {
+        self.change_token(jid, |_| Some(entry.clone())).await.map_err(told)
+    }
+
+    async fn delete_tc_token(&self, jid: &str) -> Kept<()> {
+        let _alone = self.rewriting.lock().await;
+        self.delete(TC_TOKEN, text(jid)).await.map_err(told)
+    }
+
+    async fn get_all_tc_token_jids(&self) -> Kept<Vec<String>> {
+        let rows = self.table(TC_TOKEN).await.map_err(told)?;
+        rows.iter().map(|(jid, _)| as_text(jid).map_err(told)).collect()
+    }
+
+    async fn delete_expired_tc_tokens(&self, token_cutoff: i64, sender_cutoff: i64) -> Kept<u32> {
+        let _alone = self.rewriting.lock().await;
+        let mut expired: Vec<Change> = Vec::new();
+        for (key, row) in self.table(TC_TOKEN).await.map_err(told)? {
+            let entry: TcTokenEntry = from_json(&row).map_err(told)?;
+            let token_lives = !entry.token.is_empty() && entry.token_timestamp >= token_cutoff;
+            let sender_lives = entry.sender_timestamp.is_some_and(|at| at >= sender_cutoff);
+            if !token_lives && !sender_lives {
+                expired.push(Change::Delete { table: TC_TOKEN, key });
+            }
+        }
+        let count = expired.len() as u32;
+        if count > 0 {
+            self.write(expired).await.map_err(told)?;
+        }
+        Ok(count)
+    }
+
+    async fn touch_tc_token_sender_timestamp(&self, jid: &str, sender_timestamp: i64) -> Kept<()> {
+        let touch = |old: Option<TcTokenEntry>| {
+            let old = old.unwrap_or(TcTokenEntry {
+                token: Vec::new(),
+                token_timestamp: sender_timestamp,
+                sender_timestamp: None,
+            });
+            // Only forwards, whatever order the writers come in.
+            let newest = old.sender_timestamp.map_or(sender_timestamp, |at| at.max(sender_timestamp));
+            Some(TcTokenEntry { sender_timestamp: Some(newest), ..old })
+        };
+        self.change_token(jid, touch).await.map_err(told)
+    }
+
+    async fn store_received_tc_token(&self, jid: &str, token: &[u8], token_timestamp: i64) -> Kept<()> {
+        let receive = |old: Option<TcTokenEntry>| {
+            let stale = old.as_ref().is_some_and(|old| !old.token.is_empty() && token_timestamp < old.token_timestamp);
+            let sender_timestamp = old.and_then(|old| old.sender_timestamp);
+            (!stale).then(|| TcTokenEntry { token: token.to_vec(), token_timestamp, sender_timestamp })
+        };
+        self.change_token(jid, receive).await.map_err(told)
+    }
+
+    async fn store_sent_message(&self, chat_jid: &str, message_id: &str, payload: &[u8]) -> Kept<()> {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.sent.put(chat_jid, message_id, payload);
+        Ok(())
+    }
+
+    async fn take_sent_message(&self, chat_jid: &str, message_id: &str) -> Kept<Option<Vec<u8>>> {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(recent.sent.take(chat_jid, message_id))
+    }
+
+    /// The library asks with its keepalive: what is in memory has a limit of its own.
+    async fn delete_expired_sent_messages(&self, _cutoff_timestamp: i64) -> Kept<u32> {
+        Ok(0)
+    }
+}

@@ -1,0 +1,298 @@
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+use tokio_util::{sync::DropGuard, task::TaskTracker};
+use tracing::{debug, warn};
+use whatsapp_rust::{
+    Client,
+    bot::{Bot, BotBuilderError},
+    http::UreqHttpClient,
+    transport::TokioWebSocketTransportFactory,
+    wacore::{
+        iq::devices::RemoveCompanionDeviceSpec,
+        store::{Device, DevicePropsOverride},
+    },
+    waproto::whatsapp::device_props::PlatformType,
+};
+
+use super::{
+    driver::{Driver, HEARD_MAX, Heard, Inbox, SIGNALS_MAX},
+    fate::{Fate, Progress, Stage},
+    guard,
+    keys::{self, Keys},
+    pair_code::PairCodes,
+    runtime::LinkRuntime,
+    settings::Settings,
+    translate::Translator,
+    transport::{Dialer, Dials, Outgoing, Pumps},
+};
+use crate::{
+    clock::SharedClock,
+    events::PhoneNumber,
+    session::{ConnectError, End, Link, Signal},
+    store::{Lease, StoreError, Vault},
+};
+
+/// As the phone lists us, behind the platform's name.
+const DEVICE_NAME: &str = "Tautan";
+
+pub(super) struct Opening {
+    pub settings: Arc<Settings>,
+    pub vault: Arc<dyn Vault>,
+    pub clock: SharedClock,
+    pub alive: Arc<AtomicUsize>,
+    pub lease: Lease,
+}
+
+impl Opening {
+    pub async fn open(self) -> Result<WhatsAppLink, ConnectError> {
+        let stage = self.stage().await?;
+        let settings = self.settings;
+        let fate = Arc::new(Fate::default());
+        // From here on whoever gives up ends every task that was begun.
+        let running = fate.stop().clone().drop_guard();
+        let progress = Arc::new(Progress::new(stage));
+        let tasks = TaskTracker::new();
+        let runtime = LinkRuntime::new(tasks.clone(), fate.clone(), progress.clone(), settings.qr_pace);
+        let keys = Arc::new(Keys::new(
+            self.vault,
+            self.lease.clone(),
+            fate.clone(),
+            progress.clone(),
+            settings.flush_deadline,
+            self.alive,
+        ));
+        let (heard_tx, heard) = mpsc::channel(HEARD_MAX);
+        let inbox = Inbox::new(heard_tx, fate.clone());
+        let dialer = Dialer {
+            inner: Arc::new(TokioWebSocketTransportFactory::new().with_url(&settings.url)),
+            keys: keys.clone(),
+            fate: fate.clone(),
+            progress: progress.clone(),
+            dials: Arc::new(Dials::default()),
+            inbox: inbox.clone(),
+            pumps: Pumps::default(),
+            outgoing: Outgoing::new(&settings),
+        };
+        let (pumps, dials) = (dialer.pumps.clone(), dialer.dials.clone());
+        let bot = bot(&settings, &keys, dialer, runtime.clone(), inbox.clone()).await?;
+        let client = bot.client();
+        keys.attach(Arc::downgrade(&client.persistence_manager()));
+        let codes = PairCodes::new(runtime.clone(), inbox.clone());
+        let (signals_tx, signals) = mpsc::channel(SIGNALS_MAX);
+        let driver = Driver {
+            client: client.clone(),
+            lease: self.lease,
+            keys: keys.clone(),
+            fate: fate.clone(),
+            progress: progress.clone(),
+            dials,
+            codes: codes.clone(),
+            runtime: runtime.clone(),
+            clock: self.clock,
+            flush_deadline: settings.flush_deadline,
+            translator: Translator::new(settings.qr_pace),
+            signals: signals_tx,
+        };
+        runtime.run(driver.run(heard));
+        runtime.run(async move {
+            bot.run().await;
+            inbox.push(Heard::LoopEnded);
+        });
+        Ok(WhatsAppLink { client, signals, fate, progress, keys, codes, tasks, pumps, settings, over: false, running })
+    }
+
+    /// What the tenant's rows allow: to resume, or to begin anew.
+    async fn stage(&self) -> Result<Stage, StoreError> {
+        let tenant = self.lease.tenant();
+        if let Some(stage) = keys::stored(&*self.vault, tenant).await? {
+            return Ok(stage);
+        }
+        // Rows without a device are what a crash left of a pairing: no phone lists it.
+        if self.vault.holds(tenant).await? {
+            self.vault.erase(&self.lease).await?;
+        }
+        Ok(Stage::Offering)
+    }
+}
+
+async fn bot(
+    settings: &Settings,
+    keys: &Arc<Keys>,
+    dialer: Dialer,
+    runtime: LinkRuntime,
+    inbox: Inbox,
+) -> Result<Bot, ConnectError> {
+    let looks = DevicePropsOverride::new().with_os(DEVICE_NAME).with_platform_type(PlatformType::CHROME);
+    let builder = Bot::builder()
+        .with_backend_arc(keys.clone())
+        .with_transport_factory(dialer)
+        .with_runtime(runtime)
+        .with_http_client(UreqHttpClient::new())
+        .with_device_props(looks)
+        .with_wanted_pre_key_count(settings.prekeys)
+        .with_event_handler(inbox)
+        .skip_history_sync();
+    let builder = match version(settings) {
+        Some(version) => builder.with_version(version),
+        None => builder,
+    };
+    builder.build().await.map_err(|error| ConnectError::Store(unopened(error)))
+}
+
+/// `None`: the library looks it up where WhatsApp publishes it.
+fn version(settings: &Settings) -> Option<(u32, u32, u32)> {
+    settings.version.or_else(|| {
+        guard::names_loopback(&settings.url).then(|| {
+            let bundled = Device::new();
+            (bundled.app_version_primary, bundled.app_version_secondary, bundled.app_version_tertiary)
+        })
+    })
+}
+
+/// Building a client only reads the store.
+fn unopened(error: BotBuilderError) -> StoreError {
+    StoreError::Unavailable(Box::new(error))
+}
+
+pub(super) struct WhatsAppLink {
+    client: Arc<Client>,
+    signals: mpsc::Receiver<Signal>,
+    fate: Arc<Fate>,
+    progress: Arc<Progress>,
+    keys: Arc<Keys>,
+    codes: PairCodes,
+    tasks: TaskTracker,
+    pumps: Pumps,
+    settings: Arc<Settings>,
+    /// The end has been told.
+    over: bool,
+    /// A link that is dropped instead of closed ends its tasks too, only without saving.
+    running: DropGuard,
+}
+
+#[async_trait]
+impl Link for WhatsAppLink {
+    async fn next(&mut self) -> Option<Signal> {
+        if self.over {
+            return None;
+        }
+        tokio::select! {
+            // What was said before the end is told before it.
+            biased;
+            Some(signal) = self.signals.recv() => Some(signal),
+            end = self.fate.sealed() => {
+                self.over = true;
+                Some(Signal::Ended(end))
+            }
+        }
+    }
+
+    async fn request_pair_code(&mut self, phone: &PhoneNumber) -> Result<(), ConnectError> {
+        self.codes.ask(&self.client, phone.clone());
+        Ok(())
+    }
+
+    async fn close(self: Box<Self>) {
+        self.hang_up().await;
+    }
+
+    async fn unlink(mut self: Box<Self>) -> Result<(), ConnectError> {
+        let told = self.tell_unlinked().await;
+        self.hang_up().await;
+        told.map_err(|reason| ConnectError::Untold(Box::new(reason)))
+    }
+}
+
+/// Why WhatsApp did not hear of an unlink. Says no more than that: the library's errors print whole stanzas.
+#[derive(Debug, thiserror::Error)]
+enum Untold {
+    #[error("the link had ended already")]
+    Ended,
+    #[error("no answer in time")]
+    Late,
+    #[error("whatsapp refused, or the connection was lost")]
+    Refused,
+}
+
+/// How often the login is looked for: the library has no notice of it but `Connected`, which may come 10 s later.
+const LOGIN_POLL: Duration = Duration::from_millis(50);
+
+/// WhatsApp ends the stream of a removed device while it answers; which of the two is read first is chance.
+const REMOVAL_GRACE: Duration = Duration::from_millis(500);
+
+impl WhatsAppLink {
+    async fn tell_unlinked(&mut self) -> Result<(), Untold> {
+        if self.progress.stage() == Stage::Offering {
+            return Ok(());
+        }
+        match self.fate.end() {
+            Some(End::UnlinkedByPhone) => return Ok(()),
+            Some(_) => return Err(Untold::Ended),
+            None => {}
+        }
+        let (client, fate) = (self.client.clone(), self.fate.clone());
+        let signals = &mut self.signals;
+        let told = tokio::time::timeout(self.settings.unlink_deadline, async {
+            tokio::select! {
+                told = remove_device(&client, &fate) => told,
+                // Nobody listens any more, and a full channel would hold up what we wait for.
+                () = async { while signals.recv().await.is_some() {} std::future::pending().await } => Err(Untold::Ended),
+            }
+        });
+        match told.await.unwrap_or(Err(Untold::Late)) {
+            Ok(()) => Ok(()),
+            Err(untold) => match tokio::time::timeout(REMOVAL_GRACE, self.fate.sealed()).await {
+                Ok(End::UnlinkedByPhone) => Ok(()),
+                Ok(_) | Err(_) => Err(untold),
+            },
+        }
+    }
+
+    async fn hang_up(self: Box<Self>) {
+        let Self { client, signals, fate, keys, codes, tasks, pumps, settings, running, .. } = *self;
+        drop(signals);
+        // After a hard end there is nothing to save, or no right to.
+        if !fate.stop().is_cancelled() {
+            let saved = tokio::time::timeout(settings.close_deadline, async {
+                client.disconnect().await;
+                keys.settle().await
+            });
+            match saved.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => debug!(%error, "a link was closed without its last save"),
+                Err(_) => warn!("a WhatsApp link did not hang up in time and is cut off"),
+            }
+        }
+        drop(running);
+        tasks.close();
+        drop((client, codes, keys));
+        let ended = async {
+            tasks.wait().await;
+            pumps.ended().await;
+        };
+        if tokio::time::timeout(settings.close_deadline, ended).await.is_err() {
+            warn!(tasks = tasks.len(), "tasks of a closed WhatsApp link are still running");
+        }
+    }
+}
+
+async fn remove_device(client: &Arc<Client>, fate: &Fate) -> Result<(), Untold> {
+    while !client.is_logged_in() {
+        if fate.is_sealed() {
+            return Err(Untold::Ended);
+        }
+        tokio::time::sleep(LOGIN_POLL).await;
+    }
+    let device = client.pn().ok_or(Untold::Refused)?;
+    // The stream that ends with the answer must not be dialled again.
+    client.enable_auto_reconnect.store(false, Ordering::Relaxed);
+    client.execute(RemoveCompanionDeviceSpec::new(&device)).await.map_err(|_| Untold::Refused)
+}

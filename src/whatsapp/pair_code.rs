@@ -1,0 +1,63 @@
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use whatsapp_rust::{Client, pair_code::PairCodeOptions};
+
+use super::{
+    driver::{Heard, Inbox},
+    runtime::LinkRuntime,
+};
+use crate::events::PhoneNumber;
+
+/// WhatsApp lets a phone try three codes; asking for more of them only earns a refusal.
+const REQUESTS_MAX: u32 = 3;
+
+/// How long a request waits for the connection that it is made over.
+const CONNECTION_DEADLINE: Duration = Duration::from_secs(30);
+
+/// The pairing codes of one link: at most one is valid, beside the QR.
+#[derive(Clone)]
+pub(super) struct PairCodes {
+    runtime: LinkRuntime,
+    inbox: Inbox,
+    phone: Arc<Mutex<Option<PhoneNumber>>>,
+    requests: Arc<AtomicU32>,
+}
+
+impl PairCodes {
+    pub fn new(runtime: LinkRuntime, inbox: Inbox) -> Self {
+        Self { runtime, inbox, phone: Arc::default(), requests: Arc::default() }
+    }
+
+    pub fn phone(&self) -> Option<PhoneNumber> {
+        self.phone.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The user asks: the count begins anew.
+    pub fn ask(&self, client: &Arc<Client>, phone: PhoneNumber) {
+        *self.phone.lock().unwrap_or_else(PoisonError::into_inner) = Some(phone);
+        self.requests.store(0, Ordering::Relaxed);
+        self.ask_again(client);
+    }
+
+    /// The code shown became void.
+    pub fn ask_again(&self, client: &Arc<Client>) {
+        let (Some(phone), true) = (self.phone(), self.requests.fetch_add(1, Ordering::Relaxed) < REQUESTS_MAX) else {
+            return self.inbox.push(Heard::CodeRefused);
+        };
+        let (client, inbox) = (client.clone(), self.inbox.clone());
+        self.runtime.run(async move {
+            if client.wait_for_socket(CONNECTION_DEADLINE).await.is_err() || client.pn().is_some() {
+                return inbox.push(Heard::CodeRefused);
+            }
+            let options = PairCodeOptions { phone_number: phone.into(), ..PairCodeOptions::default() };
+            // Told by an event, whether it works or not.
+            let _ = client.pair_with_code(options).await;
+        });
+    }
+}

@@ -1,0 +1,47 @@
+use std::{fmt, sync::Arc, time::Duration};
+
+/// Called before each frame that leaves, with its number within the link, counting from 1. Tests stop the process here.
+pub type OutgoingFrame = Arc<dyn Fn(u64) + Send + Sync>;
+
+#[derive(Clone)]
+pub struct Settings {
+    /// `TAUTAN_WHATSAPP_URL`.
+    pub url: String,
+    /// `TAUTAN_WHATSAPP_VERSION`. `None`: the library looks it up where WhatsApp publishes it; for a simulator on loopback
+    /// it uses the one it was released with, so that nothing leaves the machine.
+    pub version: Option<(u32, u32, u32)>,
+    /// One-time keys offered to peers. The library's 812 are for accounts that many strangers write to; each costs
+    /// memory and a row.
+    pub prekeys: usize,
+    /// How long one saving may take before it counts as failed.
+    pub flush_deadline: Duration,
+    /// How long WhatsApp is given to hear of an unlink.
+    pub unlink_deadline: Duration,
+    /// How long a hang-up may take before what still runs is cut off.
+    pub close_deadline: Duration,
+    /// Scales the lifetime of QR codes, which the library has hard-coded to a window of 160 s. Other sleeps are left
+    /// alone. For tests; 1 in production.
+    pub qr_pace: f32,
+    pub outgoing_frame: Option<OutgoingFrame>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            url: "wss://web.whatsapp.com/ws/chat".to_owned(),
+            version: None,
+            prekeys: 30,
+            flush_deadline: Duration::from_secs(5),
+            unlink_deadline: Duration::from_secs(10),
+            close_deadline: Duration::from_secs(5),
+            qr_pace: 1.0,
+            outgoing_frame: None,
+        }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").field("url", &self.url).field("version", &self.version).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,188 @@
+//! What the library's events mean to a session. Pure: what has to be saved or asked is done by [`super::driver`].
+
+use whatsapp_rust::types::events::{ConnectFailureReason, Event, EventInterest, EventKind, PairingQrCode};
+
+use super::fate::Stage;
+use crate::{
+    clock::Timestamp,
+    events::{Account, PhoneNumber},
+    session::{End, Signal},
+};
+
+/// Codes in one of WhatsApp's windows.
+pub(super) const ATTEMPTS_MAX: u32 = 6;
+
+/// What is known beside the event.
+pub(super) struct Facts {
+    pub stage: Stage,
+    pub now: Timestamp,
+    pub account: Option<Account>,
+    /// Whom the pairing code under way is for.
+    pub phone: Option<PhoneNumber>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    Nothing,
+    Tell(Signal),
+    /// The pairing code shown is void, another may be asked for.
+    AskCodeAgain,
+}
+
+/// What the library is asked to tell; everything else costs it nothing.
+pub(super) fn interest() -> EventInterest {
+    EventInterest::of(&[
+        EventKind::Connected,
+        EventKind::Disconnected,
+        EventKind::PairSuccess,
+        EventKind::PairError,
+        EventKind::LoggedOut,
+        EventKind::PairingQrCode,
+        EventKind::PairingCode,
+        EventKind::PairingCodeRefresh,
+        EventKind::PairingCodeError,
+        EventKind::PairingQrCodesExhausted,
+        EventKind::ClientOutdated,
+        EventKind::SelfPushNameUpdated,
+        EventKind::StreamReplaced,
+        EventKind::TemporaryBan,
+        EventKind::ConnectFailure,
+        EventKind::PairPasskeyRequest,
+        EventKind::PairPasskeyError,
+    ])
+}
+
+pub(super) struct Translator {
+    qr_pace: f32,
+    attempt: u32,
+    /// The part of the newest code that WhatsApp gave; the rest is ours and may be renewed without a new attempt.
+    reference: String,
+    passkey_asked: bool,
+}
+
+impl Translator {
+    pub fn new(qr_pace: f32) -> Self {
+        Self { qr_pace, attempt: 0, reference: String::new(), passkey_asked: false }
+    }
+
+    pub fn meaning(&mut self, event: &Event, facts: &Facts) -> Meaning {
+        use Meaning::{AskCodeAgain, Nothing, Tell};
+        match event {
+            Event::PairingQrCode(qr) if facts.stage == Stage::Offering && !self.passkey_asked => Tell(self.code(qr)),
+            // A code after the scan is dead: its phone has moved on.
+            Event::PairingQrCode(_) => Nothing,
+            Event::PairingQrCodesExhausted(_) if self.passkey_asked => ended(End::PasskeyTimeout),
+            Event::PairingQrCodesExhausted(_) => ended(End::CodesUsedUp),
+
+            Event::PairingCode(code) => match &facts.phone {
+                Some(phone) => {
+                    Tell(Signal::PairCode { code: dashed(&code.code), phone: phone.clone(), lifetime: code.timeout })
+                }
+                None => Nothing,
+            },
+            Event::PairingCodeRefresh(refresh) if refresh.force_manual => Tell(Signal::PairCodeRefused),
+            Event::PairingCodeRefresh(_) => AskCodeAgain,
+            Event::PairingCodeError(_) => Tell(Signal::PairCodeRefused),
+
+            Event::PairPasskeyRequest(_) => {
+                self.passkey_asked = true;
+                Tell(Signal::PasskeyRequired)
+            }
+            Event::PairPasskeyError(_) => ended(End::PairingFailed),
+
+            Event::PairSuccess(_) => Tell(Signal::Scanned),
+            Event::PairError(_) => ended(End::PairingFailed),
+            Event::Connected(_) => match &facts.account {
+                Some(account) => Tell(Signal::Connected { account: account.clone() }),
+                // Logged in as nobody we could name.
+                None => ended(End::Internal),
+            },
+            Event::SelfPushNameUpdated(_) => match (&facts.account, facts.stage) {
+                (Some(account), Stage::Linked) => Tell(Signal::Renamed { account: account.clone() }),
+                // Before the login is through `Connected` brings the name.
+                (Some(_) | None, _) => Nothing,
+            },
+
+            // WhatsApp restarts the stream within a pairing: that is no outage.
+            Event::Disconnected(_) if facts.stage == Stage::Scanned => Nothing,
+            Event::Disconnected(_) => Tell(self.dropped()),
+            Event::LoggedOut(out) => ended(logged_out(out.reason, facts.stage)),
+            Event::StreamReplaced(_) => ended(End::Replaced),
+            Event::TemporaryBan(ban) => {
+                let until = ban.expire.to_std().ok().and_then(|lasts| facts.now.checked_add(lasts).ok());
+                ended(End::Banned { until })
+            }
+            Event::ClientOutdated(_) => ended(End::ClientOutdated),
+            Event::ConnectFailure(failure) => self.refused(failure.reason),
+
+            // Nothing of the account's traffic concerns the link. New kinds are not delivered: see `interest`.
+            _ => Nothing,
+        }
+    }
+
+    fn code(&mut self, qr: &PairingQrCode) -> Signal {
+        let reference = qr.code.split(',').next().unwrap_or_default();
+        if reference != self.reference {
+            self.reference = reference.to_owned();
+            self.attempt += 1;
+        }
+        let lifetime = if self.qr_pace == 1.0 { qr.timeout } else { qr.timeout.mul_f32(self.qr_pace) };
+        let attempts_max = ATTEMPTS_MAX.max(self.attempt);
+        Signal::Qr { text: qr.code.clone(), lifetime, attempt: self.attempt, attempts_max }
+    }
+
+    /// The next connection brings a window of its own.
+    fn dropped(&mut self) -> Signal {
+        self.attempt = 0;
+        self.passkey_asked = false;
+        Signal::Dropped
+    }
+
+    /// `<failure>` at the login, where the library has no event of its own for it.
+    fn refused(&mut self, reason: ConnectFailureReason) -> Meaning {
+        match reason {
+            // A ban without a usable end.
+            ConnectFailureReason::TempBanned => ended(End::Banned { until: None }),
+            ConnectFailureReason::ClientOutdated
+            | ConnectFailureReason::BadUserAgent
+            | ConnectFailureReason::ClientUnknown => ended(End::ClientOutdated),
+            // The library redials after these two alone.
+            ConnectFailureReason::ServiceUnavailable | ConnectFailureReason::InternalServerError => {
+                Meaning::Tell(self.dropped())
+            }
+            ConnectFailureReason::LoggedOut
+            | ConnectFailureReason::UnknownLogout
+            | ConnectFailureReason::AccountLocked
+            | ConnectFailureReason::Generic
+            | ConnectFailureReason::CatExpired
+            | ConnectFailureReason::CatInvalid
+            | ConnectFailureReason::NotFound
+            | ConnectFailureReason::Experimental
+            | ConnectFailureReason::Unknown(_) => ended(End::Internal),
+        }
+    }
+}
+
+fn ended(end: End) -> Meaning {
+    Meaning::Tell(Signal::Ended(end))
+}
+
+fn logged_out(reason: ConnectFailureReason, stage: Stage) -> End {
+    match (reason, stage) {
+        (ConnectFailureReason::AccountLocked, _) => End::AccountLocked,
+        // WhatsApp does not know a device that never logged in: the pairing's last frame did not reach it.
+        (_, Stage::Offering | Stage::Scanned) => End::PairingFailed,
+        (_, Stage::Linked) => End::UnlinkedByPhone,
+    }
+}
+
+/// As WhatsApp shows it.
+fn dashed(code: &str) -> String {
+    match code.split_at_checked(4) {
+        Some((head, tail)) if code.len() == 8 => format!("{head}-{tail}"),
+        Some(_) | None => code.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

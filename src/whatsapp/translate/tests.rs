@@ -1,0 +1,196 @@
+use std::time::Duration;
+
+use whatsapp_rust::{
+    types::events::{
+        ClientOutdated, ConnectFailure, Connected, Disconnected, LoggedOut, PairError, PairPasskeyError,
+        PairPasskeyRequest, PairSuccess, PairingCode, PairingCodeError, PairingCodeRefresh, PairingQrCodesExhausted,
+        SelfPushNameUpdated, StreamReplaced, TempBanReason, TemporaryBan,
+    },
+    wacore::{chrono, net::DisconnectReason},
+};
+
+use super::*;
+
+fn phone() -> PhoneNumber {
+    PhoneNumber::parse("6281234567890").unwrap()
+}
+
+fn account() -> Account {
+    Account { phone: phone(), name: Some("Toko Sari".into()) }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_000).unwrap()
+}
+
+fn facts(stage: Stage) -> Facts {
+    Facts { stage, now: now(), account: Some(account()), phone: Some(phone()) }
+}
+
+fn meaning(event: &Event, stage: Stage) -> Meaning {
+    Translator::new(1.0).meaning(event, &facts(stage))
+}
+
+fn qr(reference: &str, seconds: u64) -> Event {
+    let code = format!("{reference},noise,identity,secret,1");
+    Event::PairingQrCode(PairingQrCode::builder().code(code).timeout(Duration::from_secs(seconds)).build())
+}
+
+fn logged_out(on_connect: bool, reason: ConnectFailureReason) -> Event {
+    Event::LoggedOut(LoggedOut::builder().on_connect(on_connect).reason(reason).build())
+}
+
+fn refused(reason: ConnectFailureReason) -> Event {
+    Event::ConnectFailure(ConnectFailure::builder().reason(reason).build())
+}
+
+fn banned(seconds: i64) -> Event {
+    let lasts = chrono::Duration::seconds(seconds);
+    Event::TemporaryBan(TemporaryBan::builder().code(TempBanReason::BlockedByUsers).expire(lasts).build())
+}
+
+fn disconnected() -> Event {
+    Event::Disconnected(Disconnected::builder().reason(DisconnectReason::StreamEnded).build())
+}
+
+fn pair_success() -> Event {
+    let empty = String::new;
+    Event::PairSuccess(
+        PairSuccess::builder()
+            .id(Default::default())
+            .lid(Default::default())
+            .business_name(empty())
+            .platform(empty())
+            .build(),
+    )
+}
+
+fn pair_error() -> Event {
+    let empty = String::new;
+    Event::PairError(
+        PairError::builder()
+            .id(Default::default())
+            .lid(Default::default())
+            .business_name(empty())
+            .platform(empty())
+            .error(empty())
+            .build(),
+    )
+}
+
+fn end(end: End) -> Meaning {
+    Meaning::Tell(Signal::Ended(end))
+}
+
+#[test]
+fn each_event_of_the_library_has_its_meaning() {
+    use ConnectFailureReason as Reason;
+    use Stage::{Linked, Offering, Scanned};
+    let connected = Event::Connected(Connected::builder().build());
+    let replaced = Event::StreamReplaced(StreamReplaced::builder().build());
+    let outdated = Event::ClientOutdated(ClientOutdated::builder().build());
+    let used_up = Event::PairingQrCodesExhausted(PairingQrCodesExhausted::builder().disconnected(true).build());
+    let renamed = Event::SelfPushNameUpdated(
+        SelfPushNameUpdated::builder().from_server(true).old_name(String::new()).new_name("x".into()).build(),
+    );
+    let code_error = Event::PairingCodeError(PairingCodeError::builder().error(String::new()).build());
+    let refresh = |force| Event::PairingCodeRefresh(PairingCodeRefresh::builder().force_manual(force).build());
+    let passkey_error =
+        Event::PairPasskeyError(PairPasskeyError::builder().error(String::new()).continuation(false).build());
+    let table = [
+        (pair_success(), Offering, Meaning::Tell(Signal::Scanned)),
+        (pair_error(), Offering, end(End::PairingFailed)),
+        (connected, Scanned, Meaning::Tell(Signal::Connected { account: account() })),
+        (renamed.clone(), Linked, Meaning::Tell(Signal::Renamed { account: account() })),
+        (renamed, Scanned, Meaning::Nothing),
+        (disconnected(), Offering, Meaning::Tell(Signal::Dropped)),
+        (disconnected(), Scanned, Meaning::Nothing),
+        (disconnected(), Linked, Meaning::Tell(Signal::Dropped)),
+        (used_up, Offering, end(End::CodesUsedUp)),
+        (logged_out(true, Reason::LoggedOut), Linked, end(End::UnlinkedByPhone)),
+        (logged_out(false, Reason::LoggedOut), Linked, end(End::UnlinkedByPhone)),
+        (logged_out(true, Reason::UnknownLogout), Linked, end(End::UnlinkedByPhone)),
+        (logged_out(true, Reason::LoggedOut), Scanned, end(End::PairingFailed)),
+        (logged_out(true, Reason::AccountLocked), Linked, end(End::AccountLocked)),
+        (logged_out(true, Reason::AccountLocked), Scanned, end(End::AccountLocked)),
+        (replaced, Linked, end(End::Replaced)),
+        (banned(600), Linked, end(End::Banned { until: Some(Timestamp::from_second(1_600).unwrap()) })),
+        (banned(-1), Linked, end(End::Banned { until: None })),
+        (banned(i64::MAX / 1_000), Linked, end(End::Banned { until: None })),
+        (refused(Reason::TempBanned), Linked, end(End::Banned { until: None })),
+        (refused(Reason::ClientOutdated), Linked, end(End::ClientOutdated)),
+        (refused(Reason::BadUserAgent), Linked, end(End::ClientOutdated)),
+        (refused(Reason::ServiceUnavailable), Linked, Meaning::Tell(Signal::Dropped)),
+        (refused(Reason::Generic), Linked, end(End::Internal)),
+        (refused(Reason::Unknown(429)), Linked, end(End::Internal)),
+        (outdated, Offering, end(End::ClientOutdated)),
+        (code_error, Offering, Meaning::Tell(Signal::PairCodeRefused)),
+        (refresh(true), Offering, Meaning::Tell(Signal::PairCodeRefused)),
+        (refresh(false), Offering, Meaning::AskCodeAgain),
+        (passkey_error, Offering, end(End::PairingFailed)),
+        (qr("ref", 20), Scanned, Meaning::Nothing),
+        (qr("ref", 20), Linked, Meaning::Nothing),
+    ];
+    for (event, stage, expected) in table {
+        assert_eq!(meaning(&event, stage), expected, "{event:?} while {stage:?}");
+    }
+}
+
+#[test]
+fn a_login_without_a_number_is_no_connection() {
+    let connected = Event::Connected(Connected::builder().build());
+    let facts = Facts { account: None, ..facts(Stage::Scanned) };
+    assert_eq!(Translator::new(1.0).meaning(&connected, &facts), end(End::Internal));
+}
+
+fn shown(translator: &mut Translator, event: &Event) -> (u32, u32, Duration) {
+    match translator.meaning(event, &facts(Stage::Offering)) {
+        Meaning::Tell(Signal::Qr { attempt, attempts_max, lifetime, .. }) => (attempt, attempts_max, lifetime),
+        other => panic!("no code: {other:?}"),
+    }
+}
+
+#[test]
+fn a_code_that_is_only_renewed_is_no_new_attempt() {
+    let mut translator = Translator::new(1.0);
+    assert_eq!(shown(&mut translator, &qr("a", 60)), (1, 6, Duration::from_secs(60)));
+    assert_eq!(shown(&mut translator, &qr("a", 41)), (1, 6, Duration::from_secs(41)));
+    assert_eq!(shown(&mut translator, &qr("b", 20)), (2, 6, Duration::from_secs(20)));
+}
+
+#[test]
+fn a_new_connection_brings_a_window_of_its_own() {
+    let mut translator = Translator::new(1.0);
+    shown(&mut translator, &qr("a", 60));
+    shown(&mut translator, &qr("b", 20));
+    translator.meaning(&disconnected(), &facts(Stage::Offering));
+    assert_eq!(shown(&mut translator, &qr("c", 60)).0, 1);
+}
+
+#[test]
+fn a_paced_window_tells_the_lifetime_that_its_codes_really_have() {
+    let mut translator = Translator::new(0.5);
+    assert_eq!(shown(&mut translator, &qr("a", 60)).2, Duration::from_secs(30));
+}
+
+#[test]
+fn a_passkey_hides_the_codes_and_the_end_of_the_window_names_it() {
+    let request = PairPasskeyRequest::builder().request_options_json(String::new()).build();
+    let used_up = Event::PairingQrCodesExhausted(PairingQrCodesExhausted::builder().disconnected(true).build());
+    let mut translator = Translator::new(1.0);
+    let facts = facts(Stage::Offering);
+    assert_eq!(translator.meaning(&Event::PairPasskeyRequest(request), &facts), Meaning::Tell(Signal::PasskeyRequired));
+    assert_eq!(translator.meaning(&qr("b", 20), &facts), Meaning::Nothing);
+    assert_eq!(translator.meaning(&used_up, &facts), end(End::PasskeyTimeout));
+}
+
+#[test]
+fn a_pairing_code_is_told_as_whatsapp_shows_it() {
+    let code = |code: &str| {
+        Event::PairingCode(PairingCode::builder().code(code.into()).timeout(Duration::from_secs(180)).build())
+    };
+    let told = Signal::PairCode { code: "ABCD-1234".into(), phone: phone(), lifetime: Duration::from_secs(180) };
+    assert_eq!(meaning(&code("ABCD1234"), Stage::Offering), Meaning::Tell(told));
+    let unasked = Facts { phone: None, ..facts(Stage::Offering) };
+    assert_eq!(Translator::new(1.0).meaning(&code("ABCD1234"), &unasked), Meaning::Nothing);
+}

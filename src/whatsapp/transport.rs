@@ -1,0 +1,175 @@
+//! What stands between the library and the network: it dials only while the lease is ours, and while a pairing is not
+//! proven no frame leaves before what a restart needs is durable.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use whatsapp_rust::{
+    anyhow::{self, anyhow},
+    async_channel::Receiver,
+    transport::{TokioWebSocketTransportFactory, Transport, TransportEvent, TransportFactory},
+};
+
+use super::{
+    driver::{Heard, Inbox},
+    fate::{Fate, Progress, Stage},
+    keys::Keys,
+    settings::{OutgoingFrame, Settings},
+};
+
+/// Dials without a sign of life from WhatsApp after which it counts as unreachable.
+const FRUITLESS_MAX: u32 = 2;
+
+/// Dials since WhatsApp last answered with something useful.
+#[derive(Default)]
+pub(super) struct Dials {
+    fruitless: AtomicU32,
+    told: AtomicBool,
+}
+
+impl Dials {
+    /// WhatsApp has answered.
+    pub fn reached(&self) {
+        self.fruitless.store(0, Ordering::Relaxed);
+        self.told.store(false, Ordering::Relaxed);
+    }
+
+    /// True once per outage.
+    fn is_outage(&self) -> bool {
+        self.fruitless.load(Ordering::Relaxed) >= FRUITLESS_MAX && !self.told.swap(true, Ordering::Relaxed)
+    }
+}
+
+/// The receiving ends of the connections that were opened. The library's transport reads its socket in a task that only
+/// it can end; that it has ended shows in its channel.
+#[derive(Clone, Default)]
+pub(super) struct Pumps(Arc<Mutex<Vec<Receiver<TransportEvent>>>>);
+
+impl Pumps {
+    fn add(&self, pump: Receiver<TransportEvent>) {
+        let mut pumps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A pump of an earlier connection may wait for room to say its last word.
+        for old in pumps.iter() {
+            while old.try_recv().is_ok() {}
+        }
+        pumps.retain(|old| !old.is_closed());
+        pumps.push(pump);
+    }
+
+    /// Returns when no pump runs any more, provided that the client is gone.
+    pub async fn ended(&self) {
+        let pumps = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for pump in pumps {
+            while pump.recv().await.is_ok() {}
+        }
+    }
+}
+
+#[derive(Clone)]
+pub(super) struct Dialer {
+    pub inner: Arc<TokioWebSocketTransportFactory>,
+    pub keys: Arc<Keys>,
+    pub fate: Arc<Fate>,
+    pub progress: Arc<Progress>,
+    pub dials: Arc<Dials>,
+    pub inbox: Inbox,
+    pub pumps: Pumps,
+    pub outgoing: Outgoing,
+}
+
+#[derive(Clone)]
+pub(super) struct Outgoing {
+    hook: Option<OutgoingFrame>,
+    frames: Arc<AtomicU64>,
+}
+
+impl Outgoing {
+    pub fn new(settings: &Settings) -> Self {
+        Self { hook: settings.outgoing_frame.clone(), frames: Arc::default() }
+    }
+
+    fn frame(&self) {
+        if let Some(hook) = &self.hook {
+            hook(self.frames.fetch_add(1, Ordering::Relaxed) + 1);
+        }
+    }
+}
+
+/// Counts a dial as fruitless also where the library gives up waiting and drops it.
+struct Attempt<'a> {
+    dialer: &'a Dialer,
+    opened: bool,
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if !self.opened && self.dialer.dials.is_outage() {
+            self.dialer.inbox.push(Heard::Unreachable);
+        }
+    }
+}
+
+#[async_trait]
+impl TransportFactory for Dialer {
+    async fn create_transport(&self) -> anyhow::Result<(Arc<dyn Transport>, Receiver<TransportEvent>)> {
+        // The library redials by itself for days: a process that slept must not end the link of the tenant's new owner.
+        if let Err(error) = self.keys.prove_lease().await {
+            return Err(anyhow!("not dialling: {error}"));
+        }
+        if self.fate.is_sealed() {
+            return Err(anyhow!("not dialling: the link has ended"));
+        }
+        // Those before this one opened, perhaps, and yet led nowhere.
+        if self.dials.is_outage() {
+            self.inbox.push(Heard::Unreachable);
+        }
+        self.dials.fruitless.fetch_add(1, Ordering::Relaxed);
+        let mut attempt = Attempt { dialer: self, opened: false };
+        let (inner, events) = self.inner.create_transport().await?;
+        attempt.opened = true;
+        self.pumps.add(events.clone());
+        let frames = Frames {
+            inner,
+            keys: self.keys.clone(),
+            fate: self.fate.clone(),
+            progress: self.progress.clone(),
+            outgoing: self.outgoing.clone(),
+        };
+        Ok((Arc::new(frames), events))
+    }
+}
+
+struct Frames {
+    inner: Arc<dyn Transport>,
+    keys: Arc<Keys>,
+    fate: Arc<Fate>,
+    progress: Arc<Progress>,
+    outgoing: Outgoing,
+}
+
+#[async_trait]
+impl Transport for Frames {
+    /// Waits for the store before the socket until the first login is through: the frame that makes the phone list our
+    /// device must not leave before a restart could log in with it. Holds no lock of the library's: the device is read
+    /// from its snapshot, which every change replaces before the change's own frame is built.
+    async fn send(&self, data: Bytes) -> anyhow::Result<()> {
+        if self.progress.stage() < Stage::Linked
+            && let Err(error) = self.keys.settle().await
+        {
+            return Err(anyhow!("not sent: {error}"));
+        }
+        if self.fate.stop().is_cancelled() {
+            return Err(anyhow!("not sent: the link has ended"));
+        }
+        self.outgoing.frame();
+        self.inner.send(data).await
+    }
+
+    async fn disconnect(&self) {
+        self.inner.disconnect().await;
+    }
+}
