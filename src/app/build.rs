@@ -9,7 +9,7 @@ use crate::{
     auth::{self, TokenVerifier},
     clock,
     config::{Config, Mode},
-    http::{self, Health, Services},
+    http::{Health, Services},
     session::Sessions,
     store::{
         crypt::{KeyError, MasterKey},
@@ -38,8 +38,6 @@ pub enum StartError {
     Signals(#[source] io::Error),
     #[error("TAUTAN_DATA_DIR")]
     Store(#[from] OpenError),
-    #[error("TAUTAN_DATA_DIR")]
-    Directory(#[source] io::Error),
     #[error("TAUTAN_ENCRYPTION_KEY")]
     Key(#[source] KeyError),
     #[error("the sign-in key {} cannot be read", .path.display())]

@@ -61,6 +61,7 @@ impl Disk {
     ) -> Result<(Self, Found), OpenError> {
         let path = dir.join(FILE);
         let unusable = |source| OpenError::Directory { path: dir.to_owned(), source };
+        make_directory(dir)?;
         prepare(dir, &path).map_err(unusable)?;
         let database = database(&path).map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen => OpenError::InUse(dir.to_owned()),
@@ -119,9 +120,14 @@ impl Disk {
     }
 }
 
-/// Directory and file are for their owner only, and stay there after a power cut.
+/// Makes the data directory, for its owner only, where it is not there.
+pub fn make_directory(dir: &Path) -> Result<(), OpenError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|source| OpenError::Directory { path: dir.to_owned(), source })
+}
+
+/// The file is for its owner only, and stays there after a power cut.
 fn prepare(dir: &Path, path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     // An empty file is a new database to redb.
     OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
     File::open(dir)?.sync_all()

@@ -29,6 +29,8 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
+pub use disk::make_directory;
+
 use self::{
     batch::{Batch, Failure, Step},
     disk::Disk,
