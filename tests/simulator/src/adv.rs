@@ -82,3 +82,41 @@ impl Statement {
         unchanged && identity.verify_signature(&message, answer.device_signature.as_deref().unwrap_or_default())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A device's answer to the statement, as an honest client makes it.
+    fn answer(statement: &Statement, device: &KeyPair) -> wa::ADVSignedDeviceIdentity {
+        let message = [
+            &DEVICE_SIGNATURE_PREFIX[..],
+            &statement.details,
+            &statement.companion_identity,
+            &statement.account_public,
+        ]
+        .concat();
+        let signature = device.calculate_signature(&message, &mut rand::rng()).unwrap();
+        wa::ADVSignedDeviceIdentity { device_signature: Some(signature.to_vec()), ..statement.signed.clone() }
+    }
+
+    #[test]
+    fn only_the_scanned_device_can_countersign_and_only_this_statement() {
+        let mut rng = rand::rng();
+        let (account, device, other) =
+            (KeyPair::generate(&mut rng), KeyPair::generate(&mut rng), KeyPair::generate(&mut rng));
+        let statement = Statement::make(&account, raw(&device), 1, Corruption::default());
+        let honest = answer(&statement, &device);
+        assert!(statement.countersigned(&honest.encode_to_vec()));
+
+        let without_key = wa::ADVSignedDeviceIdentity { account_signature_key: None, ..honest.clone() };
+        assert!(statement.countersigned(&without_key.encode_to_vec()), "Baileys leaves the key out");
+
+        assert!(!statement.countersigned(&answer(&statement, &other).encode_to_vec()));
+        let another = Statement::make(&account, raw(&device), 2, Corruption::default());
+        assert!(!statement.countersigned(&answer(&another, &device).encode_to_vec()));
+        let unsigned = wa::ADVSignedDeviceIdentity { device_signature: None, ..honest };
+        assert!(!statement.countersigned(&unsigned.encode_to_vec()));
+        assert!(!statement.countersigned(b"nonsense"));
+    }
+}

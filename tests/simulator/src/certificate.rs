@@ -30,7 +30,6 @@ impl ServerKeys {
         let chain = wa::CertChain {
             intermediate: MessageField::some(certify(&intermediate, INTERMEDIATE_SERIAL, &root, ROOT_SERIAL)),
             leaf: MessageField::some(certify(&noise, LEAF_SERIAL, &intermediate, INTERMEDIATE_SERIAL)),
-            ..Default::default()
         };
         Self { root, noise, chain: chain.encode_to_vec() }
     }
@@ -67,9 +66,8 @@ fn certify(subject: &KeyPair, serial: u32, issuer: &KeyPair, issuer_serial: u32)
         key: Some(raw(subject).to_vec()),
         not_before: Some(now.saturating_sub(3600)),
         not_after: Some(now + VALID_FOR.as_secs()),
-        ..Default::default()
     }
     .encode_to_vec();
     let signature = issuer.calculate_signature(&details, &mut rand::rng()).expect("a generated key signs");
-    NoiseCertificate { details: Some(details), signature: Some(signature.to_vec()), ..Default::default() }
+    NoiseCertificate { details: Some(details), signature: Some(signature.to_vec()) }
 }

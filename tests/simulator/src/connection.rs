@@ -68,7 +68,7 @@ async fn converse(
     if world.read().unreachable {
         return Ok(());
     }
-    if world.faults.strike(Fault::SilentSocket) {
+    if world.strike(Fault::SilentSocket) {
         return silence(&mut orders).await;
     }
     let opened = tokio::select! {
@@ -77,10 +77,10 @@ async fn converse(
     };
     let Opened { stream, client_static, payload, pattern } = opened;
     let mut connection = Connection { id, world, stream, orders };
-    if connection.world.faults.strike(Fault::SilentLogin) {
+    if connection.world.strike(Fault::SilentLogin) {
         return connection.ignore().await;
     }
-    if connection.world.faults.strike(Fault::Garbage) {
+    if connection.world.strike(Fault::Garbage) {
         return connection.stream.send_garbage().await;
     }
     let refusal = connection.world.read().refusal;
@@ -96,7 +96,7 @@ async fn converse(
 async fn open(world: &World, socket: TcpStream) -> Result<Opened, WireError> {
     let mut wire = Wire::accept(socket).await?;
     wire.intro().await?;
-    respond(wire, &world.keys, || world.faults.strike(Fault::RefuseIk)).await
+    respond(wire, &world.keys, || world.strike(Fault::RefuseIk)).await
 }
 
 async fn cut(orders: &mut mpsc::Receiver<Order>) {

@@ -96,7 +96,7 @@ async fn link(
     // Waits in the outbox before the device first logs in, as the real phone's share does.
     share_app_state_key(&connection.world, id).await;
     let _ = ceremony.outcome.send(Ok(id));
-    if connection.world.faults.strike(Fault::SilentPairing) {
+    if connection.world.strike(Fault::SilentPairing) {
         return connection.ignore().await;
     }
     connection.end(&stream_error(Some(515), None)).await

@@ -63,7 +63,7 @@ impl Session {
             tokio::select! {
                 stanza = self.connection.stream.next() => {
                     let stanza = stanza?;
-                    if self.connection.world.faults.strike(Fault::SilentSession) {
+                    if self.connection.world.strike(Fault::SilentSession) {
                         return self.connection.ignore().await;
                     }
                     if self.hear(&stanza).await? == Next::End {

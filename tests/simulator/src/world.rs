@@ -12,7 +12,7 @@ use crate::account::{Account, Device};
 use crate::certificate::ServerKeys;
 use crate::connection::Order;
 use crate::device::{DeviceId, lid_user};
-use crate::faults::Faults;
+use crate::faults::{Fault, Faults};
 use crate::handshake::Pattern;
 use crate::refusal::Refusal;
 
@@ -79,6 +79,15 @@ impl World {
         let value = change(&mut self.read());
         self.changes.send_modify(|version| *version += 1);
         value
+    }
+
+    /// An occasion for the fault; that it came true is a change others may wait for.
+    pub(crate) fn strike(&self, fault: Fault) -> bool {
+        let struck = self.faults.strike(fault);
+        if struck {
+            self.changes.send_modify(|version| *version += 1);
+        }
+        struck
     }
 
     pub(crate) fn watch(&self) -> watch::Receiver<u64> {

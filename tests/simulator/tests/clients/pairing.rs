@@ -104,3 +104,25 @@ async fn a_device_that_never_logs_in_stays_on_the_phones_list() {
     assert_eq!(phone.devices(), [device]);
     assert_eq!(sim.logins(device), 0);
 }
+
+#[tokio::test]
+async fn a_silent_server_shows_no_qr_text_until_it_is_left() {
+    for fault in [Fault::SilentSocket, Fault::SilentLogin] {
+        let sim = Simulator::start().await.unwrap();
+        sim.faults().set_times(fault, 1);
+        let mut library = Library::start(&sim, &Arc::new(InMemoryBackend::new())).await;
+        sim.wait_until(DEADLINE, |sim| sim.faults().consumed(fault) == 1).await.unwrap();
+        assert_eq!(sim.refs_handed_out(), 0);
+        sim.cut_all();
+        library.qr_text().await;
+        assert_eq!(sim.sockets_opened(), 2);
+    }
+}
+
+#[tokio::test]
+async fn nothing_runs_on_after_a_shutdown() {
+    let linked = linked().await;
+    let address = linked.sim.address();
+    linked.sim.shutdown().await;
+    assert!(tokio::net::TcpStream::connect(address).await.is_err());
+}
