@@ -20,7 +20,9 @@ use tautan::{
 };
 
 fn main() -> ExitCode {
-    eprintln!("tautan-sim: built without WhatsApp's certificate check; talks to a simulator on loopback and to nothing else");
+    eprintln!(
+        "tautan-sim: built without WhatsApp's certificate check; talks to a simulator on loopback and to nothing else"
+    );
     let mut seams = Seams { qr_pace: read("SIM_QR_PACE"), ..Seams::default() };
     if let Ok(kill) = std::env::var("SIM_KILL") {
         let (place, number) = kill.split_once(':').expect("SIM_KILL is PLACE:NUMBER");

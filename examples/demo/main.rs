@@ -18,8 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use phone::DemoPhone;
 
-const KEYS: &str = "\
-  s  scan the QR code with the phone
+const KEYS: &str = "\x20 s  scan the QR code with the phone
   u  unlink the device on the phone
   l  lose the connection to WhatsApp for ten seconds
   q  quit (then a restart would resume the link; the demo's folder is thrown away)";
@@ -39,7 +38,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     println!("\nTautan, beside a WhatsApp simulator. Open this link in a browser (it signs you in once):\n");
     println!("    {sign_in}\n");
-    println!("Press \"Hubungkan WhatsApp\" there, and when the QR code shows, type a letter and Enter here:\n\n{KEYS}\n");
+    println!(
+        "Press \"Hubungkan WhatsApp\" there, and when the QR code shows, type a letter and Enter here:\n\n{KEYS}\n"
+    );
 
     let tasks = TaskTracker::new();
     let (stop, stopped) = oneshot::channel::<()>();
@@ -62,7 +63,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 Ok(()) => println!("phone: scanned, the device is linked"),
                 Err(why) => println!("phone: {why}"),
             },
-            "u" => println!("phone: {}", if phone.unlink() { "unlinked the device" } else { "has no device to unlink" }),
+            "u" => {
+                println!("phone: {}", if phone.unlink() { "unlinked the device" } else { "has no device to unlink" })
+            }
             "l" => {
                 println!("network: WhatsApp cannot be reached for ten seconds");
                 simulator.unreachable(true);

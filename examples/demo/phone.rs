@@ -35,7 +35,8 @@ impl DemoPhone {
         let image = image::load_from_memory(&png).map_err(|error| error.to_string())?;
         let mut camera = rqrr::PreparedImage::prepare(image.into_luma8());
         let grids = camera.detect_grids();
-        let (_, text) = grids.first().ok_or("the camera sees no QR code")?.decode().map_err(|error| error.to_string())?;
+        let (_, text) =
+            grids.first().ok_or("the camera sees no QR code")?.decode().map_err(|error| error.to_string())?;
         self.phone.scan(&text).await.map(drop).map_err(|error| error.to_string())
     }
 

@@ -1,0 +1,24 @@
+//! Starts the program as a process of its own, beside a simulator, and talks to it as clients do: over HTTP, with tokens
+//! that a SaaS product would have signed. Knows nothing of the inside.
+
+mod api;
+mod program;
+mod qr;
+mod stream;
+mod token;
+
+use std::time::Duration;
+
+pub use api::Api;
+pub use program::{Binary, Program, Settings};
+pub use qr::{read_data_url, read_png};
+pub use stream::{Event, EventStream};
+pub use token::{SECRET, token, token_with};
+
+/// Longer than anything on loopback takes, shorter than anybody waits for a hung test.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Waits for what must come, or says what did not.
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, future).await.unwrap_or_else(|_| panic!("{what} did not come within {DEADLINE:?}"))
+}

@@ -1,0 +1,209 @@
+use std::{
+    collections::VecDeque,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Condvar, Mutex, OnceLock},
+    time::{Duration, Instant},
+};
+
+use crate::{Api, DEADLINE, SECRET};
+
+/// Lines of the log that are kept.
+const LINES_MAX: usize = 200_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binary {
+    /// `tautan-sim`, the program built for the simulator.
+    Sim,
+    /// The same in release, for figures.
+    SimRelease,
+}
+
+impl Binary {
+    /// Builds what is missing: a test that is run by its name alone has no example built before it.
+    pub fn path(self) -> PathBuf {
+        static BUILT: [OnceLock<PathBuf>; 2] = [const { OnceLock::new() }; 2];
+        let (slot, profile, folder) = match self {
+            Self::Sim => (&BUILT[0], "dev", "debug"),
+            Self::SimRelease => (&BUILT[1], "release", "release"),
+        };
+        slot.get_or_init(|| {
+            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+            let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+            let build = ["build", "--quiet", "--package", "tautan", "--example", "tautan-sim", "--profile", profile];
+            let built = Command::new(cargo).args(build).current_dir(&root).status().expect("cargo runs");
+            assert!(built.success(), "tautan-sim does not build");
+            // The tests' own executable lies in <target>/<profile>/deps.
+            let executable = std::env::current_exe().expect("this process has an executable");
+            let target = executable.ancestors().nth(3).expect("it lies in the target directory");
+            target.join(folder).join("examples/tautan-sim")
+        })
+        .clone()
+    }
+}
+
+/// How the program is started.
+pub struct Settings {
+    pub binary: Binary,
+    pub data_dir: PathBuf,
+    pub whatsapp_url: String,
+    pub environment: Vec<(String, String)>,
+}
+
+impl Settings {
+    pub fn new(data_dir: &Path, whatsapp_url: &str) -> Self {
+        let environment = Vec::new();
+        Self { binary: Binary::Sim, data_dir: data_dir.to_owned(), whatsapp_url: whatsapp_url.to_owned(), environment }
+    }
+
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn binary(mut self, binary: Binary) -> Self {
+        self.binary = binary;
+        self
+    }
+
+    /// Starts it on a free port and returns once it listens.
+    pub fn start(self) -> Program {
+        self.spawn().listening()
+    }
+
+    /// Starts it without waiting: for starts that are meant to fail.
+    pub fn spawn(self) -> Program {
+        let mut command = Command::new(self.binary.path());
+        command
+            .env_clear()
+            .env("TAUTAN_LISTEN", "127.0.0.1:0")
+            .env("TAUTAN_LOG", "json")
+            .env("TAUTAN_DATA_DIR", &self.data_dir)
+            .env("TAUTAN_WHATSAPP_URL", &self.whatsapp_url)
+            .env("JWT_SECRET", SECRET)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        for (name, value) in &self.environment {
+            if value.is_empty() {
+                command.env_remove(name);
+            } else {
+                command.env(name, value);
+            }
+        }
+        let mut child = command.spawn().expect("the program starts");
+        let output = Arc::new(Output::default());
+        let (stdout, stderr) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
+        for reader in [Box::new(stdout) as Box<dyn std::io::Read + Send>, Box::new(stderr)] {
+            let output = output.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(reader).lines().map_while(Result::ok) {
+                    output.push(line);
+                }
+            });
+        }
+        Program { child, output, base: String::new(), data_dir: self.data_dir }
+    }
+}
+
+/// A running program; killed when dropped.
+pub struct Program {
+    child: Child,
+    output: Arc<Output>,
+    base: String,
+    pub data_dir: PathBuf,
+}
+
+#[derive(Default)]
+struct Output {
+    lines: Mutex<VecDeque<String>>,
+    grown: Condvar,
+}
+
+impl Output {
+    fn push(&self, line: String) {
+        let mut lines = self.lines.lock().expect("no reader panics");
+        if lines.len() < LINES_MAX {
+            lines.push_back(line);
+        }
+        self.grown.notify_all();
+    }
+}
+
+impl Program {
+    fn listening(mut self) -> Self {
+        let line = self.wait_for_line("\"listening\"");
+        let line: serde_json::Value = serde_json::from_str(&line).expect("the log is JSON");
+        self.base = format!("http://{}", line["address"].as_str().expect("the line says where"));
+        self
+    }
+
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn api(&self, tenant: &str) -> Api {
+        Api::new(&self.base, tenant)
+    }
+
+    /// Everything it has printed, standard output and error.
+    pub fn output(&self) -> Vec<String> {
+        self.output.lines.lock().expect("no reader panics").iter().cloned().collect()
+    }
+
+    pub fn wait_for_line(&mut self, part: &str) -> String {
+        let until = Instant::now() + DEADLINE;
+        let mut lines = self.output.lines.lock().expect("no reader panics");
+        loop {
+            if let Some(line) = lines.iter().find(|line| line.contains(part)) {
+                return line.clone();
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "no line with {part:?} in {lines:#?}");
+            let exited = self.child.try_wait().expect("its state can be asked").is_some();
+            (lines, _) = self.output.grown.wait_timeout(lines, left.min(Duration::from_millis(50))).expect("no poison");
+            assert!(!exited || lines.iter().any(|line| line.contains(part)), "it ended without {part:?}: {lines:#?}");
+        }
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        // It may have ended already: then there is nothing to kill.
+        let _ = self.child.kill();
+        self.wait();
+    }
+
+    /// SIGTERM, as a deploy sends it.
+    pub fn terminate(&mut self) {
+        let sent = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("its state can be asked").is_some()
+    }
+
+    pub fn wait(&mut self) -> ExitStatus {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("its state can be asked") {
+                return status;
+            }
+            assert!(Instant::now() < until, "it does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // A program that is gone already is what we want.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,86 @@
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use serde_json::Value;
+
+use crate::within;
+
+/// One event as EventSource would dispatch it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    pub name: String,
+    pub id: Option<String>,
+    pub data: Value,
+}
+
+impl Event {
+    pub fn is_status(&self, status: &str) -> bool {
+        self.name == "connection-status" && self.data["status"] == status
+    }
+
+    pub fn text(&self, field: &str) -> &str {
+        self.data[field].as_str().unwrap_or_else(|| panic!("{field} in {self:?}"))
+    }
+}
+
+/// An open stream, read as it comes.
+pub struct EventStream {
+    body: std::pin::Pin<Box<dyn Stream<Item = Result<Bytes, reqwest::Error>> + Send>>,
+    /// Everything that came, for tests that look at bytes.
+    pub bytes: Vec<u8>,
+    unread: String,
+    pub last_id: Option<String>,
+}
+
+impl EventStream {
+    pub(crate) fn new(answer: reqwest::Response) -> Self {
+        Self { body: answer.bytes_stream().boxed(), bytes: Vec::new(), unread: String::new(), last_id: None }
+    }
+
+    /// `None`: the stream has ended.
+    pub async fn next(&mut self) -> Option<Event> {
+        loop {
+            while let Some((block, rest)) = self.unread.split_once("\n\n") {
+                let event = parse(block);
+                self.unread = rest.to_owned();
+                if let Some(event) = event {
+                    self.last_id = event.id.clone().or(self.last_id.take());
+                    return Some(event);
+                }
+            }
+            let chunk = self.body.next().await?.ok()?;
+            self.bytes.extend_from_slice(&chunk);
+            self.unread.push_str(std::str::from_utf8(&chunk).expect("the stream is UTF-8"));
+        }
+    }
+
+    /// The next event that is wanted; those before it are passed over.
+    pub async fn until(&mut self, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
+        within(what, async {
+            loop {
+                let event = self.next().await.unwrap_or_else(|| panic!("the stream ended before {what}"));
+                if wanted(&event) {
+                    return event;
+                }
+            }
+        })
+        .await
+    }
+
+    pub async fn until_status(&mut self, status: &str) -> Event {
+        self.until(status, |event| event.is_status(status)).await
+    }
+
+    pub async fn until_qr(&mut self) -> Event {
+        self.until("qr-code", |event| event.name == "qr-code").await
+    }
+}
+
+fn parse(block: &str) -> Option<Event> {
+    let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name));
+    let data = field("data: ")?;
+    Some(Event {
+        name: field("event: ").unwrap_or("message").to_owned(),
+        id: field("id: ").map(str::to_owned),
+        data: serde_json::from_str(data).expect("data is JSON on one line"),
+    })
+}
