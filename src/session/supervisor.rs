@@ -1,6 +1,6 @@
 use crate::{
     events::{PhoneNumber, Shown},
-    store::{StoreError, Stores},
+    store::{StoreError, Stores, Wish},
     tenant::TenantId,
 };
 
@@ -20,17 +20,21 @@ pub enum SessionError {
 }
 
 impl Sessions {
+    pub fn new(stores: Stores) -> Self {
+        Self { stores }
+    }
+
     /// Starts or resumes the tenant's session; asked twice it is one session. Answers the present, which already says
     /// `connecting` or further.
     pub async fn connect(&self, tenant: &TenantId, phone: Option<PhoneNumber>) -> Result<Shown, SessionError> {
-        let _ = (tenant, phone, &self.stores);
-        Err(SessionError::NoCapacity)
+        self.stores.roster.want(tenant, Wish::Run { phone }).await?;
+        self.stores.journal.latest(tenant).await?.ok_or(SessionError::NoCapacity)
     }
 
     /// Unlinks, or gives up the pairing under way; asked twice it is done once. Answers the present, `None` if there
     /// never was a session.
     pub async fn disconnect(&self, tenant: &TenantId) -> Result<Option<Shown>, SessionError> {
-        let _ = (tenant, &self.stores);
-        Ok(None)
+        self.stores.roster.want(tenant, Wish::Unlink).await?;
+        Ok(self.stores.journal.latest(tenant).await?)
     }
 }

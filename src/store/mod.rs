@@ -128,19 +128,10 @@ pub enum Wish {
 /// One change of a tenant's credentials.
 #[derive(Clone)]
 pub enum Change {
-    Put {
-        table: &'static str,
-        key: Bytes,
-        value: Bytes,
-    },
-    Delete {
-        table: &'static str,
-        key: Bytes,
-    },
+    Put { table: &'static str, key: Bytes, value: Bytes },
+    Delete { table: &'static str, key: Bytes },
     /// Removes every row of the table.
-    Clear {
-        table: &'static str,
-    },
+    Clear { table: &'static str },
 }
 
 impl fmt::Debug for Change {
