@@ -18,7 +18,9 @@ async fn the_page_may_run_its_own_scripts_and_nothing_else() {
     assert_eq!(answer.status(), 200);
     assert_eq!(header(&answer, "content-type"), "text/html; charset=utf-8");
     let policy = header(&answer, "content-security-policy");
-    for rule in ["default-src 'none'", "script-src 'self'", "connect-src 'self'", "base-uri 'none'", "frame-ancestors 'self'"] {
+    for rule in
+        ["default-src 'none'", "script-src 'self'", "connect-src 'self'", "base-uri 'none'", "frame-ancestors 'self'"]
+    {
         assert!(policy.contains(rule), "{policy}");
     }
     assert!(!policy.contains("unsafe") && !policy.contains('*'));
@@ -35,7 +37,8 @@ async fn the_page_names_the_tenant_of_a_token_and_nobody_otherwise() {
     setup.auth.tenant_name_claim = Some("/profile/name".into());
     setup.http.login_url = Some("https://app.example.com/login?next=\"/\"".into());
     let server = setup.start().await;
-    let claims = json!({"id": "toko", "exp": server.second() + 60, "profile": {"name": "\"><script>alert(1)</script>"}});
+    let claims =
+        json!({"id": "toko", "exp": server.second() + 60, "profile": {"name": "\"><script>alert(1)</script>"}});
     let cookie = format!("fibidy_auth={}", sign(&claims));
     let html = server.get(PAGE).header("cookie", &cookie).send().await.unwrap().text().await.unwrap();
     assert!(html.contains("&quot;&gt;&lt;script&gt;alert(1)") && !html.contains("<script>alert"));

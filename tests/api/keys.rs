@@ -25,7 +25,11 @@ async fn with(keys: Vec<KeySource>) -> Server {
 
 async fn code(server: &Server, token: &str) -> String {
     let answer = server.get(STATUS).bearer_auth(token).send().await.unwrap();
-    if answer.status() == 200 { "ok".into() } else { answer.json::<serde_json::Value>().await.unwrap()["code"].as_str().unwrap().into() }
+    if answer.status() == 200 {
+        "ok".into()
+    } else {
+        answer.json::<serde_json::Value>().await.unwrap()["code"].as_str().unwrap().into()
+    }
 }
 
 #[tokio::test]
@@ -40,7 +44,11 @@ async fn a_public_key_of_each_kind_checks_its_own_algorithm_only() {
         let claims = json!({"id": "toko", "exp": server.second() + 60});
         for (algorithm, key) in [(Algorithm::RS256, rsa()), (Algorithm::ES256, p256()), (Algorithm::EdDSA, ed25519())] {
             let expected = if algorithm == good { "ok" } else { "wrong-algorithm" };
-            assert_eq!(code(&server, &sign_with(algorithm, &key, &claims)).await, expected, "{algorithm:?} for {good:?}");
+            assert_eq!(
+                code(&server, &sign_with(algorithm, &key, &claims)).await,
+                expected,
+                "{algorithm:?} for {good:?}"
+            );
         }
         assert_eq!(code(&server, &sign(&claims)).await, "wrong-algorithm");
     }
@@ -48,7 +56,9 @@ async fn a_public_key_of_each_kind_checks_its_own_algorithm_only() {
 
 #[tokio::test]
 async fn hardening_a_public_key_is_not_the_secret_of_an_hmac() {
-    for pem in [include_str!("keys/rsa.pub.pem"), include_str!("keys/p256.pub.pem"), include_str!("keys/ed25519.pub.pem")] {
+    for pem in
+        [include_str!("keys/rsa.pub.pem"), include_str!("keys/p256.pub.pem"), include_str!("keys/ed25519.pub.pem")]
+    {
         let server = with(vec![KeySource::PublicKey(pem.into())]).await;
         let claims = json!({"id": "toko", "exp": server.second() + 60});
         for form in [pem.as_bytes(), pem.trim().as_bytes()] {
@@ -64,7 +74,10 @@ async fn a_secret_that_is_being_replaced_still_counts() {
     let server = with([next, SECRET].map(|secret| KeySource::Secret(Secret::new(secret))).to_vec()).await;
     let claims = json!({"id": "toko", "exp": server.second() + 60});
     assert_eq!(code(&server, &sign(&claims)).await, "ok");
-    assert_eq!(code(&server, &sign_with(Algorithm::HS256, &EncodingKey::from_secret(next.as_bytes()), &claims)).await, "ok");
+    assert_eq!(
+        code(&server, &sign_with(Algorithm::HS256, &EncodingKey::from_secret(next.as_bytes()), &claims)).await,
+        "ok"
+    );
 }
 
 #[tokio::test]
@@ -107,12 +120,10 @@ async fn a_key_set_that_cannot_be_fetched_is_our_trouble_and_not_the_tokens() {
 
 #[tokio::test]
 async fn a_key_set_is_fetched_from_its_url() {
-    let dir = Server::start().await;
-    drop(dir);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/jwks.json", listener.local_addr().unwrap());
     let body = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "one", "x": ED25519_X}]}).to_string();
-    tokio::task::spawn(async move {
+    tokio_util::task::TaskTracker::new().spawn(async move {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let (mut socket, _) = listener.accept().await.unwrap();
         let _ = socket.read(&mut [0; 4096]).await.unwrap();

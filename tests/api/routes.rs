@@ -7,9 +7,22 @@ use crate::support::{Server, header, problem};
 async fn an_address_that_is_none_is_not_found() {
     let server = Server::start().await;
     for path in [
-        "/api", "/api/whatsapp", "/api/whatsapp/", "/api/whatsapp/status/", "/api/whatsapp/STATUS", "/nothing", "//",
-        "/api/whatsapp/events/toko", "/static", "/static/", "/static/../Cargo.toml", "/static/%2e%2e/Cargo.toml",
-        "/static/index.html", "/metrics", "/unhealthy", "/local/sign-in",
+        "/api",
+        "/api/whatsapp",
+        "/api/whatsapp/",
+        "/api/whatsapp/status/",
+        "/api/whatsapp/STATUS",
+        "/nothing",
+        "//",
+        "/api/whatsapp/events/toko",
+        "/static",
+        "/static/",
+        "/static/../Cargo.toml",
+        "/static/%2e%2e/Cargo.toml",
+        "/static/index.html",
+        "/metrics",
+        "/unhealthy",
+        "/local/sign-in",
     ] {
         problem(server.get(path).send().await.unwrap(), 404, "not-found").await;
     }

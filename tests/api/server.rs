@@ -25,17 +25,21 @@ async fn read(socket: &mut TcpStream) -> String {
 async fn headers_too_large_are_told_so() {
     let server = Server::start().await;
     for size in [9_000, 60_000] {
-        let answer = send(&server, &format!("GET /healthz HTTP/1.1\r\nhost: x\r\nx-large: {}\r\n\r\n", "x".repeat(size))).await;
+        let answer =
+            send(&server, &format!("GET /healthz HTTP/1.1\r\nhost: x\r\nx-large: {}\r\n\r\n", "x".repeat(size))).await;
         assert!(answer.starts_with("HTTP/1.1 431 "), "{size}: {answer:?}");
     }
-    let fits = send(&server, &format!("GET /healthz HTTP/1.1\r\nconnection: close\r\nx: {}\r\n\r\n", "x".repeat(7_000))).await;
+    let fits =
+        send(&server, &format!("GET /healthz HTTP/1.1\r\nconnection: close\r\nx: {}\r\n\r\n", "x".repeat(7_000))).await;
     assert!(fits.starts_with("HTTP/1.1 200 "), "{fits:?}");
 }
 
 #[tokio::test]
 async fn what_is_not_http_is_refused() {
     let server = Server::start().await;
-    for junk in ["hello\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\u{0}\u{1}\u{2}\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+    for junk in
+        ["hello\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\u{0}\u{1}\u{2}\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]
+    {
         let answer = send(&server, junk).await;
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer:?}");
     }
@@ -93,7 +97,9 @@ async fn a_request_that_never_ends_is_cut_when_the_grace_is_over() {
     let mut server = setup.start().await;
     let mut socket = TcpStream::connect(server.host()).await.unwrap();
     let token = server.token("toko");
-    let head = format!("POST /api/whatsapp/connect HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: 9\r\n\r\n{{");
+    let head = format!(
+        "POST /api/whatsapp/connect HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: 9\r\n\r\n{{"
+    );
     socket.write_all(head.as_bytes()).await.unwrap();
     // Answered only once the one before it is being served.
     assert_eq!(server.get("/healthz").send().await.unwrap().status(), 200);

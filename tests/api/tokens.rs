@@ -18,7 +18,9 @@ async fn accepted(server: &Server, claims: &Value) {
 #[tokio::test]
 async fn every_address_of_the_api_asks_for_a_token() {
     let server = Server::start().await;
-    for (method, path) in [("POST", "connect"), ("POST", "disconnect"), ("GET", "status"), ("GET", "qr"), ("GET", "events")] {
+    for (method, path) in
+        [("POST", "connect"), ("POST", "disconnect"), ("GET", "status"), ("GET", "qr"), ("GET", "events")]
+    {
         let answer = server.request(method, &format!("/api/whatsapp/{path}")).send().await.unwrap();
         problem(answer, 401, "missing-token").await;
     }
@@ -38,7 +40,9 @@ async fn a_token_counts_from_nbf_to_exp_and_thirty_seconds_around() {
 #[tokio::test]
 async fn a_token_that_never_expires_is_refused() {
     let server = Server::start().await;
-    for claims in [json!({"id": "toko"}), json!({"id": "toko", "exp": null}), json!({"id": "toko", "exp": "2999-01-01"})] {
+    for claims in
+        [json!({"id": "toko"}), json!({"id": "toko", "exp": null}), json!({"id": "toko", "exp": "2999-01-01"})]
+    {
         refused(&server, &sign(&claims), "token-without-expiry").await;
     }
 }
@@ -105,7 +109,15 @@ async fn a_tenant_is_a_short_plain_name() {
     let exp = server.second() + 60;
     accepted(&server, &json!({"id": 42, "exp": exp})).await;
     accepted(&server, &json!({"id": "org:a.b_c@d-1", "exp": exp})).await;
-    for bad in [json!("a b"), json!("x".repeat(4_000)), json!("x".repeat(129)), json!(""), json!("a/b"), json!(null), json!(["a"])] {
+    for bad in [
+        json!("a b"),
+        json!("x".repeat(4_000)),
+        json!("x".repeat(129)),
+        json!(""),
+        json!("a/b"),
+        json!(null),
+        json!(["a"]),
+    ] {
         refused(&server, &sign(&json!({"id": bad, "exp": exp})), "bad-tenant").await;
     }
     refused(&server, &sign(&json!({"sub": "toko", "exp": exp})), "bad-tenant").await;
@@ -132,7 +144,8 @@ async fn a_cookie_is_as_good_as_a_header_for_reading() {
     let cookie = format!("other=1; fibidy_auth={}; more=2", server.token("toko"));
     let answer = server.get(STATUS).header("cookie", cookie).send().await.unwrap();
     assert_eq!(answer.status(), 200);
-    let answer = server.get(STATUS).header("cookie", format!("fibidy_authx={}", server.token("toko"))).send().await.unwrap();
+    let answer =
+        server.get(STATUS).header("cookie", format!("fibidy_authx={}", server.token("toko"))).send().await.unwrap();
     problem(answer, 401, "missing-token").await;
 }
 

@@ -20,7 +20,9 @@ impl Default for TestClock {
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        self.began_at + self.began.elapsed() + std::time::Duration::from_secs(self.ahead_seconds.load(Ordering::SeqCst) as u64)
+        self.began_at
+            + self.began.elapsed()
+            + std::time::Duration::from_secs(self.ahead_seconds.load(Ordering::SeqCst) as u64)
     }
 }
 

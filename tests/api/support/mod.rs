@@ -20,7 +20,7 @@ use tautan::{
     tenant::TenantId,
 };
 use tokio::{net::TcpListener, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use clock::TestClock;
 pub use sse::{Frame, Stream};
@@ -76,9 +76,20 @@ impl Setup {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let running = tokio::task::spawn(serve(listener, services, stop.clone()));
+        let running = TaskTracker::new().spawn(serve(listener, services, stop.clone()));
         let client = reqwest::Client::builder().redirect(Policy::none()).timeout(DEADLINE * 3).build().unwrap();
-        Server { url, clock, stores, health, end_streams, stop, running: Some(running), client, _store: store, _dir: dir }
+        Server {
+            url,
+            clock,
+            stores,
+            health,
+            end_streams,
+            stop,
+            running: Some(running),
+            client,
+            _store: store,
+            _dir: dir,
+        }
     }
 }
 
