@@ -7,21 +7,21 @@
 
 // Nouns, no I/O.
 pub mod clock;
-pub mod events;
-pub mod qr;
 pub mod tenant;
+pub mod qr;
+pub mod events;
 
 // Services.
-pub mod auth;
-pub mod session;
-pub mod store;
 pub mod telemetry;
+pub mod auth;
+pub mod store;
+pub mod session;
 
 // Edges. They never meet.
-pub mod http;
 pub mod whatsapp;
+pub mod http;
 
 // Assembly.
-pub mod app;
-pub mod config;
 pub mod shutdown;
+pub mod config;
+pub mod app;
