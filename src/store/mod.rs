@@ -11,6 +11,7 @@ use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 pub use lease::Lease;
 pub use subscription::{Subscription, Update};
@@ -117,7 +118,7 @@ pub struct Appended {
 pub struct WishNo(pub u64);
 
 /// What the user wants of a session, kept until it is fulfilled.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wish {
     /// Be linked, and stay so. With a number: offer a pairing code for it beside the QR.
     Run { phone: Option<PhoneNumber> },
@@ -128,10 +129,19 @@ pub enum Wish {
 /// One change of a tenant's credentials.
 #[derive(Clone)]
 pub enum Change {
-    Put { table: &'static str, key: Bytes, value: Bytes },
-    Delete { table: &'static str, key: Bytes },
+    Put {
+        table: &'static str,
+        key: Bytes,
+        value: Bytes,
+    },
+    Delete {
+        table: &'static str,
+        key: Bytes,
+    },
     /// Removes every row of the table.
-    Clear { table: &'static str },
+    Clear {
+        table: &'static str,
+    },
 }
 
 impl fmt::Debug for Change {
