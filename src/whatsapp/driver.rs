@@ -159,6 +159,9 @@ impl Driver {
     }
 
     async fn end(&self, end: End) {
+        if end == End::UnlinkedByPhone {
+            self.keys.retire();
+        }
         if end == End::PairingFailed
             && let Err(error) = self.keys.forget().await
         {
