@@ -1,6 +1,6 @@
 //! What a session needs of WhatsApp, in its own words. Implemented by [`crate::whatsapp`]; tests may script one.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 
@@ -35,8 +35,8 @@ pub trait Link: Send {
     async fn unlink(self: Box<Self>) -> Result<(), ConnectError>;
 }
 
-/// What a link says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a link says. Hides codes and accounts in `Debug`.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Signal {
     /// A code to show for `lifetime`; replaces the one before.
     Qr { text: String, lifetime: Duration, attempt: u32, attempts_max: u32 },
@@ -56,6 +56,23 @@ pub enum Signal {
     /// Redialling fails: WhatsApp cannot be reached from here.
     Unreachable,
     Ended(End),
+}
+
+impl fmt::Debug for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Qr { attempt, attempts_max, .. } => write!(f, "Qr({attempt} of {attempts_max})"),
+            Self::PairCode { .. } => f.write_str("PairCode(…)"),
+            Self::PairCodeRefused => f.write_str("PairCodeRefused"),
+            Self::PasskeyRequired => f.write_str("PasskeyRequired"),
+            Self::Scanned => f.write_str("Scanned"),
+            Self::Connected { .. } => f.write_str("Connected(…)"),
+            Self::Renamed { .. } => f.write_str("Renamed(…)"),
+            Self::Dropped => f.write_str("Dropped"),
+            Self::Unreachable => f.write_str("Unreachable"),
+            Self::Ended(end) => write!(f, "Ended({end:?})"),
+        }
+    }
 }
 
 /// Why a link ended for good.

@@ -17,7 +17,10 @@ use std::sync::{
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::{sync::Mutex, time::Duration};
+use tokio::{
+    sync::{Mutex, RwLock},
+    time::Duration,
+};
 use whatsapp_rust::store::{error::StoreError as LibraryError, persistence_manager::PersistenceManager};
 
 pub(super) use self::device::stored;
@@ -45,6 +48,9 @@ pub(super) struct Keys {
     secrets: Mutex<Option<usize>>,
     recent: StdMutex<Recent>,
     retired: AtomicBool,
+    /// Held for reading by every write, and for writing by what erases, so that no write overtaken by an erasure lands
+    /// behind it.
+    erasing: RwLock<()>,
     alive: Arc<AtomicUsize>,
 }
 
@@ -75,6 +81,7 @@ impl Keys {
             secrets: Mutex::default(),
             recent: StdMutex::default(),
             retired: AtomicBool::new(false),
+            erasing: RwLock::default(),
             alive,
         }
     }
@@ -87,8 +94,7 @@ impl Keys {
     /// Removes what was kept of a pairing that came to nothing.
     pub async fn forget(&self) -> Result<(), StoreError> {
         self.retire();
-        // A save that has begun would land on the cleared table.
-        let _saving = self.device.lock().await;
+        let _no_writes = self.erasing.write().await;
         self.in_time(self.vault.erase(&self.lease)).await
     }
 
@@ -125,6 +131,7 @@ impl Keys {
     /// All changes or none. A lost lease ends the link; so does any failure while a pairing is not proven, because what
     /// was not kept then is a device on the phone that nobody can log in with.
     async fn write(&self, changes: Vec<Change>) -> Result<(), StoreError> {
+        let _not_erasing = self.erasing.read().await;
         if self.is_retired() {
             return Err(StoreError::Unavailable(Box::new(Retired)));
         }
