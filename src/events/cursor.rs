@@ -36,7 +36,9 @@ mod tests {
     fn a_cursor_reads_back_only_what_it_wrote() {
         let cursor = Cursor { epoch: 0xbeef, sequence: 42 };
         assert_eq!(Cursor::parse(&cursor.to_string()), Some(cursor));
-        for other in ["", "-", "beef", "beef-", "-42", "BEEF-42", "beef-042", "+beef-42", "beef-42 ", "z-1", "beef-42-1"] {
+        for other in
+            ["", "-", "beef", "beef-", "-42", "BEEF-42", "beef-042", "+beef-42", "beef-42 ", "z-1", "beef-42-1"]
+        {
             assert_eq!(Cursor::parse(other), None, "{other:?}");
         }
     }

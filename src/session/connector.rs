@@ -39,8 +39,17 @@ pub trait Link: Send {
 #[derive(Clone, PartialEq, Eq)]
 pub enum Signal {
     /// A code to show for `lifetime`; replaces the one before.
-    Qr { text: String, lifetime: Duration, attempt: u32, attempts_max: u32 },
-    PairCode { code: String, phone: PhoneNumber, lifetime: Duration },
+    Qr {
+        text: String,
+        lifetime: Duration,
+        attempt: u32,
+        attempts_max: u32,
+    },
+    PairCode {
+        code: String,
+        phone: PhoneNumber,
+        lifetime: Duration,
+    },
     /// No pairing code will come for now; the QR goes on.
     PairCodeRefused,
     /// WhatsApp asks this account for a passkey, which only its owner can show; no code of this window will do.
@@ -48,9 +57,13 @@ pub enum Signal {
     /// The phone has scanned and WhatsApp accepted it; the login follows.
     Scanned,
     /// Logged in, and everything that a restart needs is saved.
-    Connected { account: Account },
+    Connected {
+        account: Account,
+    },
     /// The account told its name, or another one.
-    Renamed { account: Account },
+    Renamed {
+        account: Account,
+    },
     /// The connection is gone and is being redialled.
     Dropped,
     /// Redialling fails: WhatsApp cannot be reached from here.
@@ -84,7 +97,9 @@ pub enum End {
     UnlinkedByPhone,
     /// Another process logged in with the same credentials.
     Replaced,
-    Banned { until: Option<Timestamp> },
+    Banned {
+        until: Option<Timestamp>,
+    },
     AccountLocked,
     ClientOutdated,
     /// The phone's answer did not prove itself, or WhatsApp refused the pairing.
