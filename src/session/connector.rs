@@ -104,6 +104,9 @@ pub enum End {
     ClientOutdated,
     /// The phone's answer did not prove itself, or WhatsApp refused the pairing.
     PairingFailed,
+    /// A pairing that an earlier process left half done turned out never to have reached the phone: nothing of it is
+    /// kept, and whoever wanted it is still waiting for a code.
+    PairingCutShort,
     /// A passkey was asked for and none was shown in time.
     PasskeyTimeout,
     /// What was to be kept cannot be kept: going on would lose the pairing.
@@ -124,7 +127,7 @@ impl End {
             Self::Banned { .. } => Some(EndReason::Banned),
             Self::AccountLocked => Some(EndReason::AccountLocked),
             Self::ClientOutdated => Some(EndReason::ClientOutdated),
-            Self::PairingFailed => Some(EndReason::PairingFailed),
+            Self::PairingFailed | Self::PairingCutShort => Some(EndReason::PairingFailed),
             Self::PasskeyTimeout => Some(EndReason::PasskeyTimeout),
             Self::StoreFailed | Self::Internal => Some(EndReason::Internal),
             Self::LeaseLost => None,

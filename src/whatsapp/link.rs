@@ -94,6 +94,7 @@ impl Opening {
             keys: keys.clone(),
             fate: fate.clone(),
             progress: progress.clone(),
+            opened_at: stage,
             dials,
             codes: codes.clone(),
             runtime: runtime.clone(),

@@ -32,7 +32,7 @@ pub struct EventStream {
 }
 
 impl EventStream {
-    pub(crate) fn new(answer: reqwest::Response) -> Self {
+    pub fn new(answer: reqwest::Response) -> Self {
         Self { body: answer.bytes_stream().boxed(), bytes: Vec::new(), unread: String::new(), last_id: None }
     }
 
