@@ -64,3 +64,9 @@ pub async fn scan(stream: &mut EventStream, phone: &Phone) -> DeviceId {
     assert_eq!(text, qr.text("qrText"));
     within("the scan", phone.scan(&text)).await.expect("a living code")
 }
+
+/// Where an event stands: two numbers, of which the first rises with every start of the program.
+pub fn rank(id: &str) -> (u64, u64) {
+    let (epoch, sequence) = id.split_once('-').expect("an id is EPOCH-SEQUENCE");
+    (epoch.parse().expect("a number"), sequence.parse().expect("a number"))
+}
