@@ -1,1 +1,161 @@
-//! Being built.
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::broadcast;
+
+use super::Update;
+use crate::tenant::TenantId;
+
+/// How many updates a reader may fall behind before its subscription ends. A status changes a few times a minute, so
+/// this is minutes of a stalled network; the room is reserved for each tenant that is listened to, about 1 KB.
+const BEHIND_MAX: usize = 16;
+
+/// Hands updates to the readers in this process, by tenant. Knows no backend: each of them publishes here.
+#[derive(Default)]
+pub struct Hub(Mutex<Channels>);
+
+#[derive(Default)]
+struct Channels {
+    /// Invariant: each has at least one listener, so tenants that nobody watches cost nothing.
+    open: HashMap<TenantId, broadcast::Sender<Update>>,
+    closed: bool,
+}
+
+/// A place in the audience of one tenant; leaving is dropping it.
+pub struct Listener {
+    hub: Arc<Hub>,
+    tenant: TenantId,
+    /// Always there but in `drop`, where it has to go before the rest.
+    updates: Option<broadcast::Receiver<Update>>,
+}
+
+impl Hub {
+    /// From the moment it returns, nothing published is missed.
+    pub fn join(self: &Arc<Self>, tenant: &TenantId) -> Listener {
+        let mut channels = self.channels();
+        let updates = if channels.closed {
+            broadcast::channel(1).1
+        } else {
+            let open = channels.open.entry(tenant.clone());
+            open.or_insert_with(|| broadcast::Sender::new(BEHIND_MAX)).subscribe()
+        };
+        Listener { hub: self.clone(), tenant: tenant.clone(), updates: Some(updates) }
+    }
+
+    /// Never waits: a reader that is too slow loses its subscription, not the news.
+    pub fn publish(&self, tenant: &TenantId, update: Update) {
+        if let Some(channel) = self.channels().open.get(tenant) {
+            // An error says that the last reader is leaving just now.
+            let _ = channel.send(update);
+        }
+    }
+
+    pub fn listeners(&self, tenant: &TenantId) -> usize {
+        self.channels().open.get(tenant).map_or(0, broadcast::Sender::receiver_count)
+    }
+
+    /// Ends every subscription once it has read what was published, and each that is made from now on.
+    pub fn close(&self) {
+        let mut channels = self.channels();
+        channels.closed = true;
+        channels.open.clear();
+    }
+
+    fn leave(&self, tenant: &TenantId) {
+        let mut channels = self.channels();
+        if channels.open.get(tenant).is_some_and(|channel| channel.receiver_count() == 0) {
+            channels.open.remove(tenant);
+        }
+    }
+
+    fn channels(&self) -> MutexGuard<'_, Channels> {
+        // Nothing between lock and unlock can leave the map half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Listener {
+    /// `None`: fell behind, or the hub closed. Cancel safe.
+    pub async fn next(&mut self) -> Option<Update> {
+        self.updates.as_mut()?.recv().await.ok()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        drop(self.updates.take());
+        self.hub.leave(&self.tenant);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::Timestamp,
+        events::{Cursor, EndReason, Event, Status},
+    };
+
+    fn tenant(name: &str) -> TenantId {
+        TenantId::parse(name).unwrap()
+    }
+
+    fn update(sequence: u64) -> Update {
+        let status = Status::ended(EndReason::Cancelled);
+        Update::Event(Arc::new(Event::after(None, Cursor { epoch: 1, sequence }, Timestamp::UNIX_EPOCH, status)))
+    }
+
+    fn sequence(update: Option<Update>) -> Option<u64> {
+        match update? {
+            Update::Event(event) => Some(event.cursor.sequence),
+            Update::Notice(_) => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_update_reaches_every_listener_of_its_tenant_and_no_other() {
+        let hub = Arc::new(Hub::default());
+        let (mut one, mut two, mut other) = (hub.join(&tenant("a")), hub.join(&tenant("a")), hub.join(&tenant("b")));
+        hub.publish(&tenant("a"), update(1));
+        hub.publish(&tenant("b"), update(2));
+        assert_eq!(sequence(one.next().await), Some(1));
+        assert_eq!(sequence(two.next().await), Some(1));
+        assert_eq!(sequence(other.next().await), Some(2));
+    }
+
+    #[tokio::test]
+    async fn the_last_listener_takes_the_tenants_entry_with_it() {
+        let hub = Arc::new(Hub::default());
+        let (one, two) = (hub.join(&tenant("a")), hub.join(&tenant("a")));
+        assert_eq!(hub.listeners(&tenant("a")), 2);
+        drop(one);
+        assert_eq!(hub.listeners(&tenant("a")), 1);
+        drop(two);
+        assert_eq!(hub.listeners(&tenant("a")), 0);
+        assert!(hub.channels().open.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_falls_behind_ends_and_holds_nobody_up() {
+        let hub = Arc::new(Hub::default());
+        let (mut slow, mut quick) = (hub.join(&tenant("a")), hub.join(&tenant("a")));
+        for number in 0..=BEHIND_MAX as u64 {
+            hub.publish(&tenant("a"), update(number));
+            assert_eq!(sequence(quick.next().await), Some(number));
+        }
+        assert!(slow.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_closed_hub_ends_every_listener_after_what_was_published() {
+        let hub = Arc::new(Hub::default());
+        let mut early = hub.join(&tenant("a"));
+        hub.publish(&tenant("a"), update(1));
+        hub.close();
+        assert_eq!(sequence(early.next().await), Some(1));
+        assert!(early.next().await.is_none());
+        assert!(hub.join(&tenant("a")).next().await.is_none());
+    }
+}

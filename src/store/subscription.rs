@@ -1,7 +1,6 @@
 use std::{collections::VecDeque, sync::Arc};
 
-use tokio::sync::broadcast;
-
+use super::hub::Listener;
 use crate::events::{Cursor, Event, Shown};
 
 /// What a reader is told next.
@@ -9,25 +8,29 @@ use crate::events::{Cursor, Event, Shown};
 pub enum Update {
     /// An event, in order and none twice.
     Event(Arc<Event>),
-    /// The present again, outside the order and without a cursor: it became stale, or is vouched for again.
+    /// The present again, outside the order and without a cursor: it became stale, or is vouched for again. A
+    /// subscription to a tenant whose present is stale has it in place of the newest event. A reader that was never told
+    /// of a staleness may be told that there is none.
     Notice(Shown),
 }
 
 /// One reader's view of a tenant's journal: the backlog, then what comes.
 pub struct Subscription {
     backlog: VecDeque<Update>,
-    live: broadcast::Receiver<Update>,
+    /// `None` once it ended: what a reader that fell behind would find after the gap is not for it.
+    live: Option<Listener>,
     /// Events at or below it were in the backlog: the hub was joined before the backlog was read.
     seen: Option<Cursor>,
 }
 
 impl Subscription {
+    /// `seen`: the newest event that the backlog covers.
     pub(in crate::store) fn new(
         backlog: impl IntoIterator<Item = Update>,
-        live: broadcast::Receiver<Update>,
+        live: Listener,
         seen: Option<Cursor>,
     ) -> Self {
-        Self { backlog: backlog.into_iter().collect(), live, seen }
+        Self { backlog: backlog.into_iter().collect(), live: Some(live), seen }
     }
 
     /// How many of the next updates were kept before the reader came: they are replayed, and may be out of date.
@@ -35,20 +38,68 @@ impl Subscription {
         self.backlog.len()
     }
 
-    /// `None`: the reader fell too far behind, or the store closes. It comes back with its cursor and misses nothing.
-    /// Cancel safe.
+    /// `None`: the reader fell too far behind, or the store closes; it stays so. The reader comes back with its cursor
+    /// and misses nothing. Cancel safe.
     pub async fn next(&mut self) -> Option<Update> {
         if let Some(update) = self.backlog.pop_front() {
             return Some(update);
         }
         loop {
-            let update = self.live.recv().await.ok()?;
-            match &update {
-                Update::Event(event) if self.seen.is_some_and(|seen| event.cursor <= seen) => continue,
-                Update::Event(event) => self.seen = Some(event.cursor),
-                Update::Notice(_) => {}
+            let Some(update) = self.live.as_mut()?.next().await else {
+                self.live = None;
+                return None;
+            };
+            if let Update::Event(event) = &update {
+                if self.seen.is_some_and(|seen| covers(seen, event.cursor)) {
+                    continue;
+                }
+                self.seen = Some(event.cursor);
             }
             return Some(update);
+        }
+    }
+}
+
+/// Sequences of different epochs say nothing about each other.
+fn covers(seen: Cursor, cursor: Cursor) -> bool {
+    seen.epoch == cursor.epoch && cursor.sequence <= seen.sequence
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::Timestamp,
+        events::{EndReason, Status},
+        store::hub::Hub,
+        tenant::TenantId,
+    };
+
+    fn event(epoch: u64, sequence: u64) -> Update {
+        let status = Status::ended(EndReason::Cancelled);
+        Update::Event(Arc::new(Event::after(None, Cursor { epoch, sequence }, Timestamp::UNIX_EPOCH, status)))
+    }
+
+    fn cursor(update: Option<Update>) -> Option<(u64, u64)> {
+        match update? {
+            Update::Event(event) => Some((event.cursor.epoch, event.cursor.sequence)),
+            Update::Notice(_) => None,
+        }
+    }
+
+    /// A backend that reads its backlog after it joined the hub finds events in both.
+    #[tokio::test]
+    async fn what_the_backlog_had_is_not_told_again_when_it_comes_live() {
+        let (hub, tenant) = (Arc::new(Hub::default()), TenantId::parse("a").unwrap());
+        let live = hub.join(&tenant);
+        for update in [event(9, 1), event(9, 2), event(9, 3), event(2, 1), event(2, 1), event(2, 2)] {
+            hub.publish(&tenant, update);
+        }
+        let seen = Some(Cursor { epoch: 9, sequence: 2 });
+        let mut subscription = Subscription::new([event(9, 1), event(9, 2)], live, seen);
+        assert_eq!(subscription.backlog(), 2);
+        for expected in [(9, 1), (9, 2), (9, 3), (2, 1), (2, 2)] {
+            assert_eq!(cursor(subscription.next().await), Some(expected), "an epoch's sequence begins anew");
         }
     }
 }

@@ -1,1 +1,199 @@
-//! Being built.
+//! The store of a single instance: one file, no server. redb keeps the bytes; what makes it a store is here.
+//!
+//! One thread writes. It takes the steps that wait, applies them to one transaction, has it on the disk, and only then
+//! changes what is in memory, publishes, and answers: a thousand sessions that write at once share one `fsync`. Each
+//! step checks its fence before it writes, so a refused one leaves nothing behind, and a commit that fails leaves memory
+//! as it was.
+//!
+//! Every tenant's newest event, wish and owner are in memory, read from the file at the start: some 500 bytes a tenant.
+//! Credentials stay in the file. The newest event is kept in the file too, but never a QR or pair code, not even sealed.
+//! Leases are in memory only: a restart is a new incarnation, which begins with nobody running.
+
+mod batch;
+mod disk;
+mod journal;
+mod memory;
+mod nudges;
+mod record;
+mod roster;
+mod rows;
+mod vault;
+mod writer;
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use self::{
+    batch::{Batch, Failure, Step},
+    disk::Disk,
+    memory::Memory,
+    nudges::Nudges,
+    writer::{Job, Writer},
+};
+use super::{
+    StoreError, Stores,
+    crypt::{MasterKey, TenantKeys},
+    hub::Hub,
+};
+use crate::{clock::SharedClock, tenant::TenantId};
+
+/// Steps that may wait for the writer. When it is full callers wait.
+const STEPS_MAX: usize = 1_024;
+
+pub struct Settings {
+    /// Made, for its owner only, when it is not there. Belongs to one process at a time.
+    pub dir: PathBuf,
+    pub key: MasterKey,
+    /// The key that everything was sealed with until now. Opening with it seals everything anew with `key`, in one
+    /// transaction; from then on it is not needed.
+    pub previous: Option<MasterKey>,
+    /// `None` but in tests, which end the process there.
+    pub on_commit: Option<CommitHook>,
+}
+
+pub type CommitHook = Arc<dyn Fn(CommitPoint) + Send + Sync>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitPoint {
+    /// Nothing of the steps is on the disk yet.
+    Before,
+    /// They are on the disk, and nobody has been told.
+    After,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("the data directory {} cannot be used", .path.display())]
+    Directory {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("another process uses the data directory {}", .0.display())]
+    InUse(PathBuf),
+    #[error("the store in {} was sealed with another encryption key", .0.display())]
+    WrongKey(PathBuf),
+    #[error("the store in {} was written by a later version of this program (format {format})", .path.display())]
+    Later { path: PathBuf, format: u64 },
+    #[error("the store in {} cannot be opened", .path.display())]
+    Engine {
+        path: PathBuf,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// A handle; clones are the same store. With the last one the store closes, once the steps that wait are done.
+#[derive(Clone)]
+pub struct EmbeddedStore(Arc<Inner>);
+
+struct Inner {
+    shared: Arc<Shared>,
+    /// `None` only while it is dropped, which ends the writer.
+    jobs: Option<mpsc::Sender<Job>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What callers and the writer both see.
+struct Shared {
+    disk: Disk,
+    memory: Mutex<Memory>,
+    hub: Arc<Hub>,
+    nudges: Nudges,
+    key: MasterKey,
+    clock: SharedClock,
+    on_commit: Option<CommitHook>,
+}
+
+impl EmbeddedStore {
+    /// Blocks: reads every tenant's newest event and wish, after a crash the whole file, and on a new key seals it anew.
+    pub fn open(settings: Settings, clock: SharedClock) -> Result<Self, OpenError> {
+        let Settings { dir, key, previous, on_commit } = settings;
+        let (disk, found) = Disk::open(&dir, &key, previous.as_ref(), on_commit.as_ref())?;
+        let memory = Mutex::new(Memory::new(found, disk.epoch()));
+        let (hub, nudges) = (Arc::default(), Nudges::default());
+        let shared = Arc::new(Shared { disk, memory, hub, nudges, key, clock, on_commit });
+        let (jobs, queue) = mpsc::channel(STEPS_MAX);
+        let writer = Writer::new(shared.clone(), queue);
+        let thread = std::thread::Builder::new().name("store".into()).spawn(move || writer.run());
+        let thread = thread.map_err(|source| OpenError::Engine { path: dir, source: source.into() })?;
+        Ok(Self(Arc::new(Inner { shared, jobs: Some(jobs), writer: Mutex::new(Some(thread)) })))
+    }
+
+    pub fn stores(&self) -> Stores {
+        let store = Arc::new(self.clone());
+        Stores { journal: store.clone(), roster: store.clone(), vault: store }
+    }
+
+    /// Does the steps that wait, ends every lease and subscription, and lets go of the directory. Whatever is asked
+    /// afterwards is [`StoreError::Unavailable`]. Asked twice it is done once.
+    pub async fn close(&self) {
+        let (done, closed) = oneshot::channel();
+        if self.jobs().send(Job::Close(done)).await.is_ok() {
+            // An error says that another call was quicker; it has closed by then.
+            let _ = closed.await;
+        }
+        self.0.join();
+    }
+
+    /// Has the writer do it, with whatever else waits. A caller that stops waiting stops a step that has not
+    /// begun; one that has is done.
+    async fn step<T: Send + 'static>(
+        &self,
+        step: impl FnOnce(&mut Batch<'_>) -> Step<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.jobs().send(Job::step(step, reply)).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    fn jobs(&self) -> &mpsc::Sender<Job> {
+        self.0.jobs.as_ref().expect("it is taken in drop alone, after which nobody can call")
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.0.shared
+    }
+}
+
+impl Shared {
+    fn keys(&self, tenant: &TenantId) -> TenantKeys {
+        TenantKeys::new(&self.key, tenant)
+    }
+}
+
+impl Inner {
+    fn join(&self) {
+        let thread = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the store's writer panicked");
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        self.join();
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the store is closed")]
+struct Closed;
+
+fn closed() -> StoreError {
+    StoreError::Unavailable(Box::new(Closed))
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        if failure.is_damage() { Self::Damaged(Box::new(failure)) } else { Self::Unavailable(Box::new(failure)) }
+    }
+}

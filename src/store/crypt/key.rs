@@ -1,0 +1,182 @@
+use std::{
+    fmt,
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+    prelude::BASE64_STANDARD,
+};
+use zeroize::Zeroizing;
+
+/// With or without the `=` at the end: shells and secret stores like to lose it.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// The 32 bytes that every other key is derived from. Hides itself in `Debug`, and is wiped from memory when dropped.
+#[derive(Clone)]
+pub struct MasterKey(Zeroizing<[u8; 32]>);
+
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    #[error("an encryption key is 32 bytes in base64 (`openssl rand -base64 32` makes one)")]
+    Malformed,
+    #[error("the key file {} does not hold 32 bytes in base64", .0.display())]
+    MalformedFile(PathBuf),
+    #[error("everybody may read the key file {path}: `chmod 600 {path}`", path = .0.display())]
+    Exposed(PathBuf),
+    #[error("the key file {} cannot be read or made", .path.display())]
+    File {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl MasterKey {
+    pub fn from_base64(text: &str) -> Result<Self, KeyError> {
+        let bytes = Zeroizing::new(LENIENT.decode(text.trim()).map_err(|_| KeyError::Malformed)?);
+        let bytes: [u8; 32] = bytes.as_slice().try_into().map_err(|_| KeyError::Malformed)?;
+        Ok(Self::from(bytes))
+    }
+
+    /// The key kept in a file that is made, for its owner's eyes only, when it is not there: what the embedded store
+    /// uses when no key is configured. It protects a stray copy of the database, not one of the whole directory.
+    ///
+    /// A file that everybody may read is refused. One that its group may read is not: Kubernetes gives a volume's group
+    /// that right at every mount, and a service must not fail to start again for it.
+    pub fn load_or_create(path: &Path) -> Result<Self, KeyError> {
+        let failed = |source| KeyError::File { path: path.to_owned(), source };
+        match Self::load(path) {
+            Err(KeyError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                create(path).map_err(failed)?;
+                // Read back, not kept: had another process been quicker, its key is the one that counts.
+                Self::load(path)
+            }
+            loaded => loaded,
+        }
+    }
+
+    fn load(path: &Path) -> Result<Self, KeyError> {
+        let failed = |source| KeyError::File { path: path.to_owned(), source };
+        let text = Zeroizing::new(fs::read_to_string(path).map_err(failed)?);
+        let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
+        if mode & 0o007 != 0 {
+            return Err(KeyError::Exposed(path.to_owned()));
+        }
+        if mode & 0o070 != 0 {
+            tracing::warn!(path = %path.display(), "the key file can be read by its group");
+        }
+        Self::from_base64(&text).map_err(|_| KeyError::MalformedFile(path.to_owned()))
+    }
+
+    pub(in crate::store) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl From<[u8; 32]> for MasterKey {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+}
+
+impl fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MasterKey(…)")
+    }
+}
+
+/// Whole or not at all, also after a power cut: written and flushed under another name, then linked to its own, which
+/// fails where there is one already.
+fn create(path: &Path) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let draft = path.with_extension(format!("{:016x}.new", rand::random::<u64>()));
+    let key = Zeroizing::new(rand::random::<[u8; 32]>());
+    let text = Zeroizing::new(BASE64_STANDARD.encode(key.as_slice()) + "\n");
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        match fs::hard_link(&draft, path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            linked => linked,
+        }
+    });
+    let _ = fs::remove_file(&draft);
+    made?;
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_32_bytes_in_base64_and_hides_itself() {
+        let text = BASE64_STANDARD.encode([7; 32]);
+        for good in [text.as_str(), text.trim_end_matches('='), &format!(" {text}\n")] {
+            assert_eq!(MasterKey::from_base64(good).unwrap().bytes(), &[7; 32]);
+        }
+        for bad in ["", "x", &BASE64_STANDARD.encode([7; 31]), &BASE64_STANDARD.encode([7; 33]), &"*".repeat(44)] {
+            assert!(matches!(MasterKey::from_base64(bad), Err(KeyError::Malformed)), "{bad:?}");
+        }
+        assert_eq!(format!("{:?}", MasterKey::from([7; 32])), "MasterKey(…)");
+    }
+
+    #[test]
+    fn a_key_file_is_made_once_and_for_its_owner_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        let made = MasterKey::load_or_create(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(MasterKey::load_or_create(&path).unwrap().bytes(), made.bytes());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no draft is left behind");
+    }
+
+    #[test]
+    fn processes_that_start_at_once_agree_on_one_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        let start = std::sync::Barrier::new(8);
+        let keys: Vec<_> = std::thread::scope(|scope| {
+            let racers: Vec<_> = (0..8)
+                .map(|_| {
+                    scope.spawn(|| {
+                        start.wait();
+                        *MasterKey::load_or_create(&path).unwrap().bytes()
+                    })
+                })
+                .collect();
+            racers.into_iter().map(|racer| racer.join().unwrap()).collect()
+        });
+        assert!(keys.windows(2).all(|pair| pair[0] == pair[1]));
+    }
+
+    #[test]
+    fn a_key_file_that_everybody_may_read_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        MasterKey::load_or_create(&path).unwrap();
+        let set = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        set(0o604);
+        assert!(matches!(MasterKey::load_or_create(&path), Err(KeyError::Exposed(_))));
+        set(0o640);
+        assert!(MasterKey::load_or_create(&path).is_ok());
+    }
+
+    #[test]
+    fn a_damaged_key_file_is_never_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        create(&path).unwrap();
+        fs::write(&path, "half a k").unwrap();
+        assert!(matches!(MasterKey::load_or_create(&path), Err(KeyError::MalformedFile(_))));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "half a k");
+    }
+}

@@ -1,0 +1,260 @@
+use std::{
+    collections::HashMap,
+    error::Error,
+    fmt,
+    sync::{Arc, PoisonError},
+};
+
+use redb::{ReadableTable as _, WriteTransaction};
+
+use super::{
+    Shared,
+    record::{Record, starting},
+    rows::{JOURNAL, KeptEvent, KeptWish, Span, VAULT, WISHES, seal_row},
+};
+use crate::{
+    events::{Cursor, Event, Status},
+    store::{Change, Lease, StoreError, Update, Wish, WishNo},
+    tenant::TenantId,
+};
+
+/// What a step answers.
+pub type Step<T> = Result<T, Stop>;
+
+pub enum Stop {
+    /// The step was not allowed and has written nothing.
+    Refused(StoreError),
+    /// The disk failed: the transaction cannot be trusted any more.
+    Failed(Failure),
+}
+
+/// Trouble of the disk. Shared, because it meets every step of a batch.
+#[derive(Clone, Debug)]
+pub struct Failure(Arc<redb::Error>);
+
+/// Steps that become true together: one transaction, and what is to be changed in memory and told once it is on the disk.
+pub struct Batch<'a> {
+    shared: &'a Shared,
+    /// Leases given so far in this epoch.
+    leases: &'a mut u32,
+    transaction: Option<WriteTransaction>,
+    changed: HashMap<TenantId, Record>,
+    effects: Vec<Effect>,
+}
+
+/// What follows the commit, in this order among themselves.
+enum Effect {
+    Event(TenantId, Arc<Event>),
+    Notice(TenantId),
+    Nudge(TenantId),
+    End(Lease),
+}
+
+impl<'a> Batch<'a> {
+    pub fn new(shared: &'a Shared, leases: &'a mut u32) -> Self {
+        Self { shared, leases, transaction: None, changed: HashMap::new(), effects: Vec::new() }
+    }
+
+    /// The tenant as the steps before this one leave it.
+    pub fn record(&mut self, tenant: &TenantId) -> &mut Record {
+        self.changed.entry(tenant.clone()).or_insert_with(|| {
+            let memory = self.shared.memory.lock().unwrap_or_else(PoisonError::into_inner);
+            memory.record(tenant).cloned().unwrap_or_default()
+        })
+    }
+
+    pub fn check(&mut self, lease: &Lease) -> Step<()> {
+        let owner = &self.record(lease.tenant()).owner;
+        let ours = owner.as_ref().is_some_and(|owner| owner.is_by(lease));
+        ours.then_some(()).ok_or(Stop::Refused(StoreError::Fenced))
+    }
+
+    /// Appends a status, unless the newest event says the same.
+    pub fn tell(&mut self, tenant: &TenantId, status: Status) -> Step<Arc<Event>> {
+        let (epoch, at) = (self.shared.disk.epoch(), self.shared.clock.now());
+        let record = self.record(tenant);
+        let newest = record.newest.as_ref();
+        if let Some(newest) = newest.filter(|newest| newest.status == status) {
+            return Ok(newest.clone());
+        }
+        let cursor = Cursor { epoch, sequence: record.sequence + 1 };
+        let event = Arc::new(Event::after(newest.map(|newest| &**newest), cursor, at, status));
+        let kept = KeptEvent::of(&event);
+        // Codes come every 20 seconds and none of them is kept: no reason to wake the disk.
+        if !(kept.replaced && record.kept_as_starting) {
+            let sealed = kept.seal(&self.shared.keys(tenant));
+            self.put(JOURNAL, tenant, &sealed)?;
+        }
+        let record = self.record(tenant);
+        record.sequence = cursor.sequence;
+        record.newest = Some(event.clone());
+        record.kept_as_starting = kept.event.status == starting();
+        record.doubted = false;
+        self.effects.push(Effect::Event(tenant.clone(), event.clone()));
+        Ok(event)
+    }
+
+    /// Tells readers the present again, as it is when the batch is done.
+    pub fn remind(&mut self, tenant: &TenantId) {
+        self.effects.push(Effect::Notice(tenant.clone()));
+    }
+
+    pub fn nudge(&mut self, tenant: &TenantId) {
+        self.effects.push(Effect::Nudge(tenant.clone()));
+    }
+
+    pub fn set_wish(&mut self, tenant: &TenantId, number: WishNo, unsettled: Option<Wish>) -> Step<()> {
+        let kept = KeptWish { number: number.0, unsettled };
+        let sealed = kept.seal(&self.shared.keys(tenant));
+        self.put(WISHES, tenant, &sealed)?;
+        let record = self.record(tenant);
+        record.wishes = number.0;
+        record.wish = kept.unsettled.map(|wish| (number, wish));
+        Ok(())
+    }
+
+    pub fn give(&mut self, tenant: &TenantId) -> Lease {
+        *self.leases += 1;
+        let fence = (self.shared.disk.epoch() << 32) | u64::from(*self.leases);
+        let lease = Lease::new(tenant.clone(), fence, rand::random());
+        self.record(tenant).owner = Some(lease.claim());
+        lease
+    }
+
+    pub fn take_back(&mut self, lease: Lease) {
+        self.record(lease.tenant()).owner = None;
+        self.effects.push(Effect::End(lease));
+    }
+
+    pub fn has_credentials(&mut self, tenant: &TenantId) -> Step<bool> {
+        let vault = self.transaction()?.open_table(VAULT)?;
+        Ok(vault.range(Span::of_tenant(tenant).keys())?.next().transpose()?.is_some())
+    }
+
+    pub fn change(&mut self, tenant: &TenantId, changes: &[Change]) -> Step<()> {
+        let keys = self.shared.keys(tenant);
+        let mut vault = self.transaction()?.open_table(VAULT)?;
+        for change in changes {
+            match change {
+                Change::Put { table, key, value } => {
+                    let (name, sealed) = seal_row(&keys, table, key, value);
+                    vault.insert((tenant.as_str(), *table, name.as_slice()), sealed.as_slice())?;
+                }
+                Change::Delete { table, key } => {
+                    vault.remove((tenant.as_str(), *table, keys.row(table, key).as_slice()))?;
+                }
+                Change::Clear { table } => vault.retain_in(Span::of_table(tenant, table).keys(), |_, _| false)?,
+            }
+        }
+        Ok(())
+    }
+
+    pub fn erase(&mut self, tenant: &TenantId) -> Step<()> {
+        let mut vault = self.transaction()?.open_table(VAULT)?;
+        Ok(vault.retain_in(Span::of_tenant(tenant).keys(), |_, _| false)?)
+    }
+
+    /// Begun by the first step that needs it: a batch of QR codes never touches the disk.
+    fn transaction(&mut self) -> Result<&mut WriteTransaction, Failure> {
+        match &mut self.transaction {
+            Some(begun) => Ok(begun),
+            none => Ok(none.insert(self.shared.disk.begin()?)),
+        }
+    }
+
+    fn put(&mut self, table: SealedByTenant, tenant: &TenantId, sealed: &[u8]) -> Step<()> {
+        self.transaction()?.open_table(table)?.insert(tenant.as_str(), sealed)?;
+        Ok(())
+    }
+
+    /// The transaction that makes it true, if it needs one, and what follows.
+    pub fn finish(self) -> (Option<WriteTransaction>, Outcome<'a>) {
+        let Self { shared, transaction, changed, effects, .. } = self;
+        (transaction, Outcome { shared, changed, effects })
+    }
+}
+
+type SealedByTenant = redb::TableDefinition<'static, &'static str, &'static [u8]>;
+
+/// What a batch that is on the disk changes for everybody else.
+pub struct Outcome<'a> {
+    shared: &'a Shared,
+    changed: HashMap<TenantId, Record>,
+    effects: Vec<Effect>,
+}
+
+impl Outcome<'_> {
+    /// Memory is changed and told under one lock, which `subscribe` takes too: who joins sees each thing once.
+    pub fn apply(self) {
+        let mut later = Vec::new();
+        let mut memory = self.shared.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        for (tenant, mut record) in self.changed {
+            record.doubted |= record.is_stale();
+            memory.replace(tenant, record);
+        }
+        for effect in self.effects {
+            match effect {
+                Effect::Event(tenant, event) => {
+                    memory.remember(&tenant, event.clone());
+                    self.shared.hub.publish(&tenant, Update::Event(event));
+                }
+                Effect::Notice(tenant) => {
+                    if let Some(shown) = memory.record(&tenant).and_then(Record::shown) {
+                        self.shared.hub.publish(&tenant, Update::Notice(shown));
+                    }
+                }
+                Effect::Nudge(_) | Effect::End(_) => later.push(effect),
+            }
+        }
+        drop(memory);
+        for effect in later {
+            match effect {
+                Effect::Nudge(tenant) => self.shared.nudges.add(tenant),
+                Effect::End(lease) => lease.lost().cancel(),
+                Effect::Event(..) | Effect::Notice(_) => {}
+            }
+        }
+    }
+}
+
+impl Failure {
+    pub fn is_damage(&self) -> bool {
+        matches!(*self.0, redb::Error::Corrupted(_))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the store's file failed")
+    }
+}
+
+impl Error for Failure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.0)
+    }
+}
+
+impl From<redb::Error> for Failure {
+    fn from(error: redb::Error) -> Self {
+        Self(Arc::new(error))
+    }
+}
+
+impl From<redb::StorageError> for Stop {
+    fn from(error: redb::StorageError) -> Self {
+        Self::Failed(redb::Error::from(error).into())
+    }
+}
+
+impl From<redb::TableError> for Stop {
+    fn from(error: redb::TableError) -> Self {
+        Self::Failed(redb::Error::from(error).into())
+    }
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}

@@ -1,0 +1,58 @@
+use std::sync::{Arc, PoisonError};
+
+use async_trait::async_trait;
+
+use super::{EmbeddedStore, record::starting};
+use crate::{
+    events::{Cursor, Event, Shown, Status},
+    store::{Appended, Journal, Lease, StoreError, Subscription, Wish, WishNo},
+    tenant::TenantId,
+};
+
+#[async_trait]
+impl Journal for EmbeddedStore {
+    async fn append(&self, lease: &Lease, status: Status) -> Result<Appended, StoreError> {
+        let ours = lease.clone();
+        let event = self
+            .step(move |batch| {
+                batch.check(&ours)?;
+                batch.tell(ours.tenant(), status)
+            })
+            .await?;
+        Ok(Appended { event, listeners: self.shared().hub.listeners(lease.tenant()) })
+    }
+
+    async fn finish(&self, lease: Lease, status: Status, settles: WishNo) -> Result<Arc<Event>, StoreError> {
+        self.step(move |batch| {
+            batch.check(&lease)?;
+            let tenant = lease.tenant().clone();
+            let last = batch.tell(&tenant, status)?;
+            batch.take_back(lease);
+            match batch.record(&tenant).wish.clone() {
+                Some((number, _)) if number == settles => batch.set_wish(&tenant, number, None)?,
+                Some((_, wish)) => {
+                    if matches!(wish, Wish::Run { .. }) {
+                        batch.tell(&tenant, starting())?;
+                    }
+                    batch.nudge(&tenant);
+                }
+                None => {}
+            }
+            Ok(last)
+        })
+        .await
+    }
+
+    async fn latest(&self, tenant: &TenantId) -> Result<Option<Shown>, StoreError> {
+        let memory = self.shared().memory.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(memory.record(tenant).and_then(|record| record.shown()))
+    }
+
+    async fn subscribe(&self, tenant: &TenantId, after: Option<Cursor>) -> Subscription {
+        let memory = self.shared().memory.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock that publishing takes: nothing falls between the backlog and what comes.
+        let live = self.shared().hub.join(tenant);
+        let (backlog, seen) = memory.backlog(tenant, after);
+        Subscription::new(backlog, live, seen)
+    }
+}

@@ -1,0 +1,154 @@
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use super::{disk::Found, record::Record, rows::KeptWish};
+use crate::{
+    events::{Cursor, Event},
+    store::{Update, WishNo},
+    tenant::TenantId,
+};
+
+/// Events that a tenant's readers can catch up with. A pairing makes about ten.
+const HISTORY_MAX: usize = 32;
+/// Events that are kept beside each tenant's newest, all tenants together: about 8 MB. Beyond it the oldest of all goes,
+/// and a reader that would have wanted it begins with the present.
+const HISTORIES_MAX: usize = 16_384;
+
+/// What readers read. Changed by the writer alone, after the commit.
+pub struct Memory {
+    tenants: HashMap<TenantId, Known>,
+    /// Every event of this epoch that may still be in a history, oldest first.
+    ages: VecDeque<(TenantId, Cursor)>,
+}
+
+#[derive(Default)]
+struct Known {
+    record: Record,
+    /// Invariant: in order, and the last is the record's newest event.
+    history: VecDeque<Arc<Event>>,
+}
+
+impl Memory {
+    pub fn new(found: Found, epoch: u64) -> Self {
+        let mut memory = Self { tenants: HashMap::new(), ages: VecDeque::new() };
+        for (tenant, kept) in found.events {
+            let known = memory.tenants.entry(tenant).or_default();
+            let event = known.record.resume(kept, epoch);
+            known.history.push_back(event);
+        }
+        for (tenant, KeptWish { number, unsettled }) in found.wishes {
+            let record = &mut memory.tenants.entry(tenant).or_default().record;
+            record.wishes = number;
+            record.wish = unsettled.map(|wish| (WishNo(number), wish));
+        }
+        memory
+    }
+
+    pub fn record(&self, tenant: &TenantId) -> Option<&Record> {
+        self.tenants.get(tenant).map(|known| &known.record)
+    }
+
+    pub fn replace(&mut self, tenant: TenantId, record: Record) {
+        self.tenants.entry(tenant).or_default().record = record;
+    }
+
+    pub fn remember(&mut self, tenant: &TenantId, event: Arc<Event>) {
+        self.ages.push_back((tenant.clone(), event.cursor));
+        let history = &mut self.tenants.entry(tenant.clone()).or_default().history;
+        history.push_back(event);
+        if history.len() > HISTORY_MAX {
+            history.pop_front();
+        }
+        if self.ages.len() > HISTORIES_MAX {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some((tenant, cursor)) = self.ages.pop_front() else { return };
+        let Some(known) = self.tenants.get_mut(&tenant) else { return };
+        while known.history.len() > 1 && known.history.front().is_some_and(|oldest| oldest.cursor <= cursor) {
+            known.history.pop_front();
+        }
+        known.history.shrink_to_fit();
+    }
+
+    /// What a reader that has seen `after` is told before what comes, and what it has seen then.
+    pub fn backlog(&self, tenant: &TenantId, after: Option<Cursor>) -> (Vec<Update>, Option<Cursor>) {
+        let Some(Known { record, history }) = self.tenants.get(tenant) else { return (Vec::new(), None) };
+        let Some(present) = record.shown() else { return (Vec::new(), None) };
+        let seen = Some(present.event.cursor);
+        let place = after.and_then(|after| history.iter().position(|event| event.cursor == after));
+        let first = place.map_or(history.len() - 1, |place| place + 1);
+        let mut updates: Vec<_> = history.range(first..).cloned().map(Update::Event).collect();
+        if present.stale {
+            // As an event it would be a claim that nobody stands behind.
+            updates.pop();
+            updates.push(Update::Notice(present));
+        } else if updates.is_empty() && record.doubted {
+            updates.push(Update::Notice(present));
+        }
+        (updates, seen)
+    }
+
+    pub fn unattended(&self, max: usize) -> Vec<TenantId> {
+        let waiting = self.tenants.iter().filter(|(_, known)| known.record.is_unattended());
+        waiting.take(max).map(|(tenant, _)| tenant.clone()).collect()
+    }
+
+    /// What was thought to be in the file may not be: each tenant's next event is written, whatever it says.
+    pub fn distrust_file(&mut self) {
+        self.tenants.values_mut().for_each(|known| known.record.kept_as_starting = false);
+    }
+
+    pub fn end_leases(&mut self) {
+        for known in self.tenants.values_mut() {
+            known.record.owner.take().into_iter().for_each(|owner| owner.end());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::Timestamp,
+        events::{EndReason, Status},
+    };
+
+    fn tenant(number: usize) -> TenantId {
+        TenantId::parse(&number.to_string()).unwrap()
+    }
+
+    fn remember(memory: &mut Memory, tenant: &TenantId, sequence: u64) {
+        let status = Status::ended(EndReason::Cancelled);
+        let event = Arc::new(Event::after(None, Cursor { epoch: 1, sequence }, Timestamp::UNIX_EPOCH, status));
+        memory.replace(tenant.clone(), Record { newest: Some(event.clone()), ..Record::default() });
+        memory.remember(tenant, event);
+    }
+
+    #[test]
+    fn a_history_is_short_and_all_of_them_together_are_bounded() {
+        const TENANTS: usize = 1_000;
+        let mut memory = Memory::new(Found::default(), 1);
+        for sequence in 1..=40 {
+            (0..TENANTS).for_each(|number| remember(&mut memory, &tenant(number), sequence));
+        }
+        let lengths: Vec<_> = memory.tenants.values().map(|known| known.history.len()).collect();
+        assert!(lengths.iter().all(|&length| (1..=HISTORY_MAX).contains(&length)));
+        assert!(lengths.iter().sum::<usize>() <= HISTORIES_MAX + TENANTS);
+        assert!(memory.ages.len() <= HISTORIES_MAX);
+    }
+
+    #[test]
+    fn a_tenant_that_rests_keeps_its_newest_event_however_busy_the_others_are() {
+        let mut memory = Memory::new(Found::default(), 1);
+        (1..=3).for_each(|sequence| remember(&mut memory, &tenant(0), sequence));
+        (0..2 * HISTORIES_MAX as u64).for_each(|sequence| remember(&mut memory, &tenant(1), sequence));
+        let (updates, seen) = memory.backlog(&tenant(0), Some(Cursor { epoch: 1, sequence: 1 }));
+        assert_eq!(updates.len(), 1, "begins with the present");
+        assert_eq!(seen, Some(Cursor { epoch: 1, sequence: 3 }));
+    }
+}

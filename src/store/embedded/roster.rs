@@ -1,0 +1,90 @@
+use std::sync::PoisonError;
+
+use async_trait::async_trait;
+
+use super::{EmbeddedStore, batch::Batch, batch::Step, record::starting};
+use crate::{
+    store::{Lease, Roster, StoreError, Wish, WishNo},
+    tenant::TenantId,
+};
+
+#[async_trait]
+impl Roster for EmbeddedStore {
+    async fn want(&self, tenant: &TenantId, wish: Wish) -> Result<WishNo, StoreError> {
+        let tenant = tenant.clone();
+        self.step(move |batch| want(batch, &tenant, wish)).await
+    }
+
+    async fn wish(&self, tenant: &TenantId) -> Result<Option<(WishNo, Wish)>, StoreError> {
+        let memory = self.shared().memory.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(memory.record(tenant).and_then(|record| record.wish.clone()))
+    }
+
+    async fn acquire(&self, tenant: &TenantId) -> Result<Option<Lease>, StoreError> {
+        let tenant = tenant.clone();
+        self.step(move |batch| acquire(batch, &tenant)).await
+    }
+
+    async fn unattended(&self, max: usize) -> Result<Vec<TenantId>, StoreError> {
+        let memory = self.shared().memory.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(memory.unattended(max))
+    }
+
+    async fn release(&self, lease: Lease) -> Result<(), StoreError> {
+        self.step(move |batch| {
+            batch.check(&lease)?;
+            let tenant = lease.tenant().clone();
+            batch.take_back(lease);
+            if batch.record(&tenant).is_stale() {
+                batch.remind(&tenant);
+            }
+            batch.nudge(&tenant);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn nudged(&self) -> Vec<TenantId> {
+        self.shared().nudges.taken().await
+    }
+}
+
+fn want(batch: &mut Batch<'_>, tenant: &TenantId, wish: Wish) -> Step<WishNo> {
+    let record = batch.record(tenant);
+    let number = WishNo(record.wishes + 1);
+    let (disconnected, owned, wanted) = (record.is_disconnected(), record.is_owned(), record.wish.is_some());
+    match &wish {
+        // An owner is about to say something, and hears of the wish; only where there is none it can be settled here.
+        Wish::Unlink if disconnected && !owned && !batch.has_credentials(tenant)? => {
+            if wanted {
+                batch.set_wish(tenant, number, None)?;
+            }
+            // Otherwise the number need not outlive the process: nobody can ever settle by it.
+            batch.record(tenant).wishes = number.0;
+            return Ok(number);
+        }
+        Wish::Run { .. } if disconnected => {
+            batch.tell(tenant, starting())?;
+        }
+        Wish::Run { .. } | Wish::Unlink => {}
+    }
+    batch.set_wish(tenant, number, Some(wish))?;
+    batch.nudge(tenant);
+    Ok(number)
+}
+
+fn acquire(batch: &mut Batch<'_>, tenant: &TenantId) -> Step<Option<Lease>> {
+    let record = batch.record(tenant);
+    if !record.is_unattended() {
+        return Ok(None);
+    }
+    record.doubted |= record.is_stale();
+    match record.greeting() {
+        Some(status) => {
+            batch.tell(tenant, status)?;
+        }
+        None if record.doubted => batch.remind(tenant),
+        None => {}
+    }
+    Ok(Some(batch.give(tenant)))
+}

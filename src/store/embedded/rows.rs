@@ -1,0 +1,164 @@
+//! The tables of the file and what is written in them.
+
+use std::ops::Range;
+
+use redb::TableDefinition;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use zeroize::Zeroizing;
+
+use super::record::starting;
+use crate::{
+    events::{Event, Status},
+    store::{
+        Wish,
+        crypt::{Place, TenantKeys},
+    },
+    tenant::TenantId,
+};
+
+/// What belongs to no tenant: [`FORMAT_ROW`], [`EPOCH_ROW`], [`PROOF_ROW`].
+pub const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+/// By tenant: [`KeptEvent`], sealed.
+pub const JOURNAL: TableDefinition<&str, &[u8]> = TableDefinition::new("journal");
+/// By tenant: [`KeptWish`], sealed.
+pub const WISHES: TableDefinition<&str, &[u8]> = TableDefinition::new("wishes");
+/// By tenant, table and the row's keyed hash: key and value, sealed.
+pub const VAULT: TableDefinition<(&str, &str, &[u8]), &[u8]> = TableDefinition::new("vault");
+
+pub const FORMAT_ROW: &str = "format";
+pub const EPOCH_ROW: &str = "epoch";
+/// A sealed word: opens with the key that everything else was sealed with.
+pub const PROOF_ROW: &str = "proof";
+
+const JOURNAL_PLACE: Place<'static> = Place { table: "journal", row: b"" };
+const WISH_PLACE: Place<'static> = Place { table: "wish", row: b"" };
+pub const PROOF_PLACE: Place<'static> = Place { table: "proof", row: b"" };
+
+/// A tenant's newest event as the file keeps it.
+#[derive(Serialize, Deserialize)]
+pub struct KeptEvent {
+    pub event: Event,
+    /// The event offered codes to pair with, which never reach a disk: its status is replaced, and its cursor must not be
+    /// taken for known, since what a reader saw under it is not what is kept.
+    pub replaced: bool,
+}
+
+/// A tenant's newest wish as the file keeps it.
+#[derive(Serialize, Deserialize)]
+pub struct KeptWish {
+    pub number: u64,
+    pub unsettled: Option<Wish>,
+}
+
+impl KeptEvent {
+    /// A restart ends a pairing under way, so "starting" is also what is true of it afterwards.
+    pub fn of(event: &Event) -> Self {
+        let status = match &event.status {
+            Status::QrPending { .. } => starting(),
+            other @ (Status::Disconnected { .. } | Status::Connecting { .. } | Status::Connected { .. }) => {
+                other.clone()
+            }
+        };
+        let replaced = matches!(event.status, Status::QrPending { .. });
+        Self {
+            event: Event { cursor: event.cursor, at: event.at, since: event.since, status, news: event.news },
+            replaced,
+        }
+    }
+
+    pub fn seal(&self, keys: &TenantKeys) -> Vec<u8> {
+        seal_json(keys, JOURNAL_PLACE, self)
+    }
+
+    pub fn open(keys: &TenantKeys, sealed: &[u8]) -> Option<Self> {
+        open_json(keys, JOURNAL_PLACE, sealed)
+    }
+}
+
+impl KeptWish {
+    pub fn seal(&self, keys: &TenantKeys) -> Vec<u8> {
+        seal_json(keys, WISH_PLACE, self)
+    }
+
+    pub fn open(keys: &TenantKeys, sealed: &[u8]) -> Option<Self> {
+        open_json(keys, WISH_PLACE, sealed)
+    }
+}
+
+fn seal_json(keys: &TenantKeys, place: Place<'_>, row: &impl Serialize) -> Vec<u8> {
+    let json = serde_json::to_vec(row).expect("these types have string keys and no failing serializer");
+    keys.seal(place, &json)
+}
+
+fn open_json<T: DeserializeOwned>(keys: &TenantKeys, place: Place<'_>, sealed: &[u8]) -> Option<T> {
+    serde_json::from_slice(&keys.open(place, sealed)?).ok()
+}
+
+/// A credential's key and value in one: the key's length, the key, the value.
+pub fn seal_row(keys: &TenantKeys, table: &str, key: &[u8], value: &[u8]) -> ([u8; 32], Vec<u8>) {
+    let name = keys.row(table, key);
+    let length = u32::try_from(key.len()).expect("a row's key is short").to_le_bytes();
+    let plain = Zeroizing::new([&length, key, value].concat());
+    (name, keys.seal(Place { table, row: &name }, &plain))
+}
+
+/// `None`: sealed with another key, or not at this place.
+pub fn open_row(keys: &TenantKeys, table: &str, name: &[u8], sealed: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let plain = keys.open(Place { table, row: name }, sealed)?;
+    let (length, rest) = plain.split_first_chunk::<4>()?;
+    let (key, value) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    Some((key.to_vec(), value.to_vec()))
+}
+
+/// The credentials of a tenant, all or those of one table, as a range of [`VAULT`]'s keys.
+pub struct Span<'a> {
+    from: (&'a str, &'a str),
+    end: String,
+}
+
+impl<'a> Span<'a> {
+    pub fn of_tenant(tenant: &'a TenantId) -> Self {
+        Self { from: (tenant.as_str(), ""), end: after(tenant.as_str()) }
+    }
+
+    pub fn of_table(tenant: &'a TenantId, table: &'a str) -> Self {
+        Self { from: (tenant.as_str(), table), end: after(table) }
+    }
+
+    pub fn keys(&self) -> Range<(&str, &str, &[u8])> {
+        let (tenant, table) = self.from;
+        let end = if table.is_empty() { (self.end.as_str(), "") } else { (tenant, self.end.as_str()) };
+        (tenant, table, [].as_slice())..(end.0, end.1, [].as_slice())
+    }
+}
+
+/// The next text in order: nothing stands between a text and itself with a zero byte.
+fn after(text: &str) -> String {
+    format!("{text}\0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::Timestamp,
+        events::{Cursor, PairCode, PhoneNumber, QrCode},
+    };
+
+    #[test]
+    fn codes_to_pair_with_are_not_even_sealed() {
+        let at = Timestamp::UNIX_EPOCH;
+        let phone = PhoneNumber::parse("6281234567890").unwrap();
+        let pair = PairCode { code: "ABCD-1234".into(), phone, expires_at: at };
+        let qr = QrCode::new("2@qr-secret".into(), at, 1, 6).unwrap();
+        let status = Status::QrPending { qr, pair: Some(pair) };
+        let kept = KeptEvent::of(&Event::after(None, Cursor { epoch: 1, sequence: 1 }, at, status));
+        let json = serde_json::to_string(&kept).unwrap();
+        assert_eq!(kept.event.status, starting());
+        assert!(kept.replaced);
+        for secret in ["qr-secret", "ABCD-1234", "6281234567890", "qr_pending"] {
+            assert!(!json.contains(secret), "{json}");
+        }
+    }
+}

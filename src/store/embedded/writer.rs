@@ -1,0 +1,183 @@
+use std::{
+    sync::{Arc, PoisonError},
+    time::{Duration, Instant},
+};
+
+use redb::WriteTransaction;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    CommitPoint, Shared,
+    batch::{Batch, Failure, Step, Stop},
+    disk::Lost,
+};
+use crate::store::StoreError;
+
+/// Steps that share one commit at most: it bounds what a crash can undo and how long readers are held up afterwards.
+const BATCH_MAX: usize = 256;
+/// How long a failed file is left alone before it is opened again.
+const REOPEN_AFTER: Duration = Duration::from_secs(1);
+
+pub enum Job {
+    Step(Task),
+    Close(oneshot::Sender<()>),
+}
+
+type Task = Box<dyn FnOnce(&mut Batch<'_>) -> Answer + Send>;
+
+/// A step that was done and waits to be true: told how it went, it answers its caller.
+pub struct Answer {
+    /// The step met a failing disk, and every other one of its batch has to hear of it.
+    failure: Option<Failure>,
+    tell: Box<dyn FnOnce(Result<(), Failure>) + Send>,
+}
+
+impl Job {
+    pub fn step<T: Send + 'static>(
+        step: impl FnOnce(&mut Batch<'_>) -> Step<T> + Send + 'static,
+        reply: oneshot::Sender<Result<T, StoreError>>,
+    ) -> Self {
+        Self::Step(Box::new(move |batch| {
+            if reply.is_closed() {
+                // The caller went away before the step began. A lease would die in the same batch that gives it, which
+                // the next step of the batch could not see.
+                return Answer { failure: None, tell: Box::new(drop) };
+            }
+            let done = step(batch);
+            let failure = match &done {
+                Err(Stop::Failed(failure)) => Some(failure.clone()),
+                Ok(_) | Err(Stop::Refused(_)) => None,
+            };
+            let tell = move |committed: Result<(), Failure>| {
+                let answer = match (done, committed) {
+                    (Ok(value), Ok(())) => Ok(value),
+                    (Err(Stop::Refused(error)), _) => Err(error),
+                    (Err(Stop::Failed(failure)), _) | (_, Err(failure)) => Err(failure.into()),
+                };
+                // The caller may have stopped waiting. A lease that nobody takes is dropped here, and free again.
+                let _ = reply.send(answer);
+            };
+            Answer { failure, tell: Box::new(tell) }
+        }))
+    }
+}
+
+/// The one thread that writes.
+pub struct Writer {
+    shared: Arc<Shared>,
+    jobs: mpsc::Receiver<Job>,
+    leases: u32,
+    /// When the file failed, or was last tried again.
+    failed: Option<Instant>,
+}
+
+impl Writer {
+    pub fn new(shared: Arc<Shared>, jobs: mpsc::Receiver<Job>) -> Self {
+        Self { shared, jobs, leases: 0, failed: None }
+    }
+
+    /// Until it is told to close, or nobody is left who could.
+    pub fn run(mut self) {
+        let mut asked = Vec::new();
+        while let Some(first) = self.jobs.blocking_recv() {
+            let mut steps = Vec::new();
+            let mut next = Some(first);
+            while let Some(job) = next {
+                match job {
+                    Job::Step(step) => steps.push(step),
+                    Job::Close(done) => {
+                        // What came before it is done still, what comes after it is refused.
+                        self.jobs.close();
+                        asked.push(done);
+                    }
+                }
+                next = if steps.len() < BATCH_MAX { self.jobs.try_recv().ok() } else { None };
+            }
+            if self.recover() == Recovery::Taken {
+                tracing::error!("another process took the store's file: this one gives up every session");
+                break;
+            }
+            self.work(steps);
+        }
+        drop(self);
+        for done in asked {
+            let _ = done.send(());
+        }
+    }
+
+    fn work(&mut self, steps: Vec<Task>) {
+        let shared = self.shared.clone();
+        let mut batch = Batch::new(&shared, &mut self.leases);
+        let mut answers = Vec::with_capacity(steps.len());
+        let mut failure = None;
+        for step in steps {
+            let answer = step(&mut batch);
+            failure = failure.or_else(|| answer.failure.clone());
+            answers.push(answer.tell);
+        }
+        let (transaction, outcome) = batch.finish();
+        let committed = match failure {
+            Some(failure) => Err(failure),
+            None => commit(&shared, transaction),
+        };
+        match &committed {
+            Ok(()) => outcome.apply(),
+            Err(failure) => {
+                let error = std::error::Error::source(failure).map(tracing::field::display);
+                if self.failed.is_none() {
+                    tracing::error!(error, "the store's file cannot be written");
+                }
+                self.failed.get_or_insert_with(Instant::now);
+            }
+        }
+        for tell in answers {
+            tell(committed.clone());
+        }
+    }
+
+    fn recover(&mut self) -> Recovery {
+        let Some(failed) = self.failed else { return Recovery::Fine };
+        if failed.elapsed() < REOPEN_AFTER {
+            return Recovery::Fine;
+        }
+        match self.shared.disk.reopen() {
+            Ok(()) => {
+                tracing::info!("the store's file can be written again");
+                self.failed = None;
+                // The commit that failed may be in the file all the same.
+                self.shared.memory.lock().unwrap_or_else(PoisonError::into_inner).distrust_file();
+                Recovery::Fine
+            }
+            Err(Lost::Away) => {
+                self.failed = Some(Instant::now());
+                Recovery::Fine
+            }
+            Err(Lost::Taken) => Recovery::Taken,
+        }
+    }
+}
+
+/// However the writer ends, by a panic too, nobody goes on under a lease that cannot be used any more.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.shared.memory.lock().unwrap_or_else(PoisonError::into_inner).end_leases();
+        self.shared.hub.close();
+        self.shared.disk.close();
+    }
+}
+
+fn commit(shared: &Shared, transaction: Option<WriteTransaction>) -> Result<(), Failure> {
+    let Some(transaction) = transaction else { return Ok(()) };
+    let hook = |point| shared.on_commit.iter().for_each(|hook| hook(point));
+    hook(CommitPoint::Before);
+    transaction.commit().map_err(redb::Error::from)?;
+    hook(CommitPoint::After);
+    Ok(())
+}
+
+#[derive(PartialEq, Eq)]
+enum Recovery {
+    /// Or as before.
+    Fine,
+    Taken,
+}
