@@ -1,0 +1,124 @@
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use tautan::{
+    clock::{Clock, Timestamp},
+    store::{
+        Journal, Lease, Roster, Stores, Vault, Wish,
+        crypt::MasterKey,
+        embedded::{EmbeddedStore, Settings},
+    },
+    tenant::TenantId,
+};
+
+/// No promise takes longer, on however busy a machine; one that hangs is broken.
+const PROMISE_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// A store to make promises about, with nothing in it at first.
+pub trait Backend: Send {
+    fn fresh() -> Self;
+
+    fn stores(&self) -> &Stores;
+
+    /// Another incarnation over the same data, in an orderly way: the one before is closed.
+    fn reopen(self) -> impl Future<Output = Self> + Send;
+
+    /// Codes to pair with are still in the history after a restart.
+    fn keeps_codes(&self) -> bool;
+
+    /// A lease that was dropped, not given back, frees its tenant at once.
+    fn notices_dropped_leases(&self) -> bool;
+
+    fn journal(&self) -> &dyn Journal {
+        &*self.stores().journal
+    }
+
+    fn roster(&self) -> &dyn Roster {
+        &*self.stores().roster
+    }
+
+    fn vault(&self) -> &dyn Vault {
+        &*self.stores().vault
+    }
+
+    /// A lease on a tenant that wants to run, as its owner begins.
+    fn running(&self, tenant: &TenantId) -> impl Future<Output = Lease> + Send
+    where
+        Self: Sync,
+    {
+        async {
+            self.roster().want(tenant, Wish::Run { phone: None }).await.unwrap();
+            self.roster().acquire(tenant).await.unwrap().expect("nobody else runs it")
+        }
+    }
+}
+
+pub async fn in_time(promise: impl Future<Output = ()>) {
+    tokio::time::timeout(PROMISE_TIME_MAX, promise).await.expect("the promise is kept in time");
+}
+
+pub struct Embedded {
+    pub dir: tempfile::TempDir,
+    pub store: EmbeddedStore,
+    stores: Stores,
+}
+
+pub fn key() -> MasterKey {
+    MasterKey::from([7; 32])
+}
+
+pub fn settings(dir: &Path) -> Settings {
+    Settings { dir: dir.to_owned(), key: key(), previous: None, on_commit: None }
+}
+
+impl Embedded {
+    pub fn at(dir: tempfile::TempDir) -> Self {
+        Self::with(settings(dir.path()), dir)
+    }
+
+    pub fn with(settings: Settings, dir: tempfile::TempDir) -> Self {
+        let store = EmbeddedStore::open(settings, Arc::new(Ticking::default())).unwrap();
+        Self { dir, stores: store.stores(), store }
+    }
+}
+
+impl Backend for Embedded {
+    fn fresh() -> Self {
+        Self::at(tempfile::tempdir().unwrap())
+    }
+
+    fn stores(&self) -> &Stores {
+        &self.stores
+    }
+
+    fn keeps_codes(&self) -> bool {
+        false
+    }
+
+    fn notices_dropped_leases(&self) -> bool {
+        true
+    }
+
+    async fn reopen(self) -> Self {
+        let Self { dir, store, stores } = self;
+        store.close().await;
+        drop(stores);
+        Self::at(dir)
+    }
+}
+
+/// Each look is a second later, so that no two events have the same time.
+#[derive(Default)]
+pub struct Ticking(AtomicI64);
+
+impl Clock for Ticking {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + self.0.fetch_add(1, Ordering::Relaxed)).unwrap()
+    }
+}

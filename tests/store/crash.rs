@@ -1,0 +1,277 @@
+//! The process dies, at any moment, and what was answered is there. This test binary starts itself to be killed.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead as _, BufReader, Write as _},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tautan::{
+    events::{EndReason, Status},
+    store::{
+        Change, Lease, StoreError, Wish, WishNo,
+        embedded::{CommitPoint, Settings},
+    },
+};
+use tokio::task::JoinSet;
+
+use crate::{
+    backend::{Backend, Embedded, in_time, settings},
+    statuses::{NAME, Told, all, connected, ended, numbered, phone, qr, reconnecting, starting, tenant},
+};
+
+const DIR: &str = "STORE_TEST_DIR";
+/// The commit to die at, counted from the opening's own, and the point: `3 After`.
+const DIE_AT: &str = "STORE_TEST_DIE_AT";
+const TENANTS: usize = 8;
+
+#[tokio::test]
+async fn whatever_was_answered_before_a_kill_is_there_afterwards() {
+    const ROUNDS: usize = 8;
+    let mut dir = tempfile::tempdir().unwrap();
+    let mut before = BTreeMap::new();
+    for round in 0..ROUNDS {
+        let mut child = start("crash::writes_until_it_is_killed", dir.path(), None);
+        let answers = BufReader::new(child.stdout.take().unwrap());
+        let reader = std::thread::spawn(move || {
+            let lines = answers.lines().map_while(Result::ok);
+            lines.filter_map(|line| parse(&line)).collect::<BTreeMap<usize, u64>>()
+        });
+        std::thread::sleep(Duration::from_millis(rand::random_range(150..600)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let answered = reader.join().unwrap();
+        before.extend(answered);
+        let store = Embedded::at(dir);
+        for (&number, &last) in &before {
+            let name = tenant(&format!("t{number}"));
+            let newest = store.journal().latest(&name).await.unwrap().unwrap().event;
+            assert!(number_of(&newest.status) >= Some(last), "round {round}: {name} was answered {last}");
+            let rows = store.vault().table(&name, "t").await.unwrap();
+            assert!(rows.len() as u64 > last, "round {round}: {} rows, {last} was answered", rows.len());
+        }
+        let Embedded { dir: kept, store, .. } = store;
+        store.close().await;
+        dir = kept;
+    }
+    assert_eq!(before.len(), TENANTS, "they all came to write");
+    assert!(before.values().all(|&last| last > 0));
+}
+
+/// `answered 3 17`: tenant 3 had its write 17 answered. The first may stand behind what the test harness says.
+fn parse(line: &str) -> Option<(usize, u64)> {
+    let (tenant, number) = line.split_once("answered ")?.1.split_once(' ')?;
+    Some((tenant.parse().ok()?, number.parse().ok()?))
+}
+
+fn number_of(status: &Status) -> Option<u64> {
+    status.account()?.name.as_ref()?.strip_prefix(NAME)?.trim().parse().ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "started by a test, to be killed"]
+async fn writes_until_it_is_killed() {
+    let store = open_in_child();
+    let writers = (0..TENANTS).map(|number| {
+        let (name, stores) = (tenant(&format!("t{number}")), store.stores().clone());
+        async move {
+            stores.roster.want(&name, Wish::Run { phone: None }).await.unwrap();
+            let lease = stores.roster.acquire(&name).await.unwrap().unwrap();
+            for write in stores.vault.table(&name, "t").await.unwrap().len() as u64.. {
+                let row = Change::Put { table: "t", key: write.to_string().into(), value: Bytes::from("v") };
+                stores.vault.write(&lease, vec![row]).await.unwrap();
+                stores.journal.append(&lease, numbered(write)).await.unwrap();
+                let mut out = std::io::stdout().lock();
+                writeln!(out, "answered {number} {write}").and_then(|()| out.flush()).unwrap();
+            }
+        }
+    });
+    JoinSet::from_iter(writers).join_all().await;
+}
+
+/// The process dies right before and right after each commit of one tenant's whole story: afterwards the step that was
+/// under way was done or was not, as the point says, and all before it was.
+#[tokio::test]
+async fn a_step_is_done_whole_or_not_at_all_wherever_the_process_dies() {
+    let expected = story_told().await;
+    let mut deaths = 0;
+    for commit in 0.. {
+        for point in [CommitPoint::Before, CommitPoint::After] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut child = start("crash::tells_its_story", dir.path(), Some((commit, point)));
+            let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+            let done = lines.filter_map(|line| parse(&line)).count();
+            if child.wait().unwrap().success() {
+                assert_eq!(done, STEPS);
+                assert!(deaths > 20, "it has as many commits: {deaths}");
+                return;
+            }
+            deaths += 1;
+            let opening = commit == 0;
+            let kept = done + usize::from(point == CommitPoint::After && !opening);
+            let store = Embedded::at(dir);
+            assert_eq!(shape(&store).await, expected[kept], "commit {commit}, {point:?}, {done} steps answered");
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "started by a test, to be killed"]
+async fn tells_its_story() {
+    let store = open_in_child();
+    let mut lease = None;
+    for number in 0..STEPS {
+        step(&store, &mut lease, number).await;
+        println!("answered 0 {number}");
+    }
+}
+
+async fn story_told() -> Vec<Shape> {
+    let store = Embedded::fresh();
+    let mut shapes = vec![shape(&store).await];
+    let mut lease = None;
+    for number in 0..STEPS {
+        step(&store, &mut lease, number).await;
+        shapes.push(shape(&store).await);
+    }
+    shapes
+}
+
+/// What a restart keeps of a tenant.
+type Shape = (Option<Status>, Option<(WishNo, Wish)>, BTreeMap<Bytes, Bytes>);
+
+async fn shape(store: &Embedded) -> Shape {
+    let name = tenant("a");
+    let status = store.journal().latest(&name).await.unwrap().map(|shown| match &shown.event.status {
+        Status::QrPending { .. } => starting(),
+        other => other.clone(),
+    });
+    let rows = store.vault().table(&name, "t").await.unwrap().into_iter().collect();
+    (status, store.roster().wish(&name).await.unwrap(), rows)
+}
+
+const STEPS: usize = 15;
+
+async fn step(store: &Embedded, held: &mut Option<Lease>, number: usize) {
+    let name = tenant("a");
+    let (journal, roster, vault) = (store.journal(), store.roster(), store.vault());
+    let put = |key: &'static str, value: &'static str| Change::Put { table: "t", key: key.into(), value: value.into() };
+    let lease = || held.clone().expect("the story has acquired it");
+    match number {
+        0 => drop(roster.want(&name, Wish::Run { phone: Some(phone()) }).await.unwrap()),
+        1 => *held = roster.acquire(&name).await.unwrap(),
+        2 => drop(journal.append(&lease(), qr(1)).await.unwrap()),
+        3 => vault.write(&lease(), vec![put("1", "a"), put("2", "a"), put("3", "a")]).await.unwrap(),
+        4 => drop(journal.append(&lease(), connected()).await.unwrap()),
+        5 => drop(journal.append(&lease(), reconnecting()).await.unwrap()),
+        6 => vault.write(&lease(), vec![Change::Clear { table: "t" }, put("2", "b"), put("4", "b")]).await.unwrap(),
+        7 => roster.release(lease()).await.unwrap(),
+        8 => *held = roster.acquire(&name).await.unwrap(),
+        9 => drop(journal.append(&lease(), qr(2)).await.unwrap()),
+        10 => drop(roster.want(&name, Wish::Run { phone: None }).await.unwrap()),
+        // The old wish: the last word and "starting" for the new one, in one step.
+        11 => drop(journal.finish(lease(), ended(EndReason::QrExpired), WishNo(1)).await.unwrap()),
+        12 => *held = roster.acquire(&name).await.unwrap(),
+        13 => vault.erase(&lease()).await.unwrap(),
+        14 => drop(journal.finish(lease(), ended(EndReason::UnlinkedByUser), WishNo(2)).await.unwrap()),
+        other => panic!("there is no step {other}"),
+    }
+}
+
+/// A limit on the file's size stands for a full disk: to the store both are a write that fails.
+#[tokio::test]
+async fn a_full_disk_is_passing_trouble_and_tells_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let limited = "ulimit -f 20000; trap '' XFSZ; exec \"$0\" \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", limited]).arg(std::env::current_exe().unwrap());
+    command.args(["--exact", "crash::writes_until_the_disk_is_full", "--ignored", "--nocapture"]).env(DIR, dir.path());
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let answered = said.lines().filter_map(parse).count();
+    let store = Embedded::at(dir);
+    assert!(answered > 0);
+    for number in 0..answered {
+        assert!(store.vault().get(&tenant("a"), "t", number.to_string().as_bytes()).await.unwrap().is_some());
+    }
+    assert_eq!(store.journal().latest(&tenant("a")).await.unwrap().unwrap().event.status, connected());
+}
+
+#[tokio::test]
+#[ignore = "started by a test, with little room"]
+async fn writes_until_the_disk_is_full() {
+    in_time(fill_the_disk()).await;
+}
+
+async fn fill_the_disk() {
+    let store = open_in_child();
+    let lease = store.running(&tenant("a")).await;
+    let mut reader = store.journal().subscribe(&tenant("a"), None).await;
+    assert_eq!(all(&mut reader).await, [Told::Event(starting())]);
+    let row =
+        |number: usize| Change::Put { table: "t", key: number.to_string().into(), value: vec![1; 200_000].into() };
+    let mut number = 0;
+    // The last word of the step that fails is put beside a row too large, so that both share their fate.
+    let failed = loop {
+        let (written, told) = tokio::join!(
+            store.vault().write(&lease, (0..4).map(|part| row(number * 4 + part)).collect()),
+            store.journal().append(&lease, numbered(number as u64)),
+        );
+        if let Err(error) = written {
+            break (error, told.is_ok());
+        }
+        println!("answered 0 {number}");
+        number += 1;
+    };
+    assert!(matches!(failed.0, StoreError::Unavailable(_)), "{:?}", failed.0);
+    let told = all(&mut reader).await;
+    assert_eq!(told.len(), number + usize::from(failed.1), "what failed was not told");
+    let newest = store.journal().latest(&tenant("a")).await.unwrap().unwrap();
+    assert_eq!(told.last(), Some(&Told::Event(newest.event.status.clone())), "memory is read all the same");
+    // There is room for a status: it comes back by itself.
+    while store.journal().append(&lease, connected()).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(all(&mut reader).await, [Told::Event(connected())]);
+    assert!(store.vault().get(&tenant("a"), "t", b"0").await.unwrap().is_some());
+    assert!(!lease.lost().is_cancelled());
+}
+
+fn start(test: &str, dir: &Path, die_at: Option<(usize, CommitPoint)>) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", test, "--ignored", "--nocapture"])
+        .env(DIR, dir)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    if let Some((commit, point)) = die_at {
+        command.env(DIE_AT, format!("{commit} {point:?}"));
+    }
+    command.spawn().unwrap()
+}
+
+fn open_in_child() -> Embedded {
+    let path = std::env::var(DIR).expect("started by a test");
+    let die_at = std::env::var(DIE_AT).ok();
+    let commits = AtomicUsize::new(0);
+    let on_commit = move |point| {
+        let commit = match point {
+            CommitPoint::Before => commits.load(Ordering::Relaxed),
+            CommitPoint::After => commits.fetch_add(1, Ordering::Relaxed),
+        };
+        if die_at == Some(format!("{commit} {point:?}")) {
+            std::process::abort();
+        }
+    };
+    let settings = Settings { on_commit: Some(Arc::new(on_commit)), ..settings(Path::new(&path)) };
+    // What the fixture owns and removes is another directory: this one is the parent's.
+    Embedded::with(settings, tempfile::tempdir().unwrap())
+}

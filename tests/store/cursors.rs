@@ -1,0 +1,198 @@
+//! Joining: what a reader with this or that cursor is told, and that nothing falls between backlog and live.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use tautan::{
+    events::{Cursor, EndReason},
+    store::{Update, Wish, WishNo},
+};
+
+use crate::{
+    backend::Backend,
+    statuses::{Told, all, connected, ended, next, numbered, qr, reconnecting, resuming, starting, tenant},
+};
+
+promises![
+    without_a_cursor_a_reader_begins_with_the_present,
+    with_a_known_cursor_the_missed_events_follow,
+    with_the_newest_cursor_nothing_was_missed,
+    an_unknown_a_foreign_and_a_future_cursor_begin_with_the_present,
+    a_cursor_older_than_the_history_begins_with_the_present,
+    cursors_rise_strictly_also_over_a_restart,
+    after_a_restart_the_kept_cursor_is_known,
+    after_a_restart_the_cursor_of_a_qr_code_is_not_known,
+    no_event_is_lost_or_told_twice_however_a_reader_joins,
+    a_slow_reader_ends_and_repairs_itself_by_its_cursor,
+];
+
+async fn without_a_cursor_a_reader_begins_with_the_present(store: impl Backend + Sync) {
+    let lease = store.running(&tenant("a")).await;
+    store.journal().append(&lease, qr(1)).await.unwrap();
+    store.journal().append(&lease, qr(2)).await.unwrap();
+    let mut reader = store.journal().subscribe(&tenant("a"), None).await;
+    assert_eq!(reader.backlog(), 1);
+    store.journal().append(&lease, qr(3)).await.unwrap();
+    assert_eq!(all(&mut reader).await, [Told::Event(qr(2)), Told::Event(qr(3))]);
+}
+
+async fn with_a_known_cursor_the_missed_events_follow(store: impl Backend + Sync) {
+    let lease = store.running(&tenant("a")).await;
+    let seen = store.journal().append(&lease, qr(1)).await.unwrap().event.cursor;
+    store.journal().append(&lease, qr(2)).await.unwrap();
+    store.journal().append(&lease, connected()).await.unwrap();
+    let mut reader = store.journal().subscribe(&tenant("a"), Some(seen)).await;
+    assert_eq!(reader.backlog(), 2);
+    store.journal().append(&lease, reconnecting()).await.unwrap();
+    assert_eq!(all(&mut reader).await, [Told::Event(qr(2)), Told::Event(connected()), Told::Event(reconnecting())]);
+}
+
+async fn with_the_newest_cursor_nothing_was_missed(store: impl Backend + Sync) {
+    let lease = store.running(&tenant("a")).await;
+    let seen = store.journal().append(&lease, connected()).await.unwrap().event.cursor;
+    let mut reader = store.journal().subscribe(&tenant("a"), Some(seen)).await;
+    assert_eq!(all(&mut reader).await, []);
+    store.journal().append(&lease, reconnecting()).await.unwrap();
+    assert_eq!(all(&mut reader).await, [Told::Event(reconnecting())]);
+}
+
+async fn an_unknown_a_foreign_and_a_future_cursor_begin_with_the_present(store: impl Backend + Sync) {
+    let (a, b) = (store.running(&tenant("a")).await, store.running(&tenant("b")).await);
+    let newest = store.journal().append(&a, connected()).await.unwrap().event.cursor;
+    let foreign = Cursor { epoch: newest.epoch + 7, ..newest };
+    let future = Cursor { sequence: newest.sequence + 1, ..newest };
+    for number in 0..5 {
+        store.journal().append(&b, numbered(number)).await.unwrap();
+    }
+    let of_another_tenant = store.journal().latest(&tenant("b")).await.unwrap().unwrap().event.cursor;
+    for cursor in [foreign, future, of_another_tenant, Cursor { epoch: 0, sequence: 0 }] {
+        let mut reader = store.journal().subscribe(&tenant("a"), Some(cursor)).await;
+        assert_eq!(all(&mut reader).await, [Told::Event(connected())], "{cursor}");
+    }
+}
+
+async fn a_cursor_older_than_the_history_begins_with_the_present(store: impl Backend + Sync) {
+    const MORE_THAN_ANY_HISTORY: u32 = 1_000;
+    let lease = store.running(&tenant("a")).await;
+    let seen = store.journal().append(&lease, qr(0)).await.unwrap().event.cursor;
+    for number in 1..=MORE_THAN_ANY_HISTORY {
+        store.journal().append(&lease, qr(number)).await.unwrap();
+    }
+    let mut reader = store.journal().subscribe(&tenant("a"), Some(seen)).await;
+    assert_eq!(all(&mut reader).await, [Told::Event(qr(MORE_THAN_ANY_HISTORY))]);
+}
+
+async fn cursors_rise_strictly_also_over_a_restart(mut store: impl Backend + Sync) {
+    let mut highest = Cursor { epoch: 0, sequence: 0 };
+    for round in 0..3 {
+        let lease = store.running(&tenant("a")).await;
+        for status in [qr(1), qr(2), numbered(round), reconnecting(), qr(3)] {
+            let cursor = store.journal().append(&lease, status).await.unwrap().event.cursor;
+            assert!(cursor > highest, "{cursor} after {highest}");
+            highest = cursor;
+        }
+        store = store.reopen().await;
+        let kept = store.journal().latest(&tenant("a")).await.unwrap().unwrap().event.cursor;
+        assert!(kept > highest || store.keeps_codes(), "what stands for a code that is not kept is another event");
+    }
+}
+
+async fn after_a_restart_the_kept_cursor_is_known(store: impl Backend + Sync) {
+    let lease = store.running(&tenant("a")).await;
+    let before = store.journal().append(&lease, reconnecting()).await.unwrap().event.cursor;
+    let kept = store.journal().append(&lease, connected()).await.unwrap().event.cursor;
+    let store = store.reopen().await;
+    assert_eq!(store.journal().latest(&tenant("a")).await.unwrap().unwrap().event.cursor, kept);
+    let mut known = store.journal().subscribe(&tenant("a"), Some(kept)).await;
+    let mut older = store.journal().subscribe(&tenant("a"), Some(before)).await;
+    // Nobody runs it yet, which both are told instead of a claim.
+    assert_eq!(all(&mut known).await, [Told::Stale(connected())]);
+    assert_eq!(all(&mut older).await, [Told::Stale(connected())]);
+    let _lease = store.roster().acquire(&tenant("a")).await.unwrap().unwrap();
+    assert_eq!(next(&mut known).await, Some(Told::Event(resuming())));
+    let mut late = store.journal().subscribe(&tenant("a"), Some(kept)).await;
+    assert_eq!(all(&mut late).await, [Told::Event(resuming())]);
+}
+
+async fn after_a_restart_the_cursor_of_a_qr_code_is_not_known(mut store: impl Backend + Sync) {
+    if store.keeps_codes() {
+        return;
+    }
+    for before in [starting(), reconnecting()] {
+        let lease = store.running(&tenant("a")).await;
+        store.journal().append(&lease, before).await.unwrap();
+        let seen = store.journal().append(&lease, qr(1)).await.unwrap().event.cursor;
+        store = store.reopen().await;
+        let _lease = store.roster().acquire(&tenant("a")).await.unwrap().unwrap();
+        let mut reader = store.journal().subscribe(&tenant("a"), Some(seen)).await;
+        assert_eq!(all(&mut reader).await, [Told::Event(starting())]);
+        drop(_lease);
+    }
+}
+
+/// Readers come and go, with and without cursors, while an owner appends as fast as the disk takes it.
+async fn no_event_is_lost_or_told_twice_however_a_reader_joins(store: impl Backend + Sync) {
+    const JOINS: usize = 400;
+    let lease = store.running(&tenant("a")).await;
+    let first = store.journal().append(&lease, numbered(0)).await.unwrap().event.cursor;
+    let done = Arc::new(AtomicBool::new(false));
+    let write = async {
+        let mut number = 1;
+        while !done.load(Ordering::SeqCst) {
+            store.journal().append(&lease, numbered(number)).await.unwrap();
+            number += 1;
+            if number % 8 == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        number
+    };
+    let journal = store.stores().journal.clone();
+    let finished = done.clone();
+    let read = tokio::task::JoinSet::from_iter([async move {
+        let mut seen: Option<Cursor> = Some(first);
+        let mut gaps = 0;
+        for join in 0..JOINS {
+            let with = seen.filter(|_| join % 3 > 0);
+            let mut reader = journal.subscribe(&tenant("a"), with).await;
+            let backlog = reader.backlog();
+            let mut last = with;
+            // Sometimes only a part of the backlog, sometimes well into what is live.
+            for turn in 0..(join % 7 + backlog) {
+                let Some(Update::Event(event)) = reader.next().await else { break };
+                match last {
+                    Some(last) if event.cursor.sequence == last.sequence + 1 => {}
+                    // Begins with the present: only ever with the first.
+                    _ if turn == 0 && backlog == 1 => gaps += usize::from(with.is_some()),
+                    last => panic!("{} after {last:?} in join {join}", event.cursor),
+                }
+                last = Some(event.cursor);
+            }
+            seen = last.or(seen);
+        }
+        finished.store(true, Ordering::SeqCst);
+        gaps
+    }]);
+    let (written, gaps) = tokio::join!(write, read.join_all());
+    assert!(written > 10, "the owner did append meanwhile");
+    assert!(gaps[0] < JOINS / 3, "cursors were known, as a rule");
+}
+
+async fn a_slow_reader_ends_and_repairs_itself_by_its_cursor(store: impl Backend + Sync) {
+    let lease = store.running(&tenant("a")).await;
+    let mut slow = store.journal().subscribe(&tenant("a"), None).await;
+    let Some(Update::Event(present)) = slow.next().await else { panic!("the present comes first") };
+    for number in 0..24 {
+        store.journal().append(&lease, numbered(number)).await.unwrap();
+    }
+    store.journal().finish(lease, ended(EndReason::Replaced), WishNo(1)).await.unwrap();
+    assert!(slow.next().await.is_none());
+    assert!(slow.next().await.is_none(), "it stays ended: what follows has a gap before it");
+    let mut repaired = store.journal().subscribe(&tenant("a"), Some(present.cursor)).await;
+    let mut expected: Vec<_> = (0..24).map(|number| Told::Event(numbered(number))).collect();
+    expected.push(Told::Event(ended(EndReason::Replaced)));
+    assert_eq!(all(&mut repaired).await, expected);
+    assert!(store.roster().want(&tenant("a"), Wish::Unlink).await.is_ok());
+}

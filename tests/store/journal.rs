@@ -1,0 +1,167 @@
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use tautan::{
+    events::{EndReason, Status},
+    store::{StoreError, Update},
+};
+
+use crate::{
+    backend::Backend,
+    statuses::{Told, all, connected, ended, next, numbered, qr, starting, tenant},
+};
+
+promises![
+    a_tenant_that_never_had_a_session_has_no_newest_event,
+    what_was_appended_is_the_newest_event_and_is_told,
+    an_equal_status_is_not_appended_again,
+    since_changes_with_the_word_and_not_with_the_code,
+    the_answer_says_how_many_readers_listened,
+    a_refused_append_changes_nothing_and_tells_nothing,
+    an_event_is_told_exactly_if_it_is_kept,
+    tenants_do_not_hear_of_each_other,
+    a_closed_store_ends_leases_and_subscriptions_and_refuses_the_rest,
+];
+
+async fn a_tenant_that_never_had_a_session_has_no_newest_event(store: impl Backend + Sync) {
+    assert!(store.journal().latest(&tenant("a")).await.unwrap().is_none());
+    let mut reader = store.journal().subscribe(&tenant("a"), None).await;
+    assert_eq!(reader.backlog(), 0);
+    assert_eq!(all(&mut reader).await, []);
+}
+
+async fn what_was_appended_is_the_newest_event_and_is_told(store: impl Backend + Sync) {
+    let lease = store.running(&tenant("a")).await;
+    let mut reader = store.journal().subscribe(&tenant("a"), None).await;
+    assert_eq!(next(&mut reader).await, Some(Told::Event(starting())));
+    for status in [qr(1), qr(2), connected()] {
+        let appended = store.journal().append(&lease, status.clone()).await.unwrap();
+        let newest = store.journal().latest(&tenant("a")).await.unwrap().unwrap();
+        assert_eq!(newest.event, appended.event);
+        assert!(!newest.stale);
+        assert_eq!(next(&mut reader).await, Some(Told::Event(status)));
+    }
+}
+
+async fn an_equal_status_is_not_appended_again(store: impl Backend + Sync) {
+    let lease = store.running(&tenant("a")).await;
+    let first = store.journal().append(&lease, connected()).await.unwrap();
+    let mut reader = store.journal().subscribe(&tenant("a"), Some(first.event.cursor)).await;
+    let again = store.journal().append(&lease, connected()).await.unwrap();
+    assert_eq!(first.event, again.event);
+    assert_eq!(all(&mut reader).await, []);
+}
+
+async fn since_changes_with_the_word_and_not_with_the_code(store: impl Backend + Sync) {
+    let lease = store.running(&tenant("a")).await;
+    let first = store.journal().append(&lease, qr(1)).await.unwrap().event;
+    let second = store.journal().append(&lease, qr(2)).await.unwrap().event;
+    let linked = store.journal().append(&lease, connected()).await.unwrap().event;
+    assert_eq!(second.since, first.since);
+    assert!(second.at > first.at);
+    assert_eq!(linked.since, linked.at);
+}
+
+async fn the_answer_says_how_many_readers_listened(store: impl Backend + Sync) {
+    let lease = store.running(&tenant("a")).await;
+    let count = async |number| store.journal().append(&lease, numbered(number)).await.unwrap().listeners;
+    assert_eq!(count(0).await, 0);
+    let one = store.journal().subscribe(&tenant("a"), None).await;
+    let two = store.journal().subscribe(&tenant("a"), None).await;
+    let _other = store.journal().subscribe(&tenant("b"), None).await;
+    assert_eq!(count(1).await, 2);
+    drop(one);
+    assert_eq!(count(2).await, 1);
+    drop(two);
+    assert_eq!(count(3).await, 0);
+}
+
+async fn a_refused_append_changes_nothing_and_tells_nothing(store: impl Backend + Sync) {
+    let stale = store.running(&tenant("a")).await;
+    store.roster().release(stale.clone()).await.unwrap();
+    let owner = store.roster().acquire(&tenant("a")).await.unwrap().unwrap();
+    let before = store.journal().append(&owner, connected()).await.unwrap().event;
+    let mut reader = store.journal().subscribe(&tenant("a"), Some(before.cursor)).await;
+    all(&mut reader).await;
+    let refused = store.journal().append(&stale, ended(EndReason::Internal)).await;
+    assert!(matches!(refused, Err(StoreError::Fenced)));
+    assert_eq!(store.journal().latest(&tenant("a")).await.unwrap().unwrap().event, before);
+    assert_eq!(all(&mut reader).await, []);
+}
+
+/// Two owners in turn, the first of which does not know that it was succeeded, and many tasks that append for both: what
+/// a reader is told is exactly what was answered, in order, and the last of it is the newest.
+async fn an_event_is_told_exactly_if_it_is_kept(store: impl Backend + Sync) {
+    const APPENDS: u64 = 60;
+    let first = store.running(&tenant("a")).await;
+    let reader = store.journal().subscribe(&tenant("a"), None).await;
+    let done = AtomicBool::new(false);
+    let listen = async {
+        let mut reader = reader;
+        let mut told = BTreeMap::new();
+        let mut highest = None;
+        loop {
+            match crate::statuses::waiting(&mut reader).await {
+                Some(Update::Event(event)) => {
+                    assert!(highest < Some(event.cursor), "in order and none twice");
+                    highest = Some(event.cursor);
+                    told.insert(event.cursor, event.status.clone());
+                }
+                Some(Update::Notice(_)) => {}
+                None if done.load(Ordering::SeqCst) => return told,
+                None => {}
+            }
+        }
+    };
+    let write = async {
+        let mut kept = BTreeMap::new();
+        let mut second = None;
+        for number in 0..APPENDS {
+            if number == APPENDS / 2 {
+                store.roster().release(first.clone()).await.unwrap();
+                second = store.roster().acquire(&tenant("a")).await.unwrap();
+                let resumed = store.journal().latest(&tenant("a")).await.unwrap().unwrap().event;
+                kept.insert(resumed.cursor, resumed.status.clone());
+            }
+            let by_first = store.journal().append(&first, numbered(number * 2)).await;
+            let by_second = match &second {
+                Some(second) => Some(store.journal().append(second, numbered(number * 2 + 1)).await),
+                None => None,
+            };
+            assert_eq!(by_first.is_ok(), second.is_none(), "the succeeded owner is refused");
+            let events = by_first.into_iter().chain(by_second.into_iter().flatten());
+            kept.extend(events.map(|appended| (appended.event.cursor, appended.event.status.clone())));
+        }
+        done.store(true, Ordering::SeqCst);
+        kept
+    };
+    let (mut told, kept) = tokio::join!(listen, write);
+    assert_eq!(told.pop_first().map(|(_, status)| status), Some(starting()));
+    assert_eq!(told, kept);
+    let newest = store.journal().latest(&tenant("a")).await.unwrap().unwrap().event;
+    assert_eq!(kept.last_key_value(), Some((&newest.cursor, &newest.status)));
+}
+
+async fn tenants_do_not_hear_of_each_other(store: impl Backend + Sync) {
+    let (a, b) = (store.running(&tenant("a")).await, store.running(&tenant("ab")).await);
+    let mut reader = store.journal().subscribe(&tenant("a"), None).await;
+    store.journal().append(&b, connected()).await.unwrap();
+    store.journal().append(&a, qr(1)).await.unwrap();
+    assert_eq!(all(&mut reader).await, [Told::Event(starting()), Told::Event(qr(1))]);
+    let newest = store.journal().latest(&tenant("ab")).await.unwrap().unwrap().event;
+    assert!(matches!(newest.status, Status::Connected { .. }));
+}
+
+async fn a_closed_store_ends_leases_and_subscriptions_and_refuses_the_rest(store: impl Backend + Sync) {
+    let lease = store.running(&tenant("a")).await;
+    let appended = store.journal().append(&lease, connected()).await.unwrap();
+    let mut reader = store.journal().subscribe(&tenant("a"), Some(appended.event.cursor)).await;
+    let stores = store.stores().clone();
+    let reopened = store.reopen().await;
+    lease.lost().cancelled().await;
+    assert!(reader.next().await.is_none());
+    assert!(matches!(stores.journal.append(&lease, starting()).await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(reopened.journal().append(&lease, starting()).await, Err(StoreError::Fenced)));
+}

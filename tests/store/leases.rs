@@ -1,0 +1,160 @@
+use bytes::Bytes;
+use tautan::{
+    events::EndReason,
+    store::{Change, Lease, StoreError, Wish, WishNo},
+};
+use tokio::task::JoinSet;
+
+use crate::{
+    backend::Backend,
+    statuses::{account, connected, ended, qr, resuming, starting, tenant},
+};
+
+promises![
+    nobody_acquires_what_nobody_wants,
+    one_of_many_acquires,
+    acquiring_says_what_is_true_of_the_newest_status,
+    a_lease_that_was_given_back_is_refused_everywhere,
+    a_lease_of_an_earlier_incarnation_is_refused_everywhere,
+    a_refused_write_leaves_nothing_of_itself,
+    releasing_ends_the_lease_and_nudges,
+    a_lease_dropped_everywhere_frees_its_tenant,
+    an_acquire_that_nobody_waits_for_frees_its_tenant,
+];
+
+const RUN: Wish = Wish::Run { phone: None };
+
+async fn nobody_acquires_what_nobody_wants(store: impl Backend + Sync) {
+    assert!(store.roster().acquire(&tenant("a")).await.unwrap().is_none());
+    assert!(store.journal().latest(&tenant("a")).await.unwrap().is_none());
+}
+
+async fn one_of_many_acquires(store: impl Backend + Sync) {
+    for round in 0..20 {
+        let name = tenant(&format!("t{round}"));
+        store.roster().want(&name, RUN).await.unwrap();
+        let racers = (0..8).map(|_| (store.stores().roster.clone(), name.clone()));
+        let racers = racers.map(|(roster, name)| async move { roster.acquire(&name).await.unwrap() });
+        let leases: Vec<Option<Lease>> = JoinSet::from_iter(racers).join_all().await;
+        assert_eq!(leases.iter().flatten().count(), 1);
+    }
+}
+
+async fn acquiring_says_what_is_true_of_the_newest_status(store: impl Backend + Sync) {
+    let taken_from = [
+        (None, starting()),
+        (Some(qr(1)), starting()),
+        (Some(connected()), resuming()),
+        (Some(resuming()), resuming()),
+        (Some(starting()), starting()),
+    ];
+    for (round, (before, after)) in taken_from.into_iter().enumerate() {
+        let name = tenant(&format!("t{round}"));
+        let lease = store.running(&name).await;
+        if let Some(before) = before {
+            store.journal().append(&lease, before).await.unwrap();
+        }
+        store.roster().release(lease).await.unwrap();
+        let _lease = store.roster().acquire(&name).await.unwrap().unwrap();
+        let newest = store.journal().latest(&name).await.unwrap().unwrap().event;
+        assert_eq!(newest.status, after);
+        assert_eq!(newest.status.account(), (after == resuming()).then(account).as_ref());
+    }
+}
+
+async fn a_lease_that_was_given_back_is_refused_everywhere(store: impl Backend + Sync) {
+    let lease = store.running(&tenant("a")).await;
+    store.roster().release(lease.clone()).await.unwrap();
+    refused_everywhere(&store, &lease).await;
+    let owner = store.roster().acquire(&tenant("a")).await.unwrap().unwrap();
+    refused_everywhere(&store, &lease).await;
+    store.journal().append(&owner, connected()).await.expect("the owner is not disturbed");
+    assert!(!owner.lost().is_cancelled());
+}
+
+async fn a_lease_of_an_earlier_incarnation_is_refused_everywhere(store: impl Backend + Sync) {
+    let lease = store.running(&tenant("a")).await;
+    let store = store.reopen().await;
+    refused_everywhere(&store, &lease).await;
+    let _owner = store.roster().acquire(&tenant("a")).await.unwrap().unwrap();
+    refused_everywhere(&store, &lease).await;
+}
+
+async fn refused_everywhere(store: &(impl Backend + Sync), lease: &Lease) {
+    let put = || Change::Put { table: "t", key: Bytes::from("k"), value: Bytes::from("v") };
+    let answers = [
+        store.journal().append(lease, qr(9)).await.map(drop),
+        store.journal().finish(lease.clone(), ended(EndReason::Internal), WishNo(1)).await.map(drop),
+        store.vault().write(lease, vec![put()]).await,
+        store.vault().erase(lease).await,
+        store.roster().release(lease.clone()).await,
+    ];
+    for answer in answers {
+        assert!(matches!(answer, Err(StoreError::Fenced)), "{answer:?}");
+    }
+}
+
+async fn a_refused_write_leaves_nothing_of_itself(store: impl Backend + Sync) {
+    let stale = store.running(&tenant("a")).await;
+    store.roster().release(stale.clone()).await.unwrap();
+    let owner = store.roster().acquire(&tenant("a")).await.unwrap().unwrap();
+    let put = |number: usize| {
+        let (key, value) = (Bytes::from(format!("k{number}")), Bytes::from("v"));
+        vec![Change::Put { table: "t", key, value }]
+    };
+    // Both at once, so that they share commits: a refused one among the others takes and adds nothing.
+    let (vault, other) = (store.stores().vault.clone(), store.stores().vault.clone());
+    let allowed = JoinSet::from_iter((0..50).map(|number| {
+        let (vault, owner, changes) = (vault.clone(), owner.clone(), put(number));
+        async move { vault.write(&owner, changes).await.is_ok() }
+    }));
+    let refused = JoinSet::from_iter((50..100).map(|number| {
+        let (vault, stale, changes) = (other.clone(), stale.clone(), put(number));
+        async move { vault.write(&stale, changes).await.is_err() }
+    }));
+    assert!(allowed.join_all().await.into_iter().all(|done| done));
+    assert!(refused.join_all().await.into_iter().all(|done| done));
+    assert_eq!(store.vault().table(&tenant("a"), "t").await.unwrap().len(), 50);
+}
+
+async fn releasing_ends_the_lease_and_nudges(store: impl Backend + Sync) {
+    let lease = store.running(&tenant("a")).await;
+    let newest = store.journal().append(&lease, connected()).await.unwrap().event;
+    store.roster().nudged().await;
+    let lost = lease.lost().clone();
+    assert!(!lost.is_cancelled());
+    store.roster().release(lease).await.unwrap();
+    assert!(lost.is_cancelled());
+    assert_eq!(store.roster().nudged().await, [tenant("a")]);
+    assert_eq!(store.journal().latest(&tenant("a")).await.unwrap().unwrap().event, newest, "nothing was said");
+    assert_eq!(store.roster().unattended(10).await.unwrap(), [tenant("a")]);
+}
+
+async fn a_lease_dropped_everywhere_frees_its_tenant(store: impl Backend + Sync) {
+    if !store.notices_dropped_leases() {
+        return;
+    }
+    let lease = store.running(&tenant("a")).await;
+    let (clone, lost) = (lease.clone(), lease.lost().clone());
+    drop(lease);
+    assert!(store.roster().acquire(&tenant("a")).await.unwrap().is_none(), "a clone is the same lease");
+    drop(clone);
+    assert!(lost.is_cancelled());
+    assert_eq!(store.roster().unattended(10).await.unwrap(), [tenant("a")]);
+    assert!(store.roster().acquire(&tenant("a")).await.unwrap().is_some());
+}
+
+async fn an_acquire_that_nobody_waits_for_frees_its_tenant(store: impl Backend + Sync) {
+    if !store.notices_dropped_leases() {
+        return;
+    }
+    for round in 0..50 {
+        let name = tenant(&format!("t{round}"));
+        store.roster().want(&name, RUN).await.unwrap();
+        let given_up = std::time::Duration::from_micros(round * 20);
+        let lease = tokio::time::timeout(given_up, store.roster().acquire(&name)).await;
+        drop(lease);
+        // In the same queue behind whatever became of the first.
+        assert!(store.roster().acquire(&name).await.unwrap().is_some());
+    }
+}

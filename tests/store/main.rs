@@ -1,0 +1,32 @@
+//! What a store promises, as one list that every backend is held to. A test's name is the promise.
+//!
+//! Modules of promises are written against the traits and run once for each [`backend::Backend`]; what is true of one
+//! backend alone (its file, its crash, its figures) has a module of its own.
+
+/// Lists the promises of a module, each a function over any backend, and runs them against all there are. One that is
+/// not listed is dead code, which the compiler tells.
+macro_rules! promises {
+    ($($promise:ident),+ $(,)?) => {
+        mod embedded {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $promise() {
+                    crate::backend::in_time(super::$promise(<crate::backend::Embedded as crate::backend::Backend>::fresh())).await;
+                }
+            )+
+        }
+    };
+}
+
+mod backend;
+mod crash;
+mod cursors;
+mod figures;
+mod file;
+mod finish;
+mod journal;
+mod leases;
+mod staleness;
+mod statuses;
+mod vault;
+mod wishes;

@@ -1,0 +1,95 @@
+//! What the promises are made of: tenants, statuses, and what a subscription says.
+
+use std::time::Duration;
+
+use tautan::{
+    clock::Timestamp,
+    events::{Account, ConnectingReason, EndReason, PairCode, PhoneNumber, QrCode, Status},
+    store::{Subscription, Update},
+    tenant::TenantId,
+};
+
+pub const PHONE: &str = "6281234567890";
+pub const NAME: &str = "Toko Sari";
+pub const QR: &str = "2@qr-secret";
+pub const PAIR_CODE: &str = "ABCD-1234";
+
+pub fn tenant(name: &str) -> TenantId {
+    TenantId::parse(name).unwrap()
+}
+
+pub fn phone() -> PhoneNumber {
+    PhoneNumber::parse(PHONE).unwrap()
+}
+
+pub fn account() -> Account {
+    Account { phone: phone(), name: Some(NAME.into()) }
+}
+
+pub fn connected() -> Status {
+    Status::Connected { account: account() }
+}
+
+pub fn reconnecting() -> Status {
+    Status::connecting(ConnectingReason::Reconnecting, Some(account()))
+}
+
+pub fn resuming() -> Status {
+    Status::connecting(ConnectingReason::Resuming, Some(account()))
+}
+
+pub fn starting() -> Status {
+    Status::connecting(ConnectingReason::Starting, None)
+}
+
+pub fn ended(reason: EndReason) -> Status {
+    Status::ended(reason)
+}
+
+pub fn qr(number: u32) -> Status {
+    let expires_at = Timestamp::from_second(1_900_000_000).unwrap();
+    let code = PairCode { code: PAIR_CODE.into(), phone: phone(), expires_at };
+    let qr = QrCode::new(format!("{QR}-{number}"), expires_at, number, 6).unwrap();
+    Status::QrPending { qr, pair: Some(code) }
+}
+
+/// A status that no other number has, and that has to be kept.
+pub fn numbered(number: u64) -> Status {
+    Status::Connected { account: Account { phone: phone(), name: Some(format!("{NAME} {number}")) } }
+}
+
+/// What a reader was told, as far as the promises ask.
+#[derive(Debug, PartialEq)]
+pub enum Told {
+    Event(Status),
+    Stale(Status),
+    Fresh(Status),
+}
+
+impl From<Update> for Told {
+    fn from(update: Update) -> Self {
+        match update {
+            Update::Event(event) => Self::Event(event.status.clone()),
+            Update::Notice(shown) if shown.stale => Self::Stale(shown.event.status.clone()),
+            Update::Notice(shown) => Self::Fresh(shown.event.status.clone()),
+        }
+    }
+}
+
+pub async fn next(subscription: &mut Subscription) -> Option<Told> {
+    subscription.next().await.map(Told::from)
+}
+
+/// What is there already, in the backlog and live.
+pub async fn all(subscription: &mut Subscription) -> Vec<Told> {
+    let mut told = Vec::new();
+    while let Some(update) = waiting(subscription).await {
+        told.push(update.into());
+    }
+    told
+}
+
+/// What has been published is there at once; only for what has not a moment is waited.
+pub async fn waiting(subscription: &mut Subscription) -> Option<Update> {
+    tokio::time::timeout(Duration::from_millis(20), subscription.next()).await.ok().flatten()
+}

@@ -1,0 +1,133 @@
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use tautan::store::Change;
+
+use crate::{
+    backend::Backend,
+    statuses::{starting, tenant},
+};
+
+promises![
+    a_written_row_is_read_back_also_after_a_restart,
+    a_write_is_all_or_none_and_in_order,
+    a_table_is_its_own_and_cleared_alone,
+    erasing_takes_every_row_of_the_tenant_and_no_other,
+    holds_says_whether_there_is_any_row,
+    tenants_and_tables_with_like_names_do_not_mix,
+    rows_may_be_large_many_and_any_bytes,
+];
+
+fn put(table: &'static str, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Change {
+    Change::Put { table, key: key.into(), value: value.into() }
+}
+
+fn delete(table: &'static str, key: &'static str) -> Change {
+    Change::Delete { table, key: Bytes::from(key) }
+}
+
+async fn table(store: &impl Backend, name: &str, table: &'static str) -> BTreeMap<Bytes, Bytes> {
+    store.vault().table(&tenant(name), table).await.unwrap().into_iter().collect()
+}
+
+async fn get(store: &impl Backend, name: &str, table: &'static str, key: &str) -> Option<Bytes> {
+    store.vault().get(&tenant(name), table, key.as_bytes()).await.unwrap()
+}
+
+async fn a_written_row_is_read_back_also_after_a_restart(store: impl Backend + Sync) {
+    let lease = store.running(&tenant("a")).await;
+    assert_eq!(get(&store, "a", "session", "k").await, None);
+    store.vault().write(&lease, vec![put("session", "k", "one")]).await.unwrap();
+    assert_eq!(get(&store, "a", "session", "k").await, Some("one".into()));
+    store.vault().write(&lease, vec![put("session", "k", "two"), put("session", "", "")]).await.unwrap();
+    let store = store.reopen().await;
+    assert_eq!(get(&store, "a", "session", "k").await, Some("two".into()));
+    assert_eq!(get(&store, "a", "session", "").await, Some("".into()), "an empty row is a row");
+    assert_eq!(get(&store, "a", "session", "other").await, None);
+    assert_eq!(table(&store, "a", "session").await.len(), 2);
+}
+
+async fn a_write_is_all_or_none_and_in_order(store: impl Backend + Sync) {
+    let lease = store.running(&tenant("a")).await;
+    let changes = vec![
+        put("t", "1", "a"),
+        put("t", "2", "a"),
+        Change::Clear { table: "t" },
+        put("t", "2", "b"),
+        put("t", "3", "b"),
+        delete("t", "3"),
+        delete("t", "never there"),
+        put("t", "4", "b"),
+        put("t", "4", "c"),
+    ];
+    store.vault().write(&lease, changes).await.unwrap();
+    let expected: BTreeMap<Bytes, Bytes> = [("2".into(), "b".into()), ("4".into(), "c".into())].into();
+    assert_eq!(table(&store, "a", "t").await, expected);
+
+    store.roster().release(lease.clone()).await.unwrap();
+    let changes = vec![put("t", "5", "x"), Change::Clear { table: "t" }, put("u", "6", "x")];
+    assert!(store.vault().write(&lease, changes).await.is_err());
+    assert_eq!(table(&store, "a", "t").await, expected, "none of a refused write");
+    assert!(table(&store, "a", "u").await.is_empty());
+}
+
+async fn a_table_is_its_own_and_cleared_alone(store: impl Backend + Sync) {
+    let lease = store.running(&tenant("a")).await;
+    let changes = ["s", "sess", "session", "session2"].map(|table| put(table, "k", table));
+    store.vault().write(&lease, changes.into()).await.unwrap();
+    store.vault().write(&lease, vec![Change::Clear { table: "sess" }]).await.unwrap();
+    for (name, rows) in [("s", 1), ("sess", 0), ("session", 1), ("session2", 1)] {
+        assert_eq!(table(&store, "a", name).await.len(), rows, "{name}");
+    }
+}
+
+async fn erasing_takes_every_row_of_the_tenant_and_no_other(store: impl Backend + Sync) {
+    let lease = store.running(&tenant("ab")).await;
+    let neighbours = [store.running(&tenant("a")).await, store.running(&tenant("abc")).await];
+    for lease in neighbours.iter().chain([&lease]) {
+        let changes = (0..100).map(|n| put(["s", "t"][n % 2], format!("{n}"), "v")).collect();
+        store.vault().write(lease, changes).await.unwrap();
+    }
+    store.vault().erase(&lease).await.unwrap();
+    assert!(!store.vault().holds(&tenant("ab")).await.unwrap());
+    assert!(table(&store, "ab", "s").await.is_empty());
+    assert_eq!(get(&store, "ab", "t", "1").await, None);
+    for name in ["a", "abc"] {
+        assert_eq!(table(&store, name, "s").await.len() + table(&store, name, "t").await.len(), 100);
+    }
+    let newest = store.journal().latest(&tenant("ab")).await.unwrap().unwrap().event;
+    assert_eq!(newest.status, starting(), "the journal is not a credential");
+}
+
+async fn holds_says_whether_there_is_any_row(store: impl Backend + Sync) {
+    let lease = store.running(&tenant("a")).await;
+    assert!(!store.vault().holds(&tenant("a")).await.unwrap());
+    store.vault().write(&lease, vec![put("t", "k", "v")]).await.unwrap();
+    assert!(store.vault().holds(&tenant("a")).await.unwrap());
+    assert!(!store.vault().holds(&tenant("b")).await.unwrap());
+    store.vault().write(&lease, vec![delete("t", "k")]).await.unwrap();
+    assert!(!store.vault().holds(&tenant("a")).await.unwrap());
+}
+
+async fn tenants_and_tables_with_like_names_do_not_mix(store: impl Backend + Sync) {
+    let (a, ab) = (store.running(&tenant("a")).await, store.running(&tenant("ab")).await);
+    store.vault().write(&a, vec![put("bc", "d", "1"), put("b", "cd", "2")]).await.unwrap();
+    store.vault().write(&ab, vec![put("c", "d", "3")]).await.unwrap();
+    assert_eq!(get(&store, "a", "bc", "d").await, Some("1".into()));
+    assert_eq!(get(&store, "a", "b", "cd").await, Some("2".into()));
+    assert_eq!(get(&store, "ab", "c", "d").await, Some("3".into()));
+    assert_eq!(get(&store, "a", "c", "d").await, None);
+    assert_eq!(get(&store, "ab", "bc", "d").await, None);
+}
+
+async fn rows_may_be_large_many_and_any_bytes(store: impl Backend + Sync) {
+    let lease = store.running(&tenant("a")).await;
+    let mut expected: BTreeMap<Bytes, Bytes> =
+        (0..=u8::MAX).map(|byte| (vec![byte, 0, byte].into(), vec![byte; usize::from(byte)].into())).collect();
+    expected.insert(vec![0; 300].into(), vec![1; 300_000].into());
+    let changes = expected.iter().map(|(key, value)| put("t", key.clone(), value.clone())).collect();
+    store.vault().write(&lease, changes).await.unwrap();
+    assert_eq!(table(&store, "a", "t").await, expected);
+    let largest = store.vault().get(&tenant("a"), "t", &[0; 300]).await.unwrap();
+    assert_eq!(largest, Some(vec![1; 300_000].into()));
+}
