@@ -41,3 +41,15 @@ async fn the_seeds_checklist_login_page_button_qr_scan_connected_number_reload()
     println!("press to code {until_code:?}, scan to number {until_number:?}");
     assert!(until_number < Duration::from_secs(1), "{until_number:?} from the scan to the number on the screen");
 }
+
+/// Silence proves something only where a violation would be heard.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_style_and_a_script_in_the_markup_are_refused_and_heard() {
+    let Some(stage) = Stage::open().await else { return };
+    stage.browser.card().state("disconnected").await;
+    stage.browser.complaints().await;
+    let markup = "document.body.insertAdjacentHTML('beforeend', '<p style=\"color: red\" onclick=\"alert(1)\">…</p>')";
+    stage.browser.run(markup, Vec::new()).await;
+    let complaints = stage.browser.complaints().await.join("\n");
+    assert!(complaints.contains("style-src") && complaints.contains("script-src"), "{complaints}");
+}

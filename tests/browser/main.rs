@@ -5,6 +5,16 @@ mod browser;
 mod camera;
 mod card;
 mod driver;
+mod listener;
+mod screen;
 mod stage;
+mod wire;
 
 mod checklist;
+mod countdown;
+mod ends;
+mod languages;
+mod looks;
+mod reload;
+mod sign_in;
+mod streams;

@@ -74,12 +74,7 @@ impl Stage {
         answer["qrText"].as_str().unwrap_or_else(|| panic!("no code on offer: {answer}")).to_owned()
     }
 
-    /// `kill -9`, and the same again on the same port with the same data.
-    pub fn restart(&mut self) {
-        self.program.kill();
-        self.start_again();
-    }
-
+    /// The same program again, on the same port with the same data.
     pub fn start_again(&mut self) {
         let address = self.program.base().trim_start_matches("http://").to_owned();
         let mut environment = self.environment.clone();
