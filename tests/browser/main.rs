@@ -1,0 +1,20 @@
+//! The page in a real Chromium, against the program as a process of its own and the simulated WhatsApp. Skipped, and
+//! said so, where Chromium is not installed; with `CI` set that is a failure.
+
+mod browser;
+mod camera;
+mod card;
+mod driver;
+mod listener;
+mod screen;
+mod stage;
+mod wire;
+
+mod checklist;
+mod countdown;
+mod ends;
+mod languages;
+mod looks;
+mod reload;
+mod sign_in;
+mod streams;

@@ -1,0 +1,45 @@
+use std::path::PathBuf;
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use serde_json::{Value, json};
+
+use crate::browser::Browser;
+
+/// The narrowest phone that is still sold, and a desktop.
+const WIDTHS: [u32; 2] = [320, 1100];
+const SCHEMES: [&str; 2] = ["light", "dark"];
+
+/// Keeps pictures of the whole page in `target/screens`, light and dark, narrow and wide, for people to look at. What a
+/// machine can see is asserted: nothing hangs over the edge.
+pub async fn keep(browser: &Browser, name: &str) {
+    let folder = folder();
+    for width in WIDTHS {
+        let metrics = json!({ "width": width, "height": 820, "deviceScaleFactor": 1, "mobile": false });
+        browser.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
+        let over = browser.run(OVERHANG, Vec::new()).await;
+        assert_eq!(over, json!([]), "{name} at {width} px: these are wider than the screen");
+        for scheme in SCHEMES {
+            let feature = json!({ "name": "prefers-color-scheme", "value": scheme });
+            browser.devtools("Emulation.setEmulatedMedia", json!({ "features": [feature] })).await;
+            let picture = browser.devtools("Page.captureScreenshot", json!({ "captureBeyondViewport": true })).await;
+            let png = BASE64_STANDARD.decode(picture["data"].as_str().expect("base64")).expect("base64");
+            std::fs::write(folder.join(format!("{name}-{width}-{scheme}.png")), png).expect("the picture is written");
+        }
+    }
+    browser.devtools("Emulation.clearDeviceMetricsOverride", Value::Object(Default::default())).await;
+    browser.devtools("Emulation.setEmulatedMedia", json!({ "features": [] })).await;
+}
+
+const OVERHANG: &str = "
+    const root = document.querySelector('whatsapp-link').shadowRoot;
+    const shown = [...root.querySelectorAll('*:not(.unseen)'), ...document.body.querySelectorAll('*')].filter((node) => node.checkVisibility());
+    return shown.filter((node) => node.getBoundingClientRect().right > innerWidth + 0.5).map((node) => node.outerHTML.slice(0, 120));
+";
+
+fn folder() -> PathBuf {
+    // The tests' own executable lies in <target>/<profile>/deps.
+    let executable = std::env::current_exe().expect("this process has an executable");
+    let folder = executable.ancestors().nth(3).expect("it lies in the target directory").join("screens");
+    std::fs::create_dir_all(&folder).expect("the folder is made");
+    folder
+}

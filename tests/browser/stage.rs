@@ -1,0 +1,92 @@
+use tautan_simulator::{DeviceId, Phone, Simulator};
+use tautan_test_support::{Program, Settings, token, within};
+use tempfile::TempDir;
+
+use crate::{
+    browser::{Browser, PAGE},
+    driver::Driver,
+};
+
+pub const TENANT: &str = "tenant";
+pub const NUMBER: &str = "6281234567890";
+/// The number as the page writes it.
+pub const NUMBER_SHOWN: &str = "+62 812-3456-7890";
+
+/// Everything a test of the page needs: WhatsApp, a phone, the program and a browser.
+pub struct Stage {
+    pub browser: Browser,
+    pub program: Program,
+    pub sim: Simulator,
+    pub phone: Phone,
+    environment: Vec<(String, String)>,
+    data_dir: TempDir,
+}
+
+impl Stage {
+    /// Signed in, on the page, the tenant never linked. `None`: there is no Chromium here.
+    pub async fn open() -> Option<Self> {
+        let stage = Self::set(&[], "id-ID").await?;
+        stage.sign_in().await;
+        Some(stage)
+    }
+
+    /// Nothing is opened yet.
+    pub async fn set(environment: &[(&str, &str)], languages: &str) -> Option<Self> {
+        let driver = Driver::shared()?;
+        let sim = Simulator::start().await.expect("a free port");
+        let data_dir = TempDir::new().expect("a directory");
+        let environment = environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let program = start(&data_dir, &sim, &environment);
+        let browser = Browser::start(driver, languages).await;
+        let phone = sim.phone(NUMBER, "Toko Sari");
+        Some(Self { browser, program, sim, phone, environment, data_dir })
+    }
+
+    pub fn page(&self) -> String {
+        format!("{}{PAGE}", self.program.base())
+    }
+
+    pub async fn sign_in(&self) {
+        self.sign_in_with(&token(TENANT)).await;
+    }
+
+    pub async fn sign_in_with(&self, token: &str) {
+        self.browser.set_token(self.program.base(), token).await;
+        self.browser.goto(&self.page()).await;
+    }
+
+    /// Links the tenant's account as another client would, without the page.
+    pub async fn link(&self) -> DeviceId {
+        let api = self.program.api(TENANT);
+        let mut events = api.events().await;
+        api.connect().await;
+        let qr = events.until_qr().await;
+        let device = within("the scan", self.phone.scan(qr.text("qrText"))).await.expect("the phone takes the code");
+        events.until_status("connected").await;
+        device
+    }
+
+    /// The QR text that the program offers now.
+    pub async fn offered(&self) -> String {
+        let ask = self.program.api(TENANT).ask(reqwest::Method::GET, "qr").header("accept", "application/json");
+        let answer = within("the QR code", ask.send()).await.expect("an answer");
+        let answer: serde_json::Value = answer.json().await.expect("JSON");
+        answer["qrText"].as_str().unwrap_or_else(|| panic!("no code on offer: {answer}")).to_owned()
+    }
+
+    /// The same program again, on the same port with the same data.
+    pub fn start_again(&mut self) {
+        let address = self.program.base().trim_start_matches("http://").to_owned();
+        let mut environment = self.environment.clone();
+        environment.push(("TAUTAN_LISTEN".into(), address));
+        self.program = start(&self.data_dir, &self.sim, &environment);
+    }
+}
+
+fn start(data_dir: &TempDir, sim: &Simulator, environment: &Vec<(String, String)>) -> Program {
+    let mut settings = Settings::new(data_dir.path(), &sim.url());
+    for (name, value) in environment {
+        settings = settings.with(name, value);
+    }
+    settings.start()
+}

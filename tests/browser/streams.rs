@@ -1,0 +1,79 @@
+use serde_json::json;
+use tautan_test_support::{token, within};
+
+use crate::{
+    browser::PAGE,
+    listener::{Listener, ids},
+    stage::{NUMBER_SHOWN, Stage, TENANT},
+    wire::Wire,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_stream_comes_back_with_its_last_event_id_and_misses_nothing() {
+    let Some(stage) = Stage::set(&[], "id-ID").await else { return };
+    let wire = Wire::to(stage.program.base()).await;
+    stage.browser.set_token(&wire.base(), &token(TENANT)).await;
+    stage.browser.goto(&format!("{}{PAGE}", wire.base())).await;
+    let api = stage.program.api(TENANT);
+    let mut uncut = api.events().await;
+    let mut told = vec![uncut.until_status("disconnected").await];
+    let listener = Listener::open(&stage.browser).await;
+    listener.until_last("disconnected").await;
+
+    api.connect().await;
+    let before = listener.until("a code", |heard| heard.last().is_some_and(|event| event.name == "qr-code")).await;
+    let last_id = &before.last().expect("the code").id;
+
+    wire.cut();
+    let code = before.last().expect("the code").data["qrText"].as_str().expect("its text");
+    let device = within("the scan", stage.phone.scan(code)).await.expect("the phone takes the code");
+    while !told.last().expect("the first").is_status("connected") {
+        told.push(within("the next event", uncut.next()).await.expect("it goes on"));
+    }
+    assert_eq!(listener.heard().await, before, "nothing comes over a wire that is cut");
+    wire.mend();
+
+    let heard = listener.until_last("connected").await;
+    assert!(wire.headers("last-event-id").contains(last_id), "{:?}", wire.headers("last-event-id"));
+    let words = |name: &str, data: &serde_json::Value| json!([name, data["status"], data["reason"], data["qrText"]]);
+    let heard_words: Vec<_> = heard.iter().map(|event| words(&event.name, &event.data)).collect();
+    let told_words: Vec<_> = told.iter().map(|event| words(&event.name, &event.data)).collect();
+    assert_eq!(heard_words, told_words, "what an uncut stream was told, no more and no less");
+
+    assert!(stage.phone.unlink(device));
+    let ids = ids(&listener.until_last("disconnected").await);
+    assert!(ids.len() >= 5 && ids.windows(2).all(|pair| pair[0].0 == pair[1].0 && pair[0].1 < pair[1].1), "{ids:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_page_finds_the_truth_again_after_the_service_was_killed() {
+    let Some(mut stage) = Stage::open().await else { return };
+    let device = stage.link().await;
+    stage.browser.card().state("connected").await;
+    stage.browser.run("window.untouched = true", Vec::new()).await;
+    Listener::open(&stage.browser).await.until_last("connected").await;
+
+    stage.program.kill();
+    let shown = stage.browser.card().until("the cut", |shown| shown.stream == "lost" && !shown.notice.is_empty()).await;
+    assert_eq!((&*shown.state, &*shown.phone), ("connected", NUMBER_SHOWN), "the last known state stays");
+    assert!(shown.notice.contains("kehilangan sambungan"), "{shown:#?}");
+
+    stage.start_again();
+    assert_eq!(stage.browser.card().state("connected").await.phone, NUMBER_SHOWN);
+    // Also the browser's own way back, without a word of our script's.
+    let listener = Listener::again(&stage.browser);
+    listener
+        .until("the way back", |heard| {
+            heard.len() > 1 && heard.last().is_some_and(|event| event.data["status"] == "connected")
+        })
+        .await;
+
+    stage.program.kill();
+    assert!(stage.phone.unlink(device));
+    stage.start_again();
+    let shown = stage.browser.card().reason("unlinked-by-phone").await;
+    assert_eq!((&*shown.title, &*shown.notice), ("Sesi Terputus", ""));
+    let ids = ids(&Listener::again(&stage.browser).until_last("disconnected").await);
+    assert!(ids.windows(2).all(|pair| pair[0].0 != pair[1].0 || pair[0].1 < pair[1].1), "{ids:?}");
+    assert_eq!(stage.browser.run("return window.untouched", Vec::new()).await, json!(true), "it was never reloaded");
+}
