@@ -1,7 +1,7 @@
 # The words that CI types are the words that you type.
 #
 #   make test    everything that guards correctness
-#   make long    what takes longer: every kill point, soaks
+#   make long    the suites that race, ten times over
 #   make bench   figures, in release
 #   make ship    the release build and the proof that its certificate check is in it
 
@@ -14,15 +14,15 @@ TARGET := $(shell cargo metadata --format-version 1 --no-deps 2>/dev/null | sed 
 test:
 	@ci/test.sh
 
-# The three suites that start the program do so from this build; an ignored test is one that takes minutes.
+# What takes longer than a change should wait for: the suites that race, ten times over, and the store's own figures.
 long:
 	@ci/tools.sh
 	cargo build --workspace --all-targets
-	cargo test --workspace --test process --test store -- --ignored --skip bench --test-threads 2 --nocapture
+	cargo test --test store -- --ignored figures --nocapture
+	for round in 1 2 3 4 5 6 7 8 9 10; do echo "round $$round"; cargo test --test store --test whatsapp --test process; done
 
 bench:
-	cargo build --release --example tautan-sim
-	cargo test --workspace --test process -- --ignored bench --test-threads 1 --nocapture
+	cargo test --release --test bench -- --ignored --nocapture
 
 ship:
 	cargo build --release --bin tautan
