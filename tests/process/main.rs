@@ -2,10 +2,12 @@
 //! clients see what they were promised. Each test has a simulator and a data directory for itself.
 
 mod curl;
+mod demo;
 mod endings;
 mod joining;
 mod kills;
 mod outages;
+mod pictures;
 mod revivals;
 mod rounds;
 mod secrets;

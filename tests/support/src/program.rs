@@ -20,20 +20,23 @@ pub enum Binary {
     Sim,
     /// The same in release, for figures.
     SimRelease,
+    /// The demo: the whole service beside a simulator of its own.
+    Demo,
 }
 
 impl Binary {
     /// Builds what is missing: a test that is run by its name alone has no example built before it.
     pub fn path(self) -> PathBuf {
-        static BUILT: [OnceLock<PathBuf>; 2] = [const { OnceLock::new() }; 2];
-        let (slot, profile, folder) = match self {
-            Self::Sim => (&BUILT[0], "dev", "debug"),
-            Self::SimRelease => (&BUILT[1], "release", "release"),
+        static BUILT: [OnceLock<PathBuf>; 3] = [const { OnceLock::new() }; 3];
+        let (slot, example, profile, folder) = match self {
+            Self::Sim => (&BUILT[0], "tautan-sim", "dev", "debug"),
+            Self::SimRelease => (&BUILT[1], "tautan-sim", "release", "release"),
+            Self::Demo => (&BUILT[2], "demo", "dev", "debug"),
         };
         slot.get_or_init(|| {
             let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
             let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-            let build = ["build", "--quiet", "--package", "tautan", "--example", "tautan-sim", "--profile", profile];
+            let build = ["build", "--quiet", "--package", "tautan", "--example", example, "--profile", profile];
             let mut command = Command::new(cargo);
             // What cargo tells a test of the test's own package would make build scripts run again that look at it, and
             // with them most dependencies, twice for each run: here, and at the next build outside.
@@ -44,11 +47,11 @@ impl Binary {
                 }
             }
             let built = command.args(build).current_dir(&root).status().expect("cargo runs");
-            assert!(built.success(), "tautan-sim does not build");
+            assert!(built.success(), "{example} does not build");
             // The tests' own executable lies in <target>/<profile>/deps.
             let executable = std::env::current_exe().expect("this process has an executable");
             let target = executable.ancestors().nth(3).expect("it lies in the target directory");
-            target.join(folder).join("examples/tautan-sim")
+            target.join(folder).join("examples").join(example)
         })
         .clone()
     }
