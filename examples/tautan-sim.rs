@@ -3,6 +3,7 @@
 //!
 //! `SIM_KILL=commit-before:7` ends the process, as `kill -9` would, right before its seventh commit to the store;
 //! `commit-after:7` right after it, before anybody is told; `frame:7` right before the seventh frame to WhatsApp.
+//! `SIM_COMMIT_PAUSE=100` is a slow disk: each commit, and a death before it, waits so many milliseconds first.
 //! `SIM_QR_PACE=0.05` makes QR codes live a twentieth of their time.
 
 use std::{
@@ -11,12 +12,13 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use rustix::process::{Signal, getpid, kill_process};
 use tautan::{
     app::{self, Seams},
-    store::embedded::CommitPoint,
+    store::embedded::{CommitHook, CommitPoint},
 };
 
 fn main() -> ExitCode {
@@ -24,12 +26,13 @@ fn main() -> ExitCode {
         "tautan-sim: built without WhatsApp's certificate check; talks to a simulator on loopback and to nothing else"
     );
     let mut seams = Seams { qr_pace: read("SIM_QR_PACE"), ..Seams::default() };
+    seams.on_commit = read("SIM_COMMIT_PAUSE").map(|pause| slow_disk(Duration::from_millis(pause)));
     if let Ok(kill) = std::env::var("SIM_KILL") {
         let (place, number) = kill.split_once(':').expect("SIM_KILL is PLACE:NUMBER");
         let countdown = Countdown::from(number.parse().expect("SIM_KILL ends in a number"));
         match place {
-            "commit-before" => seams.on_commit = Some(commit_hook(CommitPoint::Before, countdown)),
-            "commit-after" => seams.on_commit = Some(commit_hook(CommitPoint::After, countdown)),
+            "commit-before" => seams.on_commit = Some(death(CommitPoint::Before, countdown, seams.on_commit)),
+            "commit-after" => seams.on_commit = Some(death(CommitPoint::After, countdown, seams.on_commit)),
             "frame" => seams.outgoing_frame = Some(Arc::new(move |_| countdown.tick())),
             _ => panic!("SIM_KILL knows commit-before, commit-after and frame"),
         }
@@ -41,8 +44,18 @@ fn read<T: std::str::FromStr>(name: &str) -> Option<T> {
     std::env::var(name).ok().map(|value| value.parse().ok().unwrap_or_else(|| panic!("{name} is not a number")))
 }
 
-fn commit_hook(at: CommitPoint, countdown: Countdown) -> Arc<dyn Fn(CommitPoint) + Send + Sync> {
+/// Blocks the store's own thread, as a disk would.
+fn slow_disk(pause: Duration) -> CommitHook {
     Arc::new(move |point| {
+        if point == CommitPoint::Before {
+            std::thread::sleep(pause);
+        }
+    })
+}
+
+fn death(at: CommitPoint, countdown: Countdown, first: Option<CommitHook>) -> CommitHook {
+    Arc::new(move |point| {
+        first.iter().for_each(|hook| hook(point));
         if point == at {
             countdown.tick();
         }

@@ -8,30 +8,40 @@ use crate::stage::{Stage, TENANT, scan};
 
 /// A pairing has fewer points than this; more would mean that the hook is not reached.
 const POINTS_MAX: u64 = 150;
+const NO_PAUSE: &str = "0";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_before_any_commit_of_a_pairing_loses_nothing() {
-    walk("commit-before").await;
+    walk("commit-before", NO_PAUSE).await;
+}
+
+/// The disk is slower than the network: a frame that does not wait for its commit is at the phone when the process dies.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_before_any_commit_to_a_slow_disk_loses_nothing() {
+    walk("commit-before", "150").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_after_any_commit_of_a_pairing_loses_nothing() {
-    walk("commit-after").await;
+    walk("commit-after", NO_PAUSE).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_before_any_frame_of_a_pairing_loses_nothing() {
-    walk("frame").await;
+    walk("frame", NO_PAUSE).await;
 }
 
 /// Dies at point 1, 2, 3, … until a pairing is through before its point comes.
-async fn walk(place: &str) {
+async fn walk(place: &str, commit_pause: &str) {
     // Not in a point's own time.
     Binary::Sim.path();
     let (mut resumed, mut anew) = (0, 0);
     for number in 1..POINTS_MAX {
         let point = format!("{place}:{number}");
-        match tokio::time::timeout(DEADLINE * 4, die_at(&point)).await.unwrap_or_else(|_| panic!("{point} hangs")) {
+        match tokio::time::timeout(DEADLINE * 4, die_at(&point, commit_pause))
+            .await
+            .unwrap_or_else(|_| panic!("{point} hangs"))
+        {
             After::Survived => {
                 println!("{place}: {} points, {resumed} resumed, {anew} began anew", number - 1);
                 assert!(anew > 0 && resumed > 0, "the points lie on both sides of the linking");
@@ -51,9 +61,9 @@ enum After {
     Anew,
 }
 
-async fn die_at(point: &str) -> After {
+async fn die_at(point: &str, commit_pause: &str) -> After {
     let stage = Stage::new().await;
-    let mut program = stage.settings().with("SIM_KILL", point).spawn();
+    let mut program = stage.settings().with("SIM_KILL", point).with("SIM_COMMIT_PAUSE", commit_pause).spawn();
     let mut acknowledged = false;
     if program.comes_up() {
         let api = program.api(TENANT);

@@ -10,7 +10,7 @@ const ROUNDS: usize = 50;
 /// Rounds after which every lazy thing has been made.
 const WARM_UP: usize = 10;
 /// An allocator keeps what it was given; a leaked client would be some 200 KB a round.
-const GROWTH_MAX_KB: u64 = 6 * 1024;
+const GROWTH_MAX_KB: u64 = 3 * 1024;
 
 /// What the kernel counts of a process.
 #[derive(Clone, Copy, Debug)]
