@@ -16,7 +16,7 @@ pub async fn keep(browser: &Browser, name: &str) {
     for width in WIDTHS {
         let metrics = json!({ "width": width, "height": 820, "deviceScaleFactor": 1, "mobile": true });
         browser.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
-        let over = browser.run(OVERHANG, Vec::new()).await;
+        let over = browser.run(OVERHANG, vec![json!(width)]).await;
         assert_eq!(over, json!([]), "{name} at {width} px: these are wider than the screen");
         for scheme in SCHEMES {
             let feature = json!({ "name": "prefers-color-scheme", "value": scheme });
@@ -31,10 +31,11 @@ pub async fn keep(browser: &Browser, name: &str) {
     browser.devtools("Emulation.setEmulatedMedia", json!({ "features": [] })).await;
 }
 
+/// Measured against the screen: `innerWidth` grows with what hangs over.
 const OVERHANG: &str = "
     const root = document.querySelector('whatsapp-link').shadowRoot;
     const shown = [...root.querySelectorAll('*:not(.unseen)'), ...document.body.querySelectorAll('*')].filter((node) => node.checkVisibility());
-    return shown.filter((node) => node.getBoundingClientRect().right > innerWidth + 0.5).map((node) => node.outerHTML.slice(0, 120));
+    return shown.filter((node) => node.getBoundingClientRect().right > arguments[0] + 0.5).map((node) => node.outerHTML.slice(0, 120));
 ";
 
 /// The change of colours is a transition of its own, which no visitor would see half done.
