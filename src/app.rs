@@ -49,7 +49,7 @@ pub fn run(seams: Seams) -> ExitCode {
     runtime.shutdown_timeout(Duration::from_secs(1));
     match ended {
         Ok(Drained::Fully) => ExitCode::SUCCESS,
-        Ok(Drained::Cut) => ExitCode::from(EXIT_SOFTWARE),
+        Ok(Drained::Cut | Drained::Crashed) => ExitCode::from(EXIT_SOFTWARE),
         Err(error) => failed(&error),
     }
 }
@@ -96,13 +96,17 @@ impl App {
         let rooms = TaskTracker::new();
         let (health, end_streams) = (services.health.clone(), services.end_streams.clone());
         let stop_server = CancellationToken::new();
-        let server = rooms.spawn(crate::http::serve(listener, services, stop_server.clone()));
+        let mut server = rooms.spawn(crate::http::serve(listener, services, stop_server.clone()));
         let supervised = sessions.clone();
-        let supervisor = rooms.spawn(async move { supervised.supervise().await });
-        tokio::pin!(supervisor);
-        tokio::select! {
-            () = stop => info!("draining"),
-            ended = &mut supervisor => error!(panicked = ended.is_err(), "the supervisor ended, draining"),
+        let mut supervisor = rooms.spawn(async move { supervised.supervise().await });
+        let crashed = tokio::select! {
+            () = stop => None,
+            _ = &mut supervisor => Some("the supervisor"),
+            _ = &mut server => Some("the server"),
+        };
+        match crashed {
+            None => info!("draining"),
+            Some(room) => error!(room, "a room that must not end has ended, draining"),
         }
         health.drain();
         let drain = async {
@@ -111,8 +115,8 @@ impl App {
             stop_sessions.cancel();
             sessions.closed().await;
             stop_server.cancel();
-            let all_finished = server.await.unwrap_or(false);
-            if !all_finished {
+            // A server that has crashed cannot be waited for again.
+            if !server.is_finished() && !server.await.unwrap_or(false) {
                 warn!("some connections had to be cut");
             }
             store.close().await;
@@ -123,7 +127,10 @@ impl App {
                 () = cut => warn!("asked a second time, not waiting any longer"),
             }
         };
-        let drained = drain_or_cut(drain, grace).await;
+        let drained = match (drain_or_cut(drain, grace).await, crashed) {
+            (Drained::Fully, Some(_)) => Drained::Crashed,
+            (drained, _) => drained,
+        };
         info!(drained = ?drained, "stopped");
         drained
     }

@@ -30,6 +30,8 @@ pub enum Drained {
     Fully,
     /// The grace was over, or it was asked for a second time.
     Cut,
+    /// Nobody had asked: a room ended that must not, so the rest was taken down in order.
+    Crashed,
 }
 
 /// Runs the drain until it is done or `cut` comes.

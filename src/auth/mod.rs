@@ -9,7 +9,7 @@ mod verifier;
 
 use std::time::Duration;
 
-pub use jwks::{Fetch, FileFetch, UrlFetch};
+pub use jwks::{Fetch, FileFetch, Pace, UrlFetch};
 pub use keys::KeyError;
 pub use mint::Minter;
 pub use secret::{Secret, WeakSecret};

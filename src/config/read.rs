@@ -29,7 +29,7 @@ impl Reader {
             }
         }
         for variable in VARIABLES {
-            let value = reader.from_environment(variable, &environment);
+            let value = reader.in_environment(variable, &environment);
             let flag = flags.iter().rev().find(|(name, _)| name == variable.name).map(|(_, value)| value.clone());
             // An empty variable is how compose files and unit files write "not set".
             if let Some(value) = flag.or(value).filter(|value| !value.trim().is_empty()) {
@@ -39,7 +39,7 @@ impl Reader {
         reader
     }
 
-    fn from_environment(&mut self, variable: &Variable, environment: &HashMap<String, String>) -> Option<String> {
+    fn in_environment(&mut self, variable: &Variable, environment: &HashMap<String, String>) -> Option<String> {
         let value = environment.get(variable.name).cloned();
         let file_name = format!("{}_FILE", variable.name);
         let Some(path) = environment.get(&file_name).filter(|path| variable.secret && !path.is_empty()) else {

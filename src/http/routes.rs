@@ -47,35 +47,22 @@ pub fn routes(
     let path = warp::path::full;
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
 
-    let commands = at(&CONNECT)
-        .and(ask.clone())
-        .and(body::limited())
-        .then(sessions::connect)
-        .map(Reply::into_response)
-        .or(at(&DISCONNECT).and(ask.clone()).then(sessions::disconnect).map(Reply::into_response))
-        .unify();
-    let reads = at(&STATUS)
-        .and(ask.clone())
-        .then(sessions::status)
-        .map(Reply::into_response)
-        .or(at(&QR).and(ask.clone()).then(qr::qr).map(Reply::into_response))
-        .unify()
-        .or(at(&EVENTS).and(ask.clone()).then(events::events).map(Reply::into_response))
-        .unify();
-    let pages = at(&PAGE)
-        .and(ask.clone())
-        .then(page::page)
-        .map(Reply::into_response)
-        .or(at(&ROOT).map(page::root).map(Reply::into_response))
-        .unify()
-        .or(at(&STATIC).and(ask.clone()).and(path()).map(assets::asset).map(Reply::into_response))
-        .unify()
-        .or(at(&SIGN_IN).and(ask.clone()).and(query).map(sign_in::sign_in).map(Reply::into_response))
-        .unify();
-    let probes = at(&HEALTHZ).map(health::healthz).or(at(&READYZ).and(ask.clone()).map(health::readyz)).unify();
-    let others = warp::method().and(path()).and(ask.clone()).map(other);
+    let connect = at(&CONNECT).and(ask.clone()).and(body::limited()).then(sessions::connect).map(Reply::into_response);
+    let disconnect = at(&DISCONNECT).and(ask.clone()).then(sessions::disconnect).map(Reply::into_response);
+    let status = at(&STATUS).and(ask.clone()).then(sessions::status).map(Reply::into_response);
+    let qr = at(&QR).and(ask.clone()).then(qr::qr).map(Reply::into_response);
+    let events = at(&EVENTS).and(ask.clone()).then(events::events).map(Reply::into_response);
+    let page = at(&PAGE).and(ask.clone()).then(page::page);
+    let root = at(&ROOT).map(page::root);
+    let asset = at(&STATIC).and(ask.clone()).and(path()).map(assets::asset).map(Reply::into_response);
+    let sign_in = at(&SIGN_IN).and(ask.clone()).and(query).map(sign_in::sign_in).map(Reply::into_response);
+    let healthz = at(&HEALTHZ).map(health::healthz);
+    let readyz = at(&READYZ).and(ask.clone()).map(health::readyz);
+    let others = warp::method().and(path()).and(ask).map(other);
 
-    let answer = commands.or(reads).unify().or(pages).unify().or(probes).unify().or(others).unify();
+    let api = events.or(status).unify().or(qr).unify().or(connect).unify().or(disconnect).unify();
+    let rest = page.or(root).unify().or(asset).unify().or(sign_in).unify().or(healthz).unify().or(readyz).unify();
+    let answer = api.or(rest).unify().or(others).unify();
     path().and(warp::header::headers_cloned()).and(answer).map(move |path: FullPath, headers: HeaderMap, answer| {
         if is_api(path.as_str()) { origin::expose(&context.services.settings, &headers, answer) } else { answer }
     })

@@ -1,6 +1,6 @@
 //! What a session needs of WhatsApp, in its own words. Implemented by [`crate::whatsapp`]; tests may script one.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 
@@ -35,8 +35,8 @@ pub trait Link: Send {
     async fn unlink(self: Box<Self>) -> Result<(), ConnectError>;
 }
 
-/// What a link says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a link says. Hides codes and accounts in `Debug`.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Signal {
     /// A code to show for `lifetime`; replaces the one before.
     Qr {
@@ -71,6 +71,23 @@ pub enum Signal {
     Ended(End),
 }
 
+impl fmt::Debug for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Qr { attempt, attempts_max, .. } => write!(f, "Qr({attempt} of {attempts_max})"),
+            Self::PairCode { .. } => f.write_str("PairCode(…)"),
+            Self::PairCodeRefused => f.write_str("PairCodeRefused"),
+            Self::PasskeyRequired => f.write_str("PasskeyRequired"),
+            Self::Scanned => f.write_str("Scanned"),
+            Self::Connected { .. } => f.write_str("Connected(…)"),
+            Self::Renamed { .. } => f.write_str("Renamed(…)"),
+            Self::Dropped => f.write_str("Dropped"),
+            Self::Unreachable => f.write_str("Unreachable"),
+            Self::Ended(end) => write!(f, "Ended({end:?})"),
+        }
+    }
+}
+
 /// Why a link ended for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -87,6 +104,9 @@ pub enum End {
     ClientOutdated,
     /// The phone's answer did not prove itself, or WhatsApp refused the pairing.
     PairingFailed,
+    /// A pairing that an earlier process left half done turned out never to have reached the phone: nothing of it is
+    /// kept, and whoever wanted it is still waiting for a code.
+    PairingCutShort,
     /// A passkey was asked for and none was shown in time.
     PasskeyTimeout,
     /// What was to be kept cannot be kept: going on would lose the pairing.
@@ -107,7 +127,7 @@ impl End {
             Self::Banned { .. } => Some(EndReason::Banned),
             Self::AccountLocked => Some(EndReason::AccountLocked),
             Self::ClientOutdated => Some(EndReason::ClientOutdated),
-            Self::PairingFailed => Some(EndReason::PairingFailed),
+            Self::PairingFailed | Self::PairingCutShort => Some(EndReason::PairingFailed),
             Self::PasskeyTimeout => Some(EndReason::PasskeyTimeout),
             Self::StoreFailed | Self::Internal => Some(EndReason::Internal),
             Self::LeaseLost => None,

@@ -132,6 +132,7 @@ pub fn erases(end: End, paired: bool) -> bool {
         | End::AccountLocked
         | End::ClientOutdated
         | End::PairingFailed
+        | End::PairingCutShort
         | End::PasskeyTimeout
         | End::StoreFailed
         | End::Internal => !paired,

@@ -255,7 +255,9 @@ impl Session {
                 (told.listeners() > 0).then_some(Duration::ZERO)
             }
             End::Replaced => self.trouble.replaced(Instant::now()).then_some(settings.replaced_pause),
-            End::Internal | End::StoreFailed => {
+            End::Internal | End::StoreFailed | End::PairingCutShort => {
+                // Of a pairing cut short nothing is left, so the next link offers codes.
+                self.paired &= end != End::PairingCutShort;
                 self.trouble.crashed(Instant::now(), settings.crashes_max, settings.crash_window)
             }
             End::CodesUsedUp

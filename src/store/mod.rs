@@ -43,7 +43,10 @@ pub trait Journal: Send + Sync + 'static {
     /// What a reader has missed since `after`, then what comes, in order and none twice.
     ///
     /// Without a cursor, or with one that is not in the history any more, the subscription begins with the present: the
-    /// newest event, if there is one. Never fails for a passing trouble of the store: it then begins with a stale notice
+    /// newest event, if there is one. With a cursor that is known, what follows it. While the present is stale an
+    /// [`Update::Notice`] ends the backlog in the newest event's place, known to the reader or not: as an event it would
+    /// be a claim that nobody stands behind. A reader that returns with the newest cursor is told by a notice, too, that
+    /// a staleness is over. Never fails for a passing trouble of the store: it then begins with a stale notice
     /// and catches up by itself.
     async fn subscribe(&self, tenant: &TenantId, after: Option<Cursor>) -> Subscription;
 }
@@ -65,7 +68,8 @@ pub trait Roster: Send + Sync + 'static {
     ///
     /// Appends `connecting`/`resuming` in the same step where the newest status claims a link (`connected`, or
     /// `connecting` with an account), `connecting`/`starting` where it is `qr_pending` or there is none; a `connecting`
-    /// without an account stands as it is.
+    /// without an account stands as it is, and so does `disconnected` where the wish is to unlink. Where nothing is
+    /// appended, readers are told by a notice that the status is vouched for again.
     async fn acquire(&self, tenant: &TenantId) -> Result<Option<Lease>, StoreError>;
 
     /// Up to `max` tenants with an unsettled wish and no living owner.

@@ -64,3 +64,42 @@ impl Subscription {
 fn covers(seen: Cursor, cursor: Cursor) -> bool {
     seen.epoch == cursor.epoch && cursor.sequence <= seen.sequence
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::Timestamp,
+        events::{EndReason, Status},
+        store::hub::Hub,
+        tenant::TenantId,
+    };
+
+    fn event(epoch: u64, sequence: u64) -> Update {
+        let status = Status::ended(EndReason::Cancelled);
+        Update::Event(Arc::new(Event::after(None, Cursor { epoch, sequence }, Timestamp::UNIX_EPOCH, status)))
+    }
+
+    fn cursor(update: Option<Update>) -> Option<(u64, u64)> {
+        match update? {
+            Update::Event(event) => Some((event.cursor.epoch, event.cursor.sequence)),
+            Update::Notice(_) => None,
+        }
+    }
+
+    /// A backend that reads its backlog after it joined the hub finds events in both.
+    #[tokio::test]
+    async fn what_the_backlog_had_is_not_told_again_when_it_comes_live() {
+        let (hub, tenant) = (Arc::new(Hub::default()), TenantId::parse("a").unwrap());
+        let live = hub.join(&tenant);
+        for update in [event(9, 1), event(9, 2), event(9, 3), event(2, 1), event(2, 1), event(2, 2)] {
+            hub.publish(&tenant, update);
+        }
+        let seen = Some(Cursor { epoch: 9, sequence: 2 });
+        let mut subscription = Subscription::new([event(9, 1), event(9, 2)], live, seen);
+        assert_eq!(subscription.backlog(), 2);
+        for expected in [(9, 1), (9, 2), (9, 3), (2, 1), (2, 2)] {
+            assert_eq!(cursor(subscription.next().await), Some(expected), "an epoch's sequence begins anew");
+        }
+    }
+}

@@ -85,6 +85,8 @@ pub(super) struct Driver {
     pub keys: Arc<Keys>,
     pub fate: Arc<Fate>,
     pub progress: Arc<Progress>,
+    /// How far the account was ours when the link was opened.
+    pub opened_at: Stage,
     pub dials: Arc<Dials>,
     pub codes: PairCodes,
     pub runtime: LinkRuntime,
@@ -159,13 +161,18 @@ impl Driver {
     }
 
     async fn end(&self, end: End) {
+        if end == End::UnlinkedByPhone {
+            self.keys.retire();
+        }
         if end == End::PairingFailed
             && let Err(error) = self.keys.forget().await
         {
             // The next opening finds a device that WhatsApp does not know, and ends here again.
             debug!(tenant = %self.lease.tenant(), %error, "a failed pairing could not be removed");
         }
-        self.fate.seal(end);
+        // A process that died between saving the phone's signature and sending ours: its user never heard of a failure.
+        let cut_short = end == End::PairingFailed && self.opened_at == Stage::Scanned;
+        self.fate.seal(if cut_short { End::PairingCutShort } else { end });
     }
 
     /// A proven pairing outlives a passing trouble of the store; one that is not proven must not go on without it.

@@ -19,7 +19,11 @@ impl Fate {
     pub fn seal(&self, end: End) {
         let first = self.end.set(end).is_ok();
         // After these the library would go on: dial without the right to, send what is not saved, or show codes again.
-        if first && matches!(end, End::LeaseLost | End::StoreFailed | End::PairingFailed | End::Internal) {
+        let hard = matches!(
+            end,
+            End::LeaseLost | End::StoreFailed | End::PairingFailed | End::PairingCutShort | End::Internal
+        );
+        if first && hard {
             self.stop.cancel();
         }
         self.sealed.cancel();

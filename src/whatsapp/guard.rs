@@ -72,19 +72,13 @@ fn forged_chain(key: [u8; 32]) -> Vec<u8> {
                 key: Some(key.to_vec()),
                 not_before: Some(0),
                 not_after: Some(u64::from(u32::MAX)),
-                ..Default::default()
             }
             .encode_to_vec(),
         ),
         signature: Some(vec![0; 64]),
-        ..Default::default()
     };
-    CertChain {
-        intermediate: MessageField::some(certificate(1, 0)),
-        leaf: MessageField::some(certificate(2, 1)),
-        ..Default::default()
-    }
-    .encode_to_vec()
+    CertChain { intermediate: MessageField::some(certificate(1, 0)), leaf: MessageField::some(certificate(2, 1)) }
+        .encode_to_vec()
 }
 
 #[cfg(test)]

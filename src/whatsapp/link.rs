@@ -47,6 +47,7 @@ pub(super) struct Opening {
     pub settings: Arc<Settings>,
     pub vault: Arc<dyn Vault>,
     pub clock: SharedClock,
+    pub http: UreqHttpClient,
     pub alive: Arc<AtomicUsize>,
     pub lease: Lease,
 }
@@ -82,7 +83,7 @@ impl Opening {
             outgoing: Outgoing::new(&settings),
         };
         let (pumps, dials) = (dialer.pumps.clone(), dialer.dials.clone());
-        let bot = bot(&settings, &keys, dialer, runtime.clone(), inbox.clone()).await?;
+        let bot = bot(&settings, self.http, &keys, dialer, runtime.clone(), inbox.clone()).await?;
         let client = bot.client();
         keys.attach(Arc::downgrade(&client.persistence_manager()));
         let codes = PairCodes::new(runtime.clone(), inbox.clone());
@@ -93,6 +94,7 @@ impl Opening {
             keys: keys.clone(),
             fate: fate.clone(),
             progress: progress.clone(),
+            opened_at: stage,
             dials,
             codes: codes.clone(),
             runtime: runtime.clone(),
@@ -125,6 +127,7 @@ impl Opening {
 
 async fn bot(
     settings: &Settings,
+    http: UreqHttpClient,
     keys: &Arc<Keys>,
     dialer: Dialer,
     runtime: LinkRuntime,
@@ -135,7 +138,7 @@ async fn bot(
         .with_backend_arc(keys.clone())
         .with_transport_factory(dialer)
         .with_runtime(runtime)
-        .with_http_client(UreqHttpClient::new())
+        .with_http_client(http)
         .with_device_props(looks)
         .with_wanted_pre_key_count(settings.prekeys)
         .with_event_handler(inbox)
@@ -206,6 +209,8 @@ impl Link for WhatsAppLink {
 
     async fn unlink(mut self: Box<Self>) -> Result<(), ConnectError> {
         let told = self.tell_unlinked().await;
+        // Told or not, the credentials are given up.
+        self.keys.retire();
         self.hang_up().await;
         told.map_err(|reason| ConnectError::Untold(Box::new(reason)))
     }

@@ -23,6 +23,7 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
+use whatsapp_rust::http::UreqHttpClient;
 
 pub use guard::{Check, UrlRefused, certificate_check, ensure_url_allowed};
 pub use settings::{OutgoingFrame, Settings};
@@ -38,6 +39,8 @@ pub struct WhatsApp {
     settings: Arc<Settings>,
     vault: Arc<dyn Vault>,
     clock: SharedClock,
+    /// Shared: each has a pool of connections and a set of root certificates of its own.
+    http: UreqHttpClient,
     alive: Arc<AtomicUsize>,
 }
 
@@ -45,7 +48,7 @@ impl WhatsApp {
     /// Refuses a URL that this build must not talk to: see [`guard`].
     pub fn new(settings: Settings, vault: Arc<dyn Vault>, clock: SharedClock) -> Result<Self, UrlRefused> {
         ensure_url_allowed(&settings.url, certificate_check())?;
-        Ok(Self { settings: Arc::new(settings), vault, clock, alive: Arc::default() })
+        Ok(Self { settings: Arc::new(settings), vault, clock, http: UreqHttpClient::new(), alive: Arc::default() })
     }
 
     /// How many of the library's clients exist, counted when their memory is given back: more than there are links
@@ -62,6 +65,7 @@ impl Connector for WhatsApp {
             settings: self.settings.clone(),
             vault: self.vault.clone(),
             clock: self.clock.clone(),
+            http: self.http.clone(),
             alive: self.alive.clone(),
             lease: lease.clone(),
         };

@@ -18,7 +18,7 @@ use tautan::{
 };
 
 /// No promise takes longer, on however busy a machine; one that hangs is broken.
-const PROMISE_TIME_MAX: Duration = Duration::from_secs(120);
+const PROMISE_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// A store to make promises about, with nothing in it at first.
 pub trait Backend: Send {
@@ -28,6 +28,12 @@ pub trait Backend: Send {
 
     /// Another incarnation over the same data, in an orderly way: the one before is closed.
     fn reopen(self) -> impl Future<Output = Self> + Send;
+
+    /// Codes to pair with are still in the history after a restart.
+    fn keeps_codes(&self) -> bool;
+
+    /// A lease that was dropped, not given back, frees its tenant at once.
+    fn notices_dropped_leases(&self) -> bool;
 
     fn journal(&self) -> &dyn Journal {
         &*self.stores().journal
@@ -89,6 +95,14 @@ impl Backend for Embedded {
 
     fn stores(&self) -> &Stores {
         &self.stores
+    }
+
+    fn keeps_codes(&self) -> bool {
+        false
+    }
+
+    fn notices_dropped_leases(&self) -> bool {
+        true
     }
 
     async fn reopen(self) -> Self {

@@ -15,13 +15,16 @@ use std::{
 use bytes::Bytes;
 use tautan::{
     events::{EndReason, Status},
-    store::{Change, Lease, Wish, WishNo, embedded::CommitPoint, embedded::Settings},
+    store::{
+        Change, Lease, StoreError, Wish, WishNo,
+        embedded::{CommitPoint, Settings},
+    },
 };
 use tokio::task::JoinSet;
 
 use crate::{
-    backend::{Backend, Embedded, settings},
-    statuses::{NAME, connected, ended, numbered, phone, qr, reconnecting, starting, tenant},
+    backend::{Backend, Embedded, in_time, settings},
+    statuses::{NAME, Told, all, connected, ended, numbered, phone, qr, reconnecting, starting, tenant},
 };
 
 const DIR: &str = "STORE_TEST_DIR";
@@ -180,6 +183,66 @@ async fn step(store: &Embedded, held: &mut Option<Lease>, number: usize) {
         14 => drop(journal.finish(lease(), ended(EndReason::UnlinkedByUser), WishNo(2)).await.unwrap()),
         other => panic!("there is no step {other}"),
     }
+}
+
+/// A limit on the file's size stands for a full disk: to the store both are a write that fails.
+#[tokio::test]
+async fn a_full_disk_is_passing_trouble_and_tells_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let limited = "ulimit -f 20000; trap '' XFSZ; exec \"$0\" \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", limited]).arg(std::env::current_exe().unwrap());
+    command.args(["--exact", "crash::writes_until_the_disk_is_full", "--ignored", "--nocapture"]).env(DIR, dir.path());
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let answered = said.lines().filter_map(parse).count();
+    let store = Embedded::at(dir);
+    assert!(answered > 0);
+    for number in 0..answered {
+        assert!(store.vault().get(&tenant("a"), "t", number.to_string().as_bytes()).await.unwrap().is_some());
+    }
+    assert_eq!(store.journal().latest(&tenant("a")).await.unwrap().unwrap().event.status, connected());
+}
+
+#[tokio::test]
+#[ignore = "started by a test, with little room"]
+async fn writes_until_the_disk_is_full() {
+    in_time(fill_the_disk()).await;
+}
+
+async fn fill_the_disk() {
+    let store = open_in_child();
+    let lease = store.running(&tenant("a")).await;
+    let mut reader = store.journal().subscribe(&tenant("a"), None).await;
+    assert_eq!(all(&mut reader).await, [Told::Event(starting())]);
+    let row =
+        |number: usize| Change::Put { table: "t", key: number.to_string().into(), value: vec![1; 200_000].into() };
+    let mut number = 0;
+    // The last word of the step that fails is put beside a row too large, so that both share their fate.
+    let failed = loop {
+        let (written, told) = tokio::join!(
+            store.vault().write(&lease, (0..4).map(|part| row(number * 4 + part)).collect()),
+            store.journal().append(&lease, numbered(number as u64)),
+        );
+        if let Err(error) = written {
+            break (error, told.is_ok());
+        }
+        println!("answered 0 {number}");
+        number += 1;
+    };
+    assert!(matches!(failed.0, StoreError::Unavailable(_)), "{:?}", failed.0);
+    let told = all(&mut reader).await;
+    assert_eq!(told.len(), number + usize::from(failed.1), "what failed was not told");
+    let newest = store.journal().latest(&tenant("a")).await.unwrap().unwrap();
+    assert_eq!(told.last(), Some(&Told::Event(newest.event.status.clone())), "memory is read all the same");
+    // There is room for a status: it comes back by itself.
+    while store.journal().append(&lease, connected()).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(all(&mut reader).await, [Told::Event(connected())]);
+    assert!(store.vault().get(&tenant("a"), "t", b"0").await.unwrap().is_some());
+    assert!(!lease.lost().is_cancelled());
 }
 
 fn start(test: &str, dir: &Path, die_at: Option<(usize, CommitPoint)>) -> Child {

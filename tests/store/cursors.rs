@@ -95,7 +95,7 @@ async fn cursors_rise_strictly_also_over_a_restart(mut store: impl Backend + Syn
         }
         store = store.reopen().await;
         let kept = store.journal().latest(&tenant("a")).await.unwrap().unwrap().event.cursor;
-        assert!(kept > highest, "a code is not kept: what stands for it is another event");
+        assert!(kept > highest || store.keeps_codes(), "what stands for a code that is not kept is another event");
     }
 }
 
@@ -117,6 +117,9 @@ async fn after_a_restart_the_kept_cursor_is_known(store: impl Backend + Sync) {
 }
 
 async fn after_a_restart_the_cursor_of_a_qr_code_is_not_known(mut store: impl Backend + Sync) {
+    if store.keeps_codes() {
+        return;
+    }
     for before in [starting(), reconnecting()] {
         let lease = store.running(&tenant("a")).await;
         store.journal().append(&lease, before).await.unwrap();

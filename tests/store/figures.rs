@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use tautan::store::Wish;
 use tokio::task::JoinSet;
 
 use crate::{
@@ -33,10 +34,13 @@ async fn how_many_appends_a_second_a_hundred_tenants_make() {
     const TENANTS: u64 = 100;
     const APPENDS: u64 = 50;
     let store = Embedded::fresh();
+    let mut leases = Vec::new();
+    for number in 0..TENANTS {
+        leases.push(store.running(&tenant(&format!("t{number}"))).await);
+    }
     let mut writers = JoinSet::new();
     let begin = Instant::now();
-    for number in 0..TENANTS {
-        let lease = store.running(&tenant(&format!("t{number}"))).await;
+    for lease in leases {
         let journal = store.stores().journal.clone();
         writers.spawn(async move {
             for number in 0..APPENDS {
@@ -47,4 +51,42 @@ async fn how_many_appends_a_second_a_hundred_tenants_make() {
     writers.join_all().await;
     let rate = (TENANTS * APPENDS) as f64 / begin.elapsed().as_secs_f64();
     println!("{TENANTS} tenants: {rate:.0} appends a second");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn what_ten_thousand_tenants_cost() {
+    const TENANTS: u32 = 10_000;
+    let store = Embedded::fresh();
+    let begin = (Instant::now(), resident_kb());
+    let mut owners = JoinSet::new();
+    for number in 0..TENANTS {
+        let stores = store.stores().clone();
+        owners.spawn(async move {
+            let name = tenant(&format!("tenant-{number}"));
+            stores.roster.want(&name, Wish::Run { phone: None }).await.unwrap();
+            let lease = stores.roster.acquire(&name).await.unwrap().unwrap();
+            stores.journal.append(&lease, numbered(number.into())).await.unwrap();
+            lease
+        });
+    }
+    let leases = owners.join_all().await;
+    println!(
+        "{TENANTS} tenants connected in {:.1} s, {} KB more",
+        begin.0.elapsed().as_secs_f64(),
+        resident_kb() - begin.1
+    );
+    drop(leases);
+    let begin = Instant::now();
+    let store = store.reopen().await;
+    println!("closed and opened again in {:.2} s", begin.elapsed().as_secs_f64());
+    let begin = Instant::now();
+    assert_eq!(store.roster().unattended(TENANTS as usize).await.unwrap().len(), TENANTS as usize);
+    println!("all unattended named in {:.2} ms", begin.elapsed().as_secs_f64() * 1e3);
+}
+
+fn resident_kb() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
 }

@@ -1,6 +1,9 @@
 use std::time::Duration;
 
-use tokio::{sync::watch, time::MissedTickBehavior};
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Streams beat in as many groups, one after the other: ten thousand writes are not made in the same instant.
@@ -20,7 +23,7 @@ impl Pulse {
         let step = (heartbeat / (GROUPS + 1)).max(Duration::from_millis(1));
         let beating = groups.clone();
         tracker.spawn(async move {
-            let mut ticks = tokio::time::interval(step);
+            let mut ticks = tokio::time::interval_at(Instant::now() + step, step);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             for group in beating.iter().cycle() {
                 tokio::select! {

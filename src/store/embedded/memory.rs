@@ -98,9 +98,57 @@ impl Memory {
         waiting.take(max).map(|(tenant, _)| tenant.clone()).collect()
     }
 
+    /// What was thought to be in the file may not be: each tenant's next event is written, whatever it says.
+    pub fn distrust_file(&mut self) {
+        self.tenants.values_mut().for_each(|known| known.record.kept_as_starting = false);
+    }
+
     pub fn end_leases(&mut self) {
         for known in self.tenants.values_mut() {
             known.record.owner.take().into_iter().for_each(|owner| owner.end());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::Timestamp,
+        events::{EndReason, Status},
+    };
+
+    fn tenant(number: usize) -> TenantId {
+        TenantId::parse(&number.to_string()).unwrap()
+    }
+
+    fn remember(memory: &mut Memory, tenant: &TenantId, sequence: u64) {
+        let status = Status::ended(EndReason::Cancelled);
+        let event = Arc::new(Event::after(None, Cursor { epoch: 1, sequence }, Timestamp::UNIX_EPOCH, status));
+        memory.replace(tenant.clone(), Record { newest: Some(event.clone()), ..Record::default() });
+        memory.remember(tenant, event);
+    }
+
+    #[test]
+    fn a_history_is_short_and_all_of_them_together_are_bounded() {
+        const TENANTS: usize = 1_000;
+        let mut memory = Memory::new(Found::default(), 1);
+        for sequence in 1..=40 {
+            (0..TENANTS).for_each(|number| remember(&mut memory, &tenant(number), sequence));
+        }
+        let lengths: Vec<_> = memory.tenants.values().map(|known| known.history.len()).collect();
+        assert!(lengths.iter().all(|&length| (1..=HISTORY_MAX).contains(&length)));
+        assert!(lengths.iter().sum::<usize>() <= HISTORIES_MAX + TENANTS);
+        assert!(memory.ages.len() <= HISTORIES_MAX);
+    }
+
+    #[test]
+    fn a_tenant_that_rests_keeps_its_newest_event_however_busy_the_others_are() {
+        let mut memory = Memory::new(Found::default(), 1);
+        (1..=3).for_each(|sequence| remember(&mut memory, &tenant(0), sequence));
+        (0..2 * HISTORIES_MAX as u64).for_each(|sequence| remember(&mut memory, &tenant(1), sequence));
+        let (updates, seen) = memory.backlog(&tenant(0), Some(Cursor { epoch: 1, sequence: 1 }));
+        assert_eq!(updates.len(), 1, "begins with the present");
+        assert_eq!(seen, Some(Cursor { epoch: 1, sequence: 3 }));
     }
 }

@@ -144,7 +144,8 @@ impl EmbeddedStore {
         self.0.join();
     }
 
-    /// Has the writer do it, with whatever else waits. A caller that stops waiting does not stop the step.
+    /// Has the writer do it, with whatever else waits. A caller that stops waiting stops a step that has not
+    /// begun; one that has is done.
     async fn step<T: Send + 'static>(
         &self,
         step: impl FnOnce(&mut Batch<'_>) -> Step<T> + Send + 'static,

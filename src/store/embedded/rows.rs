@@ -137,3 +137,28 @@ impl<'a> Span<'a> {
 fn after(text: &str) -> String {
     format!("{text}\0")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::Timestamp,
+        events::{Cursor, PairCode, PhoneNumber, QrCode},
+    };
+
+    #[test]
+    fn codes_to_pair_with_are_not_even_sealed() {
+        let at = Timestamp::UNIX_EPOCH;
+        let phone = PhoneNumber::parse("6281234567890").unwrap();
+        let pair = PairCode { code: "ABCD-1234".into(), phone, expires_at: at };
+        let qr = QrCode::new("2@qr-secret".into(), at, 1, 6).unwrap();
+        let status = Status::QrPending { qr, pair: Some(pair) };
+        let kept = KeptEvent::of(&Event::after(None, Cursor { epoch: 1, sequence: 1 }, at, status));
+        let json = serde_json::to_string(&kept).unwrap();
+        assert_eq!(kept.event.status, starting());
+        assert!(kept.replaced);
+        for secret in ["qr-secret", "ABCD-1234", "6281234567890", "qr_pending"] {
+            assert!(!json.contains(secret), "{json}");
+        }
+    }
+}

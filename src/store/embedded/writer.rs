@@ -19,9 +19,11 @@ const BATCH_MAX: usize = 256;
 const REOPEN_AFTER: Duration = Duration::from_secs(1);
 
 pub enum Job {
-    Step(Box<dyn FnOnce(&mut Batch<'_>) -> Answer + Send>),
+    Step(Task),
     Close(oneshot::Sender<()>),
 }
+
+type Task = Box<dyn FnOnce(&mut Batch<'_>) -> Answer + Send>;
 
 /// A step that was done and waits to be true: told how it went, it answers its caller.
 pub struct Answer {
@@ -36,6 +38,11 @@ impl Job {
         reply: oneshot::Sender<Result<T, StoreError>>,
     ) -> Self {
         Self::Step(Box::new(move |batch| {
+            if reply.is_closed() {
+                // The caller went away before the step began. A lease would die in the same batch that gives it, which
+                // the next step of the batch could not see.
+                return Answer { failure: None, tell: Box::new(drop) };
+            }
             let done = step(batch);
             let failure = match &done {
                 Err(Stop::Failed(failure)) => Some(failure.clone()),
@@ -92,15 +99,13 @@ impl Writer {
             }
             self.work(steps);
         }
-        self.shared.memory.lock().unwrap_or_else(PoisonError::into_inner).end_leases();
-        self.shared.hub.close();
-        self.shared.disk.close();
+        drop(self);
         for done in asked {
             let _ = done.send(());
         }
     }
 
-    fn work(&mut self, steps: Vec<Box<dyn FnOnce(&mut Batch<'_>) -> Answer + Send>>) {
+    fn work(&mut self, steps: Vec<Task>) {
         let shared = self.shared.clone();
         let mut batch = Batch::new(&shared, &mut self.leases);
         let mut answers = Vec::with_capacity(steps.len());
@@ -139,6 +144,8 @@ impl Writer {
             Ok(()) => {
                 tracing::info!("the store's file can be written again");
                 self.failed = None;
+                // The commit that failed may be in the file all the same.
+                self.shared.memory.lock().unwrap_or_else(PoisonError::into_inner).distrust_file();
                 Recovery::Fine
             }
             Err(Lost::Away) => {
@@ -147,6 +154,15 @@ impl Writer {
             }
             Err(Lost::Taken) => Recovery::Taken,
         }
+    }
+}
+
+/// However the writer ends, by a panic too, nobody goes on under a lease that cannot be used any more.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.shared.memory.lock().unwrap_or_else(PoisonError::into_inner).end_leases();
+        self.shared.hub.close();
+        self.shared.disk.close();
     }
 }
 

@@ -68,6 +68,9 @@ impl Keys {
             // Not paired: nobody could log in with it, and codes that nobody scanned leave no trace.
             return Ok(());
         }
+        if self.is_retired() {
+            return Ok(());
+        }
         let row = to_json(device)?;
         let digest = Sha256::digest(&row).into();
         if *saved == Some(digest) {

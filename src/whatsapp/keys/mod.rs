@@ -12,12 +12,15 @@ mod signal;
 
 use std::sync::{
     Arc, Mutex as StdMutex, OnceLock, Weak,
-    atomic::{AtomicU32, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::{sync::Mutex, time::Duration};
+use tokio::{
+    sync::{Mutex, RwLock},
+    time::Duration,
+};
 use whatsapp_rust::store::{error::StoreError as LibraryError, persistence_manager::PersistenceManager};
 
 pub(super) use self::device::stored;
@@ -44,8 +47,16 @@ pub(super) struct Keys {
     rewriting: Mutex<()>,
     secrets: Mutex<Option<usize>>,
     recent: StdMutex<Recent>,
+    retired: AtomicBool,
+    /// Held for reading by every write, and for writing by what erases, so that no write overtaken by an erasure lands
+    /// behind it.
+    erasing: RwLock<()>,
     alive: Arc<AtomicUsize>,
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error("the device is unlinked")]
+struct Retired;
 
 impl Keys {
     pub fn new(
@@ -69,6 +80,8 @@ impl Keys {
             rewriting: Mutex::default(),
             secrets: Mutex::default(),
             recent: StdMutex::default(),
+            retired: AtomicBool::new(false),
+            erasing: RwLock::default(),
             alive,
         }
     }
@@ -80,11 +93,23 @@ impl Keys {
 
     /// Removes what was kept of a pairing that came to nothing.
     pub async fn forget(&self) -> Result<(), StoreError> {
+        self.retire();
+        let _no_writes = self.erasing.write().await;
         self.in_time(self.vault.erase(&self.lease)).await
     }
 
+    /// The credentials are worthless: whatever the library still wants to keep must not bring them back after they were
+    /// erased.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+    }
+
+    fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
+
     async fn get(&self, table: &'static str, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        self.vault.get(self.lease.tenant(), table, key).await
+        self.in_time(self.vault.get(self.lease.tenant(), table, key)).await
     }
 
     async fn get_json<T: DeserializeOwned>(&self, table: &'static str, key: &[u8]) -> Result<Option<T>, StoreError> {
@@ -92,7 +117,7 @@ impl Keys {
     }
 
     async fn table(&self, table: &'static str) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        self.vault.table(self.lease.tenant(), table).await
+        self.in_time(self.vault.table(self.lease.tenant(), table)).await
     }
 
     async fn put(&self, table: &'static str, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Result<(), StoreError> {
@@ -106,6 +131,10 @@ impl Keys {
     /// All changes or none. A lost lease ends the link; so does any failure while a pairing is not proven, because what
     /// was not kept then is a device on the phone that nobody can log in with.
     async fn write(&self, changes: Vec<Change>) -> Result<(), StoreError> {
+        let _not_erasing = self.erasing.read().await;
+        if self.is_retired() {
+            return Err(StoreError::Unavailable(Box::new(Retired)));
+        }
         let proof_only = changes.is_empty();
         let written = self.in_time(self.vault.write(&self.lease, changes)).await;
         match &written {
@@ -172,3 +201,6 @@ fn as_number(row: &[u8]) -> Result<u32, StoreError> {
 fn told(error: StoreError) -> LibraryError {
     LibraryError::Database(Box::new(error))
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex, OnceLock},
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -11,6 +12,7 @@ use crate::{Api, DEADLINE, SECRET};
 
 /// Lines of the log that are kept.
 const LINES_MAX: usize = 200_000;
+const LISTENING: &str = "\"listening\"";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Binary {
@@ -18,20 +20,23 @@ pub enum Binary {
     Sim,
     /// The same in release, for figures.
     SimRelease,
+    /// The demo: the whole service beside a simulator of its own.
+    Demo,
 }
 
 impl Binary {
     /// Builds what is missing: a test that is run by its name alone has no example built before it.
     pub fn path(self) -> PathBuf {
-        static BUILT: [OnceLock<PathBuf>; 2] = [const { OnceLock::new() }; 2];
-        let (slot, profile, folder) = match self {
-            Self::Sim => (&BUILT[0], "dev", "debug"),
-            Self::SimRelease => (&BUILT[1], "release", "release"),
+        static BUILT: [OnceLock<PathBuf>; 3] = [const { OnceLock::new() }; 3];
+        let (slot, example, profile, folder) = match self {
+            Self::Sim => (&BUILT[0], "tautan-sim", "dev", "debug"),
+            Self::SimRelease => (&BUILT[1], "tautan-sim", "release", "release"),
+            Self::Demo => (&BUILT[2], "demo", "dev", "debug"),
         };
         slot.get_or_init(|| {
             let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
             let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-            let build = ["build", "--quiet", "--package", "tautan", "--example", "tautan-sim", "--profile", profile];
+            let build = ["build", "--quiet", "--package", "tautan", "--example", example, "--profile", profile];
             let mut command = Command::new(cargo);
             // What cargo tells a test of the test's own package would make build scripts run again that look at it, and
             // with them most dependencies, twice for each run: here, and at the next build outside.
@@ -42,11 +47,11 @@ impl Binary {
                 }
             }
             let built = command.args(build).current_dir(&root).status().expect("cargo runs");
-            assert!(built.success(), "tautan-sim does not build");
+            assert!(built.success(), "{example} does not build");
             // The tests' own executable lies in <target>/<profile>/deps.
             let executable = std::env::current_exe().expect("this process has an executable");
             let target = executable.ancestors().nth(3).expect("it lies in the target directory");
-            target.join(folder).join("examples/tautan-sim")
+            target.join(folder).join("examples").join(example)
         })
         .clone()
     }
@@ -104,15 +109,16 @@ impl Settings {
         let mut child = command.spawn().expect("the program starts");
         let output = Arc::new(Output::default());
         let (stdout, stderr) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
-        for reader in [Box::new(stdout) as Box<dyn std::io::Read + Send>, Box::new(stderr)] {
+        let pipes = [Box::new(stdout) as Box<dyn std::io::Read + Send>, Box::new(stderr)];
+        let readers = pipes.map(|pipe| {
             let output = output.clone();
             std::thread::spawn(move || {
-                for line in BufReader::new(reader).lines().map_while(Result::ok) {
+                for line in BufReader::new(pipe).lines().map_while(Result::ok) {
                     output.push(line);
                 }
-            });
-        }
-        Program { child, output, base: String::new(), data_dir: self.data_dir }
+            })
+        });
+        Program { child, output, readers: readers.into(), base: String::new(), data_dir: self.data_dir }
     }
 }
 
@@ -120,6 +126,8 @@ impl Settings {
 pub struct Program {
     child: Child,
     output: Arc<Output>,
+    /// They end when nobody holds the other ends of the pipes any more.
+    readers: Vec<JoinHandle<()>>,
     base: String,
     pub data_dir: PathBuf,
 }
@@ -142,10 +150,23 @@ impl Output {
 
 impl Program {
     fn listening(mut self) -> Self {
-        let line = self.wait_for_line("\"listening\"");
-        let line: serde_json::Value = serde_json::from_str(&line).expect("the log is JSON");
-        self.base = format!("http://{}", line["address"].as_str().expect("the line says where"));
+        let line = self.wait_for_line(LISTENING);
+        self.listens_as(&line);
         self
+    }
+
+    /// For starts that may go wrong: false if it ended before it listened.
+    pub fn comes_up(&mut self) -> bool {
+        let line = self.find_line(LISTENING);
+        if let Some(line) = &line {
+            self.listens_as(line);
+        }
+        line.is_some()
+    }
+
+    fn listens_as(&mut self, line: &str) {
+        let line: serde_json::Value = serde_json::from_str(line).expect("the log is JSON");
+        self.base = format!("http://{}", line["address"].as_str().expect("the line says where"));
     }
 
     pub fn base(&self) -> &str {
@@ -166,17 +187,24 @@ impl Program {
     }
 
     pub fn wait_for_line(&mut self, part: &str) -> String {
+        self.find_line(part).unwrap_or_else(|| panic!("it ended without {part:?}: {:#?}", self.output()))
+    }
+
+    /// `None`: it ended without such a line.
+    pub fn find_line(&mut self, part: &str) -> Option<String> {
         let until = Instant::now() + DEADLINE;
         let mut lines = self.output.lines.lock().expect("no reader panics");
         loop {
             if let Some(line) = lines.iter().find(|line| line.contains(part)) {
-                return line.clone();
+                return Some(line.clone());
             }
             let left = until.saturating_duration_since(Instant::now());
             assert!(!left.is_zero(), "no line with {part:?} in {lines:#?}");
-            let exited = self.child.try_wait().expect("its state can be asked").is_some();
+            // They push under the lock that is held here, so what they have pushed has been looked at.
+            if self.readers.iter().all(JoinHandle::is_finished) {
+                return None;
+            }
             (lines, _) = self.output.grown.wait_timeout(lines, left.min(Duration::from_millis(50))).expect("no poison");
-            assert!(!exited || lines.iter().any(|line| line.contains(part)), "it ended without {part:?}: {lines:#?}");
         }
     }
 
@@ -191,6 +219,15 @@ impl Program {
     pub fn terminate(&mut self) {
         let sent = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status();
         assert!(sent.expect("kill runs").success());
+    }
+
+    /// Waits for the end: its exit code (`None`: killed) and everything it printed.
+    pub fn ended(&mut self) -> (Option<i32>, String) {
+        let status = self.wait();
+        for reader in self.readers.drain(..) {
+            reader.join().expect("no reader panics");
+        }
+        (status.code(), self.output().join("\n"))
     }
 
     pub fn has_ended(&mut self) -> bool {

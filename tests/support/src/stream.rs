@@ -32,7 +32,7 @@ pub struct EventStream {
 }
 
 impl EventStream {
-    pub(crate) fn new(answer: reqwest::Response) -> Self {
+    pub fn new(answer: reqwest::Response) -> Self {
         Self { body: answer.bytes_stream().boxed(), bytes: Vec::new(), unread: String::new(), last_id: None }
     }
 
@@ -54,7 +54,7 @@ impl EventStream {
     }
 
     /// The next event that is wanted; those before it are passed over.
-    pub async fn until(&mut self, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
+    pub async fn until(&mut self, what: &str, mut wanted: impl FnMut(&Event) -> bool) -> Event {
         within(what, async {
             loop {
                 let event = self.next().await.unwrap_or_else(|| panic!("the stream ended before {what}"));

@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
 use tautan_simulator::{Fault, Pattern};
+use tokio_util::task::TaskTracker;
 use whatsapp_rust::prelude::Event;
 
 use crate::DEADLINE;
@@ -54,7 +55,7 @@ async fn a_text_to_a_device_that_is_away_waits_for_it() {
     linked.phone.send_text(linked.device, "satu").await.unwrap();
     linked.library.shutdown().await;
     linked.sim.wait_for_live(linked.device, 0, DEADLINE).await.unwrap();
-    let sending = tokio::spawn({
+    let sending = TaskTracker::new().spawn({
         let (phone, device) = (linked.phone.clone(), linked.device);
         async move { phone.send_text(device, "dua").await }
     });

@@ -1,0 +1,35 @@
+# The words that CI types are the words that you type.
+#
+#   make test    everything that guards correctness
+#   make long    the suites that race, ten times over
+#   make bench   figures, in release
+#   make ship    the release build and the proof that its certificate check is in it
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.PHONY: test long bench ship tools fmt
+
+TARGET := $(shell cargo metadata --format-version 1 --no-deps 2>/dev/null | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+
+test:
+	@ci/test.sh
+
+# What takes longer than a change should wait for: the suites that race, ten times over, and the store's own figures.
+long:
+	@ci/tools.sh
+	cargo build --workspace --all-targets
+	cargo test --test store -- --ignored figures --nocapture
+	for round in 1 2 3 4 5 6 7 8 9 10; do echo "round $$round"; cargo test --test store --test whatsapp --test process; done
+
+bench:
+	cargo test --release --test bench -- --ignored --nocapture
+
+ship:
+	cargo build --release --bin tautan
+	@ci/guard.sh $(TARGET)/release/tautan
+
+tools:
+	@ci/tools.sh
+
+fmt:
+	cargo fmt --all

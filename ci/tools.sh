@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Installs what the tests need besides Rust, where that is possible: Debian's packages as root or through sudo, and
+# cargo-deny from crates.io. What stays missing is told by the step that needs it.
+set -u
+cd "$(dirname "$0")/.."
+
+declare -A package=(
+    [cc]=gcc [curl]=curl [node]=nodejs [npm]=npm [zbarimg]=zbar-tools [chromium]=chromium [chromedriver]=chromium-driver
+    [python3]=python3
+)
+missing=()
+for command in "${!package[@]}"; do
+    command -v "$command" >/dev/null || missing+=("${package[$command]}")
+done
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+if [ ${#missing[@]} -gt 0 ] && command -v apt-get >/dev/null; then
+    if [ "$(id -u)" = 0 ]; then sudo=(); elif sudo -n true 2>/dev/null; then sudo=(sudo -n); else sudo=(false); fi
+    export DEBIAN_FRONTEND=noninteractive
+    echo "installing: ${missing[*]}"
+    "${sudo[@]}" apt-get update -qq && "${sudo[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null ||
+        echo "could not be installed here; as root: apt-get install ${missing[*]}"
+fi
+
+if ! cargo deny --version >/dev/null 2>&1; then
+    # Unoptimised: it runs for a second and would compile for many minutes otherwise.
+    cargo install --quiet --locked --debug --version 0.20.2 cargo-deny || echo "cargo-deny could not be installed"
+fi
+exit 0

@@ -1,0 +1,377 @@
+//! The library's own storage in memory is the reference: whatever it answers, ours answers.
+
+use async_trait::async_trait;
+use whatsapp_rust::{
+    store::{
+        AppStateSyncKey, Backend, DeviceInfo, DeviceListRecord, LidPnMappingEntry, MsgSecretEntry, TcTokenEntry,
+        commands::DeviceCommand,
+    },
+    wacore::{
+        appstate::{hash::HashState, processor::AppStateMutationMAC},
+        store::InMemoryBackend,
+    },
+};
+
+use super::*;
+use crate::{
+    clock,
+    store::{
+        Stores, Wish,
+        crypt::MasterKey,
+        embedded::{EmbeddedStore, Settings},
+    },
+    tenant::TenantId,
+};
+
+struct Bench {
+    stores: Stores,
+    lease: Lease,
+    _store: EmbeddedStore,
+    _dir: tempfile::TempDir,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let key = MasterKey::load_or_create(&dir.path().join("key")).unwrap();
+        let settings = Settings { dir: dir.path().join("store"), key, previous: None, on_commit: None };
+        let store = EmbeddedStore::open(settings, clock::system()).unwrap();
+        let stores = store.stores();
+        let tenant = TenantId::parse("toko").unwrap();
+        stores.roster.want(&tenant, Wish::Run { phone: None }).await.unwrap();
+        let lease = stores.roster.acquire(&tenant).await.unwrap().unwrap();
+        Self { stores, lease, _store: store, _dir: dir }
+    }
+
+    fn keys(&self) -> Keys {
+        Keys::new(
+            self.stores.vault.clone(),
+            self.lease.clone(),
+            Arc::new(Fate::default()),
+            Arc::new(Progress::new(Stage::Linked)),
+            Duration::from_secs(5),
+            Arc::default(),
+        )
+    }
+}
+
+fn mapping(lid: &str, phone: &str) -> LidPnMappingEntry {
+    LidPnMappingEntry {
+        lid: lid.into(),
+        phone_number: phone.into(),
+        created_at: 1,
+        updated_at: 2,
+        learning_source: "usync".into(),
+    }
+}
+
+fn secret(id: &str, expires_at: i64, message_ts: i64) -> MsgSecretEntry {
+    MsgSecretEntry {
+        chat: "chat".into(),
+        sender: "sender".into(),
+        msg_id: id.into(),
+        secret: [id.len() as u8; 32],
+        expires_at,
+        message_ts,
+    }
+}
+
+fn sorted<T: Ord>(mut rows: Vec<T>) -> Vec<T> {
+    rows.sort();
+    rows
+}
+
+/// Everything a backend answers to one long conversation.
+async fn conversation(b: &dyn Backend) -> Vec<String> {
+    let mut said = Vec::new();
+    macro_rules! say {
+        ($answer:expr) => {
+            said.push(format!("{}: {:?}", line!(), $answer.await.unwrap()))
+        };
+    }
+    let address = |name: &str| -> Arc<str> { name.into() };
+
+    say!(b.load_identity("a@lid"));
+    say!(b.put_identity("a@lid", [1; 32]));
+    say!(b.put_identities_batch(&[(address("b@lid"), [2; 32]), (address("a@lid"), [3; 32])]));
+    say!(b.load_identity("a@lid"));
+    say!(b.delete_identity("a@lid"));
+    say!(b.load_identity("a@lid"));
+    say!(b.load_identity("b@lid"));
+
+    say!(b.put_session("a@lid", b"one"));
+    say!(b.put_sessions_batch(&[(address("a@lid"), Bytes::from_static(b"two")), (address("b@lid"), Bytes::new())]));
+    say!(b.get_session("a@lid"));
+    say!(b.has_session("b@lid"));
+    say!(b.delete_session("a@lid"));
+    say!(b.has_session("a@lid"));
+
+    say!(b.get_max_prekey_id());
+    say!(b.store_prekey(7, b"seven", false));
+    say!(b.store_prekeys_batch(&[(300, Bytes::from_static(b"x")), (9, Bytes::from_static(b"nine"))], true));
+    say!(b.mark_prekeys_uploaded(&[7, 8]));
+    say!(b.load_prekey(8));
+    say!(b.load_prekeys_batch(&[7, 8, 9]));
+    say!(b.get_max_prekey_id());
+    say!(b.remove_prekey(300));
+    say!(b.get_max_prekey_id());
+    say!(b.store_signed_prekey(1, b"signed"));
+    say!(b.store_signed_prekey(2, b"again"));
+    said.push(format!("{:?}", sorted(b.load_all_signed_prekeys().await.unwrap())));
+    say!(b.remove_signed_prekey(1));
+    say!(b.load_signed_prekey(1));
+    say!(b.load_signed_prekey(2));
+    say!(b.put_sender_key("g::a", b"key"));
+    say!(b.put_sender_keys_batch(&[(address("g::b"), Bytes::from_static(b"kb"))]));
+    say!(b.delete_sender_key("g::a"));
+    say!(b.get_sender_key("g::a"));
+    say!(b.get_sender_key("g::b"));
+
+    let key = AppStateSyncKey { key_data: vec![1], fingerprint: vec![2], timestamp: 3 };
+    say!(b.get_latest_sync_key_id());
+    say!(b.set_sync_key(b"k1", key.clone()));
+    say!(b.set_sync_key(b"k2", key));
+    say!(b.get_sync_key(b"k1"));
+    say!(b.get_sync_key(b"k3"));
+    say!(b.get_latest_sync_key_id());
+    say!(b.get_version("regular"));
+    let state = HashState { version: 4, ..HashState::default() };
+    say!(b.set_version("regular", state));
+    say!(b.get_version("regular"));
+    let mac = |n: u8| AppStateMutationMAC { index_mac: vec![n; 32], value_mac: vec![n] };
+    say!(b.put_mutation_macs("regular", 1, &[mac(1), mac(2), mac(3)]));
+    say!(b.put_mutation_macs("regular_low", 1, &[mac(1)]));
+    say!(b.delete_mutation_macs("regular", &[vec![2; 32], vec![9; 32]]));
+    say!(b.get_mutation_mac("regular", &[1; 32]));
+    say!(b.get_mutation_mac("regular", &[2; 32]));
+    let macs = b.get_mutation_macs("regular", &[[1; 32], [2; 32], [3; 32]]).await.unwrap();
+    said.push(format!("{:?}", sorted(macs.into_iter().collect())));
+    say!(b.clear_mutation_macs("regular"));
+    say!(b.get_mutation_mac("regular", &[1; 32]));
+    say!(b.get_mutation_mac("regular_low", &[1; 32]));
+
+    say!(b.set_sender_key_status("g1", &[("d1", true), ("d2", false)]));
+    say!(b.set_sender_key_status("g1", &[("d2", true), ("d3", true)]));
+    say!(b.set_sender_key_status("g2", &[("d2", true)]));
+    said.push(format!("{:?}", sorted(b.get_sender_key_devices("g1").await.unwrap())));
+    say!(b.delete_sender_key_device_rows(&["d2", "d9"]));
+    said.push(format!("{:?}", sorted(b.get_sender_key_devices("g1").await.unwrap())));
+    say!(b.get_sender_key_devices("g2"));
+    say!(b.clear_sender_key_devices("g1"));
+    say!(b.get_sender_key_devices("g1"));
+    say!(b.set_sender_key_status("g2", &[("d4", true)]));
+    say!(b.clear_all_sender_key_devices());
+    say!(b.get_sender_key_devices("g2"));
+
+    say!(b.put_lid_mapping(&mapping("l1", "111")));
+    say!(b.put_lid_mappings(&[mapping("l1", "222"), mapping("l2", "333"), mapping("l2", "444")]));
+    for phone in ["111", "222", "333", "444", "555"] {
+        say!(b.get_pn_mapping(phone));
+    }
+    say!(b.get_lid_mapping("l2"));
+    said.push(b.get_all_lid_mappings().await.unwrap().len().to_string());
+
+    say!(b.save_base_key("a", "m", b"base"));
+    say!(b.has_same_base_key("a", "m", b"base"));
+    say!(b.has_same_base_key("a", "m", b"other"));
+    say!(b.delete_base_key("a", "m"));
+    say!(b.has_same_base_key("a", "m", b"base"));
+
+    let list = |user: &str, id| DeviceListRecord {
+        user: user.into(),
+        devices: vec![DeviceInfo::new(id, Some(1))],
+        timestamp: 5,
+        phash: Some("p".into()),
+        raw_id: None,
+    };
+    say!(b.update_device_list(list("u1", 1)));
+    say!(b.update_device_lists(vec![list("u1", 2), list("u2", 3)]));
+    say!(b.get_devices("u1"));
+    say!(b.delete_devices("u1"));
+    say!(b.get_devices("u1"));
+    say!(b.get_devices("u2"));
+
+    let token = |at| TcTokenEntry { token: vec![7], token_timestamp: at, sender_timestamp: None };
+    say!(b.put_tc_token("t1", &token(10)));
+    say!(b.touch_tc_token_sender_timestamp("t1", 20));
+    say!(b.touch_tc_token_sender_timestamp("t1", 15));
+    say!(b.store_received_tc_token("t1", b"old", 9));
+    say!(b.get_tc_token("t1"));
+    say!(b.store_received_tc_token("t1", b"new", 11));
+    say!(b.get_tc_token("t1"));
+    say!(b.touch_tc_token_sender_timestamp("t2", 30));
+    say!(b.store_received_tc_token("t2", b"first", 1));
+    say!(b.get_tc_token("t2"));
+    say!(b.put_tc_token("t3", &token(2)));
+    said.push(format!("{:?}", sorted(b.get_all_tc_token_jids().await.unwrap())));
+    say!(b.delete_expired_tc_tokens(5, 25));
+    say!(b.delete_expired_tc_tokens(12, 25));
+    say!(b.delete_tc_token("t2"));
+    said.push(format!("{:?}", sorted(b.get_all_tc_token_jids().await.unwrap())));
+
+    say!(b.store_sent_message("c", "1", b"sent"));
+    say!(b.take_sent_message("c", "1"));
+    say!(b.take_sent_message("c", "1"));
+
+    say!(b.put_msg_secrets(vec![secret("1", 100, 5), secret("22", 0, 0), secret("333", 200, 9)]));
+    say!(b.put_msg_secrets(vec![secret("1", 50, 7), secret("333", 0, 0)]));
+    say!(b.put_msg_secret("chat", "sender", "4444", &[4; 32]));
+    say!(b.delete_expired_msg_secrets(99));
+    say!(b.get_msg_secret_with_ts("chat", "sender", "1"));
+    say!(b.delete_expired_msg_secrets(100));
+    for id in ["1", "22", "333", "4444"] {
+        say!(b.get_msg_secret("chat", "sender", id));
+        say!(b.get_msg_secret_with_ts("chat", "sender", id));
+    }
+    said
+}
+
+#[tokio::test]
+async fn the_vault_answers_as_the_librarys_own_storage_does() {
+    let bench = Bench::new().await;
+    let ours = conversation(&bench.keys()).await;
+    let theirs = conversation(&InMemoryBackend::new()).await;
+    assert_eq!(ours, theirs);
+}
+
+#[tokio::test]
+async fn what_matters_is_there_for_the_next_process() {
+    let bench = Bench::new().await;
+    let first: &dyn Backend = &bench.keys();
+    first.put_session("a@lid", b"ratchet").await.unwrap();
+    first.store_sent_message("c", "1", b"a text").await.unwrap();
+    let second: &dyn Backend = &bench.keys();
+    assert_eq!(second.get_session("a@lid").await.unwrap().as_deref(), Some(&b"ratchet"[..]));
+    assert_eq!(second.take_sent_message("c", "1").await.unwrap(), None, "texts are never stored");
+}
+
+#[tokio::test]
+async fn message_secrets_are_bounded() {
+    let bench = Bench::new().await;
+    let keys = bench.keys();
+    let b: &dyn Backend = &keys;
+    for batch in 0..30_i64 {
+        let entries = (0..50).map(|n| secret(&format!("{batch}-{n}"), 0, batch * 50 + n + 1)).collect();
+        b.put_msg_secrets(entries).await.unwrap();
+    }
+    let rows = keys.table("secret").await.unwrap().len();
+    assert!((768..=1024).contains(&rows), "{rows}");
+    assert!(b.get_msg_secret("chat", "sender", "29-49").await.unwrap().is_some(), "the newest stay");
+    assert!(b.get_msg_secret("chat", "sender", "0-0").await.unwrap().is_none(), "the oldest go");
+}
+
+#[tokio::test]
+async fn a_device_that_is_not_paired_is_never_stored() {
+    let bench = Bench::new().await;
+    let b: &dyn Backend = &bench.keys();
+    let device = whatsapp_rust::wacore::store::Device::new();
+    b.save(&device).await.unwrap();
+    assert!(!b.exists().await.unwrap());
+    assert!(!bench.stores.vault.holds(bench.lease.tenant()).await.unwrap());
+}
+
+/// A store whose writes take a while.
+struct Slow(Arc<dyn Vault>);
+
+#[async_trait]
+impl Vault for Slow {
+    async fn get(&self, tenant: &TenantId, table: &'static str, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.0.get(tenant, table, key).await
+    }
+
+    async fn table(&self, tenant: &TenantId, table: &'static str) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        self.0.table(tenant, table).await
+    }
+
+    async fn holds(&self, tenant: &TenantId) -> Result<bool, StoreError> {
+        self.0.holds(tenant).await
+    }
+
+    async fn write(&self, lease: &Lease, changes: Vec<Change>) -> Result<(), StoreError> {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        self.0.write(lease, changes).await
+    }
+
+    async fn erase(&self, lease: &Lease) -> Result<(), StoreError> {
+        self.0.erase(lease).await
+    }
+}
+
+/// The library's keeper of a paired device, over a slow store.
+async fn paired(bench: &Bench) -> (Arc<Keys>, Arc<PersistenceManager>) {
+    let mut keys = bench.keys();
+    keys.vault = Arc::new(Slow(keys.vault.clone()));
+    let keys = Arc::new(keys);
+    let manager = Arc::new(PersistenceManager::new(keys.clone()).await.unwrap());
+    keys.attach(Arc::downgrade(&manager));
+    let id = "6281234567890:1@s.whatsapp.net".parse().unwrap();
+    manager.process_command(DeviceCommand::SetId(Some(id))).await;
+    manager.process_command(DeviceCommand::SetAccount(Some(Default::default()))).await;
+    (keys, manager)
+}
+
+async fn stored_name(bench: &Bench) -> Option<String> {
+    let reading = bench.keys();
+    let b: &dyn Backend = &reading;
+    b.load().await.unwrap().map(|device| device.push_name)
+}
+
+#[tokio::test]
+async fn settling_waits_for_a_save_under_way_where_the_librarys_flush_does_not() {
+    let bench = Bench::new().await;
+    let (keys, manager) = paired(&bench).await;
+    let saver = manager.flush();
+    tokio::pin!(saver);
+    // The save has begun: the library counts the device as clean.
+    assert!(tokio::time::timeout(Duration::from_millis(20), &mut saver).await.is_err());
+    manager.flush().await.unwrap();
+    assert_eq!(stored_name(&bench).await, None, "the library's flush has not waited");
+    let (settled, saved) = tokio::join!(
+        async {
+            keys.settle().await.unwrap();
+            stored_name(&bench).await
+        },
+        saver
+    );
+    saved.unwrap();
+    assert!(settled.is_some());
+}
+
+#[tokio::test]
+async fn a_save_that_was_begun_earlier_does_not_undo_a_later_one() {
+    let bench = Bench::new().await;
+    let (keys, manager) = paired(&bench).await;
+    let old = manager.get_device_snapshot().to_serializable();
+    manager.process_command(DeviceCommand::SetPushName("Toko Sari".into())).await;
+    keys.settle().await.unwrap();
+    let b: &dyn Backend = &*keys;
+    b.save(&old).await.unwrap();
+    assert_eq!(stored_name(&bench).await.as_deref(), Some("Toko Sari"));
+}
+
+#[tokio::test]
+async fn nothing_is_kept_once_the_device_is_given_up() {
+    let bench = Bench::new().await;
+    let keys = bench.keys();
+    let b: &dyn Backend = &keys;
+    b.put_session("a@lid", b"ratchet").await.unwrap();
+    keys.forget().await.unwrap();
+    b.put_session("a@lid", b"ratchet").await.unwrap_err();
+    assert!(!bench.stores.vault.holds(bench.lease.tenant()).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_fenced_write_ends_the_link_without_a_word() {
+    let bench = Bench::new().await;
+    let keys = bench.keys();
+    bench.stores.roster.release(bench.lease.clone()).await.unwrap();
+    let b: &dyn Backend = &keys;
+    b.put_session("a@lid", b"ratchet").await.unwrap_err();
+    assert_eq!(keys.fate.end(), Some(End::LeaseLost));
+}
+
+#[test]
+fn parts_of_a_key_cannot_be_confused() {
+    assert_ne!(joined(&[b"ab", b"c"]), joined(&[b"a", b"bc"]));
+    assert_ne!(joined(&[b"a", b""]), joined(&[b"a"]));
+}

@@ -1,0 +1,88 @@
+use serde_json::{Value, json};
+
+use crate::support::{Server, header, problem};
+
+const CONNECT: &str = "/api/whatsapp/connect";
+
+#[tokio::test]
+async fn connecting_answers_that_it_has_begun() {
+    let server = Server::start().await;
+    for _ in 0..2 {
+        let answer = server.post(CONNECT).bearer_auth(server.token("toko")).send().await.unwrap();
+        assert_eq!(answer.status(), 202);
+        assert_eq!(header(&answer, "cache-control"), "no-store");
+        let body: Value = answer.json().await.unwrap();
+        assert_eq!((&body["status"], &body["reason"]), (&json!("connecting"), &json!("starting")));
+    }
+}
+
+#[tokio::test]
+async fn a_status_has_every_field_of_the_contract() {
+    let server = Server::start().await;
+    let status = async || -> Value {
+        server.get("/api/whatsapp/status").bearer_auth(server.token("toko")).send().await.unwrap().json().await.unwrap()
+    };
+    let never = json!({"status": "disconnected", "phoneNumber": null, "name": null, "reason": "never-linked",
+        "retryable": true, "until": null, "since": null, "stale": false});
+    assert_eq!(status().await, never);
+
+    let owner = server.own("toko").await;
+    owner.connected("6281234567890", Some("Toko Sari")).await;
+    let mut body = status().await;
+    let since = body["since"].take();
+    assert!(since.as_str().is_some_and(|since| since.ends_with('Z') && since.len() == 20), "{since}");
+    let connected = json!({"status": "connected", "phoneNumber": "6281234567890", "name": "Toko Sari", "reason": null,
+        "retryable": false, "until": null, "since": null, "stale": false});
+    assert_eq!(body, connected);
+    let again = server.post(CONNECT).bearer_auth(server.token("toko")).send().await.unwrap();
+    assert_eq!(again.status(), 200, "what is connected already is done");
+}
+
+#[tokio::test]
+async fn disconnecting_what_never_was_is_done_at_once() {
+    let server = Server::start().await;
+    let answer = server.post("/api/whatsapp/disconnect").bearer_auth(server.token("toko")).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.json::<Value>().await.unwrap()["reason"], "never-linked");
+}
+
+#[tokio::test]
+async fn a_body_is_json_or_nothing() {
+    let server = Server::start().await;
+    let send = |kind: &str, body: &str| {
+        let request = server.post(CONNECT).bearer_auth(server.token("toko")).body(body.to_owned());
+        if kind.is_empty() { request.send() } else { request.header("content-type", kind).send() }
+    };
+    for good in ["{}", "{\"phoneNumber\":null}", "{\"phoneNumber\":\"6281234567890\",\"other\":[1]}"] {
+        assert_eq!(send("application/json", good).await.unwrap().status(), 202, "{good}");
+    }
+    assert_eq!(send("Application/JSON; charset=utf-8", "{}").await.unwrap().status(), 202);
+    assert_eq!(send("text/plain", "").await.unwrap().status(), 202);
+    for bad in ["{", "[]", "\"628\"", "null", "{\"a\":1}x", "\u{0}"] {
+        problem(send("application/json", bad).await.unwrap(), 400, "bad-json").await;
+    }
+    for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/jsonp", ""] {
+        problem(send(kind, "{}").await.unwrap(), 415, "unsupported-media-type").await;
+    }
+    let large = format!("{{\"x\":\"{}\"}}", "x".repeat(16 * 1024));
+    problem(send("application/json", &large).await.unwrap(), 413, "body-too-large").await;
+}
+
+#[tokio::test]
+async fn a_phone_number_that_cannot_be_meant_is_refused_with_a_reason() {
+    let server = Server::start().await;
+    for (bad, hint) in [
+        (json!("+6281234567890"), "+"),
+        (json!("62 812-3456-7890"), "digits"),
+        (json!("081234567890"), "country code"),
+        (json!("123"), "7 to 15"),
+        (json!("1234567890123456"), "7 to 15"),
+        (json!(""), "7 to 15"),
+        (json!(6_281_234_567_890_u64), "string"),
+        (json!("٦٢٨١٢٣٤٥٦٧٨٩٠"), "digits"),
+    ] {
+        let answer = server.post(CONNECT).bearer_auth(server.token("toko")).json(&json!({"phoneNumber": bad})).send();
+        let detail = problem(answer.await.unwrap(), 400, "bad-phone-number").await;
+        assert!(detail.contains(hint), "{bad}: {detail}");
+    }
+}

@@ -1,0 +1,153 @@
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::json;
+use tautan::auth::{KeySource, Secret, Settings, TokenVerifier};
+
+use crate::support::{SECRET, Server, Setup, problem, sign, sign_with};
+
+const STATUS: &str = "/api/whatsapp/status";
+const ED25519_X: &str = "mTbalCscyWPOwD1dVN-S7DRIBkflDoyfecVzaY1qlEI";
+
+fn rsa() -> EncodingKey {
+    EncodingKey::from_rsa_pem(include_bytes!("keys/rsa.pem")).unwrap()
+}
+
+fn p256() -> EncodingKey {
+    EncodingKey::from_ec_pem(include_bytes!("keys/p256.pem")).unwrap()
+}
+
+fn ed25519() -> EncodingKey {
+    EncodingKey::from_ed_pem(include_bytes!("keys/ed25519.pem")).unwrap()
+}
+
+async fn with(keys: Vec<KeySource>) -> Server {
+    Setup { auth: Settings { keys, ..Settings::default() }, ..Setup::default() }.start().await
+}
+
+async fn code(server: &Server, token: &str) -> String {
+    let answer = server.get(STATUS).bearer_auth(token).send().await.unwrap();
+    if answer.status() == 200 {
+        "ok".into()
+    } else {
+        answer.json::<serde_json::Value>().await.unwrap()["code"].as_str().unwrap().into()
+    }
+}
+
+#[tokio::test]
+async fn a_public_key_of_each_kind_checks_its_own_algorithm_only() {
+    let pems = [
+        (include_str!("keys/rsa.pub.pem"), Algorithm::RS256),
+        (include_str!("keys/p256.pub.pem"), Algorithm::ES256),
+        (include_str!("keys/ed25519.pub.pem"), Algorithm::EdDSA),
+    ];
+    for (pem, good) in pems {
+        let server = with(vec![KeySource::PublicKey(pem.into())]).await;
+        let claims = json!({"id": "toko", "exp": server.second() + 60});
+        for (algorithm, key) in [(Algorithm::RS256, rsa()), (Algorithm::ES256, p256()), (Algorithm::EdDSA, ed25519())] {
+            let expected = if algorithm == good { "ok" } else { "wrong-algorithm" };
+            assert_eq!(
+                code(&server, &sign_with(algorithm, &key, &claims)).await,
+                expected,
+                "{algorithm:?} for {good:?}"
+            );
+        }
+        assert_eq!(code(&server, &sign(&claims)).await, "wrong-algorithm");
+    }
+}
+
+#[tokio::test]
+async fn hardening_a_public_key_is_not_the_secret_of_an_hmac() {
+    for pem in
+        [include_str!("keys/rsa.pub.pem"), include_str!("keys/p256.pub.pem"), include_str!("keys/ed25519.pub.pem")]
+    {
+        let server = with(vec![KeySource::PublicKey(pem.into())]).await;
+        let claims = json!({"id": "toko", "exp": server.second() + 60});
+        for form in [pem.as_bytes(), pem.trim().as_bytes()] {
+            let token = sign_with(Algorithm::HS256, &EncodingKey::from_secret(form), &claims);
+            problem(server.get(STATUS).bearer_auth(token).send().await.unwrap(), 401, "wrong-algorithm").await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_is_being_replaced_still_counts() {
+    let next = "Vf4n3bS1uJb7cD5mZk9rWf8yLhTgPaEiNwVsQxM7q2X=";
+    let server = with([next, SECRET].map(|secret| KeySource::Secret(Secret::new(secret))).to_vec()).await;
+    let claims = json!({"id": "toko", "exp": server.second() + 60});
+    assert_eq!(code(&server, &sign(&claims)).await, "ok");
+    assert_eq!(
+        code(&server, &sign_with(Algorithm::HS256, &EncodingKey::from_secret(next.as_bytes()), &claims)).await,
+        "ok"
+    );
+}
+
+#[tokio::test]
+async fn a_key_set_in_a_file_chooses_by_kid_and_follows_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("jwks.json");
+    let set = |kid: &str| {
+        let key = json!({"kty": "OKP", "crv": "Ed25519", "kid": kid, "use": "sig", "x": ED25519_X});
+        let symmetric = json!({"kty": "oct", "kid": "secret", "k": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0"});
+        json!({"keys": [symmetric, key]}).to_string()
+    };
+    std::fs::write(&path, set("one")).unwrap();
+    let server = with(vec![KeySource::Jwks(path.to_str().unwrap().into())]).await;
+    let claims = json!({"id": "toko", "exp": server.second() + 60});
+    let signed = |kid: Option<&str>| {
+        let header = Header { kid: kid.map(str::to_owned), ..Header::new(Algorithm::EdDSA) };
+        jsonwebtoken::encode(&header, &claims, &ed25519()).unwrap()
+    };
+    assert_eq!(code(&server, &signed(Some("one"))).await, "ok");
+    assert_eq!(code(&server, &signed(None)).await, "ok");
+    assert_eq!(code(&server, &signed(Some("two"))).await, "unknown-key");
+    assert_eq!(code(&server, &signed(Some("secret"))).await, "unknown-key");
+
+    std::fs::write(&path, set("two")).unwrap();
+    crate::support::in_time(async {
+        while code(&server, &signed(Some("two"))).await != "ok" {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    })
+    .await;
+    assert_eq!(code(&server, &signed(Some("one"))).await, "unknown-key");
+}
+
+#[tokio::test]
+async fn a_key_set_that_cannot_be_fetched_is_our_trouble_and_not_the_tokens() {
+    let server = with(vec![KeySource::Jwks("http://127.0.0.1:1/jwks.json".into())]).await;
+    let token = sign_with(Algorithm::EdDSA, &ed25519(), &json!({"id": "toko", "exp": server.second() + 60}));
+    problem(server.get(STATUS).bearer_auth(token).send().await.unwrap(), 503, "keys-unavailable").await;
+}
+
+#[tokio::test]
+async fn a_key_set_is_fetched_from_its_url() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/jwks.json", listener.local_addr().unwrap());
+    let body = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "one", "x": ED25519_X}]}).to_string();
+    tokio_util::task::TaskTracker::new().spawn(async move {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let _ = socket.read(&mut [0; 4096]).await.unwrap();
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+        socket.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    });
+    let server = with(vec![KeySource::Jwks(url)]).await;
+    let claims = json!({"id": "toko", "exp": server.second() + 60});
+    for _ in 0..3 {
+        assert_eq!(code(&server, &sign_with(Algorithm::EdDSA, &ed25519(), &claims)).await, "ok");
+    }
+}
+
+#[test]
+fn every_mistake_in_the_keys_is_told_at_once() {
+    let keys = vec![
+        KeySource::Secret(Secret::new("your-secret-key")),
+        KeySource::PublicKey("not a pem".into()),
+        KeySource::PublicKey(include_str!("keys/rsa.pem").into()),
+        KeySource::Jwks("/does/not/exist.json".into()),
+    ];
+    let mistakes = TokenVerifier::new(Settings { keys, ..Settings::default() }, tautan::clock::system()).unwrap_err();
+    let told: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 4, "{told:?}");
+    assert!(told[0].contains("openssl rand -base64 32") && told[2].contains("private"), "{told:?}");
+    assert!(TokenVerifier::new(Settings::default(), tautan::clock::system()).is_err());
+}

@@ -1,0 +1,14 @@
+//! The service as a client meets it: real sockets, the real store, and nothing of the inside but what a session owner
+//! would write into the journal.
+
+mod assets;
+mod commands;
+mod keys;
+mod origins;
+mod qr;
+mod routes;
+mod server;
+mod sign_in;
+mod stream;
+mod support;
+mod tokens;

@@ -1,0 +1,84 @@
+use serde_json::Value;
+
+use crate::support::{Server, header, problem};
+
+const QR: &str = "/api/whatsapp/qr";
+const TEXT: &str = "2@hZtWJ2Kp0B7yQ0m1S9dXbnVqTq0rUuCw4Gk8FZ1yY2o3a5c7e9gBiDkFmHoJqLsNuPwRyTzV,3q2+7wAA=,3q2+7wAA=,9";
+
+pub fn read_png(png: &[u8]) -> String {
+    let image = image::load_from_memory_with_format(png, image::ImageFormat::Png).unwrap();
+    let mut prepared = rqrr::PreparedImage::prepare(image.into_luma8());
+    prepared.detect_grids()[0].decode().unwrap().1
+}
+
+#[tokio::test]
+async fn the_form_of_a_qr_code_is_the_one_asked_for() {
+    let server = Server::start().await;
+    let owner = server.own("toko").await;
+    owner.show_qr(TEXT, 60).await;
+    let (text, png, svg, json) = ("text/plain; charset=utf-8", "image/png", "image/svg+xml", "application/json");
+    for (accept, kind) in [
+        ("*/*", text),
+        ("text/plain", text),
+        ("text/*", text),
+        ("image/png", png),
+        ("image/*", png),
+        ("image/avif,image/webp,image/*;q=0.9,*/*;q=0.8", png),
+        ("image/svg+xml", svg),
+        ("image/svg+xml, image/png;q=0.5", svg),
+        ("application/json", json),
+        ("application/json;q=0.9, text/plain;q=0.1", json),
+        ("image/png;q=0, image/*", svg),
+        ("text/html, application/json", json),
+        ("application/*", json),
+        ("nonsense", text),
+        ("", text),
+    ] {
+        let answer = server.get(QR).bearer_auth(server.token("toko")).header("accept", accept).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{accept}");
+        assert_eq!(header(&answer, "content-type"), kind, "{accept}");
+        assert_eq!(header(&answer, "cache-control"), "no-store");
+        assert!(answer.headers().get_all("vary").iter().any(|vary| vary == "Accept"));
+    }
+    for accept in ["text/html", "image/webp", "application/xml", "*/*;q=0", "text/plain;q=0, text/*;q=0"] {
+        let answer = server.get(QR).bearer_auth(server.token("toko")).header("accept", accept).send().await.unwrap();
+        problem(answer, 406, "not-acceptable").await;
+    }
+}
+
+#[tokio::test]
+async fn every_form_holds_the_same_code() {
+    let server = Server::start().await;
+    let owner = server.own("toko").await;
+    owner.show_qr(TEXT, 60).await;
+    let ask = async |accept: &str| {
+        let request = server.get(QR).bearer_auth(server.token("toko")).header("accept", accept);
+        request.send().await.unwrap().bytes().await.unwrap()
+    };
+    assert_eq!(read_png(&ask("image/png").await), TEXT);
+    let json: Value = serde_json::from_slice(&ask("application/json").await).unwrap();
+    assert_eq!(json["qrText"], TEXT);
+    assert!((58..=60).contains(&json["expiresIn"].as_i64().unwrap()));
+    assert_eq!(ask("*/*").await, tautan::qr::terminal(TEXT));
+    assert_eq!(ask("image/svg+xml").await, tautan::qr::svg(TEXT));
+}
+
+#[tokio::test]
+async fn there_is_no_qr_code_before_after_or_without_its_owner() {
+    let server = Server::start().await;
+    let none = async |tenant: &str| {
+        problem(server.get(QR).bearer_auth(server.token(tenant)).send().await.unwrap(), 404, "no-qr").await;
+    };
+    none("toko").await;
+    let owner = server.own("toko").await;
+    none("toko").await;
+    owner.show_qr(TEXT, 60).await;
+    none("another").await;
+    server.clock.advance(60);
+    none("toko").await;
+    owner.show_qr("fresh", 60).await;
+    let answer = server.get(QR).bearer_auth(server.token("toko")).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    owner.leave().await;
+    none("toko").await;
+}

@@ -1,0 +1,118 @@
+use std::time::{Duration, Instant};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use crate::support::{Server, Setup, in_time};
+
+async fn send(server: &Server, request: &str) -> String {
+    let mut socket = TcpStream::connect(server.host()).await.unwrap();
+    socket.write_all(request.as_bytes()).await.unwrap();
+    read(&mut socket).await
+}
+
+/// Everything until the server closes.
+async fn read(socket: &mut TcpStream) -> String {
+    let mut all = Vec::new();
+    // A reset after the answer is fine: it had not read all that was sent.
+    let _ = in_time(socket.read_to_end(&mut all)).await;
+    String::from_utf8(all).unwrap()
+}
+
+#[tokio::test]
+async fn headers_too_large_are_told_so() {
+    let server = Server::start().await;
+    for size in [9_000, 60_000] {
+        let answer =
+            send(&server, &format!("GET /healthz HTTP/1.1\r\nhost: x\r\nx-large: {}\r\n\r\n", "x".repeat(size))).await;
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{size}: {answer:?}");
+    }
+    let fits =
+        send(&server, &format!("GET /healthz HTTP/1.1\r\nconnection: close\r\nx: {}\r\n\r\n", "x".repeat(7_000))).await;
+    assert!(fits.starts_with("HTTP/1.1 200 "), "{fits:?}");
+}
+
+#[tokio::test]
+async fn what_is_not_http_is_refused() {
+    let server = Server::start().await;
+    for junk in
+        ["hello\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\u{0}\u{1}\u{2}\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]
+    {
+        let answer = send(&server, junk).await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer:?}");
+    }
+    assert_eq!(server.get("/healthz").send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_its_client_goes() {
+    let mut setup = Setup::default();
+    setup.http.streams_per_tenant_max = 1;
+    let server = setup.start().await;
+    let token = server.token("toko");
+    for _ in 0..3 {
+        let mut socket = TcpStream::connect(server.host()).await.unwrap();
+        let request = format!("GET /api/whatsapp/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n");
+        in_time(async {
+            // The last one's place is given back as soon as its socket is seen to be closed.
+            loop {
+                socket.write_all(request.as_bytes()).await.unwrap();
+                let mut head = [0; 12];
+                socket.read_exact(&mut head).await.unwrap();
+                if &head == b"HTTP/1.1 200" {
+                    break;
+                }
+                socket = TcpStream::connect(server.host()).await.unwrap();
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn an_open_stream_does_not_hold_up_the_shutdown() {
+    let mut server = Server::start().await;
+    let mut streams = Vec::new();
+    for _ in 0..5 {
+        streams.push(server.stream("toko").await);
+    }
+    let idle = TcpStream::connect(server.host()).await.unwrap();
+    let began = Instant::now();
+    server.stop.cancel();
+    assert!(in_time(server.running.take().unwrap()).await.unwrap(), "nothing had to be cut");
+    assert!(began.elapsed() < Duration::from_secs(5));
+    for stream in &mut streams {
+        stream.rest().await;
+    }
+    drop(idle);
+    assert!(TcpStream::connect(server.host()).await.is_err(), "the listener is closed");
+}
+
+#[tokio::test]
+async fn a_request_that_never_ends_is_cut_when_the_grace_is_over() {
+    let mut setup = Setup::default();
+    setup.http.grace = Duration::from_millis(300);
+    let mut server = setup.start().await;
+    let mut socket = TcpStream::connect(server.host()).await.unwrap();
+    let token = server.token("toko");
+    let head = format!(
+        "POST /api/whatsapp/connect HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: 9\r\n\r\n{{"
+    );
+    socket.write_all(head.as_bytes()).await.unwrap();
+    // Answered only once the one before it is being served.
+    assert_eq!(server.get("/healthz").send().await.unwrap().status(), 200);
+    server.stop.cancel();
+    assert!(!in_time(server.running.take().unwrap()).await.unwrap());
+    assert_eq!(read(&mut socket).await, "");
+}
+
+#[tokio::test]
+async fn hardening_headers_a_byte_at_a_time_are_cut_off() {
+    let server = Server::start().await;
+    let mut socket = TcpStream::connect(server.host()).await.unwrap();
+    socket.write_all(b"GET /healthz HTTP/1.1\r\n").await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(20), socket.read(&mut [0; 64])).await;
+    assert!(ended.is_ok(), "the connection is closed, or told so");
+}

@@ -1,0 +1,38 @@
+use tautan::{
+    auth::{KeySource, Minter, Secret, Settings},
+    http::LocalSignIn,
+    tenant::TenantId,
+};
+
+use crate::support::{SECRET, Server, Setup, header, problem};
+
+async fn start() -> Server {
+    let keys = vec![KeySource::Secret(Secret::new(SECRET))];
+    let minter = Minter::new(&Settings { keys, ..Settings::default() }).unwrap();
+    let sign_in = LocalSignIn::new("once-only", minter, TenantId::parse("local").unwrap());
+    Setup { sign_in: Some(sign_in), ..Setup::default() }.start().await
+}
+
+#[tokio::test]
+async fn the_code_signs_in_once() {
+    let server = start().await;
+    for wrong in ["", "?code=", "?code=wrong", "?cod=once-only", "?xcode=once-only"] {
+        let answer = server.get(&format!("/local/sign-in{wrong}")).send().await.unwrap();
+        assert_eq!(header(&answer, "set-cookie"), "");
+        problem(answer, 403, "sign-in-refused").await;
+    }
+    let head = server.request("HEAD", "/local/sign-in?code=once-only").send().await.unwrap();
+    assert_eq!(head.status(), 405, "a preview must not use the code up");
+
+    let answer = server.get("/local/sign-in?code=once-only").send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), header(&answer, "location")), (303, "/dashboard/settings/whatsapp"));
+    let cookie = header(&answer, "set-cookie").to_owned();
+    for part in ["fibidy_auth=", "HttpOnly", "SameSite=Lax", "Path=/"] {
+        assert!(cookie.contains(part), "{part}");
+    }
+    let sent = cookie.split(';').next().unwrap();
+    let status = server.get("/api/whatsapp/status").header("cookie", sent).send().await.unwrap();
+    assert_eq!(status.status(), 200);
+
+    problem(server.get("/local/sign-in?code=once-only").send().await.unwrap(), 403, "sign-in-refused").await;
+}

@@ -1,0 +1,192 @@
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, EncodingKey};
+use serde_json::{Value, json};
+
+use crate::support::{SECRET, Server, Setup, header, problem, sign, sign_with};
+
+const STATUS: &str = "/api/whatsapp/status";
+
+async fn refused(server: &Server, token: &str, code: &str) {
+    problem(server.get(STATUS).bearer_auth(token).send().await.unwrap(), 401, code).await;
+}
+
+async fn accepted(server: &Server, claims: &Value) {
+    let answer = server.get(STATUS).bearer_auth(sign(claims)).send().await.unwrap();
+    assert_eq!(answer.status(), 200, "{claims}");
+}
+
+#[tokio::test]
+async fn every_address_of_the_api_asks_for_a_token() {
+    let server = Server::start().await;
+    for (method, path) in
+        [("POST", "connect"), ("POST", "disconnect"), ("GET", "status"), ("GET", "qr"), ("GET", "events")]
+    {
+        let answer = server.request(method, &format!("/api/whatsapp/{path}")).send().await.unwrap();
+        problem(answer, 401, "missing-token").await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_counts_from_nbf_to_exp_and_thirty_seconds_around() {
+    let server = Server::start().await;
+    let now = server.second();
+    accepted(&server, &json!({"id": "toko", "exp": now - 25})).await;
+    refused(&server, &sign(&json!({"id": "toko", "exp": now - 31})), "expired-token").await;
+    accepted(&server, &json!({"id": "toko", "exp": now + 60, "nbf": now + 25})).await;
+    refused(&server, &sign(&json!({"id": "toko", "exp": now + 600, "nbf": now + 60})), "token-not-yet-valid").await;
+    accepted(&server, &json!({"id": "toko", "exp": now as f64 + 0.5})).await;
+}
+
+#[tokio::test]
+async fn a_token_that_never_expires_is_refused() {
+    let server = Server::start().await;
+    for claims in
+        [json!({"id": "toko"}), json!({"id": "toko", "exp": null}), json!({"id": "toko", "exp": "2999-01-01"})]
+    {
+        refused(&server, &sign(&claims), "token-without-expiry").await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_another_secret_is_refused() {
+    let server = Server::start().await;
+    let claims = json!({"id": "toko", "exp": server.second() + 60});
+    let key = EncodingKey::from_secret(b"another-secret-another-secret-another");
+    refused(&server, &sign_with(Algorithm::HS256, &key, &claims), "wrong-signature").await;
+    let mut cut = sign(&claims);
+    cut.truncate(cut.rfind('.').unwrap() + 1);
+    refused(&server, &cut, "wrong-signature").await;
+}
+
+#[tokio::test]
+async fn hardening_alg_none_is_refused_in_every_writing() {
+    let server = Server::start().await;
+    let claims = BASE64_URL_SAFE_NO_PAD.encode(json!({"id": "toko", "exp": server.second() + 60}).to_string());
+    for none in ["none", "None", "NONE", "nOnE", ""] {
+        let head = BASE64_URL_SAFE_NO_PAD.encode(json!({"alg": none, "typ": "JWT"}).to_string());
+        refused(&server, &format!("{head}.{claims}."), "wrong-algorithm").await;
+        refused(&server, &format!("{head}.{claims}.AAAA"), "wrong-algorithm").await;
+    }
+}
+
+#[tokio::test]
+async fn hardening_another_algorithm_of_the_same_secret_is_refused() {
+    let server = Server::start().await;
+    let claims = json!({"id": "toko", "exp": server.second() + 60});
+    for algorithm in [Algorithm::HS384, Algorithm::HS512] {
+        let token = sign_with(algorithm, &EncodingKey::from_secret(SECRET.as_bytes()), &claims);
+        refused(&server, &token, "wrong-algorithm").await;
+    }
+}
+
+#[tokio::test]
+async fn hardening_an_extension_that_must_be_understood_is_refused() {
+    let server = Server::start().await;
+    let mut head = jsonwebtoken::Header::new(Algorithm::HS256);
+    head.crit = Some(vec!["exp".into()]);
+    let claims = json!({"id": "toko", "exp": server.second() + 60});
+    let token = jsonwebtoken::encode(&head, &claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap();
+    refused(&server, &token, "malformed-token").await;
+}
+
+#[tokio::test]
+async fn what_is_not_a_token_is_refused() {
+    let server = Server::start().await;
+    for junk in ["x", "a.b", "a.b.c", "....", "e30.e30.e30", "\u{7f}"] {
+        let answer = server.get(STATUS).header("authorization", format!("Bearer {junk}").as_bytes()).send().await;
+        let Ok(answer) = answer else { continue };
+        problem(answer, 401, "malformed-token").await;
+    }
+    for scheme in ["Basic dG9rbzp4", "Bearer", "Token abc", ""] {
+        let answer = server.get(STATUS).header("authorization", scheme).send().await.unwrap();
+        problem(answer, 401, "malformed-token").await;
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_is_a_short_plain_name() {
+    let server = Server::start().await;
+    let exp = server.second() + 60;
+    accepted(&server, &json!({"id": 42, "exp": exp})).await;
+    accepted(&server, &json!({"id": "org:a.b_c@d-1", "exp": exp})).await;
+    for bad in [
+        json!("a b"),
+        json!("x".repeat(4_000)),
+        json!("x".repeat(129)),
+        json!(""),
+        json!("a/b"),
+        json!(null),
+        json!(["a"]),
+    ] {
+        refused(&server, &sign(&json!({"id": bad, "exp": exp})), "bad-tenant").await;
+    }
+    refused(&server, &sign(&json!({"sub": "toko", "exp": exp})), "bad-tenant").await;
+}
+
+#[tokio::test]
+async fn an_audience_or_issuer_counts_only_where_one_is_configured() {
+    let server = Server::start().await;
+    let exp = server.second() + 60;
+    accepted(&server, &json!({"id": "toko", "exp": exp, "aud": "somebody", "iss": "anybody"})).await;
+
+    let mut setup = Setup::default();
+    (setup.auth.issuer, setup.auth.audience) = (Some("us".into()), Some("tautan".into()));
+    let server = setup.start().await;
+    accepted(&server, &json!({"id": "toko", "exp": exp, "aud": ["x", "tautan"], "iss": "us"})).await;
+    refused(&server, &sign(&json!({"id": "toko", "exp": exp, "aud": "tautan"})), "wrong-issuer").await;
+    refused(&server, &sign(&json!({"id": "toko", "exp": exp, "iss": "us"})), "wrong-audience").await;
+    refused(&server, &sign(&json!({"id": "toko", "exp": exp, "iss": "us", "aud": ["x"]})), "wrong-audience").await;
+}
+
+#[tokio::test]
+async fn a_cookie_is_as_good_as_a_header_for_reading() {
+    let server = Server::start().await;
+    let cookie = format!("other=1; fibidy_auth={}; more=2", server.token("toko"));
+    let answer = server.get(STATUS).header("cookie", cookie).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let answer =
+        server.get(STATUS).header("cookie", format!("fibidy_authx={}", server.token("toko"))).send().await.unwrap();
+    problem(answer, 401, "missing-token").await;
+}
+
+#[tokio::test]
+async fn a_bad_header_never_falls_back_to_a_good_cookie() {
+    let server = Server::start().await;
+    let cookie = format!("fibidy_auth={}", server.token("toko"));
+    for bad in ["Bearer x", "Basic dG9rbzp4", ""] {
+        let answer = server.get(STATUS).header("authorization", bad).header("cookie", &cookie).send().await.unwrap();
+        problem(answer, 401, "malformed-token").await;
+    }
+}
+
+#[tokio::test]
+async fn hardening_a_planted_second_cookie_is_noticed() {
+    let server = Server::start().await;
+    let (mine, theirs) = (server.token("toko"), server.token("attacker"));
+    let with = |cookie: String| server.get(STATUS).header("cookie", cookie).send();
+    let answer = with(format!("fibidy_auth={mine}; fibidy_auth={theirs}")).await.unwrap();
+    problem(answer, 401, "ambiguous-token").await;
+    let stale = sign(&json!({"id": "attacker", "exp": server.second() - 100}));
+    assert_eq!(with(format!("fibidy_auth={stale}; fibidy_auth={mine}; fibidy_auth=junk")).await.unwrap().status(), 200);
+    assert_eq!(with(format!("fibidy_auth={mine}; fibidy_auth={mine}")).await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn hardening_a_token_in_the_address_does_not_count() {
+    let server = Server::start().await;
+    let token = server.token("toko");
+    for name in ["token", "access_token", "fibidy_auth"] {
+        let answer = server.get(&format!("{STATUS}?{name}={token}")).send().await.unwrap();
+        problem(answer, 401, "missing-token").await;
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_shows_nothing_of_the_token() {
+    let server = Server::start().await;
+    let token = sign(&json!({"id": "a b", "exp": server.second() + 60, "note": "hush"}));
+    let answer = server.get(STATUS).bearer_auth(&token).send().await.unwrap();
+    assert_eq!(header(&answer, "cache-control"), "no-store");
+    let text = answer.text().await.unwrap();
+    assert!(!text.contains("hush") && !text.contains(&token[..20]));
+}

@@ -1,0 +1,147 @@
+//! The order of rooms in `src/lib.rs` is law. This reads the sources and holds it, so that a new arrow is a decision.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// What the order alone would permit and the design does not: who may use a room at all.
+const ONLY: &[(&str, &[&str])] = &[
+    // Asking and telling never meet: nobody reaches WhatsApp but through the session's seam.
+    ("whatsapp", &["app"]),
+    // Variable names are nobody else's business.
+    ("config", &["app"]),
+    ("http", &["app", "config"]),
+    ("auth", &["http", "config", "app"]),
+    ("session", &["whatsapp", "http", "config", "app"]),
+    ("shutdown", &["app"]),
+    ("app", &[]),
+];
+
+/// Faces of the store that readers must not see: what can write.
+const WRITERS: &[&str] = &["Roster", "Vault", "Lease", "Stores", "WishNo"];
+
+const LINES_MAX: usize = 400;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+/// The rooms in the order of the map.
+fn order() -> Vec<String> {
+    let map = fs::read_to_string(root().join("lib.rs")).unwrap();
+    let rooms = map.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    rooms.map(str::to_owned).collect()
+}
+
+fn files(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            files(&entry, into);
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
+            into.push(entry);
+        }
+    }
+}
+
+/// Each source file with its room.
+fn sources() -> Vec<(String, PathBuf, String)> {
+    let mut paths = Vec::new();
+    files(&root(), &mut paths);
+    let mut sources = Vec::new();
+    for path in paths {
+        let inside = path.strip_prefix(root()).unwrap();
+        let first = inside.components().next().unwrap().as_os_str().to_str().unwrap();
+        let room = first.strip_suffix(".rs").unwrap_or(first).to_owned();
+        if room != "lib" && room != "main" {
+            let text = fs::read_to_string(&path).unwrap();
+            sources.push((room, inside.to_owned(), text));
+        }
+    }
+    sources
+}
+
+/// The code without comments, so that prose may name any room.
+fn code(text: &str) -> String {
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The rooms that `crate::x` and `crate::{x, y::{z}}` name.
+fn used(code: &str) -> BTreeSet<String> {
+    let mut rooms = BTreeSet::new();
+    let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    for (at, found) in code.match_indices("crate::") {
+        let rest = &code[at + found.len()..];
+        let Some(group) = rest.strip_prefix('{') else {
+            rooms.insert(word(rest));
+            continue;
+        };
+        let (mut depth, mut begins) = (0, true);
+        for (at, c) in group.char_indices() {
+            match c {
+                '{' => depth += 1,
+                '}' if depth == 0 => break,
+                '}' => depth -= 1,
+                ',' if depth == 0 => begins = true,
+                c if begins && depth == 0 && c.is_alphabetic() => {
+                    rooms.insert(word(&group[at..]));
+                    begins = false;
+                }
+                _ => {}
+            }
+        }
+    }
+    rooms
+}
+
+#[test]
+fn a_room_uses_only_rooms_above_it_in_the_map() {
+    let order = order();
+    let place: BTreeMap<&str, usize> = order.iter().enumerate().map(|(at, room)| (room.as_str(), at)).collect();
+    let mut wrong = Vec::new();
+    for (room, path, text) in sources() {
+        let mine = *place.get(room.as_str()).unwrap_or_else(|| panic!("{room} is not in the map"));
+        for other in used(&code(&text)) {
+            let Some(theirs) = place.get(other.as_str()) else { continue };
+            let forbidden = ONLY.iter().any(|(name, by)| *name == other && !by.contains(&room.as_str()));
+            if other != room && (*theirs > mine || forbidden) {
+                wrong.push(format!("{} uses {other}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "arrows that the map does not have:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn http_sees_nothing_that_writes() {
+    for (room, path, text) in sources() {
+        let code = code(&text);
+        let body = code.split("#[cfg(test)]").next().unwrap();
+        if room == "http" {
+            for face in WRITERS {
+                let named = body.match_indices(face).any(|(at, _)| {
+                    let before = body[..at].chars().next_back().unwrap_or(' ');
+                    let after = body[at + face.len()..].chars().next().unwrap_or(' ');
+                    !before.is_alphanumeric() && !after.is_alphanumeric()
+                });
+                assert!(!named, "{} names {face}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_fits_in_one_head() {
+    for (_, path, text) in sources() {
+        let lines = text.lines().count();
+        assert!(lines <= LINES_MAX, "{} has {lines} lines", path.display());
+    }
+}
+
+#[test]
+fn the_reader_of_arrows_sees_nested_groups() {
+    let rooms = used("use crate::{\n auth::{A, b::{C}},\n store::X, clock,\n};\nlet x = crate::http::y();");
+    assert_eq!(rooms.into_iter().collect::<Vec<_>>(), ["auth", "clock", "http", "store"]);
+}

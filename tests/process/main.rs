@@ -1,0 +1,18 @@
+//! The program as a process of its own, beside a WhatsApp simulator: it is killed, ended, started wrongly and worn out, and
+//! clients see what they were promised. Each test has a simulator and a data directory for itself.
+
+mod curl;
+mod demo;
+mod endings;
+mod joining;
+mod kills;
+mod outages;
+mod pictures;
+mod revivals;
+mod rounds;
+mod secrets;
+mod stage;
+mod starts;
+mod stops;
+mod tenants;
+mod windows;

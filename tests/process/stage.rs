@@ -1,0 +1,72 @@
+use tautan_simulator::{DeviceId, Phone, Simulator};
+use tautan_test_support::{Api, DEADLINE, EventStream, Program, Settings, read_data_url, within};
+use tempfile::TempDir;
+
+pub const TENANT: &str = "toko-sari";
+pub const NUMBER: &str = "6281234567890";
+pub const NAME: &str = "Toko Sari";
+
+/// A simulator, a phone and a data directory that outlive the program's processes.
+pub struct Stage {
+    pub simulator: Simulator,
+    pub phone: Phone,
+    pub directory: TempDir,
+}
+
+impl Stage {
+    pub async fn new() -> Self {
+        let simulator = Simulator::start().await.expect("a free port");
+        let phone = simulator.phone(NUMBER, NAME);
+        Self { simulator, phone, directory: tempfile::tempdir().expect("a directory") }
+    }
+
+    pub fn settings(&self) -> Settings {
+        Settings::new(self.directory.path(), &self.simulator.url())
+    }
+
+    pub fn start(&self) -> Program {
+        self.settings().start()
+    }
+
+    /// Everything that a dead process had sent is read, and its sockets are gone.
+    pub async fn hears_nobody(&self) {
+        let nobody = self.simulator.wait_until(DEADLINE, |simulator| simulator.sockets() == 0).await;
+        nobody.expect("the sockets of a dead process end");
+    }
+
+    /// The one device that the phone lists.
+    pub fn device(&self) -> DeviceId {
+        let devices = self.phone.devices();
+        assert_eq!(devices.len(), 1, "{devices:?}");
+        devices[0]
+    }
+
+    /// A text reaches the device: its keys are those that the phone and the server know.
+    pub async fn proves_device(&self) {
+        let sent = within("the text", self.phone.send_text(self.device(), "Apakah masih ada?")).await;
+        sent.expect("the device reads it");
+    }
+}
+
+/// Links the account as a user would; answers the open stream.
+pub async fn link(api: &Api, phone: &Phone) -> EventStream {
+    let mut stream = api.events().await;
+    api.connect().await;
+    scan(&mut stream, phone).await;
+    stream.until_status("connected").await;
+    stream
+}
+
+/// Holds the phone before the next code of the stream.
+pub async fn scan(stream: &mut EventStream, phone: &Phone) -> DeviceId {
+    let qr = stream.until_qr().await;
+    let text = read_data_url(qr.text("qrCode"));
+    assert_eq!(text, qr.text("qrText"));
+    within("the scan", phone.scan(&text)).await.expect("a living code")
+}
+
+/// Where an event stands: two numbers, of which the first rises with every start of the program.
+pub fn rank(id: &str) -> (u64, u64) {
+    let (epoch, sequence) = id.split_once('-').expect("an id is EPOCH-SEQUENCE");
+    (u64::from_str_radix(epoch, 16).expect("a hexadecimal number"), sequence.parse().expect("a number"))
+}

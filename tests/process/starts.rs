@@ -1,0 +1,93 @@
+//! Starts that must fail: the exit code says whose fault it is, the message where, and neither repeats a secret.
+
+use std::net::TcpListener;
+
+use tautan_test_support::Settings;
+
+use crate::stage::{Stage, TENANT};
+
+const BAD_CONFIGURATION: i32 = 64;
+const FAILED_START: i32 = 1;
+const KEY: &str = "q83vEjRWeJq83vEjRWeJq83vEjRWeJq83vEjRWeJq80=";
+const OTHER_KEY: &str = "EjRWeJq83vEjRWeJq83vEjRWeJq83vEjRWeJq83vEjQ=";
+
+/// Starts it and compares how it ends; `told` are the parts that its message must hold.
+fn fails(settings: Settings, code: i32, told: &[&str]) -> String {
+    let mut program = settings.spawn();
+    let (ended, output) = program.ended();
+    assert_eq!(ended, Some(code), "{output}");
+    assert!(output.contains("tautan cannot start"), "{output}");
+    for part in told {
+        assert!(output.contains(part), "{part} in {output}");
+    }
+    for secret in [tautan_test_support::SECRET, KEY, OTHER_KEY] {
+        assert!(!output.contains(secret), "a secret in {output}");
+    }
+    output
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_mistake_in_the_configuration_is_told_at_once_and_none_repeats_a_secret() {
+    let stage = Stage::new().await;
+    let wrong = stage.settings().with("TAUTAN_LISTN", "127.0.0.1:0").with("JWT_SECRET", "hunter2");
+    let wrong = wrong.with("TAUTAN_ENCRYPTION_KEY", "aHVudGVyMw==").with("TAUTAN_HEARTBEAT", "soon");
+    let told = ["TAUTAN_LISTN", "JWT_SECRET", "TAUTAN_ENCRYPTION_KEY", "TAUTAN_HEARTBEAT"];
+    let output = fails(wrong, BAD_CONFIGURATION, &told);
+    assert!(!output.contains("hunter2") && !output.contains("aHVudGVyMw"), "{output}");
+    assert!(!stage.directory.path().join("tautan.redb").exists(), "nothing was touched");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_key_nobody_outside_this_machine_is_served() {
+    let stage = Stage::new().await;
+    let open = stage.settings().with("JWT_SECRET", "").with("TAUTAN_LISTEN", "0.0.0.0:0");
+    fails(open, BAD_CONFIGURATION, &["TAUTAN_LISTEN", "JWT_SECRET"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_build_without_the_certificate_check_does_not_reach_for_whatsapp() {
+    let stage = Stage::new().await;
+    let real = stage.settings().with("TAUTAN_WHATSAPP_URL", "wss://web.whatsapp.com/ws/chat");
+    fails(real, FAILED_START, &["TAUTAN_WHATSAPP_URL", "loopback"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_data_directory_that_cannot_be_used_is_named() {
+    let stage = Stage::new().await;
+    let file = stage.directory.path().join("file");
+    std::fs::write(&file, "").expect("written");
+    // Inside a file there are no directories, not even for root, whom permissions do not stop.
+    let data = file.join("data").display().to_string();
+    fails(stage.settings().with("TAUTAN_DATA_DIR", &data), FAILED_START, &["TAUTAN_DATA_DIR", &data]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_that_is_taken_is_named() {
+    let stage = Stage::new().await;
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("bound").to_string();
+    fails(stage.settings().with("TAUTAN_LISTEN", &address), FAILED_START, &["TAUTAN_LISTEN", &address]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_process_on_the_same_data_directory_is_refused_and_the_first_goes_on() {
+    let stage = Stage::new().await;
+    let first = stage.start();
+    let path = stage.directory.path().display().to_string();
+    fails(stage.settings(), FAILED_START, &["TAUTAN_DATA_DIR", &path, "another process"]);
+    assert_eq!(first.api(TENANT).status().await["reason"], "never-linked");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_does_not_open_with_another_key_and_is_not_harmed_by_the_try() {
+    let stage = Stage::new().await;
+    let with = |key: &str| stage.settings().with("TAUTAN_ENCRYPTION_KEY", key);
+    let mut program = with(KEY).start();
+    program.api(TENANT).connect().await;
+    program.terminate();
+    assert!(program.wait().success());
+    let path = stage.directory.path().display().to_string();
+    fails(with(OTHER_KEY), FAILED_START, &[&path, "another encryption key"]);
+    let program = with(KEY).start();
+    program.api(TENANT).events().await.until_qr().await;
+}

@@ -1,0 +1,66 @@
+//! How the process goes when it is asked to.
+
+use std::time::{Duration, Instant};
+
+use tautan_test_support::within;
+
+use crate::stage::{Stage, TENANT, link, scan};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deploy_ends_the_streams_and_exits_with_0_and_the_next_process_resumes() {
+    let stage = Stage::new().await;
+    let mut program = stage.start();
+    let mut stream = link(&program.api(TENANT), &stage.phone).await;
+    program.terminate();
+    within("the end of the stream", async {
+        while let Some(event) = stream.next().await {
+            assert!(!event.is_status("disconnected"), "handing over is no end: {event:?}");
+        }
+    })
+    .await;
+    let (code, output) = program.ended();
+    assert_eq!(code, Some(0), "{output}");
+    stage.hears_nobody().await;
+
+    let program = stage.start();
+    let mut stream = program.api(TENANT).events_after(stream.last_id.as_deref()).await;
+    let connected = stream.until("connected", |event| {
+        assert_ne!(event.name, "qr-code", "nothing is to be scanned");
+        event.is_status("connected")
+    });
+    connected.await;
+    stage.proves_device().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deploy_during_a_pairing_shows_a_living_code_afterwards() {
+    let stage = Stage::new().await;
+    let mut program = stage.start();
+    let api = program.api(TENANT);
+    let mut stream = api.events().await;
+    api.connect().await;
+    stream.until_qr().await;
+    program.terminate();
+    assert_eq!(program.ended().0, Some(0));
+    let program = stage.start();
+    let mut stream = program.api(TENANT).events_after(stream.last_id.as_deref()).await;
+    scan(&mut stream, &stage.phone).await;
+    stream.until_status("connected").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn asked_twice_it_waits_no_longer_and_loses_nothing() {
+    let stage = Stage::new().await;
+    let mut program = stage.settings().with("TAUTAN_DRAIN_DELAY", "60s").start();
+    drop(link(&program.api(TENANT), &stage.phone).await);
+    program.terminate();
+    program.wait_for_line("draining");
+    assert!(!program.has_ended(), "the balancer is given time to notice");
+    let asked = Instant::now();
+    program.terminate();
+    assert_eq!(program.ended().0, Some(70));
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    let program = stage.start();
+    program.api(TENANT).events().await.until_status("connected").await;
+    stage.proves_device().await;
+}

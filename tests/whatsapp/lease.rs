@@ -1,0 +1,69 @@
+use std::time::Duration;
+
+use tautan::{
+    session::{ConnectError, Connector as _, End},
+    store::StoreError,
+};
+
+use crate::bench::{Bench, ended, qr_text};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_whose_lease_is_taken_never_dials_again() {
+    let bench = Bench::new().await;
+    let lease = bench.lease().await;
+    let mut paired = bench.paired(&lease).await;
+    let sockets = bench.sim.sockets_opened();
+    bench.vault.fence();
+    bench.sim.cut(paired.device);
+    // Whichever comes first, a row that cannot be written or the dial, ends it.
+    assert_eq!(ended(&mut *paired.link).await, End::LeaseLost);
+    paired.link.close().await;
+    assert_eq!(bench.sim.sockets_opened(), sockets);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_opened_under_a_lost_lease_never_dials() {
+    let bench = Bench::new().await;
+    let lease = bench.lease().await;
+    bench.vault.fence();
+    let mut link = bench.open(&lease).await;
+    assert_eq!(ended(&mut *link).await, End::LeaseLost);
+    link.close().await;
+    assert_eq!(bench.sim.sockets_opened(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_ends_when_its_lease_does() {
+    let bench = Bench::new().await;
+    let lease = bench.lease().await;
+    let mut link = bench.open(&lease).await;
+    qr_text(&mut *link).await;
+    bench.stores.roster.release(lease).await.unwrap();
+    assert_eq!(ended(&mut *link).await, End::LeaseLost);
+    link.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_passing_trouble_of_the_store_puts_the_dial_off() {
+    let bench = Bench::new().await;
+    let lease = bench.lease().await;
+    bench.vault.fail(true);
+    let mut link = bench.open(&lease).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(bench.sim.sockets_opened(), 0);
+    bench.vault.fail(false);
+    qr_text(&mut *link).await;
+    link.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_that_make_no_sense_are_told_at_the_opening() {
+    use tautan::store::Change;
+    let bench = Bench::new().await;
+    let lease = bench.lease().await;
+    let row = Change::Put { table: "device", key: "".into(), value: "not a device".into() };
+    bench.stores.vault.write(&lease, vec![row]).await.unwrap();
+    let opened = bench.whatsapp.open(&lease).await;
+    assert!(matches!(opened, Err(ConnectError::Store(StoreError::Damaged(_)))));
+    assert!(bench.holds(&lease).await, "what cannot be read is not thrown away");
+}

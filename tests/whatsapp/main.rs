@@ -1,0 +1,10 @@
+//! Real links of the real library to the simulator, over the embedded store.
+
+mod bench;
+mod crashes;
+mod endings;
+mod hanging_up;
+mod lease;
+mod pairing;
+mod resuming;
+mod shaky;
