@@ -10,7 +10,7 @@ import { quiet, spinner, steps } from './parts.js';
  */
 export function scanView(model, acts) {
   const { t } = model;
-  const image = h('img', { id: 'qr', part: 'qr', width: 238, height: 238, draggable: 'false', hidden: true, load: sharpen });
+  const image = h('img', { id: 'qr', part: 'qr', width: 262, height: 262, draggable: 'false', hidden: true, load: sharpen });
   const veil = h('div', { class: 'veil', hidden: true });
   const sketch = h('div', { class: 'sketch-box' }, codeSketch());
   const meter = h('span', { class: 'meter-fill' });

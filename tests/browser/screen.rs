@@ -14,13 +14,14 @@ const SCHEMES: [&str; 2] = ["light", "dark"];
 pub async fn keep(browser: &Browser, name: &str) {
     let folder = folder();
     for width in WIDTHS {
-        let metrics = json!({ "width": width, "height": 820, "deviceScaleFactor": 1, "mobile": false });
+        let metrics = json!({ "width": width, "height": 820, "deviceScaleFactor": 1, "mobile": true });
         browser.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
-        let over = browser.run(OVERHANG, Vec::new()).await;
+        let over = browser.run(OVERHANG, vec![json!(width)]).await;
         assert_eq!(over, json!([]), "{name} at {width} px: these are wider than the screen");
         for scheme in SCHEMES {
             let feature = json!({ "name": "prefers-color-scheme", "value": scheme });
             browser.devtools("Emulation.setEmulatedMedia", json!({ "features": [feature] })).await;
+            browser.run_async(SETTLED, Vec::new()).await;
             let picture = browser.devtools("Page.captureScreenshot", json!({ "captureBeyondViewport": true })).await;
             let png = BASE64_STANDARD.decode(picture["data"].as_str().expect("base64")).expect("base64");
             std::fs::write(folder.join(format!("{name}-{width}-{scheme}.png")), png).expect("the picture is written");
@@ -30,10 +31,18 @@ pub async fn keep(browser: &Browser, name: &str) {
     browser.devtools("Emulation.setEmulatedMedia", json!({ "features": [] })).await;
 }
 
+/// Measured against the screen: `innerWidth` grows with what hangs over.
 const OVERHANG: &str = "
     const root = document.querySelector('whatsapp-link').shadowRoot;
     const shown = [...root.querySelectorAll('*:not(.unseen)'), ...document.body.querySelectorAll('*')].filter((node) => node.checkVisibility());
-    return shown.filter((node) => node.getBoundingClientRect().right > innerWidth + 0.5).map((node) => node.outerHTML.slice(0, 120));
+    return shown.filter((node) => node.getBoundingClientRect().right > arguments[0] + 0.5).map((node) => node.outerHTML.slice(0, 120));
+";
+
+/// The change of colours is a transition of its own, which no visitor would see half done.
+const SETTLED: &str = "
+    const root = document.querySelector('whatsapp-link').shadowRoot;
+    const passing = [...document.getAnimations(), ...root.getAnimations()].filter((it) => it instanceof CSSTransition);
+    Promise.allSettled(passing.map((it) => it.finished)).then(arguments[0]);
 ";
 
 fn folder() -> PathBuf {
