@@ -125,6 +125,8 @@ async fn after_a_restart_the_cursor_of_a_qr_code_is_not_known(mut store: impl Ba
         store.journal().append(&lease, before).await.unwrap();
         let seen = store.journal().append(&lease, qr(1)).await.unwrap().event.cursor;
         store = store.reopen().await;
+        let kept = store.journal().latest(&tenant("a")).await.unwrap().unwrap().event.cursor;
+        assert!(kept > seen, "{kept} after {seen}: the code needed no write, but a reader has seen its cursor");
         let _lease = store.roster().acquire(&tenant("a")).await.unwrap().unwrap();
         let mut reader = store.journal().subscribe(&tenant("a"), Some(seen)).await;
         assert_eq!(all(&mut reader).await, [Told::Event(starting())]);

@@ -60,14 +60,14 @@ impl Record {
         }
     }
 
-    /// Takes up what the file knew. A status that stood for codes to pair with gets a cursor of the new epoch: under its
-    /// old one a reader has seen something else.
+    /// Takes up what the file knew. A status that may stand for codes to pair with gets a cursor of the new epoch: under
+    /// its old one a reader has seen something else, or has gone on to cursors that no write was needed for.
     pub fn resume(&mut self, KeptEvent { mut event, replaced }: KeptEvent, epoch: u64) -> Arc<Event> {
-        if replaced {
+        self.kept_as_starting = event.status == starting();
+        if replaced || self.kept_as_starting {
             self.sequence = 1;
             event.cursor = Cursor { epoch, sequence: self.sequence };
         }
-        self.kept_as_starting = event.status == starting();
         let event = Arc::new(event);
         self.newest = Some(event.clone());
         self.doubted = self.is_stale();
