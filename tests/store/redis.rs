@@ -236,6 +236,33 @@ async fn a_write_that_timed_out_is_done_once_and_told_once() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_that_breaks_loses_no_event() {
+    with_redis(async |redis| {
+        let lease = redis.running(&tenant("a")).await;
+        let mut reader = redis.journal().subscribe(&tenant("a"), None).await;
+        assert_eq!(next(&mut reader).await, Some(Told::Event(starting())));
+        for round in 0..5 {
+            for number in round * 6..round * 6 + 6 {
+                redis.journal().append(&lease, numbered(number)).await.unwrap();
+                if number % 6 == 2 {
+                    assert_eq!(redis.server.ask(&["CLIENT", "KILL", "TYPE", "pubsub"]), b":1\r\n+OK\r\n");
+                }
+            }
+            for number in round * 6..round * 6 + 6 {
+                let told = loop {
+                    match next(&mut reader).await {
+                        Some(Told::Stale(_) | Told::Fresh(_)) => {}
+                        told => break told,
+                    }
+                };
+                assert_eq!(told, Some(Told::Event(numbered(number))));
+            }
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn no_error_shows_where_redis_is() {
     let settings = |url: &str| Settings { url: url.into(), key: key() };
