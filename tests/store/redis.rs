@@ -193,7 +193,9 @@ async fn with_redis_away_a_stream_opens_in_doubt_and_catches_up() {
         assert_eq!(next(&mut early).await, Some(Told::Event(connected())));
         redis.server.stop();
         assert_eq!(next(&mut early).await, Some(Told::Stale(connected())));
+        let asked = Instant::now();
         let mut late = redis.journal().subscribe(&tenant("b"), None).await;
+        assert!(asked.elapsed() < Duration::from_secs(1), "a stream waits for no store");
         let nothing_known = Status::connecting(ConnectingReason::Moving, None);
         assert_eq!(next(&mut late).await, Some(Told::Stale(nothing_known)));
         assert!(matches!(redis.journal().latest(&tenant("a")).await, Err(StoreError::Unavailable(_))));

@@ -1,6 +1,9 @@
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -27,6 +30,8 @@ const LISTEN_TIME_MAX: Duration = Duration::from_millis(1_500);
 pub struct Audience {
     hub: Arc<Hub>,
     watched: Mutex<HashMap<TenantId, Watched>>,
+    /// The connection that listens is down: nobody waits for it.
+    deaf: AtomicBool,
 }
 
 /// Asks the listener for a tenant's channel; answered once what is published there arrives.
@@ -94,7 +99,7 @@ impl Default for Watched {
 
 impl Audience {
     pub fn new(hub: Arc<Hub>) -> Self {
-        Self { hub, watched: Mutex::default() }
+        Self { hub, watched: Mutex::default(), deaf: AtomicBool::new(false) }
     }
 
     /// Of `heard` subscriptions at Redis one is ours, which stands for any number of readers, or for none.
@@ -103,7 +108,13 @@ impl Audience {
         self.hub.listeners(tenant) + heard.saturating_sub(usize::from(ours))
     }
 
-    /// The tenants to subscribe to when the connection is made anew.
+    /// The connection is made: from here on readers order their channels. Those who did not are found by
+    /// [`Self::tenants`], asked after this: they were watched before they looked.
+    pub fn hears(&self) {
+        self.deaf.store(false, Ordering::SeqCst);
+    }
+
+    /// All that are watched.
     pub fn tenants(&self) -> Vec<TenantId> {
         self.lock().keys().cloned().collect()
     }
@@ -125,6 +136,7 @@ impl Audience {
 
     /// Nothing arrives any more: readers are told that what they know may be out of date.
     pub fn deaf(&self) {
+        self.deaf.store(true, Ordering::SeqCst);
         for (tenant, watched) in self.lock().iter_mut() {
             watched.listening = false;
             self.doubt(tenant, watched);
@@ -312,7 +324,7 @@ fn unknown(now: Timestamp) -> Event {
 impl Shared {
     /// Returns once what is published of the tenant arrives here. Where that takes too long it is caught up with later.
     pub async fn listen(&self, tenant: &TenantId) {
-        if self.audience.is_listening(tenant) {
+        if self.audience.is_listening(tenant) || self.audience.deaf.load(Ordering::SeqCst) {
             return;
         }
         let (done, arrives) = oneshot::channel();

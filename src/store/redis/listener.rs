@@ -64,6 +64,7 @@ async fn listen(
     let (mut sink, mut messages) = pubsub.split();
     let probe = keys::probe(&shared.instance);
     in_time(sink.subscribe(&[keys::NUDGES, &probe])).await?;
+    shared.audience.hears();
     let watched = shared.audience.tenants();
     for batch in watched.chunks(BATCH_MAX) {
         subscribe(shared, &mut sink, batch).await?;
