@@ -37,6 +37,15 @@ impl Lease {
         &self.0.lost
     }
 
+    pub(in crate::store) fn fence(&self) -> u64 {
+        self.0.fence
+    }
+
+    /// What a store in another process knows it by.
+    pub(in crate::store) fn nonce(&self) -> u128 {
+        self.0.nonce
+    }
+
     pub(in crate::store) fn claim(&self) -> Claim {
         Claim(Arc::downgrade(&self.0))
     }

@@ -5,6 +5,7 @@ pub mod crypt;
 pub mod embedded;
 mod hub;
 mod lease;
+pub mod redis;
 mod subscription;
 
 use std::{fmt, sync::Arc};

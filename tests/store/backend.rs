@@ -13,9 +13,12 @@ use tautan::{
         Journal, Lease, Roster, Stores, Vault, Wish,
         crypt::MasterKey,
         embedded::{EmbeddedStore, Settings},
+        redis::{self, RedisStore},
     },
     tenant::TenantId,
 };
+
+use crate::server::Server;
 
 /// No promise takes longer, on however busy a machine; one that hangs is broken.
 const PROMISE_TIME_MAX: Duration = Duration::from_secs(30);
@@ -110,6 +113,50 @@ impl Backend for Embedded {
         store.close().await;
         drop(stores);
         Self::at(dir)
+    }
+}
+
+pub struct Redis {
+    pub store: RedisStore,
+    stores: Stores,
+    pub server: Server,
+}
+
+/// Another instance on the same Redis.
+pub fn instance(server: &Server) -> RedisStore {
+    let settings = redis::Settings { url: server.url(), key: key() };
+    RedisStore::open(settings, Arc::new(Ticking::default())).unwrap()
+}
+
+impl Redis {
+    pub fn on(server: Server) -> Self {
+        let store = instance(&server);
+        Self { stores: store.stores(), store, server }
+    }
+}
+
+impl Backend for Redis {
+    fn fresh() -> Self {
+        Self::on(Server::start())
+    }
+
+    fn stores(&self) -> &Stores {
+        &self.stores
+    }
+
+    fn keeps_codes(&self) -> bool {
+        true
+    }
+
+    fn notices_dropped_leases(&self) -> bool {
+        true
+    }
+
+    async fn reopen(self) -> Self {
+        let Self { store, stores, server } = self;
+        store.close().await;
+        drop(stores);
+        Self::on(server)
     }
 }
 

@@ -6,34 +6,53 @@ use tautan::store::Wish;
 use tokio::task::JoinSet;
 
 use crate::{
-    backend::{Backend as _, Embedded},
+    backend::{Backend, Embedded, Redis},
+    server::is_installed,
     statuses::{numbered, qr, tenant},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
 async fn how_long_an_append_takes() {
+    append_time("embedded", Embedded::fresh()).await;
+    if is_installed() {
+        append_time("redis", Redis::fresh()).await;
+    }
+}
+
+async fn append_time(backend: &str, store: impl Backend + Sync) {
     const APPENDS: u32 = 300;
-    let store = Embedded::fresh();
     let lease = store.running(&tenant("a")).await;
     let begin = Instant::now();
     for number in 0..APPENDS {
         store.journal().append(&lease, numbered(number.into())).await.unwrap();
     }
-    println!("one tenant: {:.2} ms for each append", begin.elapsed().as_secs_f64() * 1e3 / f64::from(APPENDS));
+    println!(
+        "{backend}, one tenant: {:.2} ms for each append",
+        begin.elapsed().as_secs_f64() * 1e3 / f64::from(APPENDS)
+    );
     let begin = Instant::now();
     for number in 0..APPENDS {
         store.journal().append(&lease, qr(number)).await.unwrap();
     }
-    println!("one tenant: {:.3} ms for each QR code", begin.elapsed().as_secs_f64() * 1e3 / f64::from(APPENDS));
+    println!(
+        "{backend}, one tenant: {:.3} ms for each QR code",
+        begin.elapsed().as_secs_f64() * 1e3 / f64::from(APPENDS)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
 async fn how_many_appends_a_second_a_hundred_tenants_make() {
+    append_rate("embedded", Embedded::fresh()).await;
+    if is_installed() {
+        append_rate("redis", Redis::fresh()).await;
+    }
+}
+
+async fn append_rate(backend: &str, store: impl Backend + Sync) {
     const TENANTS: u64 = 100;
     const APPENDS: u64 = 50;
-    let store = Embedded::fresh();
     let mut leases = Vec::new();
     for number in 0..TENANTS {
         leases.push(store.running(&tenant(&format!("t{number}"))).await);
@@ -50,7 +69,7 @@ async fn how_many_appends_a_second_a_hundred_tenants_make() {
     }
     writers.join_all().await;
     let rate = (TENANTS * APPENDS) as f64 / begin.elapsed().as_secs_f64();
-    println!("{TENANTS} tenants: {rate:.0} appends a second");
+    println!("{backend}, {TENANTS} tenants: {rate:.0} appends a second");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

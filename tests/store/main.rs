@@ -15,6 +15,17 @@ macro_rules! promises {
                 }
             )+
         }
+
+        mod redis {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $promise() {
+                    if crate::server::is_installed() {
+                        crate::backend::in_time(super::$promise(<crate::backend::Redis as crate::backend::Backend>::fresh())).await;
+                    }
+                }
+            )+
+        }
     };
 }
 
@@ -26,6 +37,8 @@ mod file;
 mod finish;
 mod journal;
 mod leases;
+mod redis;
+mod server;
 mod staleness;
 mod statuses;
 mod vault;

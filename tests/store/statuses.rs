@@ -89,7 +89,8 @@ pub async fn all(subscription: &mut Subscription) -> Vec<Told> {
     told
 }
 
-/// What has been published is there at once; only for what has not a moment is waited.
+/// What has been published is there at once, or as soon as Redis has sent it round; only for what has not a moment is
+/// waited.
 pub async fn waiting(subscription: &mut Subscription) -> Option<Update> {
-    tokio::time::timeout(Duration::from_millis(20), subscription.next()).await.ok().flatten()
+    tokio::time::timeout(Duration::from_millis(100), subscription.next()).await.ok().flatten()
 }

@@ -1,0 +1,339 @@
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
+
+use super::{Shared, reading::Reading};
+use crate::{
+    clock::Timestamp,
+    events::{ConnectingReason, Cursor, EndReason, Event, News, Shown, Status},
+    store::{Update, hub::Hub},
+    tenant::TenantId,
+};
+
+/// A channel stays subscribed for so long after its last reader, who is likely to come back. Shorter than a QR code
+/// lives, or nobody would seem to be somebody when the next window is to be opened.
+const LINGER: Duration = Duration::from_secs(10);
+/// A reader does not wait longer for its channel, and begins with a stale notice.
+const LISTEN_TIME_MAX: Duration = Duration::from_millis(1_500);
+
+/// The tenants that have readers here, and how far those have been told.
+pub struct Audience {
+    hub: Arc<Hub>,
+    watched: Mutex<HashMap<TenantId, Watched>>,
+    /// The connection that listens is down: nobody waits for it.
+    deaf: AtomicBool,
+}
+
+/// Asks the listener for a tenant's channel; answered once what is published there arrives.
+pub type Order = (TenantId, oneshot::Sender<()>);
+
+struct Watched {
+    /// The channel is subscribed.
+    listening: bool,
+    told: Told,
+    reader: Reader,
+    /// Something arrived that is not told, since somebody was reading.
+    again: bool,
+    /// The present as readers here know it.
+    shown: Option<Shown>,
+    owner: Option<String>,
+    deserted: Option<Instant>,
+}
+
+/// Who reads the tenant now, and will tell what is found: what arrives meanwhile is only a reason to read again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reader {
+    Nobody,
+    /// The stream that opens: its reading is where telling begins.
+    First,
+    Task,
+}
+
+/// Up to where every reader here has been told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// Nothing has been read yet.
+    Unknown,
+    Nothing,
+    UpTo(Cursor),
+}
+
+impl Told {
+    fn cursor(self) -> Option<Cursor> {
+        match self {
+            Self::UpTo(cursor) => Some(cursor),
+            Self::Unknown | Self::Nothing => None,
+        }
+    }
+}
+
+impl From<Option<Cursor>> for Told {
+    fn from(cursor: Option<Cursor>) -> Self {
+        cursor.map_or(Self::Nothing, Self::UpTo)
+    }
+}
+
+impl Default for Watched {
+    fn default() -> Self {
+        Self {
+            listening: false,
+            told: Told::Unknown,
+            reader: Reader::First,
+            again: false,
+            shown: None,
+            owner: None,
+            deserted: None,
+        }
+    }
+}
+
+impl Audience {
+    pub fn new(hub: Arc<Hub>) -> Self {
+        Self { hub, watched: Mutex::default(), deaf: AtomicBool::new(false) }
+    }
+
+    /// Of `heard` subscriptions at Redis one is ours, which stands for any number of readers, or for none.
+    pub fn listeners(&self, tenant: &TenantId, heard: usize) -> usize {
+        let ours = self.lock().get(tenant).is_some_and(|watched| watched.listening);
+        self.hub.listeners(tenant) + heard.saturating_sub(usize::from(ours))
+    }
+
+    /// The connection is made: from here on readers order their channels. Those who did not are found by
+    /// [`Self::tenants`], asked after this: they were watched before they looked.
+    pub fn hears(&self) {
+        self.deaf.store(false, Ordering::SeqCst);
+    }
+
+    /// All that are watched.
+    pub fn tenants(&self) -> Vec<TenantId> {
+        self.lock().keys().cloned().collect()
+    }
+
+    pub fn is_watched(&self, tenant: &TenantId) -> bool {
+        self.lock().contains_key(tenant)
+    }
+
+    fn is_listening(&self, tenant: &TenantId) -> bool {
+        self.lock().entry(tenant.clone()).or_default().listening
+    }
+
+    pub fn listening(&self, tenants: &[TenantId]) {
+        let mut watched = self.lock();
+        for tenant in tenants {
+            watched.entry(tenant.clone()).or_default().listening = true;
+        }
+    }
+
+    /// Nothing arrives any more: readers are told that what they know may be out of date.
+    pub fn deaf(&self) {
+        self.deaf.store(true, Ordering::SeqCst);
+        for (tenant, watched) in self.lock().iter_mut() {
+            watched.listening = false;
+            self.doubt(tenant, watched);
+        }
+    }
+
+    /// The owner is gone and nobody could say so.
+    pub fn doubt_owned_by(&self, incarnation: &str) {
+        for (tenant, watched) in self.lock().iter_mut() {
+            if watched.owner.as_deref() == Some(incarnation) {
+                self.doubt(tenant, watched);
+            }
+        }
+    }
+
+    fn doubt(&self, tenant: &TenantId, watched: &mut Watched) {
+        let Some(shown) = watched.shown.as_mut().filter(|shown| !shown.stale) else { return };
+        shown.stale = true;
+        self.hub.publish(tenant, Update::Notice(shown.clone()));
+    }
+
+    /// Who is to be alive for what readers here were told to be true.
+    pub fn owners(&self) -> HashSet<String> {
+        self.lock().values().filter_map(|watched| watched.owner.clone()).collect()
+    }
+
+    pub fn owned_by(&self, incarnations: &HashSet<String>) -> Vec<TenantId> {
+        let watched = self.lock();
+        let owned =
+            watched.iter().filter(|(_, watched)| watched.owner.as_ref().is_some_and(|o| incarnations.contains(o)));
+        owned.map(|(tenant, _)| tenant.clone()).collect()
+    }
+
+    /// Channels without readers for a while, which are no more watched.
+    pub fn deserted(&self) -> Vec<TenantId> {
+        let mut watched = self.lock();
+        let mut deserted = Vec::new();
+        watched.retain(|tenant, watched| {
+            if self.hub.listeners(tenant) > 0 {
+                watched.deserted = None;
+                return true;
+            }
+            let keep = watched.deserted.get_or_insert_with(Instant::now).elapsed() < LINGER;
+            if !keep {
+                deserted.push(tenant.clone());
+            }
+            keep
+        });
+        deserted
+    }
+
+    /// A stream has read for itself: the first one's reading is where telling begins. True: something arrived meanwhile
+    /// and the caller has to catch up.
+    pub fn based(&self, tenant: &TenantId, reading: &Reading) -> bool {
+        let mut all = self.lock();
+        let Some(watched) = all.get_mut(tenant) else { return false };
+        if watched.told != Told::Unknown {
+            return false;
+        }
+        watched.told = reading.record.newest.as_ref().map(|newest| newest.cursor).into();
+        watched.know(reading);
+        match watched.reader {
+            // It finds that telling begins elsewhere by now.
+            Reader::Task => false,
+            Reader::First | Reader::Nobody => watched.read_on(),
+        }
+    }
+
+    /// How a stream begins while nothing can be read: with what was known last, in doubt. It is told from its own cursor
+    /// on once that is possible, and others not again what they have seen. True: the caller has to catch up.
+    pub fn doubted(&self, tenant: &TenantId, after: Option<Cursor>, now: Timestamp) -> (Update, bool) {
+        let mut all = self.lock();
+        let watched = all.entry(tenant.clone()).or_default();
+        if let Some(after) = after {
+            watched.told = match watched.told {
+                Told::UpTo(cursor) => Told::UpTo(cursor.min(after)),
+                Told::Unknown | Told::Nothing => Told::UpTo(after),
+            };
+        }
+        let shown = watched.shown.get_or_insert_with(|| Shown { event: Arc::new(unknown(now)), stale: true });
+        let doubt = Update::Notice(Shown { stale: true, ..shown.clone() });
+        let reads = watched.reader == Reader::Task;
+        watched.reader = Reader::Task;
+        (doubt, !reads)
+    }
+
+    /// An event that was published. True: it does not follow what was told, and the tenant has to be read.
+    pub fn hear(&self, tenant: &TenantId, previous: Option<Cursor>, event: Event, owner: Option<String>) -> bool {
+        let mut all = self.lock();
+        let Some(watched) = all.get_mut(tenant) else { return false };
+        if watched.reader != Reader::Nobody {
+            watched.again = true;
+            return false;
+        }
+        if watched.told != Told::from(previous) {
+            let known = watched.told.cursor();
+            let old = known.is_some_and(|known| known.epoch == event.cursor.epoch && event.cursor <= known);
+            if !old {
+                watched.reader = Reader::Task;
+            }
+            return !old;
+        }
+        let event = Arc::new(event);
+        watched.told = Told::UpTo(event.cursor);
+        let stale = owner.is_none() && !matches!(event.status, Status::Disconnected { .. });
+        watched.shown = Some(Shown { event: event.clone(), stale });
+        watched.owner = owner;
+        self.hub.publish(tenant, Update::Event(event));
+        false
+    }
+
+    /// True: the caller has to read the tenant; otherwise it is being read, or nobody watches it.
+    pub fn suspect(&self, tenant: &TenantId) -> bool {
+        let mut all = self.lock();
+        let Some(watched) = all.get_mut(tenant) else { return false };
+        if watched.reader != Reader::Nobody {
+            watched.again = true;
+            return false;
+        }
+        watched.reader = Reader::Task;
+        true
+    }
+
+    /// From where to read.
+    pub fn told(&self, tenant: &TenantId) -> Option<Cursor> {
+        self.lock().get(tenant)?.told.cursor()
+    }
+
+    /// Tells what was read of what follows `from`. True: it has to be read again.
+    pub fn caught_up(&self, tenant: &TenantId, from: Option<Cursor>, reading: Reading, now: Timestamp) -> bool {
+        let mut all = self.lock();
+        let Some(watched) = all.get_mut(tenant) else { return false };
+        if watched.told.cursor() != from {
+            // A stream opened meanwhile, and begins elsewhere.
+            return true;
+        }
+        let known = watched.shown.clone();
+        let newest = reading.record.newest.as_ref().map(|newest| newest.cursor);
+        watched.know(&reading);
+        let moved = watched.told != Told::from(newest);
+        watched.told = newest.into();
+        if moved {
+            for update in reading.backlog().0 {
+                self.hub.publish(tenant, update);
+            }
+        } else if let Some(shown) = &watched.shown {
+            if known.is_none_or(|known| known.stale != shown.stale) {
+                self.hub.publish(tenant, Update::Notice(shown.clone()));
+            }
+        } else if known.is_some() {
+            // It was in doubt, and there is nothing: nobody ever linked it.
+            let event = Arc::new(Event { status: Status::ended(EndReason::NeverLinked), ..unknown(now) });
+            self.hub.publish(tenant, Update::Notice(Shown { event, stale: false }));
+        }
+        watched.read_on()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, Watched>> {
+        // Nothing between lock and unlock can leave the map half changed.
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watched {
+    /// The reading is done. True: a task has to read again.
+    fn read_on(&mut self) -> bool {
+        let again = std::mem::take(&mut self.again);
+        self.reader = if again { Reader::Task } else { Reader::Nobody };
+        again
+    }
+
+    fn know(&mut self, reading: &Reading) {
+        self.shown = reading.shown();
+        self.owner = reading.record.owner.as_ref().filter(|_| reading.living).map(|owner| owner.incarnation.clone());
+    }
+}
+
+/// What is said of a tenant of whom nothing could be read yet; always with the notice that it is stale.
+fn unknown(now: Timestamp) -> Event {
+    let news = News { status: true, qr: false, pair: false };
+    let status = Status::connecting(ConnectingReason::Moving, None);
+    Event { cursor: Cursor { epoch: 0, sequence: 0 }, at: now, since: now, status, news }
+}
+
+impl Shared {
+    /// Returns once what is published of the tenant arrives here. Where that takes too long it is caught up with later.
+    pub async fn listen(&self, tenant: &TenantId) {
+        if self.audience.is_listening(tenant) || self.audience.deaf.load(Ordering::SeqCst) {
+            return;
+        }
+        let (done, arrives) = oneshot::channel();
+        let listening = async {
+            // An error says that the store closes.
+            if self.orders.send((tenant.clone(), done)).await.is_ok() {
+                let _ = arrives.await;
+            }
+        };
+        let _ = timeout(LISTEN_TIME_MAX, listening).await;
+    }
+}

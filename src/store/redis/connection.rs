@@ -1,0 +1,144 @@
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use redis::{
+    AsyncConnectionConfig, Client, FromRedisValue, Pipeline,
+    aio::{MultiplexedConnection, PubSub},
+    io::tcp::{TcpSettings, socket2::TcpKeepalive},
+};
+use tokio::{sync::Mutex, time::timeout};
+
+use super::{OpenError, keys, script::Call, trouble::Trouble};
+
+/// Longer than any command of ours needs, short beside the 6 s after which an owner gives up.
+pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
+/// After a failure callers are answered at once for so long, or each of them would wait for its own.
+const FAIL_FAST: Duration = Duration::from_millis(200);
+/// Tries of a numbered call, which a repetition does not run twice.
+const TRIES: usize = 3;
+
+/// The way to Redis: one connection for all commands, made anew when it broke, never given up.
+pub struct Connections {
+    client: Client,
+    current: Mutex<Current>,
+}
+
+#[derive(Default)]
+struct Current {
+    live: Option<Arc<Live>>,
+    failed: Option<(Instant, String)>,
+}
+
+/// One connection, and what is true of the server at its other end for as long as it lasts.
+pub struct Live {
+    connection: MultiplexedConnection,
+    /// The run of the server and its data set. Another run may have lost the last second's writes, so sequences begin a
+    /// new epoch with it.
+    pub run: String,
+    made: Instant,
+    /// The server's clock when it was made.
+    time_ms: u64,
+}
+
+impl Connections {
+    pub fn new(url: &str) -> Result<Self, OpenError> {
+        let info = redis::IntoConnectionInfo::into_connection_info(url).map_err(|_| OpenError::Url)?;
+        let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(10)).with_interval(Duration::from_secs(5));
+        let tcp =
+            TcpSettings::default().set_nodelay(true).set_keepalive(keepalive).set_user_timeout(Duration::from_secs(5));
+        let client = Client::open(info.set_tcp_settings(tcp)).map_err(|_| OpenError::Url)?;
+        Ok(Self { client, current: Mutex::default() })
+    }
+
+    pub async fn live(&self) -> Result<Arc<Live>, Trouble> {
+        let mut current = self.current.lock().await;
+        if let Some(live) = &current.live {
+            return Ok(live.clone());
+        }
+        if let Some((at, why)) = current.failed.as_ref().filter(|(at, _)| at.elapsed() < FAIL_FAST) {
+            tracing::trace!(ago = ?at.elapsed(), "redis was away just now");
+            return Err(Trouble::Away(why.clone()));
+        }
+        let made = timeout(CONNECT_TIME_MAX, Live::connect(&self.client)).await;
+        match made.map_err(|_| Trouble::Slow(CONNECT_TIME_MAX)).and_then(|made| made) {
+            Ok(live) => {
+                let live = Arc::new(live);
+                *current = Current { live: Some(live.clone()), failed: None };
+                Ok(live)
+            }
+            Err(trouble) => {
+                current.failed = Some((Instant::now(), trouble.to_string()));
+                Err(trouble)
+            }
+        }
+    }
+
+    pub async fn query<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, Trouble> {
+        let live = self.live().await?;
+        let answer = live.query(pipeline).await;
+        self.look_at(&live, answer).await
+    }
+
+    pub async fn call<T: FromRedisValue>(&self, call: &Call<'_>) -> Result<T, Trouble> {
+        let live = self.live().await?;
+        let answer = call.run(&mut live.connection.clone()).await;
+        self.look_at(&live, answer).await
+    }
+
+    /// A call that knows its own repetition: asked again where it is not known whether it ran.
+    pub async fn call_surely<T: FromRedisValue>(&self, call: &Call<'_>) -> Result<T, Trouble> {
+        let mut tries = 1;
+        loop {
+            match self.call(call).await {
+                Err(trouble) if trouble.is_passing() && tries < TRIES => tries += 1,
+                answer => return answer,
+            }
+        }
+    }
+
+    pub async fn pubsub(&self) -> Result<PubSub, Trouble> {
+        let made = timeout(CONNECT_TIME_MAX, self.client.get_async_pubsub()).await;
+        Ok(made.map_err(|_| Trouble::Slow(CONNECT_TIME_MAX))??)
+    }
+
+    async fn look_at<T>(&self, live: &Arc<Live>, answer: Result<T, Trouble>) -> Result<T, Trouble> {
+        if answer.as_ref().is_err_and(Trouble::breaks) {
+            let mut current = self.current.lock().await;
+            if current.live.as_ref().is_some_and(|current| Arc::ptr_eq(current, live)) {
+                current.live = None;
+            }
+        }
+        answer
+    }
+}
+
+impl Live {
+    async fn connect(client: &Client) -> Result<Self, Trouble> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIME_MAX))
+            .set_response_timeout(Some(ANSWER_TIME_MAX));
+        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("INFO").arg("server").cmd("TIME");
+        pipeline.cmd("SET").arg(keys::DATA).arg(format!("{:032x}", rand::random::<u128>())).arg("NX").ignore();
+        pipeline.cmd("GET").arg(keys::DATA);
+        let (info, (seconds, micros), data): (String, (u64, u64), String) =
+            pipeline.query_async(&mut connection).await?;
+        let run = info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default().trim();
+        let time_ms = seconds * 1000 + micros / 1000;
+        Ok(Self { connection, run: format!("{run} {data}"), made: Instant::now(), time_ms })
+    }
+
+    async fn query<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, Trouble> {
+        Ok(pipeline.query_async(&mut self.connection.clone()).await?)
+    }
+
+    /// For a new run of sequences: later ones are higher, by Redis's own clock, and random in their last digits.
+    pub fn fresh_epoch(&self) -> u64 {
+        let elapsed = u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX >> 16);
+        ((self.time_ms + elapsed) << 12) | u64::from(rand::random::<u16>() >> 4)
+    }
+}

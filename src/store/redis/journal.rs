@@ -1,0 +1,125 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{
+    RedisStore, Shared, keys,
+    record::starting,
+    script::{APPEND, FINISH},
+    sealed::with_event,
+    surely,
+    trouble::Trouble,
+    writing::{DECISIONS_MAX, Write},
+};
+use crate::{
+    events::{Cursor, Event, Shown, Status},
+    store::{Appended, Journal, Lease, StoreError, Subscription, Wish, WishNo},
+    tenant::TenantId,
+};
+
+#[async_trait]
+impl Journal for RedisStore {
+    async fn append(&self, lease: &Lease, status: Status) -> Result<Appended, StoreError> {
+        let (shared, tenant) = (self.shared(), lease.tenant());
+        let (held, seals) = (shared.held(lease)?, shared.seals(tenant));
+        let mut write = Write::begin(shared, lease, &held).await;
+        for _ in 0..DECISIONS_MAX {
+            let live = write.live().await?;
+            let mut record = write.record(&live).await?;
+            let previous = record.newest.as_ref().map(|newest| newest.cursor);
+            let said = record.say(status.clone(), shared.clock.now(), &live);
+            let outgoing = said.map(|event| seals.outgoing(previous, &event, Some(write.incarnation())));
+            let call = write.call(&APPEND).arg(record.version).arg(u8::from(record.doubted)).arg(&record.run);
+            let Some(heard) = write.ask(&with_event(call, outgoing.as_ref())).await? else { continue };
+            let event = record.newest.clone().expect("it says the status, or said it before");
+            write.done(record, &live);
+            let heard = heard.parse().map_err(|_| Trouble::Nonsense(heard))?;
+            return Ok(Appended { event, listeners: shared.audience.listeners(tenant, heard) });
+        }
+        Err(Trouble::Contended.into())
+    }
+
+    async fn finish(&self, lease: Lease, status: Status, settles: WishNo) -> Result<Arc<Event>, StoreError> {
+        let shared = self.shared().clone();
+        surely(self.shared(), async move { finish(&shared, &lease, status, settles).await }).await
+    }
+
+    async fn latest(&self, tenant: &TenantId) -> Result<Option<Shown>, StoreError> {
+        Ok(self.shared().read(tenant, None).await?.shown())
+    }
+
+    async fn subscribe(&self, tenant: &TenantId, after: Option<Cursor>) -> Subscription {
+        let shared = self.shared();
+        // First of all, so that the channel is not given up for want of readers.
+        let live = shared.hub.join(tenant);
+        shared.listen(tenant).await;
+        match shared.read(tenant, after).await {
+            Ok(reading) => {
+                if shared.audience.based(tenant, &reading) {
+                    shared.catch_up(tenant.clone());
+                }
+                let (backlog, seen) = reading.backlog();
+                Subscription::new(backlog, live, seen)
+            }
+            Err(error) => {
+                tracing::warn!(%tenant, %error, "stream begins with a stale notice");
+                let (doubt, catch_up) = shared.audience.doubted(tenant, after, shared.clock.now());
+                if catch_up {
+                    shared.catch_up(tenant.clone());
+                }
+                Subscription::new([doubt], live, after)
+            }
+        }
+    }
+}
+
+async fn finish(
+    shared: &Arc<Shared>,
+    lease: &Lease,
+    status: Status,
+    settles: WishNo,
+) -> Result<Arc<Event>, StoreError> {
+    let tenant = lease.tenant();
+    let (held, seals) = (shared.held(lease)?, shared.seals(tenant));
+    let mut write = Write::begin(shared, lease, &held).await;
+    for _ in 0..DECISIONS_MAX {
+        let live = write.live().await?;
+        let mut record = write.record(&live).await?;
+        let newer = record.wish.clone().filter(|(number, _)| *number != settles);
+        let settled = record.wish.is_some() && newer.is_none();
+        let goes_on = newer.as_ref().is_some_and(|(_, wish)| matches!(wish, Wish::Run { .. }));
+        let before = record.newest.as_ref().map(|newest| newest.cursor);
+        let said = record.say(status.clone(), shared.clock.now(), &live);
+        let last = record.newest.clone().expect("it says the status, or said it before");
+        let follows = if goes_on { record.say(starting(), shared.clock.now(), &live) } else { None };
+        let said = said.map(|event| seals.outgoing(before, &event, None));
+        let follows = follows.map(|event| seals.outgoing(Some(last.cursor), &event, None));
+        if newer.is_some() {
+            // Before the record, like every index.
+            shared.index_wanted(tenant).await?;
+        }
+        let call = write.call(&FINISH).arg(record.version);
+        let call = call.arg(u8::from(record.doubted || record.is_stale(false))).arg(&record.run).arg(u8::from(settled));
+        let call = with_event(with_event(call, said.as_ref()), follows.as_ref());
+        if write.ask(&call).await?.is_none() {
+            continue;
+        }
+        shared.leases.end(lease.nonce());
+        shared.disowned(tenant, write.incarnation(), newer.is_some()).await;
+        return Ok(last);
+    }
+    Err(Trouble::Contended.into())
+}
+
+impl Shared {
+    /// After the record: it is nobody's, and whoever may take it is told.
+    pub async fn disowned(&self, tenant: &TenantId, incarnation: &str, wanted: bool) {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("SREM").arg(keys::owned(incarnation)).arg(tenant.as_str()).ignore();
+        if wanted {
+            pipeline.cmd("SADD").arg(keys::WANTED).arg(tenant.as_str()).ignore();
+            self.nudge(&mut pipeline, tenant);
+        }
+        self.best_effort(&pipeline).await;
+    }
+}

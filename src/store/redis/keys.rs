@@ -1,0 +1,80 @@
+//! The names of keys and channels. A tenant's all have the hash tag `{tenant}`, so each of its scripts stays in one slot
+//! of a cluster; what belongs to an incarnation or to all has a tag or a slot of its own and is never touched by them.
+
+use crate::tenant::TenantId;
+
+/// A set: every incarnation that may own something.
+pub const INCARNATIONS: &str = "tautan:incarnations";
+/// A set: tenants that are wanted and had no owner when somebody looked.
+pub const WANTED: &str = "tautan:wanted";
+/// A channel: tenants whose wish or owner changed.
+pub const NUDGES: &str = "tautan:nudges";
+/// The data set's random id: another one says that Redis came back empty, or is another Redis.
+pub const DATA: &str = "tautan:data";
+
+/// A hash: who owns the tenant, what is wanted, what was written last.
+pub fn record(tenant: &TenantId) -> String {
+    format!("tautan:{{{tenant}}}")
+}
+
+/// A stream of the newest events. Their codes stand in `…:code:<id>`, with a time to live.
+pub fn history(tenant: &TenantId) -> String {
+    format!("tautan:{{{tenant}}}:history")
+}
+
+const TOLD: &str = ":told";
+
+/// The channel of what is appended.
+pub fn told(tenant: &TenantId) -> String {
+    record(tenant) + TOLD
+}
+
+pub fn tenant_of_told(channel: &str) -> Option<TenantId> {
+    let name = channel.strip_prefix("tautan:{")?.strip_suffix(TOLD)?.strip_suffix('}')?;
+    TenantId::parse(name).ok()
+}
+
+/// A set: the tables in which the tenant has rows.
+pub fn tables(tenant: &TenantId) -> String {
+    format!("tautan:{{{tenant}}}:tables")
+}
+
+/// A hash: one table's rows.
+pub fn rows(tenant: &TenantId, table: &str) -> String {
+    format!("tautan:{{{tenant}}}:rows:{table}")
+}
+
+/// Lives as long as the incarnation does, and never again.
+pub fn heartbeat(incarnation: &str) -> String {
+    format!("tautan:alive:{incarnation}")
+}
+
+/// A set: tenants the incarnation may own. Written before the record and removed after it; the record decides.
+pub fn owned(incarnation: &str) -> String {
+    format!("tautan:owned:{incarnation}")
+}
+
+/// A set: tenants of the incarnation whose wish changed, for the case that the nudge is lost.
+pub fn inbox(incarnation: &str) -> String {
+    format!("tautan:inbox:{incarnation}")
+}
+
+/// A channel that one instance publishes to and listens to, to see that what is published arrives.
+pub fn probe(instance: &str) -> String {
+    format!("tautan:probe:{instance}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenants_keys_share_its_hash_tag_and_its_channel_names_it() {
+        let tenant = TenantId::parse("org:1@x").unwrap();
+        for key in [record(&tenant), history(&tenant), told(&tenant), tables(&tenant), rows(&tenant, "t")] {
+            assert!(key.starts_with("tautan:{org:1@x}"), "{key}");
+        }
+        assert_eq!(tenant_of_told(&told(&tenant)), Some(tenant));
+        assert_eq!(tenant_of_told(NUDGES), None);
+    }
+}

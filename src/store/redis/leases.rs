@@ -1,0 +1,152 @@
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use super::record::Record;
+use crate::{
+    store::{Lease, lease::Claim},
+    tenant::TenantId,
+};
+
+/// The leases that this process holds or is about to: what Redis says we own and is not here is nobody's, such as an
+/// acquire that ran although its answer was lost.
+#[derive(Default)]
+pub struct Leases {
+    known: Mutex<HashMap<u128, Entry>>,
+    /// The highest fence this process ever saw: a Redis that forgot must not give it again.
+    highest: AtomicU64,
+}
+
+enum Entry {
+    Taking,
+    Held(Arc<Held>),
+}
+
+/// A lease of ours, and its writes, one after the other.
+pub struct Held {
+    pub tenant: TenantId,
+    pub incarnation: String,
+    claim: Claim,
+    pub writes: tokio::sync::Mutex<Writes>,
+}
+
+pub struct Writes {
+    number: u64,
+    /// As the last write left it, and the server's run it was made in: another run may have lost it. `None` where it is
+    /// not known.
+    pub record: Option<(String, Record)>,
+}
+
+impl Writes {
+    /// Each write has its own, and its repetitions the same.
+    pub fn next_number(&mut self) -> u64 {
+        self.number += 1;
+        self.number
+    }
+}
+
+/// A nonce that counts as ours until the taking is over, whatever becomes of it.
+pub struct Taking<'a> {
+    leases: &'a Leases,
+    pub nonce: u128,
+}
+
+impl Leases {
+    pub fn take(&self) -> Taking<'_> {
+        let nonce = rand::random();
+        self.lock().insert(nonce, Entry::Taking);
+        Taking { leases: self, nonce }
+    }
+
+    pub fn highest_fence(&self) -> u64 {
+        self.highest.load(Ordering::Relaxed)
+    }
+
+    pub fn held(&self, nonce: u128) -> Option<Arc<Held>> {
+        match self.lock().get(&nonce) {
+            Some(Entry::Held(held)) if held.claim.is_held() => Some(held.clone()),
+            _ => None,
+        }
+    }
+
+    pub fn is_ours(&self, nonce: u128) -> bool {
+        self.lock().get(&nonce).is_some_and(Entry::is_alive)
+    }
+
+    /// Tenants that somebody here holds or writes for.
+    pub fn tenants(&self) -> HashSet<TenantId> {
+        let known = self.lock();
+        let held = known.values().filter_map(|entry| match entry {
+            Entry::Held(held) if held.claim.is_held() => Some(held.tenant.clone()),
+            _ => None,
+        });
+        held.collect()
+    }
+
+    /// It was given back, or is another's.
+    pub fn end(&self, nonce: u128) {
+        if let Some(Entry::Held(held)) = self.lock().remove(&nonce) {
+            held.claim.end();
+        }
+    }
+
+    pub fn end_all(&self) {
+        let ended: Vec<_> = self.lock().drain().collect();
+        for (_, entry) in ended {
+            if let Entry::Held(held) = entry {
+                held.claim.end();
+            }
+        }
+    }
+
+    /// Forgets leases that were dropped everywhere.
+    pub fn prune(&self) {
+        self.lock().retain(|_, entry| entry.is_alive());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u128, Entry>> {
+        // Nothing between lock and unlock can leave the map half changed.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn is_alive(&self) -> bool {
+        match self {
+            Self::Taking => true,
+            Self::Held(held) => held.claim.is_held(),
+        }
+    }
+}
+
+impl Taking<'_> {
+    /// `None`: the incarnation it was taken for ended meanwhile.
+    pub fn done(self, tenant: &TenantId, incarnation: &str, fence: u64, record: (String, Record)) -> Option<Lease> {
+        self.leases.highest.fetch_max(fence, Ordering::Relaxed);
+        let mut known = self.leases.lock();
+        // Ended with all others while the answer was on its way.
+        known.get(&self.nonce)?;
+        let lease = Lease::new(tenant.clone(), fence, self.nonce);
+        let held = Held {
+            tenant: tenant.clone(),
+            incarnation: incarnation.to_owned(),
+            claim: lease.claim(),
+            writes: tokio::sync::Mutex::new(Writes { number: 0, record: Some(record) }),
+        };
+        known.insert(self.nonce, Entry::Held(Arc::new(held)));
+        Some(lease)
+    }
+}
+
+impl Drop for Taking<'_> {
+    fn drop(&mut self) {
+        let mut known = self.leases.lock();
+        if matches!(known.get(&self.nonce), Some(Entry::Taking)) {
+            known.remove(&self.nonce);
+        }
+    }
+}

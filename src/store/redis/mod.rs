@@ -1,0 +1,162 @@
+//! The store of several instances: everything is in Redis, and each change is one Lua script.
+//!
+//! A change is decided here, in Rust, on what was read of the tenant, and written by a script only if the record is
+//! still at the version that was read; otherwise it is decided again. The script checks the lease, keeps the event in a
+//! short history and publishes it in the same step. Everything that says something about a tenant is sealed before it
+//! leaves this process, so Redis sees tenants, times and numbers, and neither codes nor phones nor what a status says.
+//!
+//! Who lives is a matter of *incarnations*: one key for each, refreshed every second and gone for good once it expired.
+//! A tenant's owner is alive as long as its incarnation is, and whatever points from an incarnation to tenants is only an
+//! index: the record decides.
+
+mod audience;
+mod connection;
+mod heart;
+mod journal;
+mod keys;
+mod leases;
+mod listener;
+mod nudges;
+mod reading;
+mod record;
+mod roster;
+mod script;
+mod sealed;
+mod trouble;
+mod unattended;
+mod vault;
+mod writing;
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::{
+    audience::{Audience, Order},
+    connection::Connections,
+    leases::Leases,
+    nudges::Nudges,
+    sealed::Seals,
+    trouble::Trouble,
+};
+use super::{StoreError, Stores, crypt::MasterKey, hub::Hub};
+use crate::{clock::SharedClock, tenant::TenantId};
+
+/// Subscriptions that may wait for the listener. When it is full readers wait, and begin with a stale notice.
+const ORDERS_MAX: usize = 4_096;
+
+pub struct Settings {
+    /// `redis://` or `rediss://`, with user, password and database where there are any.
+    pub url: String,
+    pub key: MasterKey,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Says nothing of the address: it may hold a password.
+    #[error("the Redis URL cannot be read (redis://[user:password@]host[:port][/database], or rediss://)")]
+    Url,
+}
+
+/// A handle; clones are the same store. With the last one its tasks end.
+#[derive(Clone)]
+pub struct RedisStore(Arc<Inner>);
+
+struct Inner {
+    shared: Arc<Shared>,
+}
+
+/// What callers and tasks both see.
+struct Shared {
+    connections: Connections,
+    key: MasterKey,
+    clock: SharedClock,
+    hub: Arc<Hub>,
+    nudges: Nudges,
+    leases: Leases,
+    audience: Audience,
+    orders: mpsc::Sender<Order>,
+    /// The incarnation that lives now; `None` until Redis knows it, and between two.
+    incarnation: watch::Sender<Option<Arc<str>>>,
+    /// Random, for as long as the process lives: whose nudge and whose probe it is.
+    instance: String,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl RedisStore {
+    /// Does not wait for Redis: with it away everything says so, and begins when it is there. Within a tokio runtime.
+    pub fn open(settings: Settings, clock: SharedClock) -> Result<Self, OpenError> {
+        let connections = Connections::new(&settings.url)?;
+        let hub = Arc::new(Hub::default());
+        let (orders, queue) = mpsc::channel(ORDERS_MAX);
+        let shared = Arc::new(Shared {
+            connections,
+            key: settings.key,
+            clock,
+            audience: Audience::new(hub.clone()),
+            hub,
+            nudges: Nudges::default(),
+            leases: Leases::default(),
+            orders,
+            incarnation: watch::Sender::new(None),
+            instance: random_name(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        shared.tasks.spawn(heart::run(shared.clone()));
+        shared.tasks.spawn(listener::run(shared.clone(), queue));
+        Ok(Self(Arc::new(Inner { shared })))
+    }
+
+    pub fn stores(&self) -> Stores {
+        let store = Arc::new(self.clone());
+        Stores { journal: store.clone(), roster: store.clone(), vault: store }
+    }
+
+    /// Ends every lease and subscription and this incarnation, so that others may take over what it owned. Whatever is
+    /// asked afterwards is [`StoreError::Unavailable`]. Asked twice it is done once.
+    pub async fn close(&self) {
+        let shared = self.shared();
+        shared.leases.end_all();
+        // Before the tasks end: a reader is told of the end and of no doubt.
+        shared.hub.close();
+        shared.stop.cancel();
+        shared.tasks.close();
+        shared.tasks.wait().await;
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.0.shared
+    }
+}
+
+impl Shared {
+    fn seals(&self, tenant: &TenantId) -> Seals {
+        Seals::new(&self.key, tenant)
+    }
+
+    fn check_open(&self) -> Result<(), StoreError> {
+        if self.stop.is_cancelled() { Err(Trouble::Closed.into()) } else { Ok(()) }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shared.stop.cancel();
+    }
+}
+
+/// Has it done even if the caller goes away meanwhile: what follows a change must not be forgotten.
+async fn surely<T: Send + 'static>(
+    shared: &Arc<Shared>,
+    work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> Result<T, StoreError> {
+    shared.check_open()?;
+    shared.tasks.spawn(work).await.map_err(|_| StoreError::from(Trouble::Closed))?
+}
+
+fn random_name() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}

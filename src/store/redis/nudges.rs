@@ -1,0 +1,35 @@
+use std::{
+    collections::BTreeSet,
+    mem,
+    sync::{Mutex, PoisonError},
+};
+
+use tokio::sync::Notify;
+
+use crate::tenant::TenantId;
+
+/// Tenants that somebody should look at, each once.
+#[derive(Default)]
+pub struct Nudges {
+    waiting: Mutex<BTreeSet<TenantId>>,
+    notify: Notify,
+}
+
+impl Nudges {
+    pub fn add(&self, tenant: TenantId) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(tenant);
+        self.notify.notify_one();
+    }
+
+    /// Cancel safe: what is taken is answered in the same poll.
+    pub async fn taken(&self) -> Vec<TenantId> {
+        loop {
+            let taken = mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+            if !taken.is_empty() {
+                return taken.into_iter().collect();
+            }
+            // A nudge between the look and the wait leaves a permit, so it is not slept over.
+            self.notify.notified().await;
+        }
+    }
+}

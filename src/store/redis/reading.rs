@@ -1,0 +1,108 @@
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use super::{
+    Shared, keys,
+    record::{Owner, Record},
+    script::{Call, READ},
+    sealed::stream_id,
+    trouble::Trouble,
+};
+use crate::{
+    events::{Cursor, Event, Shown},
+    store::{StoreError, Update},
+    tenant::TenantId,
+};
+
+/// A tenant as it was in one moment.
+pub struct Reading {
+    pub record: Record,
+    /// Its owner is alive.
+    pub living: bool,
+    /// What follows the cursor that was asked for, if that one is still in the history; else the newest alone.
+    pub events: Vec<Arc<Event>>,
+}
+
+type Entry = (String, Vec<u8>, Vec<u8>, String);
+type Answer = (HashMap<String, Vec<u8>>, u8, Vec<Entry>, bool);
+
+impl Shared {
+    pub async fn read(&self, tenant: &TenantId, after: Option<Cursor>) -> Result<Reading, StoreError> {
+        self.check_open()?;
+        let call = Call::on(&READ, tenant).arg(after.map_or(String::new(), stream_id));
+        let (fields, known, entries, credentials): Answer = self.connections.call(&call).await?;
+        let seals = self.seals(tenant);
+        let skip = usize::from(known == 1);
+        let (mut events, mut newest) = (Vec::new(), None);
+        let last = entries.len().checked_sub(1);
+        for (at, (id, kept, code, coded)) in entries.iter().enumerate() {
+            let gone = coded == "1" && code.is_empty();
+            // Codes that are no more are left out; the newest event stands all the same, without them.
+            if gone && Some(at) != last {
+                continue;
+            }
+            let sealed = if code.is_empty() { kept } else { code };
+            let event = Arc::new(seals.open_event(id, sealed).ok_or(StoreError::Unreadable)?);
+            if Some(at) == last {
+                newest = Some(event.clone());
+            }
+            if at >= skip {
+                events.push(event);
+            }
+        }
+        let record = Record::parse(&fields, newest, credentials, &seals)?;
+        let living = match &record.owner {
+            Some(owner) => self.is_living(owner).await?,
+            None => false,
+        };
+        Ok(Reading { record, living, events })
+    }
+
+    async fn is_living(&self, owner: &Owner) -> Result<bool, StoreError> {
+        if self.is_this_incarnation(&owner.incarnation) {
+            return Ok(self.leases.is_ours(owner.nonce));
+        }
+        Ok(!self.dead([owner.incarnation.as_str()]).await?.contains(&owner.incarnation))
+    }
+
+    pub fn is_this_incarnation(&self, incarnation: &str) -> bool {
+        self.incarnation.borrow().as_deref() == Some(incarnation)
+    }
+
+    /// Which of them are gone, for good.
+    pub async fn dead(&self, incarnations: impl IntoIterator<Item = &str>) -> Result<HashSet<String>, Trouble> {
+        let names: Vec<&str> = incarnations.into_iter().collect();
+        if names.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let mut pipeline = redis::pipe();
+        for name in &names {
+            pipeline.cmd("EXISTS").arg(keys::heartbeat(name));
+        }
+        let alive: Vec<bool> = self.connections.query(&pipeline).await?;
+        Ok(names.iter().zip(alive).filter(|(_, alive)| !alive).map(|(name, _)| (*name).to_owned()).collect())
+    }
+}
+
+impl Reading {
+    pub fn shown(&self) -> Option<Shown> {
+        self.record.shown(self.living)
+    }
+
+    /// What a reader is told before what comes, and what it has seen then.
+    pub fn backlog(mut self) -> (Vec<Update>, Option<Cursor>) {
+        let Some(present) = self.shown() else { return (Vec::new(), None) };
+        let seen = Some(present.event.cursor);
+        if present.stale {
+            // As an event it would be a claim that nobody stands behind.
+            self.events.pop();
+        }
+        let mut updates: Vec<_> = self.events.into_iter().map(Update::Event).collect();
+        if present.stale || (updates.is_empty() && self.record.doubted) {
+            updates.push(Update::Notice(present));
+        }
+        (updates, seen)
+    }
+}

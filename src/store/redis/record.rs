@@ -1,0 +1,128 @@
+use std::{collections::HashMap, sync::Arc};
+
+use super::{connection::Live, sealed::Seals, trouble::Trouble};
+use crate::{
+    clock::Timestamp,
+    events::{ConnectingReason, Cursor, Event, Shown, Status},
+    store::{StoreError, Wish, WishNo},
+};
+
+/// What Redis holds of a tenant, as it was read in one step. The rules that need no I/O are here; what they decide is
+/// written only if the record is still at this version.
+#[derive(Clone, Default)]
+pub struct Record {
+    pub version: u64,
+    pub newest: Option<Arc<Event>>,
+    /// The server's run in which the newest event was made.
+    pub run: String,
+    pub wish: Option<(WishNo, Wish)>,
+    pub wishes: u64,
+    pub owner: Option<Owner>,
+    /// A reader may have been told that the newest event is stale, and has to be told when it is no more.
+    pub doubted: bool,
+    pub credentials: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    pub incarnation: String,
+    pub nonce: u128,
+}
+
+impl Record {
+    pub fn parse(
+        fields: &HashMap<String, Vec<u8>>,
+        newest: Option<Arc<Event>>,
+        credentials: bool,
+        seals: &Seals,
+    ) -> Result<Self, StoreError> {
+        let text = |name: &str| fields.get(name).and_then(|value| std::str::from_utf8(value).ok());
+        let number = |name: &str| match text(name) {
+            Some(digits) => digits.parse().map_err(|_| Trouble::Nonsense(name.to_owned())),
+            None => Ok(0_u64),
+        };
+        let wishes = number("wishes")?;
+        let wish = match fields.get("wish") {
+            Some(sealed) => Some((WishNo(wishes), seals.open_wish(wishes, sealed).ok_or(StoreError::Unreadable)?)),
+            None => None,
+        };
+        let owner = match (text("owner_incarnation"), text("owner_nonce")) {
+            (Some(incarnation), Some(nonce)) => {
+                let nonce = parse_nonce(nonce).ok_or_else(|| Trouble::Nonsense("owner_nonce".to_owned()))?;
+                Some(Owner { incarnation: incarnation.to_owned(), nonce })
+            }
+            _ => None,
+        };
+        Ok(Self {
+            version: number("version")?,
+            newest,
+            run: text("run").unwrap_or_default().to_owned(),
+            wish,
+            wishes,
+            owner,
+            doubted: text("doubted") == Some("1"),
+            credentials,
+        })
+    }
+
+    pub fn is_disconnected(&self) -> bool {
+        self.newest.as_ref().is_none_or(|newest| matches!(newest.status, Status::Disconnected { .. }))
+    }
+
+    /// The status needs somebody who stands behind it, and there is nobody.
+    pub fn is_stale(&self, living: bool) -> bool {
+        !self.is_disconnected() && !living
+    }
+
+    pub fn shown(&self, living: bool) -> Option<Shown> {
+        Some(Shown { event: self.newest.clone()?, stale: self.is_stale(living) })
+    }
+
+    /// What a new owner says first. `None`: the newest event is true as it stands.
+    pub fn greeting(&self) -> Option<Status> {
+        let resuming = |account| Some(Status::connecting(ConnectingReason::Resuming, Some(account)));
+        match (self.newest.as_deref().map(|newest| &newest.status), &self.wish) {
+            (Some(Status::Connected { account } | Status::Connecting { account: Some(account), .. }), _) => {
+                resuming(account.clone())
+            }
+            (Some(Status::Connecting { account: None, .. }), _) => None,
+            (Some(Status::QrPending { .. }) | None, _) => Some(starting()),
+            (Some(Status::Disconnected { .. }), Some((_, Wish::Run { .. }))) => Some(starting()),
+            // Credentials that outlived their session are about to be wiped: the page knows all there is to know.
+            (Some(Status::Disconnected { .. }), Some((_, Wish::Unlink)) | None) => None,
+        }
+    }
+
+    /// The event that says so, which is the newest from here on. `None`: the newest one says the same.
+    pub fn say(&mut self, status: Status, at: Timestamp, live: &Live) -> Option<Arc<Event>> {
+        let newest = self.newest.as_deref();
+        if newest.is_some_and(|newest| newest.status == status) {
+            return None;
+        }
+        let cursor = match newest.map(|newest| newest.cursor).filter(|_| self.run == live.run) {
+            Some(Cursor { epoch, sequence }) => Cursor { epoch, sequence: sequence + 1 },
+            // After a restart of Redis the newest event may be an older one than readers have seen.
+            None => {
+                let above = newest.map_or(0, |newest| newest.cursor.epoch + 1);
+                Cursor { epoch: live.fresh_epoch().max(above), sequence: 1 }
+            }
+        };
+        let event = Arc::new(Event::after(newest, cursor, at, status));
+        self.newest = Some(event.clone());
+        self.run.clone_from(&live.run);
+        self.doubted = false;
+        Some(event)
+    }
+}
+
+pub fn parse_nonce(text: &str) -> Option<u128> {
+    u128::from_str_radix(text, 16).ok()
+}
+
+pub fn nonce_text(nonce: u128) -> String {
+    format!("{nonce:032x}")
+}
+
+pub fn starting() -> Status {
+    Status::connecting(ConnectingReason::Starting, None)
+}

@@ -1,0 +1,188 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use redis::Pipeline;
+
+use super::{
+    RedisStore, Shared, keys, random_name,
+    record::{Owner, Record, nonce_text, starting},
+    script::{ACQUIRE, Answer, Call, RELEASE, WANT},
+    sealed::with_event,
+    surely,
+    trouble::Trouble,
+    writing::{DECISIONS_MAX, Write},
+};
+use crate::{
+    store::{Lease, Roster, StoreError, Wish, WishNo},
+    tenant::TenantId,
+};
+
+#[async_trait]
+impl Roster for RedisStore {
+    async fn want(&self, tenant: &TenantId, wish: Wish) -> Result<WishNo, StoreError> {
+        let (shared, tenant) = (self.shared().clone(), tenant.clone());
+        surely(self.shared(), async move { want(&shared, &tenant, wish).await }).await
+    }
+
+    async fn wish(&self, tenant: &TenantId) -> Result<Option<(WishNo, Wish)>, StoreError> {
+        Ok(self.shared().read(tenant, None).await?.record.wish)
+    }
+
+    /// A caller that goes away leaves at most a record that says we own what nobody here holds, which counts as free.
+    async fn acquire(&self, tenant: &TenantId) -> Result<Option<Lease>, StoreError> {
+        acquire(self.shared(), tenant).await
+    }
+
+    async fn unattended(&self, max: usize) -> Result<Vec<TenantId>, StoreError> {
+        self.shared().check_open()?;
+        self.shared().unattended(max).await
+    }
+
+    async fn release(&self, lease: Lease) -> Result<(), StoreError> {
+        let shared = self.shared().clone();
+        surely(self.shared(), async move { release(&shared, &lease).await }).await
+    }
+
+    async fn nudged(&self) -> Vec<TenantId> {
+        self.shared().nudges.taken().await
+    }
+}
+
+async fn want(shared: &Arc<Shared>, tenant: &TenantId, wish: Wish) -> Result<WishNo, StoreError> {
+    let (token, seals) = (random_name(), shared.seals(tenant));
+    for _ in 0..DECISIONS_MAX {
+        let reading = shared.read(tenant, None).await?;
+        let (living, mut record) = (reading.living, reading.record);
+        let live = shared.connections.live().await?;
+        let number = record.wishes + 1;
+        let disconnected = record.is_disconnected();
+        // An owner is about to say something, and hears of the wish; only where there is none it can be settled here.
+        let settled = wish == Wish::Unlink && disconnected && !living && !record.credentials;
+        let previous = record.newest.as_ref().map(|newest| newest.cursor);
+        let says = matches!(wish, Wish::Run { .. }) && disconnected;
+        let said = says.then(|| record.say(starting(), shared.clock.now(), &live)).flatten();
+        let owner = record.owner.clone().filter(|_| living).map(|owner| owner.incarnation);
+        let outgoing = said.map(|event| seals.outgoing(previous, &event, owner.as_deref()));
+        if !settled && !living {
+            // Before the record, like every index.
+            shared.index_wanted(tenant).await?;
+        }
+        let sealed = if settled { Vec::new() } else { seals.wish(number, &wish) };
+        let call = Call::on(&WANT, tenant).arg(&token).arg(number).arg(sealed).arg(record.version);
+        let call = call.arg(u8::from(record.doubted || record.is_stale(living))).arg(&record.run);
+        match shared.ask_script(&with_event(call, outgoing.as_ref())).await? {
+            Answer::Done(value) => {
+                let number = value.parse().map_err(|_| Trouble::Nonsense(value))?;
+                if !settled {
+                    shared.wanted(tenant, owner.as_deref()).await;
+                }
+                return Ok(WishNo(number));
+            }
+            Answer::Again => {}
+            Answer::Fenced | Answer::Overtaken => return Err(Trouble::Nonsense("fenced".to_owned()).into()),
+        }
+    }
+    Err(Trouble::Contended.into())
+}
+
+async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease>, StoreError> {
+    let seals = shared.seals(tenant);
+    for _ in 0..DECISIONS_MAX {
+        let reading = shared.read(tenant, None).await?;
+        if reading.record.wish.is_none() || reading.living {
+            return Ok(None);
+        }
+        let mut record = reading.record;
+        let incarnation = shared.this_incarnation().await?;
+        let live = shared.connections.live().await?;
+        let taking = shared.leases.take();
+        record.doubted |= record.is_stale(false);
+        let previous = record.newest.as_ref().map(|newest| newest.cursor);
+        let said = record.greeting().and_then(|status| record.say(status, shared.clock.now(), &live));
+        let notice = said.is_none() && record.doubted;
+        let outgoing = said.map(|event| seals.outgoing(previous, &event, Some(&incarnation)));
+        shared.index_owned(tenant, &incarnation).await?;
+        let call = Call::on(&ACQUIRE, tenant).arg(nonce_text(taking.nonce)).arg(&*incarnation);
+        let call = call.arg(shared.leases.highest_fence()).arg(record.version).arg(u8::from(record.doubted));
+        let call = call.arg(&record.run).arg(u8::from(notice));
+        match shared.ask_script(&with_event(call, outgoing.as_ref())).await? {
+            Answer::Done(value) => {
+                let fence = value.parse().map_err(|_| Trouble::Nonsense(value))?;
+                let owner = Some(Owner { incarnation: incarnation.to_string(), nonce: taking.nonce });
+                let record = Record { version: record.version + 1, owner, ..record };
+                let lease = taking.done(tenant, &incarnation, fence, (live.run.clone(), record));
+                shared.unindex_wanted(tenant).await;
+                return Ok(lease);
+            }
+            Answer::Again => {}
+            Answer::Fenced | Answer::Overtaken => return Err(Trouble::Nonsense("fenced".to_owned()).into()),
+        }
+    }
+    Err(Trouble::Contended.into())
+}
+
+async fn release(shared: &Arc<Shared>, lease: &Lease) -> Result<(), StoreError> {
+    let tenant = lease.tenant();
+    let held = shared.held(lease)?;
+    let mut write = Write::begin(shared, lease, &held).await;
+    shared.index_wanted(tenant).await?;
+    for _ in 0..DECISIONS_MAX {
+        let live = write.live().await?;
+        let record = write.record(&live).await?;
+        let stale = record.is_stale(false);
+        let call = write.call(&RELEASE).arg(record.version).arg(u8::from(record.doubted || stale)).arg(u8::from(stale));
+        if write.ask(&call).await?.is_none() {
+            continue;
+        }
+        shared.leases.end(lease.nonce());
+        shared.disowned(tenant, write.incarnation(), true).await;
+        return Ok(());
+    }
+    Err(Trouble::Contended.into())
+}
+
+impl Shared {
+    pub async fn index_wanted(&self, tenant: &TenantId) -> Result<(), Trouble> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("SADD").arg(keys::WANTED).arg(tenant.as_str()).ignore();
+        self.connections.query(&pipeline).await
+    }
+
+    async fn index_owned(&self, tenant: &TenantId, incarnation: &str) -> Result<(), Trouble> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("SADD").arg(keys::owned(incarnation)).arg(tenant.as_str()).ignore();
+        self.connections.query(&pipeline).await
+    }
+
+    async fn unindex_wanted(&self, tenant: &TenantId) {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("SREM").arg(keys::WANTED).arg(tenant.as_str()).ignore();
+        self.best_effort(&pipeline).await;
+    }
+
+    /// After the record: whoever can act on the wish is told.
+    async fn wanted(&self, tenant: &TenantId, owner: Option<&str>) {
+        let mut pipeline = redis::pipe();
+        match owner {
+            Some(incarnation) => pipeline.cmd("SADD").arg(keys::inbox(incarnation)).arg(tenant.as_str()).ignore(),
+            // Again: who looked at the index before the record was written may have taken it out.
+            None => pipeline.cmd("SADD").arg(keys::WANTED).arg(tenant.as_str()).ignore(),
+        };
+        self.nudge(&mut pipeline, tenant);
+        self.best_effort(&pipeline).await;
+    }
+
+    /// Here at once; elsewhere as soon as it is published.
+    pub fn nudge(&self, pipeline: &mut Pipeline, tenant: &TenantId) {
+        self.nudges.add(tenant.clone());
+        pipeline.cmd("PUBLISH").arg(keys::NUDGES).arg(format!("{} {tenant}", self.instance)).ignore();
+    }
+
+    /// What only saves time, and is found by looking where it got lost.
+    pub async fn best_effort(&self, pipeline: &Pipeline) {
+        let done: Result<(), _> = self.connections.query(pipeline).await;
+        if let Err(trouble) = done {
+            tracing::debug!(error = %trouble, "an index could not be written, a look will find what it was for");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+-- ARGV: nonce, fence, number, version, doubted, run, whether the wish is settled, the last event, the one that follows
+-- for a newer wish.
+local answer = refused(ARGV[1], ARGV[2], ARGV[3])
+if answer then return answer end
+if not is_at(ARGV[4]) then return { 'again', '' } end
+local heard = tell(8)
+tell(13)
+disown()
+if ARGV[7] == '1' then redis.call('HDEL', record, 'wish') end
+changed(ARGV[5])
+redis.call('HSET', record, 'run', ARGV[6])
+return answered(ARGV[1], ARGV[3], heard)

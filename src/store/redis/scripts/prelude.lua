@@ -1,0 +1,64 @@
+-- Stands before every script that changes a tenant. KEYS[1] is the record, KEYS[2] the history; whatever else is named
+-- begins with the record's name, so it has the same hash tag and lives in the same slot.
+local record, history = KEYS[1], KEYS[2]
+local HISTORY_MAX = 32
+
+local function read(field)
+  return redis.call('HGET', record, field) or ''
+end
+
+-- Whoever decided on what it read of the record decides again if the record is another by now.
+local function is_at(version)
+  return (redis.call('HGET', record, 'version') or '0') == version
+end
+
+local function changed(doubted)
+  redis.call('HINCRBY', record, 'version', 1)
+  redis.call('HSET', record, 'doubted', doubted)
+end
+
+-- A lease numbers its writes: the newest is answered again what it was answered first, one that arrives after a newer
+-- one is nobody's any more. Then fence and nonce, both. nil: it may go on.
+local function refused(nonce, fence, number)
+  if read('last_nonce') == nonce then
+    local last = tonumber(read('last_number'))
+    if tonumber(number) == last then
+      return { read('last_word'), read('last_value') }
+    elseif tonumber(number) < last then
+      return { 'overtaken', '' }
+    end
+  end
+  if read('owner_nonce') ~= nonce or read('owner_fence') ~= fence then
+    return { 'fenced', '' }
+  end
+end
+
+local function answered(nonce, number, value)
+  redis.call('HSET', record, 'last_nonce', nonce, 'last_number', number, 'last_word', 'done', 'last_value', value)
+  return { 'done', tostring(value) }
+end
+
+local function disown()
+  redis.call('HDEL', record, 'owner_incarnation', 'owner_nonce', 'owner_fence')
+end
+
+local function notice()
+  return redis.call('PUBLISH', record .. ':told', 'notice')
+end
+
+-- Keeps and publishes the event whose five parts begin at ARGV[at]: its id, what is kept for long, what is kept for
+-- `ttl` ms beside it (codes to pair with) or '', and what is published. An event that is not there has the id ''.
+local function tell(at)
+  local id, kept, code, ttl, told = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
+  if id == '' then
+    return 0
+  end
+  if redis.call('EXISTS', record) == 0 then
+    redis.call('UNLINK', history)
+  end
+  redis.call('XADD', history, 'MAXLEN', HISTORY_MAX, id, 'event', kept, 'coded', code == '' and '0' or '1')
+  if code ~= '' then
+    redis.call('SET', record .. ':code:' .. id, code, 'PX', ttl)
+  end
+  return redis.call('PUBLISH', record .. ':told', told)
+end

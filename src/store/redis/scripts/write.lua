@@ -1,0 +1,21 @@
+-- ARGV: nonce, fence, number, then changes of four each: what, table, row, value. The set of tables says what an erasure
+-- has to take.
+local answer = refused(ARGV[1], ARGV[2], ARGV[3])
+if answer then return answer end
+local tables = record .. ':tables'
+for at = 4, #ARGV, 4 do
+  local what, name = ARGV[at], ARGV[at + 1]
+  local rows = record .. ':rows:' .. name
+  if what == 'put' then
+    redis.call('HSET', rows, ARGV[at + 2], ARGV[at + 3])
+    redis.call('SADD', tables, name)
+  else
+    if what == 'delete' then
+      redis.call('HDEL', rows, ARGV[at + 2])
+    else
+      redis.call('UNLINK', rows)
+    end
+    if redis.call('EXISTS', rows) == 0 then redis.call('SREM', tables, name) end
+  end
+end
+return answered(ARGV[1], ARGV[3], 0)

@@ -1,0 +1,156 @@
+//! What leaves this process is sealed with the tenant's own key: events, wishes and rows, kept and published alike.
+
+use std::time::Duration;
+
+use serde::{Serialize, de::DeserializeOwned};
+use zeroize::Zeroizing;
+
+use super::script::Call;
+use crate::{
+    clock::Timestamp,
+    events::{Cursor, Event, QrCode, Status},
+    store::{
+        Wish,
+        crypt::{MasterKey, Place, TenantKeys},
+    },
+    tenant::TenantId,
+};
+
+/// A wrong clock keeps no code for longer.
+const CODE_AGE_MAX: Duration = Duration::from_secs(600);
+const NOBODY: &str = "-";
+/// Stands for the text of a code that is no more.
+const EXPIRED: &str = "expired";
+
+pub struct Seals(TenantKeys);
+
+/// An event on its way into Redis.
+pub struct Outgoing {
+    id: String,
+    kept: Vec<u8>,
+    code: Option<(Vec<u8>, u64)>,
+    told: Vec<u8>,
+}
+
+/// What is published on a tenant's channel.
+pub enum Message {
+    /// Who stands behind the present may have changed: look.
+    Notice,
+    Event {
+        previous: Option<Cursor>,
+        event: Box<Event>,
+        /// The owner's incarnation, where there is one.
+        owner: Option<String>,
+    },
+}
+
+impl Seals {
+    pub fn new(master: &MasterKey, tenant: &TenantId) -> Self {
+        Self(TenantKeys::new(master, tenant))
+    }
+
+    /// With codes to pair with, the history keeps the event without them, and the whole of it stands beside for as long
+    /// as they are good for anything.
+    pub fn outgoing(&self, previous: Option<Cursor>, event: &Event, owner: Option<&str>) -> Outgoing {
+        let id = stream_id(event.cursor);
+        let whole = self.seal(&id, event);
+        let header = format!("{} {id} {}\n", previous.map_or(NOBODY.into(), stream_id), owner.unwrap_or(NOBODY));
+        let told = [header.as_bytes(), &whole].concat();
+        match without_codes(event) {
+            None => Outgoing { id, kept: whole, code: None, told },
+            Some((bare, expires_at)) => {
+                let left = Duration::try_from(expires_at.duration_since(event.at)).unwrap_or(Duration::ZERO);
+                let ttl_ms = left.clamp(Duration::from_millis(1), CODE_AGE_MAX).as_millis() as u64;
+                Outgoing { kept: self.seal(&id, &bare), id, code: Some((whole, ttl_ms)), told }
+            }
+        }
+    }
+
+    /// `None`: sealed with another key.
+    pub fn open_event(&self, id: &str, sealed: &[u8]) -> Option<Event> {
+        self.open(Place { table: "event", row: id.as_bytes() }, sealed)
+    }
+
+    pub fn open_message(&self, payload: &[u8]) -> Option<Message> {
+        if payload == b"notice" {
+            return Some(Message::Notice);
+        }
+        let end = payload.iter().position(|&byte| byte == b'\n')?;
+        let mut words = std::str::from_utf8(&payload[..end]).ok()?.split(' ');
+        let (previous, id, owner) = (words.next()?, words.next()?, words.next()?);
+        let previous = if previous == NOBODY { None } else { Some(parse_stream_id(previous)?) };
+        let event = Box::new(self.open_event(id, &payload[end + 1..])?);
+        Some(Message::Event { previous, event, owner: (owner != NOBODY).then(|| owner.to_owned()) })
+    }
+
+    pub fn wish(&self, number: u64, wish: &Wish) -> Vec<u8> {
+        let json = Zeroizing::new(json(wish));
+        self.0.seal(Place { table: "wish", row: &number.to_be_bytes() }, &json)
+    }
+
+    pub fn open_wish(&self, number: u64, sealed: &[u8]) -> Option<Wish> {
+        self.open(Place { table: "wish", row: &number.to_be_bytes() }, sealed)
+    }
+
+    pub fn row_name(&self, table: &str, key: &[u8]) -> [u8; 32] {
+        self.0.row(table, key)
+    }
+
+    /// A credential's name, and its key and value in one: the key's length, the key, the value.
+    pub fn row(&self, table: &str, key: &[u8], value: &[u8]) -> ([u8; 32], Vec<u8>) {
+        let name = self.0.row(table, key);
+        let length = u32::try_from(key.len()).expect("a row's key is short").to_le_bytes();
+        let plain = Zeroizing::new([&length, key, value].concat());
+        (name, self.0.seal(Place { table, row: &name }, &plain))
+    }
+
+    /// `None`: sealed with another key, or not at this place.
+    pub fn open_row(&self, table: &str, name: &[u8], sealed: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+        let plain = self.0.open(Place { table, row: name }, sealed)?;
+        let (length, rest) = plain.split_first_chunk::<4>()?;
+        let (key, value) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        Some((key.to_vec(), value.to_vec()))
+    }
+
+    fn seal(&self, id: &str, event: &Event) -> Vec<u8> {
+        self.0.seal(Place { table: "event", row: id.as_bytes() }, &Zeroizing::new(json(event)))
+    }
+
+    fn open<T: DeserializeOwned>(&self, place: Place<'_>, sealed: &[u8]) -> Option<T> {
+        serde_json::from_slice(&self.0.open(place, sealed)?).ok()
+    }
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("these types have string keys and no failing serializer")
+}
+
+/// The event as it may be kept for long, and when its codes end. `None`: it has no codes. It keeps its word and its
+/// place; its code is one that had expired from the beginning, so no reader takes it for a code.
+fn without_codes(event: &Event) -> Option<(Event, Timestamp)> {
+    let Status::QrPending { qr, pair } = &event.status else { return None };
+    let expires_at = pair.iter().map(|pair| pair.expires_at).fold(qr.expires_at, Timestamp::max);
+    let expired = QrCode::new(EXPIRED.into(), event.at, qr.attempt, qr.attempts_max).expect("it is short");
+    Some((Event { status: Status::QrPending { qr: expired, pair: None }, ..event.clone() }, expires_at))
+}
+
+/// A cursor is the id of its entry in the stream: two numbers, ordered as cursors are.
+pub fn stream_id(cursor: Cursor) -> String {
+    format!("{}-{}", cursor.epoch, cursor.sequence)
+}
+
+fn parse_stream_id(id: &str) -> Option<Cursor> {
+    let (epoch, sequence) = id.split_once('-')?;
+    Some(Cursor { epoch: epoch.parse().ok()?, sequence: sequence.parse().ok()? })
+}
+
+/// The five arguments that `tell` in `scripts/prelude.lua` reads.
+pub fn with_event(call: Call<'static>, event: Option<&Outgoing>) -> Call<'static> {
+    match event {
+        None => call.arg("").arg("").arg("").arg("").arg(""),
+        Some(Outgoing { id, kept, code, told }) => {
+            let (code, ttl_ms) = code.as_ref().map_or((&[][..], 0), |(code, ttl_ms)| (code.as_slice(), *ttl_ms));
+            call.arg(id).arg(kept).arg(code).arg(ttl_ms).arg(told)
+        }
+    }
+}

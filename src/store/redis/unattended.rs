@@ -1,0 +1,93 @@
+use std::collections::{BTreeSet, HashSet};
+
+use super::{
+    Shared, keys,
+    record::{Owner, parse_nonce},
+};
+use crate::{store::StoreError, tenant::TenantId};
+
+impl Shared {
+    /// Reads what dead incarnations owned and what was released, and of this incarnation what nobody here holds; never
+    /// what lives elsewhere. Of more than `max` a random part, so that none is passed over for ever.
+    pub async fn unattended(&self, max: usize) -> Result<Vec<TenantId>, StoreError> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("SRANDMEMBER").arg(keys::WANTED).arg(max);
+        pipeline.cmd("SMEMBERS").arg(keys::INCARNATIONS);
+        let (wanted, incarnations): (Vec<String>, Vec<String>) = self.connections.query(&pipeline).await?;
+        let dead = self.dead(incarnations.iter().map(String::as_str)).await?;
+        let mut candidates: BTreeSet<TenantId> = wanted.iter().filter_map(|name| TenantId::parse(name).ok()).collect();
+        for incarnation in &dead {
+            candidates.extend(self.owned_by(incarnation, max).await?);
+        }
+        let here = self.incarnation.borrow().clone();
+        if let Some(here) = &here {
+            let held = self.leases.tenants();
+            let owned = self.owned_by(here, usize::MAX >> 1).await?;
+            candidates.extend(owned.into_iter().filter(|tenant| !held.contains(tenant)));
+        }
+        self.sift(candidates, &dead, max).await
+    }
+
+    async fn owned_by(&self, incarnation: &str, max: usize) -> Result<Vec<TenantId>, StoreError> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("SRANDMEMBER").arg(keys::owned(incarnation)).arg(max);
+        let (owned,): (Vec<String>,) = self.connections.query(&pipeline).await?;
+        if owned.is_empty() && !self.is_this_incarnation(incarnation) {
+            // Nothing points to it any more. Its set is empty, which is to say that it is not there.
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("SREM").arg(keys::INCARNATIONS).arg(incarnation).ignore();
+            pipeline.cmd("DEL").arg(keys::inbox(incarnation)).ignore();
+            self.best_effort(&pipeline).await;
+        }
+        Ok(owned.iter().filter_map(|name| TenantId::parse(name).ok()).collect())
+    }
+
+    /// The record decides; an index that points to what is not so is taken out.
+    async fn sift(
+        &self,
+        candidates: BTreeSet<TenantId>,
+        dead: &HashSet<String>,
+        max: usize,
+    ) -> Result<Vec<TenantId>, StoreError> {
+        if candidates.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut pipeline = redis::pipe();
+        for tenant in &candidates {
+            let fields = ["wish", "owner_incarnation", "owner_nonce"];
+            pipeline.cmd("HMGET").arg(keys::record(tenant)).arg(&fields);
+        }
+        type Row = (Option<Vec<u8>>, Option<String>, Option<String>);
+        let rows: Vec<Row> = self.connections.query(&pipeline).await?;
+        let elsewhere = rows.iter().filter_map(|(_, owner, _)| owner.as_deref());
+        let gone = self.dead(elsewhere.collect::<HashSet<_>>()).await?;
+        let (mut found, mut stale) = (Vec::new(), redis::pipe());
+        for (tenant, (wish, incarnation, nonce)) in candidates.into_iter().zip(rows) {
+            let owner = incarnation.zip(nonce.as_deref().and_then(parse_nonce));
+            let owner = owner.map(|(incarnation, nonce)| Owner { incarnation, nonce });
+            let living = owner.as_ref().is_some_and(|owner| self.lives(owner, &gone));
+            if wish.is_some() && !living {
+                found.push(tenant);
+                continue;
+            }
+            if wish.is_none() {
+                stale.cmd("SREM").arg(keys::WANTED).arg(tenant.as_str()).ignore();
+            }
+            for incarnation in dead {
+                stale.cmd("SREM").arg(keys::owned(incarnation)).arg(tenant.as_str()).ignore();
+            }
+        }
+        if stale.cmd_iter().next().is_some() {
+            self.best_effort(&stale).await;
+        }
+        found.truncate(max);
+        Ok(found)
+    }
+
+    fn lives(&self, owner: &Owner, gone: &HashSet<String>) -> bool {
+        if self.is_this_incarnation(&owner.incarnation) {
+            return self.leases.is_ours(owner.nonce);
+        }
+        !gone.contains(&owner.incarnation)
+    }
+}

@@ -1,0 +1,277 @@
+//! What is true of several instances on one Redis, and of a Redis that comes and goes.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tautan::{
+    clock,
+    events::{ConnectingReason, Cursor, Status},
+    store::{
+        Change, StoreError, Stores, Wish,
+        redis::{OpenError, RedisStore, Settings},
+    },
+};
+
+use crate::{
+    backend::{Backend as _, Redis, in_time, instance, key},
+    server::{self, Server},
+    statuses::{
+        NAME, PAIR_CODE, PHONE, QR, Told, all, connected, next, numbered, phone, qr, resuming, starting, tenant,
+    },
+};
+
+/// As a promise is run, where there is a server.
+async fn with_redis(story: impl AsyncFnOnce(Redis)) {
+    if server::is_installed() {
+        in_time(async { story(Redis::fresh()).await }).await;
+    }
+}
+
+/// Asked again until it is so.
+async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(found) = ask().await {
+            return found;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(20), "in time: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_secret_of_any_kind_reaches_redis_in_clear() {
+    with_redis(async |redis| {
+        const ROW_KEY: &str = "6289876543210.0:secret-address";
+        const ROW_VALUE: &str = "a-private-key-of-somebody";
+        let name = tenant("toko-sari");
+        let lease = redis.running(&name).await;
+        redis.roster().want(&name, Wish::Run { phone: Some(phone()) }).await.unwrap();
+        redis.journal().append(&lease, connected()).await.unwrap();
+        redis.journal().append(&lease, qr(1)).await.unwrap();
+        let row = Change::Put { table: "sessions", key: ROW_KEY.into(), value: ROW_VALUE.into() };
+        redis.vault().write(&lease, vec![row]).await.unwrap();
+        let everything: Vec<u8> = keys(&redis.server).iter().flat_map(|key| redis.server.ask(&["DUMP", key])).collect();
+        let history = redis.server.ask(&["XRANGE", "tautan:{toko-sari}:history", "-", "+"]);
+        let record = redis.server.ask(&["HGETALL", "tautan:{toko-sari}"]);
+        let rows = redis.server.ask(&["HGETALL", "tautan:{toko-sari}:rows:sessions"]);
+        let bytes = [everything, history, record, rows].concat();
+        let stands = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+        assert!(stands("owner_incarnation"), "what is no secret is found: the search works");
+        for secret in [PHONE, NAME, QR, PAIR_CODE, ROW_KEY, ROW_VALUE, "qr_pending", "connected", "6289876543210"] {
+            assert!(!stands(secret), "{secret}");
+        }
+    })
+    .await;
+}
+
+fn keys(server: &Server) -> Vec<String> {
+    let answer = String::from_utf8(server.ask(&["KEYS", "*"])).unwrap();
+    answer.lines().filter(|line| line.starts_with("tautan")).map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_code_goes_with_its_time_and_the_rest_of_its_event_stays() {
+    with_redis(async |redis| {
+        let lease = redis.running(&tenant("a")).await;
+        let first = redis.journal().append(&lease, qr(1)).await.unwrap().event;
+        let newest = redis.journal().append(&lease, qr(2)).await.unwrap().event;
+        let codes: Vec<_> = keys(&redis.server).into_iter().filter(|key| key.contains(":code:")).collect();
+        assert_eq!(codes.len(), 2);
+        for code in codes {
+            let ttl = String::from_utf8(redis.server.ask(&["PTTL", &code])).unwrap();
+            assert!(!ttl.starts_with(":-"), "{code} has a time to live: {ttl}");
+            redis.server.ask(&["DEL", &code]);
+        }
+        let shown = redis.journal().latest(&tenant("a")).await.unwrap().unwrap();
+        assert_eq!((shown.event.cursor, shown.event.since), (newest.cursor, newest.since));
+        let Status::QrPending { qr, pair } = &shown.event.status else { panic!("it keeps its word") };
+        assert!(!qr.text().contains(QR) && pair.is_none() && qr.expires_at <= shown.event.at, "its code has expired");
+        redis.journal().append(&lease, connected()).await.unwrap();
+        let before = Cursor { sequence: first.cursor.sequence - 1, ..first.cursor };
+        let mut reader = redis.journal().subscribe(&tenant("a"), Some(before)).await;
+        assert_eq!(all(&mut reader).await, [Told::Event(connected())], "what is over is left out");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_history_is_short_and_exact() {
+    with_redis(async |redis| {
+        let lease = redis.running(&tenant("a")).await;
+        for number in 0..100 {
+            redis.journal().append(&lease, numbered(number)).await.unwrap();
+        }
+        assert_eq!(redis.server.ask(&["XLEN", "tautan:{a}:history"]), b":32\r\n+OK\r\n");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_instance_tells_the_same() {
+    with_redis(async |redis| {
+        let other = instance(&redis.server);
+        let lease = redis.running(&tenant("a")).await;
+        let mut readers = [
+            redis.journal().subscribe(&tenant("a"), None).await,
+            other.stores().journal.subscribe(&tenant("a"), None).await,
+        ];
+        for status in [qr(1), connected()] {
+            let appended = redis.journal().append(&lease, status.clone()).await.unwrap();
+            assert_eq!(appended.listeners, 2, "one reader here, one instance there");
+        }
+        for reader in &mut readers {
+            let expected = [starting(), qr(1), connected()].map(Told::Event);
+            assert_eq!(all(reader).await, expected);
+        }
+        redis.roster().release(lease).await.unwrap();
+        for reader in &mut readers {
+            assert_eq!(next(reader).await, Some(Told::Stale(connected())));
+        }
+        let _lease = other.stores().roster.acquire(&tenant("a")).await.unwrap().unwrap();
+        for reader in &mut readers {
+            assert_eq!(next(reader).await, Some(Told::Event(resuming())));
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wish_reaches_the_owner_wherever_it_was_made() {
+    with_redis(async |redis| {
+        let other = instance(&redis.server);
+        let lease = redis.running(&tenant("a")).await;
+        redis.roster().nudged().await;
+        let number = other.stores().roster.want(&tenant("a"), Wish::Unlink).await.unwrap();
+        assert_eq!(redis.roster().nudged().await, [tenant("a")]);
+        assert_eq!(redis.roster().wish(&tenant("a")).await.unwrap(), Some((number, Wish::Unlink)));
+        assert!(other.stores().roster.acquire(&tenant("a")).await.unwrap().is_none(), "its owner lives");
+        assert!(!lease.lost().is_cancelled());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_dead_incarnation_owned_is_taken_over_and_its_lease_is_refused() {
+    with_redis(async |redis| {
+        let lease = redis.running(&tenant("a")).await;
+        redis.journal().append(&lease, connected()).await.unwrap();
+        let other = instance(&redis.server);
+        let Stores { journal, roster, .. } = other.stores();
+        let mut reader = journal.subscribe(&tenant("a"), None).await;
+        assert_eq!(next(&mut reader).await, Some(Told::Event(connected())));
+        let alive = keys(&redis.server).into_iter().filter(|key| key.starts_with("tautan:alive:"));
+        let record =
+            String::from_utf8_lossy(&redis.server.ask(&["HGET", "tautan:{a}", "owner_incarnation"])).into_owned();
+        let owner = alive.into_iter().find(|key| record.contains(key.strip_prefix("tautan:alive:").unwrap())).unwrap();
+        // As if it had not come to refresh it: the owner itself sees it at its next beat.
+        redis.server.ask(&["DEL", &owner]);
+        assert!(journal.latest(&tenant("a")).await.unwrap().unwrap().stale);
+        assert_eq!(roster.unattended(10).await.unwrap(), [tenant("a")]);
+        let taken = roster.acquire(&tenant("a")).await.unwrap().unwrap();
+        let row = Change::Put { table: "t", key: Bytes::from("k"), value: Bytes::from("v") };
+        assert!(matches!(redis.vault().write(&lease, vec![row]).await, Err(StoreError::Fenced)));
+        assert!(matches!(redis.journal().append(&lease, connected()).await, Err(StoreError::Fenced)));
+        lease.lost().cancelled().await;
+        journal.append(&taken, connected()).await.unwrap();
+        let told = all(&mut reader).await;
+        assert_eq!(told.last(), Some(&Told::Event(connected())));
+        // It goes on as another incarnation.
+        redis.roster().want(&tenant("b"), Wish::Run { phone: None }).await.unwrap();
+        let again = async || redis.roster().acquire(&tenant("b")).await.ok().flatten();
+        let _lease = until("an incarnation follows", again).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_redis_away_a_stream_opens_in_doubt_and_catches_up() {
+    with_redis(async |mut redis| {
+        let lease = redis.running(&tenant("a")).await;
+        redis.journal().append(&lease, connected()).await.unwrap();
+        let mut early = redis.journal().subscribe(&tenant("a"), None).await;
+        assert_eq!(next(&mut early).await, Some(Told::Event(connected())));
+        redis.server.stop();
+        assert_eq!(next(&mut early).await, Some(Told::Stale(connected())));
+        let asked = Instant::now();
+        let mut late = redis.journal().subscribe(&tenant("b"), None).await;
+        assert!(asked.elapsed() < Duration::from_secs(1), "a stream waits for no store");
+        let nothing_known = Status::connecting(ConnectingReason::Moving, None);
+        assert_eq!(next(&mut late).await, Some(Told::Stale(nothing_known)));
+        assert!(matches!(redis.journal().latest(&tenant("a")).await, Err(StoreError::Unavailable(_))));
+        // It comes back with nothing in it, and somebody links the tenant anew.
+        redis.server.restart();
+        let other = instance(&redis.server);
+        let Stores { journal, roster, .. } = other.stores();
+        for name in ["a", "b"] {
+            until("a wish can be made", async || roster.want(&tenant(name), Wish::Run { phone: None }).await.ok())
+                .await;
+            let lease = roster.acquire(&tenant(name)).await.unwrap().unwrap();
+            journal.append(&lease, numbered(7)).await.unwrap();
+            let reader = if name == "a" { &mut early } else { &mut late };
+            while next(reader).await != Some(Told::Event(numbered(7))) {}
+            drop(lease);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_timed_out_is_done_once_and_told_once() {
+    with_redis(async |redis| {
+        let lease = redis.running(&tenant("a")).await;
+        let mut reader = redis.journal().subscribe(&tenant("a"), None).await;
+        assert_eq!(all(&mut reader).await, [Told::Event(starting())]);
+        redis.server.pause();
+        let resume = async {
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+            redis.server.resume();
+        };
+        // The first try times out and runs all the same; the second is answered what the first was.
+        let (appended, ()) = tokio::join!(redis.journal().append(&lease, connected()), resume);
+        let event = appended.unwrap().event;
+        assert_eq!(redis.journal().latest(&tenant("a")).await.unwrap().unwrap().event, event);
+        let told: Vec<_> = all(&mut reader).await.into_iter().filter(|told| matches!(told, Told::Event(_))).collect();
+        assert_eq!(told, [Told::Event(connected())]);
+        assert_eq!(redis.server.ask(&["XLEN", "tautan:{a}:history"]), b":2\r\n+OK\r\n");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_that_breaks_loses_no_event() {
+    with_redis(async |redis| {
+        let lease = redis.running(&tenant("a")).await;
+        let mut reader = redis.journal().subscribe(&tenant("a"), None).await;
+        assert_eq!(next(&mut reader).await, Some(Told::Event(starting())));
+        for round in 0..5 {
+            for number in round * 6..round * 6 + 6 {
+                redis.journal().append(&lease, numbered(number)).await.unwrap();
+                if number % 6 == 2 {
+                    assert_eq!(redis.server.ask(&["CLIENT", "KILL", "TYPE", "pubsub"]), b":1\r\n+OK\r\n");
+                }
+            }
+            for number in round * 6..round * 6 + 6 {
+                let told = loop {
+                    match next(&mut reader).await {
+                        Some(Told::Stale(_) | Told::Fresh(_)) => {}
+                        told => break told,
+                    }
+                };
+                assert_eq!(told, Some(Told::Event(numbered(number))));
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_error_shows_where_redis_is() {
+    let settings = |url: &str| Settings { url: url.into(), key: key() };
+    let Err(error) = RedisStore::open(settings("redis://:hunter2@[bad"), clock::system()) else { panic!("no URL") };
+    assert!(matches!(error, OpenError::Url) && !format!("{error}{error:?}").contains("hunter2"));
+    let away = RedisStore::open(settings("redis://:hunter2@127.0.0.1:1/"), clock::system()).unwrap();
+    let error = away.stores().journal.latest(&tenant("a")).await.unwrap_err();
+    let said = format!("{error}{error:?}");
+    assert!(!said.contains("127.0.0.1") && !said.contains("hunter2"), "{said}");
+}

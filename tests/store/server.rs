@@ -1,0 +1,121 @@
+//! A real Redis for each test, gone with it.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+const PROGRAM: &str = "redis-server";
+const START_TIME_MAX: Duration = Duration::from_secs(20);
+
+pub struct Server {
+    child: Child,
+    pub port: u16,
+    dir: TempDir,
+}
+
+/// False is said once for each test and fails it in CI, where it would hide half of the promises.
+pub fn is_installed() -> bool {
+    let found = Command::new(PROGRAM).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let found = found.is_ok_and(|status| status.success());
+    if !found {
+        assert!(std::env::var_os("CI").is_none(), "{PROGRAM} is not installed");
+        println!("NOT RUN: {PROGRAM} is not installed");
+    }
+    found
+}
+
+impl Server {
+    pub fn start() -> Self {
+        loop {
+            let dir = tempfile::tempdir().unwrap();
+            // Free now; taken by another test before the server has it, it is tried again.
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let mut server = Self { child: start(port, &dir), port, dir };
+            if server.answers() {
+                return server;
+            }
+        }
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    /// As `redis-cli` would ask: the raw answer, which is enough to see what is in it.
+    pub fn ask(&self, command: &[&str]) -> Vec<u8> {
+        let mut connection = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let mut request = format!("*{}\r\n", command.len());
+        for word in command {
+            request += &format!("${}\r\n{word}\r\n", word.len());
+        }
+        // So that the connection ends with the answer.
+        request += "QUIT\r\n";
+        connection.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        connection.read_to_end(&mut answer).unwrap();
+        answer
+    }
+
+    pub fn stop(&mut self) {
+        let _ = self.child.kill();
+        self.child.wait().unwrap();
+    }
+
+    /// On the same port, with nothing in it.
+    pub fn restart(&mut self) {
+        self.stop();
+        self.child = start(self.port, &self.dir);
+        assert!(self.answers(), "it starts again");
+    }
+
+    pub fn pause(&self) {
+        kill_process(self.pid(), Signal::STOP).unwrap();
+    }
+
+    pub fn resume(&self) {
+        kill_process(self.pid(), Signal::CONT).unwrap();
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    fn answers(&mut self) -> bool {
+        let begin = Instant::now();
+        while begin.elapsed() < START_TIME_MAX && self.child.try_wait().unwrap().is_none() {
+            if pong(self.port).is_some() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        false
+    }
+}
+
+fn start(port: u16, dir: &TempDir) -> Child {
+    let port = port.to_string();
+    let mut command = Command::new(PROGRAM);
+    command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"]).arg(dir.path());
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+fn pong(port: u16) -> Option<()> {
+    let mut connection = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    connection.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
+    connection.write_all(b"PING\r\n").ok()?;
+    let mut answer = [0; 7];
+    connection.read_exact(&mut answer).ok()?;
+    (&answer == b"+PONG\r\n").then_some(())
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
