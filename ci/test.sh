@@ -43,6 +43,7 @@ lacks "the page in a browser" chromium chromedriver
 lacks "the simulator held against Baileys" node npm
 lacks "the stream as curl sees it" curl
 lacks "the picture as zbar sees it" zbarimg
+lacks "the store over Redis" redis-server
 step "tests" tests
 
 echo
