@@ -14,7 +14,8 @@ use super::{Context, Services, assets::Assets, events::Streams, routes::routes};
 /// A client that sends its headers a byte at a time is gone after this long.
 const HEADERS_ARRIVAL_MAX: Duration = Duration::from_secs(10);
 /// For a request's headers, and for what waits to be written: a reader who does not read costs this much of ours.
-const BUFFER_SIZE_BYTES: usize = 8 * 1024;
+/// Twice what proxies usually pass on, so that an absurd token is still answered with what is wrong with it.
+const BUFFER_SIZE_BYTES: usize = 16 * 1024;
 /// A phone that left its network says no goodbye. Heartbeats that nobody acknowledges end its stream.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);
 /// Out of file descriptors, most likely: they come back one by one, and asking faster does not help.

@@ -5,6 +5,7 @@ pub mod crypt;
 pub mod embedded;
 mod hub;
 mod lease;
+mod nudges;
 pub mod redis;
 mod subscription;
 

@@ -13,7 +13,6 @@ mod batch;
 mod disk;
 mod journal;
 mod memory;
-mod nudges;
 mod record;
 mod roster;
 mod rows;
@@ -35,13 +34,13 @@ use self::{
     batch::{Batch, Failure, Step},
     disk::Disk,
     memory::Memory,
-    nudges::Nudges,
     writer::{Job, Writer},
 };
 use super::{
     StoreError, Stores,
     crypt::{MasterKey, TenantKeys},
     hub::Hub,
+    nudges::Nudges,
 };
 use crate::{clock::SharedClock, tenant::TenantId};
 

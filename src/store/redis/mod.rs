@@ -16,7 +16,6 @@ mod journal;
 mod keys;
 mod leases;
 mod listener;
-mod nudges;
 mod reading;
 mod record;
 mod roster;
@@ -36,11 +35,10 @@ use self::{
     audience::{Audience, Order},
     connection::Connections,
     leases::Leases,
-    nudges::Nudges,
     sealed::Seals,
     trouble::Trouble,
 };
-use super::{StoreError, Stores, crypt::MasterKey, hub::Hub};
+use super::{StoreError, Stores, crypt::MasterKey, hub::Hub, nudges::Nudges};
 use crate::{clock::SharedClock, tenant::TenantId};
 
 /// Subscriptions that may wait for the listener. When it is full readers wait, and begin with a stale notice.
