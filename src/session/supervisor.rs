@@ -85,23 +85,25 @@ impl Sessions {
         self.lock().len()
     }
 
-    /// Runs what is wanted and has no owner, at start and for as long as this instance lives.
+    /// Runs what is wanted and has no owner, at start and for as long as this instance lives. Nudges are heeded while a
+    /// sweep takes its time: ten thousand sessions are resumed for minutes.
     pub async fn supervise(&self) {
-        let Surroundings { settings, stop, .. } = &*self.shared.around;
-        let mut sweep = interval(settings.sweep_every);
-        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                nudged = self.shared.around.stores.roster.nudged() => {
-                    for tenant in nudged {
-                        self.attend_or_warn(&tenant).await;
-                    }
+        let Surroundings { stores, settings, stop, .. } = &*self.shared.around;
+        let nudges = async {
+            while let Some(nudged) = stop.run_until_cancelled(stores.roster.nudged()).await {
+                for tenant in nudged {
+                    self.attend_or_warn(&tenant).await;
                 }
-                _ = sweep.tick() => self.sweep().await,
             }
-        }
+        };
+        let sweeps = async {
+            let mut sweep = interval(settings.sweep_every);
+            sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            while stop.run_until_cancelled(sweep.tick()).await.is_some() {
+                self.sweep().await;
+            }
+        };
+        tokio::join!(nudges, sweeps);
     }
 
     /// Waits until every session that ran here is over or handed over.
