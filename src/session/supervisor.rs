@@ -80,11 +80,6 @@ impl Sessions {
         Ok(self.shared.around.stores.journal.latest(tenant).await?)
     }
 
-    /// How many sessions run here.
-    pub fn running(&self) -> usize {
-        self.lock().len()
-    }
-
     /// Runs what is wanted and has no owner, at start and for as long as this instance lives. Nudges are heeded while a
     /// sweep takes its time: ten thousand sessions are resumed for minutes.
     pub async fn supervise(&self) {
@@ -193,5 +188,60 @@ impl Sessions {
     fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, Arc<Notify>>> {
         // Nothing under this lock can leave the map half changed.
         self.shared.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::{
+        clock,
+        events::{EndReason, Status},
+        session::{ConnectError, Link},
+        store::{
+            Update,
+            crypt::MasterKey,
+            embedded::{self, EmbeddedStore},
+        },
+    };
+
+    /// WhatsApp's side is out of order altogether.
+    #[derive(Default)]
+    struct Broken(AtomicUsize);
+
+    #[async_trait]
+    impl Connector for Broken {
+        async fn open(&self, _: &Lease) -> Result<Box<dyn Link>, ConnectError> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            Err(ConnectError::Untold("broken".into()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_whose_links_never_open_ends_and_does_not_begin_anew_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = MasterKey::from([7; 32]);
+        let settings = embedded::Settings { dir: dir.path().into(), key, previous: None, on_commit: None };
+        let store = EmbeddedStore::open(settings, clock::system()).unwrap();
+        let (broken, stop) = (Arc::new(Broken::default()), CancellationToken::new());
+        let settings = Settings { crashes_max: 1, ..Settings::default() };
+        let sessions = Sessions::new(store.stores(), broken.clone(), clock::system(), settings, stop);
+        let tenant = TenantId::parse("toko").unwrap();
+        let mut stream = store.stores().journal.subscribe(&tenant, None).await;
+        sessions.connect(&tenant, None).await.unwrap();
+        loop {
+            let next = tokio::time::timeout(Duration::from_secs(10), stream.next());
+            let update = next.await.expect("the session ends").expect("the stream goes on");
+            if matches!(&update, Update::Event(event) if event.status == Status::ended(EndReason::Internal)) {
+                break;
+            }
+        }
+        sessions.closed().await;
+        assert_eq!(broken.0.load(Ordering::SeqCst), 1);
+        assert!(store.stores().roster.unattended(1).await.unwrap().is_empty(), "the wish is settled");
     }
 }

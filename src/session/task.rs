@@ -37,10 +37,12 @@ pub(super) async fn run(lease: Lease, nudge: Arc<Notify>, around: Arc<Surroundin
     let status = latest.map(|shown| shown.event.status.clone());
     let status = status.unwrap_or_else(|| Status::connecting(ConnectingReason::Starting, None));
     let paired = status.account().is_some() || status == Status::connecting(ConnectingReason::Scanned, None);
+    // Known before the first link: an end that comes before the wish was read would settle none, and begin anew for ever.
+    let wish = around.stores.roster.wish(lease.tenant()).await.ok().flatten();
     let mut session = Session {
         teller: Teller::new(around.stores.journal.clone(), lease.clone(), status),
         trouble: Trouble::default(),
-        wish: WishNo(0),
+        wish: wish.map_or(WishNo(0), |(no, _)| no),
         phone: None,
         windows: 1,
         paired,

@@ -3,6 +3,7 @@
 
 pub mod crypt;
 pub mod embedded;
+mod greeting;
 mod hub;
 mod lease;
 mod nudges;

@@ -9,9 +9,10 @@ use redb::{ReadableTable as _, WriteTransaction};
 
 use super::{
     Shared,
-    record::{Record, starting},
+    record::Record,
     rows::{JOURNAL, KeptEvent, KeptWish, Span, VAULT, WISHES, seal_row},
 };
+use crate::store::greeting::starting;
 use crate::{
     events::{Cursor, Event, Status},
     store::{Change, Lease, StoreError, Update, Wish, WishNo},

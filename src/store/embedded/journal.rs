@@ -2,7 +2,8 @@ use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
 
-use super::{EmbeddedStore, record::starting};
+use super::EmbeddedStore;
+use crate::store::greeting::starting;
 use crate::{
     events::{Cursor, Event, Shown, Status},
     store::{Appended, Journal, Lease, StoreError, Subscription, Wish, WishNo},

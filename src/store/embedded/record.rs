@@ -2,8 +2,12 @@ use std::sync::Arc;
 
 use super::rows::KeptEvent;
 use crate::{
-    events::{ConnectingReason, Cursor, Event, Shown, Status},
-    store::{Wish, WishNo, lease::Claim},
+    events::{Cursor, Event, Shown, Status},
+    store::{
+        Wish, WishNo,
+        greeting::{greeting, starting},
+        lease::Claim,
+    },
 };
 
 /// All that is known of a tenant, but its credentials and its older events. The rules that need no I/O are here.
@@ -45,19 +49,8 @@ impl Record {
         Some(Shown { event: self.newest.clone()?, stale: self.is_stale() })
     }
 
-    /// What a new owner says first. `None`: the newest event is true as it stands.
     pub fn greeting(&self) -> Option<Status> {
-        let resuming = |account| Some(Status::connecting(ConnectingReason::Resuming, Some(account)));
-        match (self.newest.as_deref().map(|newest| &newest.status), &self.wish) {
-            (Some(Status::Connected { account } | Status::Connecting { account: Some(account), .. }), _) => {
-                resuming(account.clone())
-            }
-            (Some(Status::Connecting { account: None, .. }), _) => None,
-            (Some(Status::QrPending { .. }) | None, _) => Some(starting()),
-            (Some(Status::Disconnected { .. }), Some((_, Wish::Run { .. }))) => Some(starting()),
-            // Credentials that outlived their session are about to be wiped: the page knows all there is to know.
-            (Some(Status::Disconnected { .. }), Some((_, Wish::Unlink)) | None) => None,
-        }
+        greeting(self.newest.as_deref(), self.wish.as_ref().map(|(_, wish)| wish))
     }
 
     /// Takes up what the file knew. A status that may stand for codes to pair with gets a cursor of the new epoch: under
@@ -73,8 +66,4 @@ impl Record {
         self.doubted = self.is_stale();
         event
     }
-}
-
-pub fn starting() -> Status {
-    Status::connecting(ConnectingReason::Starting, None)
 }

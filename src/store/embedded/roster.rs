@@ -2,7 +2,8 @@ use std::sync::PoisonError;
 
 use async_trait::async_trait;
 
-use super::{EmbeddedStore, batch::Batch, batch::Step, record::starting};
+use super::{EmbeddedStore, batch::Batch, batch::Step};
+use crate::store::greeting::starting;
 use crate::{
     store::{Lease, Roster, StoreError, Wish, WishNo},
     tenant::TenantId,

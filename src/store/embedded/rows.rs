@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use zeroize::Zeroizing;
 
-use super::record::starting;
+use crate::store::greeting::starting;
 use crate::{
     events::{Event, Status},
     store::{

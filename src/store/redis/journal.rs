@@ -4,13 +4,13 @@ use async_trait::async_trait;
 
 use super::{
     RedisStore, Shared, keys,
-    record::starting,
     script::{APPEND, FINISH},
     sealed::with_event,
     surely,
     trouble::Trouble,
     writing::{DECISIONS_MAX, Write},
 };
+use crate::store::greeting::starting;
 use crate::{
     events::{Cursor, Event, Shown, Status},
     store::{Appended, Journal, Lease, StoreError, Subscription, Wish, WishNo},

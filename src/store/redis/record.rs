@@ -3,8 +3,8 @@ use std::{collections::HashMap, sync::Arc};
 use super::{connection::Live, sealed::Seals, trouble::Trouble};
 use crate::{
     clock::Timestamp,
-    events::{ConnectingReason, Cursor, Event, Shown, Status},
-    store::{StoreError, Wish, WishNo},
+    events::{Cursor, Event, Shown, Status},
+    store::{StoreError, Wish, WishNo, greeting::greeting},
 };
 
 /// What Redis holds of a tenant, as it was read in one step. The rules that need no I/O are here; what they decide is
@@ -78,19 +78,8 @@ impl Record {
         Some(Shown { event: self.newest.clone()?, stale: self.is_stale(living) })
     }
 
-    /// What a new owner says first. `None`: the newest event is true as it stands.
     pub fn greeting(&self) -> Option<Status> {
-        let resuming = |account| Some(Status::connecting(ConnectingReason::Resuming, Some(account)));
-        match (self.newest.as_deref().map(|newest| &newest.status), &self.wish) {
-            (Some(Status::Connected { account } | Status::Connecting { account: Some(account), .. }), _) => {
-                resuming(account.clone())
-            }
-            (Some(Status::Connecting { account: None, .. }), _) => None,
-            (Some(Status::QrPending { .. }) | None, _) => Some(starting()),
-            (Some(Status::Disconnected { .. }), Some((_, Wish::Run { .. }))) => Some(starting()),
-            // Credentials that outlived their session are about to be wiped: the page knows all there is to know.
-            (Some(Status::Disconnected { .. }), Some((_, Wish::Unlink)) | None) => None,
-        }
+        greeting(self.newest.as_deref(), self.wish.as_ref().map(|(_, wish)| wish))
     }
 
     /// The event that says so, which is the newest from here on. `None`: the newest one says the same.
@@ -121,8 +110,4 @@ pub fn parse_nonce(text: &str) -> Option<u128> {
 
 pub fn nonce_text(nonce: u128) -> String {
     format!("{nonce:032x}")
-}
-
-pub fn starting() -> Status {
-    Status::connecting(ConnectingReason::Starting, None)
 }

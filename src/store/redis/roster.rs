@@ -5,13 +5,14 @@ use redis::Pipeline;
 
 use super::{
     RedisStore, Shared, keys, random_name,
-    record::{Owner, Record, nonce_text, starting},
+    record::{Owner, Record, nonce_text},
     script::{ACQUIRE, Answer, Call, RELEASE, WANT},
     sealed::with_event,
     surely,
     trouble::Trouble,
     writing::{DECISIONS_MAX, Write},
 };
+use crate::store::greeting::starting;
 use crate::{
     store::{Lease, Roster, StoreError, Wish, WishNo},
     tenant::TenantId,
