@@ -240,7 +240,7 @@ mod tests {
                 break;
             }
         }
-        sessions.closed().await;
+        tokio::time::timeout(Duration::from_secs(10), sessions.closed()).await.expect("nothing begins anew");
         assert_eq!(broken.0.load(Ordering::SeqCst), 1);
         assert!(store.stores().roster.unattended(1).await.unwrap().is_empty(), "the wish is settled");
     }
