@@ -1,5 +1,6 @@
 //! Assembly: reads what it is told, builds the rooms, runs them until asked to go, and takes them down in order.
 
+mod backend;
 mod build;
 mod local;
 
@@ -96,6 +97,9 @@ impl App {
         let rooms = TaskTracker::new();
         let (health, end_streams) = (services.health.clone(), services.end_streams.clone());
         let stop_server = CancellationToken::new();
+        let (watched, watching) = (store.clone(), health.clone());
+        let watch_ends = stop_server.clone();
+        rooms.spawn(async move { watch_ends.run_until_cancelled(watched.watch(&watching)).await });
         let mut server = rooms.spawn(crate::http::serve(listener, services, stop_server.clone()));
         let supervised = sessions.clone();
         let mut supervisor = rooms.spawn(async move { supervised.supervise().await });

@@ -4,7 +4,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::{bind, local::local};
+use super::{backend::Backend, bind, local::local};
 use crate::{
     auth::{self, TokenVerifier},
     clock,
@@ -12,14 +12,11 @@ use crate::{
     http::{Health, Services},
     session::Sessions,
     store::{
-        crypt::{KeyError, MasterKey},
-        embedded::{self, CommitHook, EmbeddedStore, OpenError},
+        crypt::KeyError,
+        embedded::{CommitHook, OpenError},
     },
     whatsapp::{self, OutgoingFrame, UrlRefused, WhatsApp},
 };
-
-/// The file, beside the store, of the key that seals credentials where none is configured.
-const KEY_FILE: &str = "encryption.key";
 
 /// Places where tests reach into a running program. Production has none of them.
 #[derive(Default)]
@@ -65,7 +62,7 @@ pub struct App {
     pub(super) services: Services,
     pub(super) sessions: Sessions,
     pub(super) stop_sessions: CancellationToken,
-    pub(super) store: EmbeddedStore,
+    pub(super) store: Backend,
     pub(super) drain_delay: Duration,
     sign_in_url: Option<String>,
 }
@@ -73,25 +70,14 @@ pub struct App {
 impl App {
     /// Everything that can refuse the start does so here, before the first request is answered.
     pub async fn build(config: Config, seams: Seams) -> Result<Self, StartError> {
-        let Config { listen, data_dir, mode, drain_delay, session, .. } = config;
+        let Config { listen, data_dir, mode, store, drain_delay, session, .. } = config;
         // First, since it is what a second process on the same machine most often lacks.
         let failed = |source| StartError::Listen { address: listen, source };
         let listener = bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
 
         let clock = clock::system();
-        embedded::make_directory(&data_dir)?;
-        let key = match config.encryption_key {
-            Some(key) => key,
-            None => MasterKey::load_or_create(&data_dir.join(KEY_FILE)).map_err(StartError::Key)?,
-        };
-        let settings = embedded::Settings {
-            dir: data_dir.clone(),
-            key,
-            previous: config.encryption_key_previous,
-            on_commit: seams.on_commit,
-        };
-        let store = EmbeddedStore::open(settings, clock.clone())?;
+        let store = Backend::open(store, &data_dir, seams.on_commit, clock.clone())?;
         let stores = store.stores();
 
         let whatsapp = whatsapp::Settings {

@@ -9,7 +9,11 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 pub use flags::flags;
 pub use variables::Variable;
 
-use crate::{auth, http, session, store::crypt::MasterKey, telemetry};
+use crate::{
+    auth, http, session,
+    store::{crypt::MasterKey, redis},
+    telemetry,
+};
 use read::Reader;
 
 /// Everything the program was told, checked.
@@ -18,8 +22,7 @@ pub struct Config {
     pub listen: SocketAddr,
     pub data_dir: PathBuf,
     pub mode: Mode,
-    pub encryption_key: Option<MasterKey>,
-    pub encryption_key_previous: Option<MasterKey>,
+    pub store: Store,
     pub whatsapp_url: String,
     pub whatsapp_version: Option<(u32, u32, u32)>,
     /// Time between "unready" and the end of the streams.
@@ -35,6 +38,15 @@ pub enum Mode {
     /// Nobody but the person at this machine: one tenant, one sign-in link, loopback only.
     Local,
     Tokens(auth::Settings),
+}
+
+/// Where the state is kept.
+#[derive(Debug)]
+pub enum Store {
+    /// In the data directory, for one process. Without a key one is made there.
+    Embedded { key: Option<MasterKey>, previous: Option<MasterKey> },
+    /// Shared by any number of instances.
+    Redis(redis::Settings),
 }
 
 /// Every mistake of the configuration, each naming its variable.
@@ -69,12 +81,6 @@ impl Config {
     fn with(reader: &mut Reader) -> Self {
         let listen: SocketAddr = reader.parsed("TAUTAN_LISTEN", read::address);
         let auth = auth_settings(reader);
-        if reader.text("REDIS_URL").is_some() {
-            reader.mistake(
-                "REDIS_URL",
-                "this version keeps its state in TAUTAN_DATA_DIR only; Redis comes with a later one",
-            );
-        }
         let mode = if auth.keys.is_empty() {
             for variable in ["JWT_ISSUER", "JWT_AUDIENCE", "JWT_SECRET_PREVIOUS"] {
                 if reader.text(variable).is_some() {
@@ -95,26 +101,24 @@ impl Config {
         } else {
             Mode::Tokens(auth)
         };
-        let encryption_key = reader.optional("TAUTAN_ENCRYPTION_KEY", read::master_key);
-        let encryption_key_previous = reader.optional("TAUTAN_ENCRYPTION_KEY_PREVIOUS", read::master_key);
-        if encryption_key.is_none() && encryption_key_previous.is_some() {
-            reader.mistake(
-                "TAUTAN_ENCRYPTION_KEY_PREVIOUS",
-                "is set without TAUTAN_ENCRYPTION_KEY, the key to change to",
-            );
-        }
         let session = session::Settings {
             qr_windows: reader.parsed("TAUTAN_QR_WINDOWS", read::positive),
             sessions_max: reader.optional("TAUTAN_MAX_SESSIONS", read::positive).map(|max| max as usize),
             resume_rate: reader.parsed("TAUTAN_RESUME_RATE", read::rate),
             ..session::Settings::default()
         };
+        let shared = reader.text("REDIS_URL").is_some();
+        if shared && matches!(mode, Mode::Local) {
+            reader.mistake(
+                "REDIS_URL",
+                "is for instances that check the same tokens: set JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS with it",
+            );
+        }
         Self {
             listen,
             data_dir: reader.parsed("TAUTAN_DATA_DIR", |text| Ok(PathBuf::from(text))),
             mode,
-            encryption_key,
-            encryption_key_previous,
+            store: store(reader, session.sessions_max),
             whatsapp_url: reader.parsed("TAUTAN_WHATSAPP_URL", read::websocket_url),
             whatsapp_version: reader.optional("TAUTAN_WHATSAPP_VERSION", read::version),
             drain_delay: reader.parsed("TAUTAN_DRAIN_DELAY", read::duration),
@@ -125,6 +129,25 @@ impl Config {
                 format: reader.optional("TAUTAN_LOG", read::log_format),
             },
         }
+    }
+}
+
+fn store(reader: &mut Reader, sessions_max: Option<usize>) -> Store {
+    let key = reader.optional("TAUTAN_ENCRYPTION_KEY", read::master_key);
+    let previous = reader.optional("TAUTAN_ENCRYPTION_KEY_PREVIOUS", read::master_key);
+    if reader.text("TAUTAN_ENCRYPTION_KEY").is_none() && previous.is_some() {
+        reader.mistake("TAUTAN_ENCRYPTION_KEY_PREVIOUS", "is set without TAUTAN_ENCRYPTION_KEY, the key to change to");
+    }
+    let url = reader.optional("REDIS_URL", read::redis_url);
+    if reader.text("REDIS_URL").is_some() && reader.text("TAUTAN_ENCRYPTION_KEY").is_none() {
+        reader.mistake(
+            "TAUTAN_ENCRYPTION_KEY",
+            "is required with REDIS_URL: 32 random bytes in base64, the same for every instance (openssl rand -base64 32)",
+        );
+    }
+    match (url, key) {
+        (Some(url), Some(key)) => Store::Redis(redis::Settings { url, key, sessions_max }),
+        (_, key) => Store::Embedded { key, previous },
     }
 }
 
@@ -237,6 +260,18 @@ mod tests {
         assert!(matches!(config.mode, Mode::Tokens(settings) if settings.keys.len() == 1));
         assert_eq!(blamed(&[("JWT_SECRET_FILE", path), ("JWT_SECRET", SECRET)]), ["JWT_SECRET_FILE"]);
         assert_eq!(blamed(&[("JWT_SECRET_FILE", "/nowhere")]), ["JWT_SECRET_FILE"]);
+    }
+
+    #[test]
+    fn redis_needs_the_keys_that_its_instances_share() {
+        let url = ("REDIS_URL", "redis://user:hunter2@127.0.0.1:6379/1");
+        let key = ("TAUTAN_ENCRYPTION_KEY", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=");
+        let config = read(&[url, key, ("JWT_SECRET", SECRET), ("TAUTAN_MAX_SESSIONS", "5")]).unwrap();
+        assert!(matches!(&config.store, Store::Redis(settings) if settings.sessions_max == Some(5)));
+        assert!(!format!("{config:?}").contains("hunter2"));
+        assert_eq!(blamed(&[url, ("JWT_SECRET", SECRET)]), ["TAUTAN_ENCRYPTION_KEY"]);
+        assert_eq!(blamed(&[url, key]), ["REDIS_URL"], "local mode is one process");
+        assert_eq!(blamed(&[("REDIS_URL", "127.0.0.1:6379"), key, ("JWT_SECRET", SECRET)]), ["REDIS_URL"]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     auth::Secret,
-    store::crypt::MasterKey,
+    store::{crypt::MasterKey, redis},
     telemetry::{self, Format},
 };
 
@@ -129,6 +129,11 @@ pub(super) fn secret(text: &str) -> Result<Secret, String> {
 
 pub(super) fn master_key(text: &str) -> Result<MasterKey, String> {
     MasterKey::from_base64(text).map_err(|error| error.to_string())
+}
+
+/// Repeats nothing of the URL, which may hold a password.
+pub(super) fn redis_url(text: &str) -> Result<redis::Url, String> {
+    redis::Url::parse(text).map_err(|error| error.to_string())
 }
 
 pub(super) fn claim(text: &str) -> Result<String, String> {

@@ -13,12 +13,11 @@ use tautan::{
         Journal, Lease, Roster, Stores, Vault, Wish,
         crypt::MasterKey,
         embedded::{EmbeddedStore, Settings},
-        redis::{self, RedisStore},
+        redis::{self, RedisStore, Url},
     },
     tenant::TenantId,
 };
-
-use crate::server::Server;
+use tautan_test_support::RedisServer;
 
 /// No promise takes longer, on however busy a machine; one that hangs is broken.
 const PROMISE_TIME_MAX: Duration = Duration::from_secs(30);
@@ -119,17 +118,17 @@ impl Backend for Embedded {
 pub struct Redis {
     pub store: RedisStore,
     stores: Stores,
-    pub server: Server,
+    pub server: RedisServer,
 }
 
 /// Another instance on the same Redis.
-pub fn instance(server: &Server) -> RedisStore {
-    let settings = redis::Settings { url: server.url(), key: key() };
-    RedisStore::open(settings, Arc::new(Ticking::default())).unwrap()
+pub fn instance(server: &RedisServer) -> RedisStore {
+    let settings = redis::Settings { url: Url::parse(&server.url()).unwrap(), key: key(), sessions_max: None };
+    RedisStore::open(settings, Arc::new(Ticking::default()))
 }
 
 impl Redis {
-    pub fn on(server: Server) -> Self {
+    pub fn on(server: RedisServer) -> Self {
         let store = instance(&server);
         Self { stores: store.stores(), store, server }
     }
@@ -137,7 +136,7 @@ impl Redis {
 
 impl Backend for Redis {
     fn fresh() -> Self {
-        Self::on(Server::start())
+        Self::on(RedisServer::start())
     }
 
     fn stores(&self) -> &Stores {

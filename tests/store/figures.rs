@@ -7,7 +7,6 @@ use tokio::task::JoinSet;
 
 use crate::{
     backend::{Backend, Embedded, Redis},
-    server::is_installed,
     statuses::{numbered, qr, tenant},
 };
 
@@ -15,7 +14,7 @@ use crate::{
 #[ignore = "a measurement"]
 async fn how_long_an_append_takes() {
     append_time("embedded", Embedded::fresh()).await;
-    if is_installed() {
+    if tautan_test_support::redis_is_installed() {
         append_time("redis", Redis::fresh()).await;
     }
 }
@@ -45,7 +44,7 @@ async fn append_time(backend: &str, store: impl Backend + Sync) {
 #[ignore = "a measurement"]
 async fn how_many_appends_a_second_a_hundred_tenants_make() {
     append_rate("embedded", Embedded::fresh()).await;
-    if is_installed() {
+    if tautan_test_support::redis_is_installed() {
         append_rate("redis", Redis::fresh()).await;
     }
 }

@@ -20,7 +20,7 @@ macro_rules! promises {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $promise() {
-                    if crate::server::is_installed() {
+                    if tautan_test_support::redis_is_installed() {
                         crate::backend::in_time(super::$promise(<crate::backend::Redis as crate::backend::Backend>::fresh())).await;
                     }
                 }
@@ -38,7 +38,6 @@ mod finish;
 mod journal;
 mod leases;
 mod redis;
-mod server;
 mod staleness;
 mod statuses;
 mod vault;

@@ -8,13 +8,13 @@ use tautan::{
     events::{ConnectingReason, Cursor, Status},
     store::{
         Change, StoreError, Stores, Wish,
-        redis::{OpenError, RedisStore, Settings},
+        redis::{RedisStore, Settings, Url},
     },
 };
+use tautan_test_support::{RedisServer, redis_is_installed};
 
 use crate::{
     backend::{Backend as _, Redis, in_time, instance, key},
-    server::{self, Server},
     statuses::{
         NAME, PAIR_CODE, PHONE, QR, Told, all, connected, next, numbered, phone, qr, resuming, starting, tenant,
     },
@@ -22,7 +22,7 @@ use crate::{
 
 /// As a promise is run, where there is a server.
 async fn with_redis(story: impl AsyncFnOnce(Redis)) {
-    if server::is_installed() {
+    if redis_is_installed() {
         in_time(async { story(Redis::fresh()).await }).await;
     }
 }
@@ -65,7 +65,7 @@ async fn no_secret_of_any_kind_reaches_redis_in_clear() {
     .await;
 }
 
-fn keys(server: &Server) -> Vec<String> {
+fn keys(server: &RedisServer) -> Vec<String> {
     let answer = String::from_utf8(server.ask(&["KEYS", "*"])).unwrap();
     answer.lines().filter(|line| line.starts_with("tautan")).map(str::to_owned).collect()
 }
@@ -267,10 +267,10 @@ async fn a_subscription_that_breaks_loses_no_event() {
 
 #[tokio::test]
 async fn no_error_shows_where_redis_is() {
-    let settings = |url: &str| Settings { url: url.into(), key: key() };
-    let Err(error) = RedisStore::open(settings("redis://:hunter2@[bad"), clock::system()) else { panic!("no URL") };
-    assert!(matches!(error, OpenError::Url) && !format!("{error}{error:?}").contains("hunter2"));
-    let away = RedisStore::open(settings("redis://:hunter2@127.0.0.1:1/"), clock::system()).unwrap();
+    let error = Url::parse("redis://:hunter2@[bad").unwrap_err();
+    assert!(!format!("{error}{error:?}").contains("hunter2"));
+    let url = Url::parse("redis://:hunter2@127.0.0.1:1/").unwrap();
+    let away = RedisStore::open(Settings { url, key: key(), sessions_max: None }, clock::system());
     let error = away.stores().journal.latest(&tenant("a")).await.unwrap_err();
     let said = format!("{error}{error:?}");
     assert!(!said.contains("127.0.0.1") && !said.contains("hunter2"), "{said}");

@@ -6,11 +6,10 @@ use std::{
 use redis::{
     AsyncConnectionConfig, Client, FromRedisValue, Pipeline,
     aio::{MultiplexedConnection, PubSub},
-    io::tcp::{TcpSettings, socket2::TcpKeepalive},
 };
 use tokio::{sync::Mutex, time::timeout};
 
-use super::{OpenError, keys, script::Call, trouble::Trouble};
+use super::{keys, script::Call, trouble::Trouble, url::Url};
 
 /// Longer than any command of ours needs, short beside the 6 s after which an owner gives up.
 pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
@@ -22,7 +21,7 @@ const TRIES: usize = 3;
 
 /// The way to Redis: one connection for all commands, made anew when it broke, never given up.
 pub struct Connections {
-    client: Client,
+    url: Url,
     current: Mutex<Current>,
 }
 
@@ -44,13 +43,8 @@ pub struct Live {
 }
 
 impl Connections {
-    pub fn new(url: &str) -> Result<Self, OpenError> {
-        let info = redis::IntoConnectionInfo::into_connection_info(url).map_err(|_| OpenError::Url)?;
-        let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(10)).with_interval(Duration::from_secs(5));
-        let tcp =
-            TcpSettings::default().set_nodelay(true).set_keepalive(keepalive).set_user_timeout(Duration::from_secs(5));
-        let client = Client::open(info.set_tcp_settings(tcp)).map_err(|_| OpenError::Url)?;
-        Ok(Self { client, current: Mutex::default() })
+    pub fn new(url: Url) -> Self {
+        Self { url, current: Mutex::default() }
     }
 
     pub async fn live(&self) -> Result<Arc<Live>, Trouble> {
@@ -62,7 +56,7 @@ impl Connections {
             tracing::trace!(ago = ?at.elapsed(), "redis was away just now");
             return Err(Trouble::Away(why.clone()));
         }
-        let made = timeout(CONNECT_TIME_MAX, Live::connect(&self.client)).await;
+        let made = timeout(CONNECT_TIME_MAX, Live::connect(self.url.client())).await;
         match made.map_err(|_| Trouble::Slow(CONNECT_TIME_MAX)).and_then(|made| made) {
             Ok(live) => {
                 let live = Arc::new(live);
@@ -100,7 +94,7 @@ impl Connections {
     }
 
     pub async fn pubsub(&self) -> Result<PubSub, Trouble> {
-        let made = timeout(CONNECT_TIME_MAX, self.client.get_async_pubsub()).await;
+        let made = timeout(CONNECT_TIME_MAX, self.url.client().get_async_pubsub()).await;
         Ok(made.map_err(|_| Trouble::Slow(CONNECT_TIME_MAX))??)
     }
 

@@ -10,6 +10,7 @@
 //! index: the record decides.
 
 mod audience;
+mod condition;
 mod connection;
 mod heart;
 mod journal;
@@ -23,6 +24,7 @@ mod script;
 mod sealed;
 mod trouble;
 mod unattended;
+mod url;
 mod vault;
 mod writing;
 
@@ -30,6 +32,9 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use condition::Condition;
+pub use url::{Url, UrlError};
 
 use self::{
     audience::{Audience, Order},
@@ -44,17 +49,12 @@ use crate::{clock::SharedClock, tenant::TenantId};
 /// Subscriptions that may wait for the listener. When it is full readers wait, and begin with a stale notice.
 const ORDERS_MAX: usize = 4_096;
 
+#[derive(Debug)]
 pub struct Settings {
-    /// `redis://` or `rediss://`, with user, password and database where there are any.
-    pub url: String,
+    pub url: Url,
     pub key: MasterKey,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Says nothing of the address: it may hold a password.
-    #[error("the Redis URL cannot be read (redis://[user:password@]host[:port][/database], or rediss://)")]
-    Url,
+    /// Sessions this instance will own; `None`: as many as come.
+    pub sessions_max: Option<usize>,
 }
 
 /// A handle; clones are the same store. With the last one its tasks end.
@@ -79,14 +79,15 @@ struct Shared {
     incarnation: watch::Sender<Option<Arc<str>>>,
     /// Random, for as long as the process lives: whose nudge and whose probe it is.
     instance: String,
+    condition: watch::Sender<Condition>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl RedisStore {
     /// Does not wait for Redis: with it away everything says so, and begins when it is there. Within a tokio runtime.
-    pub fn open(settings: Settings, clock: SharedClock) -> Result<Self, OpenError> {
-        let connections = Connections::new(&settings.url)?;
+    pub fn open(settings: Settings, clock: SharedClock) -> Self {
+        let connections = Connections::new(settings.url);
         let hub = Arc::new(Hub::default());
         let (orders, queue) = mpsc::channel(ORDERS_MAX);
         let shared = Arc::new(Shared {
@@ -100,17 +101,22 @@ impl RedisStore {
             orders,
             incarnation: watch::Sender::new(None),
             instance: random_name(),
+            condition: watch::Sender::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
         shared.tasks.spawn(heart::run(shared.clone()));
         shared.tasks.spawn(listener::run(shared.clone(), queue));
-        Ok(Self(Arc::new(Inner { shared })))
+        Self(Arc::new(Inner { shared }))
     }
 
     pub fn stores(&self) -> Stores {
         let store = Arc::new(self.clone());
         Stores { journal: store.clone(), roster: store.clone(), vault: store }
+    }
+
+    pub fn condition(&self) -> watch::Receiver<Condition> {
+        self.shared().condition.subscribe()
     }
 
     /// Ends every lease and subscription and this incarnation, so that others may take over what it owned. Whatever is

@@ -4,6 +4,7 @@
 mod api;
 mod program;
 mod qr;
+mod redis;
 mod stream;
 mod token;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 pub use api::Api;
 pub use program::{Binary, Program, Settings};
 pub use qr::{read_data_url, read_png};
+pub use redis::{RedisServer, redis_is_installed};
 pub use stream::{Event, EventStream};
 pub use token::{SECRET, token, token_with};
 

@@ -13,14 +13,14 @@ use tempfile::TempDir;
 const PROGRAM: &str = "redis-server";
 const START_TIME_MAX: Duration = Duration::from_secs(20);
 
-pub struct Server {
+pub struct RedisServer {
     child: Child,
     pub port: u16,
     dir: TempDir,
 }
 
 /// False is said once for each test and fails it in CI, where it would hide half of the promises.
-pub fn is_installed() -> bool {
+pub fn redis_is_installed() -> bool {
     let found = Command::new(PROGRAM).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     let found = found.is_ok_and(|status| status.success());
     if !found {
@@ -30,7 +30,7 @@ pub fn is_installed() -> bool {
     found
 }
 
-impl Server {
+impl RedisServer {
     pub fn start() -> Self {
         loop {
             let dir = tempfile::tempdir().unwrap();
@@ -114,7 +114,7 @@ fn pong(port: u16) -> Option<()> {
     (&answer == b"+PONG\r\n").then_some(())
 }
 
-impl Drop for Server {
+impl Drop for RedisServer {
     fn drop(&mut self) {
         self.stop();
     }

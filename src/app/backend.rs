@@ -1,0 +1,75 @@
+use std::path::Path;
+
+use super::StartError;
+use crate::{
+    clock::SharedClock,
+    config,
+    http::{Health, StoreState},
+    store::{
+        Stores,
+        crypt::MasterKey,
+        embedded::{self, CommitHook, EmbeddedStore},
+        redis::RedisStore,
+    },
+};
+
+/// The file, beside the store, of the key that seals credentials where none is configured.
+const KEY_FILE: &str = "encryption.key";
+
+/// The one store of this process.
+#[derive(Clone)]
+pub(super) enum Backend {
+    Embedded(EmbeddedStore),
+    Redis(RedisStore),
+}
+
+impl Backend {
+    pub fn open(
+        store: config::Store,
+        data_dir: &Path,
+        on_commit: Option<CommitHook>,
+        clock: SharedClock,
+    ) -> Result<Self, StartError> {
+        match store {
+            config::Store::Embedded { key, previous } => {
+                embedded::make_directory(data_dir)?;
+                let key = match key {
+                    Some(key) => key,
+                    None => MasterKey::load_or_create(&data_dir.join(KEY_FILE)).map_err(StartError::Key)?,
+                };
+                let settings = embedded::Settings { dir: data_dir.to_owned(), key, previous, on_commit };
+                Ok(Self::Embedded(EmbeddedStore::open(settings, clock)?))
+            }
+            config::Store::Redis(settings) => Ok(Self::Redis(RedisStore::open(settings, clock))),
+        }
+    }
+
+    pub fn stores(&self) -> Stores {
+        match self {
+            Self::Embedded(store) => store.stores(),
+            Self::Redis(store) => store.stores(),
+        }
+    }
+
+    /// Keeps `health` true for as long as it is polled. The embedded store is always there.
+    pub async fn watch(&self, health: &Health) {
+        let Self::Redis(store) = self else { return std::future::pending().await };
+        let mut condition = store.condition();
+        loop {
+            let now = *condition.borrow_and_update();
+            health.set_store(if now.away { StoreState::Away } else { StoreState::Ok });
+            health.set_deaf(now.deaf);
+            if condition.changed().await.is_err() {
+                // The store is gone, and this program with it.
+                return;
+            }
+        }
+    }
+
+    pub async fn close(&self) {
+        match self {
+            Self::Embedded(store) => store.close().await,
+            Self::Redis(store) => store.close().await,
+        }
+    }
+}
