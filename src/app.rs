@@ -99,7 +99,7 @@ impl App {
         let stop_server = CancellationToken::new();
         let (watched, watching) = (store.clone(), health.clone());
         let watch_ends = stop_server.clone();
-        rooms.spawn(async move { watch_ends.run_until_cancelled(watched.watch(&watching)).await });
+        let mut watcher = rooms.spawn(async move { watch_ends.run_until_cancelled(watched.watch(&watching)).await });
         let mut server = rooms.spawn(crate::http::serve(listener, services, stop_server.clone()));
         let supervised = sessions.clone();
         let mut supervisor = rooms.spawn(async move { supervised.supervise().await });
@@ -107,6 +107,7 @@ impl App {
             () = stop => None,
             _ = &mut supervisor => Some("the supervisor"),
             _ = &mut server => Some("the server"),
+            _ = &mut watcher => Some("the store"),
         };
         match crashed {
             None => info!("draining"),

@@ -51,7 +51,7 @@ impl Backend {
         }
     }
 
-    /// Keeps `health` true for as long as it is polled. The embedded store is always there.
+    /// Keeps `health` true, until a part of the store ended that must not. The embedded store is always there.
     pub async fn watch(&self, health: &Health) {
         let Self::Redis(store) = self else { return std::future::pending().await };
         let mut condition = store.condition();
@@ -59,9 +59,9 @@ impl Backend {
             let now = *condition.borrow_and_update();
             health.set_store(if now.away { StoreState::Away } else { StoreState::Ok });
             health.set_deaf(now.deaf);
-            if condition.changed().await.is_err() {
-                // The store is gone, and this program with it.
-                return;
+            tokio::select! {
+                () = store.crashed() => return,
+                _ = condition.changed() => {}
             }
         }
     }

@@ -3,6 +3,7 @@
 
 mod connector;
 mod machine;
+mod queue;
 mod settings;
 mod supervisor;
 mod task;

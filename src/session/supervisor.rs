@@ -1,23 +1,23 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use tokio::{
     sync::Notify,
-    time::{MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument as _, info, info_span, warn};
 
 use super::{
     Connector, Settings,
+    queue::Queue,
     task::{self, Surroundings},
 };
 use crate::{
     clock::SharedClock,
-    events::{PhoneNumber, Shown},
+    events::{PhoneNumber, Shown, Status},
     store::{Lease, StoreError, Stores, Wish},
     tenant::TenantId,
 };
@@ -63,12 +63,17 @@ impl Sessions {
     /// Starts or resumes the tenant's session; asked twice it is one session. Answers the present, which already says
     /// `connecting` or further.
     pub async fn connect(&self, tenant: &TenantId, phone: Option<PhoneNumber>) -> Result<Shown, SessionError> {
-        if !self.has_room_for(tenant) {
-            return Err(SessionError::NoCapacity);
+        let Stores { roster, journal, .. } = &self.shared.around.stores;
+        if !self.has_room_for(tenant) && !roster.has_room() {
+            // One that runs already needs no room.
+            let runs = |shown: Shown| !shown.stale && !matches!(shown.event.status, Status::Disconnected { .. });
+            if !journal.latest(tenant).await?.is_some_and(runs) {
+                return Err(SessionError::NoCapacity);
+            }
         }
-        self.shared.around.stores.roster.want(tenant, Wish::Run { phone }).await?;
-        self.attend(tenant).await?;
-        let shown = self.shared.around.stores.journal.latest(tenant).await?;
+        roster.want(tenant, Wish::Run { phone }).await?;
+        self.attend_unless_others(tenant).await?;
+        let shown = journal.latest(tenant).await?;
         Ok(shown.expect("a wish to run leaves an event in the same step"))
     }
 
@@ -76,29 +81,48 @@ impl Sessions {
     /// never was a session.
     pub async fn disconnect(&self, tenant: &TenantId) -> Result<Option<Shown>, SessionError> {
         self.shared.around.stores.roster.want(tenant, Wish::Unlink).await?;
-        self.attend(tenant).await?;
+        self.attend_unless_others(tenant).await?;
         Ok(self.shared.around.stores.journal.latest(tenant).await?)
     }
 
-    /// Runs what is wanted and has no owner, at start and for as long as this instance lives. Nudges are heeded while a
-    /// sweep takes its time: ten thousand sessions are resumed for minutes.
+    /// The wish has nudged everybody, so who has less to do begins at once, and we come back to it in a moment.
+    async fn attend_unless_others(&self, tenant: &TenantId) -> Result<(), StoreError> {
+        if self.shared.around.stores.roster.deference(tenant).is_zero() { self.attend(tenant).await } else { Ok(()) }
+    }
+
+    /// Runs what is wanted and has no owner, at start and for as long as this instance lives.
     pub async fn supervise(&self) {
         let Surroundings { stores, settings, stop, .. } = &*self.shared.around;
-        let nudges = async {
-            while let Some(nudged) = stop.run_until_cancelled(stores.roster.nudged()).await {
-                for tenant in nudged {
-                    self.attend_or_warn(&tenant).await;
+        let roster = &stores.roster;
+        let mut queue = Queue::new(settings.resume_rate, Instant::now());
+        let mut sweep = interval(settings.sweep_every);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut more = false;
+        loop {
+            let next = queue.next_at();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                nudged = roster.nudged() => {
+                    for tenant in nudged {
+                        if !self.ring(&tenant) {
+                            let at = Instant::now() + roster.deference(&tenant);
+                            queue.add(tenant, at);
+                        }
+                    }
                 }
+                () = until(next) => {
+                    let Some(tenant) = queue.pop(Instant::now()) else { continue };
+                    let sessions = self.clone();
+                    self.shared.tasks.spawn(async move { sessions.attend_or_warn(&tenant).await });
+                    if more && queue.is_empty() {
+                        sweep.reset_immediately();
+                    }
+                }
+                () = roster.shaken() => more = self.sweep(&mut queue).await,
+                _ = sweep.tick() => more = self.sweep(&mut queue).await,
             }
-        };
-        let sweeps = async {
-            let mut sweep = interval(settings.sweep_every);
-            sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            while stop.run_until_cancelled(sweep.tick()).await.is_some() {
-                self.sweep().await;
-            }
-        };
-        tokio::join!(nudges, sweeps);
+        }
     }
 
     /// Waits until every session that ran here is over or handed over.
@@ -107,33 +131,25 @@ impl Sessions {
         self.shared.tasks.wait().await;
     }
 
-    /// Orphans are resumed at a bounded rate: a thousand links at once would be a burst for WhatsApp and for us.
-    async fn sweep(&self) {
-        let Surroundings { stores, settings, stop, .. } = &*self.shared.around;
-        let pause = Duration::from_secs(1) / settings.resume_rate.max(1);
-        loop {
-            let tenants = match stores.roster.unattended(SWEEP_MAX).await {
-                Ok(tenants) => tenants,
-                Err(error) => {
-                    warn!(%error, "wanted sessions could not be listed, trying again at the next sweep");
-                    return;
-                }
-            };
-            let found = tenants.len();
-            if found > 0 {
-                info!(found, "resuming wanted sessions");
+    /// True: there may be more than are listed at a time.
+    async fn sweep(&self, queue: &mut Queue) -> bool {
+        let roster = &self.shared.around.stores.roster;
+        let tenants = match roster.unattended(SWEEP_MAX).await {
+            Ok(tenants) => tenants,
+            Err(error) => {
+                warn!(%error, "wanted sessions could not be listed, trying again at the next sweep");
+                return false;
             }
-            for tenant in tenants {
-                if stop.is_cancelled() || !self.has_room_for(&tenant) {
-                    return;
-                }
-                self.attend_or_warn(&tenant).await;
-                sleep(pause).await;
-            }
-            if found < SWEEP_MAX {
-                return;
-            }
+        };
+        let found = tenants.len();
+        if found > 0 {
+            info!(found, "resuming wanted sessions");
         }
+        for tenant in tenants {
+            let at = Instant::now() + roster.deference(&tenant);
+            queue.add(tenant, at);
+        }
+        found == SWEEP_MAX
     }
 
     async fn attend_or_warn(&self, tenant: &TenantId) {
@@ -142,10 +158,15 @@ impl Sessions {
         }
     }
 
+    /// Makes the tenant's session read its wish; false if it does not run here.
+    fn ring(&self, tenant: &TenantId) -> bool {
+        let running = self.lock();
+        running.get(tenant).inspect(|nudge| nudge.notify_one()).is_some()
+    }
+
     /// Makes the tenant's session read its wish, or runs it here if it is wanted and nobody does.
     async fn attend(&self, tenant: &TenantId) -> Result<(), StoreError> {
-        if let Some(nudge) = self.lock().get(tenant) {
-            nudge.notify_one();
+        if self.ring(tenant) {
             return Ok(());
         }
         let Some(first) = self.take(tenant).await? else { return Ok(()) };
@@ -167,16 +188,23 @@ impl Sessions {
         Ok(())
     }
 
-    /// The right to run a tenant that is wanted, and the bell of its session. Two callers may ask at once; the store
-    /// gives the lease to one of them.
+    /// The right to run a tenant that is wanted, and the bell of its session. Its place is taken before it is asked for,
+    /// so that no two of them share the last one; the bell may ring from then on.
     async fn take(&self, tenant: &TenantId) -> Result<Option<(Lease, Arc<Notify>)>, StoreError> {
-        if self.shared.around.stop.is_cancelled() || !self.has_room_for(tenant) {
-            return Ok(None);
-        }
-        let Some(lease) = self.shared.around.stores.roster.acquire(tenant).await? else { return Ok(None) };
         let nudge = Arc::new(Notify::new());
-        self.lock().insert(tenant.clone(), nudge.clone());
-        Ok(Some((lease, nudge)))
+        {
+            let mut running = self.lock();
+            let full = self.shared.around.settings.sessions_max.is_some_and(|max| running.len() >= max);
+            if self.shared.around.stop.is_cancelled() || full || running.contains_key(tenant) {
+                return Ok(None);
+            }
+            running.insert(tenant.clone(), nudge.clone());
+        }
+        let place = Place { sessions: self, tenant, kept: false };
+        Ok(self.shared.around.stores.roster.acquire(tenant).await?.map(|lease| {
+            place.keep();
+            (lease, nudge)
+        }))
     }
 
     fn has_room_for(&self, tenant: &TenantId) -> bool {
@@ -191,16 +219,47 @@ impl Sessions {
     }
 }
 
+/// A session's place among those that run here, given back unless there is a session for it.
+struct Place<'a> {
+    sessions: &'a Sessions,
+    tenant: &'a TenantId,
+    kept: bool,
+}
+
+impl Place<'_> {
+    fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.sessions.lock().remove(self.tenant);
+        }
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        time::Duration,
+    };
 
     use async_trait::async_trait;
 
     use super::*;
     use crate::{
         clock,
-        events::{EndReason, Status},
+        events::EndReason,
         session::{ConnectError, Link},
         store::{
             Update,

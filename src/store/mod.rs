@@ -10,7 +10,7 @@ mod nudges;
 pub mod redis;
 mod subscription;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -84,6 +84,16 @@ pub trait Roster: Send + Sync + 'static {
     /// Waits for tenants whose wish or owner changed; each is named once however often it changed. Cancel safe. One
     /// caller at a time.
     async fn nudged(&self) -> Vec<TenantId>;
+
+    /// Waits until wanted tenants may have lost their owners: [`Self::unattended`] should be asked now. Cancel safe. One
+    /// caller at a time.
+    async fn shaken(&self);
+
+    /// How long to leave a tenant that nobody owns to others, who have less to do. Zero: it is ours to take.
+    fn deference(&self, tenant: &TenantId) -> Duration;
+
+    /// Whether any instance that lives has room for another session, as far as they say so.
+    fn has_room(&self) -> bool;
 }
 
 /// A tenant's credentials: rows of bytes in named tables, sealed with a key of the tenant's own.

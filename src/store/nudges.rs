@@ -13,12 +13,23 @@ use crate::tenant::TenantId;
 pub struct Nudges {
     waiting: Mutex<BTreeSet<TenantId>>,
     notify: Notify,
+    shaken: Notify,
 }
 
 impl Nudges {
     pub fn add(&self, tenant: TenantId) {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(tenant);
         self.notify.notify_one();
+    }
+
+    /// Wanted tenants may have lost their owners, and nobody knows which.
+    pub fn shake(&self) {
+        self.shaken.notify_one();
+    }
+
+    /// Cancel safe.
+    pub async fn shaken(&self) {
+        self.shaken.notified().await;
     }
 
     /// Cancel safe: what is taken is answered in the same poll.

@@ -160,10 +160,11 @@ async fn what_a_dead_incarnation_owned_is_taken_over_and_its_lease_is_refused() 
         let Stores { journal, roster, .. } = other.stores();
         let mut reader = journal.subscribe(&tenant("a"), None).await;
         assert_eq!(next(&mut reader).await, Some(Told::Event(connected())));
-        let alive = keys(&redis.server).into_iter().filter(|key| key.starts_with("tautan:alive:"));
+        let alive = keys(&redis.server).into_iter().filter(|key| key.starts_with("tautan:{/}:alive:"));
         let record =
             String::from_utf8_lossy(&redis.server.ask(&["HGET", "tautan:{a}", "owner_incarnation"])).into_owned();
-        let owner = alive.into_iter().find(|key| record.contains(key.strip_prefix("tautan:alive:").unwrap())).unwrap();
+        let owner =
+            alive.into_iter().find(|key| record.contains(key.strip_prefix("tautan:{/}:alive:").unwrap())).unwrap();
         // As if it had not come to refresh it: the owner itself sees it at its next beat.
         redis.server.ask(&["DEL", &owner]);
         assert!(journal.latest(&tenant("a")).await.unwrap().unwrap().stale);

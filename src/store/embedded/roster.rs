@@ -1,4 +1,4 @@
-use std::sync::PoisonError;
+use std::{sync::PoisonError, time::Duration};
 
 use async_trait::async_trait;
 
@@ -47,6 +47,19 @@ impl Roster for EmbeddedStore {
 
     async fn nudged(&self) -> Vec<TenantId> {
         self.shared().nudges.taken().await
+    }
+
+    /// There is nobody else who could die.
+    async fn shaken(&self) {
+        std::future::pending().await
+    }
+
+    fn deference(&self, _: &TenantId) -> Duration {
+        Duration::ZERO
+    }
+
+    fn has_room(&self) -> bool {
+        false
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{Shared, reading::Reading};
+use super::{Shared, reading::Reading, record::is_pairing};
 use crate::{
     clock::Timestamp,
     events::{ConnectingReason, Cursor, EndReason, Event, News, Shown, Status},
@@ -24,7 +24,7 @@ use crate::{
 /// lives, or nobody would seem to be somebody when the next window is to be opened.
 const LINGER: Duration = Duration::from_secs(10);
 /// A reader does not wait longer for its channel, and begins with a stale notice.
-const LISTEN_TIME_MAX: Duration = Duration::from_millis(1_500);
+const LISTEN_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// The tenants that have readers here, and how far those have been told.
 pub struct Audience {
@@ -168,6 +168,25 @@ impl Audience {
         let owned =
             watched.iter().filter(|(_, watched)| watched.owner.as_ref().is_some_and(|o| incarnations.contains(o)));
         owned.map(|(tenant, _)| tenant.clone()).collect()
+    }
+
+    /// Tenants whose code these incarnations showed, as readers here know it.
+    pub fn pairing_with(&self, incarnations: &[String]) -> Vec<TenantId> {
+        let watched = self.lock();
+        let pairing = watched.iter().filter(|(_, watched)| {
+            watched.owner.as_ref().is_some_and(|owner| incarnations.contains(owner))
+                && watched.shown.as_ref().is_some_and(|shown| is_pairing(&shown.event.status, false))
+        });
+        pairing.map(|(tenant, _)| tenant.clone()).collect()
+    }
+
+    /// Readers here know of a session, and the store of nothing at all.
+    pub fn misses(&self, tenant: &TenantId, reading: &Reading) -> bool {
+        let known =
+            |shown: &Shown| shown.event.cursor != NOWHERE && !matches!(shown.event.status, Status::Disconnected { .. });
+        let watched = self.lock();
+        reading.record.newest.is_none()
+            && watched.get(tenant).and_then(|watched| watched.shown.as_ref()).is_some_and(known)
     }
 
     /// Channels without readers for a while, which are no more watched.
@@ -314,17 +333,23 @@ impl Watched {
     }
 }
 
+/// Where nothing was ever told.
+const NOWHERE: Cursor = Cursor { epoch: 0, sequence: 0 };
+
 /// What is said of a tenant of whom nothing could be read yet; always with the notice that it is stale.
 fn unknown(now: Timestamp) -> Event {
     let news = News { status: true, qr: false, pair: false };
     let status = Status::connecting(ConnectingReason::Moving, None);
-    Event { cursor: Cursor { epoch: 0, sequence: 0 }, at: now, since: now, status, news }
+    Event { cursor: NOWHERE, at: now, since: now, status, news }
 }
 
 impl Shared {
     /// Returns once what is published of the tenant arrives here. Where that takes too long it is caught up with later.
     pub async fn listen(&self, tenant: &TenantId) {
-        if self.audience.is_listening(tenant) || self.audience.deaf.load(Ordering::SeqCst) {
+        if self.audience.is_listening(tenant)
+            || self.condition.borrow().away
+            || self.audience.deaf.load(Ordering::SeqCst)
+        {
             return;
         }
         let (done, arrives) = oneshot::channel();

@@ -70,6 +70,11 @@ impl Connections {
         }
     }
 
+    /// The next command goes over a new connection.
+    pub async fn renew(&self) {
+        self.current.lock().await.live = None;
+    }
+
     pub async fn query<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, Trouble> {
         let live = self.live().await?;
         let answer = live.query(pipeline).await;
@@ -128,6 +133,11 @@ impl Live {
 
     async fn query<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, Trouble> {
         Ok(pipeline.query_async(&mut self.connection.clone()).await?)
+    }
+
+    /// The data set's random id: another one says that what was kept is gone.
+    pub fn data(&self) -> &str {
+        self.run.split_once(' ').map_or("", |(_, data)| data)
     }
 
     /// For a new run of sequences: later ones are higher, by Redis's own clock, and random in their last digits.

@@ -1,80 +1,107 @@
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use rand::RngExt as _;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::{
-    Shared,
-    connection::ANSWER_TIME_MAX,
-    keys, random_name,
-    script::{Call, TAKE},
-    trouble::Trouble,
-};
+use super::{Shared, census::Beat, connection::ANSWER_TIME_MAX, keys, random_name, trouble::Trouble};
 use crate::{store::StoreError, tenant::TenantId};
 
 const TTL: Duration = Duration::from_secs(8);
 const BEAT_EVERY: Duration = Duration::from_secs(1);
 /// Counted from the start of the last beat that arrived: an owner has hung up well before others may take over.
 const DEADLINE: Duration = Duration::from_secs(6);
+/// Tenants taken out of the inbox with one beat; more than that wait for the next.
+const INBOX_MAX: usize = 1_024;
+
+/// An incarnation that is over, as the next one has to know it.
+struct Past {
+    name: String,
+    /// What it owned: with the data set they are lost, and nobody else would say so.
+    tenants: BTreeSet<TenantId>,
+}
 
 /// Keeps this process known as alive, as one incarnation after the other: one that was missed once never comes back, and
 /// with it go all its leases.
 pub async fn run(shared: Arc<Shared>) {
+    let mut past: Option<Past> = None;
+    let mut data: Option<String> = None;
     let mut wait = Duration::ZERO;
-    while !shared.stop.is_cancelled() {
+    loop {
         tokio::select! {
             () = shared.stop.cancelled() => return,
             () = sleep(wait) => {}
         }
         let name = random_name();
         let born = Instant::now();
-        match be_born(&shared, &name).await {
-            Ok(()) => {
+        match be_born(&shared, &name, past.as_ref()).await {
+            Ok(found) => {
                 wait = Duration::ZERO;
-                live(&shared, &name, born).await;
+                let lost = data.as_ref().is_some_and(|known| *known != found);
+                if let Some(past) = past.filter(|_| lost) {
+                    shared.data_is_lost(past.tenants);
+                }
+                data = Some(found);
+                let tenants = live(&shared, &name, born).await;
+                past = Some(Past { name, tenants });
             }
             Err(trouble) => {
                 if wait.is_zero() {
                     tracing::warn!(error = %trouble, "redis is away, no session can be run until it is back");
                 }
-                wait = rand::rng().random_range(BEAT_EVERY / 4..BEAT_EVERY);
+                wait = rand::rng().random_range(BEAT_EVERY / 10..BEAT_EVERY / 4);
             }
         }
     }
 }
 
-/// The index before the key: an incarnation that lives can be found.
-async fn be_born(shared: &Shared, name: &str) -> Result<(), Trouble> {
+/// Index and heartbeat in one step: who lives can be found, and who is found is not taken for dead before it is born.
+/// The past goes in the same step: a late beat of it, still on its way, finds nothing to refresh. Answers which data set
+/// it was born into.
+async fn be_born(shared: &Shared, name: &str, past: Option<&Past>) -> Result<String, Trouble> {
     let mut pipeline = redis::pipe();
+    pipeline.atomic();
     pipeline.cmd("SADD").arg(keys::INCARNATIONS).arg(name).ignore();
-    pipeline.cmd("SET").arg(keys::heartbeat(name)).arg(1).arg("NX").arg("PX").arg(millis(TTL)).ignore();
-    shared.connections.query(&pipeline).await
+    let beat = shared.beat(0).text();
+    pipeline.cmd("SET").arg(keys::heartbeat(name)).arg(beat).arg("NX").arg("PX").arg(millis(TTL)).ignore();
+    if let Some(past) = past {
+        pipeline.cmd("DEL").arg(keys::heartbeat(&past.name)).ignore();
+    }
+    let () = shared.connections.query(&pipeline).await?;
+    shared.census.see(name, Some(shared.beat(0)), Instant::now());
+    Ok(shared.connections.live().await?.data().to_owned())
 }
 
-async fn live(shared: &Arc<Shared>, name: &str, born: Instant) {
+/// Until it is over. Answers what it owned then.
+async fn live(shared: &Arc<Shared>, name: &str, born: Instant) -> BTreeSet<TenantId> {
     shared.incarnation.send_replace(Some(name.into()));
     tracing::info!(incarnation = name, "known to redis as an incarnation");
+    // What was owned in the past is nobody's now, and others may have died while nothing could be seen.
+    shared.nudges.shake();
     let mut beats = interval(BEAT_EVERY);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut refreshed = born;
     let mut missed = false;
-    loop {
+    for number in 1.. {
         tokio::select! {
             biased;
-            () = shared.stop.cancelled() => break depart(shared, name).await,
+            () = shared.stop.cancelled() => {
+                depart(shared, name).await;
+                break;
+            }
             _ = beats.tick() => {}
         }
         let begun = Instant::now();
-        match beat(shared, name).await {
-            Ok(true) if begun.duration_since(refreshed) < TTL => {
+        match beat(shared, name, number).await {
+            Ok(Some(inbox)) if begun.duration_since(refreshed) < TTL => {
                 refreshed = begun;
-                if missed {
+                let mut inbox: BTreeSet<_> = inbox.iter().filter_map(|name| TenantId::parse(name).ok()).collect();
+                shared.drop_taken(&inbox).await;
+                if std::mem::take(&mut missed) {
                     // Nudges may have been missed as well, and each session can look for itself.
-                    shared.leases.tenants().into_iter().for_each(|tenant| shared.nudges.add(tenant));
+                    inbox.extend(shared.leases.tenants());
                 }
-                missed = empty_inbox(shared, name).await.is_err();
+                inbox.into_iter().for_each(|tenant| shared.nudges.add(tenant));
                 shared.leases.prune();
-                shared.look_after_owners().await;
             }
             Ok(_) => {
                 tracing::warn!(incarnation = name, "this incarnation is over, its sessions are ended");
@@ -94,22 +121,19 @@ async fn live(shared: &Arc<Shared>, name: &str, born: Instant) {
         }
     }
     shared.incarnation.send_replace(None);
-    shared.leases.end_all();
+    let tenants = shared.leases.end_all();
     shared.audience.doubt_owned_by(name);
+    tenants
 }
 
-/// False: it is gone, and must never be made again.
-async fn beat(shared: &Shared, name: &str) -> Result<bool, Trouble> {
+/// Answers its inbox. `None`: it is gone, and must never be made again.
+async fn beat(shared: &Shared, name: &str, number: u64) -> Result<Option<Vec<String>>, Trouble> {
     let mut pipeline = redis::pipe();
-    pipeline.cmd("SET").arg(keys::heartbeat(name)).arg(1).arg("XX").arg("PX").arg(millis(TTL));
-    let (done,): (Option<String>,) = shared.connections.query(&pipeline).await?;
-    Ok(done.is_some())
-}
-
-async fn empty_inbox(shared: &Shared, name: &str) -> Result<(), Trouble> {
-    let found: Vec<String> = shared.connections.call(&Call::on_key(&TAKE, keys::inbox(name))).await?;
-    found.iter().filter_map(|tenant| TenantId::parse(tenant).ok()).for_each(|tenant| shared.nudges.add(tenant));
-    Ok(())
+    let beat = shared.beat(number).text();
+    pipeline.cmd("SET").arg(keys::heartbeat(name)).arg(beat).arg("XX").arg("PX").arg(millis(TTL));
+    pipeline.cmd("SPOP").arg(keys::inbox(name)).arg(INBOX_MAX);
+    let (done, inbox): (Option<String>, Vec<String>) = shared.connections.query(&pipeline).await?;
+    Ok(done.map(|_| inbox))
 }
 
 /// Others need not wait for the end of an incarnation that ends itself.
@@ -133,5 +157,9 @@ impl Shared {
         let known = timeout(ANSWER_TIME_MAX, known.wait_for(Option::is_some)).await;
         let known = known.ok().and_then(Result::ok).and_then(|known| known.clone());
         known.ok_or_else(|| Trouble::Unborn.into())
+    }
+
+    fn beat(&self, number: u64) -> Beat {
+        Beat { number, owned: self.leases.count(), max: self.sessions_max }
     }
 }

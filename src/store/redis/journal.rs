@@ -1,6 +1,7 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use tokio::time::timeout;
 
 use super::{
     RedisStore, Shared, keys,
@@ -16,6 +17,9 @@ use crate::{
     store::{Appended, Journal, Lease, StoreError, Subscription, Wish, WishNo},
     tenant::TenantId,
 };
+
+/// A stream begins with a stale notice where reading takes longer, and catches up.
+const READ_TIME_MAX: Duration = Duration::from_millis(500);
 
 #[async_trait]
 impl Journal for RedisStore {
@@ -53,7 +57,9 @@ impl Journal for RedisStore {
         // First of all, so that the channel is not given up for want of readers.
         let live = shared.hub.join(tenant);
         shared.listen(tenant).await;
-        match shared.read(tenant, after).await {
+        // A Redis that hangs would be waited for as long as for any command, and the first bytes are to be sent at once.
+        let read = timeout(READ_TIME_MAX, shared.read(tenant, after)).await;
+        match read.unwrap_or_else(|_| Err(Trouble::Slow(READ_TIME_MAX).into())) {
             Ok(reading) => {
                 if shared.audience.based(tenant, &reading) {
                     shared.catch_up(tenant.clone());

@@ -3,8 +3,8 @@
 
 use crate::tenant::TenantId;
 
-/// A set: every incarnation that may own something.
-pub const INCARNATIONS: &str = "tautan:incarnations";
+/// A set: every incarnation that may own something. In one slot with their heartbeats, which are asked for together.
+pub const INCARNATIONS: &str = "tautan:{/}:incarnations";
 /// A set: tenants that are wanted and had no owner when somebody looked.
 pub const WANTED: &str = "tautan:wanted";
 /// A channel: tenants whose wish or owner changed.
@@ -44,9 +44,9 @@ pub fn rows(tenant: &TenantId, table: &str) -> String {
     format!("tautan:{{{tenant}}}:rows:{table}")
 }
 
-/// Lives as long as the incarnation does, and never again.
+/// Lives as long as the incarnation does, and never again. Says how much it has to do: see [`super::census`].
 pub fn heartbeat(incarnation: &str) -> String {
-    format!("tautan:alive:{incarnation}")
+    format!("tautan:{{/}}:alive:{incarnation}")
 }
 
 /// A set: tenants the incarnation may own. Written before the record and removed after it; the record decides.

@@ -1,5 +1,5 @@
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -94,13 +94,32 @@ impl Leases {
         }
     }
 
-    pub fn end_all(&self) {
+    /// Answers whose they were.
+    pub fn end_all(&self) -> BTreeSet<TenantId> {
         let ended: Vec<_> = self.lock().drain().collect();
+        let mut tenants = BTreeSet::new();
         for (_, entry) in ended {
             if let Entry::Held(held) = entry {
                 held.claim.end();
+                tenants.insert(held.tenant.clone());
             }
         }
+        tenants
+    }
+
+    /// How many this process holds or is about to.
+    pub fn count(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// The leases of these tenants, by their nonces.
+    pub fn of(&self, tenants: &BTreeSet<TenantId>) -> Vec<(TenantId, u128)> {
+        let known = self.lock();
+        let held = known.iter().filter_map(|(nonce, entry)| match entry {
+            Entry::Held(held) if tenants.contains(&held.tenant) => Some((held.tenant.clone(), *nonce)),
+            Entry::Held(_) | Entry::Taking => None,
+        });
+        held.collect()
     }
 
     /// Forgets leases that were dropped everywhere.

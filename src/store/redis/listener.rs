@@ -21,13 +21,14 @@ const READ_AT_ONCE: usize = 32;
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 /// Three probes.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
-const RETRY_MAX: Duration = Duration::from_secs(3);
+/// Whoever looks at a page waits for it.
+const RETRY_MAX: Duration = Duration::from_millis(500);
 const COMPARE_EVERY: Duration = Duration::from_secs(30);
 
 /// Holds the one subscription connection of this process, for as long as it lives. The library's own reconnecting gives
 /// up silently when Redis is away for long, so none of it is used.
 pub async fn run(shared: Arc<Shared>, mut orders: mpsc::Receiver<Order>) {
-    let mut retry = RETRY_MAX / 32;
+    let mut retry = RETRY_MAX / 16;
     loop {
         let trouble = tokio::select! {
             () = shared.stop.cancelled() => return,
@@ -69,7 +70,7 @@ async fn listen(
     for batch in watched.chunks(BATCH_MAX) {
         subscribe(shared, &mut sink, batch).await?;
     }
-    *retry = RETRY_MAX / 32;
+    *retry = RETRY_MAX / 16;
     if !watched.is_empty() {
         tracing::info!(tenants = watched.len(), "subscribed anew, reading what was missed");
         shared.catch_up_with_all(watched);
@@ -80,6 +81,7 @@ async fn listen(
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut compared = Instant::now();
     let mut heard = Instant::now();
+    let mut condition = shared.condition.subscribe();
     let mut batch = Vec::new();
     loop {
         tokio::select! {
@@ -98,6 +100,12 @@ async fn listen(
                 // Who does not wait any more has read without it, and may have missed what came between.
                 let late = batch.drain(..).filter_map(|(tenant, done)| done.send(()).err().map(|()| tenant)).collect();
                 shared.catch_up_with_all(late);
+            }
+            // Commands go unanswered, so what is published may be on its way to nobody, too.
+            Ok(()) = condition.changed() => {
+                if condition.borrow_and_update().away {
+                    return Err(Trouble::Away("no answer".to_owned()));
+                }
             }
             _ = looks.tick() => {
                 let deserted = shared.audience.deserted();
@@ -140,6 +148,7 @@ async fn in_time(answer: impl Future<Output = redis::RedisResult<()>>) -> Result
 
 /// Never waits for a tenant: the library's queue of messages has no bound, so it has to stay empty.
 fn handle(shared: &Arc<Shared>, message: &Msg) {
+    shared.is_heard();
     let (channel, payload) = (message.get_channel_name(), message.get_payload_bytes());
     if channel == keys::NUDGES {
         let text = String::from_utf8_lossy(payload);
@@ -168,7 +177,7 @@ impl Shared {
         self.tasks.spawn(async move { shared.caught_up(&tenant).await });
     }
 
-    fn catch_up_with_all(self: &Arc<Self>, tenants: Vec<TenantId>) {
+    pub fn catch_up_with_all(self: &Arc<Self>, tenants: Vec<TenantId>) {
         let shared = self.clone();
         self.tasks.spawn(async move {
             stream::iter(tenants)
@@ -188,6 +197,12 @@ impl Shared {
         while !self.stop.is_cancelled() && self.audience.is_watched(tenant) {
             let from = self.audience.told(tenant);
             match self.read(tenant, from).await {
+                Ok(reading) if self.audience.misses(tenant, &reading) => {
+                    if let Err(error) = self.lose(tenant).await {
+                        tracing::debug!(%tenant, %error, "tenant could not be told to be lost, trying again");
+                        sleep(RETRY_MAX).await;
+                    }
+                }
                 Ok(reading) => {
                     if !self.audience.caught_up(tenant, from, reading, self.clock.now()) {
                         return;
@@ -195,24 +210,13 @@ impl Shared {
                 }
                 Err(error) => {
                     tracing::debug!(%tenant, %error, "tenant could not be read, trying again");
-                    let pause = rand::rng().random_range(RETRY_MAX / 16..RETRY_MAX / 4);
+                    let pause = rand::rng().random_range(RETRY_MAX / 4..RETRY_MAX);
                     tokio::select! {
                         () = self.stop.cancelled() => return,
                         () = sleep(pause) => {}
                     }
                 }
             }
-        }
-    }
-
-    /// Readers are told of an owner's death by those who look: it cannot say so itself.
-    pub async fn look_after_owners(self: &Arc<Self>) {
-        let owners = self.audience.owners();
-        let elsewhere = owners.iter().map(String::as_str).filter(|owner| !self.is_this_incarnation(owner));
-        match self.dead(elsewhere).await {
-            Ok(dead) if dead.is_empty() => {}
-            Ok(dead) => self.catch_up_with_all(self.audience.owned_by(&dead)),
-            Err(trouble) => tracing::debug!(error = %trouble, "owners could not be looked after"),
         }
     }
 }

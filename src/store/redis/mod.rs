@@ -10,6 +10,7 @@
 //! index: the record decides.
 
 mod audience;
+mod census;
 mod condition;
 mod connection;
 mod heart;
@@ -17,6 +18,7 @@ mod journal;
 mod keys;
 mod leases;
 mod listener;
+mod lost;
 mod reading;
 mod record;
 mod roster;
@@ -26,11 +28,15 @@ mod trouble;
 mod unattended;
 mod url;
 mod vault;
+mod watch;
 mod writing;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch as watched},
+    time::Instant,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use condition::Condition;
@@ -38,6 +44,7 @@ pub use url::{Url, UrlError};
 
 use self::{
     audience::{Audience, Order},
+    census::Census,
     connection::Connections,
     leases::Leases,
     sealed::Seals,
@@ -73,13 +80,19 @@ struct Shared {
     hub: Arc<Hub>,
     nudges: Nudges,
     leases: Leases,
+    census: Census,
+    sessions_max: Option<usize>,
     audience: Audience,
     orders: mpsc::Sender<Order>,
     /// The incarnation that lives now; `None` until Redis knows it, and between two.
-    incarnation: watch::Sender<Option<Arc<str>>>,
+    incarnation: watched::Sender<Option<Arc<str>>>,
     /// Random, for as long as the process lives: whose nudge and whose probe it is.
     instance: String,
-    condition: watch::Sender<Condition>,
+    condition: watched::Sender<Condition>,
+    /// When something published last arrived.
+    delivered: Mutex<Instant>,
+    /// Ends with the first of the tasks that must not end.
+    crashed: CancellationToken,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -98,15 +111,20 @@ impl RedisStore {
             hub,
             nudges: Nudges::default(),
             leases: Leases::default(),
+            census: Census::default(),
+            sessions_max: settings.sessions_max,
             orders,
-            incarnation: watch::Sender::new(None),
+            incarnation: watched::Sender::new(None),
             instance: random_name(),
-            condition: watch::Sender::default(),
+            condition: watched::Sender::default(),
+            delivered: Mutex::new(Instant::now()),
+            crashed: CancellationToken::new(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
-        shared.tasks.spawn(heart::run(shared.clone()));
-        shared.tasks.spawn(listener::run(shared.clone(), queue));
+        shared.run(heart::run(shared.clone()));
+        shared.run(watch::run(shared.clone()));
+        shared.run(listener::run(shared.clone(), queue));
         Self(Arc::new(Inner { shared }))
     }
 
@@ -115,8 +133,13 @@ impl RedisStore {
         Stores { journal: store.clone(), roster: store.clone(), vault: store }
     }
 
-    pub fn condition(&self) -> watch::Receiver<Condition> {
+    pub fn condition(&self) -> watched::Receiver<Condition> {
         self.shared().condition.subscribe()
+    }
+
+    /// Waits for the end of what must not end but by [`Self::close`].
+    pub async fn crashed(&self) {
+        self.shared().crashed.cancelled().await;
     }
 
     /// Ends every lease and subscription and this incarnation, so that others may take over what it owned. Whatever is
@@ -139,6 +162,15 @@ impl RedisStore {
 impl Shared {
     fn seals(&self, tenant: &TenantId) -> Seals {
         Seals::new(&self.key, tenant)
+    }
+
+    /// A task that this store cannot do without.
+    fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let crashed = self.crashed.clone().drop_guard();
+        self.tasks.spawn(async move {
+            let _crashed = crashed;
+            task.await;
+        });
     }
 
     fn check_open(&self) -> Result<(), StoreError> {

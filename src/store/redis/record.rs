@@ -3,7 +3,7 @@ use std::{collections::HashMap, sync::Arc};
 use super::{connection::Live, sealed::Seals, trouble::Trouble};
 use crate::{
     clock::Timestamp,
-    events::{Cursor, Event, Shown, Status},
+    events::{ConnectingReason, Cursor, Event, Shown, Status},
     store::{StoreError, Wish, WishNo, greeting::greeting},
 };
 
@@ -69,6 +69,10 @@ impl Record {
         self.newest.as_ref().is_none_or(|newest| matches!(newest.status, Status::Disconnected { .. }))
     }
 
+    pub fn is_pairing(&self) -> bool {
+        self.newest.as_ref().is_some_and(|newest| is_pairing(&newest.status, self.credentials))
+    }
+
     /// The status needs somebody who stands behind it, and there is nobody.
     pub fn is_stale(&self, living: bool) -> bool {
         !self.is_disconnected() && !living
@@ -101,6 +105,22 @@ impl Record {
         self.run.clone_from(&live.run);
         self.doubted = false;
         Some(event)
+    }
+}
+
+/// A link under way that nothing is lost with: no phone has answered yet. With credentials one may have, long ago.
+pub fn is_pairing(status: &Status, credentials: bool) -> bool {
+    match status {
+        Status::QrPending { .. } => true,
+        Status::Connecting { reason, account } => {
+            account.is_none()
+                && !credentials
+                && matches!(
+                    reason,
+                    ConnectingReason::Starting | ConnectingReason::WhatsappUnreachable | ConnectingReason::Moving
+                )
+        }
+        Status::Disconnected { .. } | Status::Connected { .. } => false,
     }
 }
 

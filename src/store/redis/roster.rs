@@ -1,11 +1,12 @@
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use redis::Pipeline;
+use tokio::time::Instant;
 
 use super::{
     RedisStore, Shared, keys, random_name,
-    record::{Owner, Record, nonce_text},
+    record::{Owner, Record, nonce_text, parse_nonce},
     script::{ACQUIRE, Answer, Call, RELEASE, WANT},
     sealed::with_event,
     surely,
@@ -46,6 +47,22 @@ impl Roster for RedisStore {
 
     async fn nudged(&self) -> Vec<TenantId> {
         self.shared().nudges.taken().await
+    }
+
+    async fn shaken(&self) {
+        self.shared().nudges.shaken().await;
+    }
+
+    fn deference(&self, tenant: &TenantId) -> Duration {
+        let shared = self.shared();
+        match shared.incarnation.borrow().as_deref() {
+            Some(here) => shared.census.deference(tenant, here, Instant::now()),
+            None => Duration::ZERO,
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.shared().census.has_room(Instant::now())
     }
 }
 
@@ -90,7 +107,11 @@ async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease
     let seals = shared.seals(tenant);
     for _ in 0..DECISIONS_MAX {
         let reading = shared.read(tenant, None).await?;
-        if reading.record.wish.is_none() || reading.living {
+        let before = reading.record.owner.clone().filter(|_| reading.living).map(|owner| owner.incarnation);
+        let silent = |owner: &String| shared.census.is_silent(owner, Instant::now());
+        // Of a pairing nothing is lost, and whoever waits for a code should not wait for a death to be certain.
+        let attended = before.as_ref().is_some_and(|owner| !(reading.record.is_pairing() && silent(owner)));
+        if reading.record.wish.is_none() || attended {
             return Ok(None);
         }
         let mut record = reading.record;
@@ -112,7 +133,7 @@ async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease
                 let owner = Some(Owner { incarnation: incarnation.to_string(), nonce: taking.nonce });
                 let record = Record { version: record.version + 1, owner, ..record };
                 let lease = taking.done(tenant, &incarnation, fence, (live.run.clone(), record));
-                shared.unindex_wanted(tenant).await;
+                shared.taken(tenant, before.as_deref()).await;
                 return Ok(lease);
             }
             Answer::Again => {}
@@ -155,10 +176,33 @@ impl Shared {
         self.connections.query(&pipeline).await
     }
 
-    async fn unindex_wanted(&self, tenant: &TenantId) {
+    /// After the record. An owner that was only silent finds it in its inbox when it wakes.
+    async fn taken(&self, tenant: &TenantId, silent: Option<&str>) {
         let mut pipeline = redis::pipe();
         pipeline.cmd("SREM").arg(keys::WANTED).arg(tenant.as_str()).ignore();
+        if let Some(incarnation) = silent {
+            pipeline.cmd("SADD").arg(keys::inbox(incarnation)).arg(tenant.as_str()).ignore();
+        }
         self.best_effort(&pipeline).await;
+    }
+
+    /// Ends what is held of these tenants and was taken over although we live: who falls silent loses its pairings.
+    pub async fn drop_taken(&self, tenants: &BTreeSet<TenantId>) {
+        let held = self.leases.of(tenants);
+        if held.is_empty() {
+            return;
+        }
+        let mut pipeline = redis::pipe();
+        for (tenant, _) in &held {
+            pipeline.cmd("HGET").arg(keys::record(tenant)).arg("owner_nonce");
+        }
+        let owners: Result<Vec<Option<String>>, _> = self.connections.query(&pipeline).await;
+        // Where it cannot be asked now the first write under the lease finds out.
+        for ((_, nonce), owner) in held.into_iter().zip(owners.unwrap_or_default()) {
+            if owner.as_deref().and_then(parse_nonce) != Some(nonce) {
+                self.leases.end(nonce);
+            }
+        }
     }
 
     /// After the record: whoever can act on the wish is told.

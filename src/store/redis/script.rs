@@ -19,9 +19,9 @@ scripts! {
     APPEND = "prelude" "append";
     ERASE = "prelude" "erase";
     FINISH = "prelude" "finish";
+    LOSE = "prelude" "lose";
     READ = "read";
     RELEASE = "prelude" "release";
-    TAKE = "take";
     WANT = "prelude" "want";
     WRITE = "prelude" "write";
 }
@@ -33,12 +33,6 @@ impl Call<'static> {
     pub fn on(script: &'static Script, tenant: &TenantId) -> Self {
         let mut invocation = script.prepare_invoke();
         invocation.key(keys::record(tenant)).key(keys::history(tenant));
-        Self(invocation)
-    }
-
-    pub fn on_key(script: &'static Script, key: String) -> Self {
-        let mut invocation = script.prepare_invoke();
-        invocation.key(key);
         Self(invocation)
     }
 }

@@ -1,0 +1,203 @@
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::tenant::TenantId;
+
+/// After so long without a beat its owner has not noticed yet that it is cut off, and whoever waits for a code has
+/// waited long enough: a pairing has nothing to lose, so it is taken over before its owner counts as dead.
+const SILENT_AFTER: Duration = Duration::from_secs(3);
+/// Nothing is left to whoever has not been heard for so long.
+const LIVELY_FOR: Duration = Duration::from_secs(2);
+/// One more beat is missing than can be by chance: it is looked at more often.
+const SUSPECT_AFTER: Duration = Duration::from_millis(1_600);
+/// Owning a few sessions more is no reason to send one elsewhere.
+const SLACK: usize = 16;
+/// Each that comes first is given so long; they need a few milliseconds.
+const TURN: Duration = Duration::from_millis(500);
+
+/// Who lives, as far as it was seen from here. What says that somebody is alive may be out of date; that somebody is
+/// gone stays true.
+#[derive(Default)]
+pub struct Census(Mutex<HashMap<String, Member>>);
+
+struct Member {
+    beat: Beat,
+    /// When this beat was first seen: it is older than that, never younger.
+    seen: Instant,
+}
+
+/// What an incarnation's heartbeat says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beat {
+    /// Rises, so that one beat can be told from the next.
+    pub number: u64,
+    /// Sessions it owns.
+    pub owned: usize,
+    /// Sessions it will own; `None`: as many as come.
+    pub max: Option<usize>,
+}
+
+impl Beat {
+    pub fn text(self) -> String {
+        let max = self.max.map_or("-".to_owned(), |max| max.to_string());
+        format!("{} {} {max}", self.number, self.owned)
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let (number, owned, max) = (words.next()?, words.next()?, words.next()?);
+        let max = if max == "-" { None } else { Some(max.parse().ok()?) };
+        Some(Self { number: number.parse().ok()?, owned: owned.parse().ok()?, max })
+    }
+
+    fn has_room(self) -> bool {
+        self.max.is_none_or(|max| self.owned < max)
+    }
+}
+
+impl Census {
+    /// `None`: it is gone, for good. True: it was not known to be.
+    pub fn see(&self, name: &str, beat: Option<Beat>, now: Instant) -> bool {
+        let mut members = self.lock();
+        match beat {
+            None => members.remove(name).is_some(),
+            Some(beat) => {
+                let member = members.entry(name.to_owned()).or_insert(Member { beat, seen: now });
+                if member.beat != beat {
+                    *member = Member { beat, seen: now };
+                }
+                false
+            }
+        }
+    }
+
+    /// Nothing could be seen for a while: a beat that is the same as before may be a new one all the same.
+    pub fn blink(&self, now: Instant) {
+        self.lock().values_mut().for_each(|member| member.seen = now);
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        self.lock().keys().cloned().collect()
+    }
+
+    /// Not known to be dead, and yet without a beat for long enough that a pairing may be taken over.
+    pub fn is_silent(&self, name: &str, now: Instant) -> bool {
+        self.lock().get(name).is_some_and(|member| now.duration_since(member.seen) >= SILENT_AFTER)
+    }
+
+    pub fn silent(&self, now: Instant) -> Vec<String> {
+        let members = self.lock();
+        let silent = members.iter().filter(|(_, member)| now.duration_since(member.seen) >= SILENT_AFTER);
+        silent.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Somebody is about to fall silent, or to be gone.
+    pub fn is_suspicious(&self, now: Instant) -> bool {
+        self.lock().values().any(|member| now.duration_since(member.seen) >= SUSPECT_AFTER)
+    }
+
+    pub fn has_room(&self, now: Instant) -> bool {
+        self.lock().values().any(|member| member.is_lively(now) && member.beat.has_room())
+    }
+
+    /// How long `here` leaves a tenant that nobody owns to those with less to do. Everybody comes to nearly the same
+    /// order, so one takes it and the others find it taken; who is mistaken about another only comes a little later.
+    pub fn deference(&self, tenant: &TenantId, here: &str, now: Instant) -> Duration {
+        let members = self.lock();
+        let place = |name: &str, owned: usize| {
+            let mut hasher = DefaultHasher::new();
+            (tenant.as_str(), name).hash(&mut hasher);
+            (owned / SLACK, hasher.finish())
+        };
+        let ours = members.get(here).map_or((0, 0), |member| place(here, member.beat.owned));
+        let first = members.iter().filter(|(name, member)| {
+            *name != here && member.is_lively(now) && member.beat.has_room() && place(name, member.beat.owned) < ours
+        });
+        TURN * u32::try_from(first.count()).unwrap_or(u32::MAX).min(4)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Member>> {
+        // Nothing between lock and unlock can leave the map half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Member {
+    fn is_lively(&self, now: Instant) -> bool {
+        now.duration_since(self.seen) < LIVELY_FOR
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn beat(number: u64, owned: usize, max: Option<usize>) -> Option<Beat> {
+        Some(Beat { number, owned, max })
+    }
+
+    fn tenant(number: usize) -> TenantId {
+        TenantId::parse(&format!("toko-{number}")).unwrap()
+    }
+
+    #[test]
+    fn a_beat_is_read_as_it_was_written() {
+        for beat in [beat(7, 3, None), beat(0, 10_000, Some(10_000))].into_iter().flatten() {
+            assert_eq!(Beat::parse(&beat.text()), Some(beat));
+        }
+        assert_eq!(Beat::parse("1"), None, "what another version wrote");
+    }
+
+    #[test]
+    fn silence_begins_with_the_last_new_beat_and_is_not_known_after_a_blink() {
+        let (census, start) = (Census::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        census.see("a", beat(1, 0, None), at(0));
+        census.see("a", beat(2, 0, None), at(1));
+        census.see("a", beat(2, 0, None), at(3));
+        assert!(!census.is_silent("a", at(3)) && census.is_suspicious(at(3)));
+        assert!(census.is_silent("a", at(4)));
+        assert_eq!(census.silent(at(4)), ["a"]);
+        census.blink(at(4));
+        assert!(!census.is_silent("a", at(6)));
+        assert!(census.see("a", None, at(6)), "it is gone");
+        assert!(!census.see("a", None, at(7)), "which is no news any more");
+        assert!(!census.is_silent("a", at(60)), "the dead are not silent");
+    }
+
+    #[test]
+    fn the_least_loaded_come_first_and_those_alike_share() {
+        let (census, now) = (Census::default(), Instant::now());
+        census.see("busy", beat(1, 100, None), now);
+        census.see("one", beat(1, 3, None), now);
+        census.see("two", beat(1, 9, None), now);
+        census.see("full", beat(1, 0, Some(0)), now);
+        let mut taken = [0; 2];
+        for number in 0..200 {
+            let waits = ["one", "two", "busy"].map(|here| census.deference(&tenant(number), here, now));
+            taken[0] += usize::from(waits[0].is_zero());
+            taken[1] += usize::from(waits[1].is_zero());
+            assert!(waits[0].is_zero() != waits[1].is_zero(), "one of them comes first");
+            assert_eq!(waits[2], TURN * 2);
+        }
+        assert!(taken.iter().all(|taken| *taken > 60), "{taken:?}");
+    }
+
+    #[test]
+    fn nobody_waits_for_whom_nothing_is_heard_of() {
+        let (census, start) = (Census::default(), Instant::now());
+        census.see("idle", beat(1, 0, None), start);
+        census.see("busy", beat(1, 100, Some(100)), start);
+        let later = start + LIVELY_FOR;
+        census.see("busy", beat(2, 100, Some(100)), later);
+        assert_eq!(census.deference(&tenant(1), "busy", start), TURN);
+        assert_eq!(census.deference(&tenant(1), "busy", later), Duration::ZERO);
+        assert!(census.has_room(start) && !census.has_room(later));
+    }
+}

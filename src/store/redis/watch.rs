@@ -1,0 +1,133 @@
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep};
+
+use super::{Shared, census::Beat, keys, trouble::Trouble};
+
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// While somebody is about to fall silent or to be gone: each moment is one in which nobody shows a code.
+const LOOK_CLOSELY_EVERY: Duration = Duration::from_millis(100);
+/// So many looks between two readings of the list of incarnations.
+const LOOKS_PER_LIST: u32 = 2;
+/// Redis counts as away once it has answered nothing for so long. Well within the time in which an owner hangs up.
+const AWAY_AFTER: Duration = Duration::from_secs(3);
+/// Nothing published arrived for so long, six probes, although commands are answered.
+const DEAF_AFTER: Duration = Duration::from_secs(30);
+
+/// Looks at who lives and at whether Redis answers at all, and has done what follows: nobody who died says so.
+pub async fn run(shared: Arc<Shared>) {
+    let mut watch = Watch { listed: Vec::new(), looks: 0, answered: Instant::now() };
+    loop {
+        let closely = shared.census.is_suspicious(Instant::now());
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = sleep(if closely { LOOK_CLOSELY_EVERY } else { LOOK_EVERY }) => {}
+        }
+        match watch.look(&shared).await {
+            Ok(dead) => {
+                watch.answered = Instant::now();
+                shared.is_back();
+                shared.after_look(&dead);
+            }
+            Err(trouble) => {
+                tracing::debug!(error = %trouble, "could not look who lives");
+                shared.census.blink(Instant::now());
+                if watch.answered.elapsed() >= AWAY_AFTER {
+                    shared.is_away(&trouble).await;
+                }
+            }
+        }
+    }
+}
+
+struct Watch {
+    /// The incarnations that Redis listed last.
+    listed: Vec<String>,
+    looks: u32,
+    /// When Redis last did.
+    answered: Instant,
+}
+
+/// What a look found.
+struct Dead {
+    names: HashSet<String>,
+    /// Of one of them it is news.
+    news: bool,
+}
+
+impl Watch {
+    async fn look(&mut self, shared: &Shared) -> Result<Dead, Trouble> {
+        if self.looks.is_multiple_of(LOOKS_PER_LIST) {
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("SMEMBERS").arg(keys::INCARNATIONS);
+            (self.listed,) = shared.connections.query(&pipeline).await?;
+        }
+        self.looks = self.looks.wrapping_add(1);
+        let mut names: BTreeSet<String> = self.listed.iter().cloned().collect();
+        names.extend(shared.census.names());
+        names.extend(shared.audience.owners());
+        let mut dead = Dead { names: HashSet::new(), news: false };
+        if names.is_empty() {
+            return Ok(dead);
+        }
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("MGET").arg(names.iter().map(|name| keys::heartbeat(name)).collect::<Vec<_>>());
+        let (beats,): (Vec<Option<String>>,) = shared.connections.query(&pipeline).await?;
+        let now = Instant::now();
+        for (name, beat) in names.into_iter().zip(beats) {
+            // A heartbeat that another version wrote is a heartbeat all the same.
+            let beat = beat.map(|text| Beat::parse(&text).unwrap_or(Beat { number: 0, owned: 0, max: Some(0) }));
+            let gone = beat.is_none();
+            dead.news |= shared.census.see(&name, beat, now);
+            if gone {
+                dead.names.insert(name);
+            }
+        }
+        Ok(dead)
+    }
+}
+
+impl Shared {
+    fn after_look(self: &Arc<Self>, dead: &Dead) {
+        if dead.news {
+            self.nudges.shake();
+        }
+        let orphans = self.audience.owned_by(&dead.names);
+        if !orphans.is_empty() {
+            self.catch_up_with_all(orphans);
+        }
+        let silent = self.census.silent(Instant::now());
+        for tenant in self.audience.pairing_with(&silent) {
+            self.nudges.add(tenant);
+        }
+        let delivered = *self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
+        let deaf = delivered.elapsed() >= DEAF_AFTER;
+        self.condition.send_if_modified(|now| std::mem::replace(&mut now.deaf, deaf) != deaf);
+    }
+
+    /// The listener takes its own connection for broken and marks what readers know as stale.
+    async fn is_away(&self, trouble: &Trouble) {
+        if self.condition.send_if_modified(|now| !std::mem::replace(&mut now.away, true)) {
+            tracing::warn!(error = %trouble, "redis is away");
+        }
+        // On the old one commands may wait for a network that forgot it.
+        self.connections.renew().await;
+    }
+
+    fn is_back(&self) {
+        if self.condition.borrow().away {
+            tracing::info!("redis is back");
+            self.is_heard();
+            self.condition.send_modify(|now| now.away = false);
+        }
+    }
+
+    /// Something published arrived.
+    pub fn is_heard(&self) {
+        *self.delivered.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+}
