@@ -107,7 +107,8 @@ impl Session {
             }
             Err(error) => {
                 warn!(tenant = %self.lease.tenant(), %error, "link could not be opened");
-                return self.end(End::Internal).await;
+                let passing = matches!(error, ConnectError::Store(StoreError::Unavailable(_)));
+                return self.end(if passing { End::StoreFailed } else { End::Internal }).await;
             }
         };
         self.be_patient();
@@ -192,6 +193,9 @@ impl Session {
             return ControlFlow::Continue(());
         };
         self.paired |= matches!(signal, Signal::Scanned | Signal::Connected { .. });
+        if matches!(signal, Signal::Connected { .. }) {
+            self.trouble.store_works();
+        }
         let told = self.teller.tell(status).await;
         self.be_patient();
         match (&signal, self.teller.status()) {
@@ -257,10 +261,17 @@ impl Session {
                 (told.listeners() > 0).then_some(Duration::ZERO)
             }
             End::Replaced => self.trouble.replaced(Instant::now()).then_some(settings.replaced_pause),
-            End::Internal | End::StoreFailed | End::PairingCutShort => {
+            End::StoreFailed => Some(self.trouble.store_failed()),
+            End::Internal | End::PairingCutShort => {
                 // Of a pairing cut short nothing is left, so the next link offers codes.
                 self.paired &= end != End::PairingCutShort;
-                self.trouble.crashed(Instant::now(), settings.crashes_max, settings.crash_window)
+                match self.around.stores.roster.crashed(&self.lease, settings.crash_window).await {
+                    Err(StoreError::Fenced) => return Next::Over,
+                    kept => {
+                        let kept = kept.unwrap_or(0);
+                        self.trouble.crashed(Instant::now(), kept, settings.crashes_max, settings.crash_window)
+                    }
+                }
             }
             End::CodesUsedUp
             | End::UnlinkedByPhone

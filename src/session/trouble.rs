@@ -6,6 +6,7 @@ use tokio::time::Instant;
 #[derive(Default)]
 pub(super) struct Trouble {
     crashes: VecDeque<Instant>,
+    store_failures: usize,
     replaced: Option<Instant>,
 }
 
@@ -14,12 +15,24 @@ const REPLACED_WINDOW: Duration = Duration::from_secs(600);
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
 
 impl Trouble {
-    /// The pause before the next try, `None` once more than `crashes_max` crashes fell into the window.
-    pub fn crashed(&mut self, now: Instant, crashes_max: usize, window: Duration) -> Option<Duration> {
+    /// The pause before the next try, `None` once `crashes_max` crashes fell into the window. `kept`: as many as the
+    /// tenant's record knows of, those of earlier owners included.
+    pub fn crashed(&mut self, now: Instant, kept: usize, crashes_max: usize, window: Duration) -> Option<Duration> {
         self.crashes.retain(|at| now.duration_since(*at) < window);
         self.crashes.push_back(now);
-        let count = self.crashes.len();
-        (count < crashes_max).then(|| BACKOFF_MIN * (1 << (count - 1).min(5)))
+        let count = self.crashes.len().max(kept);
+        (count < crashes_max).then(|| backoff(count - 1))
+    }
+
+    /// The pause before the next try after the store failed, which is nobody's fault here and has no number to it.
+    pub fn store_failed(&mut self) -> Duration {
+        self.store_failures = self.store_failures.saturating_add(1);
+        backoff(self.store_failures - 1)
+    }
+
+    /// The store is there again.
+    pub fn store_works(&mut self) {
+        self.store_failures = 0;
     }
 
     /// Whether one redial may show that it was a mistake.
@@ -30,6 +43,10 @@ impl Trouble {
     }
 }
 
+fn backoff(failures_before: usize) -> Duration {
+    BACKOFF_MIN * (1 << failures_before.min(5))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,10 +55,26 @@ mod tests {
     fn three_crashes_in_the_window_are_enough() {
         let (mut trouble, now) = (Trouble::default(), Instant::now());
         let window = Duration::from_secs(600);
-        assert_eq!(trouble.crashed(now, 3, window), Some(Duration::from_secs(1)));
-        assert_eq!(trouble.crashed(now, 3, window), Some(Duration::from_secs(2)));
-        assert_eq!(trouble.crashed(now, 3, window), None);
-        assert_eq!(trouble.crashed(now + window, 3, window), Some(Duration::from_secs(1)));
+        assert_eq!(trouble.crashed(now, 0, 3, window), Some(Duration::from_secs(1)));
+        assert_eq!(trouble.crashed(now, 0, 3, window), Some(Duration::from_secs(2)));
+        assert_eq!(trouble.crashed(now, 0, 3, window), None);
+        assert_eq!(trouble.crashed(now + window, 0, 3, window), Some(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn crashes_of_earlier_owners_count() {
+        let (mut trouble, now) = (Trouble::default(), Instant::now());
+        assert_eq!(trouble.crashed(now, 2, 3, Duration::from_secs(600)), Some(Duration::from_secs(2)));
+        assert_eq!(trouble.crashed(now, 3, 3, Duration::from_secs(600)), None);
+    }
+
+    #[test]
+    fn a_store_that_stays_away_is_asked_ever_more_rarely_and_for_ever() {
+        let mut trouble = Trouble::default();
+        let pauses: Vec<u64> = (0..8).map(|_| trouble.store_failed().as_secs()).collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 32, 32]);
+        trouble.store_works();
+        assert_eq!(trouble.store_failed(), Duration::from_secs(1));
     }
 
     #[test]

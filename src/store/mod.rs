@@ -81,6 +81,10 @@ pub trait Roster: Send + Sync + 'static {
     /// Hands over: the tenant is still wanted, and nudged, but nobody runs it. Appends nothing.
     async fn release(&self, lease: Lease) -> Result<(), StoreError>;
 
+    /// Counts a crash of the session with the tenant, so that it is not forgotten with its owner. Answers how many fell
+    /// into the window, this one included.
+    async fn crashed(&self, lease: &Lease, window: Duration) -> Result<usize, StoreError>;
+
     /// Waits for tenants whose wish or owner changed; each is named once however often it changed. Cancel safe. One
     /// caller at a time.
     async fn nudged(&self) -> Vec<TenantId>;

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use bytes::Bytes;
 use tautan::{
     events::EndReason,
@@ -20,6 +22,7 @@ promises![
     releasing_ends_the_lease_and_nudges,
     a_lease_dropped_everywhere_frees_its_tenant,
     an_acquire_that_nobody_waits_for_frees_its_tenant,
+    crashes_are_counted_across_owners_for_as_long_as_they_matter,
 ];
 
 const RUN: Wish = Wish::Run { phone: None };
@@ -157,4 +160,20 @@ async fn an_acquire_that_nobody_waits_for_frees_its_tenant(store: impl Backend +
         // In the same queue behind whatever became of the first.
         assert!(store.roster().acquire(&name).await.unwrap().is_some());
     }
+}
+
+async fn crashes_are_counted_across_owners_for_as_long_as_they_matter(store: impl Backend + Sync) {
+    const LONG: Duration = Duration::from_secs(600);
+    let first = store.running(&tenant("a")).await;
+    for count in 1..=2 {
+        assert_eq!(store.roster().crashed(&first, LONG).await.unwrap(), count);
+    }
+    store.roster().release(first.clone()).await.unwrap();
+    let second = store.roster().acquire(&tenant("a")).await.unwrap().unwrap();
+    assert_eq!(store.roster().crashed(&second, LONG).await.unwrap(), 3);
+    assert!(matches!(store.roster().crashed(&first, LONG).await, Err(StoreError::Fenced)));
+    // The clock goes on by a second with each look.
+    assert_eq!(store.roster().crashed(&second, Duration::from_secs(1)).await.unwrap(), 1, "the others are long past");
+    let other = store.running(&tenant("b")).await;
+    assert_eq!(store.roster().crashed(&other, LONG).await.unwrap(), 1);
 }

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use super::rows::KeptEvent;
 use crate::{
+    clock::Timestamp,
     events::{Cursor, Event, Shown, Status},
     store::{
         Wish, WishNo,
@@ -23,6 +24,8 @@ pub struct Record {
     pub owner: Option<Claim>,
     /// The file says `connecting`/`starting`, which stands for a QR code too: the next one needs no write.
     pub kept_as_starting: bool,
+    /// When the session crashed lately.
+    pub crashes: Vec<Timestamp>,
     /// A reader may have been told that the newest event is stale, and has to be told when it is no more.
     pub doubted: bool,
 }

@@ -45,6 +45,19 @@ impl Roster for EmbeddedStore {
         .await
     }
 
+    /// In memory alone: with this process its only owner is gone.
+    async fn crashed(&self, lease: &Lease, window: Duration) -> Result<usize, StoreError> {
+        let (lease, now) = (lease.clone(), self.shared().clock.now());
+        self.step(move |batch| {
+            batch.check(&lease)?;
+            let crashes = &mut batch.record(lease.tenant()).crashes;
+            crashes.retain(|at| Duration::try_from(now.duration_since(*at)).is_ok_and(|age| age < window));
+            crashes.push(now);
+            Ok(crashes.len())
+        })
+        .await
+    }
+
     async fn nudged(&self) -> Vec<TenantId> {
         self.shared().nudges.taken().await
     }

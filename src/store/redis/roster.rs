@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{
     RedisStore, Shared, keys, random_name,
     record::{Owner, Record, nonce_text, parse_nonce},
-    script::{ACQUIRE, Answer, Call, RELEASE, WANT},
+    script::{ACQUIRE, Answer, CRASH, Call, RELEASE, WANT},
     sealed::with_event,
     surely,
     trouble::Trouble,
@@ -43,6 +43,13 @@ impl Roster for RedisStore {
     async fn release(&self, lease: Lease) -> Result<(), StoreError> {
         let shared = self.shared().clone();
         surely(self.shared(), async move { release(&shared, &lease).await }).await
+    }
+
+    async fn crashed(&self, lease: &Lease, window: Duration) -> Result<usize, StoreError> {
+        let now_ms = self.shared().clock.now().as_millisecond();
+        let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
+        let count = self.change(lease, &CRASH, |call| call.arg(now_ms).arg(window_ms)).await?;
+        count.parse().map_err(|_| Trouble::Nonsense(count).into())
     }
 
     async fn nudged(&self) -> Vec<TenantId> {

@@ -17,6 +17,7 @@ macro_rules! scripts {
 scripts! {
     ACQUIRE = "prelude" "acquire";
     APPEND = "prelude" "append";
+    CRASH = "prelude" "crash";
     ERASE = "prelude" "erase";
     FINISH = "prelude" "finish";
     LOSE = "prelude" "lose";

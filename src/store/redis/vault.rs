@@ -58,9 +58,10 @@ impl Vault for RedisStore {
             call
         })
         .await
+        .map(drop)
     }
 
     async fn erase(&self, lease: &Lease) -> Result<(), StoreError> {
-        self.change(lease, &ERASE, |call| call).await
+        self.change(lease, &ERASE, |call| call).await.map(drop)
     }
 }

@@ -31,20 +31,18 @@ impl RedisStore {
         Ok(self.shared().connections.query(pipeline).await?)
     }
 
-    /// A change of the credentials, which no decision depends on.
+    /// A change under the lease which no decision depends on.
     pub async fn change(
         &self,
         lease: &Lease,
         script: &'static Script,
         arguments: impl FnOnce(Call<'static>) -> Call<'static>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<String, StoreError> {
         let held = self.shared().held(lease)?;
         let write = Write::begin(self.shared(), lease, &held).await;
         let call = arguments(write.call(script));
-        match write.ask(&call).await? {
-            Some(_) => Ok(()),
-            None => Err(Trouble::Nonsense("again".to_owned()).into()),
-        }
+        let answer = write.ask(&call).await?;
+        answer.ok_or_else(|| Trouble::Nonsense("again".to_owned()).into())
     }
 }
 
