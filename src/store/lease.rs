@@ -74,6 +74,10 @@ impl Claim {
         self.0.strong_count() > 0
     }
 
+    pub fn lease(&self) -> Option<Lease> {
+        self.0.upgrade().map(Lease)
+    }
+
     /// Nonce and fence, both: a lease of another store instance or of an earlier taking is not this one.
     pub fn is_by(&self, lease: &Lease) -> bool {
         self.0.upgrade().is_some_and(|held| (held.fence, held.nonce) == (lease.0.fence, lease.0.nonce))

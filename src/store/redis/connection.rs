@@ -81,14 +81,14 @@ impl Connections {
         self.look_at(&live, answer).await
     }
 
-    pub async fn call<T: FromRedisValue>(&self, call: &Call<'_>) -> Result<T, Trouble> {
+    pub async fn call<T: FromRedisValue>(&self, call: &Call) -> Result<T, Trouble> {
         let live = self.live().await?;
         let answer = call.run(&mut live.connection.clone()).await;
         self.look_at(&live, answer).await
     }
 
     /// A call that knows its own repetition: asked again where it is not known whether it ran.
-    pub async fn call_surely<T: FromRedisValue>(&self, call: &Call<'_>) -> Result<T, Trouble> {
+    pub async fn call_surely<T: FromRedisValue>(&self, call: &Call) -> Result<T, Trouble> {
         let mut tries = 1;
         loop {
             match self.call(call).await {

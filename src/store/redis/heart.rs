@@ -3,7 +3,13 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use rand::RngExt as _;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::{Shared, census::Beat, connection::ANSWER_TIME_MAX, keys, random_name, trouble::Trouble};
+use super::{
+    Shared,
+    census::Beat,
+    connection::{ANSWER_TIME_MAX, Live},
+    keys, random_name,
+    trouble::Trouble,
+};
 use crate::{store::StoreError, tenant::TenantId};
 
 const TTL: Duration = Duration::from_secs(8);
@@ -36,12 +42,12 @@ pub async fn run(shared: Arc<Shared>) {
         match be_born(&shared, &name, past.as_ref()).await {
             Ok(found) => {
                 wait = Duration::ZERO;
-                let lost = data.as_ref().is_some_and(|known| *known != found);
+                let lost = data.as_ref().is_some_and(|known| *known != found.data());
                 if let Some(past) = past.filter(|_| lost) {
                     shared.data_is_lost(past.tenants);
                 }
-                data = Some(found);
-                let tenants = live(&shared, &name, born).await;
+                data = Some(found.data().to_owned());
+                let tenants = live(&shared, &name, born, found).await;
                 past = Some(Past { name, tenants });
             }
             Err(trouble) => {
@@ -55,9 +61,9 @@ pub async fn run(shared: Arc<Shared>) {
 }
 
 /// Index and heartbeat in one step: who lives can be found, and who is found is not taken for dead before it is born.
-/// The past goes in the same step: a late beat of it, still on its way, finds nothing to refresh. Answers which data set
-/// it was born into.
-async fn be_born(shared: &Shared, name: &str, past: Option<&Past>) -> Result<String, Trouble> {
+/// The past goes in the same step: a late beat of it, still on its way, finds nothing to refresh. Answers the
+/// connection, which knows into which data set it was born.
+async fn be_born(shared: &Shared, name: &str, past: Option<&Past>) -> Result<Arc<Live>, Trouble> {
     let mut pipeline = redis::pipe();
     pipeline.atomic();
     pipeline.cmd("SADD").arg(keys::INCARNATIONS).arg(name).ignore();
@@ -68,11 +74,12 @@ async fn be_born(shared: &Shared, name: &str, past: Option<&Past>) -> Result<Str
     }
     let () = shared.connections.query(&pipeline).await?;
     shared.census.see(name, Some(shared.beat(0)), Instant::now());
-    Ok(shared.connections.live().await?.data().to_owned())
+    shared.connections.live().await
 }
 
 /// Until it is over. Answers what it owned then.
-async fn live(shared: &Arc<Shared>, name: &str, born: Instant) -> BTreeSet<TenantId> {
+async fn live(shared: &Arc<Shared>, name: &str, born: Instant, live: Arc<Live>) -> BTreeSet<TenantId> {
+    let mut run = live.run.clone();
     shared.incarnation.send_replace(Some(name.into()));
     tracing::info!(incarnation = name, "known to redis as an incarnation");
     // What was owned in the past is nobody's now, and others may have died while nothing could be seen.
@@ -101,7 +108,13 @@ async fn live(shared: &Arc<Shared>, name: &str, born: Instant) -> BTreeSet<Tenan
                     inbox.extend(shared.leases.tenants());
                 }
                 inbox.into_iter().for_each(|tenant| shared.nudges.add(tenant));
-                shared.leases.prune();
+                if let Ok(live) = shared.connections.live().await
+                    && live.run != run
+                {
+                    run.clone_from(&live.run);
+                    shared.write_again();
+                }
+                shared.leases.beat();
             }
             Ok(_) => {
                 tracing::warn!(incarnation = name, "this incarnation is over, its sessions are ended");

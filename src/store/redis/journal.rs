@@ -24,23 +24,7 @@ const READ_TIME_MAX: Duration = Duration::from_millis(500);
 #[async_trait]
 impl Journal for RedisStore {
     async fn append(&self, lease: &Lease, status: Status) -> Result<Appended, StoreError> {
-        let (shared, tenant) = (self.shared(), lease.tenant());
-        let (held, seals) = (shared.held(lease)?, shared.seals(tenant));
-        let mut write = Write::begin(shared, lease, &held).await;
-        for _ in 0..DECISIONS_MAX {
-            let live = write.live().await?;
-            let mut record = write.record(&live).await?;
-            let previous = record.newest.as_ref().map(|newest| newest.cursor);
-            let said = record.say(status.clone(), shared.clock.now(), &live);
-            let outgoing = said.map(|event| seals.outgoing(previous, &event, Some(write.incarnation())));
-            let call = write.call(&APPEND).arg(record.version).arg(u8::from(record.doubted)).arg(&record.run);
-            let Some(heard) = write.ask(&with_event(call, outgoing.as_ref())).await? else { continue };
-            let event = record.newest.clone().expect("it says the status, or said it before");
-            write.done(record, &live);
-            let heard = heard.parse().map_err(|_| Trouble::Nonsense(heard))?;
-            return Ok(Appended { event, listeners: shared.audience.listeners(tenant, heard) });
-        }
-        Err(Trouble::Contended.into())
+        append(self.shared(), lease, status).await
     }
 
     async fn finish(&self, lease: Lease, status: Status, settles: WishNo) -> Result<Arc<Event>, StoreError> {
@@ -77,6 +61,26 @@ impl Journal for RedisStore {
             }
         }
     }
+}
+
+pub async fn append(shared: &Shared, lease: &Lease, status: Status) -> Result<Appended, StoreError> {
+    let tenant = lease.tenant();
+    let (held, seals) = (shared.held(lease)?, shared.seals(tenant));
+    let mut write = Write::begin(shared, lease, &held).await;
+    for _ in 0..DECISIONS_MAX {
+        let live = write.live().await?;
+        let mut record = write.record(&live).await?;
+        let previous = record.newest.as_ref().map(|newest| newest.cursor);
+        let said = record.say(status.clone(), shared.clock.now(), &live);
+        let outgoing = said.map(|event| seals.outgoing(previous, &event, Some(write.incarnation())));
+        let call = write.call(&APPEND).arg(record.version).arg(u8::from(record.doubted)).arg(&record.run);
+        let Some(heard) = write.ask(&with_event(call, outgoing.as_ref())).await? else { continue };
+        let event = record.newest.clone().expect("it says the status, or said it before");
+        write.done(record, &live);
+        let heard = heard.parse().map_err(|_| Trouble::Nonsense(heard))?;
+        return Ok(Appended { event, listeners: shared.audience.listeners(tenant, heard) });
+    }
+    Err(Trouble::Contended.into())
 }
 
 async fn finish(

@@ -1,10 +1,12 @@
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
+
+use redis::Script;
 
 use super::record::Record;
 use crate::{
@@ -19,6 +21,7 @@ pub struct Leases {
     known: Mutex<HashMap<u128, Entry>>,
     /// The highest fence this process ever saw: a Redis that forgot must not give it again.
     highest: AtomicU64,
+    beat: AtomicU64,
 }
 
 enum Entry {
@@ -39,6 +42,26 @@ pub struct Writes {
     /// As the last write left it, and the server's run it was made in: another run may have lost it. `None` where it is
     /// not known.
     pub record: Option<(String, Record)>,
+    recent: VecDeque<Recent>,
+}
+
+/// A change of the credentials: a script, and its arguments but for the lease's numbering.
+type Change = (&'static Script, Vec<Vec<u8>>);
+
+struct Recent {
+    beat: u64,
+    change: Change,
+}
+
+/// What a crash of Redis can take with it, in beats of about a second: its file is written to the disk once a second,
+/// which may come a second late. Counted in beats, since nothing is lost in the time in which Redis is away.
+const LOSS_MAX_BEATS: u64 = 3;
+
+impl Held {
+    /// `None`: it was dropped everywhere.
+    pub fn lease(&self) -> Option<Lease> {
+        self.claim.lease()
+    }
 }
 
 impl Writes {
@@ -46,6 +69,24 @@ impl Writes {
     pub fn next_number(&mut self) -> u64 {
         self.number += 1;
         self.number
+    }
+
+    pub fn remember(&mut self, beat: u64, script: &'static Script, arguments: Vec<Vec<u8>>) {
+        self.recent.push_back(Recent { beat, change: (script, arguments) });
+    }
+
+    /// What Redis may come back without, oldest first.
+    pub fn recent(&self) -> Vec<Change> {
+        self.recent.iter().map(|recent| recent.change.clone()).collect()
+    }
+
+    fn forget(&mut self, beat: u64) {
+        while self.recent.front().is_some_and(|recent| recent.beat + LOSS_MAX_BEATS < beat) {
+            self.recent.pop_front();
+        }
+        if self.recent.is_empty() {
+            self.recent.shrink_to_fit();
+        }
     }
 }
 
@@ -122,9 +163,31 @@ impl Leases {
         held.collect()
     }
 
-    /// Forgets leases that were dropped everywhere.
-    pub fn prune(&self) {
+    /// A beat arrived: forgets leases that were dropped everywhere, and of the others what no crash of Redis can take any
+    /// more.
+    pub fn beat(&self) {
+        let beat = self.beat.fetch_add(1, Ordering::Relaxed) + 1;
         self.lock().retain(|_, entry| entry.is_alive());
+        for held in self.all() {
+            // One that writes just now forgets at the next beat.
+            if let Ok(mut writes) = held.writes.try_lock() {
+                writes.forget(beat);
+            }
+        }
+    }
+
+    /// Which beat it is, for as long as beats arrive.
+    pub fn now(&self) -> u64 {
+        self.beat.load(Ordering::Relaxed)
+    }
+
+    pub fn all(&self) -> Vec<Arc<Held>> {
+        let known = self.lock();
+        let held = known.values().filter_map(|entry| match entry {
+            Entry::Held(held) => Some(held.clone()),
+            Entry::Taking => None,
+        });
+        held.collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u128, Entry>> {
@@ -154,7 +217,7 @@ impl Taking<'_> {
             tenant: tenant.clone(),
             incarnation: incarnation.to_owned(),
             claim: lease.claim(),
-            writes: tokio::sync::Mutex::new(Writes { number: 0, record: Some(record) }),
+            writes: tokio::sync::Mutex::new(Writes { number: 0, record: Some(record), recent: VecDeque::new() }),
         };
         known.insert(self.nonce, Entry::Held(Arc::new(held)));
         Some(lease)

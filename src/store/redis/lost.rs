@@ -2,17 +2,25 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use futures_util::{StreamExt as _, stream};
+
 use super::{
     Shared,
+    journal::append,
+    leases::Held,
     record::Record,
     script::{Call, LOSE},
     sealed::with_event,
+    writing::Write,
 };
 use crate::{
     events::{EndReason, Status},
-    store::StoreError,
+    store::{Lease, StoreError},
     tenant::TenantId,
 };
+
+/// Sessions that write again what was lost, at a time.
+const AT_ONCE: usize = 32;
 
 impl Shared {
     /// The data set is another one: whom we owned it has never heard of.
@@ -37,5 +45,45 @@ impl Shared {
         let event = event.map(|event| self.seals(tenant).outgoing(None, &event, None));
         let call = Call::on(&LOSE, tenant).arg(&record.run);
         self.ask_script(&with_event(call, event.as_ref())).await.map(drop)
+    }
+
+    /// Another run of the server, or another server, with the same data: what was written last may be missing there.
+    pub fn write_again(self: &Arc<Self>) {
+        let held = self.leases.all();
+        if held.is_empty() {
+            return;
+        }
+        tracing::info!(sessions = held.len(), "redis was restarted, what it may have lost is written again");
+        let shared = self.clone();
+        self.tasks.spawn(async move {
+            stream::iter(held)
+                .for_each_concurrent(AT_ONCE, |held| {
+                    let shared = shared.clone();
+                    async move {
+                        let Some(lease) = held.lease() else { return };
+                        if let Err(error) = shared.write_one_again(&lease, &held).await {
+                            tracing::warn!(tenant = %lease.tenant(), %error, "what redis lost could not be written again");
+                        }
+                    }
+                })
+                .await;
+        });
+    }
+
+    async fn write_one_again(&self, lease: &Lease, held: &Held) -> Result<(), StoreError> {
+        let tenant = lease.tenant();
+        let said = held.writes.lock().await.record.as_ref().and_then(|(_, record)| record.newest.clone());
+        let found = self.read(tenant, None).await?.record;
+        if found.owner.as_ref().is_none_or(|owner| owner.nonce != lease.nonce()) {
+            // The taking itself was lost. Where the wish is still there somebody will take it again.
+            self.leases.end(lease.nonce());
+            return if found.version == 0 { self.lose(tenant).await } else { Ok(()) };
+        }
+        self.index_owned(tenant, &held.incarnation).await?;
+        Write::repeat(self, lease, held).await?;
+        match said {
+            Some(said) => append(self, lease, said.status.clone()).await.map(drop),
+            None => Ok(()),
+        }
     }
 }

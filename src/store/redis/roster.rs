@@ -48,8 +48,7 @@ impl Roster for RedisStore {
     async fn crashed(&self, lease: &Lease, window: Duration) -> Result<usize, StoreError> {
         let now_ms = self.shared().clock.now().as_millisecond();
         let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
-        let count = self.change(lease, &CRASH, |call| call.arg(now_ms).arg(window_ms)).await?;
-        count.parse().map_err(|_| Trouble::Nonsense(count).into())
+        self.count(lease, &CRASH, |call| call.arg(now_ms).arg(window_ms)).await
     }
 
     async fn nudged(&self) -> Vec<TenantId> {
@@ -177,7 +176,7 @@ impl Shared {
         self.connections.query(&pipeline).await
     }
 
-    async fn index_owned(&self, tenant: &TenantId, incarnation: &str) -> Result<(), Trouble> {
+    pub async fn index_owned(&self, tenant: &TenantId, incarnation: &str) -> Result<(), Trouble> {
         let mut pipeline = redis::pipe();
         pipeline.cmd("SADD").arg(keys::owned(incarnation)).arg(tenant.as_str()).ignore();
         self.connections.query(&pipeline).await

@@ -28,24 +28,37 @@ scripts! {
 }
 
 /// A script with its keys and arguments, ready to be run once or again.
-pub struct Call<'a>(redis::ScriptInvocation<'a>);
-
-impl Call<'static> {
-    pub fn on(script: &'static Script, tenant: &TenantId) -> Self {
-        let mut invocation = script.prepare_invoke();
-        invocation.key(keys::record(tenant)).key(keys::history(tenant));
-        Self(invocation)
-    }
+pub struct Call {
+    script: &'static Script,
+    keys: [String; 2],
+    arguments: Vec<Vec<u8>>,
 }
 
-impl Call<'_> {
+impl Call {
+    pub fn on(script: &'static Script, tenant: &TenantId) -> Self {
+        Self { script, keys: [keys::record(tenant), keys::history(tenant)], arguments: Vec::new() }
+    }
+
     pub fn arg(mut self, argument: impl ToRedisArgs) -> Self {
-        self.0.arg(argument);
+        self.arguments.extend(argument.to_redis_args());
         self
     }
 
+    pub fn args(mut self, arguments: &[Vec<u8>]) -> Self {
+        self.arguments.extend_from_slice(arguments);
+        self
+    }
+
+    /// All but the first `skipped`.
+    pub fn into_arguments(mut self, skipped: usize) -> Vec<Vec<u8>> {
+        self.arguments.split_off(skipped)
+    }
+
     pub async fn run<T: FromRedisValue>(&self, connection: &mut MultiplexedConnection) -> Result<T, Trouble> {
-        Ok(self.0.invoke_async(connection).await?)
+        let mut invocation = self.script.prepare_invoke();
+        self.keys.iter().for_each(|key| _ = invocation.key(key));
+        self.arguments.iter().for_each(|argument| _ = invocation.arg(argument.as_slice()));
+        Ok(invocation.invoke_async(connection).await?)
     }
 }
 

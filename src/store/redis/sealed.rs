@@ -145,7 +145,7 @@ fn parse_stream_id(id: &str) -> Option<Cursor> {
 }
 
 /// The five arguments that `tell` in `scripts/prelude.lua` reads.
-pub fn with_event(call: Call<'static>, event: Option<&Outgoing>) -> Call<'static> {
+pub fn with_event(call: Call, event: Option<&Outgoing>) -> Call {
     match event {
         None => call.arg("").arg("").arg("").arg("").arg(""),
         Some(Outgoing { id, kept, code, told }) => {

@@ -58,10 +58,9 @@ impl Vault for RedisStore {
             call
         })
         .await
-        .map(drop)
     }
 
     async fn erase(&self, lease: &Lease) -> Result<(), StoreError> {
-        self.change(lease, &ERASE, |call| call).await.map(drop)
+        self.change(lease, &ERASE, |call| call).await
     }
 }

@@ -16,6 +16,9 @@ use crate::store::{Lease, StoreError};
 /// Tries to decide on a record that others change meanwhile. Nobody but its owner and its user changes one.
 pub const DECISIONS_MAX: usize = 16;
 
+/// Nonce, fence and number stand before a write's own arguments.
+const NUMBERING: usize = 3;
+
 /// The one write of a lease that is under way, with the number that makes its repetitions known.
 pub struct Write<'a> {
     shared: &'a Shared,
@@ -31,18 +34,32 @@ impl RedisStore {
         Ok(self.shared().connections.query(pipeline).await?)
     }
 
-    /// A change under the lease which no decision depends on.
+    /// A change of the credentials, which no decision depends on. Remembered for a while: Redis may come back without it.
     pub async fn change(
         &self,
         lease: &Lease,
         script: &'static Script,
-        arguments: impl FnOnce(Call<'static>) -> Call<'static>,
-    ) -> Result<String, StoreError> {
+        arguments: impl FnOnce(Call) -> Call,
+    ) -> Result<(), StoreError> {
+        let held = self.shared().held(lease)?;
+        let mut write = Write::begin(self.shared(), lease, &held).await;
+        let call = arguments(write.call(script));
+        write.ask_plainly(&call).await?;
+        write.writes.remember(self.shared().leases.now(), script, call.into_arguments(NUMBERING));
+        Ok(())
+    }
+
+    /// What is only counted.
+    pub async fn count(
+        &self,
+        lease: &Lease,
+        script: &'static Script,
+        arguments: impl FnOnce(Call) -> Call,
+    ) -> Result<usize, StoreError> {
         let held = self.shared().held(lease)?;
         let write = Write::begin(self.shared(), lease, &held).await;
-        let call = arguments(write.call(script));
-        let answer = write.ask(&call).await?;
-        answer.ok_or_else(|| Trouble::Nonsense("again".to_owned()).into())
+        let count = write.ask_plainly(&arguments(write.call(script))).await?;
+        count.parse().map_err(|_| Trouble::Nonsense(count).into())
     }
 }
 
@@ -53,7 +70,7 @@ impl Shared {
         self.leases.held(lease.nonce()).ok_or(StoreError::Fenced)
     }
 
-    pub async fn ask_script(&self, call: &Call<'_>) -> Result<Answer, StoreError> {
+    pub async fn ask_script(&self, call: &Call) -> Result<Answer, StoreError> {
         self.check_open()?;
         let answer: (String, String) = self.connections.call_surely(call).await?;
         Ok(answer.try_into()?)
@@ -87,13 +104,28 @@ impl<'a> Write<'a> {
         &self.held.incarnation
     }
 
-    pub fn call(&self, script: &'static Script) -> Call<'static> {
+    pub fn call(&self, script: &'static Script) -> Call {
         let call = Call::on(script, self.lease.tenant());
         call.arg(nonce_text(self.lease.nonce())).arg(self.lease.fence()).arg(self.number)
     }
 
+    /// A call that decides on nothing.
+    async fn ask_plainly(&self, call: &Call) -> Result<String, StoreError> {
+        let answer = self.ask(call).await?;
+        answer.ok_or_else(|| Trouble::Nonsense("again".to_owned()).into())
+    }
+
+    /// Again what may have been lost with a crash of Redis, in its order and under numbers of its own.
+    pub async fn repeat(shared: &Shared, lease: &Lease, held: &Held) -> Result<(), StoreError> {
+        for (script, arguments) in held.writes.lock().await.recent() {
+            let write = Write::begin(shared, lease, held).await;
+            write.ask_plainly(&write.call(script).args(&arguments)).await?;
+        }
+        Ok(())
+    }
+
     /// `None`: it was decided on what is not true any more.
-    pub async fn ask(&self, call: &Call<'_>) -> Result<Option<String>, StoreError> {
+    pub async fn ask(&self, call: &Call) -> Result<Option<String>, StoreError> {
         match self.shared.ask_script(call).await? {
             Answer::Done(value) => Ok(Some(value)),
             Answer::Again => Ok(None),
