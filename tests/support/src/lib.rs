@@ -2,6 +2,7 @@
 //! that a SaaS product would have signed. Knows nothing of the inside.
 
 mod api;
+mod network;
 mod program;
 mod qr;
 mod redis;
@@ -11,9 +12,10 @@ mod token;
 use std::time::Duration;
 
 pub use api::Api;
+pub use network::{Network, Way};
 pub use program::{Binary, Program, Settings};
 pub use qr::{read_data_url, read_png};
-pub use redis::{RedisServer, redis_is_installed};
+pub use redis::{Backup, RedisServer, redis_is_installed};
 pub use stream::{Event, EventStream};
 pub use token::{SECRET, token, token_with};
 

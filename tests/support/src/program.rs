@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::{Api, DEADLINE, SECRET};
 
 /// Lines of the log that are kept.
@@ -217,8 +219,21 @@ impl Program {
 
     /// SIGTERM, as a deploy sends it.
     pub fn terminate(&mut self) {
-        let sent = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status();
-        assert!(sent.expect("kill runs").success());
+        self.signal(Signal::TERM);
+    }
+
+    /// SIGSTOP: a machine that sleeps.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it runs");
     }
 
     /// Waits for the end: its exit code (`None`: killed) and everything it printed.

@@ -1,8 +1,10 @@
 //! A real Redis for each test, gone with it.
 
 use std::{
+    fs, io,
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
+    path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -11,13 +13,27 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 const PROGRAM: &str = "redis-server";
+/// Where it keeps its append-only file, inside its directory.
+const FOLDER: &str = "appendonlydir";
 const START_TIME_MAX: Duration = Duration::from_secs(20);
 
 pub struct RedisServer {
     child: Child,
     pub port: u16,
     dir: TempDir,
+    memory: Memory,
 }
+
+/// What a server knows after a restart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Memory {
+    Nothing,
+    /// An append-only file, synced every second, as the documentation of the program asks for.
+    File,
+}
+
+/// A server's append-only file as it was at one moment.
+pub struct Backup(TempDir);
 
 /// False is said once for each test and fails it in CI, where it would hide half of the promises.
 pub fn redis_is_installed() -> bool {
@@ -32,11 +48,20 @@ pub fn redis_is_installed() -> bool {
 
 impl RedisServer {
     pub fn start() -> Self {
+        Self::start_with(Memory::Nothing)
+    }
+
+    /// One that keeps an append-only file, so that a restart brings back what was there.
+    pub fn start_durable() -> Self {
+        Self::start_with(Memory::File)
+    }
+
+    fn start_with(memory: Memory) -> Self {
         loop {
             let dir = tempfile::tempdir().unwrap();
             // Free now; taken by another test before the server has it, it is tried again.
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let mut server = Self { child: start(port, &dir), port, dir };
+            let mut server = Self { child: start(port, &dir, memory), port, dir, memory };
             if server.answers() {
                 return server;
             }
@@ -67,11 +92,33 @@ impl RedisServer {
         self.child.wait().unwrap();
     }
 
-    /// On the same port, with nothing in it.
+    /// On the same port, with what its file holds: without a file nothing.
     pub fn restart(&mut self) {
         self.stop();
-        self.child = start(self.port, &self.dir);
+        self.child = start(self.port, &self.dir, self.memory);
         assert!(self.answers(), "it starts again");
+    }
+
+    /// On the same port, with nothing in it.
+    pub fn restart_empty(&mut self) {
+        self.stop();
+        let _ = fs::remove_dir_all(self.dir.path().join(FOLDER));
+        self.restart();
+    }
+
+    /// What a crash at this moment would leave.
+    pub fn backup(&self) -> Backup {
+        let to = tempfile::tempdir().unwrap();
+        copy(&self.dir.path().join(FOLDER), &to.path().join(FOLDER)).unwrap();
+        Backup(to)
+    }
+
+    /// On the same port, as it was when the backup was made: whatever was written since is lost.
+    pub fn restart_from(&mut self, backup: &Backup) {
+        self.stop();
+        fs::remove_dir_all(self.dir.path().join(FOLDER)).unwrap();
+        copy(&backup.0.path().join(FOLDER), &self.dir.path().join(FOLDER)).unwrap();
+        self.restart();
     }
 
     pub fn pause(&self) {
@@ -98,11 +145,22 @@ impl RedisServer {
     }
 }
 
-fn start(port: u16, dir: &TempDir) -> Child {
-    let port = port.to_string();
+fn start(port: u16, dir: &TempDir, memory: Memory) -> Child {
+    let (port, appends) = (port.to_string(), if memory == Memory::File { "yes" } else { "no" });
     let mut command = Command::new(PROGRAM);
-    command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"]).arg(dir.path());
+    command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", appends]);
+    // A rewrite would change the files while they are copied.
+    command.args(["--appendfsync", "everysec", "--auto-aof-rewrite-percentage", "0", "--dir"]).arg(dir.path());
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
 }
 
 fn pong(port: u16) -> Option<()> {
