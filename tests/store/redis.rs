@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tautan::{
     clock,
-    events::{ConnectingReason, Cursor, Status},
+    events::{ConnectingReason, Cursor, EndReason, Status},
     store::{
         Change, StoreError, Stores, Wish,
         redis::{RedisStore, Settings, Url},
@@ -16,7 +16,7 @@ use tautan_test_support::{RedisServer, redis_is_installed};
 use crate::{
     backend::{Backend as _, Redis, in_time, instance, key},
     statuses::{
-        NAME, PAIR_CODE, PHONE, QR, Told, all, connected, next, numbered, phone, qr, resuming, starting, tenant,
+        NAME, PAIR_CODE, PHONE, QR, Told, all, connected, ended, next, numbered, phone, qr, resuming, starting, tenant,
     },
 };
 
@@ -215,6 +215,79 @@ async fn with_redis_away_a_stream_opens_in_doubt_and_catches_up() {
         }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_redis_forgot_is_told_to_be_lost() {
+    with_redis(async |mut redis| {
+        let other = instance(&redis.server);
+        let lease = redis.running(&tenant("a")).await;
+        redis.journal().append(&lease, connected()).await.unwrap();
+        let mut readers = [
+            redis.journal().subscribe(&tenant("a"), None).await,
+            other.stores().journal.subscribe(&tenant("a"), None).await,
+        ];
+        redis.server.restart();
+        for reader in &mut readers {
+            assert_eq!(next(reader).await, Some(Told::Event(connected())));
+            // In doubt, perhaps, but never as true as before, and never as if there had been nothing.
+            let told = loop {
+                match next(reader).await {
+                    Some(Told::Stale(status)) => assert_eq!(status, connected()),
+                    told => break told,
+                }
+            };
+            assert_eq!(told, Some(Told::Event(ended(EndReason::StoreLost))));
+        }
+        lease.lost().cancelled().await;
+        // Of a tenant that nobody looks at its owner alone can tell.
+        let lease = redis.running(&tenant("b")).await;
+        redis.journal().append(&lease, connected()).await.unwrap();
+        redis.server.restart();
+        let shown = until("it is told", async || redis.journal().latest(&tenant("b")).await.ok().flatten()).await;
+        assert_eq!((&shown.event.status, shown.stale), (&ended(EndReason::StoreLost), false));
+        assert!(redis.roster().unattended(10).await.unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_crash_of_redis_took_is_written_again_by_its_owner() {
+    if !redis_is_installed() {
+        return;
+    }
+    let mut redis = Redis::on(RedisServer::start_durable());
+    let (vault, row) = (redis.stores().vault.clone(), |key: &'static str, value: &'static str| Change::Put {
+        table: "t",
+        key: Bytes::from(key),
+        value: Bytes::from(value),
+    });
+    let lease = redis.running(&tenant("a")).await;
+    vault.write(&lease, vec![row("kept", "old"), row("gone", "old")]).await.unwrap();
+    let mut reader = redis.journal().subscribe(&tenant("a"), None).await;
+    let saved = redis.server.backup();
+    vault.write(&lease, vec![row("kept", "new"), row("added", "new")]).await.unwrap();
+    vault.write(&lease, vec![Change::Delete { table: "t", key: Bytes::from("gone") }]).await.unwrap();
+    redis.journal().append(&lease, connected()).await.unwrap();
+    assert_eq!(next(&mut reader).await, Some(Told::Event(starting())));
+    assert_eq!(next(&mut reader).await, Some(Told::Event(connected())));
+    let before = reader_cursor(&redis).await;
+    redis.server.restart_from(&saved);
+    let status = async || redis.journal().latest(&tenant("a")).await.ok().flatten().filter(|shown| !shown.stale);
+    let again = until("the status is back", async || status().await.filter(|shown| shown.event.status == connected()));
+    assert!(again.await.event.cursor > before, "no reader takes it for what it saw before");
+    let rows = until("so are the rows", async || {
+        let rows = vault.table(&tenant("a"), "t").await.ok()?;
+        let sorted: std::collections::BTreeMap<_, _> = rows.into_iter().collect();
+        (sorted.len() == 2 && !sorted.contains_key(&Bytes::from("gone"))).then_some(sorted)
+    });
+    assert!(rows.await.values().all(|value| value == "new"));
+    assert!(!lease.lost().is_cancelled(), "it was ours all the time");
+    vault.write(&lease, vec![row("kept", "newer")]).await.unwrap();
+}
+
+async fn reader_cursor(redis: &Redis) -> Cursor {
+    redis.journal().latest(&tenant("a")).await.unwrap().unwrap().event.cursor
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -117,7 +117,8 @@ impl<'a> Write<'a> {
 
     /// Again what may have been lost with a crash of Redis, in its order and under numbers of its own.
     pub async fn repeat(shared: &Shared, lease: &Lease, held: &Held) -> Result<(), StoreError> {
-        for (script, arguments) in held.writes.lock().await.recent() {
+        let recent = held.writes.lock().await.recent();
+        for (script, arguments) in recent {
             let write = Write::begin(shared, lease, held).await;
             write.ask_plainly(&write.call(script).args(&arguments)).await?;
         }
