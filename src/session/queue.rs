@@ -61,6 +61,11 @@ impl Queue {
         self.spread_until = self.spread_until.max(now) + self.period;
         Some(tenant)
     }
+
+    /// One that went had nothing to do.
+    pub fn refund(&mut self) {
+        self.spread_until = self.spread_until.checked_sub(self.period).unwrap_or(self.spread_until);
+    }
 }
 
 #[cfg(test)]
@@ -105,5 +110,20 @@ mod tests {
         queue.add(tenant(1), start);
         assert_eq!(queue.pop(start), Some(tenant(1)), "the earlier time counts");
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn who_had_nothing_to_do_holds_nobody_up() {
+        let start = Instant::now();
+        let mut queue = Queue::new(1, start);
+        (0..50).for_each(|number| queue.add(tenant(number), start));
+        for _ in 0..49 {
+            assert_eq!(queue.next_at(), Some(start));
+            queue.pop(start);
+            queue.refund();
+        }
+        queue.pop(start);
+        queue.add(tenant(50), start);
+        assert_eq!(queue.next_at(), Some(start + Duration::from_secs(1)));
     }
 }

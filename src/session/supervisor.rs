@@ -5,6 +5,7 @@ use std::{
 
 use tokio::{
     sync::Notify,
+    task::JoinSet,
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -87,7 +88,10 @@ impl Sessions {
 
     /// The wish has nudged everybody, so who has less to do begins at once, and we come back to it in a moment.
     async fn attend_unless_others(&self, tenant: &TenantId) -> Result<(), StoreError> {
-        if self.shared.around.stores.roster.deference(tenant).is_zero() { self.attend(tenant).await } else { Ok(()) }
+        if self.shared.around.stores.roster.deference(tenant).is_zero() {
+            self.attend(tenant).await?;
+        }
+        Ok(())
     }
 
     /// Runs what is wanted and has no owner, at start and for as long as this instance lives.
@@ -98,6 +102,7 @@ impl Sessions {
         let mut sweep = interval(settings.sweep_every);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut more = false;
+        let mut attending = JoinSet::new();
         loop {
             let next = queue.next_at();
             tokio::select! {
@@ -114,9 +119,15 @@ impl Sessions {
                 () = until(next) => {
                     let Some(tenant) = queue.pop(Instant::now()) else { continue };
                     let sessions = self.clone();
-                    self.shared.tasks.spawn(async move { sessions.attend_or_warn(&tenant).await });
+                    attending.spawn(async move { sessions.attend_or_warn(&tenant).await });
                     if more && queue.is_empty() {
                         sweep.reset_immediately();
+                    }
+                }
+                // Most nudges are for whom somebody else runs already, and are not to hold up those that nobody runs.
+                Some(began) = attending.join_next() => {
+                    if !began.unwrap_or(false) {
+                        queue.refund();
                     }
                 }
                 () = roster.shaken() => more = self.sweep(&mut queue).await,
@@ -152,10 +163,12 @@ impl Sessions {
         found == SWEEP_MAX
     }
 
-    async fn attend_or_warn(&self, tenant: &TenantId) {
-        if let Err(error) = self.attend(tenant).await {
+    /// Whether a session began.
+    async fn attend_or_warn(&self, tenant: &TenantId) -> bool {
+        self.attend(tenant).await.unwrap_or_else(|error| {
             warn!(%tenant, %error, "session could not be attended, trying again at the next sweep");
-        }
+            false
+        })
     }
 
     /// Makes the tenant's session read its wish; false if it does not run here.
@@ -164,12 +177,12 @@ impl Sessions {
         running.get(tenant).inspect(|nudge| nudge.notify_one()).is_some()
     }
 
-    /// Makes the tenant's session read its wish, or runs it here if it is wanted and nobody does.
-    async fn attend(&self, tenant: &TenantId) -> Result<(), StoreError> {
+    /// Makes the tenant's session read its wish, or runs it here if it is wanted and nobody does: then it began.
+    async fn attend(&self, tenant: &TenantId) -> Result<bool, StoreError> {
         if self.ring(tenant) {
-            return Ok(());
+            return Ok(false);
         }
-        let Some(first) = self.take(tenant).await? else { return Ok(()) };
+        let Some(first) = self.take(tenant).await? else { return Ok(false) };
         let (sessions, tenant) = (self.clone(), tenant.clone());
         let span = info_span!("session", %tenant);
         let run = async move {
@@ -185,7 +198,7 @@ impl Sessions {
             }
         };
         self.shared.tasks.spawn(run.instrument(span));
-        Ok(())
+        Ok(true)
     }
 
     /// The right to run a tenant that is wanted, and the bell of its session. Its place is taken before it is asked for,

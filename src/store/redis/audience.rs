@@ -189,6 +189,14 @@ impl Audience {
             && watched.get(tenant).and_then(|watched| watched.shown.as_ref()).is_some_and(known)
     }
 
+    /// The store says something else than readers here know, and nobody reads it yet.
+    pub fn differs(&self, tenant: &TenantId, newest: Option<Cursor>, owner: Option<&str>) -> bool {
+        let watched = self.lock();
+        watched.get(tenant).is_some_and(|watched| {
+            watched.reader == Reader::Nobody && (watched.told != newest.into() || watched.owner.as_deref() != owner)
+        })
+    }
+
     /// Channels without readers for a while, which are no more watched.
     pub fn deserted(&self) -> Vec<TenantId> {
         let mut watched = self.lock();

@@ -1,7 +1,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use rand::RngExt as _;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at};
 
 use super::{
     Shared,
@@ -98,7 +98,8 @@ async fn live(shared: &Arc<Shared>, name: &str, born: Instant, live: Arc<Live>) 
             _ = beats.tick() => {}
         }
         let begun = Instant::now();
-        match beat(shared, name, number).await {
+        let answer = timeout_at(refreshed + DEADLINE, beat(shared, name, number)).await;
+        match answer.unwrap_or(Err(Trouble::Slow(DEADLINE))) {
             Ok(Some(inbox)) if begun.duration_since(refreshed) < TTL => {
                 refreshed = begun;
                 let mut inbox: BTreeSet<_> = inbox.iter().filter_map(|name| TenantId::parse(name).ok()).collect();

@@ -115,7 +115,7 @@ async fn listen(
                 }
                 if compared.elapsed() >= COMPARE_EVERY {
                     compared = Instant::now();
-                    shared.catch_up_with_all(shared.audience.tenants());
+                    shared.tasks.spawn(shared.clone().compare());
                 }
             }
             _ = probes.tick() => {

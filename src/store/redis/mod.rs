@@ -11,6 +11,7 @@
 
 mod audience;
 mod census;
+mod compare;
 mod condition;
 mod connection;
 mod heart;

@@ -139,7 +139,7 @@ pub fn stream_id(cursor: Cursor) -> String {
     format!("{}-{}", cursor.epoch, cursor.sequence)
 }
 
-fn parse_stream_id(id: &str) -> Option<Cursor> {
+pub fn parse_stream_id(id: &str) -> Option<Cursor> {
     let (epoch, sequence) = id.split_once('-')?;
     Some(Cursor { epoch: epoch.parse().ok()?, sequence: sequence.parse().ok()? })
 }

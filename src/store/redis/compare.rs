@@ -1,0 +1,42 @@
+use std::sync::Arc;
+
+use super::{Shared, keys, sealed::parse_stream_id, trouble::Trouble};
+use crate::{events::Cursor, tenant::TenantId};
+
+/// Tenants that are asked for at once.
+const BATCH_MAX: usize = 256;
+
+impl Shared {
+    /// Finds what went by unheard although nothing seemed to break: whoever is watched is compared with the store.
+    pub async fn compare(self: Arc<Self>) {
+        for batch in self.audience.tenants().chunks(BATCH_MAX) {
+            match self.newest(batch).await {
+                Ok(newest) => {
+                    let present = batch.iter().zip(newest);
+                    let missed = present
+                        .filter(|(tenant, (cursor, owner))| self.audience.differs(tenant, *cursor, owner.as_deref()));
+                    self.catch_up_with_all(missed.map(|(tenant, _)| tenant.clone()).collect());
+                }
+                Err(trouble) => tracing::debug!(error = %trouble, "watched tenants could not be compared"),
+            }
+        }
+    }
+
+    /// The newest event's cursor and the owner of each.
+    async fn newest(&self, tenants: &[TenantId]) -> Result<Vec<(Option<Cursor>, Option<String>)>, Trouble> {
+        let mut pipeline = redis::pipe();
+        for tenant in tenants {
+            pipeline.cmd("XREVRANGE").arg(keys::history(tenant)).arg("+").arg("-").arg("COUNT").arg(1);
+            pipeline.cmd("HGET").arg(keys::record(tenant)).arg("owner_incarnation");
+        }
+        type Entry = (String, redis::Value);
+        let answers: Vec<redis::Value> = self.connections.query(&pipeline).await?;
+        let pairs = answers.chunks_exact(2).map(|answer| {
+            let entries: Vec<Entry> = redis::from_redis_value_ref(&answer[0])?;
+            let owner = redis::from_redis_value_ref(&answer[1])?;
+            Ok((entries.first().and_then(|(id, _)| parse_stream_id(id)), owner))
+        });
+        let pairs: Result<_, redis::ParsingError> = pairs.collect();
+        pairs.map_err(|_| Trouble::Nonsense("history".to_owned()))
+    }
+}
