@@ -252,6 +252,27 @@ async fn a_session_that_redis_forgot_is_told_to_be_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wanted_tenant_that_no_index_names_is_found_by_the_sweep() {
+    with_redis(async |redis| {
+        let (roster, run) = (redis.roster(), Wish::Run { phone: None });
+        for name in ["lost", "here", "settled"] {
+            roster.want(&tenant(name), run.clone()).await.unwrap();
+        }
+        let _here = roster.acquire(&tenant("here")).await.unwrap().unwrap();
+        let settled = roster.acquire(&tenant("settled")).await.unwrap().unwrap();
+        let number = roster.wish(&tenant("settled")).await.unwrap().unwrap().0;
+        redis.journal().finish(settled, ended(EndReason::Cancelled), number).await.unwrap();
+        redis.server.ask(&["DEL", "tautan:wanted"]);
+        assert!(roster.unattended(10).await.unwrap().is_empty());
+        roster.nudged().await;
+        redis.store.sweep().await.unwrap();
+        assert_eq!(roster.nudged().await, [tenant("lost")]);
+        assert_eq!(roster.unattended(10).await.unwrap(), [tenant("lost")]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_crash_of_redis_took_is_written_again_by_its_owner() {
     if !redis_is_installed() {
         return;

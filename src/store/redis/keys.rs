@@ -7,6 +7,10 @@ use crate::tenant::TenantId;
 pub const INCARNATIONS: &str = "tautan:{/}:incarnations";
 /// A set: tenants that are wanted and had no owner when somebody looked.
 pub const WANTED: &str = "tautan:wanted";
+/// Who looks at every record lately; expires.
+pub const SWEEPER: &str = "tautan:sweeper";
+/// A pattern of the keys of all records, and of nothing else.
+pub const RECORDS: &str = "tautan:{*}";
 /// A channel: tenants whose wish or owner changed.
 pub const NUDGES: &str = "tautan:nudges";
 /// The data set's random id: another one says that Redis came back empty, or is another Redis.
@@ -15,6 +19,10 @@ pub const DATA: &str = "tautan:data";
 /// A hash: who owns the tenant, what is wanted, what was written last.
 pub fn record(tenant: &TenantId) -> String {
     format!("tautan:{{{tenant}}}")
+}
+
+pub fn tenant_of_record(key: &str) -> Option<TenantId> {
+    TenantId::parse(key.strip_prefix("tautan:{")?.strip_suffix('}')?).ok()
 }
 
 /// A stream of the newest events. Their codes stand in `…:code:<id>`, with a time to live.
@@ -30,8 +38,7 @@ pub fn told(tenant: &TenantId) -> String {
 }
 
 pub fn tenant_of_told(channel: &str) -> Option<TenantId> {
-    let name = channel.strip_prefix("tautan:{")?.strip_suffix(TOLD)?.strip_suffix('}')?;
-    TenantId::parse(name).ok()
+    tenant_of_record(channel.strip_suffix(TOLD)?)
 }
 
 /// A set: the tables in which the tenant has rows.
@@ -74,7 +81,9 @@ mod tests {
         for key in [record(&tenant), history(&tenant), told(&tenant), tables(&tenant), rows(&tenant, "t")] {
             assert!(key.starts_with("tautan:{org:1@x}"), "{key}");
         }
-        assert_eq!(tenant_of_told(&told(&tenant)), Some(tenant));
+        assert_eq!(tenant_of_told(&told(&tenant)), Some(tenant.clone()));
         assert_eq!(tenant_of_told(NUDGES), None);
+        assert_eq!(tenant_of_record(&record(&tenant)), Some(tenant));
+        assert_eq!(tenant_of_record(INCARNATIONS), None);
     }
 }

@@ -25,6 +25,7 @@ mod record;
 mod roster;
 mod script;
 mod sealed;
+mod sweep;
 mod trouble;
 mod unattended;
 mod url;
@@ -125,6 +126,7 @@ impl RedisStore {
         });
         shared.run(heart::run(shared.clone()));
         shared.run(watch::run(shared.clone()));
+        shared.run(sweep::run(shared.clone()));
         shared.run(listener::run(shared.clone(), queue));
         Self(Arc::new(Inner { shared }))
     }
@@ -136,6 +138,11 @@ impl RedisStore {
 
     pub fn condition(&self) -> watched::Receiver<Condition> {
         self.shared().condition.subscribe()
+    }
+
+    /// Looks for wanted tenants that no index names. Done every few minutes anyway, by one instance.
+    pub async fn sweep(&self) -> Result<(), StoreError> {
+        self.shared().sweep().await
     }
 
     /// Waits for the end of what must not end but by [`Self::close`].

@@ -43,7 +43,7 @@ impl Shared {
     }
 
     /// The record decides; an index that points to what is not so is taken out.
-    async fn sift(
+    pub async fn sift(
         &self,
         candidates: BTreeSet<TenantId>,
         dead: &HashSet<String>,

@@ -1,0 +1,83 @@
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use rand::RngExt as _;
+use tokio::time::sleep;
+
+use super::{Shared, keys};
+use crate::{store::StoreError, tenant::TenantId};
+
+/// How often all records are looked at, by one of the instances.
+const SWEEP_EVERY: Duration = Duration::from_secs(300);
+/// Keys that Redis looks at in one step.
+const STEP: usize = 1_000;
+/// Nobody waits for what this finds: it takes its time.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Finds, in time, wanted tenants that no index names: one may have been lost with a crash of Redis.
+pub async fn run(shared: Arc<Shared>) {
+    loop {
+        let pause = rand::rng().random_range(SWEEP_EVERY / 2..SWEEP_EVERY);
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = sleep(pause) => {}
+        }
+        let swept = tokio::select! {
+            () = shared.stop.cancelled() => return,
+            swept = shared.sweep_in_turn() => swept,
+        };
+        if let Err(error) = swept {
+            tracing::debug!(%error, "not every record could be looked at, trying again later");
+        }
+    }
+}
+
+impl Shared {
+    /// Unless somebody else did so lately.
+    async fn sweep_in_turn(&self) -> Result<(), StoreError> {
+        let mut pipeline = redis::pipe();
+        let every_ms = SWEEP_EVERY.as_millis() as u64;
+        pipeline.cmd("SET").arg(keys::SWEEPER).arg(&self.instance).arg("NX").arg("PX").arg(every_ms);
+        let (ours,): (Option<String>,) = self.connections.query(&pipeline).await?;
+        if ours.is_some() { self.sweep().await } else { Ok(()) }
+    }
+
+    /// Looks at every record that no index names, and puts into the index what is wanted and has no owner.
+    pub async fn sweep(&self) -> Result<(), StoreError> {
+        let indexed = self.indexed().await?;
+        let mut cursor = "0".to_owned();
+        loop {
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("SCAN").arg(&cursor).arg("MATCH").arg(keys::RECORDS).arg("COUNT").arg(STEP);
+            let ((next, found),): ((String, Vec<String>),) = self.connections.query(&pipeline).await?;
+            let found = found.iter().filter_map(|key| keys::tenant_of_record(key));
+            let unnamed: BTreeSet<TenantId> = found.filter(|tenant| !indexed.contains(tenant.as_str())).collect();
+            for tenant in self.sift(unnamed, &HashSet::new(), usize::MAX).await? {
+                tracing::warn!(%tenant, "wanted tenant was in no index");
+                self.index_wanted(&tenant).await?;
+                self.nudges.add(tenant);
+            }
+            if next == "0" {
+                return Ok(());
+            }
+            cursor = next;
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn indexed(&self) -> Result<HashSet<String>, StoreError> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("SMEMBERS").arg(keys::WANTED).cmd("SMEMBERS").arg(keys::INCARNATIONS);
+        let (mut indexed, incarnations): (HashSet<String>, Vec<String>) = self.connections.query(&pipeline).await?;
+        for incarnation in incarnations {
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("SMEMBERS").arg(keys::owned(&incarnation));
+            let (owned,): (Vec<String>,) = self.connections.query(&pipeline).await?;
+            indexed.extend(owned);
+        }
+        Ok(indexed)
+    }
+}
