@@ -11,6 +11,10 @@ pub const WANTED: &str = "tautan:wanted";
 pub const NUDGES: &str = "tautan:nudges";
 /// The data set's random id: another one says that Redis came back empty, or is another Redis.
 pub const DATA: &str = "tautan:data";
+/// A hash: what only the right key opens, and what it was before the key was changed.
+pub const PROOF: &str = "tautan:proof";
+/// Matches the records of all tenants, and nothing else.
+pub const RECORDS: &str = "tautan:{*}";
 
 /// A hash: who owns the tenant, what is wanted, what was written last.
 pub fn record(tenant: &TenantId) -> String {
@@ -20,6 +24,15 @@ pub fn record(tenant: &TenantId) -> String {
 /// A stream of the newest events. Their codes stand in `…:code:<id>`, with a time to live.
 pub fn history(tenant: &TenantId) -> String {
     format!("tautan:{{{tenant}}}:history")
+}
+
+/// An event with its codes to pair with, for as long as they live.
+pub fn code(tenant: &TenantId, id: &str) -> String {
+    format!("tautan:{{{tenant}}}:code:{id}")
+}
+
+pub fn tenant_of_record(key: &str) -> Option<TenantId> {
+    TenantId::parse(key.strip_prefix("tautan:{")?.strip_suffix('}')?).ok()
 }
 
 const TOLD: &str = ":told";
@@ -74,7 +87,9 @@ mod tests {
         for key in [record(&tenant), history(&tenant), told(&tenant), tables(&tenant), rows(&tenant, "t")] {
             assert!(key.starts_with("tautan:{org:1@x}"), "{key}");
         }
-        assert_eq!(tenant_of_told(&told(&tenant)), Some(tenant));
+        assert_eq!(tenant_of_told(&told(&tenant)), Some(tenant.clone()));
         assert_eq!(tenant_of_told(NUDGES), None);
+        assert_eq!(tenant_of_record(&record(&tenant)), Some(tenant.clone()));
+        assert_eq!(tenant_of_record(&history(&tenant)), None);
     }
 }

@@ -19,8 +19,10 @@ scripts! {
     APPEND = "prelude" "append";
     ERASE = "prelude" "erase";
     FINISH = "prelude" "finish";
+    PROVE = "prove";
     READ = "read";
     RELEASE = "prelude" "release";
+    RESEAL = "reseal";
     TAKE = "take";
     WANT = "prelude" "want";
     WRITE = "prelude" "write";
@@ -51,6 +53,11 @@ impl Call<'_> {
 
     pub async fn run<T: FromRedisValue>(&self, connection: &mut MultiplexedConnection) -> Result<T, Trouble> {
         Ok(self.0.invoke_async(connection).await?)
+    }
+
+    /// As one of the first calls on a connection.
+    pub async fn greet<T: FromRedisValue>(&self, connection: &mut MultiplexedConnection) -> Result<T, Trouble> {
+        self.0.invoke_async(connection).await.map_err(Trouble::greeted_with)
     }
 }
 
