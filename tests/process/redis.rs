@@ -133,8 +133,11 @@ async fn a_session_lives_on_redis_over_tls_with_the_readmes_rights() {
     let server = RedisNode::start_with_tls(&certificates, &[&user, "user default off", "save \"\""]);
     let url = format!("rediss://tautan:hunter2@127.0.0.1:{}", server.port);
 
-    let refused = on(&stage, &url, KEY).with("SSL_CERT_FILE", &Certificates::new().root());
-    fails(refused, FAILED_START, &["REDIS_URL", "TLS", "SSL_CERT_FILE"]);
+    let others = Certificates::new();
+    for roots in [others.root(), "/nowhere/ca.pem".to_owned()] {
+        let refused = on(&stage, &url, KEY).with("SSL_CERT_FILE", &roots);
+        fails(refused, FAILED_START, &["REDIS_URL", "TLS", "SSL_CERT_FILE"]);
+    }
 
     let settings = || on(&stage, &url, KEY).with("SSL_CERT_FILE", &certificates.root());
     let program = settings().start();

@@ -36,7 +36,7 @@ async fn story(first: &RedisStore, second: &RedisStore) {
     let Stores { journal, roster, vault } = first.stores();
     let name = tenant("toko");
     roster.want(&name, Wish::Run { phone: None }).await.unwrap();
-    assert_eq!(roster.unattended(10).await.unwrap(), [name.clone()]);
+    assert_eq!(roster.unattended(10).await.unwrap(), [tenant("toko")]);
     let lease = roster.acquire(&name).await.unwrap().expect("it is nobody's");
     let mut reader = second.stores().journal.subscribe(&name, None).await;
     assert_eq!(next(&mut reader).await, Some(Told::Event(starting())));
@@ -52,7 +52,7 @@ async fn story(first: &RedisStore, second: &RedisStore) {
     roster.release(lease).await.unwrap();
 
     let Stores { journal, roster, vault } = second.stores();
-    assert_eq!(roster.unattended(10).await.unwrap(), [name.clone()]);
+    assert_eq!(roster.unattended(10).await.unwrap(), [tenant("toko")]);
     let lease = roster.acquire(&name).await.unwrap().expect("it was given back");
     let mut late = journal.subscribe(&name, Some(cursor)).await;
     assert_eq!(next(&mut late).await, Some(Told::Event(resuming())));

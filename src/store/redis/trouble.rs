@@ -53,12 +53,15 @@ impl Trouble {
     }
 }
 
-/// rustls tells what it does not accept as invalid data. The library hands out its cause in a box.
+/// What rustls does not accept is invalid data; roots that cannot be read are no I/O error at all. The library hands out
+/// its cause in a box.
 fn is_tls(error: &RedisError) -> bool {
     type Boxed = Arc<dyn std::error::Error + Send + Sync>;
     let cause = error.source().and_then(|cause| cause.downcast_ref::<Boxed>());
-    let cause = cause.and_then(|cause| cause.downcast_ref::<io::Error>());
-    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::InvalidData)
+    cause.is_some_and(|cause| match cause.downcast_ref::<io::Error>() {
+        Some(cause) => cause.kind() == io::ErrorKind::InvalidData,
+        None => true,
+    })
 }
 
 impl From<RedisError> for Trouble {

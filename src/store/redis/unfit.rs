@@ -18,7 +18,7 @@ pub enum Unfit {
     Service,
     #[error(
         "TLS with this Redis fails: its certificate has to be for this very host, and from a root that this system \
-             trusts (SSL_CERT_FILE names others)"
+             trusts (SSL_CERT_FILE may name others)"
     )]
     Tls,
 }

@@ -73,11 +73,13 @@ impl RedisNode {
     /// The raw answer, where neither a password nor TLS stands before it.
     pub fn ask(&self, command: &[&str]) -> String {
         let mut connection = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        connection.write_all(encoded(command).as_bytes()).unwrap();
-        // So that the connection ends with the answer: a sentinel knows no QUIT.
-        connection.shutdown(Shutdown::Write).unwrap();
         let mut answer = Vec::new();
-        connection.read_to_end(&mut answer).unwrap();
+        // The connection ends with the answer, where a sentinel knows no QUIT; and before it where the sentinels make the
+        // server a master or a replica, which cuts off its clients.
+        let asked = connection.write_all(encoded(command).as_bytes());
+        let _ = asked
+            .and_then(|()| connection.shutdown(Shutdown::Write))
+            .and_then(|()| connection.read_to_end(&mut answer));
         String::from_utf8_lossy(&answer).into_owned()
     }
 
