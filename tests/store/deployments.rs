@@ -12,7 +12,7 @@ use tautan_test_support::{RedisNode, SERVICE, Watched, redis_is_installed};
 use crate::{
     backend::{in_time, instance_at, key},
     redis::until,
-    statuses::{Told, all, connected, next, numbered, resuming, starting, tenant},
+    statuses::{Told, all, connected, next, numbered, qr, resuming, starting, tenant},
 };
 
 const PASSWORD: &str = "se%2Fcret";
@@ -81,11 +81,23 @@ async fn a_user_with_the_readmes_rights_can_do_all_and_no_right_is_needed_beyond
         let (first, second) = (open(&url), open(&url));
         assert_eq!(first.proven(Duration::from_secs(3)).await, Ok(true));
         story(&first, &second).await;
-        // While the key is being replaced there is more to do.
+        // While the key is being replaced there is more to do: a wish, an event with a code, a row.
+        let Stores { journal, roster, vault } = first.stores();
+        roster.want(&tenant("toko"), Wish::Run { phone: None }).await.unwrap();
+        let lease = roster.acquire(&tenant("toko")).await.unwrap().expect("it is nobody's");
+        let row = Change::Put { table: "t", key: Bytes::from("k"), value: Bytes::from("v") };
+        vault.write(&lease, vec![row]).await.unwrap();
+        journal.append(&lease, qr(1)).await.unwrap();
+        roster.release(lease).await.unwrap();
         let rotating = instance_at(&url, tautan::store::crypt::MasterKey::from([8; 32]), Some(key()));
         let new = instance_at(&url, tautan::store::crypt::MasterKey::from([8; 32]), None);
         assert_eq!(rotating.proven(Duration::from_secs(3)).await, Ok(true));
-        until("it is sealed anew", async || new.stores().journal.latest(&tenant("toko")).await.ok()).await;
+        let Stores { journal, vault, .. } = new.stores();
+        let anew = async || {
+            journal.latest(&tenant("toko")).await.ok()?;
+            vault.table(&tenant("toko"), "t").await.ok()
+        };
+        assert_eq!(until("it is sealed anew", anew).await.len(), 1);
         for store in [first, second, rotating, new] {
             store.close().await;
         }

@@ -189,6 +189,35 @@ async fn side_by_side(owner: &RedisStore, other: &RedisStore, name: &str) {
     other.stores().roster.release(lease).await.unwrap();
 }
 
+/// Instances a step apart would otherwise seal each other's rows back and forth for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_a_start_decides_where_everything_goes_and_a_new_connection_does_not() {
+    with_redis(async |redis| {
+        let server = &redis.server;
+        let behind = with(server, OLD, Some(NEW));
+        assert_eq!(behind.proven(WAIT).await, Ok(true));
+        let proof = || server.ask(&["HGET", "tautan:proof", "proof"]);
+        let before = proof();
+        let ahead = with(server, NEW, Some(OLD));
+        assert_eq!(ahead.proven(WAIT).await, Ok(true));
+        let turned = proof();
+        assert_ne!(turned, before);
+        for _ in 0..3 {
+            server.ask(&["CLIENT", "KILL", "TYPE", "normal"]);
+            for store in [&behind, &ahead] {
+                let served = async || store.stores().journal.latest(&tenant("a")).await.ok();
+                until("it is served again", served).await;
+            }
+            assert_eq!(proof(), turned);
+        }
+        // Who goes back to the old configuration means it.
+        let back = with(server, OLD, Some(NEW));
+        assert_eq!(back.proven(WAIT).await, Ok(true));
+        assert_ne!(proof(), turned);
+    })
+    .await;
+}
+
 /// The walk exchanges what it read a moment ago, and must not bring back what was overwritten meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_owner_writes_on_while_its_rows_are_sealed_anew() {

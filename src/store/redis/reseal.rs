@@ -47,8 +47,9 @@ pub async fn run(shared: Arc<Shared>) {
                     tracing::info!(tenants, "sealed with the new key, looking again");
                     AGAIN_AFTER_CHANGES
                 }
+                Err(trouble) if trouble.is_passing() => AGAIN_LATER,
                 Err(trouble) => {
-                    tracing::debug!(error = %trouble, "could not go on to seal anew");
+                    tracing::warn!(error = %trouble, "what the previous key has sealed cannot be sealed anew");
                     AGAIN_LATER
                 }
             };

@@ -63,8 +63,9 @@ impl Vault for RedisStore {
                 call = match change {
                     Change::Put { table, key, value } => {
                         let (name, sealed) = seals.row(table, key, value);
-                        call = delete_previous(call, &seals, table, key);
-                        call.arg("put").arg(*table).arg(name.as_slice()).arg(sealed)
+                        // First the new row: a script that is refused a command midway takes nothing back.
+                        call = call.arg("put").arg(*table).arg(name.as_slice()).arg(sealed);
+                        delete_previous(call, &seals, table, key)
                     }
                     Change::Delete { table, key } => {
                         call = delete_previous(call, &seals, table, key);

@@ -14,8 +14,9 @@ for at = 1, #ARGV, 6 do
     redis.call('SET', record .. ':code:' .. where, new, 'KEEPTTL')
     exchanged = exchanged + 1
   elseif what == 'row' and redis.call('HGET', record .. ':rows:' .. where, name) == old then
-    redis.call('HDEL', record .. ':rows:' .. where, name)
+    -- In this order: a script that is refused a command midway takes nothing back.
     redis.call('HSETNX', record .. ':rows:' .. where, new_name, new)
+    redis.call('HDEL', record .. ':rows:' .. where, name)
     exchanged = exchanged + 1
   end
 end
