@@ -14,6 +14,8 @@ FROM debian:bookworm-slim
 RUN useradd --system --uid 10001 --home-dir /data --shell /usr/sbin/nologin tautan \
     && install -d -o tautan -g tautan -m 0700 /data
 COPY --from=build /src/target/release/tautan /usr/local/bin/tautan
+# The roots that a Redis over TLS is checked against.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 USER 10001:10001
 ENV TAUTAN_LISTEN=0.0.0.0:8080 \
     TAUTAN_DATA_DIR=/data

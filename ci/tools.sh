@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 declare -A package=(
     [cc]=gcc [curl]=curl [node]=nodejs [npm]=npm [zbarimg]=zbar-tools [chromium]=chromium [chromedriver]=chromium-driver
-    [python3]=python3 [redis-server]=redis-server
+    [python3]=python3 [redis-server]=redis-server [redis-sentinel]=redis-sentinel [openssl]=openssl
 )
 missing=()
 for command in "${!package[@]}"; do

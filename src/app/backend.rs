@@ -1,4 +1,6 @@
-use std::path::Path;
+use std::{path::Path, time::Duration};
+
+use tracing::warn;
 
 use super::StartError;
 use crate::{
@@ -15,6 +17,8 @@ use crate::{
 
 /// The file, beside the store, of the key that seals credentials where none is configured.
 const KEY_FILE: &str = "encryption.key";
+/// Longer than a Redis that is there takes to say whether it can be used; then the start goes on without it.
+const REDIS_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// The one store of this process.
 #[derive(Clone)]
@@ -24,7 +28,7 @@ pub(super) enum Backend {
 }
 
 impl Backend {
-    pub fn open(
+    pub async fn open(
         store: config::Store,
         data_dir: &Path,
         on_commit: Option<CommitHook>,
@@ -40,7 +44,20 @@ impl Backend {
                 let settings = embedded::Settings { dir: data_dir.to_owned(), key, previous, on_commit };
                 Ok(Self::Embedded(EmbeddedStore::open(settings, clock)?))
             }
-            config::Store::Redis(settings) => Ok(Self::Redis(RedisStore::open(settings, clock))),
+            config::Store::Redis(settings) => {
+                let store = RedisStore::open(settings, clock);
+                match store.proven(REDIS_TIME_MAX).await {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        warn!("redis is away: starting all the same, the encryption key is checked when it is back")
+                    }
+                    Err(unfit) => {
+                        store.close().await;
+                        return Err(unfit.into());
+                    }
+                }
+                Ok(Self::Redis(store))
+            }
         }
     }
 

@@ -14,6 +14,7 @@ use crate::{
     store::{
         crypt::KeyError,
         embedded::{CommitHook, OpenError},
+        redis::Unfit,
     },
     whatsapp::{self, OutgoingFrame, UrlRefused, WhatsApp},
 };
@@ -37,6 +38,10 @@ pub enum StartError {
     Store(#[from] OpenError),
     #[error("TAUTAN_ENCRYPTION_KEY")]
     Key(#[source] KeyError),
+    #[error("TAUTAN_ENCRYPTION_KEY")]
+    OtherKey(#[source] Unfit),
+    #[error("REDIS_URL")]
+    Redis(#[source] Unfit),
     #[error("the sign-in key {} cannot be read", .path.display())]
     SignInKey {
         path: PathBuf,
@@ -53,6 +58,22 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+}
+
+impl From<Unfit> for StartError {
+    /// Names the variable to look at.
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::WrongKey => Self::OtherKey(unfit),
+            Unfit::NotRedis
+            | Unfit::Password
+            | Unfit::Permission
+            | Unfit::Cluster
+            | Unfit::Sentinel
+            | Unfit::Service
+            | Unfit::Tls => Self::Redis(unfit),
+        }
+    }
 }
 
 /// All rooms, built and not yet running.
@@ -77,7 +98,7 @@ impl App {
         let address = listener.local_addr().map_err(failed)?;
 
         let clock = clock::system();
-        let store = Backend::open(store, &data_dir, seams.on_commit, clock.clone())?;
+        let store = Backend::open(store, &data_dir, seams.on_commit, clock.clone()).await?;
         let stores = store.stores();
 
         let whatsapp = whatsapp::Settings {

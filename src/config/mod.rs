@@ -146,7 +146,7 @@ fn store(reader: &mut Reader, sessions_max: Option<usize>) -> Store {
         );
     }
     match (url, key) {
-        (Some(url), Some(key)) => Store::Redis(redis::Settings { url, key, sessions_max }),
+        (Some(url), Some(key)) => Store::Redis(redis::Settings { url, key, previous, sessions_max }),
         (_, key) => Store::Embedded { key, previous },
     }
 }
@@ -271,7 +271,12 @@ mod tests {
         assert!(!format!("{config:?}").contains("hunter2"));
         assert_eq!(blamed(&[url, ("JWT_SECRET", SECRET)]), ["TAUTAN_ENCRYPTION_KEY"]);
         assert_eq!(blamed(&[url, key]), ["REDIS_URL"], "local mode is one process");
-        assert_eq!(blamed(&[("REDIS_URL", "127.0.0.1:6379"), key, ("JWT_SECRET", SECRET)]), ["REDIS_URL"]);
+        for url in ["127.0.0.1:6379", "redis+cluster://127.0.0.1:6379", "redis+sentinel://127.0.0.1"] {
+            assert_eq!(blamed(&[("REDIS_URL", url), key, ("JWT_SECRET", SECRET)]), ["REDIS_URL"]);
+        }
+        let previous = ("TAUTAN_ENCRYPTION_KEY_PREVIOUS", "CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg=");
+        let config = read(&[url, key, previous, ("JWT_SECRET", SECRET)]).unwrap();
+        assert!(matches!(&config.store, Store::Redis(settings) if settings.previous.is_some()));
     }
 
     #[test]

@@ -25,7 +25,10 @@ const fn secret(name: &'static str, help: &'static str) -> Variable {
 pub const VARIABLES: &[Variable] = &[
     plain("TAUTAN_LISTEN", "127.0.0.1:8080", "address and port of the HTTP listener"),
     plain("TAUTAN_DATA_DIR", "./data", "where the embedded store lives, without REDIS_URL; one process at a time"),
-    secret("REDIS_URL", "share the state with other instances: redis:// or rediss://, with user and password"),
+    secret(
+        "REDIS_URL",
+        "share the state with other instances: redis[s]:// or redis[s]+sentinel://host,host/SERVICE, with user:password@",
+    ),
     secret("JWT_SECRET", "HS256: the secret that the SaaS product signs its tokens with, 32 bytes or more"),
     secret("JWT_SECRET_PREVIOUS", "still accepted while JWT_SECRET is being replaced"),
     secret("JWT_PUBLIC_KEY", "RS256, ES256 or EdDSA: a public key in PEM"),
@@ -42,7 +45,7 @@ pub const VARIABLES: &[Variable] = &[
         "TAUTAN_ENCRYPTION_KEY",
         "32 bytes in base64; what is kept is sealed with keys derived from it; required with REDIS_URL",
     ),
-    secret("TAUTAN_ENCRYPTION_KEY_PREVIOUS", "the key before, while it is being replaced"),
+    secret("TAUTAN_ENCRYPTION_KEY_PREVIOUS", "the key before, while it is being replaced, or the one to come"),
     plain("TAUTAN_WHATSAPP_URL", "wss://web.whatsapp.com/ws/chat", "the WhatsApp endpoint"),
     unset("TAUTAN_WHATSAPP_VERSION", "client version to claim, as 2.3000.N; looked up if not set"),
     plain("TAUTAN_HEARTBEAT", "15s", "no stream is silent for longer"),

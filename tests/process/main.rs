@@ -8,6 +8,7 @@ mod joining;
 mod kills;
 mod outages;
 mod pictures;
+mod redis;
 mod revivals;
 mod rounds;
 mod secrets;

@@ -6,13 +6,13 @@ use tautan_test_support::Settings;
 
 use crate::stage::{Stage, TENANT};
 
-const BAD_CONFIGURATION: i32 = 64;
-const FAILED_START: i32 = 1;
-const KEY: &str = "q83vEjRWeJq83vEjRWeJq83vEjRWeJq83vEjRWeJq80=";
-const OTHER_KEY: &str = "EjRWeJq83vEjRWeJq83vEjRWeJq83vEjRWeJq83vEjQ=";
+pub const BAD_CONFIGURATION: i32 = 64;
+pub const FAILED_START: i32 = 1;
+pub const KEY: &str = "q83vEjRWeJq83vEjRWeJq83vEjRWeJq83vEjRWeJq80=";
+pub const OTHER_KEY: &str = "EjRWeJq83vEjRWeJq83vEjRWeJq83vEjRWeJq83vEjQ=";
 
 /// Starts it and compares how it ends; `told` are the parts that its message must hold.
-fn fails(settings: Settings, code: i32, told: &[&str]) -> String {
+pub fn fails(settings: Settings, code: i32, told: &[&str]) -> String {
     let mut program = settings.spawn();
     let (ended, output) = program.ended();
     assert_eq!(ended, Some(code), "{output}");

@@ -123,7 +123,11 @@ pub struct Redis {
 
 /// Another instance on the same Redis.
 pub fn instance(server: &RedisServer) -> RedisStore {
-    let settings = redis::Settings { url: Url::parse(&server.url()).unwrap(), key: key(), sessions_max: None };
+    instance_at(&server.url(), key(), None)
+}
+
+pub fn instance_at(url: &str, key: MasterKey, previous: Option<MasterKey>) -> RedisStore {
+    let settings = redis::Settings { url: Url::parse(url).unwrap(), key, previous, sessions_max: None };
     RedisStore::open(settings, Arc::new(Ticking::default()))
 }
 

@@ -32,10 +32,12 @@ macro_rules! promises {
 mod backend;
 mod crash;
 mod cursors;
+mod deployments;
 mod figures;
 mod file;
 mod finish;
 mod journal;
+mod keys;
 mod leases;
 mod redis;
 mod staleness;

@@ -21,14 +21,14 @@ use crate::{
 };
 
 /// As a promise is run, where there is a server.
-async fn with_redis(story: impl AsyncFnOnce(Redis)) {
+pub async fn with_redis(story: impl AsyncFnOnce(Redis)) {
     if redis_is_installed() {
         in_time(async { story(Redis::fresh()).await }).await;
     }
 }
 
 /// Asked again until it is so.
-async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let begin = Instant::now();
     loop {
         if let Some(found) = ask().await {
@@ -65,7 +65,7 @@ async fn no_secret_of_any_kind_reaches_redis_in_clear() {
     .await;
 }
 
-fn keys(server: &RedisServer) -> Vec<String> {
+pub fn keys(server: &RedisServer) -> Vec<String> {
     let answer = String::from_utf8(server.ask(&["KEYS", "*"])).unwrap();
     answer.lines().filter(|line| line.starts_with("tautan")).map(str::to_owned).collect()
 }
@@ -365,7 +365,7 @@ async fn no_error_shows_where_redis_is() {
     let error = Url::parse("redis://:hunter2@[bad").unwrap_err();
     assert!(!format!("{error}{error:?}").contains("hunter2"));
     let url = Url::parse("redis://:hunter2@127.0.0.1:1/").unwrap();
-    let away = RedisStore::open(Settings { url, key: key(), sessions_max: None }, clock::system());
+    let away = RedisStore::open(Settings { url, key: key(), previous: None, sessions_max: None }, clock::system());
     let error = away.stores().journal.latest(&tenant("a")).await.unwrap_err();
     let said = format!("{error}{error:?}");
     assert!(!said.contains("127.0.0.1") && !said.contains("hunter2"), "{said}");

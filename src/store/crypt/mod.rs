@@ -2,6 +2,7 @@
 //! master key. A sealed row opens only in the place it was sealed for.
 
 mod key;
+mod ring;
 
 use chacha20poly1305::{
     KeyInit, XChaCha20Poly1305, XNonce,
@@ -12,6 +13,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 pub use key::{KeyError, MasterKey};
+pub use ring::{MasterKeys, Ring};
 
 use crate::tenant::TenantId;
 

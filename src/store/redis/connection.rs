@@ -7,9 +7,21 @@ use redis::{
     AsyncConnectionConfig, Client, FromRedisValue, Pipeline,
     aio::{MultiplexedConnection, PubSub},
 };
-use tokio::{sync::Mutex, time::timeout};
+use tokio::{
+    sync::{Mutex, watch},
+    time::timeout,
+};
 
-use super::{keys, script::Call, trouble::Trouble, url::Url};
+use super::{
+    keys,
+    proof::{Standing, prove},
+    script::Call,
+    server::Server,
+    trouble::Trouble,
+    unfit::Unfit,
+    url::Url,
+};
+use crate::store::crypt::MasterKeys;
 
 /// Longer than any command of ours needs, short beside the 6 s after which an owner gives up.
 pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
@@ -19,21 +31,33 @@ const FAIL_FAST: Duration = Duration::from_millis(200);
 /// Tries of a numbered call, which a repetition does not run twice.
 const TRIES: usize = 3;
 
-/// The way to Redis: one connection for all commands, made anew when it broke, never given up.
+/// The way to Redis: one connection for all commands, made anew when it broke, never given up. No connection is used
+/// before the server proved to be one that can be, and to hold what our keys open.
 pub struct Connections {
     url: Url,
+    keys: Arc<MasterKeys>,
     current: Mutex<Current>,
+    /// The run of the server that the newest connection leads to.
+    server: watch::Sender<String>,
 }
 
 #[derive(Default)]
 struct Current {
     live: Option<Arc<Live>>,
-    failed: Option<(Instant, String)>,
+    failed: Option<(Instant, Trouble)>,
+    /// What makes it unfit is an error once, and again only after it was fit.
+    unfit: Option<Unfit>,
+    /// The run of the server whose dangers were told.
+    warned: Option<String>,
+    /// There was a connection, so this process has begun.
+    began: bool,
 }
 
 /// One connection, and what is true of the server at its other end for as long as it lasts.
 pub struct Live {
     connection: MultiplexedConnection,
+    client: Client,
+    server: String,
     /// The run of the server and its data set. Another run may have lost the last second's writes, so sequences begin a
     /// new epoch with it.
     pub run: String,
@@ -43,8 +67,8 @@ pub struct Live {
 }
 
 impl Connections {
-    pub fn new(url: Url) -> Self {
-        Self { url, current: Mutex::default() }
+    pub fn new(url: Url, keys: Arc<MasterKeys>) -> Self {
+        Self { url, keys, current: Mutex::default(), server: watch::Sender::default() }
     }
 
     pub async fn live(&self) -> Result<Arc<Live>, Trouble> {
@@ -54,17 +78,22 @@ impl Connections {
         }
         if let Some((at, why)) = current.failed.as_ref().filter(|(at, _)| at.elapsed() < FAIL_FAST) {
             tracing::trace!(ago = ?at.elapsed(), "redis was away just now");
-            return Err(Trouble::Away(why.clone()));
+            return Err(why.clone());
         }
-        let made = timeout(CONNECT_TIME_MAX, Live::connect(self.url.client())).await;
-        match made.map_err(|_| Trouble::Slow(CONNECT_TIME_MAX)).and_then(|made| made) {
+        let made = match self.client().await {
+            Ok(client) => self.connect(client, &mut current).await,
+            Err(trouble) => Err(trouble),
+        };
+        match made {
             Ok(live) => {
                 let live = Arc::new(live);
-                *current = Current { live: Some(live.clone()), failed: None };
+                self.server.send_replace(live.server.clone());
+                current.live = Some(live.clone());
+                (current.failed, current.unfit, current.began) = (None, None, true);
                 Ok(live)
             }
             Err(trouble) => {
-                current.failed = Some((Instant::now(), trouble.to_string()));
+                current.fail(trouble.clone());
                 Err(trouble)
             }
         }
@@ -98,9 +127,59 @@ impl Connections {
         }
     }
 
-    pub async fn pubsub(&self) -> Result<PubSub, Trouble> {
-        let made = timeout(CONNECT_TIME_MAX, self.url.client().get_async_pubsub()).await;
-        Ok(made.map_err(|_| Trouble::Slow(CONNECT_TIME_MAX))??)
+    /// A connection to listen on, to the very server that commands go to, and that server's run: once commands go
+    /// elsewhere, nothing is told there any more.
+    pub async fn pubsub(&self) -> Result<(PubSub, String), Trouble> {
+        self.follow().await?;
+        let live = self.live().await?;
+        let made = timeout(CONNECT_TIME_MAX, live.client.get_async_pubsub()).await;
+        let made = made.map_err(|_| Trouble::Slow(CONNECT_TIME_MAX)).and_then(|made| Ok(made?));
+        Ok((self.look_at(&live, made).await?, live.server.clone()))
+    }
+
+    /// Returns once commands go to another server than this one.
+    pub async fn leave(&self, server: &str) -> Trouble {
+        // An error says that the store is gone.
+        let _ = self.server.subscribe().wait_for(|now| now != server).await;
+        Trouble::Away("commands go to another server".to_owned())
+    }
+
+    /// Returns once commands have a new connection: Redis is there again.
+    pub async fn made(&self) {
+        // An error says that the store is gone.
+        let _ = self.server.subscribe().changed().await;
+    }
+
+    /// Where the data goes, asked anew.
+    pub async fn standing(&self) -> Result<Standing, Trouble> {
+        let live = self.live().await?;
+        let standing = prove(&mut live.connection.clone(), &self.keys, false).await;
+        self.look_at(&live, standing).await
+    }
+
+    /// Gives up a connection to what is not the master any more, though it still answers.
+    async fn follow(&self) -> Result<(), Trouble> {
+        let client = self.client().await?;
+        let mut current = self.current.lock().await;
+        let address = |client: &Client| client.get_connection_info().addr().to_string();
+        if current.live.as_ref().is_some_and(|live| address(&live.client) != address(&client)) {
+            current.live = None;
+        }
+        Ok(())
+    }
+
+    async fn client(&self) -> Result<Client, Trouble> {
+        timeout(CONNECT_TIME_MAX, self.url.client()).await.map_err(|_| Trouble::Slow(CONNECT_TIME_MAX))?
+    }
+
+    async fn connect(&self, client: Client, current: &mut Current) -> Result<Live, Trouble> {
+        let made = timeout(CONNECT_TIME_MAX, Live::connect(client, &self.keys, !current.began)).await;
+        let (live, server) = made.map_err(|_| Trouble::Slow(CONNECT_TIME_MAX))??;
+        if current.warned.as_deref() != Some(live.server.as_str()) {
+            server.dangers().into_iter().for_each(|danger| tracing::warn!("{danger}"));
+            current.warned = Some(live.server.clone());
+        }
+        Ok(live)
     }
 
     async fn look_at<T>(&self, live: &Arc<Live>, answer: Result<T, Trouble>) -> Result<T, Trouble> {
@@ -114,21 +193,38 @@ impl Connections {
     }
 }
 
+impl Current {
+    fn fail(&mut self, trouble: Trouble) {
+        if let Trouble::Unfit(unfit) = trouble
+            && self.unfit.replace(unfit) != Some(unfit)
+        {
+            tracing::error!(error = %unfit, "redis cannot be used, nothing is read or written until it can");
+        }
+        self.failed = Some((Instant::now(), trouble));
+    }
+}
+
 impl Live {
-    async fn connect(client: &Client) -> Result<Self, Trouble> {
+    async fn connect(client: Client, master: &MasterKeys, begins: bool) -> Result<(Self, Server), Trouble> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIME_MAX))
             .set_response_timeout(Some(ANSWER_TIME_MAX));
-        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        let connection = client.get_multiplexed_async_connection_with_config(&config).await;
+        let mut connection = connection.map_err(Trouble::greeted_with)?;
+        let server = Server::ask(&mut connection).await?;
+        server.check()?;
+        // Before anything of ours is written.
+        prove(&mut connection, master, begins).await?;
         let mut pipeline = redis::pipe();
-        pipeline.cmd("INFO").arg("server").cmd("TIME");
-        pipeline.cmd("SET").arg(keys::DATA).arg(format!("{:032x}", rand::random::<u128>())).arg("NX").ignore();
+        pipeline.cmd("TIME");
+        pipeline.cmd("SET").arg(keys::DATA).arg(super::random_name()).arg("NX").ignore();
         pipeline.cmd("GET").arg(keys::DATA);
-        let (info, (seconds, micros), data): (String, (u64, u64), String) =
-            pipeline.query_async(&mut connection).await?;
-        let run = info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default().trim();
-        let time_ms = seconds * 1000 + micros / 1000;
-        Ok(Self { connection, run: format!("{run} {data}"), made: Instant::now(), time_ms })
+        let ((seconds, micros), data): ((u64, u64), String) =
+            pipeline.query_async(&mut connection).await.map_err(Trouble::greeted_with)?;
+        let (run, time_ms) = (server.run(), seconds * 1000 + micros / 1000);
+        let live =
+            Self { connection, client, run: format!("{run} {data}"), server: run, made: Instant::now(), time_ms };
+        Ok((live, server))
     }
 
     async fn query<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, Trouble> {

@@ -8,6 +8,7 @@ use super::{
     census::Beat,
     connection::{ANSWER_TIME_MAX, Live},
     keys, random_name,
+    script::{BORN, Call},
     trouble::Trouble,
 };
 use crate::{store::StoreError, tenant::TenantId};
@@ -60,20 +61,15 @@ pub async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// Index and heartbeat in one step: who lives can be found, and who is found is not taken for dead before it is born.
-/// The past goes in the same step: a late beat of it, still on its way, finds nothing to refresh. Answers the
-/// connection, which knows into which data set it was born.
+/// The past goes in the same step: a late beat of it, still on its way, finds nothing to refresh. Answers the connection,
+/// which knows into which data set it was born.
 async fn be_born(shared: &Shared, name: &str, past: Option<&Past>) -> Result<Arc<Live>, Trouble> {
-    let mut pipeline = redis::pipe();
-    pipeline.atomic();
-    pipeline.cmd("SADD").arg(keys::INCARNATIONS).arg(name).ignore();
-    let beat = shared.beat(0).text();
-    pipeline.cmd("SET").arg(keys::heartbeat(name)).arg(beat).arg("NX").arg("PX").arg(millis(TTL)).ignore();
-    if let Some(past) = past {
-        pipeline.cmd("DEL").arg(keys::heartbeat(&past.name)).ignore();
-    }
-    let () = shared.connections.query(&pipeline).await?;
-    shared.census.see(name, Some(shared.beat(0)), Instant::now());
+    let past = past.map(|past| keys::heartbeat(&past.name));
+    let names = [keys::INCARNATIONS.to_owned(), keys::heartbeat(name)].into_iter().chain(past);
+    let first = shared.beat(0);
+    let call = Call::on_keys(&BORN, names).arg(name).arg(first.text()).arg(millis(TTL));
+    let () = shared.connections.call(&call).await?;
+    shared.census.see(name, Some(first), Instant::now());
     shared.connections.live().await
 }
 

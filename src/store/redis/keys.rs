@@ -15,6 +15,8 @@ pub const RECORDS: &str = "tautan:{*}";
 pub const NUDGES: &str = "tautan:nudges";
 /// The data set's random id: another one says that Redis came back empty, or is another Redis.
 pub const DATA: &str = "tautan:data";
+/// A hash: what only the right key opens, and what it was before the key was changed.
+pub const PROOF: &str = "tautan:proof";
 
 /// A hash: who owns the tenant, what is wanted, what was written last.
 pub fn record(tenant: &TenantId) -> String {
@@ -28,6 +30,11 @@ pub fn tenant_of_record(key: &str) -> Option<TenantId> {
 /// A stream of the newest events. Their codes stand in `…:code:<id>`, with a time to live.
 pub fn history(tenant: &TenantId) -> String {
     format!("tautan:{{{tenant}}}:history")
+}
+
+/// An event with its codes to pair with, for as long as they live.
+pub fn code(tenant: &TenantId, id: &str) -> String {
+    format!("tautan:{{{tenant}}}:code:{id}")
 }
 
 const TOLD: &str = ":told";
@@ -83,7 +90,8 @@ mod tests {
         }
         assert_eq!(tenant_of_told(&told(&tenant)), Some(tenant.clone()));
         assert_eq!(tenant_of_told(NUDGES), None);
-        assert_eq!(tenant_of_record(&record(&tenant)), Some(tenant));
+        assert_eq!(tenant_of_record(&record(&tenant)), Some(tenant.clone()));
+        assert_eq!(tenant_of_record(&history(&tenant)), None);
         assert_eq!(tenant_of_record(INCARNATIONS), None);
     }
 }

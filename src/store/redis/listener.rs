@@ -41,6 +41,7 @@ pub async fn run(shared: Arc<Shared>, mut orders: mpsc::Receiver<Order>) {
         // What is ordered meanwhile is watched already and is subscribed with all the rest.
         tokio::select! {
             () = shared.stop.cancelled() => return,
+            () = shared.connections.made() => {}
             () = sleep(pause) => {}
         }
     }
@@ -48,9 +49,9 @@ pub async fn run(shared: Arc<Shared>, mut orders: mpsc::Receiver<Order>) {
 
 async fn connected(shared: &Arc<Shared>, orders: &mut mpsc::Receiver<Order>, retry: &mut Duration) -> Trouble {
     match shared.connections.pubsub().await {
-        Ok(pubsub) => match listen(shared, orders, pubsub, retry).await {
-            Ok(()) => Trouble::Closed,
-            Err(trouble) => trouble,
+        Ok((pubsub, server)) => tokio::select! {
+            moved = shared.connections.leave(&server) => moved,
+            ended = listen(shared, orders, pubsub, retry) => ended.err().unwrap_or(Trouble::Closed),
         },
         Err(trouble) => trouble,
     }

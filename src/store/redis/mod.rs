@@ -20,28 +20,37 @@ mod keys;
 mod leases;
 mod listener;
 mod lost;
+mod proof;
 mod reading;
 mod record;
+mod reseal;
 mod roster;
 mod script;
 mod sealed;
+mod sentinel;
+mod server;
 mod sweep;
 mod trouble;
 mod unattended;
+mod unfit;
 mod url;
 mod vault;
 mod watch;
 mod writing;
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use tokio::{
     sync::{mpsc, watch as watched},
-    time::Instant,
+    time::{Instant, sleep},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use condition::Condition;
+pub use unfit::Unfit;
 pub use url::{Url, UrlError};
 
 use self::{
@@ -52,16 +61,25 @@ use self::{
     sealed::Seals,
     trouble::Trouble,
 };
-use super::{StoreError, Stores, crypt::MasterKey, hub::Hub, nudges::Nudges};
+use super::{
+    StoreError, Stores,
+    crypt::{MasterKey, MasterKeys},
+    hub::Hub,
+    nudges::Nudges,
+};
 use crate::{clock::SharedClock, tenant::TenantId};
 
 /// Subscriptions that may wait for the listener. When it is full readers wait, and begin with a stale notice.
 const ORDERS_MAX: usize = 4_096;
 
+const PROVE_EVERY: Duration = Duration::from_millis(100);
+
 #[derive(Debug)]
 pub struct Settings {
     pub url: Url,
     pub key: MasterKey,
+    /// The key before, while it is being replaced; or the one to come, before it is. What it has sealed opens too.
+    pub previous: Option<MasterKey>,
     /// Sessions this instance will own; `None`: as many as come.
     pub sessions_max: Option<usize>,
 }
@@ -77,7 +95,7 @@ struct Inner {
 /// What callers and tasks both see.
 struct Shared {
     connections: Connections,
-    key: MasterKey,
+    keys: Arc<MasterKeys>,
     clock: SharedClock,
     hub: Arc<Hub>,
     nudges: Nudges,
@@ -102,12 +120,14 @@ struct Shared {
 impl RedisStore {
     /// Does not wait for Redis: with it away everything says so, and begins when it is there. Within a tokio runtime.
     pub fn open(settings: Settings, clock: SharedClock) -> Self {
-        let connections = Connections::new(settings.url);
+        let rotates = settings.previous.is_some();
+        let keys = Arc::new(MasterKeys { current: settings.key, previous: settings.previous });
+        let connections = Connections::new(settings.url, keys.clone());
         let hub = Arc::new(Hub::default());
         let (orders, queue) = mpsc::channel(ORDERS_MAX);
         let shared = Arc::new(Shared {
             connections,
-            key: settings.key,
+            keys,
             clock,
             audience: Audience::new(hub.clone()),
             hub,
@@ -128,7 +148,24 @@ impl RedisStore {
         shared.run(watch::run(shared.clone()));
         shared.run(sweep::run(shared.clone()));
         shared.run(listener::run(shared.clone(), queue));
+        if rotates {
+            shared.run(reseal::run(shared.clone()));
+        }
         Self(Arc::new(Inner { shared }))
+    }
+
+    /// Waits for Redis, but not for long: true once it is there. An error says that it is there, and that waiting for
+    /// another answer is in vain.
+    pub async fn proven(&self, wait: Duration) -> Result<bool, Unfit> {
+        let until = Instant::now() + wait;
+        loop {
+            match self.shared().connections.live().await {
+                Ok(_) => return Ok(true),
+                Err(Trouble::Unfit(unfit)) => return Err(unfit),
+                Err(_) if Instant::now() >= until => return Ok(false),
+                Err(_) => sleep(PROVE_EVERY).await,
+            }
+        }
     }
 
     pub fn stores(&self) -> Stores {
@@ -169,7 +206,7 @@ impl RedisStore {
 
 impl Shared {
     fn seals(&self, tenant: &TenantId) -> Seals {
-        Seals::new(&self.key, tenant)
+        Seals::new(&self.keys, tenant)
     }
 
     /// A task that this store cannot do without.

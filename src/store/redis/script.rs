@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use redis::{FromRedisValue, Script, ToRedisArgs, aio::MultiplexedConnection};
+use redis::{FromRedisValue, Script, ScriptInvocation, ToRedisArgs, aio::MultiplexedConnection};
 
 use super::{keys, trouble::Trouble};
 use crate::tenant::TenantId;
@@ -17,12 +17,15 @@ macro_rules! scripts {
 scripts! {
     ACQUIRE = "prelude" "acquire";
     APPEND = "prelude" "append";
+    BORN = "born";
     CRASH = "prelude" "crash";
     ERASE = "prelude" "erase";
     FINISH = "prelude" "finish";
     LOSE = "prelude" "lose";
+    PROVE = "prove";
     READ = "read";
     RELEASE = "prelude" "release";
+    RESEAL = "reseal";
     WANT = "prelude" "want";
     WRITE = "prelude" "write";
 }
@@ -30,13 +33,18 @@ scripts! {
 /// A script with its keys and arguments, ready to be run once or again.
 pub struct Call {
     script: &'static Script,
-    keys: [String; 2],
+    keys: Vec<String>,
     arguments: Vec<Vec<u8>>,
 }
 
 impl Call {
     pub fn on(script: &'static Script, tenant: &TenantId) -> Self {
-        Self { script, keys: [keys::record(tenant), keys::history(tenant)], arguments: Vec::new() }
+        Self { script, keys: vec![keys::record(tenant), keys::history(tenant)], arguments: Vec::new() }
+    }
+
+    /// Keys that belong to no tenant, all in one slot.
+    pub fn on_keys(script: &'static Script, keys: impl IntoIterator<Item = String>) -> Self {
+        Self { script, keys: keys.into_iter().collect(), arguments: Vec::new() }
     }
 
     pub fn arg(mut self, argument: impl ToRedisArgs) -> Self {
@@ -55,10 +63,19 @@ impl Call {
     }
 
     pub async fn run<T: FromRedisValue>(&self, connection: &mut MultiplexedConnection) -> Result<T, Trouble> {
+        Ok(self.invocation().invoke_async(connection).await?)
+    }
+
+    /// As one of the first calls on a connection.
+    pub async fn greet<T: FromRedisValue>(&self, connection: &mut MultiplexedConnection) -> Result<T, Trouble> {
+        self.invocation().invoke_async(connection).await.map_err(Trouble::greeted_with)
+    }
+
+    fn invocation(&self) -> ScriptInvocation<'static> {
         let mut invocation = self.script.prepare_invoke();
         self.keys.iter().for_each(|key| _ = invocation.key(key));
         self.arguments.iter().for_each(|argument| _ = invocation.arg(argument.as_slice()));
-        Ok(invocation.invoke_async(connection).await?)
+        invocation
     }
 }
 

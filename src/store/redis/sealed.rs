@@ -11,7 +11,7 @@ use crate::{
     events::{Cursor, Event, QrCode, Status},
     store::{
         Wish,
-        crypt::{MasterKey, Place, TenantKeys},
+        crypt::{MasterKeys, Place, Ring},
     },
     tenant::TenantId,
 };
@@ -22,7 +22,7 @@ const NOBODY: &str = "-";
 /// Stands for the text of a code that is no more.
 const EXPIRED: &str = "expired";
 
-pub struct Seals(TenantKeys);
+pub struct Seals(Ring);
 
 /// An event on its way into Redis.
 pub struct Outgoing {
@@ -45,8 +45,8 @@ pub enum Message {
 }
 
 impl Seals {
-    pub fn new(master: &MasterKey, tenant: &TenantId) -> Self {
-        Self(TenantKeys::new(master, tenant))
+    pub fn new(master: &MasterKeys, tenant: &TenantId) -> Self {
+        Self(master.tenant(tenant))
     }
 
     /// With codes to pair with, the history keeps the event without them, and the whole of it stands beside for as long
@@ -68,7 +68,7 @@ impl Seals {
 
     /// `None`: sealed with another key.
     pub fn open_event(&self, id: &str, sealed: &[u8]) -> Option<Event> {
-        self.open(Place { table: "event", row: id.as_bytes() }, sealed)
+        self.open(event_place(id), sealed)
     }
 
     pub fn open_message(&self, payload: &[u8]) -> Option<Message> {
@@ -85,15 +85,21 @@ impl Seals {
 
     pub fn wish(&self, number: u64, wish: &Wish) -> Vec<u8> {
         let json = Zeroizing::new(json(wish));
-        self.0.seal(Place { table: "wish", row: &number.to_be_bytes() }, &json)
+        self.0.seal(wish_place(&number.to_be_bytes()), &json)
     }
 
     pub fn open_wish(&self, number: u64, sealed: &[u8]) -> Option<Wish> {
-        self.open(Place { table: "wish", row: &number.to_be_bytes() }, sealed)
+        self.open(wish_place(&number.to_be_bytes()), sealed)
     }
 
+    /// The name of a credential.
     pub fn row_name(&self, table: &str, key: &[u8]) -> [u8; 32] {
         self.0.row(table, key)
+    }
+
+    /// The name it may still have, while the key is being replaced.
+    pub fn previous_row_name(&self, table: &str, key: &[u8]) -> Option<[u8; 32]> {
+        self.0.previous_row(table, key)
     }
 
     /// A credential's name, and its key and value in one: the key's length, the key, the value.
@@ -107,18 +113,51 @@ impl Seals {
     /// `None`: sealed with another key, or not at this place.
     pub fn open_row(&self, table: &str, name: &[u8], sealed: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
         let plain = self.0.open(Place { table, row: name }, sealed)?;
-        let (length, rest) = plain.split_first_chunk::<4>()?;
-        let (key, value) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        let (key, value) = split_row(&plain)?;
         Some((key.to_vec(), value.to_vec()))
     }
 
+    /// Sealed with the current key. `None` of these three: it is so already, or neither key opens it.
+    pub fn event_anew(&self, id: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+        self.anew(event_place(id), sealed)
+    }
+
+    pub fn wish_anew(&self, number: u64, sealed: &[u8]) -> Option<Vec<u8>> {
+        self.anew(wish_place(&number.to_be_bytes()), sealed)
+    }
+
+    /// With its new name.
+    pub fn row_anew(&self, table: &str, name: &[u8], sealed: &[u8]) -> Option<([u8; 32], Vec<u8>)> {
+        let plain = self.0.open_previous(Place { table, row: name }, sealed)?;
+        let name = self.0.row(table, split_row(&plain)?.0);
+        Some((name, self.0.seal(Place { table, row: &name }, &plain)))
+    }
+
+    fn anew(&self, place: Place<'_>, sealed: &[u8]) -> Option<Vec<u8>> {
+        Some(self.0.seal(place, &self.0.open_previous(place, sealed)?))
+    }
+
     fn seal(&self, id: &str, event: &Event) -> Vec<u8> {
-        self.0.seal(Place { table: "event", row: id.as_bytes() }, &Zeroizing::new(json(event)))
+        self.0.seal(event_place(id), &Zeroizing::new(json(event)))
     }
 
     fn open<T: DeserializeOwned>(&self, place: Place<'_>, sealed: &[u8]) -> Option<T> {
         serde_json::from_slice(&self.0.open(place, sealed)?).ok()
     }
+}
+
+fn event_place(id: &str) -> Place<'_> {
+    Place { table: "event", row: id.as_bytes() }
+}
+
+fn wish_place(number: &[u8]) -> Place<'_> {
+    Place { table: "wish", row: number }
+}
+
+/// Key and value.
+fn split_row(plain: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = plain.split_first_chunk::<4>()?;
+    rest.split_at_checked(u32::from_le_bytes(*length) as usize)
 }
 
 fn json(value: &impl Serialize) -> Vec<u8> {

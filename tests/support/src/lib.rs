@@ -2,6 +2,7 @@
 //! that a SaaS product would have signed. Knows nothing of the inside.
 
 mod api;
+mod deployment;
 mod network;
 mod program;
 mod qr;
@@ -12,6 +13,7 @@ mod token;
 use std::time::Duration;
 
 pub use api::Api;
+pub use deployment::{Certificates, RedisNode, SERVICE, Watched, stranger};
 pub use network::{Network, Way};
 pub use program::{Binary, Program, Settings};
 pub use qr::{read_data_url, read_png};

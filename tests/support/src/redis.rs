@@ -75,12 +75,8 @@ impl RedisServer {
     /// As `redis-cli` would ask: the raw answer, which is enough to see what is in it.
     pub fn ask(&self, command: &[&str]) -> Vec<u8> {
         let mut connection = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        let mut request = format!("*{}\r\n", command.len());
-        for word in command {
-            request += &format!("${}\r\n{word}\r\n", word.len());
-        }
         // So that the connection ends with the answer.
-        request += "QUIT\r\n";
+        let request = encoded(command) + "QUIT\r\n";
         connection.write_all(request.as_bytes()).unwrap();
         let mut answer = Vec::new();
         connection.read_to_end(&mut answer).unwrap();
@@ -161,6 +157,12 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
         fs::copy(entry.path(), to.join(entry.file_name()))?;
     }
     Ok(())
+}
+
+/// A command as the protocol writes it.
+pub fn encoded(command: &[&str]) -> String {
+    let words = command.iter().map(|word| format!("${}\r\n{word}\r\n", word.len()));
+    format!("*{}\r\n{}", command.len(), words.collect::<String>())
 }
 
 fn pong(port: u16) -> Option<()> {

@@ -1,0 +1,88 @@
+use zeroize::Zeroizing;
+
+use super::{MasterKey, Place, TenantKeys};
+use crate::tenant::TenantId;
+
+/// The master key, and while it is being replaced another one: what either has sealed opens, and everything is sealed
+/// with the first.
+#[derive(Clone, Debug)]
+pub struct MasterKeys {
+    pub current: MasterKey,
+    pub previous: Option<MasterKey>,
+}
+
+impl MasterKeys {
+    pub fn tenant(&self, tenant: &TenantId) -> Ring {
+        self.ring(|key| TenantKeys::new(key, tenant))
+    }
+
+    /// For what belongs to no tenant.
+    pub fn own(&self) -> Ring {
+        self.ring(TenantKeys::own)
+    }
+
+    fn ring(&self, keys: impl Fn(&MasterKey) -> TenantKeys) -> Ring {
+        Ring { current: keys(&self.current), previous: self.previous.as_ref().map(keys) }
+    }
+}
+
+/// The keys of one tenant, of both master keys.
+pub struct Ring {
+    current: TenantKeys,
+    previous: Option<TenantKeys>,
+}
+
+impl Ring {
+    pub fn seal(&self, place: Place<'_>, plain: &[u8]) -> Vec<u8> {
+        self.current.seal(place, plain)
+    }
+
+    /// `None`: sealed with a third key, for another place, or damaged.
+    pub fn open(&self, place: Place<'_>, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        self.current.open(place, sealed).or_else(|| self.open_previous(place, sealed))
+    }
+
+    /// `None`: not sealed with the previous key.
+    pub fn open_previous(&self, place: Place<'_>, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        self.previous.as_ref()?.open(place, sealed)
+    }
+
+    pub fn is_current(&self, place: Place<'_>, sealed: &[u8]) -> bool {
+        self.current.open(place, sealed).is_some()
+    }
+
+    /// The name a row is written under.
+    pub fn row(&self, table: &str, key: &[u8]) -> [u8; 32] {
+        self.current.row(table, key)
+    }
+
+    /// The name the same row may still have.
+    pub fn previous_row(&self, table: &str, key: &[u8]) -> Option<[u8; 32]> {
+        Some(self.previous.as_ref()?.row(table, key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLACE: Place<'static> = Place { table: "identity", row: b"1" };
+
+    fn ring(current: u8, previous: Option<u8>) -> Ring {
+        let key = |byte| MasterKey::from([byte; 32]);
+        let keys = MasterKeys { current: key(current), previous: previous.map(key) };
+        keys.tenant(&TenantId::parse("a").unwrap())
+    }
+
+    #[test]
+    fn either_key_opens_and_the_first_one_seals() {
+        let (old, both, new) = (ring(1, None), ring(2, Some(1)), ring(2, None));
+        let (by_old, by_both) = (old.seal(PLACE, b"x"), both.seal(PLACE, b"x"));
+        assert!(both.open(PLACE, &by_old).is_some() && !both.is_current(PLACE, &by_old));
+        assert!(both.open(PLACE, &by_both).is_some() && both.open_previous(PLACE, &by_both).is_none());
+        assert!(new.open(PLACE, &by_both).is_some() && new.open(PLACE, &by_old).is_none());
+        assert_eq!(both.row("t", b"k"), new.row("t", b"k"));
+        assert_eq!(both.previous_row("t", b"k"), Some(old.row("t", b"k")));
+        assert_eq!(new.previous_row("t", b"k"), None);
+    }
+}

@@ -1,0 +1,105 @@
+//! Which key the data is sealed with: a value that anybody can open who has it, and nobody else. So a wrong key is told
+//! before anything was read or written with it.
+//!
+//! It is also how instances agree on the direction of a rotation. Instances with (old, new) and instances with (new, old)
+//! run side by side for a while and read each other's rows; were each to seal anew what the other wrote, they would never
+//! end. The proof is therefore sealed with the key that everything goes to: a process that begins and can open it with
+//! its previous key alone turns it to its own, and what it replaced stands beside it.
+
+use redis::aio::MultiplexedConnection;
+
+use super::{
+    keys,
+    script::{Call, PROVE},
+    trouble::Trouble,
+    unfit::Unfit,
+};
+use crate::store::crypt::{MasterKeys, Place, Ring};
+
+const PLACE: Place<'static> = Place { table: "proof", row: b"redis" };
+/// Tries to take over a proof that others take over meanwhile.
+const TRIES: usize = 8;
+
+/// The direction, as this process sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The data goes from our previous key to our current one.
+    TakingOver,
+    /// Nothing goes anywhere, or away from our current key.
+    Settled,
+}
+
+type Found = (Option<Vec<u8>>, Option<Vec<u8>>);
+
+/// Proves the keys; makes the proof where there is none. `begins`: the process has just been started, so its keys are
+/// the newest will of whoever configures them.
+pub async fn prove(
+    connection: &mut MultiplexedConnection,
+    master: &MasterKeys,
+    begins: bool,
+) -> Result<Standing, Trouble> {
+    let ring = master.own();
+    for _ in 0..TRIES {
+        let mut ask = redis::cmd("HMGET");
+        let (proof, former): Found = ask
+            .arg(keys::PROOF)
+            .arg("proof")
+            .arg("former")
+            .query_async(connection)
+            .await
+            .map_err(Trouble::greeted_with)?;
+        match judge(&ring, proof.as_deref(), former.as_deref())? {
+            Judgement::Stands(standing) => return Ok(standing),
+            Judgement::Behind if !begins => return Ok(Standing::Settled),
+            Judgement::Behind | Judgement::Missing => {}
+        }
+        let proof = proof.unwrap_or_default();
+        let call = Call::on_keys(&PROVE, [keys::PROOF.to_owned()]).arg(&proof).arg(ring.seal(PLACE, b"tautan"));
+        let _: () = call.greet(connection).await?;
+    }
+    Err(Trouble::Contended)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Judgement {
+    Missing,
+    Stands(Standing),
+    /// Everything goes to our previous key.
+    Behind,
+}
+
+fn judge(ring: &Ring, proof: Option<&[u8]>, former: Option<&[u8]>) -> Result<Judgement, Unfit> {
+    let Some(proof) = proof else { return Ok(Judgement::Missing) };
+    if ring.is_current(PLACE, proof) {
+        let from_ours = former.is_some_and(|former| ring.open_previous(PLACE, former).is_some());
+        return Ok(Judgement::Stands(if from_ours { Standing::TakingOver } else { Standing::Settled }));
+    }
+    if ring.open_previous(PLACE, proof).is_some() { Ok(Judgement::Behind) } else { Err(Unfit::WrongKey) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::crypt::MasterKey;
+
+    fn ring(current: u8, previous: Option<u8>) -> Ring {
+        let key = |byte| MasterKey::from([byte; 32]);
+        MasterKeys { current: key(current), previous: previous.map(key) }.own()
+    }
+
+    #[test]
+    fn the_proof_says_where_everything_goes() {
+        let (old, new) = (ring(1, None).seal(PLACE, b"tautan"), ring(2, None).seal(PLACE, b"tautan"));
+        let (old, new) = (Some(old.as_slice()), Some(new.as_slice()));
+        let settled = Ok(Judgement::Stands(Standing::Settled));
+        assert_eq!(judge(&ring(1, None), None, None), Ok(Judgement::Missing));
+        assert_eq!(judge(&ring(1, Some(2)), old, None), settled, "the first step changes nothing");
+        assert_eq!(judge(&ring(2, Some(1)), old, None), Ok(Judgement::Behind));
+        assert_eq!(judge(&ring(2, Some(1)), new, old), Ok(Judgement::Stands(Standing::TakingOver)));
+        assert_eq!(judge(&ring(1, Some(2)), new, old), Ok(Judgement::Behind), "the second step, not here yet");
+        assert_eq!(judge(&ring(2, None), new, old), settled, "the third step");
+        for (stranger, proof) in [(ring(3, None), old), (ring(2, None), old), (ring(3, Some(4)), new)] {
+            assert_eq!(judge(&stranger, proof, None), Err(Unfit::WrongKey));
+        }
+    }
+}

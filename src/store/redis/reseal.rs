@@ -1,0 +1,157 @@
+//! What is at rest goes to the new key without waiting until each tenant writes: slowly, tenant by tenant, whoever owns
+//! it, until nothing is sealed with the previous key any more.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::sleep;
+
+use super::{
+    Shared, keys,
+    proof::Standing,
+    script::{Call, RESEAL},
+    trouble::Trouble,
+};
+use crate::tenant::TenantId;
+
+/// One tenant, or one look for tenants, is a handful of commands.
+const STEP_EVERY: Duration = Duration::from_millis(200);
+/// Keys that Redis goes over in one look.
+const LOOK_AT: usize = 500;
+/// Exchanges in one script, which holds up everybody else on that Redis.
+const EXCHANGES_MAX: usize = 64;
+const AGAIN_AFTER_CHANGES: Duration = Duration::from_secs(1);
+/// While another instance decides where everything goes, and after trouble.
+const AGAIN_LATER: Duration = Duration::from_secs(10);
+/// Others may still write with the previous key.
+const AGAIN_WHEN_DONE: Duration = Duration::from_secs(600);
+
+/// Ends with the store.
+pub async fn run(shared: Arc<Shared>) {
+    let rounds = async {
+        let mut told = false;
+        loop {
+            let wait = match go_round(&shared).await {
+                Ok(None) => AGAIN_LATER,
+                Ok(Some(0)) => {
+                    if !told {
+                        tracing::info!(
+                            "nothing is sealed with the previous key any more: it is not needed once every instance has \
+                             the new one"
+                        );
+                    }
+                    told = true;
+                    AGAIN_WHEN_DONE
+                }
+                Ok(Some(tenants)) => {
+                    told = false;
+                    tracing::info!(tenants, "sealed with the new key, looking again");
+                    AGAIN_AFTER_CHANGES
+                }
+                Err(trouble) if trouble.is_passing() => AGAIN_LATER,
+                Err(trouble) => {
+                    tracing::warn!(error = %trouble, "what the previous key has sealed cannot be sealed anew");
+                    AGAIN_LATER
+                }
+            };
+            sleep(wait).await;
+        }
+    };
+    tokio::select! {
+        () = shared.stop.cancelled() => {}
+        () = rounds => {}
+    }
+}
+
+/// How many tenants had something sealed with the previous key. `None`: the data does not go to our key.
+async fn go_round(shared: &Shared) -> Result<Option<usize>, Trouble> {
+    if shared.connections.standing().await? != Standing::TakingOver {
+        return Ok(None);
+    }
+    let (mut cursor, mut changed) = (0_u64, 0);
+    loop {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("SCAN").arg(cursor).arg("MATCH").arg(keys::RECORDS).arg("COUNT").arg(LOOK_AT);
+        let ((next, found),): ((u64, Vec<String>),) = shared.connections.query(&pipeline).await?;
+        for tenant in found.iter().filter_map(|key| keys::tenant_of_record(key)) {
+            changed += usize::from(seal_anew(shared, &tenant).await?);
+            sleep(STEP_EVERY).await;
+        }
+        if next == 0 {
+            return Ok(Some(changed));
+        }
+        cursor = next;
+        sleep(STEP_EVERY).await;
+    }
+}
+
+/// What of a tenant is sealed with the previous key, and what it becomes.
+struct Exchange {
+    what: &'static str,
+    place: String,
+    name: Vec<u8>,
+    old: Vec<u8>,
+    new_name: Vec<u8>,
+    new: Vec<u8>,
+}
+
+impl Exchange {
+    fn of(what: &'static str, place: &str, old: &[u8], new: Vec<u8>) -> Self {
+        let (place, old) = (place.to_owned(), old.to_owned());
+        Self { what, place, name: Vec::new(), old, new_name: Vec::new(), new }
+    }
+}
+
+/// True: something was sealed with the previous key.
+async fn seal_anew(shared: &Shared, tenant: &TenantId) -> Result<bool, Trouble> {
+    let exchanges = find(shared, tenant).await?;
+    for some in exchanges.chunks(EXCHANGES_MAX) {
+        let mut call = Call::on(&RESEAL, tenant);
+        for Exchange { what, place, name, old, new_name, new } in some {
+            call = call.arg(*what).arg(place).arg(name).arg(old).arg(new_name).arg(new);
+        }
+        let _: u64 = shared.connections.call(&call).await?;
+    }
+    Ok(!exchanges.is_empty())
+}
+
+async fn find(shared: &Shared, tenant: &TenantId) -> Result<Vec<Exchange>, Trouble> {
+    type Entry = (String, Vec<Vec<u8>>);
+    type Found = ((Option<u64>, Option<Vec<u8>>), Vec<Entry>, Vec<String>);
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("HMGET").arg(keys::record(tenant)).arg("wishes").arg("wish");
+    pipeline.cmd("XRANGE").arg(keys::history(tenant)).arg("-").arg("+");
+    pipeline.cmd("SMEMBERS").arg(keys::tables(tenant));
+    let ((wishes, wish), entries, tables): Found = shared.connections.query(&pipeline).await?;
+
+    let seals = shared.seals(tenant);
+    let mut exchanges = Vec::new();
+    if let Some(old) = wish {
+        let new = seals.wish_anew(wishes.unwrap_or_default(), &old);
+        exchanges.extend(new.map(|new| Exchange::of("wish", "", &old, new)));
+    }
+    // An entry is two pairs of which the first one is the event.
+    for (id, old) in entries.iter().filter_map(|(id, pairs)| Some((id, pairs.get(1)?))) {
+        exchanges.extend(seals.event_anew(id, old).map(|new| Exchange::of("event", id, old, new)));
+    }
+    let coded: Vec<&String> =
+        entries.iter().filter(|(_, pairs)| pairs.get(3).is_some_and(|coded| coded == b"1")).map(|(id, _)| id).collect();
+    if !coded.is_empty() {
+        let mut pipeline = redis::pipe();
+        coded.iter().for_each(|id| _ = pipeline.cmd("GET").arg(keys::code(tenant, id)));
+        let codes: Vec<Option<Vec<u8>>> = shared.connections.query(&pipeline).await?;
+        for (id, old) in coded.into_iter().zip(codes).filter_map(|(id, code)| Some((id, code?))) {
+            exchanges.extend(seals.event_anew(id, &old).map(|new| Exchange::of("code", id, &old, new)));
+        }
+    }
+    for table in &tables {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("HGETALL").arg(keys::rows(tenant, table));
+        let (rows,): (Vec<(Vec<u8>, Vec<u8>)>,) = shared.connections.query(&pipeline).await?;
+        for (name, old) in rows {
+            let Some((new_name, new)) = seals.row_anew(table, &name, &old) else { continue };
+            let (place, new_name) = (table.clone(), new_name.to_vec());
+            exchanges.push(Exchange { what: "row", place, name, old, new_name, new });
+        }
+    }
+    Ok(exchanges)
+}

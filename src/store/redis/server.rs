@@ -1,0 +1,104 @@
+use redis::{ErrorKind, ServerErrorKind, aio::MultiplexedConnection};
+
+use super::{trouble::Trouble, unfit::Unfit};
+
+/// What a server says of itself (INFO). A user who may not ask knows nothing, and is served all the same.
+#[derive(Default)]
+pub struct Server {
+    info: String,
+}
+
+const NO_AOF: &str = "redis keeps no append-only file: a restart of it loses every link (set appendonly yes)";
+const EVICTS: &str =
+    "redis evicts keys when its memory is full, credentials among them (set maxmemory-policy noeviction)";
+const UNACKNOWLEDGED: &str = "redis has replicas and takes writes that none of them has: a failover can lose \
+                              credentials (set min-replicas-to-write 1)";
+
+impl Server {
+    pub async fn ask(connection: &mut MultiplexedConnection) -> Result<Self, Trouble> {
+        match redis::cmd("INFO").query_async(connection).await {
+            Ok(info) => Ok(Self { info }),
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => Ok(Self::default()),
+            Err(error) => Err(Trouble::greeted_with(error)),
+        }
+    }
+
+    /// Another one for each start of a server. Where it is not known every connection counts as one, which is safe: what
+    /// is numbered anew too often is only read again.
+    pub fn run(&self) -> String {
+        self.field("run_id").map_or_else(super::random_name, str::to_owned)
+    }
+
+    /// Whether it can be used at all.
+    pub fn check(&self) -> Result<(), Trouble> {
+        if self.field("redis_mode") == Some("sentinel") {
+            return Err(Unfit::Sentinel.into());
+        }
+        if self.field("cluster_enabled") == Some("1") || self.field("redis_mode") == Some("cluster") {
+            return Err(Unfit::Cluster.into());
+        }
+        // A replica is none for long, or its master is asked for with the next connection.
+        match self.field("role") {
+            None | Some("master") => Ok(()),
+            Some(_) => Err(Trouble::Away("it is a replica".to_owned())),
+        }
+    }
+
+    /// How it can lose what it said is kept.
+    pub fn dangers(&self) -> Vec<&'static str> {
+        let is = |name: &str, value: &str| self.field(name) == Some(value);
+        let there = |name: &str, none: &str| self.field(name).is_some_and(|value| value != none);
+        let mut dangers = Vec::new();
+        if is("aof_enabled", "0") {
+            dangers.push(NO_AOF);
+        }
+        if there("maxmemory", "0") && there("maxmemory_policy", "noeviction") {
+            dangers.push(EVICTS);
+        }
+        // How many good replicas there are is told only where some are asked for.
+        if there("connected_slaves", "0") && self.field("min_slaves_good_slaves").is_none() {
+            dangers.push(UNACKNOWLEDGED);
+        }
+        dangers
+    }
+
+    fn field(&self, name: &str) -> Option<&str> {
+        self.info.lines().find_map(|line| line.trim_end().strip_prefix(name)?.strip_prefix(':'))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(info: &str) -> Server {
+        Server { info: info.replace('\n', "\r\n") }
+    }
+
+    #[test]
+    fn a_server_that_can_lose_data_is_told_of_each_way() {
+        let careful = "role:master\naof_enabled:1\nmaxmemory:0\nmaxmemory_policy:allkeys-lru\nconnected_slaves:0";
+        assert!(server(careful).dangers().is_empty(), "without a limit nothing is evicted");
+        assert_eq!(server("aof_enabled:0").dangers(), [NO_AOF]);
+        assert_eq!(server("maxmemory:1048576\nmaxmemory_policy:volatile-ttl").dangers(), [EVICTS]);
+        assert!(server("maxmemory:1048576\nmaxmemory_policy:noeviction").dangers().is_empty());
+        assert_eq!(server("connected_slaves:2").dangers(), [UNACKNOWLEDGED]);
+        assert!(server("connected_slaves:2\nmin_slaves_good_slaves:2").dangers().is_empty());
+    }
+
+    #[test]
+    fn a_server_of_which_nothing_is_known_is_used_and_each_connection_is_another_run() {
+        let unknown = Server::default();
+        assert!(unknown.check().is_ok() && unknown.dangers().is_empty());
+        assert_ne!(unknown.run(), unknown.run());
+    }
+
+    #[test]
+    fn only_the_master_of_a_single_data_set_is_used() {
+        assert!(server("redis_mode:standalone\nrun_id:abc\nrole:master\ncluster_enabled:0").check().is_ok());
+        let check = |info| server(info).check().unwrap_err();
+        assert!(matches!(check("redis_mode:cluster\nrole:master"), Trouble::Unfit(Unfit::Cluster)));
+        assert!(matches!(check("redis_mode:sentinel"), Trouble::Unfit(Unfit::Sentinel)));
+        assert!(matches!(check("redis_mode:standalone\nrole:slave"), Trouble::Away(_)));
+    }
+}

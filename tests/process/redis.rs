@@ -1,0 +1,160 @@
+//! Starts on a Redis: what refuses them, what they warn of, and the service over TLS with few rights.
+
+use tautan_test_support::{Certificates, Program, RedisNode, RedisServer, Settings, redis_is_installed, stranger};
+
+use crate::{
+    stage::{NUMBER, Stage, TENANT, link},
+    starts::{BAD_CONFIGURATION, FAILED_START, KEY, OTHER_KEY, fails},
+};
+
+const CAREFUL: &[&str] = &["appendonly yes", "maxmemory-policy noeviction"];
+
+fn on(stage: &Stage, url: &str, key: &str) -> Settings {
+    stage.settings().with("REDIS_URL", url).with("TAUTAN_ENCRYPTION_KEY", key)
+}
+
+fn end(mut program: Program) -> String {
+    program.terminate();
+    let (code, output) = program.ended();
+    assert_eq!(code, Some(0), "{output}");
+    output
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_in_redis_does_not_open_with_another_key_and_is_not_harmed_by_the_try() {
+    if !redis_is_installed() {
+        return;
+    }
+    let stage = Stage::new().await;
+    let server = RedisServer::start();
+    let program = on(&stage, &server.url(), KEY).start();
+    program.api(TENANT).connect().await;
+    end(program);
+    let output =
+        fails(on(&stage, &server.url(), OTHER_KEY), FAILED_START, &["TAUTAN_ENCRYPTION_KEY", "another encryption key"]);
+    assert!(!output.contains("127.0.0.1"), "{output}");
+    let program = on(&stage, &server.url(), KEY).start();
+    program.api(TENANT).events().await.until_qr().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_cannot_be_used_refuses_the_start_and_says_why() {
+    if !redis_is_installed() {
+        return;
+    }
+    let stage = Stage::new().await;
+    let refused = |url: &str, why: &str| {
+        let output = fails(on(&stage, url, KEY), FAILED_START, &["REDIS_URL", why]);
+        assert!(!output.contains("127.0.0.1") && !output.contains("hunter"), "{output}");
+    };
+    let closed = RedisNode::start(&["requirepass hunter2"]);
+    refused(&format!("redis://:hunter3@127.0.0.1:{}", closed.port), "refuses the user or the password");
+    refused(&RedisNode::start(&["cluster-enabled yes"]).url(), "cluster");
+    refused(&format!("redis://:hunter2@127.0.0.1:{}", stranger()), "is no Redis");
+    let cluster = on(&stage, "redis+cluster://:hunter2@127.0.0.1:1", KEY);
+    let output = fails(cluster, BAD_CONFIGURATION, &["REDIS_URL", "cluster"]);
+    assert!(!output.contains("hunter2"), "{output}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_is_away_does_not_keep_the_program_from_starting() {
+    if !redis_is_installed() {
+        return;
+    }
+    let stage = Stage::new().await;
+    let server = RedisServer::start();
+    end(on(&stage, &server.url(), KEY).start());
+    server.pause();
+    let program = on(&stage, &server.url(), KEY).start();
+    let mut wrong = on(&stage, &server.url(), OTHER_KEY).start();
+    assert!(program.output().iter().any(|line| line.contains("starting all the same")));
+    server.resume();
+    wrong.wait_for_line("was sealed with another encryption key");
+    let mut stream = program.api(TENANT).events().await;
+    stream.until("the store's truth", |event| event.data["stale"] == false).await;
+    program.api(TENANT).connect().await;
+    stream.until_qr().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_can_lose_data_is_warned_of_and_a_careful_one_is_not() {
+    if !redis_is_installed() {
+        return;
+    }
+    let stage = Stage::new().await;
+    let told = async |node: &RedisNode| -> Vec<&'static str> {
+        let program = on(&stage, &node.url(), KEY).start();
+        // Another connection to the same server is no news.
+        node.ask(&["CLIENT", "KILL", "TYPE", "normal"]);
+        program.api(TENANT).events().await.until("the truth", |event| event.data["stale"] == false).await;
+        let output = end(program);
+        let dangers = ["append-only file", "evicts keys", "that none of them has"];
+        dangers.into_iter().filter(|danger| output.matches(danger).count() == 1).collect()
+    };
+    let careful = RedisNode::start(CAREFUL);
+    assert!(told(&careful).await.is_empty());
+    let careless = RedisNode::start(&["appendonly no", "maxmemory 100mb", "maxmemory-policy allkeys-lru"]);
+    assert_eq!(told(&careless).await, ["append-only file", "evicts keys"]);
+    let _replica = RedisNode::start(&[&format!("replicaof 127.0.0.1 {}", careful.port)]);
+    while !careful.ask(&["INFO", "replication"]).contains("connected_slaves:1") {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(told(&careful).await, ["that none of them has"]);
+    careful.ask(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    assert!(told(&careful).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_told_when_the_previous_key_can_be_dropped() {
+    if !redis_is_installed() {
+        return;
+    }
+    let stage = Stage::new().await;
+    let server = RedisServer::start();
+    let program = on(&stage, &server.url(), KEY).start();
+    drop(link(&program.api(TENANT), &stage.phone).await);
+    end(program);
+    let rotating = on(&stage, &server.url(), OTHER_KEY).with("TAUTAN_ENCRYPTION_KEY_PREVIOUS", KEY);
+    let mut program = rotating.start();
+    program.wait_for_line("nothing is sealed with the previous key any more");
+    end(program);
+    fails(on(&stage, &server.url(), KEY), FAILED_START, &["TAUTAN_ENCRYPTION_KEY"]);
+    let program = on(&stage, &server.url(), OTHER_KEY).start();
+    program.api(TENANT).events().await.until_status("connected").await;
+    stage.proves_device().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_lives_on_redis_over_tls_with_the_readmes_rights() {
+    if !redis_is_installed() {
+        return;
+    }
+    let stage = Stage::new().await;
+    let certificates = Certificates::new();
+    let readme = include_str!("../../README.md");
+    let rule = readme.lines().find_map(|line| line.strip_prefix("ACL SETUSER ")).expect("the README has it");
+    let user = format!("user {}", rule.replace("PASSWORD", "hunter2"));
+    let server = RedisNode::start_with_tls(&certificates, &[&user, "user default off", "save \"\""]);
+    let url = format!("rediss://tautan:hunter2@127.0.0.1:{}", server.port);
+
+    let others = Certificates::new();
+    for roots in [others.root(), "/nowhere/ca.pem".to_owned()] {
+        let refused = on(&stage, &url, KEY).with("SSL_CERT_FILE", &roots);
+        fails(refused, FAILED_START, &["REDIS_URL", "TLS", "SSL_CERT_FILE"]);
+    }
+
+    let settings = || on(&stage, &url, KEY).with("SSL_CERT_FILE", &certificates.root());
+    let program = settings().start();
+    drop(link(&program.api(TENANT), &stage.phone).await);
+    end(program);
+    let program = settings().start();
+    let api = program.api(TENANT);
+    let mut stream = api.events().await;
+    let status = stream.until_status("connected").await;
+    assert_eq!(status.data["phoneNumber"], NUMBER);
+    stage.proves_device().await;
+    api.disconnect().await;
+    stream.until_status("disconnected").await;
+    let output = end(program);
+    assert!(!output.contains("NOPERM") && !output.contains("ERROR"), "{output}");
+}

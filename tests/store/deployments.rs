@@ -1,0 +1,287 @@
+//! Redis as it is deployed: a user with few rights, and Sentinel with masters that come and go.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tautan::store::{
+    Change, Lease, StoreError, Stores, Subscription, Wish,
+    redis::{RedisStore, Unfit},
+};
+use tautan_test_support::{RedisNode, SERVICE, Watched, redis_is_installed};
+
+use crate::{
+    backend::{in_time, instance_at, key},
+    redis::until,
+    statuses::{Told, all, connected, next, numbered, qr, resuming, starting, tenant},
+};
+
+const PASSWORD: &str = "se%2Fcret";
+/// Failovers, and the time for sentinels to find each other.
+const STORY_TIME_MAX: Duration = Duration::from_secs(120);
+const RECOVERY_TIME_MAX: Duration = Duration::from_secs(5);
+
+fn open(url: &str) -> RedisStore {
+    instance_at(url, key(), None)
+}
+
+/// The rule as the README gives it.
+fn acl_rule() -> String {
+    let readme = include_str!("../../README.md");
+    let rule = readme.lines().find(|line| line.starts_with("ACL SETUSER tautan ")).expect("the README has it");
+    rule.replace("PASSWORD", "se/cret")
+}
+
+/// All that a session asks of a store, on two instances.
+async fn story(first: &RedisStore, second: &RedisStore) {
+    let Stores { journal, roster, vault } = first.stores();
+    let name = tenant("toko");
+    roster.want(&name, Wish::Run { phone: None }).await.unwrap();
+    assert_eq!(roster.unattended(10).await.unwrap(), [tenant("toko")]);
+    let lease = roster.acquire(&name).await.unwrap().expect("it is nobody's");
+    let mut reader = second.stores().journal.subscribe(&name, None).await;
+    assert_eq!(next(&mut reader).await, Some(Told::Event(starting())));
+    let row = |value: &'static str| Change::Put { table: "t", key: Bytes::from("k"), value: Bytes::from(value) };
+    let delete = Change::Delete { table: "t", key: Bytes::from("k") };
+    vault.write(&lease, vec![row("v"), Change::Clear { table: "t" }, row("w"), delete, row("x")]).await.unwrap();
+    journal.append(&lease, connected()).await.unwrap();
+    assert_eq!(all(&mut reader).await, [Told::Event(connected())]);
+    assert_eq!(vault.get(&name, "t", b"k").await.unwrap(), Some("x".into()));
+    assert_eq!(vault.table(&name, "t").await.unwrap().len(), 1);
+    assert!(vault.holds(&name).await.unwrap());
+    let cursor = journal.latest(&name).await.unwrap().unwrap().event.cursor;
+    roster.release(lease).await.unwrap();
+
+    let Stores { journal, roster, vault } = second.stores();
+    assert_eq!(roster.unattended(10).await.unwrap(), [tenant("toko")]);
+    let lease = roster.acquire(&name).await.unwrap().expect("it was given back");
+    let mut late = journal.subscribe(&name, Some(cursor)).await;
+    assert_eq!(next(&mut late).await, Some(Told::Event(resuming())));
+    vault.erase(&lease).await.unwrap();
+    let wish = roster.want(&name, Wish::Unlink).await.unwrap();
+    journal.finish(lease, connected_no_more(), wish).await.unwrap();
+    assert_eq!(all(&mut late).await.last(), Some(&Told::Event(connected_no_more())));
+    assert_eq!(roster.wish(&name).await.unwrap(), None);
+}
+
+fn connected_no_more() -> tautan::events::Status {
+    crate::statuses::ended(tautan::events::EndReason::UnlinkedByPhone)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_with_the_readmes_rights_can_do_all_and_no_right_is_needed_beyond_them() {
+    if !redis_is_installed() {
+        return;
+    }
+    in_time(async {
+        let node = RedisNode::start(&["save \"\""]);
+        let rule = acl_rule();
+        let answer = node.ask(&rule.split(' ').collect::<Vec<_>>()[..]);
+        assert!(answer.starts_with("+OK"), "{answer}");
+        let url = format!("redis://tautan:{PASSWORD}@127.0.0.1:{}/1", node.port);
+        let (first, second) = (open(&url), open(&url));
+        assert_eq!(first.proven(Duration::from_secs(3)).await, Ok(true));
+        story(&first, &second).await;
+        // While the key is being replaced there is more to do: a wish, an event with a code, a row.
+        let Stores { journal, roster, vault } = first.stores();
+        roster.want(&tenant("toko"), Wish::Run { phone: None }).await.unwrap();
+        let lease = roster.acquire(&tenant("toko")).await.unwrap().expect("it is nobody's");
+        let row = Change::Put { table: "t", key: Bytes::from("k"), value: Bytes::from("v") };
+        vault.write(&lease, vec![row]).await.unwrap();
+        journal.append(&lease, qr(1)).await.unwrap();
+        roster.release(lease).await.unwrap();
+        let rotating = instance_at(&url, tautan::store::crypt::MasterKey::from([8; 32]), Some(key()));
+        let new = instance_at(&url, tautan::store::crypt::MasterKey::from([8; 32]), None);
+        assert_eq!(rotating.proven(Duration::from_secs(3)).await, Ok(true));
+        let Stores { journal, vault, .. } = new.stores();
+        let anew = async || {
+            journal.latest(&tenant("toko")).await.ok()?;
+            vault.table(&tenant("toko"), "t").await.ok()
+        };
+        assert_eq!(until("it is sealed anew", anew).await.len(), 1);
+        for store in [first, second, rotating, new] {
+            store.close().await;
+        }
+        let denied = node.ask(&["ACL", "LOG"]);
+        assert!(denied.starts_with("*0"), "nothing was denied: {denied}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_who_may_not_ask_what_the_server_is_like_is_served_all_the_same() {
+    if !redis_is_installed() {
+        return;
+    }
+    in_time(async {
+        let node = RedisNode::start(&["save \"\""]);
+        let rule = acl_rule() + " -info";
+        assert!(node.ask(&rule.split(' ').collect::<Vec<_>>()[..]).starts_with("+OK"));
+        let url = format!("redis://tautan:{PASSWORD}@127.0.0.1:{}", node.port);
+        story(&open(&url), &open(&url)).await;
+        assert!(node.ask(&["ACL", "SETUSER", "tautan", "-evalsha"]).starts_with("+OK"));
+        let fresh = node.ask(&["DEL", "tautan:proof"]);
+        assert!(fresh.starts_with(":1"), "{fresh}");
+        assert_eq!(open(&url).proven(Duration::from_secs(3)).await, Err(Unfit::Permission));
+    })
+    .await;
+}
+
+/// A replica takes no writes: a connection to what has become one is given up, and with it what it was told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_to_what_has_become_a_replica_is_given_up() {
+    if !redis_is_installed() {
+        return;
+    }
+    in_time(async {
+        let node = RedisNode::start(&["save \"\""]);
+        let store = open(&node.url());
+        let roster = store.stores().roster;
+        roster.want(&tenant("a"), Wish::Run { phone: None }).await.unwrap();
+        let clients = || -> Vec<String> {
+            let list = node.ask(&["CLIENT", "LIST", "TYPE", "normal"]);
+            list.lines()
+                .filter_map(|line| line.split(' ').find(|word| word.starts_with("id=")))
+                .map(Into::into)
+                .collect()
+        };
+        let before = clients();
+        node.ask(&["REPLICAOF", "127.0.0.1", "1"]);
+        let refused = roster.want(&tenant("a"), Wish::Unlink).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+        until("the old connection is given up", async || {
+            let now = clients();
+            before.iter().all(|old| !now.contains(old)).then_some(())
+        })
+        .await;
+        node.ask(&["REPLICAOF", "NO", "ONE"]);
+        until("it is a master again", async || roster.want(&tenant("a"), Wish::Unlink).await.ok()).await;
+    })
+    .await;
+}
+
+/// Somebody who owns a tenant and goes on owning it, and somebody who listens elsewhere.
+struct Pair {
+    owner: RedisStore,
+    lease: Option<Lease>,
+    /// Held by another instance.
+    reader: Subscription,
+    said: u64,
+    _listening: RedisStore,
+}
+
+impl Pair {
+    async fn on(url: &str) -> Self {
+        let (owner, listening) = (open(url), open(url));
+        let reader = listening.stores().journal.subscribe(&tenant("a"), None).await;
+        Self { owner, lease: None, reader, said: 0, _listening: listening }
+    }
+
+    /// Until something new was said, and heard by a stream of before and by one of now.
+    async fn works(&mut self) -> Duration {
+        let begin = Instant::now();
+        self.said += 1;
+        let status = numbered(self.said);
+        let Stores { journal, roster, .. } = self.owner.stores();
+        loop {
+            if self.lease.is_none() {
+                let wanted = roster.want(&tenant("a"), Wish::Run { phone: None }).await.is_ok();
+                self.lease = if wanted { roster.acquire(&tenant("a")).await.ok().flatten() } else { None };
+            }
+            match &self.lease {
+                Some(lease) => match journal.append(lease, status.clone()).await {
+                    Ok(_) => break,
+                    Err(StoreError::Fenced) => self.lease = None,
+                    Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                },
+                None => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+        while next(&mut self.reader).await != Some(Told::Event(status.clone())) {}
+        let mut fresh = self.owner.stores().journal.subscribe(&tenant("a"), None).await;
+        while next(&mut fresh).await != Some(Told::Event(status.clone())) {}
+        begin.elapsed()
+    }
+}
+
+async fn with_sentinels(story: impl AsyncFnOnce(Watched)) {
+    if redis_is_installed() {
+        let watched = tokio::task::spawn_blocking(Watched::start).await.unwrap();
+        tokio::time::timeout(STORY_TIME_MAX, story(watched)).await.expect("the story ends in time");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_the_master_is_killed_the_next_one_serves_within_five_seconds() {
+    with_sentinels(async |mut watched| {
+        let mut pair = Pair::on(&watched.url()).await;
+        pair.works().await;
+        watched.nodes[0].stop();
+        watched.is_promoted(1);
+        let took = pair.works().await;
+        println!("killed: works {took:?} after the promotion");
+        assert!(took < RECOVERY_TIME_MAX, "{took:?}");
+        // It comes back, holds itself to be the master for a moment, and becomes a replica of the other.
+        watched.nodes[0].start_again();
+        let begin = Instant::now();
+        while !watched.nodes[0].ask(&["ROLE"]).contains("\r\nslave\r\n") {
+            assert!(pair.works().await < RECOVERY_TIME_MAX);
+            assert!(begin.elapsed() < STORY_TIME_MAX);
+        }
+        assert!(pair.works().await < RECOVERY_TIME_MAX);
+        // And is made the master once more, while the other lives on as a replica.
+        watched.is_settled(1);
+        let answer = watched.sentinels[0].ask(&["SENTINEL", "FAILOVER", SERVICE]);
+        assert!(answer.starts_with("+OK"), "{answer}");
+        watched.is_promoted(0);
+        let took = pair.works().await;
+        println!("handed over: works {took:?} after the promotion");
+        assert!(took < RECOVERY_TIME_MAX, "{took:?}");
+    })
+    .await;
+}
+
+/// Worse than a dead one: its connections stay, and say nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_the_master_fell_silent_the_next_one_serves_within_five_seconds() {
+    with_sentinels(async |watched| {
+        let mut pair = Pair::on(&watched.url()).await;
+        pair.works().await;
+        watched.nodes[0].pause();
+        watched.sentinels[0].pause();
+        watched.is_promoted(1);
+        let took = pair.works().await;
+        println!("silent: works {took:?} after the promotion");
+        assert!(took < RECOVERY_TIME_MAX, "{took:?}");
+        watched.nodes[0].resume();
+        for _ in 0..20 {
+            assert!(pair.works().await < RECOVERY_TIME_MAX, "the old one that wakes starves nobody");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_answers_but_cannot_be_used_is_told_for_what_it_is() {
+    if !redis_is_installed() {
+        return;
+    }
+    in_time(async {
+        let told = async |url: String| open(&url).proven(Duration::from_secs(3)).await;
+        let closed = RedisNode::start(&["requirepass hunter2"]);
+        assert_eq!(told(closed.url()).await, Err(Unfit::Password));
+        assert_eq!(told(format!("redis://:hunter3@127.0.0.1:{}", closed.port)).await, Err(Unfit::Password));
+        assert_eq!(told(format!("redis://:hunter2@127.0.0.1:{}", closed.port)).await, Ok(true));
+        let cluster = RedisNode::start(&["cluster-enabled yes"]);
+        assert_eq!(told(cluster.url()).await, Err(Unfit::Cluster));
+        let stranger = tautan_test_support::stranger();
+        assert_eq!(told(format!("redis://127.0.0.1:{stranger}")).await, Err(Unfit::NotRedis));
+    })
+    .await;
+    with_sentinels(async |watched| {
+        let told = async |url: &str| open(url).proven(Duration::from_secs(3)).await;
+        assert_eq!(told(&watched.sentinels[0].url()).await, Err(Unfit::Sentinel));
+        assert_eq!(told(&watched.url().replace(SERVICE, "other")).await, Err(Unfit::Service));
+        assert_eq!(told(&watched.url()).await, Ok(true));
+    })
+    .await;
+}

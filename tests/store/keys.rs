@@ -1,0 +1,253 @@
+//! The encryption key over Redis: a wrong one is told, and changing it never leaves an instance unable to read.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bytes::Bytes;
+use tautan::{
+    events::EndReason,
+    store::{
+        Change, Lease, StoreError, Stores, Wish,
+        crypt::MasterKey,
+        redis::{RedisStore, Unfit},
+    },
+};
+use tautan_test_support::RedisServer;
+
+use crate::{
+    backend::{Backend as _, Redis, instance, instance_at},
+    redis::{keys, until, with_redis},
+    statuses::{Told, connected, ended, next, numbered, phone, qr, tenant},
+};
+
+const WAIT: Duration = Duration::from_secs(3);
+/// The byte that the tests' own key consists of, and the byte of the key that replaces it.
+const OLD: u8 = 7;
+const NEW: u8 = 8;
+
+fn with(server: &RedisServer, current: u8, previous: Option<u8>) -> RedisStore {
+    let key = |byte| MasterKey::from([byte; 32]);
+    instance_at(&server.url(), key(current), previous.map(key))
+}
+
+fn put(key: &'static str, value: &'static str) -> Change {
+    Change::Put { table: "t", key: Bytes::from(key), value: Bytes::from(value) }
+}
+
+async fn rows(store: &RedisStore, name: &str) -> Result<BTreeMap<Bytes, Bytes>, StoreError> {
+    Ok(store.stores().vault.table(&tenant(name), "t").await?.into_iter().collect())
+}
+
+async fn own(store: &RedisStore, name: &str) -> Lease {
+    let Stores { roster, .. } = store.stores();
+    roster.want(&tenant(name), Wish::Run { phone: Some(phone()) }).await.unwrap();
+    roster.acquire(&tenant(name)).await.unwrap().expect("it is nobody's")
+}
+
+/// Everything that is kept of tenants and of the key, byte by byte.
+fn kept(server: &RedisServer) -> Vec<(String, Vec<u8>)> {
+    let mut kept = keys(server);
+    kept.retain(|key| key.contains('{') || key == "tautan:proof" || key == "tautan:data");
+    kept.sort();
+    kept.into_iter().map(|key| (key.clone(), server.ask(&["DUMP", &key]))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_key_is_told_and_does_no_harm() {
+    with_redis(async |redis| {
+        let lease = redis.running(&tenant("a")).await;
+        redis.vault().write(&lease, vec![put("k", "v")]).await.unwrap();
+        redis.roster().release(lease).await.unwrap();
+        redis.store.close().await;
+        let before = kept(&redis.server);
+        assert!(before.len() >= 5, "{before:?}");
+
+        let wrong = with(&redis.server, NEW, None);
+        assert_eq!(wrong.proven(WAIT).await, Err(Unfit::WrongKey));
+        let Stores { journal, roster, vault } = wrong.stores();
+        let refused = |error| match error {
+            StoreError::Unavailable(cause) => assert!(cause.to_string().contains("another encryption key"), "{cause}"),
+            other => panic!("{other:?}"),
+        };
+        refused(journal.latest(&tenant("a")).await.unwrap_err());
+        refused(roster.want(&tenant("a"), Wish::Unlink).await.unwrap_err());
+        refused(roster.acquire(&tenant("a")).await.unwrap_err());
+        refused(vault.get(&tenant("a"), "t", b"k").await.unwrap_err());
+        assert_eq!(kept(&redis.server), before);
+
+        let right = instance(&redis.server);
+        assert_eq!(right.proven(WAIT).await, Ok(true));
+        assert_eq!(rows(&right, "a").await.unwrap(), [("k".into(), "v".into())].into());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_redis_away_at_the_start_the_key_is_checked_as_soon_as_it_is_back() {
+    with_redis(async |redis| {
+        drop(redis.running(&tenant("a")).await);
+        redis.server.pause();
+        let (wrong, right) = (with(&redis.server, NEW, None), instance(&redis.server));
+        assert_eq!(wrong.proven(Duration::ZERO).await, Ok(false));
+        assert_eq!(right.proven(Duration::ZERO).await, Ok(false));
+        redis.server.resume();
+        let told = async || wrong.proven(Duration::ZERO).await.err();
+        assert_eq!(until("the wrong key is told", told).await, Unfit::WrongKey);
+        let served = async || right.stores().journal.latest(&tenant("a")).await.ok();
+        until("the right one is served", served).await;
+    })
+    .await;
+}
+
+/// The whole way from one key to another, with two instances of which one is always a step behind.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_key_is_changed_in_three_steps_and_no_instance_is_ever_unable_to_read() {
+    with_redis(async |redis| {
+        let Redis { store: first, server, .. } = redis;
+        let server = &server;
+        // Nobody touches this one again: only the slow walk reaches it.
+        let lease = own(&first, "idle").await;
+        first.stores().vault.write(&lease, vec![put("k", "idle")]).await.unwrap();
+        first.stores().journal.append(&lease, qr(1)).await.unwrap();
+        first.stores().roster.release(lease).await.unwrap();
+        let lease = own(&first, "over").await;
+        let (wish, _) = first.stores().roster.wish(&tenant("over")).await.unwrap().unwrap();
+        first.stores().journal.finish(lease, ended(EndReason::QrExpired), wish).await.unwrap();
+
+        // Both keys open, one after the other gets the second one.
+        let second = with(server, OLD, Some(NEW));
+        side_by_side(&first, &second, "step-1").await;
+        first.close().await;
+        let first = with(server, OLD, Some(NEW));
+        // The new key seals; the other instance still seals with the old one.
+        second.close().await;
+        let second = with(server, NEW, Some(OLD));
+        assert_eq!(second.proven(WAIT).await, Ok(true));
+        assert_eq!(first.proven(WAIT).await, Ok(true));
+        side_by_side(&first, &second, "step-2a").await;
+        side_by_side(&second, &first, "step-2b").await;
+        first.close().await;
+        let first = with(server, NEW, Some(OLD));
+        side_by_side(&first, &second, "step-2c").await;
+
+        // The old key is dropped once nothing is sealed with it.
+        let third = with(server, NEW, None);
+        assert_eq!(third.proven(WAIT).await, Ok(true));
+        let names = ["idle", "over", "step-1", "step-2a", "step-2b", "step-2c"];
+        let all = async || {
+            for name in names {
+                rows(&third, name).await.ok()?;
+                third.stores().journal.latest(&tenant(name)).await.ok()?;
+                third.stores().roster.wish(&tenant(name)).await.ok()?;
+            }
+            Some(())
+        };
+        until("everything is sealed anew", all).await;
+        assert_eq!(rows(&third, "idle").await.unwrap(), [("k".into(), "idle".into())].into());
+        let shown = third.stores().journal.latest(&tenant("idle")).await.unwrap().unwrap();
+        assert_eq!(shown.event.status, qr(1), "also the code that still lives");
+        let ttl = String::from_utf8(server.ask(&["PTTL", &code_key(server)])).unwrap();
+        assert!(!ttl.starts_with(":-"), "it still has its time to live: {ttl}");
+        let (_, wish) = third.stores().roster.wish(&tenant("idle")).await.unwrap().unwrap();
+        assert_eq!(wish, Wish::Run { phone: Some(phone()) });
+        let shown = third.stores().journal.latest(&tenant("over")).await.unwrap().unwrap();
+        assert_eq!(shown.event.status, ended(EndReason::QrExpired));
+        assert_eq!(with(server, OLD, None).proven(WAIT).await, Err(Unfit::WrongKey));
+    })
+    .await;
+}
+
+fn code_key(server: &RedisServer) -> String {
+    keys(server).into_iter().find(|key| key.starts_with("tautan:{idle}:code:")).expect("it is kept")
+}
+
+/// One owns a tenant and writes, the other reads, listens, and takes over.
+async fn side_by_side(owner: &RedisStore, other: &RedisStore, name: &str) {
+    let lease = own(owner, name).await;
+    let Stores { journal, vault, .. } = owner.stores();
+    let mut reader = other.stores().journal.subscribe(&tenant(name), None).await;
+    assert!(matches!(next(&mut reader).await, Some(Told::Event(_))));
+    vault.write(&lease, vec![put("kept", "1"), put("changed", "1"), put("gone", "1")]).await.unwrap();
+    journal.append(&lease, numbered(1)).await.unwrap();
+    assert_eq!(next(&mut reader).await, Some(Told::Event(numbered(1))), "{name}");
+    let (_, wish) = other.stores().roster.wish(&tenant(name)).await.unwrap().unwrap();
+    assert_eq!(wish, Wish::Run { phone: Some(phone()) });
+    owner.stores().roster.release(lease).await.unwrap();
+
+    let lease = other.stores().roster.acquire(&tenant(name)).await.unwrap().expect("it was given back");
+    let gone = Change::Delete { table: "t", key: Bytes::from("gone") };
+    other.stores().vault.write(&lease, vec![put("changed", "2"), gone]).await.unwrap();
+    other.stores().journal.append(&lease, connected()).await.unwrap();
+    let expected: BTreeMap<Bytes, Bytes> = [("kept".into(), "1".into()), ("changed".into(), "2".into())].into();
+    for store in [owner, other] {
+        assert_eq!(rows(store, name).await.unwrap(), expected, "{name}");
+        let get = async |key: &'static str| store.stores().vault.get(&tenant(name), "t", key.as_bytes()).await.unwrap();
+        assert_eq!(get("changed").await, Some("2".into()), "{name}");
+        assert_eq!(get("gone").await, None, "{name}");
+        let shown = store.stores().journal.latest(&tenant(name)).await.unwrap().unwrap();
+        assert_eq!(shown.event.status, connected());
+    }
+    other.stores().roster.release(lease).await.unwrap();
+}
+
+/// Instances a step apart would otherwise seal each other's rows back and forth for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_a_start_decides_where_everything_goes_and_a_new_connection_does_not() {
+    with_redis(async |redis| {
+        let server = &redis.server;
+        let behind = with(server, OLD, Some(NEW));
+        assert_eq!(behind.proven(WAIT).await, Ok(true));
+        let proof = || server.ask(&["HGET", "tautan:proof", "proof"]);
+        let before = proof();
+        let ahead = with(server, NEW, Some(OLD));
+        assert_eq!(ahead.proven(WAIT).await, Ok(true));
+        let turned = proof();
+        assert_ne!(turned, before);
+        for _ in 0..3 {
+            server.ask(&["CLIENT", "KILL", "TYPE", "normal"]);
+            for store in [&behind, &ahead] {
+                let served = async || store.stores().journal.latest(&tenant("a")).await.ok();
+                until("it is served again", served).await;
+            }
+            assert_eq!(proof(), turned);
+        }
+        // Who goes back to the old configuration means it.
+        let back = with(server, OLD, Some(NEW));
+        assert_eq!(back.proven(WAIT).await, Ok(true));
+        assert_ne!(proof(), turned);
+    })
+    .await;
+}
+
+/// The walk exchanges what it read a moment ago, and must not bring back what was overwritten meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_writes_on_while_its_rows_are_sealed_anew() {
+    with_redis(async |redis| {
+        let Redis { store: old, server, .. } = redis;
+        let lease = own(&old, "a").await;
+        for from in (0..400).step_by(50) {
+            let some = (from..from + 50).map(|n| Change::Put { table: "t", key: number(n), value: number(0) });
+            old.stores().vault.write(&lease, some.collect()).await.unwrap();
+        }
+        old.close().await;
+        let new = with(&server, NEW, Some(OLD));
+        let lease = until("its owner is gone", async || new.stores().roster.acquire(&tenant("a")).await.ok().flatten());
+        let lease = lease.await;
+        for round in 1..40 {
+            let some = (0..400).step_by(7).map(|n| Change::Put { table: "t", key: number(n), value: number(round) });
+            new.stores().vault.write(&lease, some.collect()).await.unwrap();
+            let found = rows(&new, "a").await.unwrap();
+            assert_eq!(found.len(), 400);
+            assert!((0..400).step_by(7).all(|n| found[&number(n)] == number(round)), "round {round}");
+        }
+        let only_new = with(&server, NEW, None);
+        let found = until("all is sealed anew", async || rows(&only_new, "a").await.ok()).await;
+        assert_eq!(found.len(), 400);
+        assert_eq!(found[&number(7)], number(39));
+        assert_eq!(found[&number(8)], number(0));
+    })
+    .await;
+}
+
+fn number(number: u32) -> Bytes {
+    Bytes::from(number.to_string())
+}

@@ -1,0 +1,239 @@
+//! Redis as others run it: with arguments of its own, behind TLS, watched by sentinels. Each process ends with its test.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{Shutdown, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::redis::encoded;
+
+const START_TIME_MAX: Duration = Duration::from_secs(20);
+const SENTINELS: usize = 3;
+/// The name that the sentinels know the master by.
+pub const SERVICE: &str = "shop";
+
+/// A server, or a sentinel, with the configuration it is given.
+pub struct RedisNode {
+    program: &'static str,
+    child: Child,
+    pub port: u16,
+    dir: TempDir,
+}
+
+impl RedisNode {
+    /// `settings`: lines of its configuration file.
+    pub fn start(settings: &[&str]) -> Self {
+        Self::start_as("redis-server", |_, _| settings.iter().map(|line| (*line).to_owned()).collect())
+    }
+
+    /// On a certificate that is for 127.0.0.1, and on nothing else.
+    pub fn start_with_tls(certificates: &Certificates, settings: &[&str]) -> Self {
+        Self::start_as("redis-server", |port, _| {
+            let mut lines = vec![format!("tls-port {port}"), "tls-auth-clients no".to_owned()];
+            for (name, file) in
+                [("tls-ca-cert-file", "ca.pem"), ("tls-cert-file", "leaf.pem"), ("tls-key-file", "leaf.key")]
+            {
+                lines.push(format!("{name} {}", certificates.path(file).display()));
+            }
+            lines.extend(settings.iter().map(|line| (*line).to_owned()));
+            lines
+        })
+    }
+
+    fn start_as(program: &'static str, settings: impl Fn(u16, &Path) -> Vec<String>) -> Self {
+        loop {
+            let dir = tempfile::tempdir().unwrap();
+            // Free now; taken by another test before the server has it, it is tried again.
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let mut lines = settings(port, dir.path());
+            let tls = lines.iter().any(|line| line.starts_with("tls-port"));
+            lines.push(format!("port {}", if tls { 0 } else { port }));
+            lines.push("bind 127.0.0.1".to_owned());
+            lines.push(format!("dir {}", dir.path().display()));
+            fs::write(dir.path().join("conf"), lines.join("\n") + "\n").unwrap();
+            let child = spawn(program, &dir);
+            let mut node = Self { program, child, port, dir };
+            if node.is_up() {
+                return node;
+            }
+        }
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    /// The raw answer, where neither a password nor TLS stands before it.
+    pub fn ask(&self, command: &[&str]) -> String {
+        let mut connection = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let mut answer = Vec::new();
+        // The connection ends with the answer, where a sentinel knows no QUIT; and before it where the sentinels make the
+        // server a master or a replica, which cuts off its clients.
+        let asked = connection.write_all(encoded(command).as_bytes());
+        let _ = asked
+            .and_then(|()| connection.shutdown(Shutdown::Write))
+            .and_then(|()| connection.read_to_end(&mut answer));
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    pub fn stop(&mut self) {
+        let _ = self.child.kill();
+        self.child.wait().unwrap();
+    }
+
+    /// On the same port, with what it last wrote.
+    pub fn start_again(&mut self) {
+        self.stop();
+        self.child = spawn(self.program, &self.dir);
+        assert!(self.is_up(), "it starts again");
+    }
+
+    pub fn pause(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::STOP).unwrap();
+    }
+
+    pub fn resume(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::CONT).unwrap();
+    }
+
+    fn is_up(&mut self) -> bool {
+        let begin = Instant::now();
+        while begin.elapsed() < START_TIME_MAX && self.child.try_wait().unwrap().is_none() {
+            if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        false
+    }
+}
+
+impl Drop for RedisNode {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn spawn(program: &str, dir: &TempDir) -> Child {
+    let mut command = Command::new(program);
+    command.arg(dir.path().join("conf")).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// A root of its own and a certificate for 127.0.0.1 from it.
+pub struct Certificates(TempDir);
+
+impl Certificates {
+    pub fn new() -> Self {
+        let made = Self(tempfile::tempdir().unwrap());
+        let curve = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -batch";
+        made.openssl(&format!("req -x509 {curve} -keyout ca.key -out ca.pem -days 2 -subj /CN=root"));
+        made.openssl(&format!("req {curve} -keyout leaf.key -out leaf.csr -subj /CN=redis"));
+        fs::write(made.path("leaf.ext"), "basicConstraints=critical,CA:FALSE\nsubjectAltName=IP:127.0.0.1\n").unwrap();
+        made.openssl(
+            "x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile leaf.ext -out leaf.pem",
+        );
+        made
+    }
+
+    /// The root, as `SSL_CERT_FILE` names it.
+    pub fn root(&self) -> String {
+        self.path("ca.pem").display().to_string()
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.0.path().join(file)
+    }
+
+    fn openssl(&self, arguments: &str) {
+        let mut command = Command::new("openssl");
+        let ended = command.args(arguments.split(' ')).current_dir(self.0.path()).output().expect("openssl runs");
+        assert!(ended.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&ended.stderr));
+    }
+}
+
+impl Default for Certificates {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A master, a replica, and three sentinels that watch them.
+pub struct Watched {
+    /// Which of them is the master changes.
+    pub nodes: [RedisNode; 2],
+    pub sentinels: Vec<RedisNode>,
+}
+
+impl Watched {
+    pub fn start() -> Self {
+        let settings = ["save \"\"", "appendonly no", "repl-diskless-sync-delay 0"];
+        let master = RedisNode::start(&settings);
+        let port = master.port;
+        let following = format!("replicaof 127.0.0.1 {port}");
+        let replica = RedisNode::start(&[settings.as_slice(), &[&following]].concat());
+        let watch = |_, _: &Path| {
+            vec![
+                format!("sentinel monitor {SERVICE} 127.0.0.1 {port} 2"),
+                format!("sentinel down-after-milliseconds {SERVICE} 500"),
+                format!("sentinel failover-timeout {SERVICE} 3000"),
+            ]
+        };
+        let sentinels: Vec<_> = (0..SENTINELS).map(|_| RedisNode::start_as("redis-sentinel", watch)).collect();
+        let watched = Self { nodes: [master, replica], sentinels };
+        watched.is_settled(0);
+        watched
+    }
+
+    /// Waits until `master` is one, the other follows it, and every sentinel knows both and all others.
+    pub fn is_settled(&self, master: usize) {
+        let master_port = format!("\r\n{}\r\n", self.nodes[master].port);
+        let settled = |sentinel: &RedisNode| {
+            sentinel.ask(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE]).contains(&master_port)
+                && sentinel.ask(&["SENTINEL", "CKQUORUM", SERVICE]).contains(&format!("OK {SENTINELS} usable"))
+                && sentinel.ask(&["SENTINEL", "REPLICAS", SERVICE]).contains("\r\nslave\r\n")
+        };
+        wait_for("the sentinels to know all", || {
+            self.sentinels.iter().all(settled)
+                && self.nodes[1 - master].ask(&["INFO", "replication"]).contains("master_link_status:up")
+        });
+    }
+
+    /// Waits until the sentinels have made it the master.
+    pub fn is_promoted(&self, node: usize) {
+        wait_for("the promotion", || self.nodes[node].ask(&["ROLE"]).contains("\r\nmaster\r\n"));
+    }
+
+    pub fn url(&self) -> String {
+        let hosts: Vec<_> = self.sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port)).collect();
+        format!("redis+sentinel://{}/{SERVICE}", hosts.join(","))
+    }
+}
+
+/// Says something that is no Redis to whoever connects, for as long as it lives.
+pub fn stranger() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut connection in listener.incoming().map_while(Result::ok) {
+            // Who asks may have gone.
+            let _ = connection.read(&mut [0; 512]);
+            let _ = connection.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+    port
+}
+
+fn wait_for(what: &str, mut so: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !so() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "in time: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
