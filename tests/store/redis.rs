@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tautan::{
     clock,
-    events::{ConnectingReason, Cursor, Status},
+    events::{ConnectingReason, Cursor, EndReason, Status},
     store::{
         Change, StoreError, Stores, Wish,
         redis::{RedisStore, Settings, Url},
@@ -16,7 +16,7 @@ use tautan_test_support::{RedisServer, redis_is_installed};
 use crate::{
     backend::{Backend as _, Redis, in_time, instance, key},
     statuses::{
-        NAME, PAIR_CODE, PHONE, QR, Told, all, connected, next, numbered, phone, qr, resuming, starting, tenant,
+        NAME, PAIR_CODE, PHONE, QR, Told, all, connected, ended, next, numbered, phone, qr, resuming, starting, tenant,
     },
 };
 
@@ -212,6 +212,24 @@ async fn with_redis_away_a_stream_opens_in_doubt_and_catches_up() {
             while next(reader).await != Some(Told::Event(numbered(7))) {}
             drop(lease);
         }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_opened_in_doubt_is_told_that_nobody_ever_linked_the_tenant() {
+    with_redis(async |redis| {
+        redis.server.pause();
+        let mut reader = redis.journal().subscribe(&tenant("a"), None).await;
+        assert!(matches!(next(&mut reader).await, Some(Told::Stale(_))));
+        redis.server.resume();
+        let told = loop {
+            match next(&mut reader).await {
+                Some(Told::Stale(_)) => {}
+                told => break told,
+            }
+        };
+        assert_eq!(told, Some(Told::Fresh(ended(EndReason::NeverLinked))));
     })
     .await;
 }
