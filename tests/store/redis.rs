@@ -273,6 +273,24 @@ async fn a_wanted_tenant_that_no_index_names_is_found_by_the_sweep() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_opened_in_doubt_is_told_that_nobody_ever_linked_the_tenant() {
+    with_redis(async |redis| {
+        redis.server.pause();
+        let mut reader = redis.journal().subscribe(&tenant("a"), None).await;
+        assert!(matches!(next(&mut reader).await, Some(Told::Stale(_))));
+        redis.server.resume();
+        let told = loop {
+            match next(&mut reader).await {
+                Some(Told::Stale(_)) => {}
+                told => break told,
+            }
+        };
+        assert_eq!(told, Some(Told::Fresh(ended(EndReason::NeverLinked))));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_crash_of_redis_took_is_written_again_by_its_owner() {
     if !redis_is_installed() {
         return;

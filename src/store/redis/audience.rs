@@ -303,7 +303,7 @@ impl Audience {
         let known = watched.shown.clone();
         let newest = reading.record.newest.as_ref().map(|newest| newest.cursor);
         watched.know(&reading);
-        let moved = watched.told != Told::from(newest);
+        let moved = newest.is_some() && watched.told != Told::from(newest);
         watched.told = newest.into();
         if moved {
             for update in reading.backlog().0 {

@@ -1,13 +1,15 @@
 use std::{collections::HashMap, time::Duration};
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::{trouble::Trouble, unfit::Unfit};
 
 /// A sentinel that is down must not hold up the others' answer.
 const ASK_TIME_MAX: Duration = Duration::from_millis(500);
+/// Once most have answered, the others are waited for no longer than this.
+const STRAGGLERS_TIME_MAX: Duration = Duration::from_millis(50);
 
 /// Knows who knows the master. Asked before each connection and never remembered: a client that stays with the master of
 /// before is one that starves.
@@ -25,29 +27,40 @@ struct Answer {
     host: String,
     port: u16,
     epoch: u64,
+    /// The sentinels agree that it is down.
+    down: bool,
 }
 
 impl Sentinels {
     /// Whoever they hold to be the master. Whether it is one, it says itself.
     pub async fn master(&self) -> Result<Client, Trouble> {
-        let asked = self.sentinels.iter().map(|sentinel| async move {
-            let answer = timeout(ASK_TIME_MAX, self.ask(sentinel)).await;
-            answer.unwrap_or(Err(Trouble::Slow(ASK_TIME_MAX)))
-        });
+        let mut asked: FuturesUnordered<_> = self.sentinels.iter().map(|sentinel| self.ask(sentinel)).collect();
         let (mut newest, mut trouble): (Option<Answer>, _) = (None, None);
-        for answer in join_all(asked).await {
+        let (mut answers, mut until) = (0, Instant::now() + ASK_TIME_MAX);
+        while let Ok(Some(answer)) = timeout_at(until, asked.next()).await {
             match answer {
-                Ok(answer) if newest.as_ref().is_none_or(|newest| newest.epoch < answer.epoch) => newest = Some(answer),
-                Ok(_) => {}
+                Ok(answer) => {
+                    answers += 1;
+                    if answers == self.sentinels.len() / 2 + 1 {
+                        until = until.min(Instant::now() + STRAGGLERS_TIME_MAX);
+                    }
+                    if newest.as_ref().is_none_or(|newest| newest.epoch < answer.epoch) {
+                        newest = Some(answer);
+                    }
+                }
                 Err(told) => trouble = Some(told),
             }
         }
-        let Some(Answer { host, port, .. }) = newest else {
+        let Some(Answer { host, port, down, .. }) = newest else {
             return Err(match trouble {
                 Some(Trouble::Unfit(unfit)) => unfit.into(),
                 _ => Trouble::Away("no sentinel answers".to_owned()),
             });
         };
+        if down {
+            // Its connections may hang for long; the next answer is another one.
+            return Err(Trouble::Away("the master is down".to_owned()));
+        }
         let address = match self.master.addr() {
             ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
                 ConnectionAddr::TcpTls { host, port, insecure: *insecure, tls_params: tls_params.clone() }
@@ -73,7 +86,10 @@ impl Sentinels {
         let (host, port) = address.ok_or(Unfit::Service)?;
         let mut ask = redis::cmd("SENTINEL");
         let master: HashMap<String, String> = ask.arg("MASTER").arg(&self.service).query_async(&mut connection).await?;
-        let epoch = master.get("config-epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or(0);
-        Ok(Answer { host, port, epoch })
+        let field = |name: &str| master.get(name).map_or("", String::as_str);
+        // While they exchange it, the address is the next one's already and the flags are still the old one's.
+        let is_it = field("ip") == host && field("port") == port.to_string();
+        let down = is_it && field("flags").split(',').any(|flag| flag == "o_down");
+        Ok(Answer { host, port, epoch: field("config-epoch").parse().unwrap_or(0), down })
     }
 }
