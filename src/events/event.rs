@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConnectingReason, Cursor, Status};
+use super::{ConnectingReason, Cursor, Status, StatusBody};
 use crate::clock::Timestamp;
 
 /// A status with its place and time. Made by a store, in the step that keeps and publishes it.
@@ -31,6 +31,11 @@ impl Event {
         let since = same_word.map_or(at, |p| p.since);
         let news = News::between(same_word.map(|p| &p.status), &status);
         Self { cursor, at, since, status, news }
+    }
+
+    /// Whether the back end is to be told: the next code to pair with is no news to it.
+    pub fn is_news_after(&self, previous: Option<&Event>) -> bool {
+        previous.is_none_or(|previous| StatusBody::of_event(previous) != StatusBody::of_event(self))
     }
 }
 
@@ -90,6 +95,7 @@ mod tests {
         assert_eq!(first.news, News { status: true, qr: true, pair: false });
         assert_eq!(second.news, News { status: false, qr: true, pair: false });
         assert_eq!(second.since, at(10));
+        assert!(first.is_news_after(None) && !second.is_news_after(Some(&first)));
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! What is told: a tenant's whole status, numbered. The newest event alone is enough to draw the page.
 
 mod account;
+mod body;
 mod cursor;
 mod event;
 mod pairing;
 mod status;
 
 pub use account::{Account, InvalidPhoneNumber, PhoneNumber};
+pub use body::StatusBody;
 pub use cursor::Cursor;
 pub use event::{Event, News, Shown};
 pub use pairing::{PairCode, QrCode};

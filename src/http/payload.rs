@@ -2,73 +2,11 @@
 
 use serde::Serialize;
 
+pub use crate::events::StatusBody;
 use crate::{
     clock::{Timestamp, rfc3339},
-    events::{EndReason, PairCode, QrCode, Shown, Status, StatusWord},
+    events::{PairCode, QrCode},
 };
-
-/// `connection-status`, and the body of the JSON endpoints.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct StatusBody {
-    status: &'static str,
-    phone_number: Option<String>,
-    name: Option<String>,
-    reason: Option<&'static str>,
-    retryable: bool,
-    until: Option<String>,
-    since: Option<String>,
-    stale: bool,
-    /// Said only where WhatsApp could not be told of an unlink.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    remote: Option<bool>,
-}
-
-impl StatusBody {
-    pub fn of(shown: &Shown) -> Self {
-        let status = shown.status();
-        Self { since: Some(rfc3339(shown.event.since)), stale: shown.stale, ..Self::bare(&status) }
-    }
-
-    /// A tenant that never had a session here.
-    pub fn never_linked() -> Self {
-        Self::bare(&Status::ended(EndReason::NeverLinked))
-    }
-
-    fn bare(status: &Status) -> Self {
-        let account = status.account();
-        let body = Self {
-            status: status.word().as_str(),
-            phone_number: account.map(|account| account.phone.as_str().to_owned()),
-            name: account.and_then(|account| account.name.clone()),
-            reason: None,
-            retryable: false,
-            until: None,
-            since: None,
-            stale: false,
-            remote: None,
-        };
-        match status {
-            Status::Disconnected { reason, until, remote } => Self {
-                reason: Some(reason.as_str()),
-                retryable: reason.retryable(),
-                until: until.map(rfc3339),
-                remote: (*reason == EndReason::UnlinkedByUser && !remote).then_some(false),
-                ..body
-            },
-            Status::Connecting { reason, .. } => Self { reason: Some(reason.as_str()), ..body },
-            Status::QrPending { .. } | Status::Connected { .. } => body,
-        }
-    }
-
-    pub fn is(&self, word: StatusWord) -> bool {
-        self.status == word.as_str()
-    }
-
-    pub fn word(&self) -> &'static str {
-        self.status
-    }
-}
 
 /// `qr-code`. `None` where less than a second is left: nobody can scan it any more.
 #[derive(Debug, Serialize)]
