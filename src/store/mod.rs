@@ -7,6 +7,7 @@ mod greeting;
 mod hub;
 mod lease;
 mod nudges;
+mod outbox;
 pub mod redis;
 mod subscription;
 
@@ -17,6 +18,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use lease::Lease;
+pub use outbox::{Notice, Outbox, TAKEN_FOR};
 pub use subscription::{Subscription, Update};
 
 use crate::{

@@ -10,7 +10,7 @@ use std::{
 use tautan::{
     clock::{Clock, Timestamp},
     store::{
-        Journal, Lease, Roster, Stores, Vault, Wish,
+        Journal, Lease, Outbox, Roster, Stores, Vault, Wish,
         crypt::MasterKey,
         embedded::{EmbeddedStore, Settings},
         redis::{self, RedisStore, Url},
@@ -27,6 +27,9 @@ pub trait Backend: Send {
     fn fresh() -> Self;
 
     fn stores(&self) -> &Stores;
+
+    /// What is said from here on leaves notices in it.
+    fn outbox(&self) -> Arc<dyn Outbox>;
 
     /// Another incarnation over the same data, in an orderly way: the one before is closed.
     fn reopen(self) -> impl Future<Output = Self> + Send;
@@ -99,6 +102,10 @@ impl Backend for Embedded {
         &self.stores
     }
 
+    fn outbox(&self) -> Arc<dyn Outbox> {
+        self.store.outbox()
+    }
+
     fn keeps_codes(&self) -> bool {
         false
     }
@@ -145,6 +152,10 @@ impl Backend for Redis {
 
     fn stores(&self) -> &Stores {
         &self.stores
+    }
+
+    fn outbox(&self) -> Arc<dyn Outbox> {
+        self.store.outbox()
     }
 
     fn keeps_codes(&self) -> bool {

@@ -39,6 +39,7 @@ mod finish;
 mod journal;
 mod keys;
 mod leases;
+mod outbox;
 mod redis;
 mod staleness;
 mod statuses;

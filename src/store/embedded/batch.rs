@@ -10,7 +10,7 @@ use redb::{ReadableTable as _, WriteTransaction};
 use super::{
     Shared,
     record::Record,
-    rows::{JOURNAL, KeptEvent, KeptWish, Span, VAULT, WISHES, seal_row},
+    rows::{JOURNAL, KeptEvent, KeptWish, Span, Untold, VAULT, WISHES, seal_row},
 };
 use crate::store::greeting::starting;
 use crate::{
@@ -73,6 +73,7 @@ impl<'a> Batch<'a> {
     /// Appends a status, unless the newest event says the same.
     pub fn tell(&mut self, tenant: &TenantId, status: Status) -> Step<Arc<Event>> {
         let (epoch, at) = (self.shared.disk.epoch(), self.shared.clock.now());
+        let asked = self.shared.outbox.is_asked();
         let record = self.record(tenant);
         let newest = record.newest.as_ref();
         if let Some(newest) = newest.filter(|newest| newest.status == status) {
@@ -80,7 +81,11 @@ impl<'a> Batch<'a> {
         }
         let cursor = Cursor { epoch, sequence: record.sequence + 1 };
         let event = Arc::new(Event::after(newest.map(|newest| &**newest), cursor, at, status));
-        let kept = KeptEvent::of(&event);
+        if event.is_news_after(newest.map(|newest| &**newest)) {
+            let untold = Untold { cursor, at };
+            record.untold = asked.then_some(untold);
+        }
+        let kept = KeptEvent::of(&event, record.untold);
         // Codes come every 20 seconds and none of them is kept: no reason to wake the disk.
         if !(kept.replaced && record.kept_as_starting) {
             let sealed = kept.seal(&self.shared.keys(tenant));
@@ -93,6 +98,19 @@ impl<'a> Batch<'a> {
         record.doubted = false;
         self.effects.push(Effect::Event(tenant.clone(), event.clone()));
         Ok(event)
+    }
+
+    /// The back end knows of this event. Where the file says "starting" nothing is written: it says so anew after a
+    /// restart anyway.
+    pub fn settle(&mut self, tenant: &TenantId, cursor: Cursor) -> Step<()> {
+        let record = self.record(tenant);
+        if record.untold.is_none_or(|untold| untold.cursor != cursor) {
+            return Ok(());
+        }
+        record.untold = None;
+        let Some(newest) = record.newest.clone().filter(|_| !record.kept_as_starting) else { return Ok(()) };
+        let sealed = KeptEvent::of(&newest, None).seal(&self.shared.keys(tenant));
+        self.put(JOURNAL, tenant, &sealed)
     }
 
     /// Tells readers the present again, as it is when the batch is done.
@@ -191,6 +209,10 @@ impl Outcome<'_> {
         let mut memory = self.shared.memory.lock().unwrap_or_else(PoisonError::into_inner);
         for (tenant, mut record) in self.changed {
             record.doubted |= record.is_stale();
+            match record.untold {
+                Some(_) => self.shared.outbox.add(&tenant),
+                None => self.shared.outbox.remove(&tenant),
+            }
             memory.replace(tenant, record);
         }
         for effect in self.effects {

@@ -93,6 +93,10 @@ impl Memory {
         (updates, seen)
     }
 
+    pub fn untold(&self) -> impl Iterator<Item = &TenantId> {
+        self.tenants.iter().filter(|(_, known)| known.record.untold.is_some()).map(|(tenant, _)| tenant)
+    }
+
     pub fn unattended(&self, max: usize) -> Vec<TenantId> {
         let waiting = self.tenants.iter().filter(|(_, known)| known.record.is_unattended());
         waiting.take(max).map(|(tenant, _)| tenant.clone()).collect()

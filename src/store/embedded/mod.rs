@@ -13,6 +13,7 @@ mod batch;
 mod disk;
 mod journal;
 mod memory;
+mod outbox;
 mod record;
 mod roster;
 mod rows;
@@ -34,10 +35,11 @@ use self::{
     batch::{Batch, Failure, Step},
     disk::Disk,
     memory::Memory,
+    outbox::Schedule,
     writer::{Job, Writer},
 };
 use super::{
-    StoreError, Stores,
+    Outbox, StoreError, Stores,
     crypt::{MasterKey, TenantKeys},
     hub::Hub,
     nudges::Nudges,
@@ -107,6 +109,7 @@ struct Shared {
     memory: Mutex<Memory>,
     hub: Arc<Hub>,
     nudges: Nudges,
+    outbox: Schedule,
     key: MasterKey,
     clock: SharedClock,
     on_commit: Option<CommitHook>,
@@ -117,9 +120,11 @@ impl EmbeddedStore {
     pub fn open(settings: Settings, clock: SharedClock) -> Result<Self, OpenError> {
         let Settings { dir, key, previous, on_commit } = settings;
         let (disk, found) = Disk::open(&dir, &key, previous.as_ref(), on_commit.as_ref())?;
-        let memory = Mutex::new(Memory::new(found, disk.epoch()));
-        let (hub, nudges) = (Arc::default(), Nudges::default());
-        let shared = Arc::new(Shared { disk, memory, hub, nudges, key, clock, on_commit });
+        let memory = Memory::new(found, disk.epoch());
+        let outbox = Schedule::default();
+        memory.untold().for_each(|tenant| outbox.add(tenant));
+        let (memory, hub, nudges) = (Mutex::new(memory), Arc::default(), Nudges::default());
+        let shared = Arc::new(Shared { disk, memory, hub, nudges, outbox, key, clock, on_commit });
         let (jobs, queue) = mpsc::channel(STEPS_MAX);
         let writer = Writer::new(shared.clone(), queue);
         let thread = std::thread::Builder::new().name("store".into()).spawn(move || writer.run());
@@ -130,6 +135,12 @@ impl EmbeddedStore {
     pub fn stores(&self) -> Stores {
         let store = Arc::new(self.clone());
         Stores { journal: store.clone(), roster: store.clone(), vault: store }
+    }
+
+    /// From here on whatever changes a status leaves a notice for the back end. Who never asks pays nothing for it.
+    pub fn outbox(&self) -> Arc<dyn Outbox> {
+        self.shared().outbox.ask();
+        Arc::new(self.clone())
     }
 
     /// Does the steps that wait, ends every lease and subscription, and lets go of the directory. Whatever is asked

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::rows::KeptEvent;
+use super::rows::{KeptEvent, Untold};
 use crate::{
     clock::Timestamp,
     events::{Cursor, Event, Shown, Status},
@@ -17,6 +17,8 @@ pub struct Record {
     pub newest: Option<Arc<Event>>,
     /// Of the newest event of this epoch; 0: there is none yet.
     pub sequence: u64,
+    /// Of the event that the back end is still to be told of.
+    pub untold: Option<Untold>,
     /// The newest wish, while it is not settled.
     pub wish: Option<(WishNo, Wish)>,
     /// The number of the newest wish, settled or not.
@@ -57,12 +59,15 @@ impl Record {
     }
 
     /// Takes up what the file knew. A status that may stand for codes to pair with gets a cursor of the new epoch: under
-    /// its old one a reader has seen something else, or has gone on to cursors that no write was needed for.
-    pub fn resume(&mut self, KeptEvent { mut event, replaced }: KeptEvent, epoch: u64) -> Arc<Event> {
+    /// its old one a reader has seen something else, or has gone on to cursors that no write was needed for. The back end
+    /// may know something else, too, and is told anew.
+    pub fn resume(&mut self, KeptEvent { mut event, replaced, untold }: KeptEvent, epoch: u64) -> Arc<Event> {
         self.kept_as_starting = event.status == starting();
+        self.untold = untold;
         if replaced || self.kept_as_starting {
             self.sequence = 1;
             event.cursor = Cursor { epoch, sequence: self.sequence };
+            self.untold = Some(Untold { cursor: event.cursor, at: event.at });
         }
         let event = Arc::new(event);
         self.newest = Some(event.clone());

@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 
 use crate::store::greeting::starting;
 use crate::{
-    events::{Event, Status},
+    clock::Timestamp,
+    events::{Cursor, Event, Status},
     store::{
         Wish,
         crypt::{Place, TenantKeys},
@@ -42,6 +43,16 @@ pub struct KeptEvent {
     /// The event offered codes to pair with, which never reach a disk: its status is replaced, and its cursor must not be
     /// taken for known, since what a reader saw under it is not what is kept.
     pub replaced: bool,
+    /// The back end is still to be told of it.
+    #[serde(default)]
+    pub untold: Option<Untold>,
+}
+
+/// What names a notice to the back end, the same at every try.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub struct Untold {
+    pub cursor: Cursor,
+    pub at: Timestamp,
 }
 
 /// A tenant's newest wish as the file keeps it.
@@ -53,7 +64,7 @@ pub struct KeptWish {
 
 impl KeptEvent {
     /// A restart ends a pairing under way, so "starting" is also what is true of it afterwards.
-    pub fn of(event: &Event) -> Self {
+    pub fn of(event: &Event, untold: Option<Untold>) -> Self {
         let status = match &event.status {
             Status::QrPending { .. } => starting(),
             other @ (Status::Disconnected { .. } | Status::Connecting { .. } | Status::Connected { .. }) => {
@@ -64,6 +75,7 @@ impl KeptEvent {
         Self {
             event: Event { cursor: event.cursor, at: event.at, since: event.since, status, news: event.news },
             replaced,
+            untold,
         }
     }
 
@@ -141,10 +153,7 @@ fn after(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        clock::Timestamp,
-        events::{Cursor, PairCode, PhoneNumber, QrCode},
-    };
+    use crate::events::{PairCode, PhoneNumber, QrCode};
 
     #[test]
     fn codes_to_pair_with_are_not_even_sealed() {
@@ -153,7 +162,7 @@ mod tests {
         let pair = PairCode { code: "ABCD-1234".into(), phone, expires_at: at };
         let qr = QrCode::new("2@qr-secret".into(), at, 1, 6).unwrap();
         let status = Status::QrPending { qr, pair: Some(pair) };
-        let kept = KeptEvent::of(&Event::after(None, Cursor { epoch: 1, sequence: 1 }, at, status));
+        let kept = KeptEvent::of(&Event::after(None, Cursor { epoch: 1, sequence: 1 }, at, status), None);
         let json = serde_json::to_string(&kept).unwrap();
         assert_eq!(kept.event.status, starting());
         assert!(kept.replaced);

@@ -70,9 +70,9 @@ pub async fn append(shared: &Shared, lease: &Lease, status: Status) -> Result<Ap
     for _ in 0..DECISIONS_MAX {
         let live = write.live().await?;
         let mut record = write.record(&live).await?;
-        let previous = record.newest.as_ref().map(|newest| newest.cursor);
+        let previous = record.newest.clone();
         let said = record.say(status.clone(), shared.clock.now(), &live);
-        let outgoing = said.map(|event| seals.outgoing(previous, &event, Some(write.incarnation())));
+        let outgoing = said.map(|event| seals.outgoing(previous.as_deref(), &event, Some(write.incarnation())));
         let call = write.call(&APPEND).arg(record.version).arg(u8::from(record.doubted)).arg(&record.run);
         let Some(heard) = write.ask(&with_event(call, outgoing.as_ref())).await? else { continue };
         let event = record.newest.clone().expect("it says the status, or said it before");
@@ -98,12 +98,12 @@ async fn finish(
         let newer = record.wish.clone().filter(|(number, _)| *number != settles);
         let settled = record.wish.is_some() && newer.is_none();
         let goes_on = newer.as_ref().is_some_and(|(_, wish)| matches!(wish, Wish::Run { .. }));
-        let before = record.newest.as_ref().map(|newest| newest.cursor);
+        let before = record.newest.clone();
         let said = record.say(status.clone(), shared.clock.now(), &live);
         let last = record.newest.clone().expect("it says the status, or said it before");
         let follows = if goes_on { record.say(starting(), shared.clock.now(), &live) } else { None };
-        let said = said.map(|event| seals.outgoing(before, &event, None));
-        let follows = follows.map(|event| seals.outgoing(Some(last.cursor), &event, None));
+        let said = said.map(|event| seals.outgoing(before.as_deref(), &event, None));
+        let follows = follows.map(|event| seals.outgoing(Some(&last), &event, None));
         if newer.is_some() {
             // Before the record, like every index.
             shared.index_wanted(tenant).await?;

@@ -11,6 +11,8 @@ pub const WANTED: &str = "tautan:wanted";
 pub const SWEEPER: &str = "tautan:sweeper";
 /// A pattern of the keys of all records, and of nothing else.
 pub const RECORDS: &str = "tautan:{*}";
+/// A sorted set: tenants that the back end may have to be told of, and when to look at them, in ms.
+pub const NOTICES: &str = "tautan:notices";
 /// A channel: tenants whose wish or owner changed.
 pub const NUDGES: &str = "tautan:nudges";
 /// The data set's random id: another one says that Redis came back empty, or is another Redis.

@@ -20,6 +20,7 @@ mod keys;
 mod leases;
 mod listener;
 mod lost;
+mod outbox;
 mod proof;
 mod reading;
 mod record;
@@ -58,11 +59,12 @@ use self::{
     census::Census,
     connection::Connections,
     leases::Leases,
+    outbox::Desk,
     sealed::Seals,
     trouble::Trouble,
 };
 use super::{
-    StoreError, Stores,
+    Outbox, StoreError, Stores,
     crypt::{MasterKey, MasterKeys},
     hub::Hub,
     nudges::Nudges,
@@ -103,6 +105,7 @@ struct Shared {
     census: Census,
     sessions_max: Option<usize>,
     audience: Audience,
+    outbox: Desk,
     orders: mpsc::Sender<Order>,
     /// The incarnation that lives now; `None` until Redis knows it, and between two.
     incarnation: watched::Sender<Option<Arc<str>>>,
@@ -131,6 +134,7 @@ impl RedisStore {
             clock,
             audience: Audience::new(hub.clone()),
             hub,
+            outbox: Desk::default(),
             nudges: Nudges::default(),
             leases: Leases::default(),
             census: Census::default(),
@@ -173,6 +177,13 @@ impl RedisStore {
         Stores { journal: store.clone(), roster: store.clone(), vault: store }
     }
 
+    /// From here on whatever this instance says of a tenant leaves a notice for the back end. Who never asks pays nothing
+    /// for it.
+    pub fn outbox(&self) -> Arc<dyn Outbox> {
+        self.shared().outbox.ask();
+        Arc::new(self.clone())
+    }
+
     pub fn condition(&self) -> watched::Receiver<Condition> {
         self.shared().condition.subscribe()
     }
@@ -206,7 +217,7 @@ impl RedisStore {
 
 impl Shared {
     fn seals(&self, tenant: &TenantId) -> Seals {
-        Seals::new(&self.keys, tenant)
+        Seals::new(&self.keys, tenant, self.outbox.is_asked())
     }
 
     /// A task that this store cannot do without.

@@ -82,11 +82,11 @@ async fn want(shared: &Arc<Shared>, tenant: &TenantId, wish: Wish) -> Result<Wis
         let disconnected = record.is_disconnected();
         // An owner is about to say something, and hears of the wish; only where there is none it can be settled here.
         let settled = wish == Wish::Unlink && disconnected && !living && !record.credentials;
-        let previous = record.newest.as_ref().map(|newest| newest.cursor);
+        let previous = record.newest.clone();
         let says = matches!(wish, Wish::Run { .. }) && disconnected;
         let said = says.then(|| record.say(starting(), shared.clock.now(), &live)).flatten();
         let owner = record.owner.clone().filter(|_| living).map(|owner| owner.incarnation);
-        let outgoing = said.map(|event| seals.outgoing(previous, &event, owner.as_deref()));
+        let outgoing = said.map(|event| seals.outgoing(previous.as_deref(), &event, owner.as_deref()));
         if !settled && !living {
             // Before the record, like every index.
             shared.index_wanted(tenant).await?;
@@ -125,10 +125,10 @@ async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease
         let live = shared.connections.live().await?;
         let taking = shared.leases.take();
         record.doubted |= record.is_stale(false);
-        let previous = record.newest.as_ref().map(|newest| newest.cursor);
+        let previous = record.newest.clone();
         let said = record.greeting().and_then(|status| record.say(status, shared.clock.now(), &live));
         let notice = said.is_none() && record.doubted;
-        let outgoing = said.map(|event| seals.outgoing(previous, &event, Some(&incarnation)));
+        let outgoing = said.map(|event| seals.outgoing(previous.as_deref(), &event, Some(&incarnation)));
         shared.index_owned(tenant, &incarnation).await?;
         let call = Call::on(&ACQUIRE, tenant).arg(nonce_text(taking.nonce)).arg(&*incarnation);
         let call = call.arg(shared.leases.highest_fence()).arg(record.version).arg(u8::from(record.doubted));

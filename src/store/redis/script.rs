@@ -22,10 +22,14 @@ scripts! {
     ERASE = "prelude" "erase";
     FINISH = "prelude" "finish";
     LOSE = "prelude" "lose";
+    POSTPONE = "prelude" "postpone";
     PROVE = "prove";
     READ = "read";
     RELEASE = "prelude" "release";
     RESEAL = "reseal";
+    SETTLE = "prelude" "settle";
+    TAKE = "prelude" "take";
+    UNLIST = "unlist";
     WANT = "prelude" "want";
     WRITE = "prelude" "write";
 }
@@ -35,16 +39,18 @@ pub struct Call {
     script: &'static Script,
     keys: Vec<String>,
     arguments: Vec<Vec<u8>>,
+    /// Whose notice for the back end it leaves.
+    notice: Option<TenantId>,
 }
 
 impl Call {
     pub fn on(script: &'static Script, tenant: &TenantId) -> Self {
-        Self { script, keys: vec![keys::record(tenant), keys::history(tenant)], arguments: Vec::new() }
+        Self { script, keys: vec![keys::record(tenant), keys::history(tenant)], arguments: Vec::new(), notice: None }
     }
 
     /// Keys that belong to no tenant, all in one slot.
     pub fn on_keys(script: &'static Script, keys: impl IntoIterator<Item = String>) -> Self {
-        Self { script, keys: keys.into_iter().collect(), arguments: Vec::new() }
+        Self { script, keys: keys.into_iter().collect(), arguments: Vec::new(), notice: None }
     }
 
     pub fn arg(mut self, argument: impl ToRedisArgs) -> Self {
@@ -55,6 +61,14 @@ impl Call {
     pub fn args(mut self, arguments: &[Vec<u8>]) -> Self {
         self.arguments.extend_from_slice(arguments);
         self
+    }
+
+    pub fn noticing(self, tenant: TenantId) -> Self {
+        Self { notice: Some(tenant), ..self }
+    }
+
+    pub fn notice(&self) -> Option<&TenantId> {
+        self.notice.as_ref()
     }
 
     /// All but the first `skipped`.

@@ -22,7 +22,12 @@ const NOBODY: &str = "-";
 /// Stands for the text of a code that is no more.
 const EXPIRED: &str = "expired";
 
-pub struct Seals(Ring);
+pub struct Seals {
+    ring: Ring,
+    tenant: TenantId,
+    /// Whether the back end is told of changes.
+    notices: bool,
+}
 
 /// An event on its way into Redis.
 pub struct Outgoing {
@@ -30,6 +35,8 @@ pub struct Outgoing {
     kept: Vec<u8>,
     code: Option<(Vec<u8>, u64)>,
     told: Vec<u8>,
+    /// Of whom the back end is to be told, and its time in ms.
+    notice: Option<(TenantId, i64)>,
 }
 
 /// What is published on a tenant's channel.
@@ -45,23 +52,29 @@ pub enum Message {
 }
 
 impl Seals {
-    pub fn new(master: &MasterKeys, tenant: &TenantId) -> Self {
-        Self(master.tenant(tenant))
+    pub fn new(master: &MasterKeys, tenant: &TenantId, notices: bool) -> Self {
+        Self { ring: master.tenant(tenant), tenant: tenant.clone(), notices }
     }
 
     /// With codes to pair with, the history keeps the event without them, and the whole of it stands beside for as long
     /// as they are good for anything.
-    pub fn outgoing(&self, previous: Option<Cursor>, event: &Event, owner: Option<&str>) -> Outgoing {
+    pub fn outgoing(&self, previous: Option<&Event>, event: &Event, owner: Option<&str>) -> Outgoing {
         let id = stream_id(event.cursor);
         let whole = self.seal(&id, event);
-        let header = format!("{} {id} {}\n", previous.map_or(NOBODY.into(), stream_id), owner.unwrap_or(NOBODY));
+        let header = format!(
+            "{} {id} {}\n",
+            previous.map_or(NOBODY.into(), |previous| stream_id(previous.cursor)),
+            owner.unwrap_or(NOBODY)
+        );
         let told = [header.as_bytes(), &whole].concat();
+        let news = self.notices && event.is_news_after(previous);
+        let notice = news.then(|| (self.tenant.clone(), event.at.as_millisecond()));
         match without_codes(event) {
-            None => Outgoing { id, kept: whole, code: None, told },
+            None => Outgoing { id, kept: whole, code: None, told, notice },
             Some((bare, expires_at)) => {
                 let left = Duration::try_from(expires_at.duration_since(event.at)).unwrap_or(Duration::ZERO);
                 let ttl_ms = left.clamp(Duration::from_millis(1), CODE_AGE_MAX).as_millis() as u64;
-                Outgoing { kept: self.seal(&id, &bare), id, code: Some((whole, ttl_ms)), told }
+                Outgoing { kept: self.seal(&id, &bare), id, code: Some((whole, ttl_ms)), told, notice }
             }
         }
     }
@@ -85,7 +98,7 @@ impl Seals {
 
     pub fn wish(&self, number: u64, wish: &Wish) -> Vec<u8> {
         let json = Zeroizing::new(json(wish));
-        self.0.seal(wish_place(&number.to_be_bytes()), &json)
+        self.ring.seal(wish_place(&number.to_be_bytes()), &json)
     }
 
     pub fn open_wish(&self, number: u64, sealed: &[u8]) -> Option<Wish> {
@@ -94,25 +107,25 @@ impl Seals {
 
     /// The name of a credential.
     pub fn row_name(&self, table: &str, key: &[u8]) -> [u8; 32] {
-        self.0.row(table, key)
+        self.ring.row(table, key)
     }
 
     /// The name it may still have, while the key is being replaced.
     pub fn previous_row_name(&self, table: &str, key: &[u8]) -> Option<[u8; 32]> {
-        self.0.previous_row(table, key)
+        self.ring.previous_row(table, key)
     }
 
     /// A credential's name, and its key and value in one: the key's length, the key, the value.
     pub fn row(&self, table: &str, key: &[u8], value: &[u8]) -> ([u8; 32], Vec<u8>) {
-        let name = self.0.row(table, key);
+        let name = self.ring.row(table, key);
         let length = u32::try_from(key.len()).expect("a row's key is short").to_le_bytes();
         let plain = Zeroizing::new([&length, key, value].concat());
-        (name, self.0.seal(Place { table, row: &name }, &plain))
+        (name, self.ring.seal(Place { table, row: &name }, &plain))
     }
 
     /// `None`: sealed with another key, or not at this place.
     pub fn open_row(&self, table: &str, name: &[u8], sealed: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
-        let plain = self.0.open(Place { table, row: name }, sealed)?;
+        let plain = self.ring.open(Place { table, row: name }, sealed)?;
         let (key, value) = split_row(&plain)?;
         Some((key.to_vec(), value.to_vec()))
     }
@@ -128,21 +141,21 @@ impl Seals {
 
     /// With its new name.
     pub fn row_anew(&self, table: &str, name: &[u8], sealed: &[u8]) -> Option<([u8; 32], Vec<u8>)> {
-        let plain = self.0.open_previous(Place { table, row: name }, sealed)?;
-        let name = self.0.row(table, split_row(&plain)?.0);
-        Some((name, self.0.seal(Place { table, row: &name }, &plain)))
+        let plain = self.ring.open_previous(Place { table, row: name }, sealed)?;
+        let name = self.ring.row(table, split_row(&plain)?.0);
+        Some((name, self.ring.seal(Place { table, row: &name }, &plain)))
     }
 
     fn anew(&self, place: Place<'_>, sealed: &[u8]) -> Option<Vec<u8>> {
-        Some(self.0.seal(place, &self.0.open_previous(place, sealed)?))
+        Some(self.ring.seal(place, &self.ring.open_previous(place, sealed)?))
     }
 
     fn seal(&self, id: &str, event: &Event) -> Vec<u8> {
-        self.0.seal(event_place(id), &Zeroizing::new(json(event)))
+        self.ring.seal(event_place(id), &Zeroizing::new(json(event)))
     }
 
     fn open<T: DeserializeOwned>(&self, place: Place<'_>, sealed: &[u8]) -> Option<T> {
-        serde_json::from_slice(&self.0.open(place, sealed)?).ok()
+        serde_json::from_slice(&self.ring.open(place, sealed)?).ok()
     }
 }
 
@@ -183,13 +196,17 @@ pub fn parse_stream_id(id: &str) -> Option<Cursor> {
     Some(Cursor { epoch: epoch.parse().ok()?, sequence: sequence.parse().ok()? })
 }
 
-/// The five arguments that `tell` in `scripts/prelude.lua` reads.
+/// The six arguments that `tell` in `scripts/prelude.lua` reads.
 pub fn with_event(call: Call, event: Option<&Outgoing>) -> Call {
     match event {
-        None => call.arg("").arg("").arg("").arg("").arg(""),
-        Some(Outgoing { id, kept, code, told }) => {
+        None => call.arg("").arg("").arg("").arg("").arg("").arg(""),
+        Some(Outgoing { id, kept, code, told, notice }) => {
             let (code, ttl_ms) = code.as_ref().map_or((&[][..], 0), |(code, ttl_ms)| (code.as_slice(), *ttl_ms));
-            call.arg(id).arg(kept).arg(code).arg(ttl_ms).arg(told)
+            let call = call.arg(id).arg(kept).arg(code).arg(ttl_ms).arg(told);
+            match notice {
+                None => call.arg(""),
+                Some((tenant, at_ms)) => call.arg(*at_ms).noticing(tenant.clone()),
+            }
         }
     }
 }

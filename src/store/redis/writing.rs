@@ -72,8 +72,15 @@ impl Shared {
 
     pub async fn ask_script(&self, call: &Call) -> Result<Answer, StoreError> {
         self.check_open()?;
+        if let Some(tenant) = call.notice() {
+            self.about_to_say(tenant).await?;
+        }
         let answer: (String, String) = self.connections.call_surely(call).await?;
-        Ok(answer.try_into()?)
+        let answer = answer.try_into()?;
+        if let (Some(tenant), Answer::Done(_)) = (call.notice(), &answer) {
+            self.has_said(tenant.clone());
+        }
+        Ok(answer)
     }
 }
 

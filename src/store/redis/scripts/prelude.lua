@@ -46,10 +46,11 @@ local function notice()
   return redis.call('PUBLISH', record .. ':told', 'notice')
 end
 
--- Keeps and publishes the event whose five parts begin at ARGV[at]: its id, what is kept for long, what is kept for
--- `ttl` ms beside it (codes to pair with) or '', and what is published. An event that is not there has the id ''.
+-- Keeps and publishes the event whose six parts begin at ARGV[at]: its id, what is kept for long, what is kept for
+-- `ttl` ms beside it (codes to pair with) or '', what is published, and its time where the back end is to be told of it.
+-- An event that is not there has the id ''. A notice that waits already keeps its turn.
 local function tell(at)
-  local id, kept, code, ttl, told = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
+  local id, kept, code, ttl, told, noticed = unpack(ARGV, at, at + 5)
   if id == '' then
     return 0
   end
@@ -59,6 +60,9 @@ local function tell(at)
   redis.call('XADD', history, 'MAXLEN', HISTORY_MAX, id, 'event', kept, 'coded', code == '' and '0' or '1')
   if code ~= '' then
     redis.call('SET', record .. ':code:' .. id, code, 'PX', ttl)
+  end
+  if noticed ~= '' then
+    redis.call('HSET', record, 'notice', id, 'notice_at', noticed)
   end
   return redis.call('PUBLISH', record .. ':told', told)
 end

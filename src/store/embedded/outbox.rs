@@ -1,0 +1,127 @@
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
+
+use super::EmbeddedStore;
+use crate::{
+    events::StatusBody,
+    store::{Notice, Outbox, StoreError, TAKEN_FOR},
+    tenant::TenantId,
+};
+
+/// When whom is to be told of next. In memory alone: a restart begins with everything due, and what is to be told stands
+/// in the journal's rows.
+#[derive(Default)]
+pub struct Schedule {
+    asked: AtomicBool,
+    turns: Mutex<HashMap<TenantId, Turn>>,
+    sooner: Notify,
+}
+
+struct Turn {
+    due: Instant,
+    tries: u32,
+    /// Whoever took it last; 0: nobody has.
+    claim: u128,
+}
+
+impl Schedule {
+    pub fn ask(&self) {
+        self.asked.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// A tenant that waits already keeps its turn: a receiver that is down is not asked the more often for it.
+    pub fn add(&self, tenant: &TenantId) {
+        let fresh = || Turn { due: Instant::now(), tries: 0, claim: 0 };
+        self.lock().entry(tenant.clone()).or_insert_with(fresh);
+        self.sooner.notify_one();
+    }
+
+    pub fn remove(&self, tenant: &TenantId) {
+        self.lock().remove(tenant);
+    }
+
+    /// The one that has waited longest, or when the first will be due.
+    fn take(&self) -> Result<(TenantId, u128, u32), Option<Instant>> {
+        let (now, mut turns) = (Instant::now(), self.lock());
+        let Some((tenant, turn)) = turns.iter_mut().min_by_key(|(_, turn)| turn.due) else { return Err(None) };
+        if turn.due > now {
+            return Err(Some(turn.due));
+        }
+        turn.due = now + TAKEN_FOR;
+        turn.claim = rand::random();
+        Ok((tenant.clone(), turn.claim, turn.tries))
+    }
+
+    fn give_back(&self, notice: &Notice, tries: u32, wait: Duration) {
+        let mut turns = self.lock();
+        if let Some(turn) = turns.get_mut(&notice.tenant).filter(|turn| turn.claim == notice.claim) {
+            *turn = Turn { due: Instant::now() + wait, tries, claim: 0 };
+            self.sooner.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, Turn>> {
+        // Nothing under this lock can leave the map half changed.
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Outbox for EmbeddedStore {
+    async fn next(&self) -> Notice {
+        let schedule = &self.shared().outbox;
+        loop {
+            let (tenant, claim, tries) = match schedule.take() {
+                Ok(taken) => taken,
+                Err(due) => {
+                    tokio::select! {
+                        () = schedule.sooner.notified() => {}
+                        () = until(due) => {}
+                    }
+                    continue;
+                }
+            };
+            let memory = self.shared().memory.lock().unwrap_or_else(PoisonError::into_inner);
+            let record = memory.record(&tenant);
+            if let Some((untold, newest)) = record.and_then(|record| record.untold.zip(record.newest.as_ref())) {
+                let (status, until) = (StatusBody::of_event(newest), Instant::now() + TAKEN_FOR);
+                return Notice { tenant, cursor: untold.cursor, at: untold.at, status, tries, until, claim, listed: 0 };
+            }
+        }
+    }
+
+    async fn settle(&self, notice: &Notice) -> Result<(), StoreError> {
+        let (tenant, cursor) = (notice.tenant.clone(), notice.cursor);
+        self.step(move |batch| batch.settle(&tenant, cursor)).await?;
+        self.shared().outbox.give_back(notice, 0, Duration::ZERO);
+        Ok(())
+    }
+
+    async fn postpone(&self, notice: &Notice, wait: Duration) -> Result<(), StoreError> {
+        self.shared().outbox.give_back(notice, notice.tries.saturating_add(1), wait);
+        Ok(())
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

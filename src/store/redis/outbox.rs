@@ -1,0 +1,199 @@
+//! Notices for the back end. What is to be told stands in the tenant's record, as the place and time of an event; what is
+//! told is the newest one. An index says of whom to look, and when: it is written before the record and cleared after it.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use rand::RngExt as _;
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    RedisStore, Shared, keys,
+    record::nonce_text,
+    script::{Call, POSTPONE, SETTLE, TAKE, UNLIST},
+    sealed::parse_stream_id,
+    trouble::Trouble,
+};
+use crate::{
+    clock::Timestamp,
+    events::StatusBody,
+    store::{Notice, Outbox, StoreError, TAKEN_FOR, nudges::Nudges},
+    tenant::TenantId,
+};
+
+/// How often each instance looks for what another one has left: one command.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Tenants that are found in one look.
+const FOUND_MAX: usize = 64;
+/// Who says something delivers it, unless it dies: others leave it so much time. Longer than saying it can take.
+const SAYERS_TIME: Duration = Duration::from_secs(5);
+
+#[derive(Default)]
+pub struct Desk {
+    asked: AtomicBool,
+    /// Whose status was changed by this instance.
+    said: Nudges,
+    found: Mutex<VecDeque<TenantId>>,
+}
+
+impl Desk {
+    pub fn ask(&self) {
+        self.asked.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    fn found(&self) -> MutexGuard<'_, VecDeque<TenantId>> {
+        // Nothing under this lock can leave the queue half changed.
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Outbox for RedisStore {
+    async fn next(&self) -> Notice {
+        let shared = self.shared();
+        let mut look_at = Instant::now();
+        loop {
+            let found = shared.outbox.found().pop_front();
+            if let Some(tenant) = found {
+                match shared.take_notice(&tenant).await {
+                    Ok(Some(notice)) => return notice,
+                    Ok(None) => {}
+                    Err(error) => tracing::debug!(%tenant, %error, "a notice could not be taken, looking again later"),
+                }
+                continue;
+            }
+            let found = tokio::select! {
+                said = shared.outbox.said.taken() => said,
+                () = sleep_until(look_at) => {
+                    // Instances that look at different times find less of what another one takes.
+                    look_at = Instant::now() + rand::rng().random_range(LOOK_EVERY / 2..LOOK_EVERY) + LOOK_EVERY / 2;
+                    shared.due_notices().await.unwrap_or_else(|error| {
+                        tracing::debug!(%error, "notices could not be looked for, looking again");
+                        Vec::new()
+                    })
+                }
+            };
+            shared.outbox.found().extend(found);
+        }
+    }
+
+    async fn settle(&self, notice: &Notice) -> Result<(), StoreError> {
+        let (shared, tenant) = (self.shared(), &notice.tenant);
+        shared.check_open()?;
+        let id = super::sealed::stream_id(notice.cursor);
+        let call = Call::on(&SETTLE, tenant).arg(nonce_text(notice.claim)).arg(id);
+        let done: u8 = shared.connections.call_surely(&call).await?;
+        if done == 1 {
+            shared.unlist(tenant, notice.listed).await;
+        } else {
+            shared.outbox.said.add(tenant.clone());
+        }
+        Ok(())
+    }
+
+    async fn postpone(&self, notice: &Notice, wait: Duration) -> Result<(), StoreError> {
+        let (shared, tenant) = (self.shared(), &notice.tenant);
+        shared.check_open()?;
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX >> 16);
+        let call = Call::on(&POSTPONE, tenant).arg(nonce_text(notice.claim)).arg(wait_ms);
+        let due: String = shared.connections.call(&call).await?;
+        match due.parse() {
+            Ok(due) => Ok(shared.list_notice(tenant, due).await?),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+impl Shared {
+    /// Before the record, like every index.
+    pub async fn about_to_say(&self, tenant: &TenantId) -> Result<(), Trouble> {
+        let at = self.connections.live().await?.time_ms() + SAYERS_TIME.as_millis() as u64;
+        self.list_notice(tenant, at).await
+    }
+
+    /// After the record: this instance delivers what it said.
+    pub fn has_said(&self, tenant: TenantId) {
+        self.outbox.said.add(tenant);
+    }
+
+    pub async fn list_notice(&self, tenant: &TenantId, due_ms: u64) -> Result<(), Trouble> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("ZADD").arg(keys::NOTICES).arg(due_ms).arg(tenant.as_str()).ignore();
+        self.connections.query(&pipeline).await
+    }
+
+    async fn due_notices(&self) -> Result<Vec<TenantId>, Trouble> {
+        let now = self.connections.live().await?.time_ms();
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("ZRANGEBYSCORE").arg(keys::NOTICES).arg("-inf").arg(now).arg("LIMIT").arg(0).arg(FOUND_MAX);
+        let (found,): (Vec<String>,) = self.connections.query(&pipeline).await?;
+        Ok(found.iter().filter_map(|name| TenantId::parse(name).ok()).collect())
+    }
+
+    async fn take_notice(&self, tenant: &TenantId) -> Result<Option<Notice>, StoreError> {
+        self.check_open()?;
+        let (claim, until) = (rand::random(), Instant::now() + TAKEN_FOR);
+        // Read first: what is there by now is not cleared by who saw that nothing was.
+        let listed = self.listed(tenant).await?;
+        let call = Call::on(&TAKE, tenant).arg(nonce_text(claim)).arg(TAKEN_FOR.as_millis() as u64);
+        type Taken = (String, String, String, String, String, String, Vec<u8>);
+        let (word, due, id, at, tries, newest, sealed): Taken = self.connections.call(&call).await?;
+        let number = |text: &str| text.parse::<u64>().map_err(|_| Trouble::Nonsense(text.to_owned()));
+        match word.as_str() {
+            "none" => {
+                if let Some(listed) = listed {
+                    self.unlist(tenant, listed).await;
+                }
+                Ok(None)
+            }
+            "later" => {
+                self.list_notice(tenant, number(&due)?).await?;
+                Ok(None)
+            }
+            "taken" => {
+                let listed = number(&due)?;
+                self.list_notice(tenant, listed).await?;
+                let event = self.seals(tenant).open_event(&newest, &sealed).ok_or(StoreError::Unreadable)?;
+                let nonsense = || Trouble::Nonsense(at.clone());
+                let at = at.parse().ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).ok_or_else(nonsense)?;
+                Ok(Some(Notice {
+                    tenant: tenant.clone(),
+                    cursor: parse_stream_id(&id).ok_or(Trouble::Nonsense(id))?,
+                    at,
+                    status: StatusBody::of_event(&event),
+                    tries: tries.parse().unwrap_or_default(),
+                    until,
+                    claim,
+                    listed,
+                }))
+            }
+            _ => Err(Trouble::Nonsense(word).into()),
+        }
+    }
+
+    async fn listed(&self, tenant: &TenantId) -> Result<Option<u64>, Trouble> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("ZSCORE").arg(keys::NOTICES).arg(tenant.as_str());
+        let (score,): (Option<f64>,) = self.connections.query(&pipeline).await?;
+        Ok(score.map(|score| score as u64))
+    }
+
+    async fn unlist(&self, tenant: &TenantId, score: u64) {
+        let call = Call::on_keys(&UNLIST, [keys::NOTICES.to_owned()]).arg(tenant.as_str()).arg(score);
+        let done: Result<(), _> = self.connections.call(&call).await;
+        if let Err(trouble) = done {
+            tracing::debug!(error = %trouble, "an index could not be cleared, the next look does it");
+        }
+    }
+}

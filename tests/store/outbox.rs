@@ -1,0 +1,232 @@
+//! What the back end is to be told, and when.
+
+use std::time::Duration;
+
+use tautan::{
+    events::{Cursor, EndReason},
+    store::{Notice, Outbox, Wish},
+};
+
+use crate::{
+    backend::{Backend, instance},
+    redis::{keys, with_redis},
+    statuses::{PAIR_CODE, PHONE, QR, connected, ended, numbered, qr, tenant},
+};
+
+promises![
+    a_change_of_the_status_leaves_a_notice_and_the_next_code_does_not,
+    of_what_was_not_delivered_the_newest_alone_is_kept,
+    a_notice_has_no_code_in_it,
+    what_is_said_during_a_delivery_is_due_after_it_and_not_before,
+    a_notice_outlives_the_one_who_left_it,
+    a_notice_that_was_delivered_is_gone_for_good,
+    a_notice_that_was_not_delivered_is_due_again_and_counts_its_tries,
+    a_wish_and_an_end_leave_notices_too,
+    tenants_do_not_wait_for_each_other,
+    who_does_not_ask_for_an_outbox_has_nothing_in_it,
+];
+
+/// Much longer than what is due takes to be there.
+const NOTHING_COMES: Duration = Duration::from_millis(400);
+
+async fn says(outbox: &dyn Outbox, word: &str) -> Notice {
+    let notice = outbox.next().await;
+    assert_eq!(notice.status.word(), word);
+    notice
+}
+
+async fn is_empty(outbox: &dyn Outbox) -> bool {
+    tokio::time::timeout(NOTHING_COMES, outbox.next()).await.is_err()
+}
+
+async fn a_change_of_the_status_leaves_a_notice_and_the_next_code_does_not(store: impl Backend + Sync) {
+    let outbox = store.outbox();
+    let lease = store.running(&tenant("a")).await;
+    let first = says(&*outbox, "connecting").await;
+    outbox.settle(&first).await.unwrap();
+    let mut cursors = vec![first.cursor];
+    for (status, word) in [(qr(1), "qr_pending"), (connected(), "connected"), (numbered(2), "connected")] {
+        let said = store.journal().append(&lease, status).await.unwrap().event;
+        if word == "qr_pending" {
+            store.journal().append(&lease, qr(2)).await.unwrap();
+        }
+        let notice = says(&*outbox, word).await;
+        assert_eq!((&notice.tenant, notice.cursor, notice.at), (&tenant("a"), said.cursor, said.at));
+        outbox.settle(&notice).await.unwrap();
+        cursors.push(notice.cursor);
+        if word == "qr_pending" {
+            store.journal().append(&lease, qr(3)).await.unwrap();
+            assert!(is_empty(&*outbox).await, "the next code is no news");
+        }
+    }
+    assert!(cursors.is_sorted());
+}
+
+async fn of_what_was_not_delivered_the_newest_alone_is_kept(store: impl Backend + Sync) {
+    let outbox = store.outbox();
+    let lease = store.running(&tenant("a")).await;
+    let mut newest = None;
+    for number in 0..40 {
+        newest = Some(store.journal().append(&lease, numbered(number)).await.unwrap().event);
+    }
+    let notice = says(&*outbox, "connected").await;
+    assert_eq!(Some(notice.cursor), newest.map(|newest| newest.cursor));
+    outbox.settle(&notice).await.unwrap();
+    assert!(is_empty(&*outbox).await);
+}
+
+async fn a_notice_has_no_code_in_it(store: impl Backend + Sync) {
+    let outbox = store.outbox();
+    let lease = store.running(&tenant("a")).await;
+    store.journal().append(&lease, qr(1)).await.unwrap();
+    let notice = says(&*outbox, "qr_pending").await;
+    let whole = format!("{notice:?} {:?} {}", notice.status, serde_json::to_string(&notice.status).unwrap());
+    for secret in [QR, PAIR_CODE, PHONE] {
+        assert!(!whole.contains(secret), "{whole}");
+    }
+}
+
+async fn what_is_said_during_a_delivery_is_due_after_it_and_not_before(store: impl Backend + Sync) {
+    let outbox = store.outbox();
+    let lease = store.running(&tenant("a")).await;
+    let first = says(&*outbox, "connecting").await;
+    store.journal().append(&lease, qr(1)).await.unwrap();
+    store.journal().append(&lease, connected()).await.unwrap();
+    assert!(is_empty(&*outbox).await, "two deliveries at once could arrive in any order");
+    outbox.settle(&first).await.unwrap();
+    let second = says(&*outbox, "connected").await;
+    assert!(second.cursor > first.cursor);
+    outbox.settle(&first).await.unwrap();
+    outbox.postpone(&first, Duration::ZERO).await.unwrap();
+    assert!(is_empty(&*outbox).await, "who is over changes nothing");
+    outbox.settle(&second).await.unwrap();
+    assert!(is_empty(&*outbox).await);
+}
+
+async fn a_notice_outlives_the_one_who_left_it(store: impl Backend + Sync) {
+    drop(store.outbox());
+    let lease = store.running(&tenant("a")).await;
+    let (wish, _) = store.roster().wish(&tenant("a")).await.unwrap().unwrap();
+    let said = store.journal().finish(lease, ended(EndReason::Banned), wish).await.unwrap();
+    let store = store.reopen().await;
+    let notice = says(&*store.outbox(), "disconnected").await;
+    assert_eq!((notice.cursor, notice.at), (said.cursor, said.at), "it has the name it had");
+}
+
+async fn a_notice_that_was_delivered_is_gone_for_good(store: impl Backend + Sync) {
+    let outbox = store.outbox();
+    let lease = store.running(&tenant("a")).await;
+    store.journal().append(&lease, connected()).await.unwrap();
+    outbox.settle(&says(&*outbox, "connected").await).await.unwrap();
+    drop(outbox);
+    let store = store.reopen().await;
+    assert!(is_empty(&*store.outbox()).await);
+}
+
+async fn a_notice_that_was_not_delivered_is_due_again_and_counts_its_tries(store: impl Backend + Sync) {
+    let outbox = store.outbox();
+    let lease = store.running(&tenant("a")).await;
+    let mut names: Vec<(Cursor, u32)> = Vec::new();
+    for _ in 0..3 {
+        let notice = says(&*outbox, "connecting").await;
+        names.push((notice.cursor, notice.tries));
+        outbox.postpone(&notice, Duration::from_millis(10)).await.unwrap();
+    }
+    assert_eq!(names, [0, 1, 2].map(|tries| (names[0].0, tries)));
+    let last = outbox.next().await;
+    outbox.postpone(&last, Duration::from_secs(3600)).await.unwrap();
+    store.journal().append(&lease, connected()).await.unwrap();
+    assert!(is_empty(&*outbox).await, "a receiver that is down is not asked the more often for what is new");
+}
+
+async fn a_wish_and_an_end_leave_notices_too(store: impl Backend + Sync) {
+    let outbox = store.outbox();
+    store.roster().want(&tenant("a"), Wish::Run { phone: None }).await.unwrap();
+    outbox.settle(&says(&*outbox, "connecting").await).await.unwrap();
+    let lease = store.roster().acquire(&tenant("a")).await.unwrap().unwrap();
+    store.journal().append(&lease, connected()).await.unwrap();
+    outbox.settle(&says(&*outbox, "connected").await).await.unwrap();
+    store.roster().release(lease).await.unwrap();
+    let lease = store.roster().acquire(&tenant("a")).await.unwrap().unwrap();
+    outbox.settle(&says(&*outbox, "connecting").await).await.unwrap();
+    let (wish, _) = store.roster().wish(&tenant("a")).await.unwrap().unwrap();
+    store.journal().finish(lease, ended(EndReason::UnlinkedByPhone), wish).await.unwrap();
+    says(&*outbox, "disconnected").await;
+}
+
+async fn tenants_do_not_wait_for_each_other(store: impl Backend + Sync) {
+    let outbox = store.outbox();
+    let _a = store.running(&tenant("a")).await;
+    let a = says(&*outbox, "connecting").await;
+    let _b = store.running(&tenant("b")).await;
+    let b = says(&*outbox, "connecting").await;
+    assert_eq!((a.tenant, b.tenant), (tenant("a"), tenant("b")));
+}
+
+async fn who_does_not_ask_for_an_outbox_has_nothing_in_it(store: impl Backend + Sync) {
+    let lease = store.running(&tenant("a")).await;
+    store.journal().append(&lease, connected()).await.unwrap();
+    assert!(is_empty(&*store.outbox()).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_instance_left_behind_is_delivered_by_another_and_once() {
+    with_redis(async |redis| {
+        drop(redis.store.outbox());
+        let others = [instance(&redis.server), instance(&redis.server)];
+        for number in 0..10 {
+            let lease = redis.running(&tenant(&format!("t{number}"))).await;
+            redis.journal().append(&lease, connected()).await.unwrap();
+        }
+        let take = async |store: &tautan::store::redis::RedisStore| {
+            let outbox = store.outbox();
+            let mut taken = Vec::new();
+            // Nobody is told of the end: none comes for a while after those that are there.
+            while let Ok(notice) = tokio::time::timeout(Duration::from_secs(8), outbox.next()).await {
+                outbox.settle(&notice).await.unwrap();
+                taken.push(notice.tenant);
+            }
+            taken
+        };
+        let (one, two) = tokio::join!(take(&others[0]), take(&others[1]));
+        let mut all = [one, two].concat();
+        all.sort();
+        let mut expected: Vec<_> = (0..10).map(|number| tenant(&format!("t{number}"))).collect();
+        expected.sort();
+        assert_eq!(all, expected);
+        assert!(!keys(&redis.server).iter().any(|key| key == "tautan:notices"), "nothing points to what is settled");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_held_a_notice_for_too_long_does_not_undo_what_the_next_one_did() {
+    with_redis(async |redis| {
+        let (outbox, other) = (redis.store.outbox(), instance(&redis.server));
+        let lease = redis.running(&tenant("a")).await;
+        let slow = says(&*outbox, "connecting").await;
+        // Its time is over.
+        redis.server.ask(&["HSET", "tautan:{a}", "notice_due", "0"]);
+        redis.server.ask(&["ZADD", "tautan:notices", "0", "a"]);
+        redis.journal().append(&lease, connected()).await.unwrap();
+        let taken = says(&*other.outbox(), "connected").await;
+        outbox.settle(&slow).await.unwrap();
+        outbox.postpone(&slow, Duration::ZERO).await.unwrap();
+        assert!(is_empty(&*outbox).await, "it is the other's");
+        other.outbox().settle(&taken).await.unwrap();
+        assert!(is_empty(&*outbox).await && is_empty(&*other.outbox()).await);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_without_a_back_end_to_tell_has_no_trace_of_one() {
+    with_redis(async |redis| {
+        let lease = redis.running(&tenant("a")).await;
+        redis.journal().append(&lease, connected()).await.unwrap();
+        assert!(!keys(&redis.server).iter().any(|key| key == "tautan:notices"));
+        let record = String::from_utf8_lossy(&redis.server.ask(&["HKEYS", "tautan:{a}"])).into_owned();
+        assert!(record.contains("version") && !record.contains("notice"), "{record}");
+    })
+    .await;
+}
