@@ -93,7 +93,7 @@ impl App {
     /// Serves until `stop`, then drains: unready, the drain delay, streams end, links close and leases are given back,
     /// the listener last. `cut` ends the waiting.
     pub async fn run(self, stop: impl Future<Output = ()>, cut: impl Future<Output = ()>) -> Drained {
-        let Self { listener, services, sessions, stop_sessions, store, drain_delay, .. } = self;
+        let Self { listener, services, sessions, stop_sessions, courier, store, drain_delay, .. } = self;
         let rooms = TaskTracker::new();
         let (health, end_streams) = (services.health.clone(), services.end_streams.clone());
         let stop_server = CancellationToken::new();
@@ -103,11 +103,20 @@ impl App {
         let mut server = rooms.spawn(crate::http::serve(listener, services, stop_server.clone()));
         let supervised = sessions.clone();
         let mut supervisor = rooms.spawn(async move { supervised.supervise().await });
+        let stop_courier = CancellationToken::new();
+        let courier_ends = stop_courier.clone();
+        let mut courier = rooms.spawn(async move {
+            match courier {
+                Some(courier) => courier.run(courier_ends).await,
+                None => courier_ends.cancelled().await,
+            }
+        });
         let crashed = tokio::select! {
             () = stop => None,
             _ = &mut supervisor => Some("the supervisor"),
             _ = &mut server => Some("the server"),
             _ = &mut watcher => Some("the store"),
+            _ = &mut courier => Some("the courier"),
         };
         match crashed {
             None => info!("draining"),
@@ -123,6 +132,11 @@ impl App {
             // A server that has crashed cannot be waited for again.
             if !server.is_finished() && !server.await.unwrap_or(false) {
                 warn!("some connections had to be cut");
+            }
+            stop_courier.cancel();
+            if !courier.is_finished() {
+                // It has said what went wrong with it, if anything did.
+                let _ = courier.await;
             }
             store.close().await;
         };

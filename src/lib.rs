@@ -9,6 +9,7 @@
 //! ```text
 //! ask    browser → http → session → whatsapp → WhatsApp
 //! tell   browser ← http ← store (journal) ← session ← whatsapp
+//!        back end ← webhook ← store (outbox)
 //! ```
 //!
 //! # What is always true
@@ -18,6 +19,8 @@
 //! - *An event is the whole status.* The newest one draws the page; replay is a courtesy.
 //! - *A lease is a value.* Who writes holds a [`store::Lease`], and the store compares it in the same step.
 //! - *The tenant comes from the token.* No path, query or body names one.
+//! - *Nobody waits for a back end.* Who says something leaves a notice in [`store::Outbox`] in the same step; [`webhook`]
+//!   delivers it, and cannot say anything itself.
 //! - *`http` and `whatsapp` never meet*, and nobody but [`config`] knows a variable's name.
 //! - Deliberately absent: a message store, a second way to publish, secrets with defaults, a clock that tests cannot set.
 //!
@@ -45,6 +48,7 @@ pub mod session;
 // Edges. They never meet.
 pub mod whatsapp;
 pub mod http;
+pub mod webhook;
 
 // Assembly.
 pub mod shutdown;

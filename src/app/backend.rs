@@ -1,4 +1,4 @@
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use tracing::warn;
 
@@ -8,7 +8,7 @@ use crate::{
     config,
     http::{Health, StoreState},
     store::{
-        Stores,
+        Outbox, Stores,
         crypt::MasterKey,
         embedded::{self, CommitHook, EmbeddedStore},
         redis::RedisStore,
@@ -65,6 +65,14 @@ impl Backend {
         match self {
             Self::Embedded(store) => store.stores(),
             Self::Redis(store) => store.stores(),
+        }
+    }
+
+    /// Only where somebody delivers what stands there.
+    pub fn outbox(&self) -> Arc<dyn Outbox> {
+        match self {
+            Self::Embedded(store) => store.outbox(),
+            Self::Redis(store) => store.outbox(),
         }
     }
 

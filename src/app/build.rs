@@ -16,6 +16,7 @@ use crate::{
         embedded::{CommitHook, OpenError},
         redis::Unfit,
     },
+    webhook::Courier,
     whatsapp::{self, OutgoingFrame, UrlRefused, WhatsApp},
 };
 
@@ -83,6 +84,7 @@ pub struct App {
     pub(super) services: Services,
     pub(super) sessions: Sessions,
     pub(super) stop_sessions: CancellationToken,
+    pub(super) courier: Option<Courier>,
     pub(super) store: Backend,
     pub(super) drain_delay: Duration,
     sign_in_url: Option<String>,
@@ -91,7 +93,7 @@ pub struct App {
 impl App {
     /// Everything that can refuse the start does so here, before the first request is answered.
     pub async fn build(config: Config, seams: Seams) -> Result<Self, StartError> {
-        let Config { listen, data_dir, mode, store, drain_delay, session, .. } = config;
+        let Config { listen, data_dir, mode, store, drain_delay, session, webhook, .. } = config;
         // First, since it is what a second process on the same machine most often lacks.
         let failed = |source| StartError::Listen { address: listen, source };
         let listener = bind(listen).await.map_err(failed)?;
@@ -100,6 +102,8 @@ impl App {
         let clock = clock::system();
         let store = Backend::open(store, &data_dir, seams.on_commit, clock.clone()).await?;
         let stores = store.stores();
+        // Before anything is said.
+        let courier = webhook.map(|settings| Courier::new(settings, store.outbox(), clock.clone()));
 
         let whatsapp = whatsapp::Settings {
             url: config.whatsapp_url,
@@ -130,7 +134,7 @@ impl App {
             end_streams: CancellationToken::new(),
         };
         info!(%address, local = services.sign_in.is_some(), "listening");
-        Ok(Self { listener, address, services, sessions, stop_sessions, store, drain_delay, sign_in_url })
+        Ok(Self { listener, address, services, sessions, stop_sessions, courier, store, drain_delay, sign_in_url })
     }
 
     /// Local mode only.

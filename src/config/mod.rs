@@ -12,7 +12,7 @@ pub use variables::Variable;
 use crate::{
     auth, http, session,
     store::{crypt::MasterKey, redis},
-    telemetry,
+    telemetry, webhook,
 };
 use read::Reader;
 
@@ -30,6 +30,8 @@ pub struct Config {
     pub http: http::Settings,
     pub session: session::Settings,
     pub telemetry: telemetry::Settings,
+    /// `None`: no back end is told of anything.
+    pub webhook: Option<webhook::Settings>,
 }
 
 /// Who vouches for a tenant.
@@ -128,6 +130,7 @@ impl Config {
                 filter: reader.parsed("RUST_LOG", read::log_filter),
                 format: reader.optional("TAUTAN_LOG", read::log_format),
             },
+            webhook: webhook_settings(reader),
         }
     }
 }
@@ -149,6 +152,23 @@ fn store(reader: &mut Reader, sessions_max: Option<usize>) -> Store {
         (Some(url), Some(key)) => Store::Redis(redis::Settings { url, key, previous, sessions_max }),
         (_, key) => Store::Embedded { key, previous },
     }
+}
+
+fn webhook_settings(reader: &mut Reader) -> Option<webhook::Settings> {
+    const URL: &str = "TAUTAN_WEBHOOK_URL";
+    const SECRET: &str = "TAUTAN_WEBHOOK_SECRET";
+    let endpoint = reader.optional(URL, read::webhook_url);
+    let key = reader.optional(SECRET, read::webhook_secret);
+    match (reader.text(URL), reader.text(SECRET)) {
+        (Some(_), None) => reader.mistake(
+            SECRET,
+            "is required with TAUTAN_WEBHOOK_URL, so that your back end knows who writes: `echo \"whsec_$(openssl rand \
+             -base64 32)\"` prints one",
+        ),
+        (None, Some(_)) => reader.mistake(SECRET, "is set without TAUTAN_WEBHOOK_URL, the address of your back end"),
+        (Some(_), Some(_)) | (None, None) => {}
+    }
+    Some(webhook::Settings { endpoint: endpoint?, key: key? })
 }
 
 fn auth_settings(reader: &mut Reader) -> auth::Settings {
@@ -277,6 +297,20 @@ mod tests {
         let previous = ("TAUTAN_ENCRYPTION_KEY_PREVIOUS", "CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg=");
         let config = read(&[url, key, previous, ("JWT_SECRET", SECRET)]).unwrap();
         assert!(matches!(&config.store, Store::Redis(settings) if settings.previous.is_some()));
+    }
+
+    #[test]
+    fn a_webhook_needs_an_address_and_a_secret() {
+        let url = ("TAUTAN_WEBHOOK_URL", "https://app.example.com/hooks/hunter2");
+        let secret = ("TAUTAN_WEBHOOK_SECRET", "whsec_aHVudGVyMmh1bnRlcjJodW50ZXIyaHVudGVyMg==");
+        let config = read(&[url, secret]).unwrap();
+        assert!(config.webhook.is_some() && read(&[]).unwrap().webhook.is_none());
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("hunter2") && !shown.contains("aHVudGVy"), "{shown}");
+        for wrong in [&[url][..], &[secret], &[url, ("TAUTAN_WEBHOOK_SECRET", "hunter2")]] {
+            assert_eq!(blamed(wrong), ["TAUTAN_WEBHOOK_SECRET"]);
+        }
+        assert_eq!(blamed(&[("TAUTAN_WEBHOOK_URL", "http://app.example.com/"), secret]), ["TAUTAN_WEBHOOK_URL"]);
     }
 
     #[test]

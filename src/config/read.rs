@@ -10,6 +10,7 @@ use crate::{
     auth::Secret,
     store::{crypt::MasterKey, redis},
     telemetry::{self, Format},
+    webhook,
 };
 
 /// Reads settings one by one and collects what is wrong with them.
@@ -134,6 +135,15 @@ pub(super) fn master_key(text: &str) -> Result<MasterKey, String> {
 /// Repeats nothing of the URL, which may hold a password.
 pub(super) fn redis_url(text: &str) -> Result<redis::Url, String> {
     redis::Url::parse(text).map_err(|error| error.to_string())
+}
+
+/// Repeats nothing of the URL, which may hold a token.
+pub(super) fn webhook_url(text: &str) -> Result<webhook::Endpoint, String> {
+    webhook::Endpoint::parse(text).map_err(|error| error.to_string())
+}
+
+pub(super) fn webhook_secret(text: &str) -> Result<webhook::SigningKey, String> {
+    webhook::SigningKey::parse(text).map_err(|error| error.to_string())
 }
 
 pub(super) fn claim(text: &str) -> Result<String, String> {

@@ -48,6 +48,8 @@ pub const VARIABLES: &[Variable] = &[
     secret("TAUTAN_ENCRYPTION_KEY_PREVIOUS", "the key before, while it is being replaced, or the one to come"),
     plain("TAUTAN_WHATSAPP_URL", "wss://web.whatsapp.com/ws/chat", "the WhatsApp endpoint"),
     unset("TAUTAN_WHATSAPP_VERSION", "client version to claim, as 2.3000.N; looked up if not set"),
+    unset("TAUTAN_WEBHOOK_URL", "your back end is told of status changes there, by signed requests; https://"),
+    secret("TAUTAN_WEBHOOK_SECRET", "what they are signed with: whsec_ and 24 to 64 bytes in base64"),
     plain("TAUTAN_HEARTBEAT", "15s", "no stream is silent for longer"),
     plain("TAUTAN_MAX_STREAMS_PER_TENANT", "20", "open streams of one tenant on this instance"),
     plain("TAUTAN_QR_WINDOWS", "3", "windows of six QR codes opened in all while somebody watches"),

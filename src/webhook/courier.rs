@@ -1,0 +1,128 @@
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{debug, error, info, warn};
+use ureq::Agent;
+
+use super::{
+    Endpoint, Settings, backoff,
+    endpoint::{Failure, Outcome, TIME_MAX},
+    letter::Letter,
+};
+use crate::{
+    clock::SharedClock,
+    store::{Notice, Outbox, StoreError},
+};
+
+/// Deliveries under way, each of another tenant: so many hang before another one has to wait.
+const AT_ONCE: usize = 32;
+/// For those under way when the program ends. What is cut is delivered again, here or elsewhere.
+const LAST_WAIT: Duration = Duration::from_secs(2);
+
+/// Takes notices out of the outbox and delivers them, each tenant's one after the other.
+pub struct Courier {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: Settings,
+    outbox: Arc<dyn Outbox>,
+    clock: SharedClock,
+    agent: Agent,
+    /// The last delivery failed, and was told of.
+    failing: AtomicBool,
+    /// The receiver wants nothing any more.
+    gone: CancellationToken,
+}
+
+impl Courier {
+    pub fn new(settings: Settings, outbox: Arc<dyn Outbox>, clock: SharedClock) -> Self {
+        let (failing, gone) = (AtomicBool::new(false), CancellationToken::new());
+        Self { shared: Arc::new(Shared { settings, outbox, clock, agent: Endpoint::agent(), failing, gone }) }
+    }
+
+    /// Until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let (tasks, slots) = (TaskTracker::new(), Arc::new(Semaphore::new(AT_ONCE)));
+        let deliver = async {
+            while let Ok(slot) = slots.clone().acquire_owned().await {
+                let notice = self.shared.outbox.next().await;
+                let (shared, tasks_of_it) = (self.shared.clone(), tasks.clone());
+                tasks.spawn(async move {
+                    shared.deliver(&notice, &tasks_of_it).await;
+                    drop(slot);
+                });
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.shared.gone.cancelled() => stop.cancelled().await,
+            () = deliver => {}
+        }
+        tasks.close();
+        if timeout(LAST_WAIT, tasks.wait()).await.is_err() {
+            info!("some notices for the back end were under way, they are sent again");
+        }
+    }
+}
+
+impl Shared {
+    async fn deliver(self: &Arc<Self>, notice: &Notice, tasks: &TaskTracker) {
+        // A machine that slept on the way here may have been overtaken by another one, with newer news.
+        if Instant::now() + TIME_MAX > notice.until {
+            return;
+        }
+        let letter = Letter::of(notice, &self.settings.key, self.clock.now());
+        let shared = self.clone();
+        let posted = tasks.spawn_blocking(move || shared.settings.endpoint.post(&shared.agent, &letter)).await;
+        let kept = match posted {
+            Ok(Outcome::Delivered) => self.delivered(notice).await,
+            Ok(Outcome::Gone) => {
+                error!("TAUTAN_WEBHOOK_URL answers 410 Gone: nothing is sent there until the program is started again");
+                self.gone.cancel();
+                self.again(notice).await
+            }
+            Ok(Outcome::Failed(failure)) => {
+                self.failed(notice, &failure);
+                self.again(notice).await
+            }
+            Err(error) => {
+                error!(%error, "a delivery crashed");
+                self.again(notice).await
+            }
+        };
+        if let Err(error) = kept {
+            debug!(tenant = %notice.tenant, %error, "what came of a delivery could not be kept, it is sent again");
+        }
+    }
+
+    async fn delivered(&self, notice: &Notice) -> Result<(), StoreError> {
+        if self.failing.swap(false, Ordering::Relaxed) {
+            info!("the back end takes notices again");
+        }
+        debug!(tenant = %notice.tenant, cursor = %notice.cursor, "the back end was told");
+        self.outbox.settle(notice).await
+    }
+
+    async fn again(&self, notice: &Notice) -> Result<(), StoreError> {
+        self.outbox.postpone(notice, backoff::wait(notice.tries, rand::random())).await
+    }
+
+    fn failed(&self, notice: &Notice, failure: &Failure) {
+        let cause = std::error::Error::source(failure).map(tracing::field::display);
+        debug!(tenant = %notice.tenant, cursor = %notice.cursor, error = %failure, cause, "a notice was not delivered");
+        if !self.failing.swap(true, Ordering::Relaxed) {
+            warn!(error = %failure, cause, "the back end does not take notices, trying again until it does");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+use std::{fmt, net::IpAddr, time::Duration};
+
+use ureq::{Agent, http::Uri};
+
+use super::letter::Letter;
+
+/// For a whole delivery. Well below the time for which a notice is left to its taker.
+pub const TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Where notices go. Hides all but its host in `Debug`: paths and queries often carry a token.
+#[derive(Clone)]
+pub struct Endpoint(Uri);
+
+#[derive(Debug, thiserror::Error)]
+pub enum EndpointError {
+    #[error("is not a URL such as https://app.example.com/webhooks/whatsapp")]
+    Malformed,
+    #[error("is not https:// (http:// is for a receiver on this machine alone, at a loopback address)")]
+    Exposed,
+}
+
+/// What came of a delivery.
+pub enum Outcome {
+    Delivered,
+    /// The receiver wants nothing any more.
+    Gone,
+    Failed(Failure),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error("the receiver answers {0}")]
+    Status(u16),
+    #[error("the receiver cannot be reached")]
+    Away(#[source] ureq::Error),
+}
+
+impl Endpoint {
+    pub fn parse(text: &str) -> Result<Self, EndpointError> {
+        let uri: Uri = text.trim().parse().map_err(|_| EndpointError::Malformed)?;
+        let host = uri.host().filter(|host| !host.is_empty()).ok_or(EndpointError::Malformed)?;
+        match uri.scheme_str() {
+            Some("https") => Ok(Self(uri)),
+            Some("http") if is_loopback(host) => Ok(Self(uri)),
+            Some("http") => Err(EndpointError::Exposed),
+            _ => Err(EndpointError::Malformed),
+        }
+    }
+
+    /// No redirect is followed: where it leads was not configured. No connection is kept, since one that was closed
+    /// meanwhile would look like a receiver that failed.
+    pub fn agent() -> Agent {
+        let config = Agent::config_builder()
+            .timeout_global(Some(TIME_MAX))
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .http_status_as_error(false)
+            .max_idle_connections(0)
+            .user_agent(concat!("tautan/", env!("CARGO_PKG_VERSION")));
+        Agent::new_with_config(config.build())
+    }
+
+    /// Blocks.
+    pub fn post(&self, agent: &Agent, letter: &Letter) -> Outcome {
+        let request = agent
+            .post(&self.0)
+            .header("content-type", "application/json")
+            .header("webhook-id", &letter.id)
+            .header("webhook-timestamp", letter.timestamp.to_string())
+            .header("webhook-signature", &letter.signature);
+        match request.send(letter.body.as_slice()) {
+            Ok(answer) if answer.status().is_success() => Outcome::Delivered,
+            Ok(answer) if answer.status() == 410 => Outcome::Gone,
+            Ok(answer) => Outcome::Failed(Failure::Status(answer.status().as_u16())),
+            Err(error) => Outcome::Failed(Failure::Away(error)),
+        }
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({})", self.0.host().unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_told_without_encryption() {
+        for good in ["https://a.example/x?y", "http://127.0.0.1:1/", "http://localhost:80/x", "http://[::1]:9/"] {
+            assert!(Endpoint::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["http://a.example/", "http://10.0.0.1/", "http://localhost.example/", "http://127.0.0.1.example/"] {
+            assert!(matches!(Endpoint::parse(bad), Err(EndpointError::Exposed)), "{bad}");
+        }
+        for bad in ["", "a.example", "/path", "ftp://a.example", "https://"] {
+            assert!(matches!(Endpoint::parse(bad), Err(EndpointError::Malformed)), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_behind_the_host_is_not_shown() {
+        let endpoint = Endpoint::parse("https://user:word@a.example/hooks/token?key=1").unwrap();
+        assert_eq!(format!("{endpoint:?}"), "Endpoint(a.example)");
+    }
+}

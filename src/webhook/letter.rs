@@ -1,0 +1,54 @@
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    clock::{Timestamp, rfc3339},
+    events::StatusBody,
+    store::Notice,
+};
+
+use super::SigningKey;
+
+/// Of 32 bytes; as many as never meet by chance.
+const ID_BYTES: usize = 18;
+
+/// A notice as it is sent.
+pub struct Letter {
+    pub id: String,
+    pub timestamp: i64,
+    pub signature: String,
+    pub body: Vec<u8>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: &'static str,
+    timestamp: String,
+    tenant: &'a str,
+    id: String,
+    data: &'a StatusBody,
+}
+
+impl Letter {
+    pub fn of(notice: &Notice, key: &SigningKey, now: Timestamp) -> Self {
+        let body = Body {
+            r#type: "connection-status",
+            timestamp: rfc3339(notice.at),
+            tenant: notice.tenant.as_str(),
+            id: notice.cursor.to_string(),
+            data: &notice.status,
+        };
+        let body = serde_json::to_vec(&body).expect("texts and flags can be written as JSON");
+        let (id, timestamp) = (id(notice), now.as_second());
+        let signature = key.sign(&id, timestamp, &body);
+        Self { id, timestamp, signature, body }
+    }
+}
+
+/// The same at every try and, since a data directory that is made anew counts from the beginning, of the event's time too.
+/// A hash, because the tenant may have a dot in it, which divides what is signed.
+fn id(notice: &Notice) -> String {
+    let named = format!("{} {} {}", notice.tenant, notice.cursor, notice.at.as_nanosecond() / 1_000_000);
+    format!("msg_{}", BASE64_URL_SAFE_NO_PAD.encode(&Sha256::digest(named)[..ID_BYTES]))
+}

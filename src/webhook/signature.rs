@@ -1,0 +1,70 @@
+use std::fmt;
+
+use base64::{
+    Engine as _,
+    prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD},
+};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+const PREFIX: &str = "whsec_";
+/// What the standard asks of a symmetric secret.
+const LENGTH_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
+
+/// What notices are signed with. Hides itself in `Debug`, and is wiped from memory when dropped.
+#[derive(Clone)]
+pub struct SigningKey(Zeroizing<Vec<u8>>);
+
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "is not whsec_ and 24 to 64 random bytes in base64, as `echo \"whsec_$(openssl rand -base64 32)\"` prints; the back \
+     end checks signatures with the same text"
+)]
+pub struct SigningKeyError;
+
+impl SigningKey {
+    pub fn parse(text: &str) -> Result<Self, SigningKeyError> {
+        let encoded = text.trim().strip_prefix(PREFIX).ok_or(SigningKeyError)?;
+        // With or without the `=` at the end: shells and secret stores like to lose it.
+        let bytes = BASE64_STANDARD_NO_PAD.decode(encoded.trim_end_matches('=')).map_err(|_| SigningKeyError)?;
+        let bytes = Zeroizing::new(bytes);
+        if LENGTH_BYTES.contains(&bytes.len()) { Ok(Self(bytes)) } else { Err(SigningKeyError) }
+    }
+
+    /// `webhook-signature`: over the id, the seconds of `webhook-timestamp` and the body as it is sent.
+    pub fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
+        mac.update(format!("{id}.{timestamp}.").as_bytes());
+        mac.update(body);
+        format!("v1,{}", BASE64_STANDARD.encode(mac.finalize().into_bytes()))
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SigningKey(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+    #[test]
+    fn it_signs_as_the_libraries_of_the_standard_do() {
+        let key = SigningKey::parse(KEY).unwrap();
+        let signature = key.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
+        assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    }
+
+    #[test]
+    fn a_key_that_is_too_short_or_no_key_is_refused_and_none_is_shown() {
+        for wrong in ["", "whsec_", "whsec_c2hvcnQ=", &KEY[6..], "whsec_not base64 at all, but long enough"] {
+            assert!(SigningKey::parse(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(format!("{:?}", SigningKey::parse(KEY).unwrap()), "SigningKey(…)");
+    }
+}
