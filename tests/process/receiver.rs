@@ -1,0 +1,238 @@
+use std::{
+    collections::HashMap,
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, Condvar, Mutex, MutexGuard},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde_json::Value;
+use sha2::Sha256;
+use tautan_test_support::Settings;
+
+use crate::stage::rank;
+
+/// Longer than the longest wait between two tries that a test brings about, and the time a dead instance is given.
+const DEADLINE: Duration = Duration::from_secs(60);
+const KEY: &str = "a-signing-key-of-the-back-end-32";
+
+/// A SaaS product's back end: takes webhooks, checks each signature, and can be out of order.
+pub struct Receiver {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    listener: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    seen: Mutex<Seen>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Seen {
+    mood: Mood,
+    /// Taken, each answered with 200.
+    letters: Vec<Letter>,
+    /// Connections and requests that were not.
+    refused: usize,
+    over: bool,
+}
+
+#[derive(Clone, Default, PartialEq)]
+pub enum Mood {
+    #[default]
+    Takes,
+    /// Closes each connection before it reads.
+    Down,
+    Answers(u16),
+    /// Reads what concerns this tenant, and says nothing for as long as it hangs.
+    HangsFor(&'static str),
+}
+
+#[derive(Clone, Debug)]
+pub struct Letter {
+    pub name: String,
+    pub text: String,
+    pub body: Value,
+}
+
+impl Letter {
+    /// Status and reason.
+    pub fn says(&self) -> (String, String) {
+        let word = |field: &str| self.body["data"][field].as_str().unwrap_or_default().to_owned();
+        (word("status"), word("reason"))
+    }
+
+    pub fn is(&self, tenant: &str, status: &str) -> bool {
+        self.body["tenant"] == tenant && self.body["data"]["status"] == status
+    }
+}
+
+impl Receiver {
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let shared = Arc::new(Shared { seen: Mutex::default(), changed: Condvar::new() });
+        let of_thread = shared.clone();
+        let thread = std::thread::spawn(move || {
+            let mut connections = Vec::new();
+            for connection in listener.incoming().map_while(Result::ok) {
+                if of_thread.lock().over {
+                    break;
+                }
+                let shared = of_thread.clone();
+                connections.push(std::thread::spawn(move || {
+                    if shared.serve(connection).is_err() {
+                        shared.refuse();
+                    }
+                }));
+            }
+            for connection in connections {
+                connection.join().expect("every request is as it should be");
+            }
+        });
+        Self { address, shared, listener: Some(thread) }
+    }
+
+    pub fn told_by(&self, settings: Settings) -> Settings {
+        let url = format!("http://{}/hooks/hunter2?of=tautan", self.address);
+        settings.with("TAUTAN_WEBHOOK_URL", &url).with("TAUTAN_WEBHOOK_SECRET", &secret())
+    }
+
+    pub fn is(&self, mood: Mood) {
+        self.shared.lock().mood = mood;
+        self.shared.changed.notify_all();
+    }
+
+    /// What it has taken, once that is enough.
+    pub fn until(&self, what: &str, enough: impl Fn(&[Letter]) -> bool) -> Vec<Letter> {
+        self.shared.wait(what, |seen| enough(&seen.letters)).letters.clone()
+    }
+
+    /// Once so many more deliveries failed.
+    pub fn refuses(&self, more: usize) {
+        let before = self.shared.lock().refused;
+        drop(self.shared.wait("failed deliveries", |seen| seen.refused >= before + more));
+    }
+
+    /// Once a delivery failed, or hangs.
+    pub fn has_refused(&self) {
+        drop(self.shared.wait("failed delivery", |seen| seen.refused > 0));
+    }
+
+    pub fn letters(&self) -> Vec<Letter> {
+        self.shared.lock().letters.clone()
+    }
+}
+
+/// The text that both sides are configured with.
+pub fn secret() -> String {
+    format!("whsec_{}", BASE64_STANDARD.encode(KEY))
+}
+
+/// Each tenant's in the order in which they were said: one that comes again is the same, and none comes late.
+pub fn in_order(letters: &[Letter]) {
+    let mut newest: HashMap<String, (u64, u64)> = HashMap::new();
+    for letter in letters {
+        let cursor = rank(letter.body["id"].as_str().expect("an id"));
+        let tenant = letter.body["tenant"].as_str().expect("a tenant").to_owned();
+        let before = newest.insert(tenant, cursor);
+        assert!(before <= Some(cursor), "{letter:?} comes late in {letters:#?}");
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().expect("no connection panics under it")
+    }
+
+    fn wait(&self, what: &str, mut enough: impl FnMut(&Seen) -> bool) -> MutexGuard<'_, Seen> {
+        let until = Instant::now() + DEADLINE;
+        let mut seen = self.lock();
+        while !enough(&seen) {
+            let left = until.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "no {what}, but {:#?}", seen.letters);
+            seen = self.changed.wait_timeout(seen, left).expect("no poison").0;
+        }
+        seen
+    }
+
+    fn refuse(&self) {
+        self.lock().refused += 1;
+        self.changed.notify_all();
+    }
+
+    fn serve(&self, connection: TcpStream) -> io::Result<()> {
+        if self.lock().mood == Mood::Down {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        let mut reader = BufReader::new(connection);
+        let mut headers = HashMap::new();
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        assert!(line.is_empty() || line.starts_with("POST /hooks/hunter2?of=tautan HTTP/1.1"), "{line}");
+        loop {
+            line.clear();
+            reader.read_line(&mut line)?;
+            let Some((name, value)) = line.trim_end().split_once(": ") else { break };
+            headers.insert(name.to_lowercase(), value.to_owned());
+        }
+        let header = |name: &str| headers.get(name).cloned().ok_or(io::ErrorKind::UnexpectedEof);
+        let mut body = vec![0; header("content-length")?.parse().map_err(|_| io::ErrorKind::InvalidData)?];
+        reader.read_exact(&mut body)?;
+        let (name, timestamp) = (header("webhook-id")?, header("webhook-timestamp")?);
+        let mut mac = Hmac::<Sha256>::new_from_slice(KEY.as_bytes()).expect("any length");
+        mac.update(&[format!("{name}.{timestamp}.").as_bytes(), &body].concat());
+        let expected = format!("v1,{}", BASE64_STANDARD.encode(mac.finalize().into_bytes()));
+        assert_eq!(header("webhook-signature")?, expected);
+        let text = String::from_utf8(body).expect("JSON is UTF-8");
+        let letter = Letter { name, body: serde_json::from_str(&text).expect("JSON"), text };
+        let answer = self.takes(letter);
+        let answer = format!("HTTP/1.1 {answer} So\r\ncontent-length: 0\r\nlocation: http://127.0.0.1:1/\r\n\r\n");
+        reader.get_mut().write_all(answer.as_bytes())
+    }
+
+    fn takes(&self, letter: Letter) -> u16 {
+        let hangs = |seen: &Seen| matches!(seen.mood, Mood::HangsFor(tenant) if letter.body["tenant"] == tenant);
+        let mut seen = self.lock();
+        if hangs(&seen) {
+            seen.refused += 1;
+            self.changed.notify_all();
+            while hangs(&seen) && !seen.over {
+                seen = self.changed.wait(seen).expect("no poison");
+            }
+            return 503;
+        }
+        let answer = match seen.mood {
+            Mood::Answers(status) => status,
+            Mood::Takes | Mood::Down | Mood::HangsFor(_) => 200,
+        };
+        if answer == 200 {
+            seen.letters.push(letter)
+        } else {
+            seen.refused += 1
+        }
+        drop(seen);
+        self.changed.notify_all();
+        answer
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        if let Ok(mut seen) = self.shared.seen.lock() {
+            seen.over = true;
+        }
+        self.shared.changed.notify_all();
+        // So that the listener sees it.
+        let _ = TcpStream::connect(self.address);
+        let ended = self.listener.take().map(JoinHandle::join);
+        assert!(
+            std::thread::panicking() || ended.is_some_and(|ended| ended.is_ok()),
+            "a request was not as it should be"
+        );
+    }
+}

@@ -1,0 +1,189 @@
+//! The back end is told of every change by signed requests, whatever becomes of it and of us.
+
+use std::time::{Duration, Instant};
+
+use tautan_simulator::Phone;
+use tautan_test_support::{Program, RedisServer, Settings, redis_is_installed};
+
+use crate::{
+    receiver::{Letter, Mood, Receiver, in_order, secret},
+    stage::{NUMBER, Stage, TENANT, link, scan},
+    starts::KEY,
+};
+
+const OTHER: &str = "warung-budi";
+
+fn newest<'a>(letters: &'a [Letter], tenant: &str) -> Option<&'a Letter> {
+    letters.iter().rev().find(|letter| letter.body["tenant"] == tenant)
+}
+
+/// The last word on each of them has come.
+fn told(receiver: &Receiver, last: &[(&str, &str)]) -> Vec<Letter> {
+    let said = |letters: &[Letter]| {
+        last.iter().all(|(tenant, status)| newest(letters, tenant).is_some_and(|letter| letter.is(tenant, status)))
+    };
+    let letters = receiver.until("last word", said);
+    in_order(&letters);
+    letters
+}
+
+/// Links the tenant and unlinks it again.
+async fn link_and_unlink(program: &Program, tenant: &str, phone: &Phone) {
+    let api = program.api(tenant);
+    let mut stream = link(&api, phone).await;
+    api.disconnect().await;
+    stream.until_status("disconnected").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_change_of_a_pairing_arrives_signed_and_in_order() {
+    let (stage, receiver) = (Stage::new().await, Receiver::start());
+    let mut program = receiver.told_by(stage.settings()).start();
+    let api = program.api(TENANT);
+    let mut stream = api.events().await;
+    api.connect().await;
+    told(&receiver, &[(TENANT, "qr_pending")]);
+    scan(&mut stream, &stage.phone).await;
+    told(&receiver, &[(TENANT, "connected")]);
+    api.disconnect().await;
+    let letters = told(&receiver, &[(TENANT, "disconnected")]);
+    let said: Vec<_> = letters.iter().map(Letter::says).collect();
+    let expected = [
+        ("connecting", "starting"),
+        ("qr_pending", ""),
+        ("connecting", "scanned"),
+        ("connected", ""),
+        ("disconnected", "unlinked-by-user"),
+    ];
+    assert_eq!(said, expected.map(|(status, reason)| (status.to_owned(), reason.to_owned())));
+    let body = &letters[3].body;
+    assert_eq!((&body["type"], &body["data"]["phoneNumber"]), (&"connection-status".into(), &NUMBER.into()));
+    let mut names: Vec<_> = letters.iter().map(|letter| letter.name.clone()).collect();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), letters.len(), "each has a name of its own and came once");
+    let sent: String = letters.iter().map(|letter| letter.text.as_str()).collect();
+    assert!(!sent.contains("2@") && !sent.contains("base64"), "{sent}");
+    program.terminate();
+    let (code, output) = program.ended();
+    assert_eq!(code, Some(0), "{output}");
+    for hidden in [&secret()[6..], "hunter2", NUMBER] {
+        assert!(!output.contains(hidden), "{hidden} in {output}");
+    }
+}
+
+/// Several tenants go through changes while the receiver is down for so long: each one's last word comes.
+async fn outage(lasts: Duration) {
+    let (stage, receiver) = (Stage::new().await, Receiver::start());
+    let program = receiver.told_by(stage.settings()).start();
+    told_first(&program, &receiver).await;
+    receiver.is(Mood::Down);
+    let down_since = Instant::now();
+    let _linked = link(&program.api(TENANT), &stage.phone).await;
+    let phone = stage.simulator.phone("6289876543210", "Warung Budi");
+    link_and_unlink(&program, OTHER, &phone).await;
+    receiver.is(Mood::Answers(500));
+    receiver.refuses(3);
+    // A redirect is no delivery either.
+    receiver.is(Mood::Answers(307));
+    receiver.refuses(1);
+    while down_since.elapsed() < lasts {
+        receiver.refuses(1);
+    }
+    receiver.is(Mood::Takes);
+    told(&receiver, &[(TENANT, "connected"), (OTHER, "disconnected"), ("toko-baru", "qr_pending")]);
+}
+
+async fn told_first(program: &Program, receiver: &Receiver) {
+    program.api("toko-baru").connect().await;
+    told(receiver, &[("toko-baru", "qr_pending")]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_was_down_misses_no_final_state_and_sees_no_disorder() {
+    outage(Duration::from_secs(4)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes two minutes: `make long`"]
+async fn a_receiver_that_was_down_for_a_minute_misses_no_final_state_and_sees_no_disorder() {
+    outage(Duration::from_secs(60)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_said_before_a_kill_is_delivered_after_the_restart() {
+    let (stage, receiver) = (Stage::new().await, Receiver::start());
+    let settings = || receiver.told_by(stage.settings());
+    let mut program = settings().start();
+    receiver.is(Mood::Down);
+    link_and_unlink(&program, TENANT, &stage.phone).await;
+    program.kill();
+    stage.hears_nobody().await;
+    receiver.is(Mood::Takes);
+    assert!(receiver.letters().is_empty());
+    let mut program = settings().start();
+    let letters = told(&receiver, &[(TENANT, "disconnected")]);
+    assert_eq!(letters.len(), 1, "the newest alone");
+    program.terminate();
+    assert!(program.wait().success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_hangs_holds_up_neither_sessions_nor_other_tenants() {
+    let (stage, receiver) = (Stage::new().await, Receiver::start());
+    let program = receiver.told_by(stage.settings()).start();
+    receiver.is(Mood::HangsFor(TENANT));
+    let _linked = link(&program.api(TENANT), &stage.phone).await;
+    receiver.has_refused();
+    let phone = stage.simulator.phone("6289876543210", "Warung Budi");
+    let begun = Instant::now();
+    link_and_unlink(&program, OTHER, &phone).await;
+    let letters = told(&receiver, &[(OTHER, "disconnected")]);
+    assert!(begun.elapsed() < Duration::from_secs(10), "before the hung one is given up");
+    assert!(newest(&letters, TENANT).is_none());
+    receiver.is(Mood::Takes);
+    told(&receiver, &[(TENANT, "connected")]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_is_gone_for_good_is_left_alone() {
+    let (stage, receiver) = (Stage::new().await, Receiver::start());
+    let mut program = receiver.told_by(stage.settings()).start();
+    receiver.is(Mood::Answers(410));
+    program.api(TENANT).connect().await;
+    program.wait_for_line("410 Gone");
+    receiver.is(Mood::Takes);
+    let _linked = link(&program.api(OTHER), &stage.phone).await;
+    program.terminate();
+    assert!(program.wait().success());
+    assert!(receiver.letters().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_instance_delivers_what_a_killed_one_could_not() {
+    if !redis_is_installed() {
+        return;
+    }
+    let (stage, receiver, redis) = (Stage::new().await, Receiver::start(), RedisServer::start());
+    let settings = || -> Settings {
+        let shared = stage.settings().with("REDIS_URL", &redis.url()).with("TAUTAN_ENCRYPTION_KEY", KEY);
+        receiver.told_by(shared)
+    };
+    let mut owner = settings().start();
+    receiver.is(Mood::Down);
+    link_and_unlink(&owner, TENANT, &stage.phone).await;
+    let mut other = settings().start();
+    owner.kill();
+    receiver.is(Mood::Takes);
+    told(&receiver, &[(TENANT, "disconnected")]);
+    let phone = stage.simulator.phone("6289876543210", "Warung Budi");
+    let third = settings().start();
+    link_and_unlink(&third, OTHER, &phone).await;
+    let letters = told(&receiver, &[(OTHER, "disconnected")]);
+    let mut names: Vec<_> = letters.iter().map(|letter| &letter.name).collect();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), letters.len(), "nothing is sent twice where nothing goes wrong");
+    other.terminate();
+    assert!(other.wait().success());
+}
