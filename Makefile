@@ -19,6 +19,7 @@ long:
 	@ci/tools.sh
 	cargo build --workspace --all-targets
 	cargo test --test store -- --ignored figures --nocapture
+	cargo test --test process -- --ignored webhooks
 	for round in 1 2 3 4 5 6 7 8 9 10; do echo "round $$round"; cargo test --test store --test whatsapp --test process; done
 
 bench:
