@@ -13,7 +13,7 @@ async fn every_state_fits_a_narrow_and_a_wide_screen() {
 
     stage.sim.faults().set(Fault::SilentLogin);
     card.click("#connect").await;
-    card.until("the sketch", |shown| shown.mode == "preparing").await;
+    card.until("the sketch", |shown| shown.mode == "starting").await;
     screen::keep(browser, "02-preparing").await;
     stage.sim.faults().clear(Fault::SilentLogin);
     card.click("#cancel").await;
@@ -28,7 +28,7 @@ async fn every_state_fits_a_narrow_and_a_wide_screen() {
     let pairing = stage.phone.clone();
     let mut scans = tokio::task::JoinSet::new();
     scans.spawn(async move { pairing.scan(&code).await });
-    card.until("the finish", |shown| shown.mode == "finishing").await;
+    card.until("the finish", |shown| shown.mode == "scanned").await;
     screen::keep(browser, "05-finishing").await;
     drop(scans);
     stage.program.api("tenant").disconnect().await;
