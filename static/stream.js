@@ -30,7 +30,7 @@ export class Stream {
     const { signal } = this.#life;
     // An open stream keeps a page out of the back/forward cache, and one that came back from it is dead.
     addEventListener('pagehide', () => this.#close(), { signal });
-    addEventListener('pageshow', ({ persisted }) => persisted && this.open(), { signal });
+    addEventListener('pageshow', ({ persisted }) => persisted && !this.#source && this.open(), { signal });
     addEventListener('online', () => this.#word === 'live' || this.open(), { signal });
     document.addEventListener('visibilitychange', () => this.#visibility(), { signal });
     const pulse = setInterval(() => this.#feelPulse(), PULSE_MS);

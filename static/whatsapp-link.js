@@ -28,6 +28,7 @@ export class WhatsappLink extends HTMLElement {
   #speaking;
   #told;
   #asked;
+  #styled;
 
   connectedCallback() {
     if (!this.shadowRoot) this.#build();
@@ -69,8 +70,11 @@ export class WhatsappLink extends HTMLElement {
       h('p#notice'),
       h('p.unseen#spoken', { role: 'status' }),
     );
-    // Not shown before its style is there, and shown in any case if the style cannot come.
-    const reveal = () => card.removeAttribute('hidden');
+    // Not shown before its style and its words are there; without the one, in any case, if it cannot come.
+    const reveal = () => {
+      this.#styled = true;
+      this.#render();
+    };
     const href = new URL('whatsapp-link.css', import.meta.url).href;
     this.attachShadow({ mode: 'open' }).append(h('link', { rel: 'stylesheet', href, load: reveal, error: reveal }), card);
   }
@@ -181,6 +185,7 @@ export class WhatsappLink extends HTMLElement {
     model.loginUrl = /^(https?:|\/)/.exec(this.getAttribute('login-url'))?.input;
     settle(model);
     card.lang = lang;
+    card.hidden = !this.#styled;
     card.className = `card ${look(model)[1]}`;
     // Three words for the outside; a stream that is only just opening is not live.
     Object.assign(card.dataset, { state: model.state, reason: status?.reason ?? '', stream: stream === 'opening' ? 'lost' : stream });
@@ -189,9 +194,11 @@ export class WhatsappLink extends HTMLElement {
     put('title', tenant ? `${t.title} ${say(t.tenant, tenant)}` : t.title);
     put('subtitle', t.subtitle);
     put('label', t.label);
-    put('status', status?.stale ? t.status.checking : model.of(t.status));
     put('problem', problem ? say(t.problems[problem.code] ?? t.problems.other, problem.wait) : '');
     put('notice', notice(model));
+    // Made anew, since its beginning moves with its length.
+    const word = status?.stale ? t.status.checking : model.of(t.status);
+    if (this.#at('status').textContent !== word) this.#at('status').replaceWith(h('span#status', word));
 
     const scan = SCANNING.includes(model.name);
     const key = JSON.stringify([lang, scan || [model.name, model.loginUrl, { ...status, stale: 0 }]]);

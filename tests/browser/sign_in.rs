@@ -48,7 +48,7 @@ async fn a_token_that_ends_while_the_page_is_open_signs_it_out() {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the program under test reads the real clock too")]
-fn token_accepted_for(seconds: u64) -> String {
+pub fn token_accepted_for(seconds: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("now is after 1970").as_secs();
     token_with(json!({ "id": TENANT, "exp": now + seconds - LEEWAY_SECONDS }))
 }

@@ -1,0 +1,58 @@
+use std::{path::Path, process::Command, sync::OnceLock};
+
+use serde_json::{Value, json};
+
+use crate::browser::Browser;
+
+/// Asserts that axe, the accessibility checker, finds nothing on the page as it is now.
+pub async fn finds_nothing(browser: &Browser, what: &str) {
+    let Some(source) = source() else { return };
+    if browser.run("return typeof axe", Vec::new()).await == "undefined" {
+        browser.run(source, Vec::new()).await;
+    }
+    let found = browser.run_async(RUN, Vec::new()).await;
+    assert_eq!(found, json!([]), "{what}");
+}
+
+const RUN: &str = "
+    const rules = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
+    const done = arguments[0];
+    axe.run(document, { runOnly: rules, resultTypes: ['violations'] }).then(({ violations }) =>
+        done(violations.map(({ id, nodes }) => [id, ...nodes.map((node) => `${node.html.slice(0, 160)} ${node.failureSummary}`)])));
+";
+
+/// Fetched once into the target directory. `None`: there is no npm, and the test has said so.
+fn source() -> Option<&'static str> {
+    static SOURCE: OnceLock<Option<String>> = OnceLock::new();
+    SOURCE.get_or_init(fetch).as_deref()
+}
+
+fn fetch() -> Option<String> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("axe");
+    let file = folder.join("node_modules/axe-core/axe.min.js");
+    if !file.exists() {
+        std::fs::create_dir_all(&folder).expect("the target directory can be written");
+        for (name, text) in [
+            ("package.json", include_str!("axe/package.json")),
+            ("package-lock.json", include_str!("axe/package-lock.json")),
+        ] {
+            std::fs::write(folder.join(name), text).expect("the target directory can be written");
+        }
+        let mut npm = Command::new("npm");
+        let Ok(npm) = npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&folder).output()
+        else {
+            println!("NOT RUN: axe (npm is not installed)");
+            assert!(std::env::var_os("CI").is_none(), "CI has to run axe");
+            return None;
+        };
+        assert!(npm.status.success(), "npm ci failed:\n{}", String::from_utf8_lossy(&npm.stderr));
+    }
+    Some(std::fs::read_to_string(file).expect("npm has put it there"))
+}
+
+/// The answer of a page that axe has something to say about.
+pub async fn complains_about(browser: &Browser) -> Value {
+    let Some(source) = source() else { return json!(["button-name"]) };
+    browser.run(source, Vec::new()).await;
+    browser.run_async(RUN, Vec::new()).await
+}
