@@ -21,7 +21,7 @@ export default {
   disconnect: 'Disconnect',
   question: [
     'Disconnect WhatsApp?',
-    'Customer messages will not reach the dashboard until you connect again. The chats on your phone stay.',
+    'Customer messages stop reaching the dashboard until you connect again. The chats on your phone stay.',
     'Yes, disconnect',
     'Keep it',
   ],
@@ -83,7 +83,7 @@ export default {
     banned: 'Open WhatsApp on your phone and request a review, or link another number.',
     'account-locked': 'Open WhatsApp on your phone and follow its instructions to unlock the account.',
     'client-outdated': 'Ask support to update the service. You do not need to change anything on your phone.',
-    'credentials-unreadable': 'Ask support to restore the encryption key of the service.',
+    'credentials-unreadable': 'Contact support, or disconnect and link again.',
     disconnected: 'Contact support if this keeps happening.',
   },
   until: 'The restriction lasts until {}.',

@@ -21,7 +21,7 @@ export default {
   disconnect: 'Putuskan Koneksi',
   question: [
     'Putuskan koneksi WhatsApp?',
-    'Pesan pelanggan tidak masuk ke dasbor sampai Anda menghubungkannya lagi. Obrolan di ponsel tidak terhapus.',
+    'Pesan pelanggan tidak masuk ke dasbor sampai dihubungkan lagi. Obrolan di ponsel tidak terhapus.',
     'Ya, Putuskan',
     'Batal',
   ],
@@ -83,7 +83,7 @@ export default {
     banned: 'Buka WhatsApp di ponsel dan minta peninjauan, atau tautkan nomor lain.',
     'account-locked': 'Buka WhatsApp di ponsel dan ikuti petunjuknya untuk membuka kunci akun.',
     'client-outdated': 'Hubungi tim dukungan agar layanan diperbarui. Tidak ada yang perlu diubah di ponsel.',
-    'credentials-unreadable': 'Hubungi tim dukungan agar kunci enkripsi layanan dipulihkan.',
+    'credentials-unreadable': 'Hubungi tim dukungan, atau putuskan lalu tautkan lagi.',
     disconnected: 'Hubungi tim dukungan bila ini terus terjadi.',
   },
   until: 'Pembatasan berlaku sampai {}.',

@@ -137,7 +137,7 @@ function linked(model, acts) {
 }
 
 // Where pressing cannot help the cause lies outside, and this page cannot see it go: a quiet way to try stays, except
-// before a ban's end.
+// before a ban's end. From credentials that nobody can read only giving them up leads to a new link.
 function disconnected(model, acts, label) {
   const { t, name, status } = model;
   const { retryable, remote, until } = status;
@@ -146,8 +146,11 @@ function disconnected(model, acts, label) {
   const press = () => acts.connect();
   return [
     sentences && h('p.help', sentences),
-    retryable ? button('.primary.command#connect', label, press, name === 'never-linked' ? 'link' : 'refresh') : !(Date.parse(until) > Date.now()) && button('.command#connect', t.states['never-linked'][2], press),
-    retryable && pairOffer(t.pair, acts),
+    ...(retryable
+      ? [button('.primary.command#connect', label, press), pairOffer(t.pair, acts)]
+      : name === 'credentials-unreadable'
+        ? linked(model, acts)
+        : [!(Date.parse(until) > Date.now()) && button('.command#connect', t.states['never-linked'][2], press)]),
   ];
 }
 

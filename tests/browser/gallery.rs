@@ -54,6 +54,7 @@ async fn every_reason_has_a_picture_a_sentence_and_what_helps() {
         let shown = says(browser, status, reason).await;
         let action = match reason {
             "starting" | "passkey-required" => "cancel",
+            "credentials-unreadable" => "disconnect",
             _ => action,
         };
         assert!(!shown.title.is_empty() && !shown.text.is_empty(), "{shown:#?}");

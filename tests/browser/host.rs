@@ -34,10 +34,10 @@ async fn dashboard(attributes: &str) -> Double {
 }
 
 /// The service must allow an origin that is known only once the dashboard listens.
-async fn open(attributes: &str, sign_in: &str) -> Option<(Stage, Double)> {
+async fn open(attributes: &str, sign_in: impl Fn() -> String) -> Option<(Stage, Double)> {
     let dashboard = dashboard(attributes).await;
     let stage = Stage::set(&[("TAUTAN_ALLOWED_ORIGINS", &dashboard.base())], "id-ID").await?;
-    stage.browser.set_token(stage.program.base(), sign_in).await;
+    stage.browser.set_token(stage.program.base(), &sign_in()).await;
     stage.browser.goto(&format!("{}/?service={}", dashboard.base(), stage.program.base())).await;
     Some((stage, dashboard))
 }
@@ -50,7 +50,7 @@ async fn heard(stage: &Stage, name: &str) -> Vec<Value> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dashboard_of_another_origin_embeds_the_element_and_hears_of_each_state() {
-    let Some((stage, _dashboard)) = open("lang='en' theme='dark' tenant-name='Toko <b>Sari'", &token(TENANT)).await
+    let Some((stage, _dashboard)) = open("lang='en' theme='dark' tenant-name='Toko <b>Sari'", || token(TENANT)).await
     else {
         return;
     };
@@ -78,7 +78,7 @@ async fn a_dashboard_of_another_origin_embeds_the_element_and_hears_of_each_stat
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_page_sets_looks_language_and_theme() {
-    let Some((stage, _dashboard)) = open("theme='dark'", &token(TENANT)).await else { return };
+    let Some((stage, _dashboard)) = open("theme='dark'", || token(TENANT)).await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
     assert_eq!(card.state("disconnected").await.status, "Belum Terhubung", "the language of the page around it");
     let looks = "
@@ -111,7 +111,7 @@ async fn a_host_page_sets_looks_language_and_theme() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_renews_the_sign_in_itself_cancels_the_event_and_reconnects() {
-    let Some((stage, _dashboard)) = open("", &token_accepted_for(6)).await else { return };
+    let Some((stage, _dashboard)) = open("", || token_accepted_for(6)).await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
     browser.run("window.renews = true", vec![]).await;
     card.state("disconnected").await;
@@ -119,9 +119,7 @@ async fn a_host_that_renews_the_sign_in_itself_cancels_the_event_and_reconnects(
     assert_eq!(heard(&stage, "token-expired").await.len(), 1);
     assert!(!card.look().await.words.contains("Masuk lagi"), "the host said that it sees to it");
 
-    let cookie =
-        json!({ "name": "fibidy_auth", "value": token(TENANT), "url": stage.program.base(), "httpOnly": true });
-    browser.devtools("Network.setCookie", cookie).await;
+    browser.set_token(stage.program.base(), &token(TENANT)).await;
     browser.run("document.querySelector('whatsapp-link').reconnect()", vec![]).await;
     card.state("disconnected").await;
 }
