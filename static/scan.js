@@ -36,7 +36,6 @@ export function scanView({ t }, acts) {
     show(seconds, say(t.expiresIn, Math.ceil(left)));
     // Through the object model: a style attribute would need 'unsafe-inline'.
     ring.style.setProperty('--rest', left / qr?.expiresIn);
-    clock.classList.toggle('soon', left < 10);
     show(title, head);
     show(text, line || say(t.attempt, qr.attempt, qr.maxAttempts));
     pair.update(model['pair-code']);

@@ -72,7 +72,7 @@ async fn a_dashboard_of_another_origin_embeds_the_element_and_hears_of_each_stat
     assert!(stage.phone.unlink(device));
     card.reason("unlinked-by-phone").await;
     assert_eq!(heard(&stage, "disconnected").await.last().expect("an event")["reason"], "unlinked-by-phone");
-    assert_eq!(heard(&stage, "error").await, [json!(0); 0]);
+    assert!(heard(&stage, "error").await.is_empty());
     assert_eq!(stage.browser.complaints().await, [""; 0], "the console and the dashboard's policy");
 }
 
