@@ -57,7 +57,11 @@ export function h(name, ...children) {
   if (id) node.id = id;
   for (const child of children) {
     if (child?.constructor !== Object) node.append(...(child ? [child] : []));
-    else for (const [key, value] of Object.entries(child)) typeof value === 'function' ? node.addEventListener(key, value) : node.setAttribute(key, value);
+    else {
+      for (const [key, value] of Object.entries(child)) {
+        node[typeof value === 'function' ? 'addEventListener' : 'setAttribute'](key, value);
+      }
+    }
   }
   return node;
 }
@@ -101,7 +105,8 @@ export function stateView(model, acts) {
   const { t, name, state } = model;
   const [title, text, label] = model.of(t.states);
   const more = { connected: linked, connecting: linked, disconnected, broken, 'signed-out': signedOut }[state];
-  const node = h('div.state', picture(model), h('h3.title', { tabindex: -1 }, title), h('p.text', text), ...(more?.(model, acts, label) ?? []));
+  const rest = more?.(model, acts, label) ?? [];
+  const node = h('div.state', picture(model), h('h3.title', { tabindex: -1 }, title), h('p.text', text), ...rest);
   return name === 'never-linked' ? h('div.split', node, steps(t.steps)) : node;
 }
 
@@ -112,7 +117,9 @@ function broken(model, acts, label) {
 function signedOut(model, acts, label) {
   const { t, loginUrl: href } = model;
   const [title] = model.of(t.states);
-  return [h('div.actions', href && h('a.button.primary#login', { href, target: '_top' }, title), button('#retry', label, acts.retry))];
+  return [
+    h('div.actions', href && h('a.button.primary#login', { href, target: '_top' }, title), button('#retry', label, acts.retry)),
+  ];
 }
 
 // Ending always takes a question. A modal dialog brings the focus trap, Escape and the way back; its first button has the
@@ -130,7 +137,12 @@ function linked(model, acts) {
     h('div.actions', button('#keep', no, close), button('.danger#confirm', yes, () => [close(), acts.disconnect()])),
   );
   return [
-    h('dl.facts', fact('phone', status.phoneNumber && formatPhone(status.phoneNumber)), fact('name', status.name), fact('since', state === 'connected' && moment(model, status.since))),
+    h(
+      'dl.facts',
+      fact('phone', status.phoneNumber && formatPhone(status.phoneNumber)),
+      fact('name', status.name),
+      fact('since', state === 'connected' && moment(model, status.since)),
+    ),
     button('.command#disconnect', t.disconnect, () => dialog.showModal(), 'unlink'),
     dialog,
   ];

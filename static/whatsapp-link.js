@@ -188,7 +188,11 @@ export class WhatsappLink extends HTMLElement {
     card.hidden = !this.#styled;
     card.className = `card ${look(model)[1]}`;
     // Three words for the outside; a stream that is only just opening is not live.
-    Object.assign(card.dataset, { state: model.state, reason: status?.reason ?? '', stream: stream === 'opening' ? 'lost' : stream });
+    Object.assign(card.dataset, {
+      state: model.state,
+      reason: status?.reason ?? '',
+      stream: stream === 'opening' ? 'lost' : stream,
+    });
     card.toggleAttribute('data-stale', Boolean(status?.stale));
     const put = (id, text) => show(this.#at(id), text);
     put('title', tenant ? `${t.title} ${say(t.tenant, tenant)}` : t.title);
