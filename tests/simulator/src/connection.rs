@@ -6,6 +6,7 @@ use wacore_binary::Node;
 
 use crate::faults::Fault;
 use crate::handshake::{Opened, respond};
+use crate::link_code::PrimaryHello;
 use crate::pairing::Ceremony;
 use crate::refusal::Refusal;
 use crate::wire::{Stream, Wire, WireError};
@@ -20,8 +21,11 @@ pub(crate) enum Order {
     Deliver,
     /// Ask whether the client is there.
     Ping(oneshot::Sender<()>),
-    /// The QR text of this registration was scanned.
+    /// The phone vouches for this registration.
     Pair(Box<Ceremony>),
+    /// A code was entered for this registration.
+    Hello(Box<PrimaryHello>),
+    Say(Node),
     /// Break the TCP connection without a word.
     Cut,
 }

@@ -39,3 +39,28 @@ impl Refusal {
         failure.build()
     }
 }
+
+/// Why the server gives no ref for a pairing code. The pairs of number and word are those that WhatsApp Web knows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CodeRefusal {
+    /// 400: malformed, and also the server's limit per number.
+    BadRequest,
+    Forbidden,
+    /// 429: too many requests on this connection.
+    RateLimited,
+    /// 452: this account cannot be linked by number.
+    NotAvailable,
+    Internal,
+}
+
+impl CodeRefusal {
+    pub(crate) fn code_and_text(self) -> (u16, &'static str) {
+        match self {
+            Self::BadRequest => (400, "bad-request"),
+            Self::Forbidden => (403, "forbidden"),
+            Self::RateLimited => (429, "rate-overlimit"),
+            Self::NotAvailable => (452, "feature-not-available"),
+            Self::Internal => (500, "internal-server-error"),
+        }
+    }
+}

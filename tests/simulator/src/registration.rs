@@ -8,6 +8,7 @@ use crate::account::Device;
 use crate::connection::{Connection, Order};
 use crate::faults::Fault;
 use crate::keys::KeyDirectory;
+use crate::link_code::{self, PrimaryHello};
 use crate::message::share_app_state_key;
 use crate::pairing::Ceremony;
 use crate::phone::ScanError;
@@ -16,7 +17,8 @@ use crate::tally::Tally;
 use crate::wire::WireError;
 use crate::world::Registrant;
 
-/// Serves a client that has no account yet: shows it refs, and links it when a phone has scanned one.
+/// Serves a client that has no account yet: shows it refs, and links it when a phone has scanned one or has
+/// entered the client's code.
 pub(crate) async fn run(
     mut connection: Connection,
     noise: [u8; 32],
@@ -24,12 +26,13 @@ pub(crate) async fn run(
 ) -> Result<(), WireError> {
     let keys = KeyDirectory::from_registration(&data);
     let registrant = Registrant { noise, identity: keys.identity().to_vec() };
-    let refs = connection.world.change(|state| state.hand_out_refs(connection.id, registrant));
+    let refs = connection.world.change(|state| state.hand_out_refs(connection.id, &registrant));
     let refs = refs.into_iter().map(|text| NodeBuilder::new("ref").bytes(text.into_bytes()).build());
     let pair_device = NodeBuilder::new("pair-device").children(refs).build();
     connection.say(&request(&fresh_id(), "md", "set", vec![pair_device])).await?;
 
     let mut ceremony: Option<Box<Ceremony>> = None;
+    let mut hello: Option<Box<PrimaryHello>> = None;
     loop {
         tokio::select! {
             stanza = connection.stream.next() => {
@@ -43,6 +46,9 @@ pub(crate) async fn run(
                         // The client said no; the socket stays, and with it the other refs.
                         Err(refused) => drop(ceremony.outcome.send(Err(refused))),
                     }
+                } else if let Some(code) = stanza.get_optional_child("link_code_companion_reg") {
+                    let answer = link_code::answer(&connection, &registrant, &stanza, code, &mut hello);
+                    connection.say(&answer).await?;
                 } else if stanza.tag == "iq" && attr(&stanza, "type") == "get" {
                     connection.say(&result(&stanza, vec![])).await?;
                 }
@@ -52,6 +58,11 @@ pub(crate) async fn run(
                     connection.say(&next.pair_success()).await?;
                     ceremony = Some(next);
                 }
+                Some(Order::Hello(next)) => {
+                    connection.say(&next.notification()).await?;
+                    hello = Some(next);
+                }
+                Some(Order::Say(stanza)) => connection.say(&stanza).await?,
                 Some(Order::End(stanza)) => return connection.end(&stanza).await,
                 Some(Order::Cut) | None => return Ok(()),
                 Some(Order::Deliver | Order::Ping(_)) => {}

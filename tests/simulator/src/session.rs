@@ -75,7 +75,8 @@ impl Session {
                     Some(Order::Deliver) => drop(self.deliver().await?),
                     Some(Order::Ping(answered)) => self.ping(answered).await?,
                     Some(Order::Cut) | None => return Ok(()),
-                    Some(Order::Pair(_)) => {}
+                    Some(Order::Say(stanza)) => self.connection.say(&stanza).await?,
+                    Some(Order::Pair(_) | Order::Hello(_)) => {}
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! Real client libraries against the simulator.
 
 mod baileys;
+mod codes;
 mod endings;
 mod library;
 mod pairing;
