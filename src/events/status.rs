@@ -128,6 +128,31 @@ codes! {
     }
 }
 
+codes! {
+    /// Why there is no pairing code for a number.
+    PairRefusal {
+        /// Too many codes were asked for.
+        RateLimited = "rate-limited",
+        /// WhatsApp does not link this account by number: the QR code does.
+        NotAvailable = "not-available",
+        /// WhatsApp gives none for this number now; it does not say whether the number is wrong or asked for too often.
+        NumberRefused = "number-refused",
+        /// The phone did not accept any of the codes that one request is good for.
+        TriesUsedUp = "tries-used-up",
+        Unanswered = "unanswered",
+    }
+}
+
+impl PairRefusal {
+    /// Whether asking again for the same number can help.
+    pub fn retryable(self) -> bool {
+        match self {
+            Self::RateLimited | Self::NumberRefused | Self::TriesUsedUp | Self::Unanswered => true,
+            Self::NotAvailable => false,
+        }
+    }
+}
+
 impl EndReason {
     /// Whether pressing "connect" again can help.
     pub fn retryable(self) -> bool {

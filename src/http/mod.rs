@@ -9,6 +9,7 @@ mod identity;
 mod origin;
 mod page;
 mod payload;
+mod phone;
 mod qr;
 mod routes;
 mod server;

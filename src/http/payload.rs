@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::{
     clock::{Timestamp, rfc3339},
-    events::{EndReason, PairCode, QrCode, Shown, Status, StatusWord},
+    events::{EndReason, PairCode, PairRefusal, PhoneNumber, QrCode, Shown, Status, StatusWord},
 };
 
 /// `connection-status`, and the body of the JSON endpoints.
@@ -106,13 +106,28 @@ pub struct PairBody<'a> {
 }
 
 impl<'a> PairBody<'a> {
-    pub fn of(pair: &'a PairCode, now: Timestamp) -> Option<Self> {
+    pub fn of(code: &'a str, pair: &'a PairCode, now: Timestamp) -> Option<Self> {
         Some(Self {
             expires_in: seconds_left(pair.expires_at, now)?,
-            code: &pair.code,
+            code,
             phone_number: pair.phone.as_str(),
             expires_at: rfc3339(pair.expires_at),
         })
+    }
+}
+
+/// `pair-code-refused`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PairRefusedBody<'a> {
+    phone_number: &'a str,
+    reason: &'static str,
+    retryable: bool,
+}
+
+impl<'a> PairRefusedBody<'a> {
+    pub fn of(refused: PairRefusal, phone: &'a PhoneNumber) -> Self {
+        Self { phone_number: phone.as_str(), reason: refused.as_str(), retryable: refused.retryable() }
     }
 }
 

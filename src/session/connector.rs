@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::{
     clock::Timestamp,
-    events::{Account, EndReason, PhoneNumber},
+    events::{Account, EndReason, PairRefusal, PhoneNumber},
     store::{Lease, StoreError},
 };
 
@@ -24,8 +24,8 @@ pub trait Link: Send {
     /// Cancel safe. `None`: gone for good without a reason; also after every [`Signal::Ended`].
     async fn next(&mut self) -> Option<Signal>;
 
-    /// Asks for a pairing code beside the QR. The answer comes as a signal.
-    async fn request_pair_code(&mut self, phone: &PhoneNumber) -> Result<(), ConnectError>;
+    /// Passes on what the user asks for or answers. Returns at once; what comes of it is a signal.
+    async fn tell(&mut self, request: Request) -> Result<(), ConnectError>;
 
     /// Hangs up and keeps the pairing: what is unsaved is saved first. When it returns nothing of the link runs any more.
     async fn close(self: Box<Self>);
@@ -33,6 +33,21 @@ pub trait Link: Send {
     /// Removes this device from the account, then hangs up. Wipes nothing here: [`crate::store::Vault::erase`] does.
     /// `Err`: WhatsApp could not be told; the link is closed all the same.
     async fn unlink(self: Box<Self>) -> Result<(), ConnectError>;
+}
+
+/// What a user says to an open link. Hides itself in `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Request {
+    /// A pairing code for this number beside the QR, in place of any other.
+    PairCode(PhoneNumber),
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PairCode(_) => f.write_str("PairCode(…)"),
+        }
+    }
 }
 
 /// What a link says. Hides codes and accounts in `Debug`.
@@ -51,7 +66,10 @@ pub enum Signal {
         lifetime: Duration,
     },
     /// No pairing code will come for now; the QR goes on.
-    PairCodeRefused,
+    PairCodeRefused {
+        phone: PhoneNumber,
+        reason: PairRefusal,
+    },
     /// WhatsApp asks this account for a passkey, which only its owner can show; no code of this window will do.
     PasskeyRequired,
     /// The phone has scanned and WhatsApp accepted it; the login follows.
@@ -76,7 +94,7 @@ impl fmt::Debug for Signal {
         match self {
             Self::Qr { attempt, attempts_max, .. } => write!(f, "Qr({attempt} of {attempts_max})"),
             Self::PairCode { .. } => f.write_str("PairCode(…)"),
-            Self::PairCodeRefused => f.write_str("PairCodeRefused"),
+            Self::PairCodeRefused { reason, .. } => write!(f, "PairCodeRefused({})", reason.as_str()),
             Self::PasskeyRequired => f.write_str("PasskeyRequired"),
             Self::Scanned => f.write_str("Scanned"),
             Self::Connected { .. } => f.write_str("Connected(…)"),

@@ -5,8 +5,11 @@ use std::time::Duration;
 use super::{End, Settings, Signal};
 use crate::{
     clock::Timestamp,
-    events::{ConnectingReason, EndReason, PairCode, QrCode, Status},
+    events::{ConnectingReason, EndReason, PairAnswer, PairCode, QrCode, Status},
 };
+
+/// How long a page that is opened later is told that there is no pairing code: as long as a code would have lived.
+const REFUSAL_SHOWN: Duration = Duration::from_secs(180);
 
 /// The status after a signal; `None`: nothing changes.
 ///
@@ -23,12 +26,15 @@ pub fn advance(from: &Status, signal: &Signal, now: Timestamp) -> Option<Status>
         }
         Signal::PairCode { code, phone, lifetime } => {
             let Status::QrPending { qr, .. } = from else { return None };
-            let pair = PairCode { code: code.clone(), phone: phone.clone(), expires_at: now + *lifetime };
+            let code = PairAnswer::Code(code.clone());
+            let pair = PairCode { code, phone: phone.clone(), expires_at: now + *lifetime };
             Status::QrPending { qr: qr.clone(), pair: Some(pair) }
         }
-        Signal::PairCodeRefused => {
+        Signal::PairCodeRefused { phone, reason } => {
             let Status::QrPending { qr, .. } = from else { return None };
-            Status::QrPending { qr: qr.clone(), pair: None }
+            let code = PairAnswer::Refused { refused: *reason };
+            let pair = PairCode { code, phone: phone.clone(), expires_at: now + REFUSAL_SHOWN };
+            Status::QrPending { qr: qr.clone(), pair: Some(pair) }
         }
         Signal::PasskeyRequired => Status::connecting(ConnectingReason::PasskeyRequired, None),
         Signal::Scanned => Status::connecting(ConnectingReason::Scanned, None),
@@ -84,8 +90,11 @@ pub fn patience(status: &Status, now: Timestamp, settings: &Settings) -> Option<
             ConnectingReason::Scanned => Some(settings.login_after_scan_max),
             ConnectingReason::PasskeyRequired => Some(settings.passkey_max),
         },
-        Status::QrPending { qr, .. } => {
-            let left = Duration::try_from(qr.expires_at.duration_since(now)).unwrap_or_default();
+        Status::QrPending { qr, pair } => {
+            // A pairing code may outlive the last QR: whoever is typing it is not cut off.
+            let code = pair.iter().filter(|pair| pair.is_alive(now)).map(|pair| pair.expires_at);
+            let ends = code.fold(qr.expires_at, Timestamp::max);
+            let left = Duration::try_from(ends.duration_since(now)).unwrap_or_default();
             Some(left + settings.code_overdue_max)
         }
         Status::Disconnected { .. } | Status::Connected { .. } => None,
@@ -115,6 +124,9 @@ pub fn overdue(status: &Status) -> Overdue {
             ConnectingReason::Scanned => Overdue::End(End::Internal),
             ConnectingReason::PasskeyRequired => Overdue::End(End::PasskeyTimeout),
         },
+        Status::QrPending { pair: Some(PairCode { code: PairAnswer::Code(_), .. }), .. } => {
+            Overdue::End(End::CodesUsedUp)
+        }
         // The library should have brought the next code or said that there is none.
         Status::QrPending { .. } => Overdue::End(End::Internal),
         Status::Disconnected { .. } | Status::Connected { .. } => Overdue::Nothing,
@@ -150,7 +162,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::events::{Account, PhoneNumber};
+    use crate::events::{Account, PairRefusal, PhoneNumber};
 
     fn now() -> Timestamp {
         Timestamp::from_second(1_000_000).unwrap()
@@ -252,10 +264,30 @@ mod tests {
     }
 
     #[test]
+    fn a_pairing_code_that_outlives_the_last_qr_is_waited_for_and_then_the_window_is_over() {
+        let (settings, phone) = (Settings::default(), PhoneNumber::parse("6281234567890").unwrap());
+        let code = Signal::PairCode { code: "ABCD-1234".into(), phone, lifetime: Duration::from_secs(180) };
+        let both = advance(&showing(), &code, now()).unwrap();
+        let patience = patience(&both, now(), &settings).unwrap();
+        assert_eq!(patience, Duration::from_secs(180) + settings.code_overdue_max);
+        assert_eq!(overdue(&both), Overdue::End(End::CodesUsedUp));
+    }
+
+    #[test]
+    fn a_refused_pairing_code_is_told_beside_the_qr_and_does_not_prolong_it() {
+        let (settings, phone) = (Settings::default(), PhoneNumber::parse("6281234567890").unwrap());
+        let refused = Signal::PairCodeRefused { phone, reason: PairRefusal::RateLimited };
+        let status = advance(&showing(), &refused, now()).unwrap();
+        let Status::QrPending { pair: Some(pair), .. } = &status else { panic!("the QR goes on: {status:?}") };
+        assert!(!pair.is_alive(now()));
+        assert_eq!(patience(&status, now(), &settings), patience(&showing(), now(), &settings));
+        assert_eq!(overdue(&status), Overdue::End(End::Internal));
+    }
+
+    #[test]
     fn what_changes_nothing_says_nothing() {
         let connected = Status::Connected { account: account() };
         assert_eq!(advance(&connected, &Signal::Connected { account: account() }, now()), None);
         assert_eq!(advance(&connected, &Signal::Renamed { account: account() }, now()), None);
-        assert_eq!(advance(&showing(), &Signal::PairCodeRefused, now()), None);
     }
 }

@@ -9,6 +9,6 @@ mod task;
 mod teller;
 mod trouble;
 
-pub use connector::{ConnectError, Connector, End, Link, Signal};
+pub use connector::{ConnectError, Connector, End, Link, Request, Signal};
 pub use settings::Settings;
 pub use supervisor::{SessionError, Sessions};

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{
-    ConnectError, Connector, End, Link, Settings, Signal, machine,
+    ConnectError, Connector, End, Link, Request, Settings, Signal, machine,
     teller::{Teller, Told},
     trouble::Trouble,
 };
@@ -157,15 +157,13 @@ impl Session {
                 ControlFlow::Break(Leave::Unlink)
             }
             Ok(Some((no, Wish::Run { phone }))) => {
-                if no != self.wish {
+                let asked_again = no != self.wish;
+                if asked_again {
                     self.wish = no;
                     self.windows = 1;
                 }
-                if phone.is_some() && phone != self.phone {
-                    self.phone = phone;
-                    if matches!(self.teller.status(), Status::QrPending { .. }) {
-                        self.request_pair_code(link).await;
-                    }
+                if let Some(phone) = phone {
+                    self.offer_pair_code(phone, asked_again, link).await;
                 }
                 ControlFlow::Continue(())
             }
@@ -210,9 +208,20 @@ impl Session {
         self.told(told)
     }
 
+    /// Asking twice for a code that lives changes nothing: it may be half typed.
+    async fn offer_pair_code(&mut self, phone: PhoneNumber, asked_again: bool, link: &mut dyn Link) {
+        let other = self.phone.replace(phone.clone()) != Some(phone);
+        if let Status::QrPending { pair, .. } = self.teller.status() {
+            let alive = pair.as_ref().is_some_and(|pair| pair.is_alive(self.around.clock.now()));
+            if other || (asked_again && !alive) {
+                self.request_pair_code(link).await;
+            }
+        }
+    }
+
     async fn request_pair_code(&mut self, link: &mut dyn Link) {
-        let Some(phone) = &self.phone else { return };
-        if let Err(error) = link.request_pair_code(phone).await {
+        let Some(phone) = self.phone.clone() else { return };
+        if let Err(error) = link.tell(Request::PairCode(phone)).await {
             warn!(tenant = %self.lease.tenant(), %error, "pairing code could not be asked for");
         }
     }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     clock::SharedClock,
-    events::{Account, PhoneNumber},
+    events::{Account, PairRefusal, PhoneNumber},
     session::{End, Signal},
     store::{Lease, StoreError},
 };
@@ -39,7 +39,7 @@ const HUSH_PAUSE: Duration = Duration::from_secs(2);
 pub(super) enum Heard {
     Event(Arc<Event>),
     Unreachable,
-    CodeRefused,
+    CodeRefused(PairRefusal),
     /// The library will not dial again.
     LoopEnded,
 }
@@ -108,7 +108,11 @@ impl Driver {
             match heard {
                 Some(Heard::Event(event)) => self.event(&event).await,
                 Some(Heard::Unreachable) => self.say(Signal::Unreachable).await,
-                Some(Heard::CodeRefused) => self.say(Signal::PairCodeRefused).await,
+                Some(Heard::CodeRefused(reason)) => {
+                    if let Some(phone) = self.codes.phone() {
+                        self.say(Signal::PairCodeRefused { phone, reason }).await;
+                    }
+                }
                 Some(Heard::LoopEnded) | None => return self.fate.seal(End::Internal),
             }
         }
@@ -147,7 +151,7 @@ impl Driver {
             }
             Signal::Qr { .. } => self.dials.reached(),
             Signal::PairCode { .. }
-            | Signal::PairCodeRefused
+            | Signal::PairCodeRefused { .. }
             | Signal::PasskeyRequired
             | Signal::Dropped
             | Signal::Unreachable => {}

@@ -35,8 +35,7 @@ use super::{
 };
 use crate::{
     clock::SharedClock,
-    events::PhoneNumber,
-    session::{ConnectError, End, Link, Signal},
+    session::{ConnectError, End, Link, Request, Signal},
     store::{Lease, StoreError, Vault},
 };
 
@@ -198,8 +197,10 @@ impl Link for WhatsAppLink {
         }
     }
 
-    async fn request_pair_code(&mut self, phone: &PhoneNumber) -> Result<(), ConnectError> {
-        self.codes.ask(&self.client, phone.clone());
+    async fn tell(&mut self, request: Request) -> Result<(), ConnectError> {
+        match request {
+            Request::PairCode(phone) => self.codes.ask(&self.client, phone),
+        }
         Ok(())
     }
 

@@ -1,11 +1,16 @@
 //! What the library's events mean to a session. Pure: what has to be saved or asked is done by [`super::driver`].
 
-use whatsapp_rust::types::events::{ConnectFailureReason, Event, EventInterest, EventKind, PairingQrCode};
+use std::time::Duration;
+
+use whatsapp_rust::{
+    pair_code::PairCodeRejection,
+    types::events::{ConnectFailureReason, Event, EventInterest, EventKind, PairingQrCode},
+};
 
 use super::fate::Stage;
 use crate::{
     clock::Timestamp,
-    events::{Account, PhoneNumber},
+    events::{Account, PairRefusal, PhoneNumber},
     session::{End, Signal},
 };
 
@@ -72,17 +77,20 @@ impl Translator {
             // A code after the scan is dead: its phone has moved on.
             Event::PairingQrCode(_) => Nothing,
             Event::PairingQrCodesExhausted(_) if self.passkey_asked => ended(End::PasskeyTimeout),
+            // A pairing code still lives, and with it the connection.
+            Event::PairingQrCodesExhausted(used_up) if !used_up.disconnected => Nothing,
             Event::PairingQrCodesExhausted(_) => ended(End::CodesUsedUp),
 
             Event::PairingCode(code) => match &facts.phone {
                 Some(phone) => {
-                    Tell(Signal::PairCode { code: dashed(&code.code), phone: phone.clone(), lifetime: code.timeout })
+                    let lifetime = self.paced(code.timeout);
+                    Tell(Signal::PairCode { code: dashed(&code.code), phone: phone.clone(), lifetime })
                 }
                 None => Nothing,
             },
-            Event::PairingCodeRefresh(refresh) if refresh.force_manual => Tell(Signal::PairCodeRefused),
+            Event::PairingCodeRefresh(refresh) if refresh.force_manual => refused(facts, PairRefusal::TriesUsedUp),
             Event::PairingCodeRefresh(_) => AskCodeAgain,
-            Event::PairingCodeError(_) => Tell(Signal::PairCodeRefused),
+            Event::PairingCodeError(error) => refused(facts, refusal(error.rejection)),
 
             Event::PairPasskeyRequest(_) => {
                 self.passkey_asked = true;
@@ -126,9 +134,13 @@ impl Translator {
             self.reference = reference.to_owned();
             self.attempt += 1;
         }
-        let lifetime = if self.qr_pace == 1.0 { qr.timeout } else { qr.timeout.mul_f32(self.qr_pace) };
+        let lifetime = self.paced(qr.timeout);
         let attempts_max = ATTEMPTS_MAX.max(self.attempt);
         Signal::Qr { text: qr.code.clone(), lifetime, attempt: self.attempt, attempts_max }
+    }
+
+    fn paced(&self, lifetime: Duration) -> Duration {
+        if self.qr_pace == 1.0 { lifetime } else { lifetime.mul_f32(self.qr_pace) }
     }
 
     /// The next connection brings a window of its own.
@@ -160,6 +172,25 @@ impl Translator {
             | ConnectFailureReason::Experimental
             | ConnectFailureReason::Unknown(_) => ended(End::Internal),
         }
+    }
+}
+
+fn refused(facts: &Facts, reason: PairRefusal) -> Meaning {
+    match &facts.phone {
+        Some(phone) => Meaning::Tell(Signal::PairCodeRefused { phone: phone.clone(), reason }),
+        None => Meaning::Nothing,
+    }
+}
+
+/// WhatsApp says 400 both for a number it does not like and for one that is asked for too often.
+fn refusal(rejection: Option<PairCodeRejection>) -> PairRefusal {
+    match rejection {
+        Some(PairCodeRejection::RateOverlimit) => PairRefusal::RateLimited,
+        Some(PairCodeRejection::FeatureNotAvailable) => PairRefusal::NotAvailable,
+        Some(PairCodeRejection::BadRequest | PairCodeRejection::Forbidden | PairCodeRejection::Unknown(_)) => {
+            PairRefusal::NumberRefused
+        }
+        Some(PairCodeRejection::InternalServerError) | None => PairRefusal::Unanswered,
     }
 }
 

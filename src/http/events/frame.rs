@@ -10,6 +10,7 @@ pub enum Name {
     ConnectionStatus,
     QrCode,
     PairCode,
+    PairCodeRefused,
     TokenExpired,
 }
 
@@ -19,6 +20,7 @@ impl Name {
             Self::ConnectionStatus => "connection-status",
             Self::QrCode => "qr-code",
             Self::PairCode => "pair-code",
+            Self::PairCodeRefused => "pair-code-refused",
             Self::TokenExpired => "token-expired",
         }
     }

@@ -93,7 +93,11 @@ fn each_event_of_the_library_has_its_meaning() {
     let renamed = Event::SelfPushNameUpdated(
         SelfPushNameUpdated::builder().from_server(true).old_name(String::new()).new_name("x".into()).build(),
     );
-    let code_error = Event::PairingCodeError(PairingCodeError::builder().error(String::new()).build());
+    let code_error = |rejection| {
+        Event::PairingCodeError(PairingCodeError::builder().error(String::new()).maybe_rejection(rejection).build())
+    };
+    let no_code = |reason| Meaning::Tell(Signal::PairCodeRefused { phone: phone(), reason });
+    let outlived = Event::PairingQrCodesExhausted(PairingQrCodesExhausted::builder().disconnected(false).build());
     let refresh = |force| Event::PairingCodeRefresh(PairingCodeRefresh::builder().force_manual(force).build());
     let passkey_error =
         Event::PairPasskeyError(PairPasskeyError::builder().error(String::new()).continuation(false).build());
@@ -124,8 +128,12 @@ fn each_event_of_the_library_has_its_meaning() {
         (refused(Reason::Generic), Linked, end(End::Internal)),
         (refused(Reason::Unknown(429)), Linked, end(End::Internal)),
         (outdated, Offering, end(End::ClientOutdated)),
-        (code_error, Offering, Meaning::Tell(Signal::PairCodeRefused)),
-        (refresh(true), Offering, Meaning::Tell(Signal::PairCodeRefused)),
+        (outlived, Offering, Meaning::Nothing),
+        (code_error(None), Offering, no_code(PairRefusal::Unanswered)),
+        (code_error(Some(PairCodeRejection::BadRequest)), Offering, no_code(PairRefusal::NumberRefused)),
+        (code_error(Some(PairCodeRejection::RateOverlimit)), Offering, no_code(PairRefusal::RateLimited)),
+        (code_error(Some(PairCodeRejection::FeatureNotAvailable)), Offering, no_code(PairRefusal::NotAvailable)),
+        (refresh(true), Offering, no_code(PairRefusal::TriesUsedUp)),
         (refresh(false), Offering, Meaning::AskCodeAgain),
         (passkey_error, Offering, end(End::PairingFailed)),
         (qr("ref", 20), Scanned, Meaning::Nothing),

@@ -14,8 +14,8 @@ use crate::phone::{Phone, ScanError};
 /// Without 0, I, O and U, which people mix up.
 const ALPHABET: &str = "123456789ABCDEFGHJKLMNPQRSTVWXYZ";
 const CODE_CHARACTERS: usize = 8;
-/// How long the phone shows its spinner.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
+/// How long the phone waits: as long as clients do for its answer.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum CodeError {
