@@ -8,6 +8,7 @@ use crate::faults::Fault;
 use crate::handshake::{Opened, respond};
 use crate::link_code::PrimaryHello;
 use crate::pairing::Ceremony;
+use crate::phone_passkey::Step;
 use crate::refusal::Refusal;
 use crate::wire::{Stream, Wire, WireError};
 use crate::world::{ORDERS_MAX, World};
@@ -26,6 +27,8 @@ pub(crate) enum Order {
     /// A code was entered for this registration.
     Hello(Box<PrimaryHello>),
     Say(Node),
+    /// The steps of a passkey are the phone's to answer.
+    Relay(mpsc::Sender<Step>),
     /// Break the TCP connection without a word.
     Cut,
 }

@@ -17,7 +17,7 @@ use wacore_binary::builder::NodeBuilder;
 
 use crate::connection::Connection;
 use crate::refusal::CodeRefusal;
-use crate::stanza::{attr, bytes, error, fresh_id, notification, result};
+use crate::stanza::{attr, bytes, fresh_id, notification, result};
 use crate::world::Registrant;
 
 pub(crate) const LOCKED_BYTES: usize = 80;
@@ -95,13 +95,7 @@ pub(crate) fn answer(
         },
         _ => Err(CodeRefusal::BadRequest),
     };
-    match answered {
-        Ok(children) => result(iq, children),
-        Err(refusal) => {
-            let (code, text) = refusal.code_and_text();
-            error(iq, code, text)
-        }
-    }
+    answered.map_or_else(|refusal| refusal.to(iq), |children| result(iq, children))
 }
 
 fn granted(connection: &Connection, registrant: &Registrant, code: &Node) -> Result<Vec<Node>, CodeRefusal> {

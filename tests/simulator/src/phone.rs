@@ -30,6 +30,8 @@ pub enum ScanError {
     Spent,
     #[error("the QR text names other keys than its connection")]
     WrongKeys,
+    #[error("the passkey was not the account's, or what followed it was wrong")]
+    PasskeyRefused,
     #[error("the account may not link devices")]
     Forbidden,
     #[error("the device refused: {0}")]
@@ -74,8 +76,9 @@ impl Phone {
     /// and it is in [`Phone::devices`]. Whether it ever logs in is another matter.
     pub async fn scan(&self, qr_text: &str) -> Result<DeviceId, ScanError> {
         let qr = QrText::parse(qr_text).ok_or(ScanError::Malformed)?;
-        let connection = self.world.change(|state| {
+        let (connection, registrant, passkey) = self.world.change(|state| {
             self.ensure_allowed(state)?;
+            let passkey = state.accounts.get(&self.number).and_then(|account| account.passkey.clone());
             let known = state.refs.get_mut(&qr.reference).ok_or(ScanError::Unknown)?;
             if known.spent {
                 return Err(ScanError::Spent);
@@ -88,9 +91,12 @@ impl Phone {
                 return Err(ScanError::WrongKeys);
             }
             known.spent = true;
-            Ok(known.connection)
+            Ok((known.connection, known.registrant.clone(), passkey))
         })?;
-        self.link(connection, qr.identity, qr.adv_secret).await
+        match passkey {
+            Some(passkey) => self.link_with_passkey(connection, registrant, passkey).await,
+            None => self.link(connection, qr.identity, qr.adv_secret).await,
+        }
     }
 
     pub(crate) fn ensure_allowed(&self, state: &State) -> Result<(), ScanError> {

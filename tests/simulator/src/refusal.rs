@@ -1,6 +1,8 @@
 use wacore_binary::Node;
 use wacore_binary::builder::NodeBuilder;
 
+use crate::stanza::error;
+
 /// Why the server turns a client away at login. On the wire each is a `<failure reason="…"/>`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
@@ -54,13 +56,15 @@ pub enum CodeRefusal {
 }
 
 impl CodeRefusal {
-    pub(crate) fn code_and_text(self) -> (u16, &'static str) {
-        match self {
+    /// The answer to the `<iq>` that is refused.
+    pub(crate) fn to(self, iq: &Node) -> Node {
+        let (code, text) = match self {
             Self::BadRequest => (400, "bad-request"),
             Self::Forbidden => (403, "forbidden"),
             Self::RateLimited => (429, "rate-overlimit"),
             Self::NotAvailable => (452, "feature-not-available"),
             Self::Internal => (500, "internal-server-error"),
-        }
+        };
+        error(iq, code, text)
     }
 }

@@ -1,5 +1,6 @@
 use std::collections::VecDeque;
 
+use tokio::sync::{mpsc, oneshot};
 use wacore_binary::Node;
 use wacore_binary::builder::NodeBuilder;
 use waproto::whatsapp::client_payload::DevicePairingRegistrationData;
@@ -12,6 +13,8 @@ use crate::link_code::{self, PrimaryHello};
 use crate::message::share_app_state_key;
 use crate::pairing::Ceremony;
 use crate::phone::ScanError;
+use crate::phone_passkey::{STEPS, Step};
+use crate::refusal::CodeRefusal;
 use crate::stanza::{attr, bytes, fresh_id, request, result, stream_error};
 use crate::tally::Tally;
 use crate::wire::WireError;
@@ -33,6 +36,7 @@ pub(crate) async fn run(
 
     let mut ceremony: Option<Box<Ceremony>> = None;
     let mut hello: Option<Box<PrimaryHello>> = None;
+    let mut relay: Option<mpsc::Sender<Step>> = None;
     loop {
         tokio::select! {
             stanza = connection.stream.next() => {
@@ -49,6 +53,9 @@ pub(crate) async fn run(
                 } else if let Some(code) = stanza.get_optional_child("link_code_companion_reg") {
                     let answer = link_code::answer(&connection, &registrant, &stanza, code, &mut hello);
                     connection.say(&answer).await?;
+                } else if let Some(step) = STEPS.iter().find_map(|tag| stanza.get_optional_child(tag)) {
+                    let answer = relayed(relay.as_ref(), &stanza, step).await;
+                    connection.say(&answer).await?;
                 } else if stanza.tag == "iq" && attr(&stanza, "type") == "get" {
                     connection.say(&result(&stanza, vec![])).await?;
                 }
@@ -62,6 +69,7 @@ pub(crate) async fn run(
                     connection.say(&next.notification()).await?;
                     hello = Some(next);
                 }
+                Some(Order::Relay(steps)) => relay = Some(steps),
                 Some(Order::Say(stanza)) => connection.say(&stanza).await?,
                 Some(Order::End(stanza)) => return connection.end(&stanza).await,
                 Some(Order::Cut) | None => return Ok(()),
@@ -69,6 +77,18 @@ pub(crate) async fn run(
             }
         }
     }
+}
+
+async fn relayed(phone: Option<&mpsc::Sender<Step>>, iq: &Node, step: &Node) -> Node {
+    let (answer, answered) = oneshot::channel();
+    let step = Step { child: step.clone(), answer };
+    let asked = match phone {
+        Some(phone) => phone.send(step).await.is_ok(),
+        None => false,
+    };
+    let answer =
+        if asked { answered.await.unwrap_or(Err(CodeRefusal::Forbidden)) } else { Err(CodeRefusal::Forbidden) };
+    answer.map_or_else(|refusal| refusal.to(iq), |children| result(iq, children))
 }
 
 /// The device's signed identity, if the answer to `pair-success` holds one and its signature is right.

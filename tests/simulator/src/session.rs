@@ -76,7 +76,7 @@ impl Session {
                     Some(Order::Ping(answered)) => self.ping(answered).await?,
                     Some(Order::Cut) | None => return Ok(()),
                     Some(Order::Say(stanza)) => self.connection.say(&stanza).await?,
-                    Some(Order::Pair(_) | Order::Hello(_)) => {}
+                    Some(Order::Pair(_) | Order::Hello(_) | Order::Relay(_)) => {}
                 }
             }
         }

@@ -5,6 +5,7 @@ mod codes;
 mod endings;
 mod library;
 mod pairing;
+mod passkeys;
 mod refusals;
 mod sessions;
 
