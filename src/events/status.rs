@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Account, PairCode, QrCode};
+use super::{Account, PairCode, Passkey, QrCode};
 use crate::clock::Timestamp;
 
 /// Where a tenant's session stands: all that the page needs to be drawn.
@@ -18,6 +18,9 @@ pub enum Status {
         reason: ConnectingReason,
         /// Known once paired: a resumed session is shown with its number.
         account: Option<Account>,
+        /// What is asked for, where the reason is that WhatsApp wants a passkey.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        passkey: Option<Passkey>,
     },
     QrPending {
         qr: QrCode,
@@ -34,7 +37,11 @@ impl Status {
     }
 
     pub fn connecting(reason: ConnectingReason, account: Option<Account>) -> Self {
-        Self::Connecting { reason, account }
+        Self::Connecting { reason, account, passkey: None }
+    }
+
+    pub fn passkey_required(passkey: Passkey) -> Self {
+        Self::Connecting { reason: ConnectingReason::PasskeyRequired, account: None, passkey: Some(passkey) }
     }
 
     pub fn word(&self) -> StatusWord {

@@ -8,6 +8,7 @@ mod health;
 mod identity;
 mod origin;
 mod page;
+mod passkey;
 mod payload;
 mod phone;
 mod qr;

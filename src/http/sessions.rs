@@ -30,6 +30,11 @@ fn status_body(shown: Option<Shown>) -> StatusBody {
     shown.map_or_else(StatusBody::never_linked, |shown| StatusBody::of(&shown))
 }
 
+/// Taken, and what comes of it is told by the stream.
+pub fn accepted(shown: &Shown) -> Response {
+    answer(&StatusBody::of(shown), Some(StatusWord::Connected))
+}
+
 /// A command is done (200) once the status is what it asked for, and accepted (202) until then.
 fn answer(body: &StatusBody, asked: Option<StatusWord>) -> Response {
     let mut answer = warp::reply::json(body).into_response();

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::{
     clock::Timestamp,
-    events::{Account, EndReason, PairRefusal, PhoneNumber},
+    events::{Account, EndReason, PairRefusal, PasskeyStep, PhoneNumber},
     store::{Lease, StoreError},
 };
 
@@ -40,12 +40,41 @@ pub trait Link: Send {
 pub enum Request {
     /// A pairing code for this number beside the QR, in place of any other.
     PairCode(PhoneNumber),
+    Passkey(PasskeyAnswer),
+}
+
+/// What the account's owner does for WhatsApp's passkey step. Hides itself in `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub enum PasskeyAnswer {
+    /// A WebAuthn assertion in the JSON of WhatsApp's own page, and the credential that made it.
+    Assertion { json: Vec<u8>, credential: Vec<u8> },
+    /// Phone and page show the same code.
+    Confirmed,
+}
+
+impl PasskeyAnswer {
+    pub fn answers(&self, step: &PasskeyStep) -> bool {
+        match self {
+            Self::Assertion { .. } => matches!(step, PasskeyStep::Assert { .. }),
+            Self::Confirmed => matches!(step, PasskeyStep::Compare { .. }),
+        }
+    }
+}
+
+impl fmt::Debug for PasskeyAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Assertion { .. } => "Assertion(…)",
+            Self::Confirmed => "Confirmed",
+        })
+    }
 }
 
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::PairCode(_) => f.write_str("PairCode(…)"),
+            Self::Passkey(answer) => write!(f, "Passkey({answer:?})"),
         }
     }
 }
@@ -71,7 +100,10 @@ pub enum Signal {
         reason: PairRefusal,
     },
     /// WhatsApp asks this account for a passkey, which only its owner can show; no code of this window will do.
-    PasskeyRequired,
+    PasskeyRequired {
+        step: PasskeyStep,
+        lifetime: Duration,
+    },
     /// The phone has scanned and WhatsApp accepted it; the login follows.
     Scanned,
     /// Logged in, and everything that a restart needs is saved.
@@ -95,7 +127,7 @@ impl fmt::Debug for Signal {
             Self::Qr { attempt, attempts_max, .. } => write!(f, "Qr({attempt} of {attempts_max})"),
             Self::PairCode { .. } => f.write_str("PairCode(…)"),
             Self::PairCodeRefused { reason, .. } => write!(f, "PairCodeRefused({})", reason.as_str()),
-            Self::PasskeyRequired => f.write_str("PasskeyRequired"),
+            Self::PasskeyRequired { step, .. } => write!(f, "PasskeyRequired({step:?})"),
             Self::Scanned => f.write_str("Scanned"),
             Self::Connected { .. } => f.write_str("Connected(…)"),
             Self::Renamed { .. } => f.write_str("Renamed(…)"),

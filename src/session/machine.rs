@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{End, Settings, Signal};
 use crate::{
     clock::Timestamp,
-    events::{ConnectingReason, EndReason, PairAnswer, PairCode, QrCode, Status},
+    events::{ConnectingReason, EndReason, PairAnswer, PairCode, Passkey, QrCode, Status},
 };
 
 /// How long a page that is opened later is told that there is no pairing code: as long as a code would have lived.
@@ -36,7 +36,9 @@ pub fn advance(from: &Status, signal: &Signal, now: Timestamp) -> Option<Status>
             let pair = PairCode { code, phone: phone.clone(), expires_at: now + REFUSAL_SHOWN };
             Status::QrPending { qr: qr.clone(), pair: Some(pair) }
         }
-        Signal::PasskeyRequired => Status::connecting(ConnectingReason::PasskeyRequired, None),
+        Signal::PasskeyRequired { step, lifetime } => {
+            Status::passkey_required(Passkey { step: step.clone(), expires_at: now + *lifetime })
+        }
         Signal::Scanned => Status::connecting(ConnectingReason::Scanned, None),
         Signal::Connected { account } => Status::Connected { account: account.clone() },
         Signal::Renamed { account } => match from {
@@ -47,6 +49,7 @@ pub fn advance(from: &Status, signal: &Signal, now: Timestamp) -> Option<Status>
             Status::Connected { account } => Status::connecting(ConnectingReason::Reconnecting, Some(account.clone())),
             // The codes die with the connection that brought them.
             Status::QrPending { .. } => Status::connecting(ConnectingReason::Starting, None),
+            Status::Connecting { passkey: Some(_), .. } => Status::connecting(ConnectingReason::Starting, None),
             Status::Connecting { .. } | Status::Disconnected { .. } => return None,
         },
         Signal::Unreachable => Status::connecting(ConnectingReason::WhatsappUnreachable, from.account().cloned()),
@@ -66,7 +69,7 @@ pub fn ended(end: End) -> Option<Status> {
 
 fn awaits_code(status: &Status) -> bool {
     match status {
-        Status::Connecting { reason, account } => {
+        Status::Connecting { reason, account, .. } => {
             account.is_none()
                 && matches!(
                     reason,
@@ -77,10 +80,16 @@ fn awaits_code(status: &Status) -> bool {
     }
 }
 
+/// What a new owner says at once of the status it finds: what was asked of the user died with the link that asked.
+pub fn inherited(status: &Status) -> Option<Status> {
+    matches!(status, Status::Connecting { passkey: Some(_), .. })
+        .then(|| Status::connecting(ConnectingReason::Starting, None))
+}
+
 /// How long a status may last before something is done about it; `None`: as long as it likes.
 pub fn patience(status: &Status, now: Timestamp, settings: &Settings) -> Option<Duration> {
     match status {
-        Status::Connecting { reason, account } => match reason {
+        Status::Connecting { reason, account, .. } => match reason {
             ConnectingReason::Starting
             | ConnectingReason::Resuming
             | ConnectingReason::Reconnecting
@@ -111,7 +120,7 @@ pub enum Overdue {
 
 pub fn overdue(status: &Status) -> Overdue {
     match status {
-        Status::Connecting { reason, account } => match reason {
+        Status::Connecting { reason, account, .. } => match reason {
             ConnectingReason::Starting
             | ConnectingReason::Resuming
             | ConnectingReason::Reconnecting
@@ -162,7 +171,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::events::{Account, PairRefusal, PhoneNumber};
+    use crate::events::{Account, PairRefusal, PasskeyStep, PhoneNumber};
 
     fn now() -> Timestamp {
         Timestamp::from_second(1_000_000).unwrap()
@@ -282,6 +291,19 @@ mod tests {
         assert!(!pair.is_alive(now()));
         assert_eq!(patience(&status, now(), &settings), patience(&showing(), now(), &settings));
         assert_eq!(overdue(&status), Overdue::End(End::Internal));
+    }
+
+    #[test]
+    fn a_passkey_that_was_asked_for_dies_with_the_link_that_asked() {
+        let step = PasskeyStep::Assert { options: "{}".into() };
+        let asked = Signal::PasskeyRequired { step, lifetime: Duration::from_secs(100) };
+        let asked = advance(&showing(), &asked, now()).unwrap();
+        assert_eq!(overdue(&asked), Overdue::End(End::PasskeyTimeout));
+        assert_eq!(advance(&asked, &qr_signal("dead"), now()), None);
+        assert_eq!(advance(&asked, &Signal::Dropped, now()), Some(starting()));
+        assert_eq!(inherited(&asked), Some(starting()));
+        assert_eq!(inherited(&Status::connecting(ConnectingReason::Scanned, None)), None);
+        assert!(advance(&asked, &Signal::Scanned, now()).is_some());
     }
 
     #[test]

@@ -4,15 +4,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::Notify,
-    time::{MissedTickBehavior, interval, sleep},
-};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument as _, info, info_span, warn};
 
 use super::{
-    Connector, Settings,
+    Connector, Request, Settings,
+    bell::Bell,
     task::{self, Surroundings},
 };
 use crate::{
@@ -34,7 +32,7 @@ pub struct Sessions {
 struct Shared {
     around: Arc<Surroundings>,
     /// Sessions that run here, with the bell that makes each read its wish.
-    running: Mutex<HashMap<TenantId, Arc<Notify>>>,
+    running: Mutex<HashMap<TenantId, Arc<Bell>>>,
     tasks: TaskTracker,
 }
 
@@ -78,6 +76,12 @@ impl Sessions {
         self.shared.around.stores.roster.want(tenant, Wish::Unlink).await?;
         self.attend(tenant).await?;
         Ok(self.shared.around.stores.journal.latest(tenant).await?)
+    }
+
+    /// Passes on what the user says to the tenant's link. False: its session does not run here.
+    pub fn tell(&self, tenant: &TenantId, request: Request) -> bool {
+        let bell = self.lock().get(tenant).cloned();
+        bell.map(|bell| bell.tell(request)).is_some()
     }
 
     /// Runs what is wanted and has no owner, at start and for as long as this instance lives. Nudges are heeded while a
@@ -169,12 +173,12 @@ impl Sessions {
 
     /// The right to run a tenant that is wanted, and the bell of its session. Two callers may ask at once; the store
     /// gives the lease to one of them.
-    async fn take(&self, tenant: &TenantId) -> Result<Option<(Lease, Arc<Notify>)>, StoreError> {
+    async fn take(&self, tenant: &TenantId) -> Result<Option<(Lease, Arc<Bell>)>, StoreError> {
         if self.shared.around.stop.is_cancelled() || !self.has_room_for(tenant) {
             return Ok(None);
         }
         let Some(lease) = self.shared.around.stores.roster.acquire(tenant).await? else { return Ok(None) };
-        let nudge = Arc::new(Notify::new());
+        let nudge = Arc::new(Bell::default());
         self.lock().insert(tenant.clone(), nudge.clone());
         Ok(Some((lease, nudge)))
     }
@@ -185,7 +189,7 @@ impl Sessions {
         running.len() < max || running.contains_key(tenant)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, Arc<Notify>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, Arc<Bell>>> {
         // Nothing under this lock can leave the map half changed.
         self.shared.running.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,17 +1,18 @@
 //! One session from its lease to its end: opens links, tells the journal what they say, does what the user wants.
 
+mod requests;
+
 use std::{ops::ControlFlow, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
-use tokio::{
-    sync::Notify,
-    time::{Instant, sleep, sleep_until},
-};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{
-    ConnectError, Connector, End, Link, Request, Settings, Signal, machine,
+    ConnectError, Connector, End, Link, Settings, Signal,
+    bell::Bell,
+    machine,
     teller::{Teller, Told},
     trouble::Trouble,
 };
@@ -32,7 +33,7 @@ pub(super) struct Surroundings {
 }
 
 /// Runs a session until it is finished, handed over or lost. A panic inside it is a crash of this session only.
-pub(super) async fn run(lease: Lease, nudge: Arc<Notify>, around: Arc<Surroundings>) {
+pub(super) async fn run(lease: Lease, nudge: Arc<Bell>, around: Arc<Surroundings>) {
     let latest = around.stores.journal.latest(lease.tenant()).await.ok().flatten();
     let status = latest.map(|shown| shown.event.status.clone());
     let status = status.unwrap_or_else(|| Status::connecting(ConnectingReason::Starting, None));
@@ -51,13 +52,18 @@ pub(super) async fn run(lease: Lease, nudge: Arc<Notify>, around: Arc<Surroundin
         nudge,
         around,
     };
+    if let Some(status) = machine::inherited(session.teller.status())
+        && session.teller.tell(status).await == Told::Fenced
+    {
+        return;
+    }
     while let Next::Again = session.guarded_link().await {}
 }
 
 /// A session's memory across its links.
 struct Session {
     lease: Lease,
-    nudge: Arc<Notify>,
+    nudge: Arc<Bell>,
     around: Arc<Surroundings>,
     teller: Teller,
     trouble: Trouble,
@@ -151,6 +157,9 @@ impl Session {
     }
 
     async fn heed(&mut self, link: &mut dyn Link) -> ControlFlow<Leave> {
+        for request in self.nudge.requests() {
+            self.pass_on(request, link).await;
+        }
         match self.around.stores.roster.wish(self.lease.tenant()).await {
             Ok(Some((no, Wish::Unlink))) => {
                 self.wish = no;
@@ -206,24 +215,6 @@ impl Session {
             _ => {}
         }
         self.told(told)
-    }
-
-    /// Asking twice for a code that lives changes nothing: it may be half typed.
-    async fn offer_pair_code(&mut self, phone: PhoneNumber, asked_again: bool, link: &mut dyn Link) {
-        let other = self.phone.replace(phone.clone()) != Some(phone);
-        if let Status::QrPending { pair, .. } = self.teller.status() {
-            let alive = pair.as_ref().is_some_and(|pair| pair.is_alive(self.around.clock.now()));
-            if other || (asked_again && !alive) {
-                self.request_pair_code(link).await;
-            }
-        }
-    }
-
-    async fn request_pair_code(&mut self, link: &mut dyn Link) {
-        let Some(phone) = self.phone.clone() else { return };
-        if let Err(error) = link.tell(Request::PairCode(phone)).await {
-            warn!(tenant = %self.lease.tenant(), %error, "pairing code could not be asked for");
-        }
     }
 
     async fn overdue(&mut self) -> ControlFlow<Leave> {

@@ -13,6 +13,7 @@ use super::{
     fate::{Fate, Progress, Stage},
     keys::Keys,
     pair_code::PairCodes,
+    passkey::Passkeys,
     runtime::LinkRuntime,
     translate::{Facts, Meaning, Translator, interest},
     transport::Dials,
@@ -40,6 +41,7 @@ pub(super) enum Heard {
     Event(Arc<Event>),
     Unreachable,
     CodeRefused(PairRefusal),
+    PasskeyRefused,
     /// The library will not dial again.
     LoopEnded,
 }
@@ -89,6 +91,7 @@ pub(super) struct Driver {
     pub opened_at: Stage,
     pub dials: Arc<Dials>,
     pub codes: PairCodes,
+    pub passkeys: Passkeys,
     pub runtime: LinkRuntime,
     pub clock: SharedClock,
     pub flush_deadline: Duration,
@@ -113,6 +116,7 @@ impl Driver {
                         self.say(Signal::PairCodeRefused { phone, reason }).await;
                     }
                 }
+                Some(Heard::PasskeyRefused) => self.end(End::PairingFailed).await,
                 Some(Heard::LoopEnded) | None => return self.fate.seal(End::Internal),
             }
         }
@@ -128,6 +132,7 @@ impl Driver {
         match self.translator.meaning(event, &facts) {
             Meaning::Nothing => {}
             Meaning::AskCodeAgain => self.codes.ask_again(&self.client),
+            Meaning::ConfirmPasskey => self.passkeys.confirm(&self.client),
             Meaning::Tell(signal) => self.tell(signal).await,
         }
     }
@@ -152,7 +157,7 @@ impl Driver {
             Signal::Qr { .. } => self.dials.reached(),
             Signal::PairCode { .. }
             | Signal::PairCodeRefused { .. }
-            | Signal::PasskeyRequired
+            | Signal::PasskeyRequired { .. }
             | Signal::Dropped
             | Signal::Unreachable => {}
         }

@@ -28,6 +28,7 @@ use super::{
     guard,
     keys::{self, Keys},
     pair_code::PairCodes,
+    passkey::Passkeys,
     runtime::LinkRuntime,
     settings::Settings,
     translate::Translator,
@@ -86,6 +87,7 @@ impl Opening {
         let client = bot.client();
         keys.attach(Arc::downgrade(&client.persistence_manager()));
         let codes = PairCodes::new(runtime.clone(), inbox.clone());
+        let passkeys = Passkeys::new(runtime.clone(), inbox.clone());
         let (signals_tx, signals) = mpsc::channel(SIGNALS_MAX);
         let driver = Driver {
             client: client.clone(),
@@ -96,6 +98,7 @@ impl Opening {
             opened_at: stage,
             dials,
             codes: codes.clone(),
+            passkeys: passkeys.clone(),
             runtime: runtime.clone(),
             clock: self.clock,
             flush_deadline: settings.flush_deadline,
@@ -107,7 +110,20 @@ impl Opening {
             bot.run().await;
             inbox.push(Heard::LoopEnded);
         });
-        Ok(WhatsAppLink { client, signals, fate, progress, keys, codes, tasks, pumps, settings, over: false, running })
+        Ok(WhatsAppLink {
+            client,
+            signals,
+            fate,
+            progress,
+            keys,
+            codes,
+            passkeys,
+            tasks,
+            pumps,
+            settings,
+            over: false,
+            running,
+        })
     }
 
     /// What the tenant's rows allow: to resume, or to begin anew.
@@ -171,6 +187,7 @@ pub(super) struct WhatsAppLink {
     progress: Arc<Progress>,
     keys: Arc<Keys>,
     codes: PairCodes,
+    passkeys: Passkeys,
     tasks: TaskTracker,
     pumps: Pumps,
     settings: Arc<Settings>,
@@ -200,6 +217,7 @@ impl Link for WhatsAppLink {
     async fn tell(&mut self, request: Request) -> Result<(), ConnectError> {
         match request {
             Request::PairCode(phone) => self.codes.ask(&self.client, phone),
+            Request::Passkey(answer) => self.passkeys.answer(&self.client, answer),
         }
         Ok(())
     }
@@ -263,7 +281,7 @@ impl WhatsAppLink {
     }
 
     async fn hang_up(self: Box<Self>) {
-        let Self { client, signals, fate, keys, codes, tasks, pumps, settings, running, .. } = *self;
+        let Self { client, signals, fate, keys, codes, passkeys, tasks, pumps, settings, running, .. } = *self;
         drop(signals);
         // After a hard end there is nothing to save, or no right to.
         if !fate.stop().is_cancelled() {
@@ -279,7 +297,7 @@ impl WhatsAppLink {
         }
         drop(running);
         tasks.close();
-        drop((client, codes, keys));
+        drop((client, codes, passkeys, keys));
         let ended = async {
             tasks.wait().await;
             pumps.ended().await;

@@ -12,6 +12,7 @@ mod guard;
 mod keys;
 mod link;
 mod pair_code;
+mod passkey;
 mod runtime;
 mod settings;
 mod translate;

@@ -7,10 +7,10 @@ use whatsapp_rust::{
     types::events::{ConnectFailureReason, Event, EventInterest, EventKind, PairingQrCode},
 };
 
-use super::fate::Stage;
+use super::{fate::Stage, runtime::NEXT_CODE};
 use crate::{
     clock::Timestamp,
-    events::{Account, PairRefusal, PhoneNumber},
+    events::{Account, PairRefusal, PasskeyStep, PhoneNumber},
     session::{End, Signal},
 };
 
@@ -32,6 +32,8 @@ pub(super) enum Meaning {
     Tell(Signal),
     /// The pairing code shown is void, another may be asked for.
     AskCodeAgain,
+    /// The phone knows this device from before and shows no code to compare.
+    ConfirmPasskey,
 }
 
 /// What the library is asked to tell; everything else costs it nothing.
@@ -53,6 +55,7 @@ pub(super) fn interest() -> EventInterest {
         EventKind::TemporaryBan,
         EventKind::ConnectFailure,
         EventKind::PairPasskeyRequest,
+        EventKind::PairPasskeyConfirmation,
         EventKind::PairPasskeyError,
     ])
 }
@@ -62,18 +65,22 @@ pub(super) struct Translator {
     attempt: u32,
     /// The part of the newest code that WhatsApp gave; the rest is ours and may be renewed without a new attempt.
     reference: String,
+    /// When the last code of the window ends, and with it the connection.
+    window_ends: Option<Timestamp>,
     passkey_asked: bool,
 }
 
 impl Translator {
     pub fn new(qr_pace: f32) -> Self {
-        Self { qr_pace, attempt: 0, reference: String::new(), passkey_asked: false }
+        Self { qr_pace, attempt: 0, reference: String::new(), window_ends: None, passkey_asked: false }
     }
 
     pub fn meaning(&mut self, event: &Event, facts: &Facts) -> Meaning {
-        use Meaning::{AskCodeAgain, Nothing, Tell};
+        use Meaning::{AskCodeAgain, ConfirmPasskey, Nothing, Tell};
         match event {
-            Event::PairingQrCode(qr) if facts.stage == Stage::Offering && !self.passkey_asked => Tell(self.code(qr)),
+            Event::PairingQrCode(qr) if facts.stage == Stage::Offering && !self.passkey_asked => {
+                Tell(self.code(qr, facts.now))
+            }
             // A code after the scan is dead: its phone has moved on.
             Event::PairingQrCode(_) => Nothing,
             Event::PairingQrCodesExhausted(_) if self.passkey_asked => ended(End::PasskeyTimeout),
@@ -92,9 +99,17 @@ impl Translator {
             Event::PairingCodeRefresh(_) => AskCodeAgain,
             Event::PairingCodeError(error) => refused(facts, refusal(error.rejection)),
 
-            Event::PairPasskeyRequest(_) => {
+            Event::PairPasskeyRequest(request) => {
                 self.passkey_asked = true;
-                Tell(Signal::PasskeyRequired)
+                match serde_json::from_str::<serde_json::Map<_, _>>(&request.request_options_json) {
+                    Ok(_) => self.passkey(PasskeyStep::Assert { options: request.request_options_json.clone() }, facts),
+                    // Nobody could answer it.
+                    Err(_) => ended(End::PairingFailed),
+                }
+            }
+            Event::PairPasskeyConfirmation(confirmation) if confirmation.skip_handoff_ux => ConfirmPasskey,
+            Event::PairPasskeyConfirmation(confirmation) => {
+                self.passkey(PasskeyStep::Compare { code: confirmation.code.clone() }, facts)
             }
             Event::PairPasskeyError(_) => ended(End::PairingFailed),
 
@@ -128,7 +143,14 @@ impl Translator {
         }
     }
 
-    fn code(&mut self, qr: &PairingQrCode) -> Signal {
+    /// The owner has as long as WhatsApp keeps the connection: until the last code of the window would have ended.
+    fn passkey(&self, step: PasskeyStep, facts: &Facts) -> Meaning {
+        let left = self.window_ends.map(|ends| ends.duration_since(facts.now));
+        let lifetime = left.and_then(|left| Duration::try_from(left).ok()).unwrap_or_default();
+        Meaning::Tell(Signal::PasskeyRequired { step, lifetime })
+    }
+
+    fn code(&mut self, qr: &PairingQrCode, now: Timestamp) -> Signal {
         let reference = qr.code.split(',').next().unwrap_or_default();
         if reference != self.reference {
             self.reference = reference.to_owned();
@@ -136,6 +158,7 @@ impl Translator {
         }
         let lifetime = self.paced(qr.timeout);
         let attempts_max = ATTEMPTS_MAX.max(self.attempt);
+        self.window_ends = Some(now + lifetime + self.paced(NEXT_CODE) * (attempts_max - self.attempt));
         Signal::Qr { text: qr.code.clone(), lifetime, attempt: self.attempt, attempts_max }
     }
 

@@ -8,6 +8,7 @@ mod endings;
 mod joining;
 mod kills;
 mod outages;
+mod passkeys;
 mod pictures;
 mod revivals;
 mod rounds;

@@ -11,6 +11,7 @@ pub enum Name {
     QrCode,
     PairCode,
     PairCodeRefused,
+    PasskeyRequired,
     TokenExpired,
 }
 
@@ -20,6 +21,7 @@ impl Name {
             Self::ConnectionStatus => "connection-status",
             Self::QrCode => "qr-code",
             Self::PairCode => "pair-code",
+            Self::PasskeyRequired => "passkey-required",
             Self::PairCodeRefused => "pair-code-refused",
             Self::TokenExpired => "token-expired",
         }

@@ -4,7 +4,7 @@ use super::frame::{Frame, Name};
 use crate::{
     clock::Timestamp,
     events::{Cursor, Event, News, PairAnswer, PairCode, Shown, Status},
-    http::payload::{PairBody, PairRefusedBody, QrBody, StatusBody},
+    http::payload::{PairBody, PairRefusedBody, PasskeyBody, QrBody, StatusBody},
     store::Update,
     tenant::TenantId,
 };
@@ -103,6 +103,14 @@ impl Teller {
             if let Some(pair) = pair.as_ref().filter(|_| news.pair) {
                 frames.extend(self.pairing(pair, now));
             }
+        }
+        if let Status::Connecting { passkey: Some(passkey), .. } = &shown.event.status
+            && news.qr
+            && !shown.stale
+            && let Some(body) = PasskeyBody::of(passkey, now)
+        {
+            tracing::info!(tenant = %self.tenant, "passkey asked of tenant");
+            frames.push(Frame::new(Name::PasskeyRequired, &body));
         }
         // On the last one only: a cut between them repeats the first half, and loses nothing.
         let Some((last, others)) = frames.split_last() else { return };

@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use whatsapp_rust::{
     types::events::{
-        ClientOutdated, ConnectFailure, Connected, Disconnected, LoggedOut, PairError, PairPasskeyError,
-        PairPasskeyRequest, PairSuccess, PairingCode, PairingCodeError, PairingCodeRefresh, PairingQrCodesExhausted,
-        SelfPushNameUpdated, StreamReplaced, TempBanReason, TemporaryBan,
+        ClientOutdated, ConnectFailure, Connected, Disconnected, LoggedOut, PairError, PairPasskeyConfirmation,
+        PairPasskeyError, PairPasskeyRequest, PairSuccess, PairingCode, PairingCodeError, PairingCodeRefresh,
+        PairingQrCodesExhausted, SelfPushNameUpdated, StreamReplaced, TempBanReason, TemporaryBan,
     },
     wacore::{chrono, net::DisconnectReason},
 };
@@ -182,12 +182,31 @@ fn a_paced_window_tells_the_lifetime_that_its_codes_really_have() {
 }
 
 #[test]
+fn a_passkey_request_that_nobody_could_answer_fails_the_pairing() {
+    let request = PairPasskeyRequest::builder().request_options_json("[".into()).build();
+    assert_eq!(meaning(&Event::PairPasskeyRequest(request), Stage::Offering), end(End::PairingFailed));
+}
+
+#[test]
 fn a_passkey_hides_the_codes_and_the_end_of_the_window_names_it() {
-    let request = PairPasskeyRequest::builder().request_options_json(String::new()).build();
+    let request = PairPasskeyRequest::builder().request_options_json("{}".into()).build();
     let used_up = Event::PairingQrCodesExhausted(PairingQrCodesExhausted::builder().disconnected(true).build());
     let mut translator = Translator::new(1.0);
     let facts = facts(Stage::Offering);
-    assert_eq!(translator.meaning(&Event::PairPasskeyRequest(request), &facts), Meaning::Tell(Signal::PasskeyRequired));
+    shown(&mut translator, &qr("a", 60));
+    // The window's 160 s have only begun.
+    let lifetime = Duration::from_secs(160);
+    let step = PasskeyStep::Assert { options: "{}".into() };
+    let asked = Meaning::Tell(Signal::PasskeyRequired { step, lifetime });
+    assert_eq!(translator.meaning(&Event::PairPasskeyRequest(request), &facts), asked);
+    let confirm = |skip| {
+        let code = PairPasskeyConfirmation::builder().code("ABCD-1234".into()).skip_handoff_ux(skip).build();
+        Event::PairPasskeyConfirmation(code)
+    };
+    let step = PasskeyStep::Compare { code: "ABCD-1234".into() };
+    let compare = Meaning::Tell(Signal::PasskeyRequired { step, lifetime });
+    assert_eq!(translator.meaning(&confirm(false), &facts), compare);
+    assert_eq!(translator.meaning(&confirm(true), &facts), Meaning::ConfirmPasskey, "the phone knows the device");
     assert_eq!(translator.meaning(&qr("b", 20), &facts), Meaning::Nothing);
     assert_eq!(translator.meaning(&used_up, &facts), end(End::PasskeyTimeout));
 }
