@@ -21,6 +21,9 @@ pub trait Connector: Send + Sync + 'static {
 /// An open connection to WhatsApp, which redials by itself until it ends.
 #[async_trait]
 pub trait Link: Send {
+    /// Whether it was opened with the credentials of a device that a phone has accepted, whatever the journal knows.
+    fn resumes(&self) -> bool;
+
     /// Cancel safe. `None`: gone for good without a reason; also after every [`Signal::Ended`].
     async fn next(&mut self) -> Option<Signal>;
 
@@ -152,6 +155,8 @@ pub enum End {
     },
     AccountLocked,
     ClientOutdated,
+    /// WhatsApp lets nobody in from here for a while.
+    RateLimited,
     /// The phone's answer did not prove itself, or WhatsApp refused the pairing.
     PairingFailed,
     /// A pairing that an earlier process left half done turned out never to have reached the phone: nothing of it is
@@ -177,7 +182,8 @@ impl End {
             Self::Banned { .. } => Some(EndReason::Banned),
             Self::AccountLocked => Some(EndReason::AccountLocked),
             Self::ClientOutdated => Some(EndReason::ClientOutdated),
-            Self::PairingFailed | Self::PairingCutShort => Some(EndReason::PairingFailed),
+            // Only of a pairing: a linked device waits until it is let in.
+            Self::RateLimited | Self::PairingFailed | Self::PairingCutShort => Some(EndReason::PairingFailed),
             Self::PasskeyTimeout => Some(EndReason::PasskeyTimeout),
             Self::StoreFailed | Self::Internal => Some(EndReason::Internal),
             Self::LeaseLost => None,

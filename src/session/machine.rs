@@ -152,6 +152,7 @@ pub fn erases(end: End, paired: bool) -> bool {
         | End::Banned { .. }
         | End::AccountLocked
         | End::ClientOutdated
+        | End::RateLimited
         | End::PairingFailed
         | End::PairingCutShort
         | End::PasskeyTimeout

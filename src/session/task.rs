@@ -1,5 +1,6 @@
 //! One session from its lease to its end: opens links, tells the journal what they say, does what the user wants.
 
+mod last;
 mod requests;
 
 use std::{ops::ControlFlow, panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::{
     clock::SharedClock,
-    events::{ConnectingReason, EndReason, PhoneNumber, Status},
+    events::{ConnectingReason, PhoneNumber, Status},
     store::{Lease, StoreError, Stores, Wish, WishNo},
 };
 
@@ -116,6 +117,8 @@ impl Session {
                 return self.end(End::Internal).await;
             }
         };
+        // A link that ended and was kept is begun with a status that does not tell; what the next end erases depends on it.
+        self.paired |= link.resumes();
         self.be_patient();
         match self.attend(&mut *link).await {
             Leave::Stopped => {
@@ -199,6 +202,9 @@ impl Session {
             return ControlFlow::Continue(());
         };
         self.paired |= matches!(signal, Signal::Scanned | Signal::Connected { .. });
+        if matches!(signal, Signal::Connected { .. } | Signal::Qr { .. }) {
+            self.trouble.welcomed();
+        }
         let told = self.teller.tell(status).await;
         self.be_patient();
         match (&signal, self.teller.status()) {
@@ -262,6 +268,7 @@ impl Session {
                 self.paired &= end != End::PairingCutShort;
                 self.trouble.crashed(Instant::now(), settings.crashes_max, settings.crash_window)
             }
+            End::RateLimited => self.trouble.throttled(self.paired),
             End::CodesUsedUp
             | End::UnlinkedByPhone
             | End::Banned { .. }
@@ -271,7 +278,7 @@ impl Session {
             | End::PasskeyTimeout => None,
         };
         if let Some(pause) = again {
-            return self.pause(pause).await;
+            return self.pause(pause, end).await;
         }
         if machine::erases(end, self.paired) && !self.erase().await {
             return Next::Over;
@@ -282,101 +289,36 @@ impl Session {
         }
     }
 
-    async fn pause(&mut self, pause: Duration) -> Next {
+    async fn pause(&mut self, pause: Duration, end: End) -> Next {
         let account = self.teller.status().account().cloned();
-        let reason =
-            if account.is_some() || self.paired { ConnectingReason::Reconnecting } else { ConnectingReason::Starting };
+        let reason = match end {
+            End::RateLimited => ConnectingReason::WhatsappUnreachable,
+            _ if account.is_some() || self.paired => ConnectingReason::Reconnecting,
+            _ => ConnectingReason::Starting,
+        };
         if matches!(self.teller.tell(Status::connecting(reason, account)).await, Told::Fenced) {
             return Next::Over;
         }
-        tokio::select! {
-            biased;
-            () = self.around.stop.cancelled() => self.hand_over().await,
-            () = self.lease.lost().cancelled() => Next::Over,
-            // The user wants something: the next link reads what.
-            () = self.nudge.notified() => Next::Again,
-            () = sleep(pause) => Next::Again,
-        }
-    }
-
-    /// Credentials that do not open cannot be used to tell WhatsApp either: an unlink wipes them, else they stay for
-    /// the day when the right key is back.
-    async fn unreadable(&mut self) -> Next {
-        match self.around.stores.roster.wish(self.lease.tenant()).await {
-            Ok(Some((no, Wish::Unlink))) => {
-                self.wish = no;
-                self.unlink(None).await
-            }
-            wish => {
-                if let Ok(Some((no, _))) = wish {
-                    self.wish = no;
-                }
-                error!(tenant = %self.lease.tenant(), "credentials do not open with the configured key");
-                self.finish(Status::ended(EndReason::CredentialsUnreadable)).await
-            }
-        }
-    }
-
-    async fn unlink(&mut self, link: Option<Box<dyn Link>>) -> Next {
-        let remote = match link {
-            Some(link) => match link.unlink().await {
-                Ok(()) => true,
-                Err(error) => {
-                    warn!(tenant = %self.lease.tenant(), %error, "whatsapp was not told of the unlink");
-                    false
-                }
-            },
-            None => false,
-        };
-        if !self.erase().await {
-            return Next::Over;
-        }
-        self.finish(machine::unlinked(self.paired, remote)).await
-    }
-
-    /// False: the lease is gone, or this instance is going before the store answered.
-    async fn erase(&mut self) -> bool {
-        while let Err(error) = self.around.stores.vault.erase(&self.lease).await {
-            if !self.outlast(error, "credentials could not be erased, trying again").await {
-                return false;
-            }
-        }
-        true
-    }
-
-    async fn finish(&mut self, status: Status) -> Next {
+        let over = Instant::now() + pause;
         loop {
-            match self.around.stores.journal.finish(self.lease.clone(), status.clone(), self.wish).await {
-                Ok(_) => {
-                    info!(tenant = %self.lease.tenant(), ?status, "session ended");
-                    return Next::Over;
-                }
-                Err(error) => {
-                    if !self.outlast(error, "the end could not be kept, trying again").await {
-                        return Next::Over;
+            tokio::select! {
+                biased;
+                () = self.around.stop.cancelled() => return self.hand_over().await,
+                () = self.lease.lost().cancelled() => return Next::Over,
+                // The user wants something: the next link reads what. Where WhatsApp has told us to wait, only to be rid of
+                // it is worth a dial.
+                () = self.nudge.notified() => {
+                    if end != End::RateLimited || self.is_to_unlink().await {
+                        return Next::Again;
                     }
                 }
+                () = sleep_until(over) => return Next::Again,
             }
         }
     }
 
-    async fn hand_over(&mut self) -> Next {
-        if let Err(error) = self.around.stores.roster.release(self.lease.clone()).await {
-            warn!(tenant = %self.lease.tenant(), %error, "lease could not be given back: it runs out by itself");
-        }
-        Next::Over
-    }
-
-    async fn outlast(&self, error: StoreError, doing: &'static str) -> bool {
-        if let StoreError::Fenced = error {
-            return false;
-        }
-        warn!(tenant = %self.lease.tenant(), %error, "{doing}");
-        tokio::select! {
-            () = self.around.stop.cancelled() => false,
-            () = self.lease.lost().cancelled() => false,
-            () = sleep(Duration::from_millis(500)) => true,
-        }
+    async fn is_to_unlink(&self) -> bool {
+        matches!(self.around.stores.roster.wish(self.lease.tenant()).await, Ok(Some((_, Wish::Unlink))))
     }
 }
 

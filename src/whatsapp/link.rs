@@ -111,6 +111,7 @@ impl Opening {
             inbox.push(Heard::LoopEnded);
         });
         Ok(WhatsAppLink {
+            opened_at: stage,
             client,
             signals,
             fate,
@@ -181,6 +182,7 @@ fn unopened(error: BotBuilderError) -> StoreError {
 }
 
 pub(super) struct WhatsAppLink {
+    opened_at: Stage,
     client: Arc<Client>,
     signals: mpsc::Receiver<Signal>,
     fate: Arc<Fate>,
@@ -199,6 +201,10 @@ pub(super) struct WhatsAppLink {
 
 #[async_trait]
 impl Link for WhatsAppLink {
+    fn resumes(&self) -> bool {
+        self.opened_at > Stage::Offering
+    }
+
     async fn next(&mut self) -> Option<Signal> {
         if self.over {
             return None;

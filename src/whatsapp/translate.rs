@@ -17,6 +17,9 @@ use crate::{
 /// Codes in one of WhatsApp's windows.
 pub(super) const ATTEMPTS_MAX: u32 = 6;
 
+/// The library has no name for it at the login, and dials no more.
+const TOO_MANY_REQUESTS: i32 = 429;
+
 /// What is known beside the event.
 pub(super) struct Facts {
     pub stage: Stage,
@@ -185,6 +188,7 @@ impl Translator {
             ConnectFailureReason::ServiceUnavailable | ConnectFailureReason::InternalServerError => {
                 Meaning::Tell(self.dropped())
             }
+            ConnectFailureReason::Unknown(TOO_MANY_REQUESTS) => ended(End::RateLimited),
             ConnectFailureReason::LoggedOut
             | ConnectFailureReason::UnknownLogout
             | ConnectFailureReason::AccountLocked

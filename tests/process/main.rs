@@ -5,6 +5,7 @@ mod codes;
 mod curl;
 mod demo;
 mod endings;
+mod interruptions;
 mod joining;
 mod kills;
 mod outages;
