@@ -14,7 +14,6 @@ use whatsapp_rust::{
     Client,
     bot::{Bot, BotBuilderError},
     http::UreqHttpClient,
-    transport::TokioWebSocketTransportFactory,
     wacore::{
         iq::devices::RemoveCompanionDeviceSpec,
         store::{Device, DevicePropsOverride},
@@ -31,6 +30,7 @@ use super::{
     passkey::Passkeys,
     runtime::LinkRuntime,
     settings::Settings,
+    socket::Sockets,
     translate::Translator,
     transport::{Dialer, Dials, Outgoing, Pumps},
 };
@@ -48,6 +48,7 @@ pub(super) struct Opening {
     pub vault: Arc<dyn Vault>,
     pub clock: SharedClock,
     pub http: UreqHttpClient,
+    pub sockets: Sockets,
     pub alive: Arc<AtomicUsize>,
     pub lease: Lease,
 }
@@ -73,7 +74,8 @@ impl Opening {
         let (heard_tx, heard) = mpsc::channel(HEARD_MAX);
         let inbox = Inbox::new(heard_tx, fate.clone());
         let dialer = Dialer {
-            inner: Arc::new(TokioWebSocketTransportFactory::new().with_url(&settings.url)),
+            sockets: self.sockets,
+            url: settings.url.clone(),
             keys: keys.clone(),
             fate: fate.clone(),
             progress: progress.clone(),
