@@ -34,8 +34,9 @@ pub(super) const SIGNALS_MAX: usize = 16;
 /// Saving at a login is tried this often before the next try.
 const SETTLE_PAUSE: Duration = Duration::from_millis(250);
 
-/// The library itself says "available" in a task of its own, shortly after the events that we answer.
-const HUSH_PAUSE: Duration = Duration::from_secs(2);
+/// The library itself says "available" in a task of its own, shortly after the events that we answer: mostly at once, and
+/// under load a little later.
+const HUSHES: [Duration; 3] = [Duration::ZERO, Duration::from_millis(300), Duration::from_secs(2)];
 
 pub(super) enum Heard {
     Event(Arc<Event>),
@@ -203,8 +204,9 @@ impl Driver {
     fn hush(&self) {
         let client = self.client.clone();
         self.runtime.run(async move {
-            for pause in [Duration::ZERO, HUSH_PAUSE] {
-                tokio::time::sleep(pause).await;
+            let began = tokio::time::Instant::now();
+            for after in HUSHES {
+                tokio::time::sleep_until(began + after).await;
                 // Fails without a name or a connection: then nothing said "available" either.
                 let _ = client.presence().set_unavailable().await;
             }

@@ -12,6 +12,7 @@ mod outages;
 mod passkeys;
 mod pictures;
 mod revivals;
+mod presence;
 mod rounds;
 mod secrets;
 mod stage;

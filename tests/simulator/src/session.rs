@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 use wacore_binary::builder::NodeBuilder;
@@ -98,7 +99,7 @@ impl Session {
             }
             "presence" => self.connection.world.change(|state| {
                 if let Some(device) = state.device_mut(self.device) {
-                    device.tally.presence(&attr(stanza, "type"));
+                    device.tally.presence(&attr(stanza, "type"), Instant::now());
                 }
             }),
             // An <ack> alone says that a message arrived, not that it was read; <ib> and <chatstate> want no answer.

@@ -189,6 +189,16 @@ impl Simulator {
         self.tally(device).presence
     }
 
+    /// Whether the device says that somebody sits before it. Meanwhile the phone does not notify its owner.
+    pub fn is_available(&self, device: DeviceId) -> bool {
+        self.tally(device).is_available()
+    }
+
+    /// For how long, in all, it has said so.
+    pub fn available_for(&self, device: DeviceId) -> Duration {
+        self.tally(device).available(Instant::now())
+    }
+
     /// Keepalive pings the device has sent.
     pub fn keepalives(&self, device: DeviceId) -> u64 {
         self.tally(device).pings
