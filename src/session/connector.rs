@@ -162,6 +162,8 @@ pub enum End {
     /// A pairing that an earlier process left half done turned out never to have reached the phone: nothing of it is
     /// kept, and whoever wanted it is still waiting for a code.
     PairingCutShort,
+    /// The credentials led to another account than the one that was linked.
+    OtherAccount,
     /// A passkey was asked for and none was shown in time.
     PasskeyTimeout,
     /// What was to be kept cannot be kept: going on would lose the pairing.
@@ -184,6 +186,7 @@ impl End {
             Self::ClientOutdated => Some(EndReason::ClientOutdated),
             // Only of a pairing: a linked device waits until it is let in.
             Self::RateLimited | Self::PairingFailed | Self::PairingCutShort => Some(EndReason::PairingFailed),
+            Self::OtherAccount => Some(EndReason::CredentialsUnreadable),
             Self::PasskeyTimeout => Some(EndReason::PasskeyTimeout),
             Self::StoreFailed | Self::Internal => Some(EndReason::Internal),
             Self::LeaseLost => None,

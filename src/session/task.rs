@@ -197,6 +197,12 @@ impl Session {
             None => return ControlFlow::Break(Leave::Ended(End::Internal)),
             Some(signal) => signal,
         };
+        if let Signal::Connected { account } = &signal
+            && machine::is_another(self.teller.status(), account)
+        {
+            error!(tenant = %self.lease.tenant(), "whatsapp let us in as another account than the one that was linked");
+            return ControlFlow::Break(Leave::Ended(End::OtherAccount));
+        }
         let before = self.teller.status().word();
         let Some(status) = machine::advance(self.teller.status(), &signal, self.around.clock.now()) else {
             return ControlFlow::Continue(());
@@ -275,6 +281,7 @@ impl Session {
             | End::AccountLocked
             | End::ClientOutdated
             | End::PairingFailed
+            | End::OtherAccount
             | End::PasskeyTimeout => None,
         };
         if let Some(pause) = again {
@@ -328,3 +335,6 @@ async fn until(at: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;
