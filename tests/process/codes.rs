@@ -1,5 +1,7 @@
 //! Linking by a code that is typed on the phone, beside the QR.
 
+use std::time::Duration;
+
 use tautan_simulator::{CodeError, CodeRefusal, ScanError};
 use tautan_test_support::{Api, Event, EventStream, Program, within};
 
@@ -132,7 +134,23 @@ async fn a_withdrawn_code_is_followed_by_another_until_the_user_has_to_ask() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_code_outlives_the_last_qr_and_when_its_time_is_up_the_next_window_has_another() {
+async fn a_code_that_is_typed_after_the_last_qr_has_run_out_still_links() {
+    let stage = Stage::new().await;
+    // QR codes for 4.8 s in all.
+    let program = stage.settings().with("SIM_QR_PACE", "0.03").start();
+    let api = program.api(TENANT);
+    let mut stream = api.events().await;
+    api.connect_by_code(NUMBER).await;
+    let pair = stream.until_pair_code().await;
+    // That nothing happens when the last one runs out is what is shown here: there is no event to wait for.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(stage.simulator.refs_handed_out(), 6, "no other window was opened");
+    within("the code", stage.phone.enter_code(pair.text("code"))).await.expect("it was not cut off");
+    stream.until_status("connected").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_the_time_of_a_code_is_up_the_next_window_has_another() {
     let stage = Stage::new().await;
     // QR codes for 8 s in all, a pairing code for 9 s.
     let program = stage.settings().with("SIM_QR_PACE", "0.05").start();
