@@ -4,10 +4,12 @@ mod account;
 mod cursor;
 mod event;
 mod pairing;
+mod passkey;
 mod status;
 
 pub use account::{Account, InvalidPhoneNumber, PhoneNumber};
 pub use cursor::Cursor;
 pub use event::{Event, News, Shown};
-pub use pairing::{PairCode, QrCode};
-pub use status::{ConnectingReason, EndReason, Status, StatusWord};
+pub use pairing::{PairAnswer, PairCode, QrCode};
+pub use passkey::{Passkey, PasskeyStep};
+pub use status::{ConnectingReason, EndReason, PairRefusal, Status, StatusWord};
