@@ -3,6 +3,8 @@
 
 mod deaths;
 mod departures;
+mod flaws;
+mod history;
 mod losses;
 mod outages;
 mod panics;
