@@ -5,7 +5,7 @@ set -u -o pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
 target=$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
-copy=$target/flaws/sources
+copy=$target/flaws/sources built_in=$target/flaws/target
 declare -A finds=(
     [dropped-publish]=Lost [missing-fence-check]=TwoOwners [read-before-subscribe]=Lost
     [reused-sequence]='TwoEventsOfOneId|Disorder' [foreign-tenant]=Foreign [unnumbered-wish]=LostWish
@@ -24,9 +24,9 @@ missed=()
 for flaw in "$@"; do
     patch=$root/tests/cluster/flaws/$flaw.patch program=$target/flaws/$flaw log=$target/flaws/$flaw.log
     (cd "$copy" && patch --quiet -p1 <"$patch") || { missed+=("$flaw (does not apply)"); continue; }
-    # The same selection as everywhere, so that no dependency is built anew.
-    (cd "$copy" && CARGO_TARGET_DIR=$target cargo build --quiet --workspace --example tautan-sim 2>"$log") &&
-        cp "$target/debug/examples/tautan-sim" "$program"
+    # In a target directory of its own: in a shared one cargo takes the copy's packages for the real ones.
+    (cd "$copy" && CARGO_TARGET_DIR=$built_in cargo build --quiet --workspace --example tautan-sim 2>"$log") &&
+        cp "$built_in/debug/examples/tautan-sim" "$program"
     built=$?
     (cd "$copy" && patch --quiet --reverse -p1 <"$patch")
     [ $built = 0 ] || { missed+=("$flaw (does not build)"); continue; }
@@ -44,7 +44,5 @@ for flaw in "$@"; do
         echo "$flaw: found with seed $seed ($found times ${finds[$flaw]})"
     fi
 done
-# The program without a flaw is in its place again.
-cargo build --quiet --workspace --example tautan-sim
 for flaw in ${missed[@]+"${missed[@]}"}; do echo "NOT FOUND: $flaw"; done
 [ ${#missed[@]} -eq 0 ]

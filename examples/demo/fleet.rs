@@ -116,8 +116,13 @@ fn news(instance: usize, line: &str) -> Option<News> {
 /// `tautan-sim`, which is built if it is not there: `cargo run --example demo` builds the demo alone.
 fn program() -> Result<PathBuf, Failure> {
     let mine = std::env::current_exe()?;
+    let program = mine.with_file_name("tautan-sim");
+    if program.exists() {
+        println!("running {}, as it was built last", program.display());
+        return Ok(program);
+    }
     let release = mine.components().any(|part| part.as_os_str() == "release");
-    println!("building the program for the simulator, if it is not there yet …");
+    println!("building the program for the simulator …");
     let mut build = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     build.args(["build", "--quiet", "--package", "tautan", "--example", "tautan-sim"]);
     build.args(release.then_some("--release")).current_dir(env!("CARGO_MANIFEST_DIR"));
@@ -131,7 +136,7 @@ fn program() -> Result<PathBuf, Failure> {
     if !build.status()?.success() {
         return Err("tautan-sim does not build".into());
     }
-    Ok(mine.with_file_name("tautan-sim"))
+    Ok(program)
 }
 
 async fn start_redis(folder: &Path) -> Result<(Child, String), Failure> {

@@ -42,7 +42,8 @@ impl Binary {
         slot.get_or_init(|| {
             let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
             let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-            let build = ["build", "--quiet", "--package", "tautan", "--example", example, "--profile", profile];
+            // The selection of `make test`: another one has other features, and most dependencies would be built again.
+            let build = ["build", "--quiet", "--workspace", "--example", example, "--profile", profile];
             let mut command = Command::new(cargo);
             // What cargo tells a test of the test's own package would make build scripts run again that look at it, and
             // with them most dependencies, twice for each run: here, and at the next build outside.
