@@ -40,6 +40,7 @@ if python3 -c 'import ensurepip, venv' 2>/dev/null; then step "Dockerfile" docke
 step "clippy" cargo clippy --quiet --workspace --all-targets -- -D warnings
 # These say so themselves and pass where nobody demands them; here they are counted.
 lacks "the page in a browser" chromium chromedriver
+lacks "the page as axe sees it" npm
 lacks "the simulator held against Baileys" node npm
 lacks "the stream as curl sees it" curl
 lacks "the picture as zbar sees it" zbarimg

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
 
-pub use build::{App, Seams, StartError};
+pub use build::{App, Seams, StartError, Wrap};
 
 use crate::{
     config::Config,

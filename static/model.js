@@ -1,62 +1,64 @@
-import { Deadline } from './deadline.js';
+// What the page knows of the link, and what it calls it.
 
-// What the page knows. The element changes it through these functions only, and draws whatever it says.
-
-export const STATUSES = ['disconnected', 'connecting', 'qr_pending', 'connected'];
-const PAIRING = ['scanned', 'passkey-required'];
-
-export function emptyModel() {
-  return {
-    status: null,
-    qr: null,
-    pair: null,
-    stream: 'opening',
-    why: null,
-    fault: null,
-    pending: null,
-    problem: null,
-    cooldown: null,
-    pairing: false,
-    justNow: false,
-  };
+/**
+ * Milliseconds left of something with a lifetime. It counts from the arrival and never reads the server's clock. Two
+ * clocks, since `performance.now()` may stand still while the machine sleeps and `Date` can be set back: too early costs
+ * a greyed code for a moment, too late would show a dead code as good.
+ */
+function countdown(seconds) {
+  const [steady, wall] = [performance.now(), Date.now()];
+  return () => seconds * 1000 - Math.max(performance.now() - steady, Date.now() - wall);
 }
 
-/** Takes one event in. An event or a field that we do not know changes nothing; a status that we do not know throws. */
-export function take(model, name, data) {
-  if (data === null || typeof data !== 'object') throw new TypeError(`${name} without an object`);
+/** Takes an event in. Unknown fields change nothing; an unknown status throws. */
+export function take(model, name, json) {
+  const data = JSON.parse(json);
   if (name === 'connection-status') takeStatus(model, data);
-  else if (name === 'qr-code') takeCode(model, data);
-  else if (name === 'pair-code') takePair(model, data);
-  else if (name === 'passkey-required') takeStatus(model, { ...model.status, status: 'connecting', reason: 'passkey-required' });
+  else model[name] = { ...data, left: countdown(data.expiresIn) };
   model.fault = null;
 }
 
-function takeStatus(model, status) {
-  if (!STATUSES.includes(status.status)) throw new TypeError('a status this page does not know');
-  const before = model.status;
-  if (status.status === 'qr_pending' || PAIRING.includes(status.reason)) model.pairing = true;
-  if (status.status !== 'qr_pending') {
-    model.qr = null;
-    model.pair = null;
-  }
-  if (status.status === 'connected') {
-    model.justNow = model.pairing || (before?.status === 'connected' && model.justNow);
-    model.pairing = false;
-  } else {
-    model.justNow = false;
-    if (status.status === 'disconnected') model.pairing = false;
-  }
-  if (before?.status !== status.status || before?.reason !== status.reason) model.problem = null;
-  model.status = status;
+function takeStatus(model, next) {
+  const { status, reason } = next;
+  if (!['disconnected', 'connecting', 'qr_pending', 'connected'].includes(status)) throw new TypeError(status);
+  if (status !== 'qr_pending') model['qr-code'] = model['pair-code'] = null;
+  // Congratulated is who has just scanned, not who comes back to a link that stands.
+  model.justNow = status === 'connected' && (model.pairing || model.justNow);
+  model.pairing = status === 'qr_pending' || (status === 'connecting' && (model.pairing || reason === 'scanned'));
+  if (model.status?.reason !== reason) model.problem = null;
+  model.status = next;
 }
 
-function takeCode(model, data) {
-  // Only a picture that carries itself: an address from elsewhere would make the browser fetch it.
-  if (typeof data.qrCode !== 'string' || !data.qrCode.startsWith('data:image/')) throw new TypeError('a QR code without a picture');
-  model.qr = { ...data, deadline: new Deadline(Number(data.expiresIn) || 0) };
+/** Puts values into the `{}` of a sentence, one after the other. */
+export function say(sentence, ...values) {
+  return sentence.replace(/{}/g, () => values.shift());
 }
 
-function takePair(model, data) {
-  if (typeof data.code !== 'string') throw new TypeError('a pair code without a code');
-  model.pair = { ...data, deadline: new Deadline(Number(data.expiresIn) || 0) };
+/** Names the state, finely and at large; of a reason that is newer than this page a table tells the general. */
+export function settle(model) {
+  const { status, stream, fault, 'qr-code': qr } = model;
+  const off = stream === 'signed-out' ? stream : fault ? 'broken' : status ? '' : 'loading';
+  model.state = off || status.status;
+  model.name = off || status.reason || (model.justNow ? 'just-now' : model.state);
+  model.of = (table) => table[model.name] ?? table[model.state];
+  if (model.name !== 'qr_pending') return;
+  // Nobody may stand behind a stale code any more; it comes back if somebody does.
+  model.name = !qr ? 'starting' : qr.left() <= 0 ? 'expired' : status.stale ? 'checking' : model.name;
+}
+
+/** The trouble of our own stream, told apart from WhatsApp's. */
+export function notice({ t, status, stream, why }) {
+  if (stream === 'lost') return t.problems[why] ?? t.lost;
+  return stream === 'live' && status?.stale ? t.status.checking : '';
+}
+
+/** `6281234567890` → `+62 812-3456-7890`; of other countries only the sign is added. */
+export function formatPhone(digits) {
+  return '+' + digits.replace(/^62(...)(.{3}|.{4})(.{4}|.{3})$/, '62 $1-$2-$3');
+}
+
+/** What a person types (`0812 3456-7890`, `+62 812…`) → digits for WhatsApp; null if it cannot be a number. */
+export function parsePhone(typed) {
+  const digits = typed.replace(/\D/g, '').replace(/^00/, '').replace(/^0/, '62');
+  return /^[1-9]\d{7,14}$/.test(digits) ? digits : null;
 }

@@ -1,161 +1,190 @@
-import { h } from './dom.js';
-import { confirmDialog } from './confirm.js';
-import { emblem, heading, primary, quiet, spinner, steps } from './parts.js';
-import { pairOffer } from './pair.js';
-import { formatPhone } from './phone.js';
-import { scanView } from './scan.js';
-import { say } from './texts.js';
-import { reasonWords } from './words.js';
+import { formatPhone, parsePhone, say } from './model.js';
 
-// A view is built once for its key and then updated, so that a button keeps its focus and a form its text.
+// On a 24 grid, stroked in the text's colour. All are decoration: the words beside them say the same.
+const GLYPHS = {
+  alert: 'M12 4 21 19H3zM12 10v4m0 2.5v.01',
+  ban: 'M12 20a8 8 0 1 0 0-16 8 8 0 0 0 0 16zM6 18 18 6',
+  check: 'M5 12.5 9.5 17 19 7.5',
+  clock: 'M12 20a8 8 0 1 0 0-16 8 8 0 0 0 0 16zm0-12v4l3 2',
+  cloud: 'M7.5 18a4 4 0 0 1 0-8 5 5 0 0 1 9.6 1.2 3.5 3.5 0 0 1-.6 6.8zM4 4l16 17',
+  cross: 'M7 7l10 10m0-10L7 17',
+  key: 'M8 20a4 4 0 1 0 0-8 4 4 0 0 0 0 8zm3-7 8-8m-4 4 3 3',
+  link: 'M10 8H7.5a4 4 0 0 0 0 8H10m4-8h2.5a4 4 0 0 1 0 8H14m-5.5-4h7',
+  lock: 'M6.5 11h11v8.5h-11zm2 0V8a3.5 3.5 0 0 1 7 0v3',
+  move: 'M4 9h15l-4-4m5 10H5l4 4',
+  phone: 'M8 3.5h8v17H8zm3 14h2',
+  refresh: 'M19.5 12a7.5 7.5 0 1 1-2.2-5.3M19.5 4v4h-4',
+  unlink: 'M10 8H7.5a4 4 0 0 0 0 8H10m4-8h2.5a4 4 0 0 1 0 8H14M12 3v3m0 12v3',
+  update: 'M12 19V5m-6 6 6-6 6 6',
+};
 
-const SCANNING = ['starting', 'scanned', 'passkey-required'];
+/** Each state's glyph and tone. */
+const PICTURES = {
+  loading: 'link calm',
+  qr_pending: 'phone busy',
+  connecting: 'refresh busy',
+  moving: 'move busy',
+  'whatsapp-unreachable': 'cloud busy',
+  connected: 'check good',
+  disconnected: 'alert warn',
+  'never-linked': 'link calm',
+  'qr-expired': 'clock calm',
+  cancelled: 'cross calm',
+  'unlinked-by-user': 'unlink calm',
+  'unlinked-by-phone': 'unlink warn',
+  replaced: 'move warn',
+  banned: 'ban bad',
+  'account-locked': 'lock bad',
+  'client-outdated': 'update bad',
+  'credentials-unreadable': 'lock bad',
+  'store-lost': 'alert warn',
+  'passkey-timeout': 'key calm',
+  'proxy-failed': 'cloud warn',
+  broken: 'alert warn',
+  'signed-out': 'lock calm',
+};
 
-/** Which view shows this model, and what in the model calls for a new one. */
-export function choose(model) {
-  const { status, stream, fault, lang } = model;
-  if (stream === 'signed-out') return { build: signedOutView, key: ['signed-out', lang, model.loginUrl] };
-  if (fault) return { build: brokenView, key: ['broken', lang] };
-  if (!status) return { build: loadingView, key: ['loading', lang] };
-  if (status.status === 'connected') {
-    return { build: connectedView, key: ['connected', lang, status.phoneNumber, status.name, status.since, model.justNow] };
+/**
+ * An element `tag.class#id`, each class and the id a `part` too. Plain objects among the children are its attributes and
+ * listeners. Never made of HTML text: what came from outside cannot become markup.
+ */
+export function h(name, ...children) {
+  const [, tag, classes, id] = /(\w+)([^#]*)#?(.*)/.exec(name);
+  const node = /svg|path/.test(tag) ? document.createElementNS('http://www.w3.org/2000/svg', tag) : document.createElement(tag);
+  const names = classes.replaceAll('.', ' ');
+  node.setAttribute('class', names);
+  node.setAttribute('part', names + ' ' + id);
+  if (id) node.id = id;
+  for (const child of children) {
+    if (child?.constructor !== Object) node.append(...(child ? [child] : []));
+    else {
+      for (const [key, value] of Object.entries(child)) {
+        node[typeof value === 'function' ? 'addEventListener' : 'setAttribute'](key, value);
+      }
+    }
   }
-  if (status.status === 'qr_pending' || (status.status === 'connecting' && SCANNING.includes(status.reason))) {
-    return { build: scanView, key: ['scan', lang] };
-  }
-  const key = [status.status, lang, status.reason, status.retryable, status.until, status.remote, status.phoneNumber];
-  return { build: status.status === 'connecting' ? connectingView : disconnectedView, key };
+  return node;
 }
 
-function still(node) {
-  return { node, update() {} };
+export function draw(name, box, ...paths) {
+  return h(`svg.${name}`, { viewBox: box, 'aria-hidden': true }, ...paths.map(([part, d]) => h(`path.${part}`, { d })));
 }
 
-function loadingView({ t }) {
-  return still(
-    h('div', { class: 'centre' }, spinner(), h('h3', { class: 'title faint', tabindex: -1 }, t.loading)),
+export function icon(glyph) {
+  return draw('icon', '0 0 24 24', ['line', GLYPHS[glyph]]);
+}
+
+export function look(model) {
+  return model.of(PICTURES).split(' ');
+}
+
+/** A phone, a dashboard, the wire between them, and what has become of it. */
+function picture(model) {
+  const drawing = draw(
+    'picture',
+    '0 0 140 76',
+    ['thing', 'M14 4h18a7 7 0 0 1 7 7v54a7 7 0 0 1-7 7H14a7 7 0 0 1-7-7V11a7 7 0 0 1 7-7zm81 10h32a6 6 0 0 1 6 6v28a6 6 0 0 1-6 6H95a6 6 0 0 1-6-6V20a6 6 0 0 1 6-6zm16 40v11m-11 0h22'],
+    ['said', 'M15 17h11m-6 9h11m-16 9h8m74-11h12m-12 9h24m-24 9h16'],
+    ['wire', 'M39 38h50'],
+    ['spot', 'M64 38h.01'],
   );
+  drawing.append(h('path.glyph', { d: GLYPHS[look(model)[0]], transform: 'translate(53.2 27.2) scale(.9)' }));
+  return drawing;
 }
 
-function brokenView({ t }, acts) {
-  return still(
+export function button(name, label, click, glyph) {
+  return h(`button.button${name}`, { type: 'button', click }, glyph && icon(glyph), label);
+}
+
+export function steps([title, ...list]) {
+  return h('section.steps', h('h4', title), h('ol', ...list.map((step) => h('li', h('span', step)))));
+}
+
+/** The view of any state but those around a scan. */
+export function stateView(model, acts) {
+  const { t, name, state } = model;
+  const [title, text, label] = model.of(t.states);
+  const more = { connected: linked, connecting: linked, disconnected, broken, 'signed-out': signedOut }[state];
+  const rest = more?.(model, acts, label) ?? [];
+  const node = h('div.state', picture(model), h('h3.title', { tabindex: -1 }, title), h('p.text', text), ...rest);
+  return name === 'never-linked' ? h('div.split', node, steps(t.steps)) : node;
+}
+
+function broken(model, acts, label) {
+  return [button('.primary#retry', label, acts.retry, 'refresh')];
+}
+
+function signedOut(model, acts, label) {
+  const { t, loginUrl: href } = model;
+  const [title] = model.of(t.states);
+  return [
+    h('div.actions', href && h('a.button.primary#login', { href, target: '_top' }, title), button('#retry', label, acts.retry)),
+  ];
+}
+
+// Ending always takes a question. A modal dialog brings the focus trap, Escape and the way back; its first button has the
+// focus, so Enter by mistake keeps the account.
+function linked(model, acts) {
+  const { t, state, status } = model;
+  const [title, text, yes, no] = t.question;
+  const fact = (id, value) => value && h('div', h('dt', t[id]), h(`dd#${id}`, value));
+  const close = () => dialog.close();
+  const dialog = h(
+    'dialog.dialog',
+    { 'aria-labelledby': 'question', 'aria-describedby': 'outcome' },
+    h('h3#question', title),
+    h('p.text#outcome', text),
+    h('div.actions', button('#keep', no, close), button('.danger#confirm', yes, () => [close(), acts.disconnect()])),
+  );
+  return [
     h(
-      'div',
-      { class: 'centre' },
-      emblem('alert', 'warn'),
-      ...heading(t.broken.title, t.broken.text),
-      h('div', { class: 'actions' }, quiet('reload', 'refresh', t.broken.retry, acts.reload)),
+      'dl.facts',
+      fact('phone', status.phoneNumber && formatPhone(status.phoneNumber)),
+      fact('name', status.name),
+      fact('since', state === 'connected' && moment(model, status.since)),
     ),
-  );
-}
-
-function signedOutView({ t, loginUrl }, acts) {
-  const link = loginUrl
-    ? h('a', { class: 'button primary', id: 'login', part: 'button login', href: loginUrl, target: '_top' }, t.signedOut.action)
-    : null;
-  return still(
-    h(
-      'div',
-      { class: 'centre' },
-      emblem('lock', 'calm'),
-      ...heading(t.signedOut.title, t.signedOut.text),
-      h('div', { class: 'actions' }, link, quiet('reload', 'refresh', t.signedOut.retry, acts.reload)),
-    ),
-  );
-}
-
-function connectingView(model, acts) {
-  const { t, status } = model;
-  const words = reasonWords(model);
-  // Behind any of these reasons there may be a linked account, so ending it always takes a question.
-  const dialog = confirmDialog(t, acts.disconnect);
-  const button = quiet('disconnect', null, t.connected.disconnect, () => dialog.showModal());
-  const node = h(
-    'div',
-    { class: 'centre' },
-    spinner(),
-    ...heading(words.title, words.text),
-    status.phoneNumber ? h('p', { id: 'phone', part: 'phone', class: 'number' }, formatPhone(status.phoneNumber)) : null,
-    h('div', { class: 'actions' }, button),
+    button('.command#disconnect', t.disconnect, () => dialog.showModal(), 'unlink'),
     dialog,
-  );
-  return { node, update: ({ pending }) => void (button.disabled = Boolean(pending)) };
+  ];
 }
 
-function connectedView(model, acts) {
-  const { t, status, justNow } = model;
-  const dialog = confirmDialog(t, acts.disconnect);
-  const button = quiet('disconnect', 'unlink', t.connected.disconnect, () => dialog.showModal());
-  const title = justNow ? t.connected.justNow : t.connected.title;
-  const facts = [
-    [t.connected.number, status.phoneNumber && h('dd', { id: 'phone', part: 'phone' }, formatPhone(status.phoneNumber))],
-    [t.connected.name, status.name && h('dd', { id: 'name' }, status.name)],
-    [t.connected.since, status.since && h('dd', {}, h('time', { datetime: status.since }, moment(model, status.since)))],
-  ].filter(([, value]) => value);
-  const node = h(
-    'div',
-    { class: justNow ? 'connected just' : 'connected' },
-    h('div', { class: 'lead' }, emblem('check', 'good'), h('div', {}, ...heading(title, t.connected.text))),
-    facts.length ? h('dl', { class: 'facts' }, ...facts.map(([name, value]) => h('div', {}, h('dt', {}, name), value))) : null,
-    h('div', { class: 'actions' }, button),
-    dialog,
-  );
-  return { node, update: ({ pending }) => void (button.disabled = Boolean(pending)) };
+// Where pressing cannot help the cause lies outside, and this page cannot see it go: a quiet way to try stays, except
+// before a ban's end. From credentials that nobody can read only giving them up leads to a new link.
+function disconnected(model, acts, label) {
+  const { t, name, status } = model;
+  const { retryable, remote, until } = status;
+  const help = [remote === false && t.notTold, until && say(t.until, moment(model, until)), retryable || model.of(t.help)];
+  const sentences = help.filter((each) => each?.length).join(' ');
+  const press = () => acts.connect();
+  return [
+    sentences && h('p.help', sentences),
+    ...(retryable
+      ? [button('.primary.command#connect', label, press), pairOffer(t.pair, acts)]
+      : name === 'credentials-unreadable'
+        ? linked(model, acts)
+        : [!(Date.parse(until) > Date.now()) && button('.command#connect', t.states['never-linked'][2], press)]),
+  ];
 }
 
-function disconnectedView(model, acts) {
-  const { t, status } = model;
-  const words = reasonWords(model);
-  const first = status.reason === 'never-linked';
-  const terminal = !status.retryable && Boolean(words.help);
-  const waits = terminal && Date.parse(status.until) > Date.now();
-  const label = words.action ?? t.otherReason.disconnected.action;
-
-  // Nothing sensible to press before a restriction ends. In the other terminal states the cause lies outside and this
-  // page cannot see it go, so a quiet way to try stays; it must not look like the cure.
-  const button = terminal
-    ? quiet('connect', null, t.tryAnyway, () => acts.connect())
-    : primary('connect', first ? 'link' : 'refresh', label, () => acts.connect());
-  const offer = terminal ? null : pairOffer(t, acts.connect);
-  const node = h(
-    'div',
-    { class: first ? 'split first' : 'ended' },
-    h(
-      'div',
-      { class: 'words' },
-      h('div', { class: 'lead' }, first ? null : emblem(...emblemOf(status, terminal)), h('div', {}, ...heading(words.title, words.text))),
-      status.remote === false ? h('p', { class: 'help', part: 'help' }, t.notTold) : null,
-      terminal ? h('p', { class: 'help', part: 'help' }, helpOf(model, words)) : null,
-      waits ? null : h('div', { class: 'actions' }, button),
-      offer?.node,
-    ),
-    first ? steps(t) : null,
-  );
-  const text = button.querySelector('.label');
-
-  function update({ pending, cooldown }) {
-    const cooling = Boolean(cooldown && !cooldown.over);
-    for (const each of [button, offer?.button]) if (each) each.disabled = Boolean(pending) || cooling;
-    button.classList.toggle('busy', pending === 'connect');
-    text.textContent = cooling ? `${terminal ? t.tryAnyway : label} (${cooldown.seconds})` : terminal ? t.tryAnyway : label;
-  }
-
-  return { node, update };
-}
-
-function helpOf(model, words) {
-  const { t, status } = model;
-  return status.until ? `${say(t.bannedUntil, { time: moment(model, status.until) })} ${words.help}` : words.help;
-}
-
-function emblemOf({ reason }, terminal) {
-  if (reason === 'qr-expired' || reason === 'passkey-timeout') return ['clock', 'calm'];
-  if (reason === 'cancelled' || reason === 'unlinked-by-user') return ['unlink', 'calm'];
-  return terminal ? ['lock', 'bad'] : ['alert', 'warn'];
+// For whom a scan is not possible: who reads this page on the phone that has WhatsApp.
+function pairOffer(t, acts) {
+  const hint = h('p.text#hint', { role: 'status' }, t.hint);
+  const input = h('input#number', { type: 'tel', autocomplete: 'tel', 'aria-label': t.label, 'aria-describedby': 'hint' });
+  const submit = (event) => {
+    event.preventDefault();
+    const number = parsePhone(input.value);
+    show(hint, number ? t.hint : t.invalid);
+    input.setAttribute('aria-invalid', !number);
+    if (number) acts.connect(number);
+    else input.focus();
+  };
+  return h('details', h('summary', t.offer), h('form', { submit }, input, h('button.button.command#pair', t.submit)), hint);
 }
 
 function moment({ lang }, text) {
-  const date = new Date(text);
-  if (Number.isNaN(date.getTime())) return text;
-  return date.toLocaleString(lang === 'id' ? 'id-ID' : 'en-GB', { dateStyle: 'long', timeStyle: 'short' });
+  return new Date(text).toLocaleString(lang, { dateStyle: 'long', timeStyle: 'short' });
+}
+
+export function show(node, text) {
+  if (node.textContent !== text) node.textContent = text;
 }

@@ -1,285 +1,235 @@
-import { Connection, Refusal } from './connection.js';
-import { Deadline } from './deadline.js';
-import { h } from './dom.js';
-import { icon } from './icons.js';
-import { emptyModel, take } from './model.js';
-import { language, say, texts } from './texts.js';
-import { choose } from './views.js';
-import { noticeWords, problemWords, spokenWords, statusWord } from './words.js';
+import { notice, say, settle, take } from './model.js';
+import { SCANNING, scanView } from './scan.js';
+import { Stream } from './stream.js';
+import { h, icon, look, show, stateView } from './views.js';
 
-const STYLE = new URL('whatsapp-link.css', import.meta.url).href;
 const TICK_MS = 250;
 const OVERDUE_MS = 10_000;
 const SPEAK_MS = 700;
 
+// One language at a time comes over the wire; one that could not come is asked for again after a while.
+const texts = {};
+const AGAIN_MS = 5_000;
+
 /**
- * `<whatsapp-link base lang login-url tenant-name>`: the card that links one WhatsApp account.
+ * `<whatsapp-link base lang theme login-url tenant-name>`: the card that links one WhatsApp account.
  *
- * Events: `connected`, `disconnected`, `error` (detail says what), and the cancelable `token-expired`; who cancels
- * it renews the sign-in and calls `reconnect()`.
+ * Events: each status by its name (`connected`, `disconnected`, `connecting`, `qr-pending`), `error`, and the cancelable
+ * `token-expired`: who cancels it renews the sign-in and calls `reconnect()`.
  */
 export class WhatsappLink extends HTMLElement {
   static observedAttributes = ['base', 'lang', 'login-url', 'tenant-name'];
 
-  #model = emptyModel();
-  #connection = null;
-  #view = null;
-  #key = '';
-  #ticker = 0;
-  #speaking = 0;
-  #heard = 0;
-  #told = '';
-  #asked = false;
-  #overdue = null;
-  #parts = null;
+  #model = {};
+  #stream;
+  #view;
+  #key;
+  #ticker;
+  #speaking;
+  #told;
+  #asked;
+  #styled;
 
   connectedCallback() {
-    if (!this.#parts) this.#build();
+    if (!this.shadowRoot) this.#build();
     this.#ticker = setInterval(() => this.#tick(), TICK_MS);
-    document.addEventListener('visibilitychange', this.#tick);
     this.reconnect();
   }
 
   disconnectedCallback() {
     clearInterval(this.#ticker);
     clearTimeout(this.#speaking);
-    document.removeEventListener('visibilitychange', this.#tick);
-    this.#connection?.stop();
+    this.#stream.stop();
   }
 
-  attributeChangedCallback(name, before, after) {
-    if (!this.#parts || before === after) return;
-    if (name === 'base' && this.isConnected) this.reconnect();
+  attributeChangedCallback(name) {
+    if (!this.isConnected || !this.shadowRoot) return;
+    if (name === 'base') this.reconnect();
     this.#render();
   }
 
   /** Opens a new stream now: after a renewed sign-in, or whenever the page wants to be sure. */
   reconnect() {
-    this.#connection?.stop();
-    this.#connection = new Connection(this.getAttribute('base') ?? '', {
-      event: (name, data) => this.#receive(name, data),
+    this.#stream?.stop();
+    this.#stream = new Stream(this.getAttribute('base') ?? new URL('..', import.meta.url).href, {
+      event: (name, json) => this.#receive(name, json),
       stream: (word, why) => this.#streamIs(word, why),
-      fault: (error) => this.#fail(error),
     });
-    this.#connection.start();
+    this.#stream.open();
   }
 
   #build() {
-    const root = this.attachShadow({ mode: 'open' });
-    const card = h('section', { class: 'card', part: 'card', 'aria-labelledby': 'title', hidden: true });
-    const parts = {
-      card,
-      title: h('h2', { id: 'title', part: 'title' }),
-      subtitle: h('p', { class: 'text' }),
-      label: h('span', { class: 'status-label' }),
-      status: h('span', { id: 'status', part: 'status' }),
-      notice: h('p', { id: 'notice', part: 'notice', hidden: true }),
-      problem: h('p', { id: 'problem', part: 'problem', role: 'alert', hidden: true }),
-      body: h('div', { class: 'body', part: 'body' }),
-      announcer: h('p', { class: 'unseen', role: 'status', 'aria-live': 'polite' }),
-    };
-    card.append(
-      h('header', { class: 'head' }, h('span', { class: 'mark' }, icon('link')), h('div', {}, parts.title, parts.subtitle)),
-      h('div', { class: 'status-row' }, parts.label, parts.status),
-      parts.notice,
-      parts.body,
-      parts.problem,
-      parts.announcer,
+    const card = h(
+      'section.card#card',
+      { 'aria-labelledby': 'title', hidden: '' },
+      h('header', h('span.mark', icon('link')), h('div', h('h2#title'), h('p.text#subtitle'))),
+      h('div.row', h('span#label'), h('span#status')),
+      h('div.body#body'),
+      h('p#problem', { role: 'alert' }),
+      // Last, so that nothing moves when it comes and goes.
+      h('p#notice'),
+      h('p.unseen#spoken', { role: 'status' }),
     );
-    this.#parts = parts;
-    // Not shown before its style is there, and shown in any case if the style cannot come.
-    const show = () => { card.hidden = false; };
-    root.append(h('link', { rel: 'stylesheet', href: STYLE, load: show, error: show }), card);
+    // Not shown before its style and its words are there; without the one, in any case, if it cannot come.
+    const reveal = () => {
+      this.#styled = true;
+      this.#render();
+    };
+    const href = new URL('whatsapp-link.css', import.meta.url).href;
+    this.attachShadow({ mode: 'open' }).append(h('link', { rel: 'stylesheet', href, load: reveal, error: reveal }), card);
   }
 
-  #receive(name, data) {
-    try {
-      take(this.#model, name, data);
-    } catch (error) {
-      this.#fail(error);
-      return;
-    }
-    this.#heard += 1;
+  #receive(name, json) {
+    this.#guarded(() => take(this.#model, name, json));
     this.#asked = false;
     this.#render();
-    this.#tellHost(this.#model.status);
-  }
-
-  // Each change once, and only what somebody vouches for.
-  #tellHost(now) {
-    if (!now || now.stale) return;
-    const word = `${now.status} ${now.reason}`;
-    if (word === this.#told) return;
-    this.#told = word;
-    if (now.status === 'connected') this.#emit('connected', { phoneNumber: now.phoneNumber, name: now.name });
-    if (now.status === 'disconnected') this.#emit('disconnected', { reason: now.reason, retryable: now.retryable });
+    const { status, reason, stale } = this.#model.status ?? {};
+    // Each change once, and only what somebody vouches for.
+    if (!status || stale || this.#told === status + reason) return;
+    this.#told = status + reason;
+    this.#emit(status.replace('_', '-'), { ...this.#model.status });
   }
 
   #streamIs(word, why) {
-    const model = this.#model;
     if (word === 'signed-out') {
-      const connection = this.#connection;
-      // Asked once for each time that we had something to show: a page that always cancels cannot spin.
+      const stream = this.#stream;
+      // Asked once for each time that there was something to show: a page that always cancels cannot spin.
       const ours = this.#asked || this.#emit('token-expired', {}, true);
       this.#asked = true;
       // The host may have called reconnect() inside its handler; then a newer stream has the word.
-      if (connection !== this.#connection) return;
+      if (stream !== this.#stream) return;
       if (!ours) word = 'lost';
     }
-    model.stream = word;
-    model.why = why;
+    Object.assign(this.#model, { stream: word, why });
     this.#render();
   }
 
-  #fail(error) {
-    this.#model.fault = error;
-    this.#emit('error', { code: 'unreadable-event' });
-    this.#render();
+  // Whatever goes wrong in here leaves a card that says so.
+  #guarded(act) {
+    try {
+      act();
+    } catch (error) {
+      this.#model.fault = error;
+      this.#emit('error', { code: 'broken', error });
+    }
   }
 
   #emit(name, detail, cancelable = false) {
+    // `error` does not bubble, or the window's own handler would take it for a script's.
     return this.dispatchEvent(new CustomEvent(name, { detail, cancelable, bubbles: name !== 'error', composed: true }));
   }
 
-  async #act(what, command) {
+  async #command(name, body) {
     const model = this.#model;
     if (model.pending) return;
     const held = this.shadowRoot.activeElement;
-    model.pending = what;
-    model.problem = null;
+    Object.assign(model, { pending: true, problem: null });
     this.#render();
-    const heard = this.#heard;
     try {
-      const status = await command();
-      // The stream may have been faster: an answer older than what it said would take a living code off the page.
-      if (status && heard === this.#heard) this.#receive('connection-status', status);
-    } catch (error) {
-      this.#refused(error);
+      // The stream tells what comes of it: an answer may be older than what it has said.
+      await this.#stream.command(name, body);
+    } catch (problem) {
+      if (problem.status !== 401) model.problem = problem;
+      this.#emit('error', { code: problem.code });
     }
-    model.pending = null;
+    model.pending = false;
     this.#render();
-    if (held) this.#giveFocusBack(held);
-  }
-
-  // A disabled button loses the focus, and a replaced one takes it along; who works by keyboard must not start again
-  // at the top of the page.
-  #giveFocusBack(held) {
-    if (document.activeElement && document.activeElement !== document.body) return;
-    const target = held.isConnected && !held.disabled ? held : this.#parts.body.querySelector('.title');
-    target?.focus();
-  }
-
-  #refused(error) {
-    if (!(error instanceof Refusal)) throw error;
-    if (error.status === 401) return;
-    this.#model.problem = error;
-    if (error.status === 429) this.#model.cooldown = new Deadline(error.retryAfter);
-    this.#emit('error', { code: error.code });
-  }
-
-  #tick = () => {
-    const { qr, pair, cooldown, status } = this.#model;
-    if (!qr && !pair && !cooldown) return;
-    this.#view?.tick?.();
-    if (cooldown) this.#view?.update(this.#model);
-    if (cooldown?.over) {
-      this.#model.cooldown = null;
-      this.#model.problem = null;
-      this.#render();
-    }
-    if (qr?.deadline.over) {
-      this.#speak();
-      // The next code should have come long ago. Perhaps our stream is dead without knowing: ask anew, once for each.
-      if (qr.deadline.left < -OVERDUE_MS && this.#overdue !== qr && status?.status === 'qr_pending') {
-        this.#overdue = qr;
-        this.#connection.open();
-      }
-    }
-  };
-
-  #render() {
-    if (!this.#parts) return;
-    const lang = language(this.lang || this.closest('[lang]')?.lang || document.documentElement.lang);
-    Object.assign(this.#model, { lang, t: texts[lang], loginUrl: safeLink(this.getAttribute('login-url')) });
-    try {
-      this.#frame();
-      this.#show();
-    } catch (error) {
-      if (this.#model.fault) throw error;
-      this.#fail(error);
-    }
-  }
-
-  #frame() {
-    const { t, lang, status, stream, fault } = this.#model;
-    const { card, title, subtitle, label } = this.#parts;
-    const tenant = this.getAttribute('tenant-name');
-    card.lang = lang;
-    card.dataset.state = fault ? 'error' : (status?.status ?? 'loading');
-    card.dataset.reason = status?.reason ?? '';
-    // Three words for the outside; a stream that is only just opening is not live.
-    card.dataset.stream = stream === 'opening' ? 'lost' : stream;
-    card.toggleAttribute('data-opening', stream === 'opening');
-    card.toggleAttribute('data-stale', Boolean(status?.stale));
-    title.textContent = t.title;
-    subtitle.textContent = t.subtitle;
-    if (tenant) title.append(' ', h('span', { class: 'tenant' }, say(t.forTenant, { name: tenant })));
-    label.textContent = t.statusLabel;
-    this.#parts.status.textContent = statusWord(this.#model);
-    set(this.#parts.notice, noticeWords(this.#model));
-    set(this.#parts.problem, problemWords(this.#model));
-    this.#speak();
-  }
-
-  #show() {
-    const { body } = this.#parts;
-    const { build, key } = choose(this.#model);
-    const wanted = JSON.stringify(key);
-    if (wanted !== this.#key) {
-      const focused = this.shadowRoot.activeElement !== null && body.contains(this.shadowRoot.activeElement);
-      this.#view = build(this.#model, this.#acts);
-      body.replaceChildren(this.#view.node);
-      this.#key = wanted;
-      if (focused) body.querySelector('.title')?.focus();
-    }
-    this.#view.update(this.#model);
+    // A disabled button loses the focus, and a replaced one takes it along.
+    if (held && !this.shadowRoot.activeElement) (held.isConnected ? held : this.#at('body').querySelector('.title')).focus();
   }
 
   #acts = {
-    connect: (phoneNumber) => this.#act('connect', () => this.#connection.connect(phoneNumber)),
-    disconnect: () => this.#act('disconnect', () => this.#connection.disconnect()),
-    cancel: () => this.#act('cancel', () => this.#connection.disconnect()),
-    reload: () => {
+    connect: (phoneNumber) => this.#command('connect', phoneNumber && { phoneNumber }),
+    disconnect: () => this.#command('disconnect'),
+    cancel: () => this.#command('disconnect'),
+    retry: () => {
       this.#model.fault = null;
       this.#asked = true;
       this.reconnect();
     },
   };
 
-  // States, never seconds. It waits a moment so that a state which passes at once is not read out.
-  #speak() {
-    const words = spokenWords(this.#model);
-    const { announcer } = this.#parts;
-    if (announcer.dataset.next === words) return;
-    announcer.dataset.next = words;
-    clearTimeout(this.#speaking);
-    this.#speaking = setTimeout(() => { announcer.textContent = words; }, SPEAK_MS);
+  #tick() {
+    const { 'qr-code': qr, state } = this.#model;
+    if (qr) this.#render();
+    // The next code should have come long ago. Perhaps our stream is dead without knowing.
+    if (qr?.left() < -OVERDUE_MS && state === 'qr_pending') {
+      this.#model['qr-code'] = null;
+      this.#stream.open();
+    }
   }
-}
 
-function set(node, words) {
-  node.hidden = !words;
-  if (node.textContent !== words) node.textContent = words;
-}
+  #render() {
+    const model = this.#model;
+    const tag = this.lang || this.parentElement?.closest('[lang]')?.lang;
+    model.lang = /^(id|in|ms)\b/i.test(tag) ? 'id' : 'en';
+    model.t = texts[model.lang];
+    if (!model.t?.title) return this.#load(model.lang);
+    this.#guarded(() => this.#show(model));
+    if (model.fault) this.#show(model);
+  }
 
-// The address comes from an attribute; `javascript:` in it would be a script of somebody else's.
-function safeLink(text) {
-  if (!text) return null;
-  try {
-    const url = new URL(text, document.baseURI);
-    return /^https?:$/.test(url.protocol) ? url.href : null;
-  } catch {
-    return null;
+  #load(lang) {
+    texts[lang] ??= import(`./texts.${lang}.js`).then(
+      (module) => { texts[lang] = module.default; },
+      () => new Promise((again) => setTimeout(() => again(delete texts[lang]), AGAIN_MS)),
+    );
+    texts[lang].then(() => this.#render());
+  }
+
+  #show(model) {
+    const { t, lang, status, stream, problem } = model;
+    const [card, body] = [this.#at('card'), this.#at('body')];
+    const tenant = this.getAttribute('tenant-name');
+    // `javascript:` in an attribute would be a script of somebody else's.
+    model.loginUrl = /^(https?:|\/)/.exec(this.getAttribute('login-url'))?.input;
+    settle(model);
+    card.lang = lang;
+    card.hidden = !this.#styled;
+    card.className = `card ${look(model)[1]}`;
+    // Three words for the outside; a stream that is only just opening is not live.
+    Object.assign(card.dataset, {
+      state: model.state,
+      reason: status?.reason ?? '',
+      stream: stream === 'opening' ? 'lost' : stream,
+    });
+    card.toggleAttribute('data-stale', Boolean(status?.stale));
+    const put = (id, text) => show(this.#at(id), text);
+    put('title', tenant ? `${t.title} ${say(t.tenant, tenant)}` : t.title);
+    put('subtitle', t.subtitle);
+    put('label', t.label);
+    put('problem', problem ? say(t.problems[problem.code] ?? t.problems.other, problem.wait) : '');
+    put('notice', notice(model));
+    // Made anew, since its beginning moves with its length.
+    const word = status?.stale ? t.status.checking : model.of(t.status);
+    if (this.#at('status').textContent !== word) this.#at('status').replaceWith(h('span#status', word));
+
+    const scan = SCANNING.includes(model.name);
+    const key = JSON.stringify([lang, scan || [model.name, model.loginUrl, { ...status, stale: 0 }]]);
+    if (key !== this.#key) {
+      const focused = body.contains(this.shadowRoot.activeElement);
+      this.#view = (scan ? scanView : stateView)(model, this.#acts);
+      body.replaceChildren(this.#view);
+      this.#key = key;
+      if (focused) body.querySelector('.title').focus();
+    }
+    this.#view.update?.(model);
+
+    for (const button of body.querySelectorAll('.command')) button.disabled = model.pending;
+    this.#speak(notice(model) || model.of(t.states).slice(0, 2).join('. '));
+  }
+
+  #at(id) {
+    return this.shadowRoot.getElementById(id);
+  }
+
+  // States, never seconds. It waits a moment so that a state which passes at once is not read out.
+  #speak(sentence) {
+    const spoken = this.#at('spoken');
+    if (spoken.dataset.next === sentence) return;
+    spoken.dataset.next = sentence;
+    clearTimeout(this.#speaking);
+    this.#speaking = setTimeout(() => show(spoken, sentence), SPEAK_MS);
   }
 }
 

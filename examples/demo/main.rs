@@ -1,21 +1,31 @@
-//! The whole service beside a WhatsApp simulator, in one process: no phone, no account, no network.
+//! The whole service beside a WhatsApp simulator: no phone, no account, no network. In one process, or with
+//! `--instances 3` as several on one Redis.
 //!
 //! The service is the real one, with its store in a temporary folder. So is the way of the QR code: the phone here reads
 //! the image that the service sends to browsers, and scans it on the simulator.
 
+mod balancer;
+mod fleet;
+mod keys;
 mod phone;
+mod several;
+mod sign_in;
 mod watch;
 
-use std::{net::TcpListener, time::Duration};
+use std::{error::Error, net::TcpListener, path::Path, time::Duration};
 
 use tautan::{
     app::{App, Seams},
+    auth::{KeySource, Minter, Secret, Settings},
+    clock,
     config::Config,
+    tenant::TenantId,
 };
 use tautan_simulator::Simulator;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
+use keys::Pressed;
 use phone::DemoPhone;
 
 const KEYS: &str = "\x20 s  scan the QR code with the phone
@@ -24,7 +34,19 @@ const KEYS: &str = "\x20 s  scan the QR code with the phone
   q  quit (then a restart would resume the link; the demo's folder is thrown away)";
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => one_process().await,
+        ["--instances", count] => match count.parse() {
+            Ok(count @ 1..=9) => several::run(count).await,
+            _ => Err("--instances takes a number from 1 to 9".into()),
+        },
+        _ => Err("the demo knows --instances NUMBER and nothing else".into()),
+    }
+}
+
+async fn one_process() -> Result<(), Box<dyn Error>> {
     let simulator = Simulator::start().await?;
     let folder = tempfile::tempdir()?;
     let environment = vec![
@@ -34,7 +56,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     ];
     let app = App::build(Config::read(Vec::new(), environment)?, Seams::default()).await?;
     let sign_in = app.sign_in_url().expect("without keys the service runs in local mode").to_owned();
-    let phone = DemoPhone::new(simulator.phone("6281234567890", "Toko Sari"), app.local_addr(), folder.path())?;
+    let base = format!("http://{}", app.local_addr());
+    let phone = DemoPhone::new(simulator.phone("6281234567890", "Toko Sari"), base, &token(folder.path())?);
 
     println!("\nTautan, beside a WhatsApp simulator. Open this link in a browser (it signs you in once):\n");
     println!("    {sign_in}\n");
@@ -46,38 +69,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (stop, stopped) = oneshot::channel::<()>();
     let service = tasks.spawn(app.run(async { drop(stopped.await) }, std::future::pending()));
     let watching = tasks.spawn(watch::print_the_stream(phone.clone()));
-
-    let mut lines = keyboard();
-    loop {
-        let line = tokio::select! {
-            line = lines.recv() => line,
-            _ = tokio::signal::ctrl_c() => break,
-        };
-        // With nobody at the keyboard the demo goes on until it is interrupted.
-        let Some(line) = line else {
-            tokio::signal::ctrl_c().await?;
-            break;
-        };
-        match line.trim() {
-            "s" => match phone.scan().await {
-                Ok(()) => println!("phone: scanned, the device is linked"),
-                Err(why) => println!("phone: {why}"),
-            },
-            "u" => {
-                println!("phone: {}", if phone.unlink() { "unlinked the device" } else { "has no device to unlink" })
-            }
-            "l" => {
-                println!("network: WhatsApp cannot be reached for ten seconds");
-                simulator.unreachable(true);
-                simulator.cut_all();
-                tokio::time::sleep(Duration::from_secs(10)).await;
-                simulator.unreachable(false);
-                println!("network: WhatsApp can be reached again");
-            }
-            "q" => break,
-            "" => {}
-            other => println!("{other:?} means nothing here:\n{KEYS}"),
-        }
+    let mut keyboard = keys::keyboard();
+    while let Pressed::Key(key) = keys::next(&mut keyboard).await {
+        keys::act(&key, &phone, &simulator, KEYS).await;
     }
     watching.abort();
     let _ = stop.send(());
@@ -85,17 +79,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// A thread of its own: reading a terminal blocks, also the end of a runtime.
-fn keyboard() -> mpsc::Receiver<String> {
-    let (typed, lines) = mpsc::channel(1);
-    std::thread::spawn(move || {
-        for line in std::io::stdin().lines().map_while(Result::ok) {
-            if typed.blocking_send(line).is_err() {
-                return;
-            }
-        }
-    });
-    lines
+/// Signed with the key that local mode keeps in its folder: the demo's user and phone are one person.
+fn token(folder: &Path) -> Result<String, Box<dyn Error>> {
+    let secret = std::fs::read_to_string(folder.join("sign-in.key"))?;
+    let keys = vec![KeySource::Secret(Secret::new(secret.trim()))];
+    let minter = Minter::new(&Settings { keys, ..Settings::default() }).ok_or("no secret to sign with")?;
+    Ok(minter.mint(&TenantId::parse("local")?, clock::system().now(), Duration::from_secs(24 * 3600)))
 }
 
 /// The address of the documents where it is free.

@@ -1,10 +1,5 @@
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use tautan::{
-    auth::{KeySource, Minter, Secret, Settings},
-    clock,
-    tenant::TenantId,
-};
 use tautan_simulator::Phone;
 
 /// A phone of the simulator with a camera: it reads the image that the service sends.
@@ -17,13 +12,8 @@ pub struct DemoPhone {
 }
 
 impl DemoPhone {
-    /// Signs its own token with the key that local mode keeps in its folder: the demo's user and phone are one person.
-    pub fn new(phone: Phone, address: SocketAddr, folder: &Path) -> Result<Self, Box<dyn std::error::Error>> {
-        let secret = std::fs::read_to_string(folder.join("sign-in.key"))?;
-        let keys = vec![KeySource::Secret(Secret::new(secret.trim()))];
-        let minter = Minter::new(&Settings { keys, ..Settings::default() }).ok_or("no secret to sign with")?;
-        let token = minter.mint(&TenantId::parse("local")?, clock::system().now(), Duration::from_secs(24 * 3600));
-        Ok(Self { phone, base: format!("http://{address}"), token: token.into(), http: reqwest::Client::new() })
+    pub fn new(phone: Phone, base: String, token: &str) -> Self {
+        Self { phone, base, token: token.into(), http: reqwest::Client::new() }
     }
 
     pub async fn scan(&self) -> Result<(), String> {

@@ -5,8 +5,13 @@
 //! `commit-after:7` right after it, before anybody is told; `frame:7` right before the seventh frame to WhatsApp.
 //! `SIM_COMMIT_PAUSE=100` is a slow disk: each commit, and a death before it, waits so many milliseconds first.
 //! `SIM_QR_PACE=0.05` makes QR codes live a twentieth of their time.
+//! `SIM_STUBS=FOLDER` gives tenants whose names begin with `idle-`, `chatty-` or `panic-` links that lead nowhere (see
+//! `stubs`); a file `bad-stanza` in the folder is taken away by the first frame that a real link sends, which panics.
+
+mod stubs;
 
 use std::{
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::{
         Arc,
@@ -37,7 +42,19 @@ fn main() -> ExitCode {
             _ => panic!("SIM_KILL knows commit-before, commit-after and frame"),
         }
     }
+    if let Some(folder) = std::env::var_os("SIM_STUBS").map(PathBuf::from) {
+        let bad_stanza = folder.join("bad-stanza");
+        seams.outgoing_frame = Some(Arc::new(move |_| panic_once(&bad_stanza)));
+        seams.connector = Some(stubs::beside_the_real(&folder, read("SIM_SEED").unwrap_or(0)));
+    }
     app::run(seams)
+}
+
+/// The file goes with the panic, so that it happens to one link only, whichever process that is in.
+fn panic_once(file: &Path) {
+    if std::fs::remove_file(file).is_ok() {
+        panic!("a bad stanza");
+    }
 }
 
 fn read<T: std::str::FromStr>(name: &str) -> Option<T> {

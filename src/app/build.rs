@@ -10,7 +10,7 @@ use crate::{
     clock,
     config::{Config, Mode},
     http::{Health, Services},
-    session::Sessions,
+    session::{Connector, Sessions},
     store::{
         crypt::KeyError,
         embedded::{CommitHook, OpenError},
@@ -27,7 +27,12 @@ pub struct Seams {
     pub outgoing_frame: Option<OutgoingFrame>,
     /// Scales the lifetime of QR codes.
     pub qr_pace: Option<f32>,
+    /// Puts something between the sessions and WhatsApp, or in its place.
+    pub connector: Option<Wrap>,
 }
+
+/// What is made of the connector that leads to WhatsApp.
+pub type Wrap = Box<dyn FnOnce(Arc<dyn Connector>) -> Arc<dyn Connector> + Send>;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -112,7 +117,11 @@ impl App {
             qr_pace: seams.qr_pace.unwrap_or(1.0),
             ..whatsapp::Settings::default()
         };
-        let connector = Arc::new(WhatsApp::new(whatsapp, stores.vault.clone(), clock.clone())?);
+        let connector: Arc<dyn Connector> = Arc::new(WhatsApp::new(whatsapp, stores.vault.clone(), clock.clone())?);
+        let connector = match seams.connector {
+            Some(wrap) => wrap(connector),
+            None => connector,
+        };
         let stop_sessions = CancellationToken::new();
         let sessions = Sessions::new(stores.clone(), connector, clock.clone(), session, stop_sessions.clone());
 

@@ -21,6 +21,7 @@ pub struct Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct News {
     pub status: bool,
+    /// The QR code, or what a passkey step asks for: what is superseded unless it is the newest.
     pub qr: bool,
     pub pair: bool,
 }
@@ -46,7 +47,11 @@ impl News {
                 Self { status: false, qr: qr != old_qr, pair: pair.is_some() && pair != old_pair }
             }
             (_, Status::QrPending { pair, .. }) => Self { status: true, qr: true, pair: pair.is_some() },
-            (previous, status) => Self { status: previous != Some(status), qr: false, pair: false },
+            (previous, status) => {
+                let news = previous != Some(status);
+                let asks = matches!(status, Status::Connecting { passkey: Some(_), .. });
+                Self { status: news, qr: news && asks, pair: false }
+            }
         }
     }
 }

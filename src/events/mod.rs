@@ -5,11 +5,13 @@ mod body;
 mod cursor;
 mod event;
 mod pairing;
+mod passkey;
 mod status;
 
 pub use account::{Account, InvalidPhoneNumber, PhoneNumber};
 pub use body::StatusBody;
 pub use cursor::Cursor;
 pub use event::{Event, News, Shown};
-pub use pairing::{PairCode, QrCode};
-pub use status::{ConnectingReason, EndReason, Status, StatusWord};
+pub use pairing::{PairAnswer, PairCode, QrCode};
+pub use passkey::{Passkey, PasskeyStep};
+pub use status::{ConnectingReason, EndReason, PairRefusal, Status, StatusWord};

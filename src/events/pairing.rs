@@ -5,7 +5,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::PhoneNumber;
+use super::{PairRefusal, PhoneNumber};
 use crate::{clock::Timestamp, qr};
 
 /// A QR code on offer. Whoever scans it owns the tenant's link: it hides itself in `Debug` and is never stored in clear.
@@ -50,13 +50,36 @@ impl fmt::Debug for QrCode {
     }
 }
 
-/// Eight characters to type on the phone instead of scanning. As secret as the QR code.
+/// Eight characters to type on the phone instead of scanning, or why WhatsApp gave none. As secret as the QR code.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PairCode {
-    /// As WhatsApp shows it: `ABCD-1234`.
-    pub code: String,
+    pub code: PairAnswer,
     pub phone: PhoneNumber,
     pub expires_at: Timestamp,
+}
+
+/// What came of asking for a pairing code.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum PairAnswer {
+    /// As WhatsApp shows it: `ABCD-1234`.
+    Code(String),
+    Refused {
+        refused: PairRefusal,
+    },
+}
+
+impl From<&str> for PairAnswer {
+    fn from(code: &str) -> Self {
+        Self::Code(code.to_owned())
+    }
+}
+
+impl PairCode {
+    /// Whether it can be typed.
+    pub fn is_alive(&self, now: Timestamp) -> bool {
+        matches!(self.code, PairAnswer::Code(_)) && self.expires_at > now
+    }
 }
 
 impl fmt::Debug for PairCode {

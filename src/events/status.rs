@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Account, PairCode, QrCode};
+use super::{Account, PairCode, Passkey, QrCode};
 use crate::clock::Timestamp;
 
 /// Where a tenant's session stands: all that the page needs to be drawn.
@@ -18,6 +18,9 @@ pub enum Status {
         reason: ConnectingReason,
         /// Known once paired: a resumed session is shown with its number.
         account: Option<Account>,
+        /// What is asked for, where the reason is that WhatsApp wants a passkey.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        passkey: Option<Passkey>,
     },
     QrPending {
         qr: QrCode,
@@ -34,7 +37,11 @@ impl Status {
     }
 
     pub fn connecting(reason: ConnectingReason, account: Option<Account>) -> Self {
-        Self::Connecting { reason, account }
+        Self::Connecting { reason, account, passkey: None }
+    }
+
+    pub fn passkey_required(passkey: Passkey) -> Self {
+        Self::Connecting { reason: ConnectingReason::PasskeyRequired, account: None, passkey: Some(passkey) }
     }
 
     pub fn word(&self) -> StatusWord {
@@ -125,6 +132,31 @@ codes! {
         PasskeyTimeout = "passkey-timeout",
         ProxyFailed = "proxy-failed",
         Internal = "internal",
+    }
+}
+
+codes! {
+    /// Why there is no pairing code for a number.
+    PairRefusal {
+        /// Too many codes were asked for.
+        RateLimited = "rate-limited",
+        /// WhatsApp does not link this account by number: the QR code does.
+        NotAvailable = "not-available",
+        /// WhatsApp gives none for this number now; it does not say whether the number is wrong or asked for too often.
+        NumberRefused = "number-refused",
+        /// The phone did not accept any of the codes that one request is good for.
+        TriesUsedUp = "tries-used-up",
+        Unanswered = "unanswered",
+    }
+}
+
+impl PairRefusal {
+    /// Whether asking again for the same number can help.
+    pub fn retryable(self) -> bool {
+        match self {
+            Self::RateLimited | Self::NumberRefused | Self::TriesUsedUp | Self::Unanswered => true,
+            Self::NotAvailable => false,
+        }
     }
 }
 

@@ -1,3 +1,5 @@
+mod slim;
+
 use std::collections::HashMap;
 
 use sha2::{Digest as _, Sha256};
@@ -17,59 +19,59 @@ pub const PAGE: &str = include_str!("../../static/index.html");
 
 macro_rules! files {
     ($($name:literal),+ $(,)?) => {
-        /// What `/static/` serves: the folder as it was when this program was built.
-        const FILES: &[(&str, &[u8])] = &[$(($name, include_bytes!(concat!("../../static/", $name)))),+];
+        &[$(($name, include_str!(concat!("../../static/", $name)))),+]
     };
 }
 
-files![
-    "confirm.js",
-    "connection.js",
-    "deadline.js",
-    "dom.js",
-    "icon.svg",
-    "icons.js",
-    "model.js",
-    "page.css",
-    "page.js",
-    "pair.js",
-    "parts.js",
-    "phone.js",
-    "scan.js",
-    "texts.en.js",
-    "texts.id.js",
-    "texts.js",
-    "views.js",
-    "whatsapp-link.css",
-    "whatsapp-link.js",
-    "words.js",
-];
+/// What `/static/` serves by its own name: the folder as it was when this program was built.
+const FILES: &[(&str, &str)] =
+    files!["icon.svg", "page.css", "page.js", "texts.en.js", "texts.id.js", "whatsapp-link.css"];
+
+/// The modules of the component, each after those it imports, served as one: a page that embeds it fetches a single
+/// script, and never a mixture of two versions while instances are being replaced.
+const COMPONENT: &str = "whatsapp-link.js";
+const MODULES: &[(&str, &str)] = files!["model.js", "views.js", "scan.js", "stream.js", "whatsapp-link.js"];
 
 /// The files with what is computed of them once.
 pub struct Assets(HashMap<&'static str, File>);
 
 struct File {
-    bytes: &'static [u8],
-    etag: HeaderValue,
     kind: &'static str,
+    plain: Form,
+    packed: Form,
+}
+
+/// One way to write a file down. Each has a tag of its own, since a cache must not answer one for the other.
+struct Form {
+    bytes: Vec<u8>,
+    etag: HeaderValue,
 }
 
 impl Assets {
     pub fn load() -> Self {
-        Self(FILES.iter().map(|(name, bytes)| (*name, File::new(name, bytes))).collect())
+        let component = (COMPONENT, slim::join(MODULES));
+        let files = FILES.iter().map(|(name, text)| (*name, slim::lean(text))).chain([component]);
+        Self(files.map(|(name, text)| (name, File::new(name, &text))).collect())
     }
 }
 
 impl File {
-    fn new(name: &str, bytes: &'static [u8]) -> Self {
+    fn new(name: &str, text: &str) -> Self {
+        let packed = slim::gzip(text.as_bytes());
+        Self { kind: kind(name), plain: Form::new(text.as_bytes().to_vec()), packed: Form::new(packed) }
+    }
+}
+
+impl Form {
+    fn new(bytes: Vec<u8>) -> Self {
         use std::fmt::Write as _;
         let mut etag = String::from("\"");
-        for byte in &Sha256::digest(bytes)[..12] {
+        for byte in &Sha256::digest(&bytes)[..12] {
             write!(etag, "{byte:02x}").expect("writing into a string cannot fail");
         }
         etag.push('"');
         let etag = HeaderValue::try_from(etag).expect("quoted hexadecimal digits can stand in a header");
-        Self { bytes, etag, kind: kind(name) }
+        Self { bytes, etag }
     }
 }
 
@@ -86,19 +88,25 @@ fn kind(name: &str) -> &'static str {
 pub fn asset(ask: Ask, path: FullPath) -> Result<Response, Problem> {
     let name = path.as_str().trim_start_matches("/static/");
     let file = ask.context.assets.0.get(name).ok_or_else(|| Problem::new(Code::NotFound, "no such file"))?;
-    let mut answer = if is_known(&ask.headers, &file.etag) {
+    let packed = takes_gzip(&ask.headers);
+    let form = if packed { &file.packed } else { &file.plain };
+    let mut answer = if is_known(&ask.headers, &form.etag) {
         let mut answer = Response::new("".into());
         *answer.status_mut() = StatusCode::NOT_MODIFIED;
         answer
     } else {
-        Response::new(file.bytes.into())
+        Response::new(form.bytes.clone().into())
     };
     let headers = answer.headers_mut();
-    headers.insert(header::ETAG, file.etag.clone());
+    headers.insert(header::ETAG, form.etag.clone());
+    if packed {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
     for (name, value) in [
         (header::CONTENT_TYPE, file.kind),
         // Asked for each time, answered in a line: a new version is in use at once, and no name changes.
         (header::CACHE_CONTROL, "no-cache"),
+        (header::VARY, "Accept-Encoding"),
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ] {
@@ -106,6 +114,17 @@ pub fn asset(ask: Ask, path: FullPath) -> Result<Response, Problem> {
     }
     headers.insert("cross-origin-resource-policy", HeaderValue::from_static("cross-origin"));
     Ok(answer)
+}
+
+/// Every browser names `gzip` plainly. Who only says `*`, or lowers it by a weight of zero, is served the plain form.
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    let mut codings =
+        lines.flat_map(|line| line.split(',')).map(|coding| coding.split_once(';').unwrap_or((coding, "")));
+    codings.any(|(name, weight)| {
+        let weight = weight.trim().strip_prefix("q=").map_or(Ok(1.0), str::parse::<f32>);
+        name.trim().eq_ignore_ascii_case("gzip") && weight.is_ok_and(|weight| weight > 0.0)
+    })
 }
 
 /// `If-None-Match` compares weakly (RFC 9110 section 13.1.2): a proxy that compresses may have made our tag a weak one.
@@ -126,8 +145,38 @@ mod tests {
         let there: BTreeSet<String> =
             std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         let served: BTreeSet<String> =
-            FILES.iter().map(|(name, _)| *name).chain(["index.html"]).map(String::from).collect();
+            FILES.iter().chain(MODULES).map(|(name, _)| *name).chain(["index.html"]).map(String::from).collect();
         assert_eq!(there, served);
         assert!(FILES.iter().all(|(name, _)| kind(name) != "application/octet-stream"));
+    }
+
+    /// What a page fetches for one language, each file as its own answer.
+    #[test]
+    fn the_component_with_its_style_and_one_language_is_under_12_kb_of_gzip() {
+        let assets = Assets::load();
+        let size = |name: &str| assets.0[name].packed.bytes.len();
+        for language in ["texts.id.js", "texts.en.js"] {
+            let parts = [COMPONENT, "whatsapp-link.css", language].map(|name| (name, size(name)));
+            let total: usize = parts.iter().map(|(_, size)| size).sum();
+            println!("{total} bytes: {parts:?}");
+            assert!(total < 12_000, "{total} bytes: {parts:?}");
+        }
+    }
+
+    #[test]
+    fn gzip_is_for_whoever_names_it() {
+        for (written, expected) in [
+            ("gzip, deflate, br, zstd", true),
+            ("br;q=1.0, GZIP;q=0.5", true),
+            ("gzip;q=0", false),
+            ("gzip; q=0.0", false),
+            ("*", false),
+            ("identity", false),
+            ("", false),
+            ("gzip;q=x", false),
+        ] {
+            let headers = HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(written))]);
+            assert_eq!(takes_gzip(&headers), expected, "{written:?}");
+        }
     }
 }

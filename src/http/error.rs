@@ -36,6 +36,7 @@ macro_rules! codes {
 codes! {
     BadJson = "bad-json", BAD_REQUEST, "The body is not the JSON expected here";
     BadPhoneNumber = "bad-phone-number", BAD_REQUEST, "The phone number cannot be used";
+    BadPasskey = "bad-passkey", BAD_REQUEST, "The answer to the passkey step cannot be read";
     MissingToken = "missing-token", UNAUTHORIZED, "A token is needed";
     MalformedToken = "malformed-token", UNAUTHORIZED, "The token cannot be read";
     ExpiredToken = "expired-token", UNAUTHORIZED, "The token has expired";
@@ -55,12 +56,14 @@ codes! {
     NoQr = "no-qr", NOT_FOUND, "There is no QR code now";
     MethodNotAllowed = "method-not-allowed", METHOD_NOT_ALLOWED, "The method does not fit the address";
     NotAcceptable = "not-acceptable", NOT_ACCEPTABLE, "None of our formats is accepted";
+    PasskeyNotAsked = "passkey-not-asked", CONFLICT, "No passkey is asked for now";
     RequestTimeout = "request-timeout", REQUEST_TIMEOUT, "The request took too long to arrive";
     BodyTooLarge = "body-too-large", PAYLOAD_TOO_LARGE, "The body is too large";
     UnsupportedMediaType = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "The body is not JSON";
     TooManyStreams = "too-many-streams", TOO_MANY_REQUESTS, "Too many streams are open";
     Internal = "internal", INTERNAL_SERVER_ERROR, "Something went wrong here";
     StoreUnavailable = "store-unavailable", SERVICE_UNAVAILABLE, "The store cannot be reached";
+    SessionElsewhere = "session-elsewhere", SERVICE_UNAVAILABLE, "The session runs on another instance";
     NoCapacity = "no-capacity", SERVICE_UNAVAILABLE, "There is no room for another session";
     KeysUnavailable = "keys-unavailable", SERVICE_UNAVAILABLE, "Tokens cannot be checked now";
 }

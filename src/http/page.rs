@@ -29,7 +29,8 @@ pub async fn page(ask: Ask) -> Response {
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         // Not "no-referrer": with that browsers send `Origin: null`, which our own commands refuse.
         (header::REFERRER_POLICY, "same-origin"),
-        (header::CACHE_CONTROL, "no-store"),
+        // Not "no-store": with that browsers keep the page out of their back/forward cache.
+        (header::CACHE_CONTROL, "private, no-cache"),
         (header::VARY, "Accept-Language, Cookie"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));

@@ -5,7 +5,7 @@ use serde::Serialize;
 pub use crate::events::StatusBody;
 use crate::{
     clock::{Timestamp, rfc3339},
-    events::{PairCode, QrCode},
+    events::{PairCode, PairRefusal, Passkey, PasskeyStep, PhoneNumber, QrCode},
 };
 
 /// `qr-code`. `None` where less than a second is left: nobody can scan it any more.
@@ -44,13 +44,54 @@ pub struct PairBody<'a> {
 }
 
 impl<'a> PairBody<'a> {
-    pub fn of(pair: &'a PairCode, now: Timestamp) -> Option<Self> {
+    pub fn of(code: &'a str, pair: &'a PairCode, now: Timestamp) -> Option<Self> {
         Some(Self {
             expires_in: seconds_left(pair.expires_at, now)?,
-            code: &pair.code,
+            code,
             phone_number: pair.phone.as_str(),
             expires_at: rfc3339(pair.expires_at),
         })
+    }
+}
+
+/// `pair-code-refused`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PairRefusedBody<'a> {
+    phone_number: &'a str,
+    reason: &'static str,
+    retryable: bool,
+}
+
+impl<'a> PairRefusedBody<'a> {
+    pub fn of(refused: PairRefusal, phone: &'a PhoneNumber) -> Self {
+        Self { phone_number: phone.as_str(), reason: refused.as_str(), retryable: refused.retryable() }
+    }
+}
+
+/// `passkey-required`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PasskeyBody<'a> {
+    step: &'static str,
+    /// For `navigator.credentials.get` on a page of WhatsApp's own origin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    options: Option<serde_json::Value>,
+    /// To be compared with the phone's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
+    expires_in: i64,
+    expires_at: String,
+}
+
+impl<'a> PasskeyBody<'a> {
+    pub fn of(passkey: &'a Passkey, now: Timestamp) -> Option<Self> {
+        let (step, options, code) = match &passkey.step {
+            PasskeyStep::Assert { options } => ("assert", Some(serde_json::from_str(options).ok()?), None),
+            PasskeyStep::Compare { code } => ("compare", None, Some(code.as_str())),
+        };
+        let expires_in = seconds_left(passkey.expires_at, now)?;
+        Some(Self { step, options, code, expires_in, expires_at: rfc3339(passkey.expires_at) })
     }
 }
 

@@ -10,7 +10,7 @@ use warp::{
 use super::{
     Ask, Context, assets, body,
     error::{Code, Problem},
-    events, health, origin, page, qr, sessions, sign_in,
+    events, health, origin, page, passkey, qr, sessions, sign_in,
 };
 
 /// An address and the methods it takes. The same list answers 404, 405 and `OPTIONS`.
@@ -24,6 +24,7 @@ const COMMAND: &[&str] = &["POST"];
 
 const CONNECT: Endpoint = Endpoint { path: "/api/whatsapp/connect", methods: COMMAND };
 const DISCONNECT: Endpoint = Endpoint { path: "/api/whatsapp/disconnect", methods: COMMAND };
+const PASSKEY: Endpoint = Endpoint { path: "/api/whatsapp/passkey", methods: COMMAND };
 const STATUS: Endpoint = Endpoint { path: "/api/whatsapp/status", methods: READ };
 const QR: Endpoint = Endpoint { path: "/api/whatsapp/qr", methods: READ };
 const EVENTS: Endpoint = Endpoint { path: "/api/whatsapp/events", methods: READ };
@@ -37,7 +38,7 @@ const HEALTHZ: Endpoint = Endpoint { path: "/healthz", methods: READ };
 const READYZ: Endpoint = Endpoint { path: "/readyz", methods: READ };
 
 const ENDPOINTS: &[&Endpoint] =
-    &[&CONNECT, &DISCONNECT, &STATUS, &QR, &EVENTS, &PAGE, &ROOT, &STATIC, &SIGN_IN, &HEALTHZ, &READYZ];
+    &[&CONNECT, &DISCONNECT, &PASSKEY, &STATUS, &QR, &EVENTS, &PAGE, &ROOT, &STATIC, &SIGN_IN, &HEALTHZ, &READYZ];
 
 /// Every route, a line each. Never rejects: what no route takes is answered by the last line.
 pub fn routes(
@@ -49,6 +50,7 @@ pub fn routes(
 
     let connect = at(&CONNECT).and(ask.clone()).and(body::limited()).then(sessions::connect).map(Reply::into_response);
     let disconnect = at(&DISCONNECT).and(ask.clone()).then(sessions::disconnect).map(Reply::into_response);
+    let passkey = at(&PASSKEY).and(ask.clone()).and(body::limited()).then(passkey::passkey).map(Reply::into_response);
     let status = at(&STATUS).and(ask.clone()).then(sessions::status).map(Reply::into_response);
     let qr = at(&QR).and(ask.clone()).then(qr::qr).map(Reply::into_response);
     let events = at(&EVENTS).and(ask.clone()).then(events::events).map(Reply::into_response);
@@ -60,7 +62,7 @@ pub fn routes(
     let readyz = at(&READYZ).and(ask.clone()).map(health::readyz);
     let others = warp::method().and(path()).and(ask).map(other);
 
-    let api = events.or(status).unify().or(qr).unify().or(connect).unify().or(disconnect).unify();
+    let api = events.or(status).unify().or(qr).unify().or(connect).unify().or(disconnect).unify().or(passkey).unify();
     let rest = page.or(root).unify().or(asset).unify().or(sign_in).unify().or(healthz).unify().or(readyz).unify();
     let answer = api.or(rest).unify().or(others).unify();
     path().and(warp::header::headers_cloned()).and(answer).map(move |path: FullPath, headers: HeaderMap, answer| {

@@ -1,21 +1,15 @@
 use bytes::Bytes;
-use serde_json::Value;
 use warp::{
     http::{HeaderValue, StatusCode, header},
     reply::{Reply, Response},
 };
 
-use super::{
-    Ask, body,
-    error::{Code, Problem},
-    identity,
-    payload::StatusBody,
-};
-use crate::events::{PhoneNumber, Shown, StatusWord};
+use super::{Ask, body, error::Problem, identity, payload::StatusBody, phone};
+use crate::events::{Shown, StatusWord};
 
 pub async fn connect(ask: Ask, body: Result<Bytes, Problem>) -> Result<Response, Problem> {
     let identity = identity::commander(&ask).await?;
-    let phone = phone(&body::object(&ask.headers, &body?)?)?;
+    let phone = phone::asked(&body::object(&ask.headers, &body?)?)?;
     let shown = ask.services().sessions.connect(&identity.tenant, phone).await?;
     Ok(answer(&StatusBody::of(&shown), Some(StatusWord::Connected)))
 }
@@ -36,6 +30,11 @@ fn status_body(shown: Option<Shown>) -> StatusBody {
     shown.map_or_else(StatusBody::never_linked, |shown| StatusBody::of(&shown))
 }
 
+/// Taken, and what comes of it is told by the stream.
+pub fn accepted(shown: &Shown) -> Response {
+    answer(&StatusBody::of(shown), Some(StatusWord::Connected))
+}
+
 /// A command is done (200) once the status is what it asked for, and accepted (202) until then.
 fn answer(body: &StatusBody, asked: Option<StatusWord>) -> Response {
     let mut answer = warp::reply::json(body).into_response();
@@ -44,19 +43,4 @@ fn answer(body: &StatusBody, asked: Option<StatusWord>) -> Response {
     }
     answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
-}
-
-fn phone(body: &serde_json::Map<String, Value>) -> Result<Option<PhoneNumber>, Problem> {
-    let refuse = |why: &'static str| Err(Problem::new(Code::BadPhoneNumber, why));
-    match body.get("phoneNumber") {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => match PhoneNumber::parse(text) {
-            Ok(number) => Ok(Some(number)),
-            Err(_) if text.starts_with('+') => refuse("leave out the + at the beginning"),
-            Err(_) if text.starts_with('0') => refuse("begin with the country code, such as 62, instead of 0"),
-            Err(_) if !text.bytes().all(|b| b.is_ascii_digit()) => refuse("digits only: no spaces, dots, dashes or +"),
-            Err(_) => refuse("7 to 15 digits, beginning with the country code"),
-        },
-        Some(_) => refuse("phoneNumber must be a string of digits, such as \"6281234567890\""),
-    }
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::{
     clock::Timestamp,
-    events::{Account, EndReason, PhoneNumber},
+    events::{Account, EndReason, PairRefusal, PasskeyStep, PhoneNumber},
     store::{Lease, StoreError},
 };
 
@@ -21,11 +21,14 @@ pub trait Connector: Send + Sync + 'static {
 /// An open connection to WhatsApp, which redials by itself until it ends.
 #[async_trait]
 pub trait Link: Send {
+    /// Whether it was opened with the credentials of a device that a phone has accepted, whatever the journal knows.
+    fn resumes(&self) -> bool;
+
     /// Cancel safe. `None`: gone for good without a reason; also after every [`Signal::Ended`].
     async fn next(&mut self) -> Option<Signal>;
 
-    /// Asks for a pairing code beside the QR. The answer comes as a signal.
-    async fn request_pair_code(&mut self, phone: &PhoneNumber) -> Result<(), ConnectError>;
+    /// Passes on what the user asks for or answers. Returns at once; what comes of it is a signal.
+    async fn tell(&mut self, request: Request) -> Result<(), ConnectError>;
 
     /// Hangs up and keeps the pairing: what is unsaved is saved first. When it returns nothing of the link runs any more.
     async fn close(self: Box<Self>);
@@ -33,6 +36,50 @@ pub trait Link: Send {
     /// Removes this device from the account, then hangs up. Wipes nothing here: [`crate::store::Vault::erase`] does.
     /// `Err`: WhatsApp could not be told; the link is closed all the same.
     async fn unlink(self: Box<Self>) -> Result<(), ConnectError>;
+}
+
+/// What a user says to an open link. Hides itself in `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Request {
+    /// A pairing code for this number beside the QR, in place of any other.
+    PairCode(PhoneNumber),
+    Passkey(PasskeyAnswer),
+}
+
+/// What the account's owner does for WhatsApp's passkey step. Hides itself in `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub enum PasskeyAnswer {
+    /// A WebAuthn assertion in the JSON of WhatsApp's own page, and the credential that made it.
+    Assertion { json: Vec<u8>, credential: Vec<u8> },
+    /// Phone and page show the same code.
+    Confirmed,
+}
+
+impl PasskeyAnswer {
+    pub fn answers(&self, step: &PasskeyStep) -> bool {
+        match self {
+            Self::Assertion { .. } => matches!(step, PasskeyStep::Assert { .. }),
+            Self::Confirmed => matches!(step, PasskeyStep::Compare { .. }),
+        }
+    }
+}
+
+impl fmt::Debug for PasskeyAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Assertion { .. } => "Assertion(…)",
+            Self::Confirmed => "Confirmed",
+        })
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PairCode(_) => f.write_str("PairCode(…)"),
+            Self::Passkey(answer) => write!(f, "Passkey({answer:?})"),
+        }
+    }
 }
 
 /// What a link says. Hides codes and accounts in `Debug`.
@@ -51,9 +98,15 @@ pub enum Signal {
         lifetime: Duration,
     },
     /// No pairing code will come for now; the QR goes on.
-    PairCodeRefused,
+    PairCodeRefused {
+        phone: PhoneNumber,
+        reason: PairRefusal,
+    },
     /// WhatsApp asks this account for a passkey, which only its owner can show; no code of this window will do.
-    PasskeyRequired,
+    PasskeyRequired {
+        step: PasskeyStep,
+        lifetime: Duration,
+    },
     /// The phone has scanned and WhatsApp accepted it; the login follows.
     Scanned,
     /// Logged in, and everything that a restart needs is saved.
@@ -76,8 +129,8 @@ impl fmt::Debug for Signal {
         match self {
             Self::Qr { attempt, attempts_max, .. } => write!(f, "Qr({attempt} of {attempts_max})"),
             Self::PairCode { .. } => f.write_str("PairCode(…)"),
-            Self::PairCodeRefused => f.write_str("PairCodeRefused"),
-            Self::PasskeyRequired => f.write_str("PasskeyRequired"),
+            Self::PairCodeRefused { reason, .. } => write!(f, "PairCodeRefused({})", reason.as_str()),
+            Self::PasskeyRequired { step, .. } => write!(f, "PasskeyRequired({step:?})"),
             Self::Scanned => f.write_str("Scanned"),
             Self::Connected { .. } => f.write_str("Connected(…)"),
             Self::Renamed { .. } => f.write_str("Renamed(…)"),
@@ -102,11 +155,15 @@ pub enum End {
     },
     AccountLocked,
     ClientOutdated,
+    /// WhatsApp lets nobody in from here for a while.
+    RateLimited,
     /// The phone's answer did not prove itself, or WhatsApp refused the pairing.
     PairingFailed,
     /// A pairing that an earlier process left half done turned out never to have reached the phone: nothing of it is
     /// kept, and whoever wanted it is still waiting for a code.
     PairingCutShort,
+    /// The credentials led to another account than the one that was linked.
+    OtherAccount,
     /// A passkey was asked for and none was shown in time.
     PasskeyTimeout,
     /// What was to be kept cannot be kept: going on would lose the pairing.
@@ -127,7 +184,9 @@ impl End {
             Self::Banned { .. } => Some(EndReason::Banned),
             Self::AccountLocked => Some(EndReason::AccountLocked),
             Self::ClientOutdated => Some(EndReason::ClientOutdated),
-            Self::PairingFailed | Self::PairingCutShort => Some(EndReason::PairingFailed),
+            // Only of a pairing: a linked device waits until it is let in.
+            Self::RateLimited | Self::PairingFailed | Self::PairingCutShort => Some(EndReason::PairingFailed),
+            Self::OtherAccount => Some(EndReason::CredentialsUnreadable),
             Self::PasskeyTimeout => Some(EndReason::PasskeyTimeout),
             Self::StoreFailed | Self::Internal => Some(EndReason::Internal),
             Self::LeaseLost => None,

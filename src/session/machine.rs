@@ -5,8 +5,11 @@ use std::time::Duration;
 use super::{End, Settings, Signal};
 use crate::{
     clock::Timestamp,
-    events::{ConnectingReason, EndReason, PairCode, QrCode, Status},
+    events::{Account, ConnectingReason, EndReason, PairAnswer, PairCode, Passkey, QrCode, Status},
 };
+
+/// How long a page that is opened later is told that there is no pairing code: as long as a code would have lived.
+const REFUSAL_SHOWN: Duration = Duration::from_secs(180);
 
 /// The status after a signal; `None`: nothing changes.
 ///
@@ -23,14 +26,19 @@ pub fn advance(from: &Status, signal: &Signal, now: Timestamp) -> Option<Status>
         }
         Signal::PairCode { code, phone, lifetime } => {
             let Status::QrPending { qr, .. } = from else { return None };
-            let pair = PairCode { code: code.clone(), phone: phone.clone(), expires_at: now + *lifetime };
+            let code = PairAnswer::Code(code.clone());
+            let pair = PairCode { code, phone: phone.clone(), expires_at: now + *lifetime };
             Status::QrPending { qr: qr.clone(), pair: Some(pair) }
         }
-        Signal::PairCodeRefused => {
+        Signal::PairCodeRefused { phone, reason } => {
             let Status::QrPending { qr, .. } = from else { return None };
-            Status::QrPending { qr: qr.clone(), pair: None }
+            let code = PairAnswer::Refused { refused: *reason };
+            let pair = PairCode { code, phone: phone.clone(), expires_at: now + REFUSAL_SHOWN };
+            Status::QrPending { qr: qr.clone(), pair: Some(pair) }
         }
-        Signal::PasskeyRequired => Status::connecting(ConnectingReason::PasskeyRequired, None),
+        Signal::PasskeyRequired { step, lifetime } => {
+            Status::passkey_required(Passkey { step: step.clone(), expires_at: now + *lifetime })
+        }
         Signal::Scanned => Status::connecting(ConnectingReason::Scanned, None),
         Signal::Connected { account } => Status::Connected { account: account.clone() },
         Signal::Renamed { account } => match from {
@@ -41,12 +49,18 @@ pub fn advance(from: &Status, signal: &Signal, now: Timestamp) -> Option<Status>
             Status::Connected { account } => Status::connecting(ConnectingReason::Reconnecting, Some(account.clone())),
             // The codes die with the connection that brought them.
             Status::QrPending { .. } => Status::connecting(ConnectingReason::Starting, None),
+            Status::Connecting { passkey: Some(_), .. } => Status::connecting(ConnectingReason::Starting, None),
             Status::Connecting { .. } | Status::Disconnected { .. } => return None,
         },
         Signal::Unreachable => Status::connecting(ConnectingReason::WhatsappUnreachable, from.account().cloned()),
         Signal::Ended(end) => ended(*end)?,
     };
     (to != *from).then_some(to)
+}
+
+/// Whether this login is somebody else's than the page has shown so far: a mix-up that must never be told as "connected".
+pub fn is_another(shown: &Status, account: &Account) -> bool {
+    shown.account().is_some_and(|shown| shown.phone != account.phone)
 }
 
 /// The terminal status that tells of an end; `None` where nothing may be said.
@@ -60,7 +74,7 @@ pub fn ended(end: End) -> Option<Status> {
 
 fn awaits_code(status: &Status) -> bool {
     match status {
-        Status::Connecting { reason, account } => {
+        Status::Connecting { reason, account, .. } => {
             account.is_none()
                 && matches!(
                     reason,
@@ -71,10 +85,16 @@ fn awaits_code(status: &Status) -> bool {
     }
 }
 
+/// What a new owner says at once of the status it finds: what was asked of the user died with the link that asked.
+pub fn inherited(status: &Status) -> Option<Status> {
+    matches!(status, Status::Connecting { passkey: Some(_), .. })
+        .then(|| Status::connecting(ConnectingReason::Starting, None))
+}
+
 /// How long a status may last before something is done about it; `None`: as long as it likes.
 pub fn patience(status: &Status, now: Timestamp, settings: &Settings) -> Option<Duration> {
     match status {
-        Status::Connecting { reason, account } => match reason {
+        Status::Connecting { reason, account, .. } => match reason {
             ConnectingReason::Starting
             | ConnectingReason::Resuming
             | ConnectingReason::Reconnecting
@@ -84,8 +104,11 @@ pub fn patience(status: &Status, now: Timestamp, settings: &Settings) -> Option<
             ConnectingReason::Scanned => Some(settings.login_after_scan_max),
             ConnectingReason::PasskeyRequired => Some(settings.passkey_max),
         },
-        Status::QrPending { qr, .. } => {
-            let left = Duration::try_from(qr.expires_at.duration_since(now)).unwrap_or_default();
+        Status::QrPending { qr, pair } => {
+            // A pairing code may outlive the last QR: whoever is typing it is not cut off.
+            let code = pair.iter().filter(|pair| pair.is_alive(now)).map(|pair| pair.expires_at);
+            let ends = code.fold(qr.expires_at, Timestamp::max);
+            let left = Duration::try_from(ends.duration_since(now)).unwrap_or_default();
             Some(left + settings.code_overdue_max)
         }
         Status::Disconnected { .. } | Status::Connected { .. } => None,
@@ -102,7 +125,7 @@ pub enum Overdue {
 
 pub fn overdue(status: &Status) -> Overdue {
     match status {
-        Status::Connecting { reason, account } => match reason {
+        Status::Connecting { reason, account, .. } => match reason {
             ConnectingReason::Starting
             | ConnectingReason::Resuming
             | ConnectingReason::Reconnecting
@@ -115,6 +138,9 @@ pub fn overdue(status: &Status) -> Overdue {
             ConnectingReason::Scanned => Overdue::End(End::Internal),
             ConnectingReason::PasskeyRequired => Overdue::End(End::PasskeyTimeout),
         },
+        Status::QrPending { pair: Some(PairCode { code: PairAnswer::Code(_), .. }), .. } => {
+            Overdue::End(End::CodesUsedUp)
+        }
         // The library should have brought the next code or said that there is none.
         Status::QrPending { .. } => Overdue::End(End::Internal),
         Status::Disconnected { .. } | Status::Connected { .. } => Overdue::Nothing,
@@ -131,8 +157,10 @@ pub fn erases(end: End, paired: bool) -> bool {
         | End::Banned { .. }
         | End::AccountLocked
         | End::ClientOutdated
+        | End::RateLimited
         | End::PairingFailed
         | End::PairingCutShort
+        | End::OtherAccount
         | End::PasskeyTimeout
         | End::StoreFailed
         | End::Internal => !paired,
@@ -150,7 +178,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::events::{Account, PhoneNumber};
+    use crate::events::{PairRefusal, PasskeyStep, PhoneNumber};
 
     fn now() -> Timestamp {
         Timestamp::from_second(1_000_000).unwrap()
@@ -252,10 +280,43 @@ mod tests {
     }
 
     #[test]
+    fn a_pairing_code_that_outlives_the_last_qr_is_waited_for_and_then_the_window_is_over() {
+        let (settings, phone) = (Settings::default(), PhoneNumber::parse("6281234567890").unwrap());
+        let code = Signal::PairCode { code: "ABCD-1234".into(), phone, lifetime: Duration::from_secs(180) };
+        let both = advance(&showing(), &code, now()).unwrap();
+        let patience = patience(&both, now(), &settings).unwrap();
+        assert_eq!(patience, Duration::from_secs(180) + settings.code_overdue_max);
+        assert_eq!(overdue(&both), Overdue::End(End::CodesUsedUp));
+    }
+
+    #[test]
+    fn a_refused_pairing_code_is_told_beside_the_qr_and_does_not_prolong_it() {
+        let (settings, phone) = (Settings::default(), PhoneNumber::parse("6281234567890").unwrap());
+        let refused = Signal::PairCodeRefused { phone, reason: PairRefusal::RateLimited };
+        let status = advance(&showing(), &refused, now()).unwrap();
+        let Status::QrPending { pair: Some(pair), .. } = &status else { panic!("the QR goes on: {status:?}") };
+        assert!(!pair.is_alive(now()));
+        assert_eq!(patience(&status, now(), &settings), patience(&showing(), now(), &settings));
+        assert_eq!(overdue(&status), Overdue::End(End::Internal));
+    }
+
+    #[test]
+    fn a_passkey_that_was_asked_for_dies_with_the_link_that_asked() {
+        let step = PasskeyStep::Assert { options: "{}".into() };
+        let asked = Signal::PasskeyRequired { step, lifetime: Duration::from_secs(100) };
+        let asked = advance(&showing(), &asked, now()).unwrap();
+        assert_eq!(overdue(&asked), Overdue::End(End::PasskeyTimeout));
+        assert_eq!(advance(&asked, &qr_signal("dead"), now()), None);
+        assert_eq!(advance(&asked, &Signal::Dropped, now()), Some(starting()));
+        assert_eq!(inherited(&asked), Some(starting()));
+        assert_eq!(inherited(&Status::connecting(ConnectingReason::Scanned, None)), None);
+        assert!(advance(&asked, &Signal::Scanned, now()).is_some());
+    }
+
+    #[test]
     fn what_changes_nothing_says_nothing() {
         let connected = Status::Connected { account: account() };
         assert_eq!(advance(&connected, &Signal::Connected { account: account() }, now()), None);
         assert_eq!(advance(&connected, &Signal::Renamed { account: account() }, now()), None);
-        assert_eq!(advance(&showing(), &Signal::PairCodeRefused, now()), None);
     }
 }

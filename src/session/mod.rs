@@ -1,6 +1,7 @@
 //! A tenant's WhatsApp link as we run it: what a session needs of WhatsApp (connector), what may follow what (machine),
 //! one session (task), which run here (supervisor).
 
+mod bell;
 mod connector;
 mod machine;
 mod queue;
@@ -10,6 +11,6 @@ mod task;
 mod teller;
 mod trouble;
 
-pub use connector::{ConnectError, Connector, End, Link, Signal};
+pub use connector::{ConnectError, Connector, End, Link, PasskeyAnswer, Request, Signal};
 pub use settings::Settings;
 pub use supervisor::{SessionError, Sessions};

@@ -4,7 +4,6 @@ use std::{
 };
 
 use tokio::{
-    sync::Notify,
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
@@ -12,7 +11,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument as _, info, info_span, warn};
 
 use super::{
-    Connector, Settings,
+    Connector, Request, Settings,
+    bell::Bell,
     queue::Queue,
     task::{self, Surroundings},
 };
@@ -35,7 +35,7 @@ pub struct Sessions {
 struct Shared {
     around: Arc<Surroundings>,
     /// Sessions that run here, with the bell that makes each read its wish.
-    running: Mutex<HashMap<TenantId, Arc<Notify>>>,
+    running: Mutex<HashMap<TenantId, Arc<Bell>>>,
     tasks: TaskTracker,
 }
 
@@ -92,6 +92,12 @@ impl Sessions {
             self.attend(tenant).await?;
         }
         Ok(())
+    }
+
+    /// Passes on what the user says to the tenant's link. False: its session does not run here.
+    pub fn tell(&self, tenant: &TenantId, request: Request) -> bool {
+        let bell = self.lock().get(tenant).cloned();
+        bell.map(|bell| bell.tell(request)).is_some()
     }
 
     /// Runs what is wanted and has no owner, at start and for as long as this instance lives.
@@ -203,8 +209,8 @@ impl Sessions {
 
     /// The right to run a tenant that is wanted, and the bell of its session. Its place is taken before it is asked for,
     /// so that no two of them share the last one; the bell may ring from then on.
-    async fn take(&self, tenant: &TenantId) -> Result<Option<(Lease, Arc<Notify>)>, StoreError> {
-        let nudge = Arc::new(Notify::new());
+    async fn take(&self, tenant: &TenantId) -> Result<Option<(Lease, Arc<Bell>)>, StoreError> {
+        let nudge = Arc::new(Bell::default());
         {
             let mut running = self.lock();
             let full = self.shared.around.settings.sessions_max.is_some_and(|max| running.len() >= max);
@@ -226,7 +232,7 @@ impl Sessions {
         running.len() < max || running.contains_key(tenant)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, Arc<Notify>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, Arc<Bell>>> {
         // Nothing under this lock can leave the map half changed.
         self.shared.running.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,23 +1,25 @@
 //! One session from its lease to its end: opens links, tells the journal what they say, does what the user wants.
 
+mod last;
+mod requests;
+
 use std::{ops::ControlFlow, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
-use tokio::{
-    sync::Notify,
-    time::{Instant, sleep, sleep_until},
-};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{
-    ConnectError, Connector, End, Link, Settings, Signal, machine,
+    ConnectError, Connector, End, Link, Settings, Signal,
+    bell::Bell,
+    machine,
     teller::{Teller, Told},
     trouble::Trouble,
 };
 use crate::{
     clock::SharedClock,
-    events::{ConnectingReason, EndReason, PhoneNumber, Status},
+    events::{ConnectingReason, PhoneNumber, Status},
     store::{Lease, StoreError, Stores, Wish, WishNo},
 };
 
@@ -32,7 +34,7 @@ pub(super) struct Surroundings {
 }
 
 /// Runs a session until it is finished, handed over or lost. A panic inside it is a crash of this session only.
-pub(super) async fn run(lease: Lease, nudge: Arc<Notify>, around: Arc<Surroundings>) {
+pub(super) async fn run(lease: Lease, nudge: Arc<Bell>, around: Arc<Surroundings>) {
     let latest = around.stores.journal.latest(lease.tenant()).await.ok().flatten();
     let status = latest.map(|shown| shown.event.status.clone());
     let status = status.unwrap_or_else(|| Status::connecting(ConnectingReason::Starting, None));
@@ -51,13 +53,18 @@ pub(super) async fn run(lease: Lease, nudge: Arc<Notify>, around: Arc<Surroundin
         nudge,
         around,
     };
+    if let Some(status) = machine::inherited(session.teller.status())
+        && session.teller.tell(status).await == Told::Fenced
+    {
+        return;
+    }
     while let Next::Again = session.guarded_link().await {}
 }
 
 /// A session's memory across its links.
 struct Session {
     lease: Lease,
-    nudge: Arc<Notify>,
+    nudge: Arc<Bell>,
     around: Arc<Surroundings>,
     teller: Teller,
     trouble: Trouble,
@@ -111,6 +118,8 @@ impl Session {
                 return self.end(if passing { End::StoreFailed } else { End::Internal }).await;
             }
         };
+        // A link that ended and was kept is begun with a status that does not tell; what the next end erases depends on it.
+        self.paired |= link.resumes();
         self.be_patient();
         match self.attend(&mut *link).await {
             Leave::Stopped => {
@@ -152,21 +161,22 @@ impl Session {
     }
 
     async fn heed(&mut self, link: &mut dyn Link) -> ControlFlow<Leave> {
+        for request in self.nudge.requests() {
+            self.pass_on(request, link).await;
+        }
         match self.around.stores.roster.wish(self.lease.tenant()).await {
             Ok(Some((no, Wish::Unlink))) => {
                 self.wish = no;
                 ControlFlow::Break(Leave::Unlink)
             }
             Ok(Some((no, Wish::Run { phone }))) => {
-                if no != self.wish {
+                let asked_again = no != self.wish;
+                if asked_again {
                     self.wish = no;
                     self.windows = 1;
                 }
-                if phone.is_some() && phone != self.phone {
-                    self.phone = phone;
-                    if matches!(self.teller.status(), Status::QrPending { .. }) {
-                        self.request_pair_code(link).await;
-                    }
+                if let Some(phone) = phone {
+                    self.offer_pair_code(phone, asked_again, link).await;
                 }
                 ControlFlow::Continue(())
             }
@@ -188,6 +198,12 @@ impl Session {
             None => return ControlFlow::Break(Leave::Ended(End::Internal)),
             Some(signal) => signal,
         };
+        if let Signal::Connected { account } = &signal
+            && machine::is_another(self.teller.status(), account)
+        {
+            error!(tenant = %self.lease.tenant(), "whatsapp let us in as another account than the one that was linked");
+            return ControlFlow::Break(Leave::Ended(End::OtherAccount));
+        }
         let before = self.teller.status().word();
         let Some(status) = machine::advance(self.teller.status(), &signal, self.around.clock.now()) else {
             return ControlFlow::Continue(());
@@ -195,6 +211,9 @@ impl Session {
         self.paired |= matches!(signal, Signal::Scanned | Signal::Connected { .. });
         if matches!(signal, Signal::Connected { .. }) {
             self.trouble.store_works();
+        }
+        if matches!(signal, Signal::Connected { .. } | Signal::Qr { .. }) {
+            self.trouble.welcomed();
         }
         let told = self.teller.tell(status).await;
         self.be_patient();
@@ -212,13 +231,6 @@ impl Session {
             _ => {}
         }
         self.told(told)
-    }
-
-    async fn request_pair_code(&mut self, link: &mut dyn Link) {
-        let Some(phone) = &self.phone else { return };
-        if let Err(error) = link.request_pair_code(phone).await {
-            warn!(tenant = %self.lease.tenant(), %error, "pairing code could not be asked for");
-        }
     }
 
     async fn overdue(&mut self) -> ControlFlow<Leave> {
@@ -273,16 +285,18 @@ impl Session {
                     }
                 }
             }
+            End::RateLimited => self.trouble.throttled(self.paired),
             End::CodesUsedUp
             | End::UnlinkedByPhone
             | End::Banned { .. }
             | End::AccountLocked
             | End::ClientOutdated
             | End::PairingFailed
+            | End::OtherAccount
             | End::PasskeyTimeout => None,
         };
         if let Some(pause) = again {
-            return self.pause(pause).await;
+            return self.pause(pause, end).await;
         }
         if machine::erases(end, self.paired) && !self.erase().await {
             return Next::Over;
@@ -293,101 +307,36 @@ impl Session {
         }
     }
 
-    async fn pause(&mut self, pause: Duration) -> Next {
+    async fn pause(&mut self, pause: Duration, end: End) -> Next {
         let account = self.teller.status().account().cloned();
-        let reason =
-            if account.is_some() || self.paired { ConnectingReason::Reconnecting } else { ConnectingReason::Starting };
+        let reason = match end {
+            End::RateLimited => ConnectingReason::WhatsappUnreachable,
+            _ if account.is_some() || self.paired => ConnectingReason::Reconnecting,
+            _ => ConnectingReason::Starting,
+        };
         if matches!(self.teller.tell(Status::connecting(reason, account)).await, Told::Fenced) {
             return Next::Over;
         }
-        tokio::select! {
-            biased;
-            () = self.around.stop.cancelled() => self.hand_over().await,
-            () = self.lease.lost().cancelled() => Next::Over,
-            // The user wants something: the next link reads what.
-            () = self.nudge.notified() => Next::Again,
-            () = sleep(pause) => Next::Again,
-        }
-    }
-
-    /// Credentials that do not open cannot be used to tell WhatsApp either: an unlink wipes them, else they stay for
-    /// the day when the right key is back.
-    async fn unreadable(&mut self) -> Next {
-        match self.around.stores.roster.wish(self.lease.tenant()).await {
-            Ok(Some((no, Wish::Unlink))) => {
-                self.wish = no;
-                self.unlink(None).await
-            }
-            wish => {
-                if let Ok(Some((no, _))) = wish {
-                    self.wish = no;
-                }
-                error!(tenant = %self.lease.tenant(), "credentials do not open with the configured key");
-                self.finish(Status::ended(EndReason::CredentialsUnreadable)).await
-            }
-        }
-    }
-
-    async fn unlink(&mut self, link: Option<Box<dyn Link>>) -> Next {
-        let remote = match link {
-            Some(link) => match link.unlink().await {
-                Ok(()) => true,
-                Err(error) => {
-                    warn!(tenant = %self.lease.tenant(), %error, "whatsapp was not told of the unlink");
-                    false
-                }
-            },
-            None => false,
-        };
-        if !self.erase().await {
-            return Next::Over;
-        }
-        self.finish(machine::unlinked(self.paired, remote)).await
-    }
-
-    /// False: the lease is gone, or this instance is going before the store answered.
-    async fn erase(&mut self) -> bool {
-        while let Err(error) = self.around.stores.vault.erase(&self.lease).await {
-            if !self.outlast(error, "credentials could not be erased, trying again").await {
-                return false;
-            }
-        }
-        true
-    }
-
-    async fn finish(&mut self, status: Status) -> Next {
+        let over = Instant::now() + pause;
         loop {
-            match self.around.stores.journal.finish(self.lease.clone(), status.clone(), self.wish).await {
-                Ok(_) => {
-                    info!(tenant = %self.lease.tenant(), ?status, "session ended");
-                    return Next::Over;
-                }
-                Err(error) => {
-                    if !self.outlast(error, "the end could not be kept, trying again").await {
-                        return Next::Over;
+            tokio::select! {
+                biased;
+                () = self.around.stop.cancelled() => return self.hand_over().await,
+                () = self.lease.lost().cancelled() => return Next::Over,
+                // The user wants something: the next link reads what. Where WhatsApp has told us to wait, only to be rid of
+                // it is worth a dial.
+                () = self.nudge.notified() => {
+                    if end != End::RateLimited || self.is_to_unlink().await {
+                        return Next::Again;
                     }
                 }
+                () = sleep_until(over) => return Next::Again,
             }
         }
     }
 
-    async fn hand_over(&mut self) -> Next {
-        if let Err(error) = self.around.stores.roster.release(self.lease.clone()).await {
-            warn!(tenant = %self.lease.tenant(), %error, "lease could not be given back: it runs out by itself");
-        }
-        Next::Over
-    }
-
-    async fn outlast(&self, error: StoreError, doing: &'static str) -> bool {
-        if let StoreError::Fenced = error {
-            return false;
-        }
-        warn!(tenant = %self.lease.tenant(), %error, "{doing}");
-        tokio::select! {
-            () = self.around.stop.cancelled() => false,
-            () = self.lease.lost().cancelled() => false,
-            () = sleep(Duration::from_millis(500)) => true,
-        }
+    async fn is_to_unlink(&self) -> bool {
+        matches!(self.around.stores.roster.wish(self.lease.tenant()).await, Ok(Some((_, Wish::Unlink))))
     }
 }
 
@@ -397,3 +346,6 @@ async fn until(at: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,11 +8,17 @@ pub(super) struct Trouble {
     crashes: VecDeque<Instant>,
     store_failures: usize,
     replaced: Option<Instant>,
+    /// Logins in a row that WhatsApp refused because there were too many.
+    throttled: u32,
 }
 
 /// A second "replaced" this soon after the first means that somebody else really holds the account.
 const REPLACED_WINDOW: Duration = Duration::from_secs(600);
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
+const THROTTLED_MIN: Duration = Duration::from_secs(5);
+const THROTTLED_MAX: Duration = Duration::from_secs(900);
+/// A user who waits for a code is told that none will come: by then he has waited for over a minute.
+const THROTTLED_PAIRINGS_MAX: u32 = 4;
 
 impl Trouble {
     /// The pause before the next try, `None` once `crashes_max` crashes fell into the window. `kept`: as many as the
@@ -33,6 +39,18 @@ impl Trouble {
     /// The store is there again.
     pub fn store_works(&mut self) {
         self.store_failures = 0;
+    }
+
+    /// The pause before the next try. `None`: a pairing for which it is not worth while.
+    pub fn throttled(&mut self, paired: bool) -> Option<Duration> {
+        self.throttled += 1;
+        let pause = THROTTLED_MIN.saturating_mul(1 << (self.throttled - 1).min(8)).min(THROTTLED_MAX);
+        (paired || self.throttled <= THROTTLED_PAIRINGS_MAX).then_some(pause)
+    }
+
+    /// WhatsApp has let us in.
+    pub fn welcomed(&mut self) {
+        self.throttled = 0;
     }
 
     /// Whether one redial may show that it was a mistake.
@@ -75,6 +93,16 @@ mod tests {
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 32, 32]);
         trouble.store_works();
         assert_eq!(trouble.store_failed(), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn whoever_is_asked_to_wait_waits_longer_each_time_and_for_ever_only_if_linked() {
+        let mut trouble = Trouble::default();
+        let pauses: Vec<_> = (0..10).map(|_| trouble.throttled(true).unwrap().as_secs()).collect();
+        assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 320, 640, 900, 900]);
+        trouble.welcomed();
+        let pauses: Vec<_> = (0..5).map(|_| trouble.throttled(false).map(|pause| pause.as_secs())).collect();
+        assert_eq!(pauses, [Some(5), Some(10), Some(20), Some(40), None]);
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl Subscription {
                 return None;
             };
             if let Update::Event(event) = &update {
-                if self.seen.is_some_and(|seen| covers(seen, event.cursor)) {
+                if self.seen.is_some_and(|seen| event.cursor <= seen) {
                     continue;
                 }
                 self.seen = Some(event.cursor);
@@ -58,11 +58,6 @@ impl Subscription {
             return Some(update);
         }
     }
-}
-
-/// Sequences of different epochs say nothing about each other.
-fn covers(seen: Cursor, cursor: Cursor) -> bool {
-    seen.epoch == cursor.epoch && cursor.sequence <= seen.sequence
 }
 
 #[cfg(test)]

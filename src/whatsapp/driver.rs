@@ -13,13 +13,14 @@ use super::{
     fate::{Fate, Progress, Stage},
     keys::Keys,
     pair_code::PairCodes,
+    passkey::Passkeys,
     runtime::LinkRuntime,
     translate::{Facts, Meaning, Translator, interest},
     transport::Dials,
 };
 use crate::{
     clock::SharedClock,
-    events::{Account, PhoneNumber},
+    events::{Account, PairRefusal, PhoneNumber},
     session::{End, Signal},
     store::{Lease, StoreError},
 };
@@ -33,13 +34,15 @@ pub(super) const SIGNALS_MAX: usize = 16;
 /// Saving at a login is tried this often before the next try.
 const SETTLE_PAUSE: Duration = Duration::from_millis(250);
 
-/// The library itself says "available" in a task of its own, shortly after the events that we answer.
-const HUSH_PAUSE: Duration = Duration::from_secs(2);
+/// The library itself says "available" in a task of its own, shortly after the events that we answer: mostly at once, and
+/// under load a little later.
+const HUSHES: [Duration; 3] = [Duration::ZERO, Duration::from_millis(300), Duration::from_secs(2)];
 
 pub(super) enum Heard {
     Event(Arc<Event>),
     Unreachable,
-    CodeRefused,
+    CodeRefused(PairRefusal),
+    PasskeyRefused,
     /// The library will not dial again.
     LoopEnded,
 }
@@ -89,6 +92,7 @@ pub(super) struct Driver {
     pub opened_at: Stage,
     pub dials: Arc<Dials>,
     pub codes: PairCodes,
+    pub passkeys: Passkeys,
     pub runtime: LinkRuntime,
     pub clock: SharedClock,
     pub flush_deadline: Duration,
@@ -108,7 +112,12 @@ impl Driver {
             match heard {
                 Some(Heard::Event(event)) => self.event(&event).await,
                 Some(Heard::Unreachable) => self.say(Signal::Unreachable).await,
-                Some(Heard::CodeRefused) => self.say(Signal::PairCodeRefused).await,
+                Some(Heard::CodeRefused(reason)) => {
+                    if let Some(phone) = self.codes.phone() {
+                        self.say(Signal::PairCodeRefused { phone, reason }).await;
+                    }
+                }
+                Some(Heard::PasskeyRefused) => self.end(End::PairingFailed).await,
                 Some(Heard::LoopEnded) | None => return self.fate.seal(End::Internal),
             }
         }
@@ -124,6 +133,7 @@ impl Driver {
         match self.translator.meaning(event, &facts) {
             Meaning::Nothing => {}
             Meaning::AskCodeAgain => self.codes.ask_again(&self.client),
+            Meaning::ConfirmPasskey => self.passkeys.confirm(&self.client),
             Meaning::Tell(signal) => self.tell(signal).await,
         }
     }
@@ -147,8 +157,8 @@ impl Driver {
             }
             Signal::Qr { .. } => self.dials.reached(),
             Signal::PairCode { .. }
-            | Signal::PairCodeRefused
-            | Signal::PasskeyRequired
+            | Signal::PairCodeRefused { .. }
+            | Signal::PasskeyRequired { .. }
             | Signal::Dropped
             | Signal::Unreachable => {}
         }
@@ -194,8 +204,9 @@ impl Driver {
     fn hush(&self) {
         let client = self.client.clone();
         self.runtime.run(async move {
-            for pause in [Duration::ZERO, HUSH_PAUSE] {
-                tokio::time::sleep(pause).await;
+            let began = tokio::time::Instant::now();
+            for after in HUSHES {
+                tokio::time::sleep_until(began + after).await;
                 // Fails without a name or a connection: then nothing said "available" either.
                 let _ = client.presence().set_unavailable().await;
             }

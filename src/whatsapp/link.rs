@@ -14,7 +14,6 @@ use whatsapp_rust::{
     Client,
     bot::{Bot, BotBuilderError},
     http::UreqHttpClient,
-    transport::TokioWebSocketTransportFactory,
     wacore::{
         iq::devices::RemoveCompanionDeviceSpec,
         store::{Device, DevicePropsOverride},
@@ -28,15 +27,16 @@ use super::{
     guard,
     keys::{self, Keys},
     pair_code::PairCodes,
+    passkey::Passkeys,
     runtime::LinkRuntime,
     settings::Settings,
+    socket::Sockets,
     translate::Translator,
     transport::{Dialer, Dials, Outgoing, Pumps},
 };
 use crate::{
     clock::SharedClock,
-    events::PhoneNumber,
-    session::{ConnectError, End, Link, Signal},
+    session::{ConnectError, End, Link, Request, Signal},
     store::{Lease, StoreError, Vault},
 };
 
@@ -48,6 +48,7 @@ pub(super) struct Opening {
     pub vault: Arc<dyn Vault>,
     pub clock: SharedClock,
     pub http: UreqHttpClient,
+    pub sockets: Sockets,
     pub alive: Arc<AtomicUsize>,
     pub lease: Lease,
 }
@@ -73,7 +74,8 @@ impl Opening {
         let (heard_tx, heard) = mpsc::channel(HEARD_MAX);
         let inbox = Inbox::new(heard_tx, fate.clone());
         let dialer = Dialer {
-            inner: Arc::new(TokioWebSocketTransportFactory::new().with_url(&settings.url)),
+            sockets: self.sockets,
+            url: settings.url.clone(),
             keys: keys.clone(),
             fate: fate.clone(),
             progress: progress.clone(),
@@ -87,6 +89,7 @@ impl Opening {
         let client = bot.client();
         keys.attach(Arc::downgrade(&client.persistence_manager()));
         let codes = PairCodes::new(runtime.clone(), inbox.clone());
+        let passkeys = Passkeys::new(runtime.clone(), inbox.clone());
         let (signals_tx, signals) = mpsc::channel(SIGNALS_MAX);
         let driver = Driver {
             client: client.clone(),
@@ -97,6 +100,7 @@ impl Opening {
             opened_at: stage,
             dials,
             codes: codes.clone(),
+            passkeys: passkeys.clone(),
             runtime: runtime.clone(),
             clock: self.clock,
             flush_deadline: settings.flush_deadline,
@@ -108,7 +112,21 @@ impl Opening {
             bot.run().await;
             inbox.push(Heard::LoopEnded);
         });
-        Ok(WhatsAppLink { client, signals, fate, progress, keys, codes, tasks, pumps, settings, over: false, running })
+        Ok(WhatsAppLink {
+            opened_at: stage,
+            client,
+            signals,
+            fate,
+            progress,
+            keys,
+            codes,
+            passkeys,
+            tasks,
+            pumps,
+            settings,
+            over: false,
+            running,
+        })
     }
 
     /// What the tenant's rows allow: to resume, or to begin anew.
@@ -166,12 +184,14 @@ fn unopened(error: BotBuilderError) -> StoreError {
 }
 
 pub(super) struct WhatsAppLink {
+    opened_at: Stage,
     client: Arc<Client>,
     signals: mpsc::Receiver<Signal>,
     fate: Arc<Fate>,
     progress: Arc<Progress>,
     keys: Arc<Keys>,
     codes: PairCodes,
+    passkeys: Passkeys,
     tasks: TaskTracker,
     pumps: Pumps,
     settings: Arc<Settings>,
@@ -183,6 +203,10 @@ pub(super) struct WhatsAppLink {
 
 #[async_trait]
 impl Link for WhatsAppLink {
+    fn resumes(&self) -> bool {
+        self.opened_at > Stage::Offering
+    }
+
     async fn next(&mut self) -> Option<Signal> {
         if self.over {
             return None;
@@ -198,8 +222,11 @@ impl Link for WhatsAppLink {
         }
     }
 
-    async fn request_pair_code(&mut self, phone: &PhoneNumber) -> Result<(), ConnectError> {
-        self.codes.ask(&self.client, phone.clone());
+    async fn tell(&mut self, request: Request) -> Result<(), ConnectError> {
+        match request {
+            Request::PairCode(phone) => self.codes.ask(&self.client, phone),
+            Request::Passkey(answer) => self.passkeys.answer(&self.client, answer),
+        }
         Ok(())
     }
 
@@ -262,7 +289,7 @@ impl WhatsAppLink {
     }
 
     async fn hang_up(self: Box<Self>) {
-        let Self { client, signals, fate, keys, codes, tasks, pumps, settings, running, .. } = *self;
+        let Self { client, signals, fate, keys, codes, passkeys, tasks, pumps, settings, running, .. } = *self;
         drop(signals);
         // After a hard end there is nothing to save, or no right to.
         if !fate.stop().is_cancelled() {
@@ -278,7 +305,7 @@ impl WhatsAppLink {
         }
         drop(running);
         tasks.close();
-        drop((client, codes, keys));
+        drop((client, codes, passkeys, keys));
         let ended = async {
             tasks.wait().await;
             pumps.ended().await;

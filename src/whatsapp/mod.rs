@@ -12,8 +12,10 @@ mod guard;
 mod keys;
 mod link;
 mod pair_code;
+mod passkey;
 mod runtime;
 mod settings;
+mod socket;
 mod translate;
 mod transport;
 
@@ -41,6 +43,7 @@ pub struct WhatsApp {
     clock: SharedClock,
     /// Shared: each has a pool of connections and a set of root certificates of its own.
     http: UreqHttpClient,
+    sockets: socket::Sockets,
     alive: Arc<AtomicUsize>,
 }
 
@@ -48,7 +51,14 @@ impl WhatsApp {
     /// Refuses a URL that this build must not talk to: see [`guard`].
     pub fn new(settings: Settings, vault: Arc<dyn Vault>, clock: SharedClock) -> Result<Self, UrlRefused> {
         ensure_url_allowed(&settings.url, certificate_check())?;
-        Ok(Self { settings: Arc::new(settings), vault, clock, http: UreqHttpClient::new(), alive: Arc::default() })
+        Ok(Self {
+            settings: Arc::new(settings),
+            vault,
+            clock,
+            http: UreqHttpClient::new(),
+            sockets: socket::Sockets::new(),
+            alive: Arc::default(),
+        })
     }
 
     /// How many of the library's clients exist, counted when their memory is given back: more than there are links
@@ -66,6 +76,7 @@ impl Connector for WhatsApp {
             vault: self.vault.clone(),
             clock: self.clock.clone(),
             http: self.http.clone(),
+            sockets: self.sockets.clone(),
             alive: self.alive.clone(),
             lease: lease.clone(),
         };

@@ -12,9 +12,9 @@ use super::{
     driver::{Heard, Inbox},
     runtime::LinkRuntime,
 };
-use crate::events::PhoneNumber;
+use crate::events::{PairRefusal, PhoneNumber};
 
-/// WhatsApp lets a phone try three codes; asking for more of them only earns a refusal.
+/// Codes that follow a void one unasked. More of them only earn a refusal.
 const REQUESTS_MAX: u32 = 3;
 
 /// How long a request waits for the connection that it is made over.
@@ -48,13 +48,19 @@ impl PairCodes {
     /// The code shown became void.
     pub fn ask_again(&self, client: &Arc<Client>) {
         let (Some(phone), true) = (self.phone(), self.requests.fetch_add(1, Ordering::Relaxed) < REQUESTS_MAX) else {
-            return self.inbox.push(Heard::CodeRefused);
+            return self.inbox.push(Heard::CodeRefused(PairRefusal::TriesUsedUp));
         };
         let (client, inbox) = (client.clone(), self.inbox.clone());
         self.runtime.run(async move {
-            if client.wait_for_socket(CONNECTION_DEADLINE).await.is_err() || client.pn().is_some() {
-                return inbox.push(Heard::CodeRefused);
+            if client.wait_for_socket(CONNECTION_DEADLINE).await.is_err() {
+                return inbox.push(Heard::CodeRefused(PairRefusal::Unanswered));
             }
+            if client.pn().is_some() {
+                // Linked meanwhile.
+                return;
+            }
+            // The library keeps to the code of another number without a word.
+            client.cancel_pair_code().await;
             let options = PairCodeOptions { phone_number: phone.into(), ..PairCodeOptions::default() };
             // Told by an event, whether it works or not.
             let _ = client.pair_with_code(options).await;

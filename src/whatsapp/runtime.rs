@@ -26,7 +26,7 @@ type Task = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 
 /// The rotation's two sleeps, as the library has them: the first code, and each of the others.
 const FIRST_CODE: Duration = Duration::from_secs(60);
-const NEXT_CODE: Duration = Duration::from_secs(20);
+pub(super) const NEXT_CODE: Duration = Duration::from_secs(20);
 
 #[derive(Clone)]
 pub(super) struct LinkRuntime {

@@ -1,16 +1,24 @@
 //! What the library's events mean to a session. Pure: what has to be saved or asked is done by [`super::driver`].
 
-use whatsapp_rust::types::events::{ConnectFailureReason, Event, EventInterest, EventKind, PairingQrCode};
+use std::time::Duration;
 
-use super::fate::Stage;
+use whatsapp_rust::{
+    pair_code::PairCodeRejection,
+    types::events::{ConnectFailureReason, Event, EventInterest, EventKind, PairingQrCode},
+};
+
+use super::{fate::Stage, runtime::NEXT_CODE};
 use crate::{
     clock::Timestamp,
-    events::{Account, PhoneNumber},
+    events::{Account, PairRefusal, PasskeyStep, PhoneNumber},
     session::{End, Signal},
 };
 
 /// Codes in one of WhatsApp's windows.
 pub(super) const ATTEMPTS_MAX: u32 = 6;
+
+/// The library has no name for it at the login, and dials no more.
+const TOO_MANY_REQUESTS: i32 = 429;
 
 /// What is known beside the event.
 pub(super) struct Facts {
@@ -27,6 +35,8 @@ pub(super) enum Meaning {
     Tell(Signal),
     /// The pairing code shown is void, another may be asked for.
     AskCodeAgain,
+    /// The phone knows this device from before and shows no code to compare.
+    ConfirmPasskey,
 }
 
 /// What the library is asked to tell; everything else costs it nothing.
@@ -48,6 +58,7 @@ pub(super) fn interest() -> EventInterest {
         EventKind::TemporaryBan,
         EventKind::ConnectFailure,
         EventKind::PairPasskeyRequest,
+        EventKind::PairPasskeyConfirmation,
         EventKind::PairPasskeyError,
     ])
 }
@@ -57,36 +68,51 @@ pub(super) struct Translator {
     attempt: u32,
     /// The part of the newest code that WhatsApp gave; the rest is ours and may be renewed without a new attempt.
     reference: String,
+    /// When the last code of the window ends, and with it the connection.
+    window_ends: Option<Timestamp>,
     passkey_asked: bool,
 }
 
 impl Translator {
     pub fn new(qr_pace: f32) -> Self {
-        Self { qr_pace, attempt: 0, reference: String::new(), passkey_asked: false }
+        Self { qr_pace, attempt: 0, reference: String::new(), window_ends: None, passkey_asked: false }
     }
 
     pub fn meaning(&mut self, event: &Event, facts: &Facts) -> Meaning {
-        use Meaning::{AskCodeAgain, Nothing, Tell};
+        use Meaning::{AskCodeAgain, ConfirmPasskey, Nothing, Tell};
         match event {
-            Event::PairingQrCode(qr) if facts.stage == Stage::Offering && !self.passkey_asked => Tell(self.code(qr)),
+            Event::PairingQrCode(qr) if facts.stage == Stage::Offering && !self.passkey_asked => {
+                Tell(self.code(qr, facts.now))
+            }
             // A code after the scan is dead: its phone has moved on.
             Event::PairingQrCode(_) => Nothing,
             Event::PairingQrCodesExhausted(_) if self.passkey_asked => ended(End::PasskeyTimeout),
+            // A pairing code still lives, and with it the connection.
+            Event::PairingQrCodesExhausted(used_up) if !used_up.disconnected => Nothing,
             Event::PairingQrCodesExhausted(_) => ended(End::CodesUsedUp),
 
             Event::PairingCode(code) => match &facts.phone {
                 Some(phone) => {
-                    Tell(Signal::PairCode { code: dashed(&code.code), phone: phone.clone(), lifetime: code.timeout })
+                    let lifetime = self.paced(code.timeout);
+                    Tell(Signal::PairCode { code: dashed(&code.code), phone: phone.clone(), lifetime })
                 }
                 None => Nothing,
             },
-            Event::PairingCodeRefresh(refresh) if refresh.force_manual => Tell(Signal::PairCodeRefused),
+            Event::PairingCodeRefresh(refresh) if refresh.force_manual => refused(facts, PairRefusal::TriesUsedUp),
             Event::PairingCodeRefresh(_) => AskCodeAgain,
-            Event::PairingCodeError(_) => Tell(Signal::PairCodeRefused),
+            Event::PairingCodeError(error) => refused(facts, refusal(error.rejection)),
 
-            Event::PairPasskeyRequest(_) => {
+            Event::PairPasskeyRequest(request) => {
                 self.passkey_asked = true;
-                Tell(Signal::PasskeyRequired)
+                match serde_json::from_str::<serde_json::Map<_, _>>(&request.request_options_json) {
+                    Ok(_) => self.passkey(PasskeyStep::Assert { options: request.request_options_json.clone() }, facts),
+                    // Nobody could answer it.
+                    Err(_) => ended(End::PairingFailed),
+                }
+            }
+            Event::PairPasskeyConfirmation(confirmation) if confirmation.skip_handoff_ux => ConfirmPasskey,
+            Event::PairPasskeyConfirmation(confirmation) => {
+                self.passkey(PasskeyStep::Compare { code: confirmation.code.clone() }, facts)
             }
             Event::PairPasskeyError(_) => ended(End::PairingFailed),
 
@@ -120,15 +146,27 @@ impl Translator {
         }
     }
 
-    fn code(&mut self, qr: &PairingQrCode) -> Signal {
+    /// The owner has as long as WhatsApp keeps the connection: until the last code of the window would have ended.
+    fn passkey(&self, step: PasskeyStep, facts: &Facts) -> Meaning {
+        let left = self.window_ends.map(|ends| ends.duration_since(facts.now));
+        let lifetime = left.and_then(|left| Duration::try_from(left).ok()).unwrap_or_default();
+        Meaning::Tell(Signal::PasskeyRequired { step, lifetime })
+    }
+
+    fn code(&mut self, qr: &PairingQrCode, now: Timestamp) -> Signal {
         let reference = qr.code.split(',').next().unwrap_or_default();
         if reference != self.reference {
             self.reference = reference.to_owned();
             self.attempt += 1;
         }
-        let lifetime = if self.qr_pace == 1.0 { qr.timeout } else { qr.timeout.mul_f32(self.qr_pace) };
+        let lifetime = self.paced(qr.timeout);
         let attempts_max = ATTEMPTS_MAX.max(self.attempt);
+        self.window_ends = Some(now + lifetime + self.paced(NEXT_CODE) * (attempts_max - self.attempt));
         Signal::Qr { text: qr.code.clone(), lifetime, attempt: self.attempt, attempts_max }
+    }
+
+    fn paced(&self, lifetime: Duration) -> Duration {
+        if self.qr_pace == 1.0 { lifetime } else { lifetime.mul_f32(self.qr_pace) }
     }
 
     /// The next connection brings a window of its own.
@@ -150,6 +188,7 @@ impl Translator {
             ConnectFailureReason::ServiceUnavailable | ConnectFailureReason::InternalServerError => {
                 Meaning::Tell(self.dropped())
             }
+            ConnectFailureReason::Unknown(TOO_MANY_REQUESTS) => ended(End::RateLimited),
             ConnectFailureReason::LoggedOut
             | ConnectFailureReason::UnknownLogout
             | ConnectFailureReason::AccountLocked
@@ -160,6 +199,25 @@ impl Translator {
             | ConnectFailureReason::Experimental
             | ConnectFailureReason::Unknown(_) => ended(End::Internal),
         }
+    }
+}
+
+fn refused(facts: &Facts, reason: PairRefusal) -> Meaning {
+    match &facts.phone {
+        Some(phone) => Meaning::Tell(Signal::PairCodeRefused { phone: phone.clone(), reason }),
+        None => Meaning::Nothing,
+    }
+}
+
+/// WhatsApp says 400 both for a number it does not like and for one that is asked for too often.
+fn refusal(rejection: Option<PairCodeRejection>) -> PairRefusal {
+    match rejection {
+        Some(PairCodeRejection::RateOverlimit) => PairRefusal::RateLimited,
+        Some(PairCodeRejection::FeatureNotAvailable) => PairRefusal::NotAvailable,
+        Some(PairCodeRejection::BadRequest | PairCodeRejection::Forbidden | PairCodeRejection::Unknown(_)) => {
+            PairRefusal::NumberRefused
+        }
+        Some(PairCodeRejection::InternalServerError) | None => PairRefusal::Unanswered,
     }
 }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use whatsapp_rust::{
     anyhow::{self, anyhow},
     async_channel::Receiver,
-    transport::{TokioWebSocketTransportFactory, Transport, TransportEvent, TransportFactory},
+    transport::{Transport, TransportEvent, TransportFactory},
 };
 
 use super::{
@@ -19,6 +19,7 @@ use super::{
     fate::{Fate, Progress, Stage},
     keys::Keys,
     settings::{OutgoingFrame, Settings},
+    socket::Sockets,
 };
 
 /// Dials without a sign of life from WhatsApp after which it counts as unreachable.
@@ -71,7 +72,8 @@ impl Pumps {
 
 #[derive(Clone)]
 pub(super) struct Dialer {
-    pub inner: Arc<TokioWebSocketTransportFactory>,
+    pub sockets: Sockets,
+    pub url: String,
     pub keys: Arc<Keys>,
     pub fate: Arc<Fate>,
     pub progress: Arc<Progress>,
@@ -129,7 +131,7 @@ impl TransportFactory for Dialer {
         }
         self.dials.fruitless.fetch_add(1, Ordering::Relaxed);
         let mut attempt = Attempt { dialer: self, opened: false };
-        let (inner, events) = self.inner.create_transport().await?;
+        let (inner, events) = self.sockets.open(&self.url).await?;
         attempt.opened = true;
         self.pumps.add(events.clone());
         let frames = Frames {

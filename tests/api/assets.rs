@@ -75,3 +75,21 @@ async fn a_file_is_public_and_fetched_once() {
     let answer = server.get("/static/whatsapp-link.js").header("if-none-match", "\"other\"").send().await.unwrap();
     assert_eq!(answer.status(), 200);
 }
+
+#[tokio::test]
+async fn a_browser_is_sent_gzip_and_who_does_not_ask_for_it_the_plain_file() {
+    let server = Server::start().await;
+    let ask = || server.get("/static/whatsapp-link.js");
+    let packed = ask().header("accept-encoding", "gzip, deflate, br").send().await.unwrap();
+    assert_eq!((header(&packed, "content-encoding"), header(&packed, "vary")), ("gzip", "Accept-Encoding"));
+    let tag = header(&packed, "etag").to_owned();
+    let packed = packed.bytes().await.unwrap();
+    assert_eq!(packed[..2], [0x1f, 0x8b]);
+
+    let plain = ask().send().await.unwrap();
+    assert_eq!((header(&plain, "content-encoding"), header(&plain, "vary")), ("", "Accept-Encoding"));
+    assert_ne!(header(&plain, "etag"), tag, "a cache must not answer one for the other");
+    let plain = plain.text().await.unwrap();
+    assert!(plain.contains("customElements.define('whatsapp-link'") && !plain.contains("\nimport "));
+    assert!(plain.len() > 2 * packed.len());
+}

@@ -78,6 +78,10 @@ async fn a_phone_number_that_cannot_be_meant_is_refused_with_a_reason() {
         (json!("123"), "7 to 15"),
         (json!("1234567890123456"), "7 to 15"),
         (json!(""), "7 to 15"),
+        (json!("6208123456789"), "leave out the 0"),
+        (json!("9991234567890"), "no country"),
+        (json!("62812345"), "too short"),
+        (json!("11111111111"), "area code"),
         (json!(6_281_234_567_890_u64), "string"),
         (json!("٦٢٨١٢٣٤٥٦٧٨٩٠"), "digits"),
     ] {

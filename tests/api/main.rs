@@ -5,6 +5,7 @@ mod assets;
 mod commands;
 mod keys;
 mod origins;
+mod passkeys;
 mod qr;
 mod routes;
 mod server;

@@ -34,6 +34,7 @@ async fn a_method_that_does_not_fit_is_told_which_do() {
     for (method, path, allow) in [
         ("GET", "/api/whatsapp/connect", "POST"),
         ("DELETE", "/api/whatsapp/disconnect", "POST"),
+        ("GET", "/api/whatsapp/passkey", "POST"),
         ("POST", "/api/whatsapp/events", "GET, HEAD"),
         ("PUT", "/api/whatsapp/status", "GET, HEAD"),
         ("POST", "/api/whatsapp/qr", "GET, HEAD"),

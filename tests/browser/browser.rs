@@ -10,6 +10,20 @@ use crate::{card::Card, driver::Driver};
 pub const COOKIE: &str = "fibidy_auth";
 pub const PAGE: &str = "/dashboard/settings/whatsapp";
 
+/// Runs in each document before the page's own scripts: it notes what moves without being asked to, and every stream.
+const WATCH: &str = "
+    window.shifts = [];
+    window.shiftObserver = new PerformanceObserver((list) => noteShifts(list.getEntries()));
+    window.noteShifts = (entries) => shifts.push(...entries.filter((entry) => !entry.hadRecentInput)
+        .map(({ value, sources }) => [value, ...sources.map(({ node }) => node?.outerHTML?.slice(0, 120))]));
+    shiftObserver.observe({ type: 'layout-shift', buffered: true });
+    window.streams = [];
+    const Real = EventSource;
+    window.EventSource = class extends Real {
+        constructor(...given) { super(...given); streams.push(this); }
+    };
+";
+
 /// A Chromium with a profile of its own.
 pub struct Browser {
     client: Client,
@@ -36,13 +50,22 @@ impl Browser {
             format!("--user-data-dir={}", profile.path().display()),
         ];
         let mut wanted = Map::new();
-        wanted.insert("goog:chromeOptions".into(), json!({ "args": switches, "binary": driver.chromium }));
+        wanted.insert(
+            "goog:chromeOptions".into(),
+            json!({ "args": switches, "binary": driver.chromium, "excludeSwitches": ["disable-back-forward-cache"] }),
+        );
         wanted.insert("goog:loggingPrefs".into(), json!({ "browser": "ALL" }));
         let mut builder = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new());
         let client =
             within("a browser", builder.capabilities(wanted).connect(&driver.url())).await.expect("Chromium starts");
         let id = client.session_id().await.expect("the driver answers").expect("a session");
-        Self { client, id, driver, _profile: profile }
+        let browser = Self { client, id, driver, _profile: profile };
+        browser.watch().await;
+        browser
+    }
+
+    async fn watch(&self) {
+        self.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": format!("{{{WATCH}}}") })).await;
     }
 
     pub async fn goto(&self, url: &str) {
@@ -55,11 +78,8 @@ impl Browser {
 
     /// As the product's login would: HttpOnly, so that the page's own script cannot read it.
     pub async fn set_token(&self, base: &str, token: &str) {
-        // A cookie can only be set where a page of that origin stands.
-        self.goto(&format!("{base}/healthz")).await;
-        // No domain: of an address it would be invalid, and the page that stands there says it.
-        let cookie = json!({ "name": COOKIE, "value": token, "path": "/", "httpOnly": true });
-        self.ask("cookie", json!({ "cookie": cookie })).await;
+        let cookie = json!({ "name": COOKIE, "value": token, "url": base, "path": "/", "httpOnly": true });
+        self.devtools("Network.setCookie", cookie).await;
     }
 
     pub async fn delete_token(&self) {
@@ -96,6 +116,7 @@ impl Browser {
     pub async fn new_tab(&self) -> WindowHandle {
         let handle = self.client.new_window(true).await.expect("a tab opens").handle;
         self.switch(&handle).await;
+        self.watch().await;
         handle
     }
 
@@ -116,6 +137,15 @@ impl Browser {
             .filter(|line| line["level"] == "SEVERE" || line["level"] == "WARNING")
             .map(|line| format!("{}: {}", line["source"], line["message"]))
             .collect()
+    }
+
+    /// What has moved on the page without being asked to, since the last call.
+    pub async fn shifts(&self) -> Value {
+        let script = "requestAnimationFrame(() => setTimeout(() => {
+            noteShifts(shiftObserver.takeRecords());
+            arguments[0](shifts.splice(0));
+        }))";
+        self.run_async(script, Vec::new()).await
     }
 
     async fn ask(&self, path: &str, body: Value) -> Value {

@@ -26,7 +26,7 @@ const LOOK: &str = r#"
         text: words('.body .title:not(dialog *) + .text'),
         phone: words('#phone'),
         countdown: words('#countdown'),
-        mode: root.querySelector('.scan')?.dataset.mode ?? '',
+        mode: root.querySelector('.scan')?.className.split(' ').at(-1) ?? '',
         qr: visible(root.querySelector('#qr')),
         dialog: visible(root.querySelector('dialog[open]')),
         buttons: [...root.querySelectorAll('.body .button:not(dialog *)')].filter(visible).map((node) => node.id),
@@ -48,7 +48,7 @@ pub struct Shown {
     pub text: String,
     pub phone: String,
     pub countdown: String,
-    /// Of the view with the QR code: `preparing`, `code`, `expired`, `checking` or `finishing`.
+    /// Of the view with the QR code: `starting`, `qr_pending`, `expired`, `checking`, `scanned` or `passkey-required`.
     pub mode: String,
     pub qr: bool,
     pub dialog: bool,
@@ -105,7 +105,7 @@ impl<'a> Card<'a> {
 
     /// A code that can be scanned is on the screen.
     pub async fn code(&self) -> Shown {
-        self.until("a QR code", |shown| shown.mode == "code" && shown.qr).await
+        self.until("a QR code", |shown| shown.mode == "qr_pending" && shown.qr).await
     }
 
     pub async fn click(&self, selector: &str) {

@@ -11,8 +11,6 @@ async fn the_seeds_checklist_login_page_button_qr_scan_connected_number_reload()
     let card = stage.browser.card();
 
     stage.browser.set_token(stage.program.base(), &token(TENANT)).await;
-    // Not of the page: the text it stood on to be given its cookie has no icon.
-    stage.browser.complaints().await;
     stage.browser.goto(&stage.page()).await;
     let shown = card.state("disconnected").await;
     assert_eq!((&*shown.reason, &*shown.status), ("never-linked", "Belum Terhubung"));

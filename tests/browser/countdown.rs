@@ -17,9 +17,9 @@ async fn the_countdown_falls_and_the_next_code_takes_over_by_itself() {
     let shown = card.code().await;
     let (seconds, code) = (shown.seconds(), card.scannable("#qr").await.expect("a code on the screen"));
     assert!((4..=6).contains(&seconds) && shown.text == "Kode 1 dari 6", "{shown:#?}");
-    card.until("fewer seconds", |shown| shown.mode == "code" && shown.seconds() < seconds).await;
+    card.until("fewer seconds", |shown| shown.mode == "qr_pending" && shown.seconds() < seconds).await;
 
-    card.until("the second code", |shown| shown.mode == "code" && shown.text == "Kode 2 dari 6").await;
+    card.until("the second code", |shown| shown.mode == "qr_pending" && shown.text == "Kode 2 dari 6").await;
     let next = card.scannable("#qr").await.expect("a code on the screen");
     assert_ne!(code, next);
     within("the scan", stage.phone.scan(&next)).await.expect("the phone takes the code");
@@ -42,7 +42,7 @@ async fn an_expired_code_cannot_be_scanned_from_the_screen() {
     let shown = card.until("the end of the code", |shown| shown.mode == "expired").await;
     assert!(shown.countdown.is_empty() && shown.words.contains("Kode ini sudah kadaluarsa"), "{shown:#?}");
     assert_eq!(card.scannable("#qr").await, None, "no camera may read it any more");
-    assert_eq!(card.scannable(".code-box").await, None);
+    assert_eq!(card.scannable(".box").await, None);
 
     kill_process(pid, Signal::CONT).expect("it can go on");
     card.code().await;

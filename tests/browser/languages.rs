@@ -24,25 +24,33 @@ async fn the_language_is_the_browsers_until_the_switch_says_otherwise() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_reason_has_its_words_in_both_languages() {
     let Some(stage) = Stage::open().await else { return };
-    let script = "import('/static/texts.js').then(({ texts }) => arguments[0](texts))";
+    let script = "Promise.all(['id', 'en'].map((lang) => import(`/static/texts.${lang}.js`)))
+        .then((both) => arguments[0](both.map((module) => module.default)))";
     let texts = stage.browser.run_async(script, vec![]).await;
 
-    let reasons: Vec<&str> =
-        ConnectingReason::ALL.iter().map(|it| it.as_str()).chain(EndReason::ALL.iter().map(|it| it.as_str())).collect();
-    for language in ["id", "en"] {
-        let known = texts[language]["reasons"].as_object().expect("a table of reasons");
-        for reason in &reasons {
-            let words = known.get(*reason).unwrap_or_else(|| panic!("{reason} in {language}"));
-            assert!(words["title"].is_string() && words["text"].is_string(), "{reason} in {language}: {words}");
+    for (language, texts) in ["id", "en"].into_iter().zip(texts.as_array().expect("two tables")) {
+        let sentences = |reason: &str| {
+            let words = texts["states"][reason].as_array();
+            words
+                .unwrap_or_else(|| panic!("{reason} in {language} has no words"))
+                .iter()
+                .filter(|it| it.is_string())
+                .count()
+        };
+        for reason in ConnectingReason::ALL {
+            assert_eq!(sentences(reason.as_str()), 2, "{reason:?} in {language}");
         }
-        assert_eq!(known.len(), reasons.len(), "{language} has words for a reason that does not exist");
         for reason in EndReason::ALL {
-            let words = &known[reason.as_str()];
-            assert!(words["action"].is_string(), "{reason:?} in {language} has no label for its button");
-            assert!(reason.retryable() || words["help"].is_string(), "{reason:?} in {language} says no way out");
+            // What helps is a button where pressing it can help, else a sentence.
+            let help = texts["help"][reason.as_str()].is_string();
+            assert_eq!(
+                (sentences(reason.as_str()), help),
+                if reason.retryable() { (3, false) } else { (2, true) },
+                "{reason:?} in {language}"
+            );
         }
     }
-    assert_eq!(keys(&texts["id"]), keys(&texts["en"]));
+    assert_eq!(keys(&texts[0]), keys(&texts[1]));
 }
 
 /// The paths of all leaves.

@@ -1,4 +1,5 @@
-use tautan_simulator::{Fault, Refusal};
+use serde_json::json;
+use tautan_simulator::{DeviceId, Fault, Refusal};
 use tautan_test_support::within;
 
 use crate::{card::Card, screen, stage::Stage};
@@ -8,12 +9,16 @@ use crate::{card::Card, screen, stage::Stage};
 async fn every_state_fits_a_narrow_and_a_wide_screen() {
     let Some(stage) = Stage::open().await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
+    // On the narrow screen each change of state has the most to push aside.
+    narrow(&stage).await;
+    browser.reload().await;
     card.state("disconnected").await;
     screen::keep(browser, "01-never-linked").await;
+    narrow(&stage).await;
 
     stage.sim.faults().set(Fault::SilentLogin);
     card.click("#connect").await;
-    card.until("the sketch", |shown| shown.mode == "preparing").await;
+    card.until("the sketch", |shown| shown.mode == "starting").await;
     screen::keep(browser, "02-preparing").await;
     stage.sim.faults().clear(Fault::SilentLogin);
     card.click("#cancel").await;
@@ -28,7 +33,7 @@ async fn every_state_fits_a_narrow_and_a_wide_screen() {
     let pairing = stage.phone.clone();
     let mut scans = tokio::task::JoinSet::new();
     scans.spawn(async move { pairing.scan(&code).await });
-    card.until("the finish", |shown| shown.mode == "finishing").await;
+    card.until("the finish", |shown| shown.mode == "scanned").await;
     screen::keep(browser, "05-finishing").await;
     drop(scans);
     stage.program.api("tenant").disconnect().await;
@@ -64,5 +69,78 @@ async fn connected(stage: &Stage, card: &Card<'_>) {
     browser.delete_token().await;
     browser.reload().await;
     card.until("the signed-out view", |shown| shown.stream == "signed-out").await;
+    // The browser itself writes the 401 into the console.
+    browser.complaints().await;
     screen::keep(browser, "11-signed-out").await;
+}
+
+async fn narrow(stage: &Stage) {
+    let metrics = json!({ "width": 320, "height": 820, "deviceScaleFactor": 1, "mobile": true });
+    stage.browser.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
+    stage.browser.shifts().await;
+}
+
+/// Each end that the simulator can bring about, as the page shows it, and that the one action which helps does help.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_end_that_whatsapp_can_bring_about_is_shown_and_left_again() {
+    let Some(stage) = Stage::open().await else { return };
+    let (browser, card) = (&stage.browser, stage.browser.card());
+    let device = stage.link().await;
+    card.state("connected").await;
+    narrow(&stage).await;
+
+    for (refusal, reason) in [(Refusal::Locked, "account-locked"), (Refusal::Outdated, "client-outdated")] {
+        stage.phone.refuse(refusal);
+        card.reason(reason).await;
+        screen::keep(browser, &format!("12-{reason}")).await;
+        stage.phone.accept();
+        again(&stage, &card).await;
+    }
+
+    replaced(&stage, device).await;
+    card.reason("replaced").await;
+    screen::keep(browser, "13-replaced").await;
+    again(&stage, &card).await;
+
+    assert!(stage.phone.unlink(device));
+    card.reason("unlinked-by-phone").await;
+    screen::keep(browser, "14-unlinked-by-phone").await;
+
+    stage.sim.faults().set_times(Fault::CorruptHmac, 1);
+    card.click("#connect").await;
+    card.code().await;
+    let _ = within("the scan", stage.phone.scan(&stage.offered().await)).await;
+    card.reason("pairing-failed").await;
+    screen::keep(browser, "15-pairing-failed").await;
+}
+
+async fn again(stage: &Stage, card: &Card<'_>) {
+    card.click("#connect").await;
+    card.state("connected").await;
+    narrow(stage).await;
+}
+
+/// Said once it is redialled, said again it is believed.
+async fn replaced(stage: &Stage, device: DeviceId) {
+    let mut events = stage.program.api("tenant").events().await;
+    assert!(stage.sim.replace(device));
+    events.until_status("connecting").await;
+    events.until_status("connected").await;
+    assert!(stage.sim.replace(device));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn codes_that_are_used_up_are_told_and_one_press_brings_new_ones() {
+    let settings = [("SIM_QR_PACE", "0.02"), ("TAUTAN_QR_WINDOWS", "1")];
+    let Some(stage) = Stage::set(&settings, "id-ID").await else { return };
+    let (browser, card) = (&stage.browser, stage.browser.card());
+    stage.sign_in().await;
+    card.state("disconnected").await;
+    narrow(&stage).await;
+    card.click("#connect").await;
+    let shown = card.reason("qr-expired").await;
+    assert_eq!(&*shown.title, "QR code sudah kadaluarsa");
+    screen::keep(browser, "16-codes-used-up").await;
+    card.click("#connect").await;
+    card.code().await;
 }

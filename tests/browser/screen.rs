@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
-use crate::browser::Browser;
+use crate::{axe, browser::Browser};
 
 /// The narrowest phone that is still sold, and a desktop.
 const WIDTHS: [u32; 2] = [320, 1100];
@@ -13,6 +13,8 @@ const SCHEMES: [&str; 2] = ["light", "dark"];
 /// machine can see is asserted: nothing hangs over the edge.
 pub async fn keep(browser: &Browser, name: &str) {
     let folder = folder();
+    assert_eq!(browser.shifts().await, json!([]), "{name}: this moved by itself");
+    assert_eq!(browser.complaints().await, [""; 0], "{name}: the console");
     for width in WIDTHS {
         let metrics = json!({ "width": width, "height": 820, "deviceScaleFactor": 1, "mobile": true });
         browser.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
@@ -25,10 +27,28 @@ pub async fn keep(browser: &Browser, name: &str) {
             let picture = browser.devtools("Page.captureScreenshot", json!({ "captureBeyondViewport": true })).await;
             let png = BASE64_STANDARD.decode(picture["data"].as_str().expect("base64")).expect("base64");
             std::fs::write(folder.join(format!("{name}-{width}-{scheme}.png")), png).expect("the picture is written");
+            if width == WIDTHS[1] {
+                axe::finds_nothing(browser, &format!("{name}, {scheme}")).await;
+            }
         }
     }
+    twice_as_large(browser, name).await;
     browser.devtools("Emulation.clearDeviceMetricsOverride", Value::Object(Default::default())).await;
     browser.devtools("Emulation.setEmulatedMedia", json!({ "features": [] })).await;
+    // What moved now moved because the screen changed, and axe has tried styles that the page's policy refuses.
+    browser.shifts().await;
+    browser.complaints().await;
+}
+
+/// Text at 200 %, as WCAG 1.4.4 asks: on a small laptop's screen nothing hangs over.
+async fn twice_as_large(browser: &Browser, name: &str) {
+    let width = 800;
+    let metrics = json!({ "width": width, "height": 820, "deviceScaleFactor": 1, "mobile": false });
+    browser.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
+    browser.run("document.documentElement.style.fontSize = '200%'", Vec::new()).await;
+    let over = browser.run(OVERHANG, vec![json!(width)]).await;
+    browser.run("document.documentElement.style.fontSize = ''", Vec::new()).await;
+    assert_eq!(over, json!([]), "{name} with text at 200 %: these are wider than the screen");
 }
 
 /// Measured against the screen: `innerWidth` grows with what hangs over.

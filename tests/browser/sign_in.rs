@@ -34,7 +34,7 @@ async fn a_token_that_ends_while_the_page_is_open_signs_it_out() {
     card.state("disconnected").await;
     let shown = card.until("the signed-out view", |shown| shown.stream == "signed-out").await;
     assert_eq!(shown.title, "Masuk lagi");
-    assert!(shown.offers("reload") && !shown.offers("connect"), "{shown:#?}");
+    assert!(shown.offers("retry") && !shown.offers("connect"), "{shown:#?}");
 
     // Signed in again in another tab: one press, and the page goes on.
     let first = stage.browser.tab().await;
@@ -42,13 +42,13 @@ async fn a_token_that_ends_while_the_page_is_open_signs_it_out() {
     stage.sign_in().await;
     stage.browser.switch(&first).await;
     if card.look().await.stream == "signed-out" {
-        card.click("#reload").await;
+        card.click("#retry").await;
     }
     card.state("disconnected").await;
 }
 
 #[expect(clippy::disallowed_methods, reason = "the program under test reads the real clock too")]
-fn token_accepted_for(seconds: u64) -> String {
+pub fn token_accepted_for(seconds: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("now is after 1970").as_secs();
     token_with(json!({ "id": TENANT, "exp": now + seconds - LEEWAY_SECONDS }))
 }

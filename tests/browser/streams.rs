@@ -57,6 +57,7 @@ async fn an_open_page_finds_the_truth_again_after_the_service_was_killed() {
     let shown = stage.browser.card().until("the cut", |shown| shown.stream == "lost" && !shown.notice.is_empty()).await;
     assert_eq!((&*shown.state, &*shown.phone), ("connected", NUMBER_SHOWN), "the last known state stays");
     assert!(shown.notice.contains("kehilangan sambungan"), "{shown:#?}");
+    assert_eq!(stage.browser.shifts().await, json!([]), "the notice pushes nothing aside");
 
     stage.start_again();
     assert_eq!(stage.browser.card().state("connected").await.phone, NUMBER_SHOWN);

@@ -25,9 +25,10 @@ impl Drop for Demo {
 }
 
 impl Demo {
-    fn start() -> Self {
+    fn start(arguments: &[&str]) -> Self {
         let mut command = Command::new(Binary::Demo.path());
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the demo starts");
+        let mut child =
+            command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the demo starts");
         let keyboard = child.stdin.take().expect("piped");
         let (sender, screen) = channel();
         let stdout = child.stdout.take().expect("piped");
@@ -69,7 +70,10 @@ impl Visitor {
         assert_eq!(answer.status(), StatusCode::SEE_OTHER);
         let cookie = answer.headers()[header::SET_COOKIE].to_str().expect("text");
         let cookie = cookie.split(';').next().expect("name and value").to_owned();
-        let base = link.split("/local").next().expect("an origin").to_owned();
+        let page = answer.headers()[header::LOCATION].to_str().expect("text");
+        let origin = |link: &str| link.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
+        // Locally the link and the page are at one address, and the way there is a path.
+        let base = origin(if page.starts_with('/') { link } else { page });
         Self { http, base, cookie }
     }
 
@@ -95,7 +99,7 @@ impl Visitor {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_links_loses_its_connection_and_is_unlinked_as_a_visitor_presses() {
-    let mut demo = Demo::start();
+    let mut demo = Demo::start(&[]);
     let link = demo.shows("/local/sign-in?code=").trim().to_owned();
     let visitor = Visitor::sign_in(&link).await;
     demo.press("s");
@@ -113,6 +117,35 @@ async fn the_demo_links_loses_its_connection_and_is_unlinked_as_a_visitor_presse
     demo.press("u");
     let status = visitor.until_status("disconnected").await;
     assert_eq!(status["reason"], "unlinked-by-phone");
+    demo.press("q");
+    assert!(demo.child.wait().expect("it ends").success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_of_several_instances_survives_the_kill_of_the_owner_as_a_visitor_presses() {
+    if !tautan_test_support::redis_is_installed() {
+        return;
+    }
+    // Built beside it, as the demo itself would do.
+    Binary::Sim.path();
+    let mut demo = Demo::start(&["--instances", "3"]);
+    let link = demo.shows("/sign-in").trim().to_owned();
+    let visitor = Visitor::sign_in(&link).await;
+    demo.press("k");
+    demo.shows("fleet: no instance runs the session");
+    assert_eq!(visitor.ask(Method::POST, "connect").await.status(), StatusCode::ACCEPTED);
+    demo.shows("runs the session");
+    visitor.until_status("qr_pending").await;
+    demo.press("s");
+    demo.shows("phone: scanned");
+    let linked = visitor.until_status("connected").await;
+    demo.press("k");
+    demo.shows("was killed");
+    demo.shows("taken over from instance");
+    let status = visitor.until_status("connected").await;
+    assert_eq!(status["phoneNumber"], linked["phoneNumber"]);
+    demo.press("u");
+    assert_eq!(visitor.until_status("disconnected").await["reason"], "unlinked-by-phone");
     demo.press("q");
     assert!(demo.child.wait().expect("it ends").success());
 }

@@ -1,62 +1,157 @@
-//! How a link ends, as the page is told, and that "connect" helps where it promises to.
+//! How a link ends: what the page is told, what is left on the disk, and that the next "connect" works.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use redb::{Database, ReadableTable as _, TableDefinition};
+use redb::{Database, ReadableTable as _};
+use serde_json::json;
 use tautan_simulator::{Fault, Refusal};
-use tautan_test_support::{Api, Event, within};
+use tautan_test_support::{Api, Event, EventStream, Program, within};
 
-use crate::stage::{Stage, TENANT, link, scan};
+use crate::stage::{Stage, TENANT, VAULT, link};
+
+/// A linked tenant with his page open.
+struct Linked {
+    stage: Stage,
+    program: Program,
+    api: Api,
+    stream: EventStream,
+}
+
+async fn linked() -> Linked {
+    let stage = Stage::new().await;
+    let program = stage.start();
+    let api = program.api(TENANT);
+    let stream = link(&api, &stage.phone).await;
+    Linked { stage, program, api, stream }
+}
 
 fn assert_ended(event: &Event, reason: &str, retryable: bool) {
     assert_eq!(event.data["reason"], reason, "{event:?}");
     assert_eq!(event.data["retryable"], retryable, "{event:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn unlinked_on_the_phone_is_told_and_the_next_connect_offers_a_code() {
-    let stage = Stage::new().await;
+/// Nothing is left on the disk, and the next "connect" offers a code that links.
+async fn is_forgotten(stage: &Stage, mut program: Program) {
+    assert_eq!(stage.credentials_after(&mut program), 0);
+    let program = stage.start();
+    link(&program.api(TENANT), &stage.phone).await;
+    stage.proves_device().await;
+}
+
+/// The credentials are on the disk, nothing is dialled by itself, and the next "connect" needs no scan.
+async fn is_kept(stage: &Stage, mut program: Program) {
+    assert!(stage.credentials_after(&mut program) > 10);
+    stage.hears_nobody().await;
+    let sockets = stage.simulator.sockets_opened();
     let program = stage.start();
     let api = program.api(TENANT);
-    let mut stream = link(&api, &stage.phone).await;
-    assert!(stage.phone.unlink(stage.device()));
-    assert_ended(&stream.until_status("disconnected").await, "unlinked-by-phone", true);
-    link(&api, &stage.phone).await;
+    let mut stream = api.events().await;
+    stream.until_status("disconnected").await;
+    assert_eq!(stage.simulator.sockets_opened(), sockets, "an ended session is not begun anew by a start");
+    api.connect().await;
+    stream.until_status("connected").await;
     stage.proves_device().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_link_that_is_replaced_redials_once_and_then_gives_way() {
+async fn unlinked_here_is_told_to_whatsapp_and_forgotten() {
+    let Linked { stage, program, api, mut stream } = linked().await;
+    api.disconnect().await;
+    let ended = stream.until_status("disconnected").await;
+    assert_ended(&ended, "unlinked-by-user", true);
+    assert_eq!(ended.data.get("remote"), None);
+    assert_eq!(stage.phone.devices(), []);
+    is_forgotten(&stage, program).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unlinked_here_while_whatsapp_is_away_is_forgotten_all_the_same_and_told_so() {
+    let Linked { stage, program, api, mut stream } = linked().await;
+    stage.simulator.unreachable(true);
+    stream.until_status("connecting").await;
+    api.disconnect().await;
+    let ended = stream.until_status("disconnected").await;
+    assert_ended(&ended, "unlinked-by-user", true);
+    assert_eq!(ended.data["remote"], json!(false), "the phone still lists the device");
+    stage.device();
+    stage.simulator.unreachable(false);
+    assert!(stage.phone.unlink(stage.device()));
+    is_forgotten(&stage, program).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pairing_that_is_given_up_leaves_nothing() {
     let stage = Stage::new().await;
     let program = stage.start();
     let api = program.api(TENANT);
-    let mut stream = link(&api, &stage.phone).await;
+    let mut stream = api.events().await;
+    api.connect().await;
+    stream.until_qr().await;
+    api.disconnect().await;
+    assert_ended(&stream.until_status("disconnected").await, "cancelled", true);
+    is_forgotten(&stage, program).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unlinked_on_the_phone_is_told_and_forgotten() {
+    let Linked { stage, program, mut stream, .. } = linked().await;
+    assert!(stage.phone.unlink(stage.device()));
+    assert_ended(&stream.until_status("disconnected").await, "unlinked-by-phone", true);
+    is_forgotten(&stage, program).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unlinked_on_the_phone_while_we_were_away_is_told_at_the_next_start() {
+    let Linked { stage, mut program, .. } = linked().await;
+    assert!(stage.credentials_after(&mut program) > 10);
+    assert!(stage.phone.unlink(stage.device()));
+    let program = stage.start();
+    let mut stream = program.api(TENANT).events().await;
+    assert_ended(&stream.until_status("disconnected").await, "unlinked-by-phone", true);
+    is_forgotten(&stage, program).await;
+}
+
+/// WhatsApp ends the stream with this code, which means that the device is not linked any more.
+async fn removed(code: u16) {
+    let Linked { stage, program, mut stream, .. } = linked().await;
+    let device = stage.device();
+    assert!(stage.simulator.end(device, code));
+    assert_ended(&stream.until_status("disconnected").await, "unlinked-by-phone", true);
+    assert!(stage.phone.unlink(device));
+    is_forgotten(&stage, program).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_ended_with_401_is_an_unlink() {
+    removed(401).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_ended_with_516_is_an_unlink() {
+    removed(516).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_that_is_replaced_redials_once_and_then_gives_way() {
+    let Linked { stage, program, mut stream, .. } = linked().await;
     assert!(stage.simulator.replace(stage.device()));
     assert_eq!(stream.until_status("connecting").await.data["reason"], "reconnecting");
     stream.until_status("connected").await;
     assert!(stage.simulator.replace(stage.device()));
     assert_ended(&stream.until_status("disconnected").await, "replaced", true);
     assert_eq!(stage.simulator.live_sockets(stage.device()), 0);
-    // The device is still linked: no scan is needed.
-    api.connect().await;
-    stream.until_status("connected").await;
-    stage.proves_device().await;
+    is_kept(&stage, program).await;
 }
 
-/// WhatsApp says no at the next login; the page says `reason`.
+/// WhatsApp says no at the next login; the page says `reason`. The credentials are kept for when it says yes again.
 async fn refused(refusal: Refusal, reason: &str) -> Event {
-    let stage = Stage::new().await;
-    let program = stage.start();
-    let api = program.api(TENANT);
-    let mut stream = link(&api, &stage.phone).await;
+    let Linked { stage, program, mut stream, .. } = linked().await;
     stage.phone.refuse(refusal);
     let ended = stream.until_status("disconnected").await;
     assert_ended(&ended, reason, false);
     stage.device();
-    // What was wrong is over: the credentials were kept.
     stage.phone.accept();
-    api.connect().await;
-    stream.until_status("connected").await;
+    is_kept(&stage, program).await;
     ended
 }
 
@@ -71,6 +166,37 @@ async fn a_ban_is_told_with_its_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ban_without_an_end_is_told_without_one() {
+    let ended = refused(Refusal::Banned { expire_seconds: None }, "banned").await;
+    assert_eq!(ended.data["until"], json!(null));
+}
+
+/// Pressing "connect" too early is no reason to scan again afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_that_is_tried_again_too_early_is_still_kept() {
+    let Linked { stage, program, api, mut stream } = linked().await;
+    stage.phone.refuse(Refusal::Banned { expire_seconds: Some(3600) });
+    stream.until_status("disconnected").await;
+    api.connect().await;
+    assert_ended(&stream.until_status("disconnected").await, "banned", false);
+    stage.phone.accept();
+    is_kept(&stage, program).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_that_ended_and_was_kept_can_be_unlinked() {
+    let Linked { stage, program, api, mut stream } = linked().await;
+    stage.phone.refuse(Refusal::Locked);
+    stream.until_status("disconnected").await;
+    stage.phone.accept();
+    api.disconnect().await;
+    let unlinked = stream.until("the unlink", |event| event.data["reason"] == "unlinked-by-user").await;
+    assert_eq!(unlinked.data.get("remote"), None, "{unlinked:?}");
+    assert_eq!(stage.phone.devices(), []);
+    is_forgotten(&stage, program).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_is_too_old_is_told_so() {
     refused(Refusal::Outdated, "client-outdated").await;
 }
@@ -78,6 +204,20 @@ async fn a_client_that_is_too_old_is_told_so() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_locked_account_is_told_so() {
     refused(Refusal::Locked, "account-locked").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_is_too_old_is_told_so_before_any_code() {
+    let stage = Stage::new().await;
+    let program = stage.start();
+    let api = program.api(TENANT);
+    let mut stream = api.events().await;
+    stage.simulator.refuse(Some(Refusal::Outdated));
+    stream.until_status("disconnected").await;
+    api.connect().await;
+    assert_ended(&stream.until_status("disconnected").await, "client-outdated", false);
+    stage.simulator.refuse(None);
+    is_forgotten(&stage, program).await;
 }
 
 /// A pairing whose answer does not prove itself leaves no device, neither there nor here.
@@ -94,43 +234,42 @@ async fn corrupted(fault: Fault) {
     assert_eq!(stage.simulator.faults().consumed(fault), 1);
     assert_ended(&stream.until_status("disconnected").await, "pairing-failed", true);
     assert_eq!(stage.phone.devices(), []);
-    link(&api, &stage.phone).await;
+    is_forgotten(&stage, program).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pairing_with_a_wrong_hmac_fails_and_the_next_one_works() {
+async fn a_pairing_with_a_wrong_hmac_fails_and_leaves_nothing() {
     corrupted(Fault::CorruptHmac).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pairing_with_a_wrong_signature_fails_and_the_next_one_works() {
+async fn a_pairing_with_a_wrong_signature_fails_and_leaves_nothing() {
     corrupted(Fault::CorruptSignature).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn credentials_that_do_not_open_are_told_and_an_unlink_makes_room_for_a_new_link() {
-    let stage = Stage::new().await;
-    let mut program = stage.start();
-    drop(link(&program.api(TENANT), &stage.phone).await);
-    program.terminate();
-    assert!(program.wait().success());
+async fn credentials_that_do_not_open_are_told_and_kept_until_an_unlink_makes_room() {
+    let Linked { stage, mut program, .. } = linked().await;
+    let rows = stage.credentials_after(&mut program);
     damage_credentials(&stage);
 
-    let program = stage.start();
-    let api: Api = program.api(TENANT);
-    let mut stream = api.events().await;
+    let mut program = stage.start();
+    let mut stream = program.api(TENANT).events().await;
     assert_ended(&stream.until_status("disconnected").await, "credentials-unreadable", false);
+    assert_eq!(stage.credentials_after(&mut program), rows, "the right key may come back");
+
+    let program = stage.start();
+    let api = program.api(TENANT);
+    let mut stream = api.events().await;
     api.disconnect().await;
-    let unlinked = stream.until("the unlink", |event| event.data["reason"] != "credentials-unreadable");
-    assert!(unlinked.await.is_status("disconnected"));
-    api.connect().await;
-    scan(&mut stream, &stage.phone).await;
-    stream.until_status("connected").await;
+    let unlinked = stream.until("the unlink", |event| event.data["reason"] == "unlinked-by-user");
+    assert_eq!(unlinked.await.data["remote"], json!(false), "they could not be used to tell WhatsApp");
+    assert!(stage.phone.unlink(stage.device()));
+    is_forgotten(&stage, program).await;
 }
 
 /// Changes the last byte of every credential, as a disk may.
 fn damage_credentials(stage: &Stage) {
-    const VAULT: TableDefinition<(&str, &str, &[u8]), &[u8]> = TableDefinition::new("vault");
     let database = Database::open(stage.directory.path().join("tautan.redb")).expect("nobody else has it");
     let transaction = database.begin_write().expect("it can be written");
     {

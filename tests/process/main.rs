@@ -1,16 +1,20 @@
 //! The program as a process of its own, beside a WhatsApp simulator: it is killed, ended, started wrongly and worn out, and
 //! clients see what they were promised. Each test has a simulator and a data directory for itself.
 
+mod codes;
 mod curl;
 mod demo;
 mod endings;
+mod interruptions;
 mod joining;
 mod kills;
 mod outages;
+mod passkeys;
 mod pictures;
 mod receiver;
 mod redis;
 mod revivals;
+mod presence;
 mod rounds;
 mod secrets;
 mod stage;

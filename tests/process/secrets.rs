@@ -1,7 +1,6 @@
 //! With every log switched on, nothing that is a secret or a customer's own is in a line.
 
 use reqwest::Method;
-use serde_json::json;
 use tautan_test_support::{Program, SECRET, token};
 
 use crate::stage::{NAME, NUMBER, Stage, TENANT};
@@ -30,8 +29,7 @@ async fn no_log_line_holds_a_secret_even_with_every_log_switched_on() {
     secrets.push(("the token", bearer));
 
     let mut stream = api.events().await;
-    let asked = api.ask(Method::POST, "connect").json(&json!({ "phoneNumber": NUMBER })).send().await;
-    assert!(asked.expect("an answer").status().is_success());
+    api.connect_by_code(NUMBER).await;
     let qr = stream.until_qr().await;
     let with_cookie = reqwest::Client::new().get(format!("{}/api/whatsapp/qr", program.base()));
     let with_cookie = with_cookie.header("cookie", format!("fibidy_auth={cookie}")).send().await;
@@ -41,16 +39,11 @@ async fn no_log_line_holds_a_secret_even_with_every_log_switched_on() {
     secrets.push(("a QR text", qr.text("qrText").to_owned()));
     let parts = qr.text("qrText").split(',').filter(|part| part.len() > 10);
     secrets.extend(parts.map(|part| ("a part of a QR text", part.to_owned())));
-    stage.phone.scan(qr.text("qrText")).await.expect("a living code");
-    stream
-        .until("connected", |event| {
-            if event.name == "pair-code" {
-                secrets.push(("a pair code", event.text("code").to_owned()));
-                secrets.push(("a pair code", event.text("code").replace('-', "")));
-            }
-            event.is_status("connected")
-        })
-        .await;
+    let pair = stream.until_pair_code().await;
+    secrets.push(("a pair code", pair.text("code").to_owned()));
+    secrets.push(("a pair code", pair.text("code").replace('-', "")));
+    stage.phone.enter_code(pair.text("code")).await.expect("a living code");
+    stream.until_status("connected").await;
     stage.phone.send_text(stage.device(), MESSAGE).await.expect("the device reads it");
     let key = std::fs::read_to_string(stage.directory.path().join("encryption.key")).expect("it was made");
     secrets.push(("the encryption key", key.trim().to_owned()));

@@ -1,3 +1,4 @@
+use redb::{Database, ReadableDatabase as _, ReadableTableMetadata as _, TableDefinition};
 use tautan_simulator::{DeviceId, Phone, Simulator};
 use tautan_test_support::{Api, DEADLINE, EventStream, Program, Settings, read_data_url, within};
 use tempfile::TempDir;
@@ -5,6 +6,8 @@ use tempfile::TempDir;
 pub const TENANT: &str = "toko-sari";
 pub const NUMBER: &str = "6281234567890";
 pub const NAME: &str = "Toko Sari";
+
+pub const VAULT: TableDefinition<(&str, &str, &[u8]), &[u8]> = TableDefinition::new("vault");
 
 /// A simulator, a phone and a data directory that outlive the program's processes.
 pub struct Stage {
@@ -39,6 +42,16 @@ impl Stage {
         let devices = self.phone.devices();
         assert_eq!(devices.len(), 1, "{devices:?}");
         devices[0]
+    }
+
+    /// Ends the program as a deploy does; the rows of credentials that it leaves on the disk.
+    pub fn credentials_after(&self, program: &mut Program) -> usize {
+        program.terminate();
+        assert!(program.wait().success());
+        let database = Database::open(self.directory.path().join("tautan.redb")).expect("nobody else has it");
+        let transaction = database.begin_read().expect("it can be read");
+        let rows = transaction.open_table(VAULT).map(|table| table.len().expect("it can be read"));
+        usize::try_from(rows.unwrap_or_default()).expect("few")
     }
 
     /// A text reaches the device: its keys are those that the phone and the server know.

@@ -10,6 +10,8 @@ pub enum Name {
     ConnectionStatus,
     QrCode,
     PairCode,
+    PairCodeRefused,
+    PasskeyRequired,
     TokenExpired,
 }
 
@@ -19,6 +21,8 @@ impl Name {
             Self::ConnectionStatus => "connection-status",
             Self::QrCode => "qr-code",
             Self::PairCode => "pair-code",
+            Self::PasskeyRequired => "passkey-required",
+            Self::PairCodeRefused => "pair-code-refused",
             Self::TokenExpired => "token-expired",
         }
     }

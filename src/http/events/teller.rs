@@ -3,8 +3,8 @@ use std::sync::Arc;
 use super::frame::{Frame, Name};
 use crate::{
     clock::Timestamp,
-    events::{Cursor, Event, News, Shown, Status},
-    http::payload::{PairBody, QrBody, StatusBody},
+    events::{Cursor, Event, News, PairAnswer, PairCode, Shown, Status},
+    http::payload::{PairBody, PairRefusedBody, PasskeyBody, QrBody, StatusBody},
     store::Update,
     tenant::TenantId,
 };
@@ -100,15 +100,36 @@ impl Teller {
                 tracing::info!(tenant = %self.tenant, attempt = qr.attempt, "qr code emitted to tenant");
                 frames.push(Frame::new(Name::QrCode, &body));
             }
-            if let Some(body) = pair.as_ref().filter(|_| news.pair).and_then(|pair| PairBody::of(pair, now)) {
-                tracing::info!(tenant = %self.tenant, "pair code emitted to tenant");
-                frames.push(Frame::new(Name::PairCode, &body));
+            if let Some(pair) = pair.as_ref().filter(|_| news.pair) {
+                frames.extend(self.pairing(pair, now));
             }
+        }
+        if let Status::Connecting { passkey: Some(passkey), .. } = &shown.event.status
+            && news.qr
+            && !shown.stale
+            && let Some(body) = PasskeyBody::of(passkey, now)
+        {
+            tracing::info!(tenant = %self.tenant, "passkey asked of tenant");
+            frames.push(Frame::new(Name::PasskeyRequired, &body));
         }
         // On the last one only: a cut between them repeats the first half, and loses nothing.
         let Some((last, others)) = frames.split_last() else { return };
         others.iter().for_each(|frame| frame.write(None, out));
         last.write(id, out);
+    }
+
+    fn pairing(&self, pair: &PairCode, now: Timestamp) -> Option<Frame> {
+        match &pair.code {
+            PairAnswer::Code(code) => {
+                let body = PairBody::of(code, pair, now)?;
+                tracing::info!(tenant = %self.tenant, "pair code emitted to tenant");
+                Some(Frame::new(Name::PairCode, &body))
+            }
+            PairAnswer::Refused { refused } => {
+                tracing::info!(tenant = %self.tenant, reason = refused.as_str(), "pair code was refused");
+                Some(Frame::new(Name::PairCodeRefused, &PairRefusedBody::of(*refused, &pair.phone)))
+            }
+        }
     }
 }
 
@@ -124,7 +145,7 @@ fn with(news: News, owed: News) -> News {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::{Account, ConnectingReason, EndReason, PairCode, PhoneNumber, QrCode};
+    use crate::events::{Account, ConnectingReason, EndReason, PhoneNumber, QrCode};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()

@@ -16,7 +16,10 @@ use super::{Shared, reading::Reading, record::is_pairing};
 use crate::{
     clock::Timestamp,
     events::{ConnectingReason, Cursor, EndReason, Event, News, Shown, Status},
-    store::{Update, hub::Hub},
+    store::{
+        Update,
+        hub::{Hub, Listener},
+    },
     tenant::TenantId,
 };
 
@@ -234,7 +237,7 @@ impl Audience {
 
     /// How a stream begins while nothing can be read: with what was known last, in doubt. It is told from its own cursor
     /// on once that is possible, and others not again what they have seen. True: the caller has to catch up.
-    pub fn doubted(&self, tenant: &TenantId, after: Option<Cursor>, now: Timestamp) -> (Update, bool) {
+    pub fn doubted(&self, tenant: &TenantId, after: Option<Cursor>, now: Timestamp) -> (Update, Listener, bool) {
         let mut all = self.lock();
         let watched = all.entry(tenant.clone()).or_default();
         if let Some(after) = after {
@@ -244,10 +247,13 @@ impl Audience {
             };
         }
         let shown = watched.shown.get_or_insert_with(|| Shown { event: Arc::new(unknown(now)), stale: true });
-        let doubt = Update::Notice(Shown { stale: true, ..shown.clone() });
+        // Whoever is not told of the doubt does not mind being told of its end.
+        shown.stale = true;
+        let doubt = Update::Notice(shown.clone());
         let reads = watched.reader == Reader::Task;
         watched.reader = Reader::Task;
-        (doubt, !reads)
+        // From here on everything is told from its cursor on; what came before would hide what is between.
+        (doubt, self.hub.join(tenant), !reads)
     }
 
     /// An event that was published. True: it does not follow what was told, and the tenant has to be read.

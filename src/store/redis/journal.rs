@@ -53,7 +53,7 @@ impl Journal for RedisStore {
             }
             Err(error) => {
                 tracing::warn!(%tenant, %error, "stream begins with a stale notice");
-                let (doubt, catch_up) = shared.audience.doubted(tenant, after, shared.clock.now());
+                let (doubt, live, catch_up) = shared.audience.doubted(tenant, after, shared.clock.now());
                 if catch_up {
                     shared.catch_up(tenant.clone());
                 }

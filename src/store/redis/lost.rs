@@ -81,9 +81,12 @@ impl Shared {
         }
         self.index_owned(tenant, &held.incarnation).await?;
         Write::repeat(self, lease, held).await?;
+        let newest = held.writes.lock().await.record.as_ref().and_then(|(_, record)| record.newest.clone());
         match said {
-            Some(said) => append(self, lease, said.status.clone()).await.map(drop),
-            None => Ok(()),
+            Some(said) if newest.as_ref().is_none_or(|newest| newest.cursor == said.cursor) => {
+                append(self, lease, said.status.clone()).await.map(drop)
+            }
+            _ => Ok(()),
         }
     }
 }

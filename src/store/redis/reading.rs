@@ -100,7 +100,7 @@ impl Reading {
             self.events.pop();
         }
         let mut updates: Vec<_> = self.events.into_iter().map(Update::Event).collect();
-        if present.stale || (updates.is_empty() && self.record.doubted) {
+        if present.stale || updates.is_empty() {
             updates.push(Update::Notice(present));
         }
         (updates, seen)

@@ -112,7 +112,7 @@ impl Record {
 pub fn is_pairing(status: &Status, credentials: bool) -> bool {
     match status {
         Status::QrPending { .. } => true,
-        Status::Connecting { reason, account } => {
+        Status::Connecting { reason, account, .. } => {
             account.is_none()
                 && !credentials
                 && matches!(

@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use whatsapp_rust::{
     types::events::{
-        ClientOutdated, ConnectFailure, Connected, Disconnected, LoggedOut, PairError, PairPasskeyError,
-        PairPasskeyRequest, PairSuccess, PairingCode, PairingCodeError, PairingCodeRefresh, PairingQrCodesExhausted,
-        SelfPushNameUpdated, StreamReplaced, TempBanReason, TemporaryBan,
+        ClientOutdated, ConnectFailure, Connected, Disconnected, LoggedOut, PairError, PairPasskeyConfirmation,
+        PairPasskeyError, PairPasskeyRequest, PairSuccess, PairingCode, PairingCodeError, PairingCodeRefresh,
+        PairingQrCodesExhausted, SelfPushNameUpdated, StreamReplaced, TempBanReason, TemporaryBan,
     },
     wacore::{chrono, net::DisconnectReason},
 };
@@ -93,7 +93,11 @@ fn each_event_of_the_library_has_its_meaning() {
     let renamed = Event::SelfPushNameUpdated(
         SelfPushNameUpdated::builder().from_server(true).old_name(String::new()).new_name("x".into()).build(),
     );
-    let code_error = Event::PairingCodeError(PairingCodeError::builder().error(String::new()).build());
+    let code_error = |rejection| {
+        Event::PairingCodeError(PairingCodeError::builder().error(String::new()).maybe_rejection(rejection).build())
+    };
+    let no_code = |reason| Meaning::Tell(Signal::PairCodeRefused { phone: phone(), reason });
+    let outlived = Event::PairingQrCodesExhausted(PairingQrCodesExhausted::builder().disconnected(false).build());
     let refresh = |force| Event::PairingCodeRefresh(PairingCodeRefresh::builder().force_manual(force).build());
     let passkey_error =
         Event::PairPasskeyError(PairPasskeyError::builder().error(String::new()).continuation(false).build());
@@ -122,10 +126,16 @@ fn each_event_of_the_library_has_its_meaning() {
         (refused(Reason::BadUserAgent), Linked, end(End::ClientOutdated)),
         (refused(Reason::ServiceUnavailable), Linked, Meaning::Tell(Signal::Dropped)),
         (refused(Reason::Generic), Linked, end(End::Internal)),
-        (refused(Reason::Unknown(429)), Linked, end(End::Internal)),
+        (refused(Reason::Unknown(429)), Linked, end(End::RateLimited)),
+        (refused(Reason::Unknown(429)), Offering, end(End::RateLimited)),
+        (refused(Reason::Unknown(777)), Linked, end(End::Internal)),
         (outdated, Offering, end(End::ClientOutdated)),
-        (code_error, Offering, Meaning::Tell(Signal::PairCodeRefused)),
-        (refresh(true), Offering, Meaning::Tell(Signal::PairCodeRefused)),
+        (outlived, Offering, Meaning::Nothing),
+        (code_error(None), Offering, no_code(PairRefusal::Unanswered)),
+        (code_error(Some(PairCodeRejection::BadRequest)), Offering, no_code(PairRefusal::NumberRefused)),
+        (code_error(Some(PairCodeRejection::RateOverlimit)), Offering, no_code(PairRefusal::RateLimited)),
+        (code_error(Some(PairCodeRejection::FeatureNotAvailable)), Offering, no_code(PairRefusal::NotAvailable)),
+        (refresh(true), Offering, no_code(PairRefusal::TriesUsedUp)),
         (refresh(false), Offering, Meaning::AskCodeAgain),
         (passkey_error, Offering, end(End::PairingFailed)),
         (qr("ref", 20), Scanned, Meaning::Nothing),
@@ -174,12 +184,31 @@ fn a_paced_window_tells_the_lifetime_that_its_codes_really_have() {
 }
 
 #[test]
+fn a_passkey_request_that_nobody_could_answer_fails_the_pairing() {
+    let request = PairPasskeyRequest::builder().request_options_json("[".into()).build();
+    assert_eq!(meaning(&Event::PairPasskeyRequest(request), Stage::Offering), end(End::PairingFailed));
+}
+
+#[test]
 fn a_passkey_hides_the_codes_and_the_end_of_the_window_names_it() {
-    let request = PairPasskeyRequest::builder().request_options_json(String::new()).build();
+    let request = PairPasskeyRequest::builder().request_options_json("{}".into()).build();
     let used_up = Event::PairingQrCodesExhausted(PairingQrCodesExhausted::builder().disconnected(true).build());
     let mut translator = Translator::new(1.0);
     let facts = facts(Stage::Offering);
-    assert_eq!(translator.meaning(&Event::PairPasskeyRequest(request), &facts), Meaning::Tell(Signal::PasskeyRequired));
+    shown(&mut translator, &qr("a", 60));
+    // The window's 160 s have only begun.
+    let lifetime = Duration::from_secs(160);
+    let step = PasskeyStep::Assert { options: "{}".into() };
+    let asked = Meaning::Tell(Signal::PasskeyRequired { step, lifetime });
+    assert_eq!(translator.meaning(&Event::PairPasskeyRequest(request), &facts), asked);
+    let confirm = |skip| {
+        let code = PairPasskeyConfirmation::builder().code("ABCD-1234".into()).skip_handoff_ux(skip).build();
+        Event::PairPasskeyConfirmation(code)
+    };
+    let step = PasskeyStep::Compare { code: "ABCD-1234".into() };
+    let compare = Meaning::Tell(Signal::PasskeyRequired { step, lifetime });
+    assert_eq!(translator.meaning(&confirm(false), &facts), compare);
+    assert_eq!(translator.meaning(&confirm(true), &facts), Meaning::ConfirmPasskey, "the phone knows the device");
     assert_eq!(translator.meaning(&qr("b", 20), &facts), Meaning::Nothing);
     assert_eq!(translator.meaning(&used_up, &facts), end(End::PasskeyTimeout));
 }

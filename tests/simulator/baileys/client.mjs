@@ -1,11 +1,12 @@
-// One Baileys client against the simulator: `node client.mjs URL ROOT_KEY_HEX`. What happens to it is told on stdout, a JSON
-// object a line: {"qr"}, {"open"}, {"text"}, and {"closed", "reason"} when it gives up.
+// One Baileys client against the simulator: `node client.mjs URL ROOT_KEY_HEX [NUMBER]`. What happens to it is told on
+// stdout, a JSON object a line: {"qr"}, {"code"} where a number was given, {"open"}, {"text"}, and {"closed", "reason"} when
+// it gives up.
 import { trust } from './strict.mjs';
 
 const { default: makeWASocket, DisconnectReason, initAuthCreds } = await import('baileys');
 const { default: pino } = await import('pino');
 
-const [url, root] = process.argv.slice(2);
+const [url, root, number] = process.argv.slice(2);
 trust(root);
 
 const tell = (fact) => process.stdout.write(`${JSON.stringify(fact)}\n`);
@@ -22,6 +23,7 @@ const keys = {
   },
 };
 const creds = initAuthCreds();
+let asked = !number;
 
 function connect() {
   const socket = makeWASocket({
@@ -32,8 +34,12 @@ function connect() {
     syncFullHistory: false,
   });
   socket.ev.on('creds.update', (update) => Object.assign(creds, update));
-  socket.ev.on('connection.update', ({ qr, connection, lastDisconnect }) => {
+  socket.ev.on('connection.update', async ({ qr, connection, lastDisconnect }) => {
     if (qr) tell({ qr });
+    if (qr && !asked) {
+      asked = true;
+      tell({ code: await socket.requestPairingCode(number) });
+    }
     if (connection === 'open') tell({ open: creds.me.id });
     if (connection !== 'close') return;
     const code = lastDisconnect?.error?.output?.statusCode;

@@ -7,6 +7,7 @@ use wacore_libsignal::protocol::KeyPair;
 
 use crate::certificate::raw;
 use crate::keys::{KeyDirectory, LastingKeys, NumberedKey};
+use crate::passkey::Passkey;
 use crate::phone::TextError;
 use crate::refusal::Refusal;
 use crate::signal::Sessions;
@@ -20,6 +21,9 @@ pub(crate) struct Account {
     pub(crate) sessions: Arc<Mutex<Sessions>>,
     pub(crate) keys: KeyDirectory,
     pub(crate) refusal: Option<Refusal>,
+    /// Without it no device is linked, where it is set.
+    pub(crate) passkey: Option<Passkey>,
+    pub(crate) passkey_code: Option<String>,
     pub(crate) devices: BTreeMap<u16, Device>,
     pub(crate) last_index: u16,
 }
@@ -40,7 +44,17 @@ impl Account {
             signature: signature.to_vec(),
         });
         let sessions = Arc::new(Mutex::new(Sessions::new(&identity, registration_id)));
-        Self { name, identity, sessions, keys, refusal: None, devices: BTreeMap::new(), last_index: 0 }
+        Self {
+            name,
+            identity,
+            sessions,
+            keys,
+            refusal: None,
+            passkey: None,
+            passkey_code: None,
+            devices: BTreeMap::new(),
+            last_index: 0,
+        }
     }
 }
 

@@ -6,7 +6,9 @@ use wacore_binary::Node;
 
 use crate::faults::Fault;
 use crate::handshake::{Opened, respond};
+use crate::link_code::PrimaryHello;
 use crate::pairing::Ceremony;
+use crate::phone_passkey::Step;
 use crate::refusal::Refusal;
 use crate::wire::{Stream, Wire, WireError};
 use crate::world::{ORDERS_MAX, World};
@@ -20,8 +22,13 @@ pub(crate) enum Order {
     Deliver,
     /// Ask whether the client is there.
     Ping(oneshot::Sender<()>),
-    /// The QR text of this registration was scanned.
+    /// The phone vouches for this registration.
     Pair(Box<Ceremony>),
+    /// A code was entered for this registration.
+    Hello(Box<PrimaryHello>),
+    Say(Node),
+    /// The steps of a passkey are the phone's to answer.
+    Relay(mpsc::Sender<Step>),
     /// Break the TCP connection without a word.
     Cut,
 }

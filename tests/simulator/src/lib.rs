@@ -5,8 +5,9 @@
 //! wrong is in [`Fault`] (the server misbehaves) and [`Refusal`] (it says no).
 //!
 //! A client goes through it like this: `connection` opens the Noise channel (`handshake` over `wire`), then either
-//! `registration` shows it QR refs until a phone scans one and its `adv` statement is countersigned, or `session` serves a
-//! device that is linked (`answers` to its questions, messages from `message`). What all of them share is in `world`.
+//! `registration` shows it QR refs until a phone scans one, or has a code entered that the client made (`link_code`), and
+//! its `adv` statement is countersigned; or `session` serves a device that is linked (`answers` to its questions, messages
+//! from `message`). What all of them share is in `world`.
 
 mod account;
 mod adv;
@@ -17,9 +18,13 @@ mod device;
 mod faults;
 mod handshake;
 mod keys;
+mod link_code;
 mod message;
 mod pairing;
+mod passkey;
 mod phone;
+mod phone_code;
+mod phone_passkey;
 mod refusal;
 mod registration;
 mod session;
@@ -33,7 +38,9 @@ mod world;
 pub use device::DeviceId;
 pub use faults::{Fault, Faults};
 pub use handshake::Pattern;
+pub use passkey::Passkey;
 pub use phone::{Phone, ScanError, TextError};
-pub use refusal::Refusal;
+pub use phone_code::CodeError;
+pub use refusal::{CodeRefusal, Refusal};
 pub use simulator::{NotSo, Simulator};
 pub use tally::PresenceCounts;

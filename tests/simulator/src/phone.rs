@@ -13,7 +13,7 @@ use crate::message;
 use crate::pairing::Ceremony;
 use crate::refusal::Refusal;
 use crate::stanza::stream_error;
-use crate::world::{Registrant, World};
+use crate::world::{Registrant, State, World};
 
 /// What some clients put before the QR text, for the phone's own camera.
 const DEEP_LINK: &str = "https://wa.me/settings/linked_devices#";
@@ -30,6 +30,8 @@ pub enum ScanError {
     Spent,
     #[error("the QR text names other keys than its connection")]
     WrongKeys,
+    #[error("the passkey was not the account's, or what followed it was wrong")]
+    PasskeyRefused,
     #[error("the account may not link devices")]
     Forbidden,
     #[error("the device refused: {0}")]
@@ -57,8 +59,8 @@ pub enum TextError {
 /// A phone with its account.
 #[derive(Clone)]
 pub struct Phone {
-    world: Arc<World>,
-    number: u64,
+    pub(crate) world: Arc<World>,
+    pub(crate) number: u64,
 }
 
 impl Phone {
@@ -74,13 +76,9 @@ impl Phone {
     /// and it is in [`Phone::devices`]. Whether it ever logs in is another matter.
     pub async fn scan(&self, qr_text: &str) -> Result<DeviceId, ScanError> {
         let qr = QrText::parse(qr_text).ok_or(ScanError::Malformed)?;
-        let faults = &self.world.faults;
-        let (outcome, linked) = oneshot::channel();
-        let (connection, ceremony) = self.world.change(|state| {
-            let account = state.accounts.get(&self.number).ok_or(ScanError::Forbidden)?;
-            if account.refusal.is_some() {
-                return Err(ScanError::Forbidden);
-            }
+        let (connection, registrant, passkey) = self.world.change(|state| {
+            self.ensure_allowed(state)?;
+            let passkey = state.accounts.get(&self.number).and_then(|account| account.passkey.clone());
             let known = state.refs.get_mut(&qr.reference).ok_or(ScanError::Unknown)?;
             if known.spent {
                 return Err(ScanError::Spent);
@@ -93,23 +91,44 @@ impl Phone {
                 return Err(ScanError::WrongKeys);
             }
             known.spent = true;
-            let connection = known.connection;
+            Ok((known.connection, known.registrant.clone(), passkey))
+        })?;
+        match passkey {
+            Some(passkey) => self.link_with_passkey(connection, registrant, passkey).await,
+            None => self.link(connection, qr.identity, qr.adv_secret).await,
+        }
+    }
+
+    pub(crate) fn ensure_allowed(&self, state: &State) -> Result<(), ScanError> {
+        let account = state.accounts.get(&self.number).ok_or(ScanError::Forbidden)?;
+        if account.refusal.is_some() { Err(ScanError::Forbidden) } else { Ok(()) }
+    }
+
+    /// Vouches for the device that registers on this connection, under the secret it shared with the phone.
+    pub(crate) async fn link(
+        &self,
+        connection: u64,
+        identity: [u8; 32],
+        adv_secret: Vec<u8>,
+    ) -> Result<DeviceId, ScanError> {
+        let faults = &self.world.faults;
+        let (outcome, linked) = oneshot::channel();
+        let ceremony = self.world.change(|state| {
             let account = state.accounts.get_mut(&self.number).ok_or(ScanError::Forbidden)?;
             account.last_index += 1;
             let corruption = Corruption {
                 hmac: faults.strike(Fault::CorruptHmac),
                 signature: faults.strike(Fault::CorruptSignature),
             };
-            let ceremony = Ceremony {
+            Ok(Ceremony {
                 device: DeviceId::new(self.number, account.last_index),
                 business_name: account.name.clone(),
-                statement: Statement::make(&account.identity, qr.identity, account.last_index, corruption),
-                adv_secret: qr.adv_secret,
+                statement: Statement::make(&account.identity, identity, account.last_index, corruption),
+                adv_secret,
                 corruption,
                 outcome,
                 request_id: Ceremony::request_id(),
-            };
-            Ok((connection, ceremony))
+            })
         })?;
         if !self.world.order(connection, Order::Pair(Box::new(ceremony))) {
             return Err(ScanError::Gone);

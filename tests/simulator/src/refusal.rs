@@ -1,6 +1,8 @@
 use wacore_binary::Node;
 use wacore_binary::builder::NodeBuilder;
 
+use crate::stanza::error;
+
 /// Why the server turns a client away at login. On the wire each is a `<failure reason="…"/>`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
@@ -37,5 +39,32 @@ impl Refusal {
             failure = failure.attr("code", "101").attr("expire", seconds.to_string());
         }
         failure.build()
+    }
+}
+
+/// Why the server gives no ref for a pairing code. The pairs of number and word are those that WhatsApp Web knows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CodeRefusal {
+    /// 400: malformed, and also the server's limit per number.
+    BadRequest,
+    Forbidden,
+    /// 429: too many requests on this connection.
+    RateLimited,
+    /// 452: this account cannot be linked by number.
+    NotAvailable,
+    Internal,
+}
+
+impl CodeRefusal {
+    /// The answer to the `<iq>` that is refused.
+    pub(crate) fn to(self, iq: &Node) -> Node {
+        let (code, text) = match self {
+            Self::BadRequest => (400, "bad-request"),
+            Self::Forbidden => (403, "forbidden"),
+            Self::RateLimited => (429, "rate-overlimit"),
+            Self::NotAvailable => (452, "feature-not-available"),
+            Self::Internal => (500, "internal-server-error"),
+        };
+        error(iq, code, text)
     }
 }

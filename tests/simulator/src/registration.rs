@@ -1,5 +1,6 @@
 use std::collections::VecDeque;
 
+use tokio::sync::{mpsc, oneshot};
 use wacore_binary::Node;
 use wacore_binary::builder::NodeBuilder;
 use waproto::whatsapp::client_payload::DevicePairingRegistrationData;
@@ -8,15 +9,19 @@ use crate::account::Device;
 use crate::connection::{Connection, Order};
 use crate::faults::Fault;
 use crate::keys::KeyDirectory;
+use crate::link_code::{self, PrimaryHello};
 use crate::message::share_app_state_key;
 use crate::pairing::Ceremony;
 use crate::phone::ScanError;
+use crate::phone_passkey::{STEPS, Step};
+use crate::refusal::CodeRefusal;
 use crate::stanza::{attr, bytes, fresh_id, request, result, stream_error};
 use crate::tally::Tally;
 use crate::wire::WireError;
 use crate::world::Registrant;
 
-/// Serves a client that has no account yet: shows it refs, and links it when a phone has scanned one.
+/// Serves a client that has no account yet: shows it refs, and links it when a phone has scanned one or has
+/// entered the client's code.
 pub(crate) async fn run(
     mut connection: Connection,
     noise: [u8; 32],
@@ -24,12 +29,14 @@ pub(crate) async fn run(
 ) -> Result<(), WireError> {
     let keys = KeyDirectory::from_registration(&data);
     let registrant = Registrant { noise, identity: keys.identity().to_vec() };
-    let refs = connection.world.change(|state| state.hand_out_refs(connection.id, registrant));
+    let refs = connection.world.change(|state| state.hand_out_refs(connection.id, &registrant));
     let refs = refs.into_iter().map(|text| NodeBuilder::new("ref").bytes(text.into_bytes()).build());
     let pair_device = NodeBuilder::new("pair-device").children(refs).build();
     connection.say(&request(&fresh_id(), "md", "set", vec![pair_device])).await?;
 
     let mut ceremony: Option<Box<Ceremony>> = None;
+    let mut hello: Option<Box<PrimaryHello>> = None;
+    let mut relay: Option<mpsc::Sender<Step>> = None;
     loop {
         tokio::select! {
             stanza = connection.stream.next() => {
@@ -43,6 +50,12 @@ pub(crate) async fn run(
                         // The client said no; the socket stays, and with it the other refs.
                         Err(refused) => drop(ceremony.outcome.send(Err(refused))),
                     }
+                } else if let Some(code) = stanza.get_optional_child("link_code_companion_reg") {
+                    let answer = link_code::answer(&connection, &registrant, &stanza, code, &mut hello);
+                    connection.say(&answer).await?;
+                } else if let Some(step) = STEPS.iter().find_map(|tag| stanza.get_optional_child(tag)) {
+                    let answer = relayed(relay.as_ref(), &stanza, step).await;
+                    connection.say(&answer).await?;
                 } else if stanza.tag == "iq" && attr(&stanza, "type") == "get" {
                     connection.say(&result(&stanza, vec![])).await?;
                 }
@@ -52,12 +65,30 @@ pub(crate) async fn run(
                     connection.say(&next.pair_success()).await?;
                     ceremony = Some(next);
                 }
+                Some(Order::Hello(next)) => {
+                    connection.say(&next.notification()).await?;
+                    hello = Some(next);
+                }
+                Some(Order::Relay(steps)) => relay = Some(steps),
+                Some(Order::Say(stanza)) => connection.say(&stanza).await?,
                 Some(Order::End(stanza)) => return connection.end(&stanza).await,
                 Some(Order::Cut) | None => return Ok(()),
                 Some(Order::Deliver | Order::Ping(_)) => {}
             }
         }
     }
+}
+
+async fn relayed(phone: Option<&mpsc::Sender<Step>>, iq: &Node, step: &Node) -> Node {
+    let (answer, answered) = oneshot::channel();
+    let step = Step { child: step.clone(), answer };
+    let asked = match phone {
+        Some(phone) => phone.send(step).await.is_ok(),
+        None => false,
+    };
+    let answer =
+        if asked { answered.await.unwrap_or(Err(CodeRefusal::Forbidden)) } else { Err(CodeRefusal::Forbidden) };
+    answer.map_or_else(|refusal| refusal.to(iq), |children| result(iq, children))
 }
 
 /// The device's signed identity, if the answer to `pair-success` holds one and its signature is right.

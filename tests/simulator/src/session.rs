@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 use wacore_binary::builder::NodeBuilder;
@@ -75,7 +76,8 @@ impl Session {
                     Some(Order::Deliver) => drop(self.deliver().await?),
                     Some(Order::Ping(answered)) => self.ping(answered).await?,
                     Some(Order::Cut) | None => return Ok(()),
-                    Some(Order::Pair(_)) => {}
+                    Some(Order::Say(stanza)) => self.connection.say(&stanza).await?,
+                    Some(Order::Pair(_) | Order::Hello(_) | Order::Relay(_)) => {}
                 }
             }
         }
@@ -97,7 +99,7 @@ impl Session {
             }
             "presence" => self.connection.world.change(|state| {
                 if let Some(device) = state.device_mut(self.device) {
-                    device.tally.presence(&attr(stanza, "type"));
+                    device.tally.presence(&attr(stanza, "type"), Instant::now());
                 }
             }),
             // An <ack> alone says that a message arrived, not that it was read; <ib> and <chatstate> want no answer.

@@ -13,7 +13,7 @@ use crate::device::DeviceId;
 use crate::faults::Faults;
 use crate::handshake::Pattern;
 use crate::phone::Phone;
-use crate::refusal::Refusal;
+use crate::refusal::{CodeRefusal, Refusal};
 use crate::stanza::stream_error;
 use crate::tally::{PresenceCounts, Tally};
 use crate::world::World;
@@ -99,6 +99,25 @@ impl Simulator {
         self.world.change(|state| state.refusal = refusal);
     }
 
+    /// No pairing code is granted from now on, or with `None` again.
+    pub fn refuse_codes(&self, refusal: Option<CodeRefusal>) {
+        self.world.change(|state| state.code_refusal = refusal);
+    }
+
+    /// The time of every pairing code is up: entered now it is refused. Clients are not told, they have clocks.
+    pub fn expire_codes(&self) {
+        self.world.change(|state| state.codes.values_mut().for_each(|request| request.expired = true));
+    }
+
+    /// Withdraws every pairing code and asks the clients for others; `by_hand`: only their users may ask.
+    pub fn refresh_codes(&self, by_hand: bool) {
+        self.expire_codes();
+        let stale: Vec<_> = self.world.read().codes.values().map(|code| code.refresh(by_hand)).collect();
+        for (connection, notification) in stale {
+            self.world.order(connection, Order::Say(notification));
+        }
+    }
+
     /// New sockets are dropped as soon as they are accepted, and the old ones are cut.
     pub fn unreachable(&self, unreachable: bool) {
         self.world.change(|state| state.unreachable = unreachable);
@@ -170,6 +189,16 @@ impl Simulator {
         self.tally(device).presence
     }
 
+    /// Whether the device says that somebody sits before it. Meanwhile the phone does not notify its owner.
+    pub fn is_available(&self, device: DeviceId) -> bool {
+        self.tally(device).is_available()
+    }
+
+    /// For how long, in all, it has said so.
+    pub fn available_for(&self, device: DeviceId) -> Duration {
+        self.tally(device).available(Instant::now())
+    }
+
     /// Keepalive pings the device has sent.
     pub fn keepalives(&self, device: DeviceId) -> u64 {
         self.tally(device).pings
@@ -197,6 +226,11 @@ impl Simulator {
 
     pub fn refs_handed_out(&self) -> u64 {
         self.world.read().refs_handed_out
+    }
+
+    /// Pairing codes that clients have asked for, granted or not.
+    pub fn codes_requested(&self) -> u64 {
+        self.world.read().codes_requested
     }
 
     /// Waits until the condition holds, and looks again only after something has changed.

@@ -38,6 +38,28 @@ pub(crate) fn result(iq: &Node, children: Vec<Node>) -> Node {
         .build()
 }
 
+/// The refusal of a client's `<iq>`.
+pub(crate) fn error(iq: &Node, code: u16, text: &'static str) -> Node {
+    let error = NodeBuilder::new("error").attr("code", code.to_string()).attr("text", text).build();
+    NodeBuilder::new("iq")
+        .attr("from", SERVER_JID)
+        .attr("type", "error")
+        .attr("id", attr(iq, "id"))
+        .children([error])
+        .build()
+}
+
+/// What the server tells unasked.
+pub(crate) fn notification(kind: &'static str, child: Node) -> Node {
+    NodeBuilder::new("notification")
+        .attr("from", SERVER_JID)
+        .attr("type", kind)
+        .attr("id", fresh_id())
+        .attr("t", unix_now())
+        .children([child])
+        .build()
+}
+
 /// A question of the server's own.
 pub(crate) fn request(id: &str, namespace: &str, kind: &str, children: Vec<Node>) -> Node {
     NodeBuilder::new("iq")

@@ -21,22 +21,45 @@ pub(crate) struct Tally {
     pub(crate) handshakes: Vec<Pattern>,
     doubled: Duration,
     doubled_since: Option<Instant>,
+    available: Duration,
+    available_since: Option<Instant>,
 }
 
 impl Tally {
     /// A `<presence>` of this type came; none means available.
-    pub(crate) fn presence(&mut self, kind: &str) {
+    pub(crate) fn presence(&mut self, kind: &str, now: Instant) {
         match kind {
-            "" | "available" => self.presence.available += 1,
-            "unavailable" => self.presence.unavailable += 1,
+            "" | "available" => {
+                self.presence.available += 1;
+                self.available_since.get_or_insert(now);
+            }
+            "unavailable" => {
+                self.presence.unavailable += 1;
+                self.gone(now);
+            }
             // Subscriptions to others' presence.
             _ => {}
         }
     }
 
+    fn gone(&mut self, now: Instant) {
+        self.available += self.available_since.take().map_or(Duration::ZERO, |since| now - since);
+    }
+
+    pub(crate) fn available(&self, now: Instant) -> Duration {
+        self.available + self.available_since.map_or(Duration::ZERO, |since| now - since)
+    }
+
+    pub(crate) fn is_available(&self) -> bool {
+        self.available_since.is_some()
+    }
+
     /// The number of live sockets changed.
     pub(crate) fn live(&mut self, sockets: usize, now: Instant) {
         self.live_max = self.live_max.max(sockets);
+        if sockets == 0 {
+            self.gone(now);
+        }
         match (sockets > 1, self.doubled_since) {
             (true, None) => self.doubled_since = Some(now),
             (false, Some(since)) => {

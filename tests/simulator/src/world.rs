@@ -14,7 +14,8 @@ use crate::connection::Order;
 use crate::device::{DeviceId, lid_user};
 use crate::faults::{Fault, Faults};
 use crate::handshake::Pattern;
-use crate::refusal::Refusal;
+use crate::link_code::CodeRequest;
+use crate::refusal::{CodeRefusal, Refusal};
 
 /// What an official client is given to show per connection.
 pub(crate) const REFS_PER_CONNECTION: usize = 6;
@@ -35,11 +36,15 @@ pub(crate) struct World {
 pub(crate) struct State {
     pub(crate) accounts: HashMap<u64, Account>,
     pub(crate) refs: HashMap<String, QrRef>,
+    /// The newest request for a pairing code of each number.
+    pub(crate) codes: HashMap<u64, CodeRequest>,
     pub(crate) connections: HashMap<u64, mpsc::Sender<Order>>,
     pub(crate) refusal: Option<Refusal>,
+    pub(crate) code_refusal: Option<CodeRefusal>,
     pub(crate) unreachable: bool,
     pub(crate) sockets_opened: u64,
     pub(crate) refs_handed_out: u64,
+    pub(crate) codes_requested: u64,
     last_connection: u64,
 }
 
@@ -127,7 +132,7 @@ impl State {
         }
     }
 
-    pub(crate) fn hand_out_refs(&mut self, connection: u64, registrant: Registrant) -> Vec<String> {
+    pub(crate) fn hand_out_refs(&mut self, connection: u64, registrant: &Registrant) -> Vec<String> {
         let mut rng = rand::rng();
         (0..REFS_PER_CONNECTION)
             .map(|_| {

@@ -1,5 +1,5 @@
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{EventStream, token, within};
 
@@ -33,12 +33,18 @@ impl Api {
         self.post("connect").await
     }
 
+    /// Asks for a pairing code beside the QR.
+    pub async fn connect_by_code(&self, number: &str) -> Value {
+        let ask = self.ask(Method::POST, "connect").json(&json!({ "phoneNumber": number }));
+        read(within("connect", ask.send()).await.expect("an answer")).await
+    }
+
     pub async fn disconnect(&self) -> Value {
         self.post("disconnect").await
     }
 
     pub async fn status(&self) -> Value {
-        json(within("status", self.ask(Method::GET, "status").send()).await.expect("an answer")).await
+        read(within("status", self.ask(Method::GET, "status").send()).await.expect("an answer")).await
     }
 
     pub async fn events(&self) -> EventStream {
@@ -56,11 +62,11 @@ impl Api {
     }
 
     async fn post(&self, path: &str) -> Value {
-        json(within(path, self.ask(Method::POST, path).send()).await.expect("an answer")).await
+        read(within(path, self.ask(Method::POST, path).send()).await.expect("an answer")).await
     }
 }
 
-async fn json(answer: Response) -> Value {
+async fn read(answer: Response) -> Value {
     let status = answer.status();
     let body = answer.text().await.expect("a body");
     assert!(status.is_success(), "{status}: {body}");

@@ -73,6 +73,10 @@ impl EventStream {
     pub async fn until_qr(&mut self) -> Event {
         self.until("qr-code", |event| event.name == "qr-code").await
     }
+
+    pub async fn until_pair_code(&mut self) -> Event {
+        self.until("pair-code", |event| event.name == "pair-code").await
+    }
 }
 
 fn parse(block: &str) -> Option<Event> {

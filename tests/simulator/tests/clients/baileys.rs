@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use serde_json::Value;
-use tautan_simulator::{Fault, Simulator};
+use tautan_simulator::{CodeError, Fault, Simulator};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -57,9 +57,14 @@ struct Baileys {
 
 impl Baileys {
     fn start(folder: &Path, sim: &Simulator, root: [u8; 32]) -> Self {
+        Self::start_with(folder, sim, root, &[])
+    }
+
+    fn start_with(folder: &Path, sim: &Simulator, root: [u8; 32], more: &[&str]) -> Self {
         let root: String = root.iter().map(|byte| format!("{byte:02x}")).collect();
         let mut child = Command::new("node")
             .args(["client.mjs", &sim.url(), &root])
+            .args(more)
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -128,6 +133,23 @@ async fn baileys_in_strict_mode_pairs_opens_and_decrypts() {
     assert_eq!(baileys.text("text").await, "dari Budi");
     assert!(phone.unlink(device));
     assert_eq!(baileys.closed().await.0, 401);
+}
+
+#[tokio::test]
+async fn baileys_in_strict_mode_pairs_by_a_code_and_a_wrong_one_links_nothing() {
+    let Some(folder) = installed() else { return };
+    let sim = Simulator::start().await.unwrap();
+    let phone = sim.phone("6281234567890", "Toko Sari");
+    let mut baileys = Baileys::start_with(folder, &sim, sim.root_public_key(), &["6281234567890"]);
+    let code = baileys.text("code").await;
+    // It tells its code before the server has it.
+    sim.wait_until(DEADLINE, |sim| sim.codes_requested() == 1).await.unwrap();
+    let other = if code.starts_with('A') { "B" } else { "A" };
+    assert_eq!(phone.enter_code(&format!("{other}{}", &code[1..])).await, Err(CodeError::Wrong));
+    let device = phone.enter_code(&code).await.unwrap();
+    assert_eq!(baileys.text("open").await, device.to_string());
+    phone.send_text(device, "halo").await.unwrap();
+    assert_eq!(baileys.text("text").await, "halo");
 }
 
 #[tokio::test]

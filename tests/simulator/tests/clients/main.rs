@@ -1,9 +1,11 @@
 //! Real client libraries against the simulator.
 
 mod baileys;
+mod codes;
 mod endings;
 mod library;
 mod pairing;
+mod passkeys;
 mod refusals;
 mod sessions;
 

@@ -1,0 +1,20 @@
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
+
+/// Stands for the SaaS product's login: whoever comes is signed in and led to the page. On a port of its own, since
+/// browsers keep cookies by host and not by port.
+pub async fn serve(listener: TcpListener, token: String, page: String) {
+    let answer = format!(
+        "HTTP/1.1 303 See Other\r\nlocation: {page}\r\nset-cookie: fibidy_auth={token}; Path=/; HttpOnly; \
+         SameSite=Lax\r\ncache-control: no-store\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    );
+    while let Ok((mut browser, _)) = listener.accept().await {
+        // One who sends nothing is a demo's only visitor, so nobody else is kept waiting.
+        let mut request = [0; 4_096];
+        if browser.read(&mut request).await.is_ok() {
+            let _ = browser.write_all(answer.as_bytes()).await;
+        }
+    }
+}

@@ -1,0 +1,38 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+
+/// What WhatsApp asks of an account's owner between the scan and the link. Hides itself in `Debug`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passkey {
+    pub step: PasskeyStep,
+    /// Until then WhatsApp holds the pairing open.
+    pub expires_at: Timestamp,
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PasskeyStep {
+    /// Show the passkey: WhatsApp's own `PublicKeyCredentialRequestOptions`, as JSON. An assertion counts only if it was
+    /// made on a page of WhatsApp's origin.
+    Assert { options: String },
+    /// Compare this code with the one on the phone, and confirm that they are the same.
+    Compare { code: String },
+}
+
+impl fmt::Debug for Passkey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Passkey({:?})", self.step)
+    }
+}
+
+impl fmt::Debug for PasskeyStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Assert { .. } => "Assert(…)",
+            Self::Compare { .. } => "Compare(…)",
+        })
+    }
+}

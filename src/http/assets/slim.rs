@@ -1,0 +1,61 @@
+//! What a file weighs on its way. The folder keeps the readable form; comments and indentation stay at home.
+
+use std::io::Write as _;
+
+use flate2::{Compression, write::GzEncoder};
+
+/// Without the lines that are comments, and without indentation. A comment behind code on its line would stay; nothing
+/// inside a line is looked at, so that no text and no regular expression can be taken for one.
+pub fn lean(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut in_comment = false;
+    for line in text.lines().map(str::trim) {
+        if in_comment || line.starts_with("/*") {
+            in_comment = !line.ends_with("*/");
+        } else if !line.is_empty() && !line.starts_with("//") {
+            out.push_str(line);
+            out.push('\n');
+        }
+    }
+    out
+}
+
+/// One module out of several, given in the order in which they need each other. Their imports fall away, and so does
+/// `export` in all but the last. The house's modules import by name, one line each, and share no top-level name.
+pub fn join(modules: &[(&str, &str)]) -> String {
+    let (_, last) = modules.last().expect("there is a module");
+    let mut out = String::new();
+    for (_, module) in modules {
+        for line in lean(module).lines().filter(|line| !line.starts_with("import {")) {
+            let inner = if module == last { line } else { line.strip_prefix("export ").unwrap_or(line) };
+            out.push_str(inner);
+            out.push('\n');
+        }
+    }
+    out
+}
+
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("writing into memory cannot fail")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_on_lines_of_their_own_and_indentation_fall_away() {
+        let text = "// why\nconst a = '// no';\n\n/**\n * why\n */\nfunction b() {\n  return /\\/*x/; // stays\n}\n/* one */\n";
+        assert_eq!(lean(text), "const a = '// no';\nfunction b() {\nreturn /\\/*x/; // stays\n}\n");
+    }
+
+    #[test]
+    fn modules_are_joined_to_one_that_exports_what_the_last_does() {
+        let modules = [
+            ("a.js", "export const one = 1;\n"),
+            ("b.js", "import { one } from './a.js';\n\nexport class B {\n  x = one;\n}\nimport(`./${one}.js`);\n"),
+        ];
+        assert_eq!(join(&modules), "const one = 1;\nexport class B {\nx = one;\n}\nimport(`./${one}.js`);\n");
+    }
+}

@@ -1,0 +1,77 @@
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+use warp::reply::Response;
+
+use super::{
+    Ask, body,
+    error::{Code, Problem},
+    identity,
+    sessions::accepted,
+};
+use crate::{
+    events::Status,
+    session::{PasskeyAnswer, Request},
+};
+
+/// Takes the owner's answer to WhatsApp's passkey step: `{"assertion":{…}}`, or `{"confirmed":true}` once the codes are the
+/// same. What comes of it is told by the stream.
+pub async fn passkey(ask: Ask, body: Result<Bytes, Problem>) -> Result<Response, Problem> {
+    let identity = identity::commander(&ask).await?;
+    let answer = read(&body::object(&ask.headers, &body?)?)?;
+    let shown = ask.services().journal.latest(&identity.tenant).await?;
+    let now = ask.services().clock.now();
+    let asked = match shown.as_ref().map(|shown| &shown.event.status) {
+        Some(Status::Connecting { passkey: Some(passkey), .. }) if passkey.expires_at > now => Some(&passkey.step),
+        _ => None,
+    };
+    let fits = asked.is_some_and(|step| answer.answers(step));
+    let Some(shown) = shown.filter(|_| fits) else {
+        return Err(Problem::new(Code::PasskeyNotAsked, "WhatsApp does not wait for this now"));
+    };
+    if !ask.services().sessions.tell(&identity.tenant, Request::Passkey(answer)) {
+        return Err(Problem::new(
+            Code::SessionElsewhere,
+            "another instance runs this session; ask that one, or connect again there",
+        )
+        .retry_after(2));
+    }
+    Ok(accepted(&shown))
+}
+
+fn read(body: &Map<String, Value>) -> Result<PasskeyAnswer, Problem> {
+    let refuse = |why| Err(Problem::new(Code::BadPasskey, why));
+    match (body.get("assertion"), body.get("confirmed")) {
+        (Some(assertion), None) => match read_assertion(assertion) {
+            Some(answer) => Ok(answer),
+            None => refuse(
+                "assertion must be a PublicKeyCredential as JSON: rawId, and response with clientDataJSON, \
+                 authenticatorData and signature, each in base64url without padding",
+            ),
+        },
+        (None, Some(Value::Bool(true))) => Ok(PasskeyAnswer::Confirmed),
+        _ => refuse("send either {\"assertion\":{…}} or {\"confirmed\":true}"),
+    }
+}
+
+/// Only what WhatsApp reads is passed on, in the shape in which its own page sends it.
+fn read_assertion(assertion: &Value) -> Option<PasskeyAnswer> {
+    let field = |name: &str| -> Option<&str> {
+        let text = assertion["response"][name].as_str().filter(|text| !text.is_empty())?;
+        URL_SAFE_NO_PAD.decode(text).is_ok().then_some(text)
+    };
+    let id = assertion["rawId"].as_str()?;
+    let credential = URL_SAFE_NO_PAD.decode(id).ok().filter(|credential| !credential.is_empty())?;
+    let json = json!({
+        "id": id,
+        "rawId": id,
+        "type": "public-key",
+        "response": {
+            "clientDataJSON": field("clientDataJSON")?,
+            "authenticatorData": field("authenticatorData")?,
+            "signature": field("signature")?,
+            "userHandle": field("userHandle"),
+        },
+    });
+    Some(PasskeyAnswer::Assertion { json: json.to_string().into_bytes(), credential })
+}

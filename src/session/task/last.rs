@@ -1,0 +1,97 @@
+//! The last things a session does.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tracing::{error, info, warn};
+
+use super::{Next, Session};
+use crate::{
+    events::{EndReason, Status},
+    session::{Link, machine},
+    store::{StoreError, Wish},
+};
+
+impl Session {
+    /// Credentials that do not open cannot be used to tell WhatsApp either: an unlink wipes them, else they stay for
+    /// the day when the right key is back.
+    pub(super) async fn unreadable(&mut self) -> Next {
+        match self.around.stores.roster.wish(self.lease.tenant()).await {
+            Ok(Some((no, Wish::Unlink))) => {
+                self.wish = no;
+                // Whatever they are, they were kept for a device.
+                self.paired = true;
+                self.unlink(None).await
+            }
+            wish => {
+                if let Ok(Some((no, _))) = wish {
+                    self.wish = no;
+                }
+                error!(tenant = %self.lease.tenant(), "credentials do not open with the configured key");
+                self.finish(Status::ended(EndReason::CredentialsUnreadable)).await
+            }
+        }
+    }
+
+    pub(super) async fn unlink(&mut self, link: Option<Box<dyn Link>>) -> Next {
+        let remote = match link {
+            Some(link) => match link.unlink().await {
+                Ok(()) => true,
+                Err(error) => {
+                    warn!(tenant = %self.lease.tenant(), %error, "whatsapp was not told of the unlink");
+                    false
+                }
+            },
+            None => false,
+        };
+        if !self.erase().await {
+            return Next::Over;
+        }
+        self.finish(machine::unlinked(self.paired, remote)).await
+    }
+
+    /// False: the lease is gone, or this instance is going before the store answered.
+    pub(super) async fn erase(&mut self) -> bool {
+        while let Err(error) = self.around.stores.vault.erase(&self.lease).await {
+            if !self.outlast(error, "credentials could not be erased, trying again").await {
+                return false;
+            }
+        }
+        true
+    }
+
+    pub(super) async fn finish(&mut self, status: Status) -> Next {
+        loop {
+            match self.around.stores.journal.finish(self.lease.clone(), status.clone(), self.wish).await {
+                Ok(_) => {
+                    info!(tenant = %self.lease.tenant(), ?status, "session ended");
+                    return Next::Over;
+                }
+                Err(error) => {
+                    if !self.outlast(error, "the end could not be kept, trying again").await {
+                        return Next::Over;
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) async fn hand_over(&mut self) -> Next {
+        if let Err(error) = self.around.stores.roster.release(self.lease.clone()).await {
+            warn!(tenant = %self.lease.tenant(), %error, "lease could not be given back: it runs out by itself");
+        }
+        Next::Over
+    }
+
+    async fn outlast(&self, error: StoreError, doing: &'static str) -> bool {
+        if let StoreError::Fenced = error {
+            return false;
+        }
+        warn!(tenant = %self.lease.tenant(), %error, "{doing}");
+        tokio::select! {
+            () = self.around.stop.cancelled() => false,
+            () = self.lease.lost().cancelled() => false,
+            () = sleep(Duration::from_millis(500)) => true,
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! What the user asks of a link that is open.
+
+use tracing::warn;
+
+use super::Session;
+use crate::{
+    events::{PhoneNumber, Status},
+    session::{Link, Request},
+};
+
+impl Session {
+    /// What was said to another link, or before WhatsApp went on, answers nothing any more.
+    pub(super) async fn pass_on(&self, request: Request, link: &mut dyn Link) {
+        let meant = match (&request, self.teller.status()) {
+            (Request::Passkey(answer), Status::Connecting { passkey: Some(passkey), .. }) => {
+                answer.answers(&passkey.step)
+            }
+            (Request::Passkey(_) | Request::PairCode(_), _) => false,
+        };
+        if meant && let Err(error) = link.tell(request).await {
+            warn!(tenant = %self.lease.tenant(), %error, "what the user said could not be passed on");
+        }
+    }
+
+    /// Asking twice for a code that lives changes nothing: it may be half typed.
+    pub(super) async fn offer_pair_code(&mut self, phone: PhoneNumber, asked_again: bool, link: &mut dyn Link) {
+        let other = self.phone.replace(phone.clone()) != Some(phone);
+        if let Status::QrPending { pair, .. } = self.teller.status() {
+            let alive = pair.as_ref().is_some_and(|pair| pair.is_alive(self.around.clock.now()));
+            if other || (asked_again && !alive) {
+                self.request_pair_code(link).await;
+            }
+        }
+    }
+
+    pub(super) async fn request_pair_code(&mut self, link: &mut dyn Link) {
+        let Some(phone) = self.phone.clone() else { return };
+        if let Err(error) = link.tell(Request::PairCode(phone)).await {
+            warn!(tenant = %self.lease.tenant(), %error, "pairing code could not be asked for");
+        }
+    }
+}

@@ -1,0 +1,50 @@
+use std::sync::Arc;
+
+use whatsapp_rust::{
+    Client,
+    passkey::{Assertion, PasskeyError},
+};
+
+use super::{
+    driver::{Heard, Inbox},
+    runtime::LinkRuntime,
+};
+use crate::session::PasskeyAnswer;
+
+/// The passkey step of one link: what the owner answers is sent as it comes, what WhatsApp says to it comes as events.
+#[derive(Clone)]
+pub(super) struct Passkeys {
+    runtime: LinkRuntime,
+    inbox: Inbox,
+}
+
+impl Passkeys {
+    pub fn new(runtime: LinkRuntime, inbox: Inbox) -> Self {
+        Self { runtime, inbox }
+    }
+
+    pub fn answer(&self, client: &Arc<Client>, answer: PasskeyAnswer) {
+        let client = client.clone();
+        match answer {
+            PasskeyAnswer::Assertion { json, credential } => self.send(async move {
+                client.send_passkey_response(Assertion { assertion_json: json, credential_id: credential }).await
+            }),
+            PasskeyAnswer::Confirmed => self.confirm(&client),
+        }
+    }
+
+    pub fn confirm(&self, client: &Arc<Client>) {
+        let client = client.clone();
+        self.send(async move { client.send_passkey_confirmation().await });
+    }
+
+    fn send(&self, sending: impl Future<Output = Result<(), PasskeyError>> + Send + 'static) {
+        let inbox = self.inbox.clone();
+        self.runtime.run(async move {
+            // The error's text may hold what was sent.
+            if sending.await.is_err() {
+                inbox.push(Heard::PasskeyRefused);
+            }
+        });
+    }
+}

@@ -1,0 +1,64 @@
+//! The passkey step as the HTTP side sees it; the step itself is played in `tests/process`.
+
+use serde_json::{Value, json};
+use tautan::events::{ConnectingReason, Passkey, PasskeyStep, Status};
+
+use crate::support::{Owner, Server, problem};
+
+const PASSKEY: &str = "/api/whatsapp/passkey";
+
+async fn asks(owner: &Owner<'_>, server: &Server, step: PasskeyStep, seconds: i64) {
+    let expires_at = server.clock.after(seconds);
+    owner.say(Status::passkey_required(Passkey { step, expires_at })).await;
+}
+
+async fn answer(server: &Server, body: Value) -> reqwest::Response {
+    server.post(PASSKEY).bearer_auth(server.token("toko")).json(&body).send().await.unwrap()
+}
+
+#[tokio::test]
+async fn an_answer_that_whatsapp_does_not_wait_for_is_refused() {
+    let server = Server::start().await;
+    problem(server.post(PASSKEY).send().await.unwrap(), 401, "missing-token").await;
+    problem(answer(&server, json!({ "confirmed": true })).await, 409, "passkey-not-asked").await;
+    let owner = server.own("toko").await;
+    owner.show_qr("one", 60).await;
+    problem(answer(&server, json!({ "confirmed": true })).await, 409, "passkey-not-asked").await;
+    asks(&owner, &server, PasskeyStep::Assert { options: "{}".into() }, 60).await;
+    problem(answer(&server, json!({ "confirmed": true })).await, 409, "passkey-not-asked").await;
+    asks(&owner, &server, PasskeyStep::Compare { code: "ABCD-1234".into() }, 0).await;
+    problem(answer(&server, json!({ "confirmed": true })).await, 409, "passkey-not-asked").await;
+}
+
+#[tokio::test]
+async fn an_answer_for_a_session_that_runs_elsewhere_says_so() {
+    let server = Server::start().await;
+    let owner = server.own("toko").await;
+    asks(&owner, &server, PasskeyStep::Compare { code: "ABCD-1234".into() }, 60).await;
+    problem(answer(&server, json!({ "confirmed": true })).await, 503, "session-elsewhere").await;
+}
+
+#[tokio::test]
+async fn a_passkey_step_is_told_with_what_is_needed_and_the_time_that_is_left() {
+    let server = Server::start().await;
+    let owner = server.own("toko").await;
+    asks(&owner, &server, PasskeyStep::Assert { options: r#"{"challenge":"x"}"#.into() }, 100).await;
+    let mut stream = server.stream("toko").await;
+    let (status_id, status) = stream.expect("connection-status").await;
+    assert_eq!((&status["status"], &status["reason"]), (&json!("connecting"), &json!("passkey-required")));
+    let (asked_id, mut asked) = stream.expect("passkey-required").await;
+    assert!(asked_id.is_some() && status_id.is_none(), "the id is on the last of the two");
+    assert!(asked["expiresAt"].take().is_string());
+    assert!((98..=100).contains(&asked["expiresIn"].take().as_i64().expect("seconds")));
+    let rest = json!({"step": "assert", "options": {"challenge": "x"}, "expiresIn": null, "expiresAt": null});
+    assert_eq!(asked, rest);
+
+    // What was asked earlier is superseded: whoever comes back is asked for the newest alone.
+    let first = asked_id.expect("it has one");
+    asks(&owner, &server, PasskeyStep::Compare { code: "ABCD-1234".into() }, 90).await;
+    owner.say(Status::connecting(ConnectingReason::Scanned, None)).await;
+    let mut back = server.stream_after("toko", &first).await;
+    for reason in ["passkey-required", "scanned"] {
+        assert_eq!(back.expect("connection-status").await.1["reason"], reason);
+    }
+}

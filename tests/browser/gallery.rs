@@ -1,0 +1,113 @@
+use std::sync::Arc;
+
+use serde_json::json;
+use tautan::events::{ConnectingReason, EndReason};
+
+use crate::{
+    axe,
+    browser::Browser,
+    card::Shown,
+    double::{Double, Reply},
+    driver::Driver,
+    screen,
+    stage::Stage,
+};
+
+/// What the simulator does not bring about on the page elsewhere in this suite; the others have their pictures there.
+const NOT_FORCED: [&str; 10] = [
+    "resuming",
+    "passkey-required",
+    "moving",
+    "whatsapp-unreachable",
+    "unlinked-by-user",
+    "credentials-unreadable",
+    "store-lost",
+    "passkey-timeout",
+    "proxy-failed",
+    "internal",
+];
+
+/// A page whose component listens to a service that says one thing for ever: the only way to see reasons that nothing
+/// in the simulator brings about.
+async fn hall(stage: &Stage) -> Double {
+    let script = stage.program.base().to_owned();
+    Double::start(move |path, _| match path.strip_prefix("/says/") {
+        Some(rest) => {
+            let mut words = rest.split('/');
+            let (status, reason) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+            let retryable = EndReason::ALL.iter().any(|it| it.as_str() == reason && it.retryable());
+            let phone = (status == "connecting" && !["starting", "scanned", "passkey-required"].contains(&reason)).then_some("6281234567890");
+            let data = json!({ "status": status, "reason": reason, "retryable": retryable, "phoneNumber": phone, "name": null, "until": null, "since": "2026-01-28T10:00:00Z", "stale": false });
+            Reply::stream(&format!("event: connection-status\ndata: {data}\n\n"))
+        }
+        None => Reply::html(&format!(
+            "<!doctype html><html lang='id'><head><title>Hall</title><meta name='viewport' content='width=device-width'>\
+             <link rel='icon' href='data:,'><link rel='stylesheet' href='{script}/static/page.css'></head>\
+             <body><main><h1>Hall</h1><whatsapp-link base='/says/disconnected/never-linked'></whatsapp-link></main>\
+             <script type='module' src='{script}/static/whatsapp-link.js'></script></body></html>"
+        )),
+    })
+    .await
+}
+
+async fn says(browser: &Browser, status: &str, reason: &str) -> Shown {
+    let base = format!("/says/{status}/{reason}");
+    browser.run("document.querySelector('whatsapp-link').setAttribute('base', arguments[0])", vec![json!(base)]).await;
+    browser.card().reason(reason).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_reason_has_a_picture_a_sentence_and_what_helps() {
+    let Some(stage) = Stage::set(&[], "id-ID").await else { return };
+    let (browser, hall) = (&stage.browser, hall(&stage).await);
+    browser.goto(&hall.base()).await;
+    let connecting = ConnectingReason::ALL.iter().map(|reason| ("connecting", reason.as_str(), "disconnect"));
+    let ended = EndReason::ALL.iter().map(|reason| ("disconnected", reason.as_str(), "connect"));
+    let mut titles = Vec::new();
+    for (number, (status, reason, action)) in connecting.chain(ended).enumerate() {
+        let shown = says(browser, status, reason).await;
+        let action = match reason {
+            "starting" | "passkey-required" => "cancel",
+            "credentials-unreadable" => "disconnect",
+            _ => action,
+        };
+        assert!(!shown.title.is_empty() && !shown.text.is_empty(), "{shown:#?}");
+        assert!(shown.offers(action) || reason == "scanned", "{reason}: {shown:#?}");
+        titles.push(shown.title);
+        if NOT_FORCED.contains(&reason) {
+            screen::keep(browser, &format!("{:02}-reason-{reason}", 20 + number)).await;
+        }
+    }
+    titles.sort();
+    titles.dedup();
+    assert!(
+        titles.len() > ConnectingReason::ALL.len() + EndReason::ALL.len() - 3,
+        "one sentence for many reasons: {titles:#?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reason_that_is_newer_than_the_page_gets_a_general_sentence() {
+    let Some(stage) = Stage::set(&[], "id-ID").await else { return };
+    let (browser, hall) = (&stage.browser, hall(&stage).await);
+    browser.goto(&hall.base()).await;
+    let shown = says(browser, "disconnected", "moon-phase").await;
+    assert_eq!(&*shown.title, "Sesi Terputus");
+    assert!(shown.offers("connect"));
+    let shown = says(browser, "connecting", "moon-phase").await;
+    assert_eq!(&*shown.title, "Menghubungkan…");
+}
+
+/// What never complains proves nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn axe_does_complain_about_a_button_without_a_name() {
+    let Some(driver) = Driver::shared() else { return };
+    let browser = Browser::start(Arc::clone(&driver), "id-ID").await;
+    let page = Double::start(|_, _| {
+        Reply::html("<!doctype html><html lang='id'><title>x</title><main><h1>x</h1><button></button></main></html>")
+    })
+    .await;
+    browser.goto(&page.base()).await;
+    let Some(found) = axe::complaints(&browser).await else { return };
+    assert!(found.to_string().contains("button-name"), "{found}");
+}

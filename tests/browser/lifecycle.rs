@@ -1,0 +1,71 @@
+use serde_json::json;
+use tautan_test_support::within;
+
+use crate::stage::{NUMBER_SHOWN, Stage};
+
+const OPEN: &str = "return streams.map((stream) => stream.readyState !== EventSource.CLOSED)";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_is_left_closes_its_stream_and_opens_one_when_it_comes_back_from_the_cache() {
+    let Some(stage) = Stage::open().await else { return };
+    let (browser, card) = (&stage.browser, stage.browser.card());
+    card.state("disconnected").await;
+    browser.run("window.untouched = true", vec![]).await;
+    browser.goto(&format!("{}/healthz", stage.program.base())).await;
+    stage.link().await;
+    browser.run("history.back()", vec![]).await;
+    assert_eq!(card.state("connected").await.phone, NUMBER_SHOWN);
+    assert_eq!(
+        browser.run("return window.untouched", vec![]).await,
+        json!(true),
+        "it came out of the back/forward cache"
+    );
+    assert_eq!(browser.run(OPEN, vec![]).await, json!([false, true]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tab_that_was_hidden_for_a_minute_holds_no_stream_until_it_is_shown() {
+    let Some(stage) = Stage::set(&[], "id-ID").await else { return };
+    let (browser, card) = (&stage.browser, stage.browser.card());
+    // A minute of this page lasts half a second.
+    let hurry = "{ const real = setTimeout; window.setTimeout = (act, ms, ...rest) => real(act, ms === 60_000 ? 500 : ms, ...rest); }";
+    browser.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": hurry })).await;
+    stage.sign_in().await;
+    card.state("disconnected").await;
+    // Whoever looks at a hidden tab shows it, so it leaves word where another tab of its origin can read it.
+    let note = "setInterval(() => {
+        const open = streams.some((stream) => stream.readyState !== EventSource.CLOSED);
+        if (document.hidden && !open) localStorage.setItem('quiet', 'yes');
+    }, 20)";
+    browser.run(note, vec![]).await;
+    let first = browser.tab().await;
+    browser.new_tab().await;
+    browser.goto(&format!("{}/healthz", stage.program.base())).await;
+    let quiet = "const look = () => localStorage.getItem('quiet') ? arguments[0](true) : setTimeout(look, 20); look();";
+    assert_eq!(browser.run_async(quiet, vec![]).await, json!(true));
+    stage.link().await;
+
+    browser.switch(&first).await;
+    assert_eq!(card.state("connected").await.phone, NUMBER_SHOWN);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn eight_tabs_do_not_block_each_other_over_six_connections() {
+    let Some(stage) = Stage::open().await else { return };
+    let (browser, card) = (&stage.browser, stage.browser.card());
+    card.state("disconnected").await;
+    let mut tabs = vec![browser.tab().await];
+    for _ in 0..7 {
+        tabs.push(browser.new_tab().await);
+        browser.goto(&stage.page()).await;
+        card.state("disconnected").await;
+    }
+    card.click("#connect").await;
+    card.code().await;
+    let code = card.scannable("#qr").await.expect("a code on the screen");
+    within("the scan", stage.phone.scan(&code)).await.expect("the phone takes the code");
+    for tab in [&tabs[7], &tabs[0], &tabs[3]] {
+        browser.switch(tab).await;
+        assert_eq!(card.state("connected").await.phone, NUMBER_SHOWN);
+    }
+}

@@ -1,0 +1,105 @@
+//! SIGTERM of an owner: it hands over.
+
+use std::time::Duration;
+
+use tautan_test_support::Event;
+
+use crate::{
+    quiet::{alone, within_bound},
+    stage::{Setup, device, number, proves_device},
+    tab::{Tab, rank},
+};
+
+/// No number is left out between the first and the last, and none comes twice.
+fn is_whole(tab: &Tab) {
+    let ids: Vec<_> = tab.events().iter().filter_map(|event: &Event| event.id.as_deref().map(rank)).collect();
+    let follows = |one: &(u64, u64), next: &(u64, u64)| next.0 == one.0 && next.1 == one.1 + 1;
+    assert!(ids.is_sorted_by(follows), "something was missed or told twice:\n{}", tab.story());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_is_connected_elsewhere_within_half_a_second_of_sigterm() {
+    let Some(_turn) = alone().await else { return };
+    let mut cluster = Setup::of(3).start().await;
+    let phone = cluster.simulator.phone(&number(1), "Toko Sari");
+    let owner = cluster.link(0, "toko", &phone).await;
+    let mut staying = cluster.tab((owner + 1) % 3, "toko");
+    let mut moving = cluster.tab(owner, "toko");
+    staying.until_status("connected").await;
+    moving.until_status("connected").await;
+
+    let asked = cluster.terminate(owner);
+    let (at, _) = staying.until_status("connected").await;
+    within_bound("1 session connected elsewhere after SIGTERM", asked, at, Duration::from_millis(500));
+    moving.until_status("connected").await;
+    is_whole(&staying);
+    is_whole(&moving);
+    assert_eq!(cluster.instances[owner].ended().0, Some(0), "it drained");
+    proves_device(&phone).await;
+    let device = device(&phone);
+    assert_eq!(cluster.simulator.double_login_ms(device), 0);
+    assert_eq!(cluster.simulator.live_sockets_max(device), 1);
+    println!("FIGURE double login after SIGTERM: {} ms", cluster.simulator.double_login_ms(device));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twenty_sessions_are_connected_elsewhere_within_a_second_and_a_half_of_sigterm() {
+    let Some(_turn) = alone().await else { return };
+    // All of them on one instance, before there is another.
+    let mut cluster = Setup::of(1).start().await;
+    let tenants: Vec<String> = (0..20).map(|at| format!("toko-{at}")).collect();
+    let phones: Vec<_> = (0..20).map(|at| cluster.simulator.phone(&number(at), "Toko")).collect();
+    for (tenant, phone) in tenants.iter().zip(&phones) {
+        cluster.link(0, tenant, phone).await;
+    }
+    cluster.add();
+    cluster.add();
+    let mut staying: Vec<Tab> = tenants.iter().map(|tenant| cluster.tab(1, tenant)).collect();
+    let mut moving: Vec<Tab> = tenants.iter().map(|tenant| cluster.tab(0, tenant)).collect();
+    for tab in staying.iter_mut().chain(&mut moving) {
+        tab.until_status("connected").await;
+    }
+    let asked = cluster.terminate(0);
+    let mut last = asked;
+    for tab in &mut staying {
+        last = last.max(tab.until_status("connected").await.0);
+    }
+    within_bound("20 sessions connected elsewhere after SIGTERM", asked, last, Duration::from_millis(1_500));
+    for tab in &mut moving {
+        tab.until_status("connected").await;
+    }
+    staying.iter().chain(&moving).for_each(is_whole);
+    for phone in &phones {
+        let device = device(phone);
+        assert_eq!(cluster.simulator.double_login_ms(device), 0);
+        assert_eq!(cluster.simulator.live_sockets_max(device), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_sessions_are_connected_elsewhere_at_the_resume_rate() {
+    let Some(_turn) = alone().await else { return };
+    let mut cluster = Setup::of(1).start().await;
+    let tenants: Vec<String> = (0..200).map(|at| format!("idle-{at}")).collect();
+    cluster.connect_stubs(&tenants).await;
+    cluster.add();
+    cluster.add();
+    let mut staying: Vec<Tab> = tenants.iter().map(|tenant| cluster.tab(1, tenant)).collect();
+    for tab in &mut staying {
+        tab.until_status("connected").await;
+    }
+    let asked = cluster.terminate(0);
+    let mut times = Vec::new();
+    for tab in &mut staying {
+        times.push(tab.until_status("connected").await.0);
+        is_whole(tab);
+    }
+    times.sort();
+    let last = *times.last().expect("there are some");
+    within_bound("200 sessions connected elsewhere after SIGTERM", asked, last, Duration::from_secs(10));
+    // Two instances, each with 20 links a second and as many at once at first.
+    for from in &times {
+        let second = times.iter().filter(|at| *at >= from && **at - *from < Duration::from_secs(1)).count();
+        assert!(second <= 82, "{second} links in one second: more than the rate");
+    }
+}

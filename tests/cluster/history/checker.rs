@@ -1,0 +1,286 @@
+//! What may be said of a history: a pure function over what clients saw. It knows the omissions that the contract permits
+//! and no others.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
+
+/// Where an event stands: epoch and sequence.
+pub type Place = (u64, u64);
+
+/// The journal keeps so many events; who comes back with an older id begins with the present.
+const KEPT: u64 = 32;
+/// A replay is written at once when a stream opens, and leaves out codes that were superseded.
+const OPENING: Duration = Duration::from_millis(500);
+
+/// `TENANT/LINK/NUMBER`, which chatty links put into account names and codes.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mark {
+    pub tenant: String,
+    pub link: String,
+    pub number: u64,
+}
+
+impl fmt::Debug for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.tenant, self.link, self.number)
+    }
+}
+
+impl Mark {
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('/');
+        let (tenant, link, number) = (parts.next()?, parts.next()?, parts.next()?.parse().ok()?);
+        parts.next().is_none().then(|| Self { tenant: tenant.to_owned(), link: link.to_owned(), number })
+    }
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub enum Said {
+    Status { word: String, reason: Option<String>, mark: Option<Mark>, stale: bool },
+    Code { mark: Option<Mark> },
+}
+
+impl fmt::Debug for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status { word, reason, mark, stale } => {
+                write!(f, "{word}/{}", reason.as_deref().unwrap_or("-"))?;
+                mark.iter().try_for_each(|mark| write!(f, " {mark:?}"))?;
+                f.write_str(if *stale { " (stale)" } else { "" })
+            }
+            Self::Code { mark } => write!(f, "code {mark:?}"),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub enum Note {
+    Opened,
+    Said {
+        place: Option<Place>,
+        said: Said,
+    },
+    /// An answer that ends an EventSource for good.
+    Refused(u16),
+}
+
+/// All that one client went through, each with the time since the history began.
+#[derive(Clone, Debug, Default)]
+pub struct Client {
+    pub tenant: String,
+    pub notes: Vec<(Duration, Note)>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    pub clients: Vec<Client>,
+    /// What every instance answers at the end, when everything is quiet.
+    pub answers: Vec<(String, Said)>,
+    /// Tenants whose user pressed "connect" last, after "disconnect" was answered.
+    pub wanted: BTreeSet<String>,
+    /// Only then may sequences begin a new epoch.
+    pub redis_restarts: usize,
+    /// How often it came back without what was written last: whoever knows more than it begins with an older present.
+    pub redis_losses: usize,
+    /// Logins that ended a living link of the same device.
+    pub replaced_links: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wrong {
+    /// Events between two that a client saw.
+    Lost,
+    /// An id that is not above the one before.
+    Disorder,
+    /// One id that was told with two contents.
+    TwoEventsOfOneId,
+    Foreign,
+    /// An owner spoke after its successor had.
+    TwoOwners,
+    /// Sequences began anew without a reason.
+    Epoch,
+    /// A client ends with something else than what is true.
+    FinalState,
+    /// The user's last word was not heeded.
+    LostWish,
+    Refused,
+    ReplacedLink,
+}
+
+/// Everything that is wrong with it, in words.
+pub fn check(history: &History) -> Vec<(Wrong, String)> {
+    let mut wrong = Vec::new();
+    let known = knowledge(history, &mut wrong);
+    for (tenant, events) in &known {
+        one_owner_at_a_time(tenant, events, &mut wrong);
+        let epochs: BTreeSet<u64> = events.keys().map(|place| place.0).collect();
+        if epochs.len() > history.redis_restarts + 1 {
+            wrong.push((Wrong::Epoch, format!("{tenant}: epochs {epochs:x?}, {} restarts", history.redis_restarts)));
+        }
+    }
+    let nothing = Events::new();
+    for client in &history.clients {
+        let events = known.get(client.tenant.as_str()).unwrap_or(&nothing);
+        story(client, events, history.redis_losses, &mut wrong);
+        ends_with_the_truth(client, history, &mut wrong);
+    }
+    for (tenant, said) in &history.answers {
+        if let Said::Status { reason: Some(reason), .. } = said
+            && ["unlinked-by-user", "cancelled"].contains(&reason.as_str())
+            && history.wanted.contains(tenant)
+        {
+            wrong.push((Wrong::LostWish, format!("{tenant}: {reason} although it is to be connected")));
+        }
+    }
+    if history.replaced_links > 0 {
+        wrong.push((
+            Wrong::ReplacedLink,
+            format!("{} living links were ended by a second login", history.replaced_links),
+        ));
+    }
+    wrong
+}
+
+/// What is known of the events of one tenant, whoever saw them.
+type Events = BTreeMap<Place, Known>;
+
+#[derive(Clone, Debug, Default)]
+struct Known {
+    word: Option<(String, Option<String>)>,
+    mark: Option<Mark>,
+}
+
+impl Known {
+    fn is_code(&self) -> bool {
+        self.word.as_ref().is_none_or(|(word, _)| word == "qr_pending")
+    }
+
+    fn is_doubted_in(&self, said: &Said) -> bool {
+        let (Some((word, reason)), Said::Status { word: told, reason: why, mark, stale: true }) = (&self.word, said)
+        else {
+            return false;
+        };
+        match word.as_str() {
+            "qr_pending" => told == word,
+            "connected" => (told.as_str(), why.as_deref(), mark) == ("connecting", Some("moving"), &self.mark),
+            _ => (told, why, mark) == (word, reason, &self.mark),
+        }
+    }
+}
+
+fn knowledge<'a>(history: &'a History, wrong: &mut Vec<(Wrong, String)>) -> BTreeMap<&'a str, Events> {
+    let mut known: BTreeMap<&str, Events> = BTreeMap::new();
+    for client in &history.clients {
+        for (_, note) in &client.notes {
+            let Note::Said { place, said } = note else { continue };
+            let mark = match said {
+                Said::Status { mark, .. } | Said::Code { mark } => mark,
+            };
+            if let Some(mark) = mark.as_ref().filter(|mark| mark.tenant != client.tenant) {
+                wrong.push((Wrong::Foreign, format!("{} was told of {}", client.tenant, mark.tenant)));
+            }
+            let Some(place) = place else { continue };
+            let event = known.entry(&client.tenant).or_default().entry(*place).or_default();
+            let (word, mark) = match said {
+                // A stale one is told in other words.
+                Said::Status { stale: true, .. } => continue,
+                Said::Status { word, reason, mark, .. } => ((word.clone(), reason.clone()), mark.clone()),
+                Said::Code { mark } => (("qr_pending".to_owned(), None), mark.clone()),
+            };
+            let same_word = event.word.get_or_insert_with(|| word.clone()) == &word;
+            // The status of a code says nothing of the code.
+            let same_mark = mark.is_none_or(|mark| *event.mark.get_or_insert_with(|| mark.clone()) == mark);
+            if !same_word || !same_mark {
+                wrong.push((Wrong::TwoEventsOfOneId, format!("{} {place:x?}: {event:?} and {said:?}", client.tenant)));
+            }
+        }
+    }
+    known
+}
+
+/// Once another link has spoken, the one before is over; and what a link says comes in its order.
+fn one_owner_at_a_time(tenant: &str, events: &Events, wrong: &mut Vec<(Wrong, String)>) {
+    let (mut over, mut last): (BTreeSet<&str>, Option<&Mark>) = (BTreeSet::new(), None);
+    let mut epoch = 0;
+    for (place, event) in events {
+        if place.0 != epoch {
+            // Redis may have forgotten that one took over from the other.
+            (over, last, epoch) = (BTreeSet::new(), None, place.0);
+        }
+        let Some(mark) = &event.mark else { continue };
+        if let Some(last) = last
+            && last.link != mark.link
+        {
+            over.insert(&last.link);
+        }
+        let back = last.is_some_and(|last| last.link == mark.link && last.number > mark.number);
+        if over.contains(mark.link.as_str()) || back {
+            let around: Vec<_> = events.range((place.0, place.1.saturating_sub(4))..=*place).collect();
+            wrong.push((Wrong::TwoOwners, format!("{tenant} {place:x?}: {mark:?} after {last:?} in {around:x?}")));
+        }
+        last = Some(mark);
+    }
+}
+
+fn story(client: &Client, events: &Events, mut losses: usize, wrong: &mut Vec<(Wrong, String)>) {
+    let (mut last, mut opened, mut doubts) = (None::<Place>, Duration::ZERO, Vec::new());
+    for (index, (at, note)) in client.notes.iter().enumerate() {
+        match note {
+            Note::Opened => opened = *at,
+            Note::Refused(code) => wrong.push((Wrong::Refused, format!("{}: {code}", client.tenant))),
+            Note::Said { place: None, said } => doubts.push(said),
+            Note::Said { place: Some(place), .. } => {
+                let opening = *at < opened + OPENING;
+                if opening && losses > 0 && last.is_some_and(|last| *place <= last) {
+                    losses -= 1;
+                    last = None;
+                }
+                if let Some(wrongness) = last.and_then(|last| step(last, *place, opening, &doubts, events)) {
+                    let before = &client.notes[index.saturating_sub(6)..=index];
+                    let between =
+                        last.map(|last| events.range(last.min(*place)..=last.max(*place)).collect::<Vec<_>>());
+                    let told = format!("{} at {at:?}: {before:x?}\nknown: {between:x?}", client.tenant);
+                    wrong.push((wrongness, told));
+                }
+                last = Some(*place);
+                doubts.clear();
+            }
+        }
+    }
+}
+
+/// `None`: the one may follow the other, with what was told without an id between them.
+fn step(last: Place, next: Place, opening: bool, doubts: &[&Said], events: &Events) -> Option<Wrong> {
+    if next <= last {
+        return Some(Wrong::Disorder);
+    }
+    // What was before a restart of Redis may be lost with it, and the present comes first.
+    if next.0 != last.0 || (opening && next.1 - last.1 >= KEPT) {
+        return None;
+    }
+    let permitted = |sequence| match events.get(&(last.0, sequence)) {
+        // A stale notice stands in the place of the newest event, for which nobody vouches.
+        Some(event) => opening && event.is_code() || doubts.iter().any(|said| event.is_doubted_in(said)),
+        // Nobody was told of it, so it may have been a code.
+        None => opening || !doubts.is_empty(),
+    };
+    (last.1 + 1..next.1).any(|sequence| !permitted(sequence)).then_some(Wrong::Lost)
+}
+
+fn ends_with_the_truth(client: &Client, history: &History, wrong: &mut Vec<(Wrong, String)>) {
+    let last = client.notes.iter().rev().find_map(|(_, note)| match note {
+        Note::Said { said: said @ Said::Status { .. }, .. } => Some(said),
+        Note::Said { .. } | Note::Opened | Note::Refused(_) => None,
+    });
+    for (_, answer) in history.answers.iter().filter(|(tenant, _)| *tenant == client.tenant) {
+        if last != Some(answer) {
+            let end = &client.notes[client.notes.len().saturating_sub(8)..];
+            let told = format!("{}: an instance answers {answer:?}, a client ends with {end:x?}", client.tenant);
+            wrong.push((Wrong::FinalState, told));
+            return;
+        }
+    }
+}

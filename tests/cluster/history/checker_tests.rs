@@ -1,0 +1,158 @@
+//! The checker finds what it is there for, and nothing in what the contract permits.
+
+use std::time::Duration;
+
+use super::checker::{Client, History, Mark, Note, Place, Said, Wrong, check};
+
+const LATER: Duration = Duration::from_secs(10);
+
+fn mark(text: &str) -> Option<Mark> {
+    Some(Mark::parse(text).expect("a mark"))
+}
+
+fn up(text: &str) -> Said {
+    Said::Status { word: "connected".into(), reason: None, mark: mark(text), stale: false }
+}
+
+fn code(text: &str) -> Said {
+    Said::Code { mark: mark(text) }
+}
+
+fn told(place: Place, said: Said) -> (Duration, Note) {
+    (LATER, Note::Said { place: Some(place), said })
+}
+
+/// Told at once when the stream opens.
+fn replayed(place: Place, said: Said) -> (Duration, Note) {
+    (Duration::ZERO, Note::Said { place: Some(place), said })
+}
+
+fn client(notes: impl IntoIterator<Item = (Duration, Note)>) -> Client {
+    Client { tenant: "a".into(), notes: notes.into_iter().collect() }
+}
+
+fn found(clients: Vec<Client>) -> Vec<Wrong> {
+    let mut found: Vec<_> =
+        check(&History { clients, ..History::default() }).into_iter().map(|(wrong, _)| wrong).collect();
+    found.dedup();
+    found
+}
+
+#[test]
+fn a_whole_story_has_nothing_wrong() {
+    let one = client([told((1, 1), code("a/x/1")), told((1, 2), up("a/x/2")), told((1, 3), up("a/x/3"))]);
+    let late = client([told((1, 3), up("a/x/3"))]);
+    assert_eq!(found(vec![one, late]), []);
+}
+
+#[test]
+fn an_event_that_was_not_told_live_is_lost_whatever_it_was() {
+    for missing in [up("a/x/2"), code("a/x/2")] {
+        let whole = client([told((1, 1), code("a/x/1")), told((1, 2), missing), told((1, 3), up("a/x/3"))]);
+        let gap = client([told((1, 1), code("a/x/1")), told((1, 3), up("a/x/3"))]);
+        assert_eq!(found(vec![whole, gap.clone()]), [Wrong::Lost]);
+        assert_eq!(found(vec![gap]), [Wrong::Lost], "also if nobody saw it");
+    }
+}
+
+#[test]
+fn a_replay_leaves_out_codes_and_nothing_else() {
+    let whole = |missing| client([told((1, 1), up("a/x/1")), told((1, 2), missing), told((1, 3), up("a/x/3"))]);
+    let back = client([replayed((1, 1), up("a/x/1")), (Duration::ZERO, Note::Opened), replayed((1, 3), up("a/x/3"))]);
+    assert_eq!(found(vec![whole(code("a/x/2")), back.clone()]), []);
+    assert_eq!(found(vec![whole(up("a/x/2")), back]), [Wrong::Lost]);
+}
+
+#[test]
+fn a_stale_notice_stands_for_the_newest_event_and_for_no_other() {
+    let whole = client((1..=3).map(|sequence| told((1, sequence), up(&format!("a/x/{sequence}")))));
+    let doubt = |text| {
+        let moving = (Some("moving".to_owned()), mark(text));
+        let said = Said::Status { word: "connecting".into(), reason: moving.0, mark: moving.1, stale: true };
+        let doubt = (LATER, Note::Said { place: None, said });
+        client([told((1, 1), up("a/x/1")), doubt, told((1, 3), up("a/x/3"))])
+    };
+    assert_eq!(found(vec![whole.clone(), doubt("a/x/2")]), []);
+    assert_eq!(found(vec![whole, doubt("a/x/3")]), [Wrong::Lost]);
+}
+
+#[test]
+fn who_was_away_too_long_begins_with_the_present() {
+    let whole = client((1..=40).map(|sequence| told((1, sequence), up(&format!("a/x/{sequence}")))));
+    let back =
+        |sequence| client([replayed((1, 1), up("a/x/1")), replayed((1, sequence), up(&format!("a/x/{sequence}")))]);
+    assert_eq!(found(vec![whole.clone(), back(40)]), []);
+    assert_eq!(found(vec![whole, back(20)]), [Wrong::Lost]);
+}
+
+#[test]
+fn what_comes_twice_or_backwards_is_disorder() {
+    for next in [(1, 2), (1, 1), (0, 9)] {
+        let notes = [
+            told((1, 1), up("a/x/1")),
+            told((1, 2), up("a/x/2")),
+            (LATER, Note::Said { place: Some(next), said: code("a/x/9") }),
+        ];
+        assert!(found(vec![client(notes)]).contains(&Wrong::Disorder), "{next:?}");
+    }
+}
+
+#[test]
+fn who_knows_more_than_redis_begins_with_an_older_present_once_for_each_loss() {
+    let back = |sequence| [(Duration::ZERO, Note::Opened), replayed((1, sequence), up("a/x/1"))];
+    let notes = [vec![replayed((1, 3), up("a/x/1"))], back(2).to_vec(), back(1).to_vec()].concat();
+    let wrong = |redis_losses| {
+        let history = History { clients: vec![client(notes.clone())], redis_losses, ..History::default() };
+        check(&history).len()
+    };
+    assert_eq!([wrong(0), wrong(1), wrong(2)], [2, 1, 0]);
+}
+
+#[test]
+fn an_id_has_one_content_and_a_tenant_its_own() {
+    let two = vec![client([told((1, 1), up("a/x/1"))]), client([told((1, 1), up("a/x/2"))])];
+    assert_eq!(found(two), [Wrong::TwoEventsOfOneId]);
+    assert_eq!(found(vec![client([told((1, 1), up("b/x/1"))])]), [Wrong::Foreign]);
+}
+
+#[test]
+fn an_owner_that_speaks_after_its_successor_is_found() {
+    let notes = [told((1, 1), up("a/x/1")), told((1, 2), up("a/y/1")), told((1, 3), up("a/x/2"))];
+    assert_eq!(found(vec![client(notes)]), [Wrong::TwoOwners]);
+    let back = [told((1, 1), up("a/x/2")), told((1, 2), up("a/x/1"))];
+    assert_eq!(found(vec![client(back)]), [Wrong::TwoOwners]);
+}
+
+#[test]
+fn a_new_epoch_needs_a_restart_of_redis() {
+    let clients = vec![client([told((1, 5), up("a/x/1")), told((2, 1), up("a/x/1"))])];
+    assert_eq!(found(clients.clone()), [Wrong::Epoch]);
+    assert!(check(&History { clients, redis_restarts: 1, ..History::default() }).is_empty());
+}
+
+#[test]
+fn the_last_word_is_the_truth_and_heeds_the_user() {
+    let ended = |reason: &str| Said::Status {
+        word: "disconnected".into(),
+        reason: Some(reason.into()),
+        mark: None,
+        stale: false,
+    };
+    let history = |last: Said, answer: Said| History {
+        clients: vec![client([told((1, 1), last)])],
+        answers: vec![("a".into(), answer)],
+        wanted: ["a".to_owned()].into(),
+        ..History::default()
+    };
+    let wrong = |history| check(&history).into_iter().map(|(wrong, _)| wrong).collect::<Vec<_>>();
+    assert_eq!(wrong(history(up("a/x/1"), up("a/x/1"))), []);
+    assert_eq!(wrong(history(up("a/x/1"), up("a/x/2"))), [Wrong::FinalState]);
+    assert_eq!(wrong(history(ended("qr-expired"), ended("qr-expired"))), []);
+    assert_eq!(wrong(history(ended("unlinked-by-user"), ended("unlinked-by-user"))), [Wrong::LostWish]);
+}
+
+#[test]
+fn a_refusal_and_a_replaced_link_are_found() {
+    assert_eq!(found(vec![client([(LATER, Note::Refused(503))])]), [Wrong::Refused]);
+    assert_eq!(check(&History { replaced_links: 1, ..History::default() })[0].0, Wrong::ReplacedLink);
+}

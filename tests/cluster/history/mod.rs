@@ -1,0 +1,39 @@
+//! The history check: many tenants talk fast while everything goes wrong, and whatever any client saw is checked.
+
+mod checker;
+#[cfg(test)]
+mod checker_tests;
+mod run;
+mod schedule;
+
+use std::time::Duration;
+
+use run::{Scale, run};
+
+use crate::quiet::alone;
+
+/// What the issue asks for.
+const FULL: Scale = Scale { tenants: 100, streams: 300, appends: 20_000, faults: 60, span: Duration::from_secs(75) };
+/// What a change can wait for.
+const SHORT: Scale = Scale { tenants: 30, streams: 90, appends: 2_500, faults: 12, span: Duration::from_secs(20) };
+const SEEDS: u64 = 20;
+
+fn seed() -> Option<u64> {
+    std::env::var("HISTORY_SEED").ok().map(|seed| seed.parse().expect("HISTORY_SEED is a number"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_client_loses_doubles_or_swaps_an_event_whatever_goes_wrong() {
+    let Some(_turn) = alone().await else { return };
+    run(seed().unwrap_or(1), &SHORT).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "half an hour; make long"]
+async fn twenty_histories_at_full_scale_have_nothing_wrong() {
+    let Some(_turn) = alone().await else { return };
+    let seeds = seed().map_or(1..=SEEDS, |seed| seed..=seed);
+    for seed in seeds {
+        run(seed, &FULL).await;
+    }
+}

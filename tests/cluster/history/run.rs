@@ -1,0 +1,250 @@
+//! One history: made, recorded and checked.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use reqwest::Method;
+use serde_json::Value;
+use tautan_simulator::DeviceId;
+use tautan_test_support::{Event, Way};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    checker::{Client, History, Mark, Note, Place, Said, check},
+    schedule::{Fault, Planned, plan},
+};
+use crate::{
+    stage::{Cluster, Setup, device, number},
+    tab::{Seen, Tab, What},
+};
+
+pub struct Scale {
+    pub tenants: usize,
+    pub streams: usize,
+    /// At least so many events are made.
+    pub appends: usize,
+    pub faults: usize,
+    pub span: Duration,
+}
+
+const INSTANCES: usize = 3;
+/// Real links beside the stubs, for what happens at WhatsApp.
+const LINKED: usize = 3;
+/// The user of each tenant presses something about so often.
+const PRESSES_MS: std::ops::Range<u64> = 1_000..6_000;
+const SETTLES_WITHIN: Duration = Duration::from_secs(40);
+
+pub async fn run(seed: u64, scale: &Scale) {
+    println!("HISTORY_SEED={seed}");
+    let setup = Setup::of(INSTANCES).behind_network(0..INSTANCES).with("SIM_SEED", &seed.to_string());
+    // No bound on what is resumed: the rate is another test's, and a history wants many takeovers.
+    let mut cluster = setup
+        .with("TAUTAN_RESUME_RATE", "200/s")
+        .with("RUST_LOG", "warn,tautan::store::redis=info,tautan::app=info")
+        .start()
+        .await;
+    let mut tenants: Vec<String> = (0..scale.tenants).map(|at| format!("chatty-{at:03}")).collect();
+    let mut phones = Vec::new();
+    for at in 0..LINKED {
+        let phone = cluster.simulator.phone(&number(at), "Toko");
+        cluster.link(at % INSTANCES, &format!("toko-{at}"), &phone).await;
+        phones.push(phone);
+        tenants.push(format!("toko-{at}"));
+    }
+    let devices: Vec<DeviceId> = phones.iter().map(device).collect();
+
+    let (began, rest, tasks) = (Instant::now(), CancellationToken::new(), TaskTracker::new());
+    let mut tabs = Vec::new();
+    for at in 0..scale.streams + LINKED {
+        let tenant = tenants[at % tenants.len()].clone();
+        let tab = cluster.restless_tab(at % INSTANCES, &tenant, seed ^ at as u64, rest.clone());
+        tabs.push((tenant, tab));
+    }
+    for (at, tenant) in tenants.iter().take(scale.tenants).enumerate() {
+        let user = User { api: cluster.api(0, tenant), addresses: cluster.addresses.clone() };
+        let random = StdRng::seed_from_u64(seed.wrapping_mul(1_000) + at as u64);
+        tasks.spawn(rest.clone().run_until_cancelled_owned(user.presses(random)));
+    }
+
+    let planned = plan(seed, scale.faults, INSTANCES, scale.span);
+    let (redis_restarts, redis_losses) = suffer(&mut cluster, &planned, began, &devices).await;
+    while made(&tabs) < scale.appends {
+        assert!(began.elapsed() < scale.span * 6, "only {} events were made", made(&tabs));
+        sleep(Duration::from_secs(2)).await;
+    }
+    rest.cancel();
+    tasks.close();
+    tasks.wait().await;
+    let wanted = last_words(&cluster, &tenants[..scale.tenants]).await;
+    std::fs::write(cluster.folder.path().join("calm"), "").expect("written");
+    let answers = settle(&cluster, &tenants, &tabs).await;
+
+    let replaced_links = devices.iter().map(|device| cluster.simulator.double_logins(*device)).sum();
+    let clients: Vec<_> = tabs.iter().map(|(tenant, tab)| observed(tenant, tab, began)).collect();
+    let history = History { clients, answers, wanted, redis_restarts, redis_losses, replaced_links };
+    let told: usize = history.clients.iter().map(|client| client.notes.len()).sum();
+    let opened =
+        history.clients.iter().flat_map(|client| &client.notes).filter(|(_, note)| matches!(note, Note::Opened));
+    println!(
+        "FIGURE history {seed}: {} events made, {told} notes of {} clients that opened {} streams, {} faults, {:.0} s",
+        made(&tabs),
+        tabs.len(),
+        opened.count(),
+        planned.len(),
+        began.elapsed().as_secs_f64()
+    );
+    let wrong = check(&history);
+    for (kind, words) in wrong.iter().take(30) {
+        println!("WRONG {kind:?}: {words}");
+    }
+    assert!(wrong.is_empty(), "{} things are wrong with history {seed}", wrong.len());
+    assert!(cluster.instances.iter_mut().all(|instance| !instance.has_ended()), "nobody crashed");
+}
+
+/// Events that somebody was told of.
+fn made(tabs: &[(String, Tab)]) -> usize {
+    let places = tabs.iter().flat_map(|(tenant, tab)| tab.places().into_iter().map(move |place| (tenant, place)));
+    places.collect::<BTreeSet<_>>().len()
+}
+
+/// Brings about what was planned; answers how often Redis was started again, and how often without what was last.
+async fn suffer(cluster: &mut Cluster, planned: &[Planned], began: Instant, devices: &[DeviceId]) -> (usize, usize) {
+    let mut moments: Vec<(Duration, bool, Fault)> = Vec::new();
+    for Planned { from, to, fault } in planned {
+        moments.extend([(*from, true, *fault), (*to, false, *fault)]);
+    }
+    moments.sort_by_key(|(at, begins, _)| (*at, *begins));
+    let (mut redis_restarts, mut redis_losses, mut backup) = (0, 0, None);
+    for (at, begins, fault) in moments {
+        sleep_until(began + at).await;
+        match (fault, begins) {
+            (Fault::Kill(instance), true) => drop(cluster.kill(instance)),
+            (Fault::Kill(instance), false) => cluster.start_again(instance),
+            (Fault::Stop(instance), true) => {
+                cluster.pause(instance);
+                // WhatsApp gives up on who does not answer, before anybody else comes.
+                for device in devices {
+                    cluster.simulator.cut(*device);
+                }
+            }
+            (Fault::Stop(instance), false) => cluster.resume(instance),
+            (Fault::Cut(instance), true) => cluster.set_network(instance, Way::Cut),
+            (Fault::Silent(instance), true) => cluster.set_network(instance, Way::Silent),
+            (Fault::Cut(instance) | Fault::Silent(instance), false) => cluster.set_network(instance, Way::Open),
+            (Fault::RedisLoss, true) => backup = Some(cluster.redis.backup()),
+            (Fault::RedisLoss, false) => {
+                cluster.redis.restart_from(&backup.take().expect("made when it began"));
+                redis_restarts += 1;
+                redis_losses += 1;
+            }
+            (Fault::RedisKill, true) => cluster.redis.stop(),
+            (Fault::RedisKill, false) => {
+                cluster.redis.restart();
+                redis_restarts += 1;
+            }
+        }
+    }
+    (redis_restarts, redis_losses)
+}
+
+struct User {
+    api: tautan_test_support::Api,
+    addresses: crate::stage::Addresses,
+}
+
+impl User {
+    async fn presses(self, mut random: StdRng) {
+        loop {
+            let paths: &[&str] = if random.random_bool(0.8) { &["connect"] } else { &["disconnect", "connect"] };
+            for path in paths {
+                if let Some((_, base)) = self.addresses.at_or_after(random.random_range(0..INSTANCES)) {
+                    // Whether it was heeded is looked at at the end, when nothing is broken any more.
+                    let asked = self.api.at(&base).ask(Method::POST, path).send();
+                    let _ = timeout(Duration::from_secs(3), asked).await;
+                }
+            }
+            sleep(Duration::from_millis(random.random_range(PRESSES_MS))).await;
+        }
+    }
+}
+
+/// Every user unlinks and, as soon as that is answered, connects again: that is what has to be true in the end.
+async fn last_words(cluster: &Cluster, tenants: &[String]) -> BTreeSet<String> {
+    for (at, tenant) in tenants.iter().enumerate() {
+        let api = cluster.api(at % INSTANCES, tenant);
+        for path in ["disconnect", "connect"] {
+            let until = Instant::now() + SETTLES_WITHIN;
+            loop {
+                let asked = timeout(Duration::from_secs(5), api.ask(Method::POST, path).send()).await;
+                if asked.is_ok_and(|answer| answer.is_ok_and(|answer| answer.status().is_success())) {
+                    break;
+                }
+                assert!(Instant::now() < until, "{path} of {tenant} is not answered");
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    tenants.iter().cloned().collect()
+}
+
+/// Waits until everybody is told the same, or long enough; answers what the instances say.
+async fn settle(cluster: &Cluster, tenants: &[String], tabs: &[(String, Tab)]) -> Vec<(String, Said)> {
+    let until = Instant::now() + SETTLES_WITHIN;
+    loop {
+        let mut answers = Vec::new();
+        for tenant in tenants {
+            for instance in 0..INSTANCES {
+                let told = cluster.status(instance, tenant).await.unwrap_or_default();
+                answers.push((tenant.clone(), status(&told)));
+            }
+        }
+        let mut all = answers.iter().all(|(_, said)| is_settled(said));
+        for (tenant, tab) in tabs {
+            let last = status(&tab.status());
+            all &= answers.iter().filter(|(of, _)| of == tenant).all(|(_, answer)| *answer == last);
+        }
+        if all || Instant::now() > until {
+            return answers;
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+fn is_settled(said: &Said) -> bool {
+    matches!(said, Said::Status { word, stale: false, .. } if word == "connected" || word == "disconnected")
+}
+
+fn status(data: &Value) -> Said {
+    let text = |field: &str| data[field].as_str().map(str::to_owned);
+    Said::Status {
+        word: text("status").unwrap_or_default(),
+        reason: text("reason"),
+        mark: data["name"].as_str().and_then(Mark::parse),
+        stale: data["stale"] == true,
+    }
+}
+
+fn observed(tenant: &str, tab: &Tab, began: Instant) -> Client {
+    let note = |seen: &Seen| {
+        let note = match &seen.what {
+            What::Opened => Note::Opened,
+            What::Event(event) => Note::Said { place: place(event), said: said(event) },
+            What::Refused(code) => Note::Refused(code.as_u16()),
+            What::Closed => return None,
+        };
+        Some((seen.at.saturating_duration_since(began), note))
+    };
+    Client { tenant: tenant.to_owned(), notes: tab.seen().iter().filter_map(note).collect() }
+}
+
+fn said(event: &Event) -> Said {
+    match event.name.as_str() {
+        "qr-code" => Said::Code { mark: Mark::parse(event.text("qrText")) },
+        _ => status(&event.data),
+    }
+}
+
+fn place(event: &Event) -> Option<Place> {
+    event.id.as_deref().map(crate::tab::rank)
+}

@@ -1,0 +1,178 @@
+//! Redis is away, in three ways: streams stay, doubt what they know, and show the truth as soon as it is back.
+
+use std::time::Duration;
+
+use tautan_simulator::Phone;
+use tautan_test_support::{Way, within};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::{
+    quiet::{together, within_bound},
+    stage::{Cluster, Setup, TTL, number, proves_device},
+    tab::Tab,
+};
+
+const SHORT: Duration = Duration::from_secs(15);
+const LONG: Duration = Duration::from_secs(60);
+const INSTANCES: usize = 3;
+const STUBS: usize = 60;
+const RATE: u64 = 20;
+
+#[derive(Clone, Copy)]
+enum Outage {
+    KillAndRestart,
+    Stop,
+    CutNetwork,
+    SilentNetwork,
+}
+
+impl Outage {
+    fn begin(self, cluster: &mut Cluster) {
+        match self {
+            Self::KillAndRestart => cluster.redis.stop(),
+            Self::Stop => cluster.redis.pause(),
+            Self::CutNetwork => (0..INSTANCES).for_each(|instance| cluster.set_network(instance, Way::Cut)),
+            Self::SilentNetwork => (0..INSTANCES).for_each(|instance| cluster.set_network(instance, Way::Silent)),
+        }
+    }
+
+    fn end(self, cluster: &mut Cluster) {
+        match self {
+            Self::KillAndRestart => cluster.redis.restart(),
+            Self::Stop => cluster.redis.resume(),
+            Self::CutNetwork | Self::SilentNetwork => {
+                (0..INSTANCES).for_each(|instance| cluster.set_network(instance, Way::Open));
+            }
+        }
+    }
+}
+
+async fn is_outlived(outage: Outage, lasts: Duration) {
+    let mut cluster = Setup::of(INSTANCES).behind_network(0..INSTANCES).start().await;
+    let mut tenants: Vec<String> = (0..STUBS).map(|at| format!("idle-{at}")).collect();
+    cluster.connect_stubs(&tenants).await;
+    let phones = [cluster.simulator.phone(&number(1), "Toko Sari"), cluster.simulator.phone(&number(2), "Toko Budi")];
+    for (at, (tenant, phone)) in ["sari", "budi"].into_iter().zip(&phones).enumerate() {
+        cluster.link(at, tenant, phone).await;
+        tenants.push(tenant.to_owned());
+    }
+    let mut tabs = Vec::new();
+    for (at, tenant) in tenants.iter().enumerate() {
+        // The real ones are watched everywhere.
+        let watched = if at < STUBS { at % INSTANCES..at % INSTANCES + 1 } else { 0..INSTANCES };
+        tabs.extend(watched.map(|instance| (instance, tenant.clone(), cluster.tab(instance, tenant))));
+    }
+    for (_, _, tab) in &mut tabs {
+        tab.until_status("connected").await;
+    }
+
+    let began = Instant::now();
+    outage.begin(&mut cluster);
+    sleep(Duration::from_secs(1)).await;
+    unlink(&phones[0]);
+    sleep_until(began + TTL + Duration::from_secs(1)).await;
+    for (_, _, tab) in &tabs {
+        assert_eq!(tab.status()["stale"], true, "nothing is known for sure:\n{}", tab.story());
+    }
+    for instance in 0..INSTANCES {
+        let told = cluster.status(instance, "budi").await;
+        assert!(told.is_none_or(|told| told["stale"] == true), "nobody can know");
+        let mut late = cluster.tab(instance, "budi");
+        late.until("a stream without Redis", |event| event.data["stale"] == true).await;
+        tabs.push((instance, "budi".to_owned(), late));
+    }
+    sleep_until(began + lasts).await;
+
+    outage.end(&mut cluster);
+    let back = Instant::now();
+    let told = truth_is_told(&cluster, &tabs).await;
+    within_bound("every stream shows the truth after Redis came back", back, told, Duration::from_secs(2));
+    let mut times = Vec::new();
+    for (_, tenant, tab) in &mut tabs {
+        let wanted = if tenant == "sari" { "disconnected" } else { "connected" };
+        tab.forget_before(back);
+        let (at, last) = tab.until_status(wanted).await;
+        if tenant == "sari" {
+            assert_eq!(last.data["reason"], "unlinked-by-phone", "the end that nobody could keep is not lost");
+        } else {
+            times.push(at);
+        }
+    }
+    let last = times.iter().max().expect("there are some");
+    // One instance may have taken all; each has a second's worth of links at once.
+    let rate = Duration::from_secs(3 + STUBS as u64 / RATE);
+    within_bound(&format!("{} sessions resumed after Redis came back", STUBS + 1), back, *last, rate);
+    for (_, _, tab) in &tabs {
+        assert!(!tab.has_closed(), "no stream is dropped:\n{}", tab.story());
+    }
+    proves_device(&phones[1]).await;
+    let all_run = cluster.instances.iter_mut().all(|instance| !instance.has_ended());
+    assert!(all_run, "nobody crashed");
+}
+
+fn unlink(phone: &Phone) {
+    for device in phone.devices() {
+        assert!(phone.unlink(device));
+    }
+}
+
+/// Returns when each stream shows what its instance answers, and it is read anew: the store is not away for any.
+async fn truth_is_told(cluster: &Cluster, tabs: &[(usize, String, Tab)]) -> Instant {
+    let http = reqwest::Client::new();
+    loop {
+        let mut here = true;
+        for instance in 0..INSTANCES {
+            let url = format!("{}/readyz", cluster.instances[instance].base());
+            let ready = within("readiness", http.get(url).send()).await.expect("an answer");
+            assert!(ready.status().is_success(), "an outage of the store changes nothing here");
+            here &= !ready.text().await.expect("a body").contains("away");
+        }
+        let mut all = here;
+        for (instance, tenant, tab) in tabs.iter().filter(|_| here) {
+            let (before, told) = (tab.status(), cluster.status(*instance, tenant).await);
+            let same = |shown: &serde_json::Value| {
+                let told = told.as_ref();
+                told.is_some_and(|told| ["status", "reason", "stale"].iter().all(|field| shown[field] == told[field]))
+            };
+            // It may have moved on while it was asked.
+            all &= same(&before) || same(&tab.status());
+        }
+        if all {
+            return Instant::now();
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_killed_and_restarted_after_15_s_loses_no_stream_and_no_end() {
+    let Some(_turn) = together().await else { return };
+    is_outlived(Outage::KillAndRestart, SHORT).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_stopped_for_15_s_loses_no_stream_and_no_end() {
+    let Some(_turn) = together().await else { return };
+    is_outlived(Outage::Stop, SHORT).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_cut_for_15_s_loses_no_stream_and_no_end() {
+    let Some(_turn) = together().await else { return };
+    is_outlived(Outage::CutNetwork, SHORT).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_silent_for_15_s_loses_no_stream_and_no_end() {
+    let Some(_turn) = together().await else { return };
+    is_outlived(Outage::SilentNetwork, SHORT).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "minutes; make long"]
+async fn a_minute_without_redis_loses_no_stream_and_no_end() {
+    let Some(_turn) = together().await else { return };
+    for outage in [Outage::KillAndRestart, Outage::Stop, Outage::CutNetwork, Outage::SilentNetwork] {
+        is_outlived(outage, LONG).await;
+    }
+}

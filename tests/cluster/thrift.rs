@@ -1,0 +1,94 @@
+//! What an instance costs Redis does not grow with the sessions it owns.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tautan_test_support::RedisServer;
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    quiet::alone,
+    stage::{Cluster, Setup},
+};
+
+/// Covers each of the rounds that an idle instance makes, most of them several times.
+const WATCHED: Duration = Duration::from_secs(20);
+const PER_SECOND_MAX: f64 = 10.0;
+
+/// How often each was called, also by scripts.
+fn commands(redis: &RedisServer) -> BTreeMap<String, u64> {
+    let answer = redis.ask(&["INFO", "commandstats"]);
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    let calls = text.lines().filter_map(|line| {
+        let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+        Some((name.to_owned(), rest.split(',').next()?.parse().ok()?))
+    });
+    calls.collect()
+}
+
+async fn rate(cluster: &Cluster) -> f64 {
+    let (from, before) = (Instant::now(), commands(&cluster.redis));
+    sleep(WATCHED).await;
+    let mut calls = commands(&cluster.redis);
+    calls.retain(|name, count| {
+        *count -= before.get(name).unwrap_or(&0);
+        *count > 0 && name != "info"
+    });
+    println!("in {WATCHED:?}: {calls:?}");
+    calls.values().sum::<u64>() as f64 / from.elapsed().as_secs_f64()
+}
+
+async fn owns(cluster: &Cluster, tenants: std::ops::Range<usize>) {
+    for at in tenants.clone() {
+        cluster.api(0, &format!("idle-{at}")).connect().await;
+    }
+    let owned = || {
+        let keys = cluster.redis.ask(&["KEYS", "tautan:owned:*"]);
+        let keys = String::from_utf8_lossy(&keys).into_owned();
+        let key = keys.lines().find(|line| line.starts_with("tautan:owned:")).unwrap_or_default().to_owned();
+        let size = cluster.redis.ask(&["SCARD", &key]);
+        String::from_utf8_lossy(&size).lines().next().and_then(|line| line.strip_prefix(':')?.parse::<usize>().ok())
+    };
+    tautan_test_support::within("all are owned", async {
+        while owned() != Some(tenants.end) {
+            sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
+    let patience = Instant::now() + Duration::from_secs(30 + tenants.end as u64 / 20);
+    while last_second(&cluster.redis).await > PER_SECOND_MAX as u64 * 2 {
+        assert!(Instant::now() < patience, "it does not come to rest");
+    }
+}
+
+/// Commands in a second, to see that what follows a start is over.
+async fn last_second(redis: &RedisServer) -> u64 {
+    let total = || commands(redis).values().sum::<u64>();
+    let before = total();
+    sleep(Duration::from_secs(1)).await;
+    total() - before
+}
+
+async fn costs_what_ten_cost(many: usize) {
+    let cluster = Setup::of(1).start().await;
+    owns(&cluster, 0..10).await;
+    let few = rate(&cluster).await;
+    owns(&cluster, 10..many).await;
+    let all = rate(&cluster).await;
+    println!("FIGURE commands a second with 10 idle sessions: {few:.1}, with {many}: {all:.1}");
+    assert!(few <= PER_SECOND_MAX, "10 sessions: {few} commands a second");
+    assert!(all <= PER_SECOND_MAX, "{many} sessions: {all} commands a second");
+    assert!(all <= few * 1.2 + 0.2, "{many} sessions cost {all} commands a second, 10 cost {few}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_idle_sessions_send_redis_what_ten_do() {
+    let Some(_turn) = alone().await else { return };
+    costs_what_ten_cost(1_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "minutes; make long"]
+async fn ten_thousand_idle_sessions_send_redis_what_ten_do() {
+    let Some(_turn) = alone().await else { return };
+    costs_what_ten_cost(10_000).await;
+}

@@ -1,0 +1,103 @@
+//! Nothing says `connected` without a doubt for longer than its owner can be believed to live.
+
+use std::time::Duration;
+
+use tautan_test_support::Way;
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    quiet::together,
+    stage::{Cluster, Setup, TTL},
+    tab::Tab,
+};
+
+const TENANTS: usize = 4;
+const BOUND: Duration = Duration::from_secs(TTL.as_secs() + 1);
+/// How long it is looked for after that.
+const WATCHED: Duration = Duration::from_secs(4);
+
+enum Death {
+    Kill,
+    Stop,
+    /// It lives, but Redis is out of its reach.
+    Partition,
+}
+
+/// One instance owns all, and no other has room for any of it: what is wanted stays without an owner.
+async fn nobody_can_take_over() -> (Cluster, Vec<String>) {
+    let mut cluster = Setup::of(1).behind_network(0..1).start().await;
+    let tenants: Vec<String> = (0..TENANTS).map(|at| format!("idle-{at}")).collect();
+    cluster.connect_stubs(&tenants).await;
+    cluster.environment.push(("TAUTAN_MAX_SESSIONS".to_owned(), "1".to_owned()));
+    for (instance, tenant) in [(1, "idle-one"), (2, "idle-two")] {
+        cluster.add();
+        cluster.api(instance, tenant).connect().await;
+        cluster.tab(instance, tenant).until_status("connected").await;
+    }
+    (cluster, tenants)
+}
+
+async fn nothing_is_claimed_after(death: Death) {
+    let (mut cluster, tenants) = nobody_can_take_over().await;
+    assert!(tenants.iter().all(|tenant| cluster.owner(tenant) == Some(0)), "the others are full");
+    let tabs = |instance| tenants.iter().map(|tenant| cluster.tab(instance, tenant)).collect::<Vec<Tab>>();
+    let mut tabs: Vec<Tab> = (0..3).flat_map(tabs).collect();
+    for tab in &mut tabs {
+        tab.until_status("connected").await;
+    }
+    let died = match death {
+        Death::Kill => cluster.kill(0),
+        Death::Stop => cluster.pause(0),
+        Death::Partition => {
+            cluster.set_network(0, Way::Silent);
+            Instant::now()
+        }
+    };
+    let asked: &[usize] = if matches!(death, Death::Partition) { &[0, 1, 2] } else { &[1, 2] };
+    let mut last_claim = died;
+    while died.elapsed() < BOUND + WATCHED {
+        for instance in asked {
+            for tenant in &tenants {
+                let from = Instant::now();
+                if cluster.status(*instance, tenant).await.is_some_and(|told| claims(&told)) {
+                    // It was true when it was read, which was after it was asked.
+                    last_claim = last_claim.max(from);
+                }
+            }
+        }
+        if died.elapsed() > BOUND {
+            // A stopped instance's own streams are silent: no program runs there that could say anything.
+            let held = if matches!(death, Death::Stop) { &tabs[TENANTS..] } else { &tabs };
+            for tab in held {
+                assert!(!claims(&tab.status()), "a stream still says so:\n{}", tab.story());
+            }
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    crate::quiet::within_bound("the last false claim of /status after a death", died, last_claim, BOUND);
+    if matches!(death, Death::Partition) {
+        assert!(tabs.iter().all(|tab| !tab.has_closed()), "no stream is dropped");
+    }
+}
+
+fn claims(status: &serde_json::Value) -> bool {
+    status["status"] == "connected" && status["stale"] == false
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_says_connected_for_a_killed_owner_after_its_ttl_and_a_second() {
+    let Some(_turn) = together().await else { return };
+    nothing_is_claimed_after(Death::Kill).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_says_connected_for_a_stopped_owner_after_its_ttl_and_a_second() {
+    let Some(_turn) = together().await else { return };
+    nothing_is_claimed_after(Death::Stop).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_says_connected_for_an_owner_cut_off_from_redis_not_even_itself() {
+    let Some(_turn) = together().await else { return };
+    nothing_is_claimed_after(Death::Partition).await;
+}
