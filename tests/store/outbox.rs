@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use tautan::{
-    events::{Cursor, EndReason},
+    clock::Timestamp,
+    events::{Cursor, EndReason, Passkey, PasskeyStep, Status},
     store::{Notice, Outbox, Wish},
 };
 
@@ -26,6 +27,7 @@ promises![
     who_does_not_ask_for_an_outbox_has_nothing_in_it,
 ];
 
+const PASSKEY: &str = "passkey-secret";
 /// Much longer than what is due takes to be there.
 const NOTHING_COMES: Duration = Duration::from_millis(400);
 
@@ -75,15 +77,31 @@ async fn of_what_was_not_delivered_the_newest_alone_is_kept(store: impl Backend 
     assert!(is_empty(&*outbox).await);
 }
 
+fn told(notice: &Notice) -> String {
+    format!("{notice:?} {:?} {}", notice.status, serde_json::to_string(&notice.status).unwrap())
+}
+
 async fn a_notice_has_no_code_in_it(store: impl Backend + Sync) {
     let outbox = store.outbox();
     let lease = store.running(&tenant("a")).await;
     store.journal().append(&lease, qr(1)).await.unwrap();
     let notice = says(&*outbox, "qr_pending").await;
-    let whole = format!("{notice:?} {:?} {}", notice.status, serde_json::to_string(&notice.status).unwrap());
-    for secret in [QR, PAIR_CODE, PHONE] {
+    outbox.settle(&notice).await.unwrap();
+    let mut whole = told(&notice);
+    let expires_at = Timestamp::from_second(1_900_000_000).unwrap();
+    for step in [PasskeyStep::Assert { options: PASSKEY.into() }, PasskeyStep::Compare { code: PASSKEY.into() }] {
+        store.journal().append(&lease, Status::passkey_required(Passkey { step, expires_at })).await.unwrap();
+    }
+    let notice = says(&*outbox, "connecting").await;
+    outbox.settle(&notice).await.unwrap();
+    whole += &told(&notice);
+    assert!(whole.contains("passkey-required"), "{whole}");
+    for secret in [QR, PAIR_CODE, PHONE, PASSKEY] {
         assert!(!whole.contains(secret), "{whole}");
     }
+    let step = PasskeyStep::Compare { code: "another".into() };
+    store.journal().append(&lease, Status::passkey_required(Passkey { step, expires_at })).await.unwrap();
+    assert!(is_empty(&*outbox).await, "what exactly is asked for is no news to a back end");
 }
 
 async fn what_is_said_during_a_delivery_is_due_after_it_and_not_before(store: impl Backend + Sync) {
@@ -215,6 +233,21 @@ async fn who_held_a_notice_for_too_long_does_not_undo_what_the_next_one_did() {
         assert!(is_empty(&*outbox).await, "it is the other's");
         other.outbox().settle(&taken).await.unwrap();
         assert!(is_empty(&*outbox).await && is_empty(&*other.outbox()).await);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_notice_that_no_index_names_is_found_by_the_sweep() {
+    with_redis(async |redis| {
+        let other = instance(&redis.server);
+        drop(redis.store.outbox());
+        let lease = redis.running(&tenant("a")).await;
+        redis.journal().append(&lease, connected()).await.unwrap();
+        redis.server.ask(&["DEL", "tautan:notices"]);
+        let outbox = other.outbox();
+        other.sweep().await.unwrap();
+        says(&*outbox, "connected").await;
     })
     .await;
 }

@@ -133,6 +133,26 @@ impl Shared {
         self.connections.query(&pipeline).await
     }
 
+    /// Of these tenants, the notices that the index does not know.
+    pub async fn list_forgotten(&self, tenants: &[TenantId]) -> Result<(), Trouble> {
+        if !self.outbox.is_asked() || tenants.is_empty() {
+            return Ok(());
+        }
+        let mut pipeline = redis::pipe();
+        tenants.iter().for_each(|tenant| _ = pipeline.cmd("HGET").arg(keys::record(tenant)).arg("notice"));
+        let notices: Vec<Option<String>> = self.connections.query(&pipeline).await?;
+        let left: Vec<_> = tenants.iter().zip(notices).filter(|(_, notice)| notice.is_some()).collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        let now = self.connections.live().await?.time_ms();
+        let mut pipeline = redis::pipe();
+        for (tenant, _) in left {
+            pipeline.cmd("ZADD").arg(keys::NOTICES).arg("NX").arg(now).arg(tenant.as_str()).ignore();
+        }
+        self.connections.query(&pipeline).await
+    }
+
     async fn due_notices(&self) -> Result<Vec<TenantId>, Trouble> {
         let now = self.connections.live().await?.time_ms();
         let mut pipeline = redis::pipe();

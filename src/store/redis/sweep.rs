@@ -17,7 +17,7 @@ const STEP: usize = 1_000;
 /// Nobody waits for what this finds: it takes its time.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Finds, in time, wanted tenants that no index names: one may have been lost with a crash of Redis.
+/// Finds, in time, wanted tenants and notices that no index names: one may have been lost with a crash of Redis.
 pub async fn run(shared: Arc<Shared>) {
     loop {
         let pause = rand::rng().random_range(SWEEP_EVERY / 2..SWEEP_EVERY);
@@ -53,8 +53,10 @@ impl Shared {
             let mut pipeline = redis::pipe();
             pipeline.cmd("SCAN").arg(&cursor).arg("MATCH").arg(keys::RECORDS).arg("COUNT").arg(STEP);
             let ((next, found),): ((String, Vec<String>),) = self.connections.query(&pipeline).await?;
-            let found = found.iter().filter_map(|key| keys::tenant_of_record(key));
-            let unnamed: BTreeSet<TenantId> = found.filter(|tenant| !indexed.contains(tenant.as_str())).collect();
+            let found: Vec<TenantId> = found.iter().filter_map(|key| keys::tenant_of_record(key)).collect();
+            self.list_forgotten(&found).await?;
+            let unnamed: BTreeSet<TenantId> =
+                found.into_iter().filter(|tenant| !indexed.contains(tenant.as_str())).collect();
             for tenant in self.sift(unnamed, &HashSet::new(), usize::MAX).await? {
                 tracing::warn!(%tenant, "wanted tenant was in no index");
                 self.index_wanted(&tenant).await?;
