@@ -16,7 +16,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tautan::{
     app::Wrap,
     events::{Account, PhoneNumber},
-    session::{ConnectError, Connector, End, Link, Signal},
+    session::{ConnectError, Connector, End, Link, Request, Signal},
     store::Lease,
     tenant::TenantId,
 };
@@ -82,6 +82,10 @@ struct Quiet {
 
 #[async_trait]
 impl Link for Quiet {
+    fn resumes(&self) -> bool {
+        false
+    }
+
     async fn next(&mut self) -> Option<Signal> {
         if let Some(account) = self.account.take() {
             return Some(Signal::Connected { account });
@@ -93,7 +97,7 @@ impl Link for Quiet {
         panic!("a bad stanza")
     }
 
-    async fn request_pair_code(&mut self, _: &PhoneNumber) -> Result<(), ConnectError> {
+    async fn tell(&mut self, _: Request) -> Result<(), ConnectError> {
         Ok(())
     }
 
@@ -184,6 +188,10 @@ impl Chatty {
 
 #[async_trait]
 impl Link for Chatty {
+    fn resumes(&self) -> bool {
+        self.state == State::Down
+    }
+
     async fn next(&mut self) -> Option<Signal> {
         sleep_until(self.due).await;
         if self.state == State::Over {
@@ -199,7 +207,7 @@ impl Link for Chatty {
         Some(self.say())
     }
 
-    async fn request_pair_code(&mut self, _: &PhoneNumber) -> Result<(), ConnectError> {
+    async fn tell(&mut self, _: Request) -> Result<(), ConnectError> {
         Ok(())
     }
 

@@ -51,7 +51,7 @@ pub trait Journal: Send + Sync + 'static {
     /// newest event, if there is one. With a cursor that is known, what follows it. While the present is stale an
     /// [`Update::Notice`] ends the backlog in the newest event's place, known to the reader or not: as an event it would
     /// be a claim that nobody stands behind. A reader that returns with the newest cursor is told by a notice, too, that
-    /// a staleness is over. Never fails for a passing trouble of the store: it then begins with a stale notice
+    /// a staleness is over, or, where it may have been in doubt elsewhere, that there is none. Never fails for a passing trouble of the store: it then begins with a stale notice
     /// and catches up by itself.
     async fn subscribe(&self, tenant: &TenantId, after: Option<Cursor>) -> Subscription;
 }

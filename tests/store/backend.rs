@@ -9,6 +9,7 @@ use std::{
 
 use tautan::{
     clock::{Clock, Timestamp},
+    events::Status,
     store::{
         Journal, Lease, Outbox, Roster, Stores, Vault, Wish,
         crypt::MasterKey,
@@ -18,6 +19,8 @@ use tautan::{
     tenant::TenantId,
 };
 use tautan_test_support::RedisServer;
+
+use crate::statuses::Told;
 
 /// No promise takes longer, on however busy a machine; one that hangs is broken.
 const PROMISE_TIME_MAX: Duration = Duration::from_secs(30);
@@ -39,6 +42,10 @@ pub trait Backend: Send {
 
     /// A lease that was dropped, not given back, frees its tenant at once.
     fn notices_dropped_leases(&self) -> bool;
+
+    /// What a reader with the newest cursor is told before what comes: where it may have been in doubt elsewhere, which
+    /// nobody here knows of, the present again.
+    fn present(&self, status: Status) -> Vec<Told>;
 
     fn journal(&self) -> &dyn Journal {
         &*self.stores().journal
@@ -114,6 +121,10 @@ impl Backend for Embedded {
         true
     }
 
+    fn present(&self, _: Status) -> Vec<Told> {
+        Vec::new()
+    }
+
     async fn reopen(self) -> Self {
         let Self { dir, store, stores } = self;
         store.close().await;
@@ -164,6 +175,10 @@ impl Backend for Redis {
 
     fn notices_dropped_leases(&self) -> bool {
         true
+    }
+
+    fn present(&self, status: Status) -> Vec<Told> {
+        vec![Told::Fresh(status)]
     }
 
     async fn reopen(self) -> Self {

@@ -1,5 +1,8 @@
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -39,6 +42,8 @@ pub struct Connections {
     current: Mutex<Current>,
     /// The run of the server that the newest connection leads to.
     server: watch::Sender<String>,
+    /// The highest epoch that was ever seen from here.
+    epochs: Arc<AtomicU64>,
 }
 
 #[derive(Default)]
@@ -62,13 +67,14 @@ pub struct Live {
     /// new epoch with it.
     pub run: String,
     made: Instant,
+    epochs: Arc<AtomicU64>,
     /// The server's clock when it was made.
     time_ms: u64,
 }
 
 impl Connections {
     pub fn new(url: Url, keys: Arc<MasterKeys>) -> Self {
-        Self { url, keys, current: Mutex::default(), server: watch::Sender::default() }
+        Self { url, keys, current: Mutex::default(), server: watch::Sender::default(), epochs: Arc::default() }
     }
 
     pub async fn live(&self) -> Result<Arc<Live>, Trouble> {
@@ -173,13 +179,19 @@ impl Connections {
     }
 
     async fn connect(&self, client: Client, current: &mut Current) -> Result<Live, Trouble> {
-        let made = timeout(CONNECT_TIME_MAX, Live::connect(client, &self.keys, !current.began)).await;
+        let made =
+            timeout(CONNECT_TIME_MAX, Live::connect(client, &self.keys, self.epochs.clone(), !current.began)).await;
         let (live, server) = made.map_err(|_| Trouble::Slow(CONNECT_TIME_MAX))??;
         if current.warned.as_deref() != Some(live.server.as_str()) {
             server.dangers().into_iter().for_each(|danger| tracing::warn!("{danger}"));
             current.warned = Some(live.server.clone());
         }
         Ok(live)
+    }
+
+    /// What readers were told: a fresh epoch is above it even where the clock of the next Redis is behind.
+    pub fn saw(&self, epoch: u64) {
+        self.epochs.fetch_max(epoch, Ordering::Relaxed);
     }
 
     async fn look_at<T>(&self, live: &Arc<Live>, answer: Result<T, Trouble>) -> Result<T, Trouble> {
@@ -205,7 +217,12 @@ impl Current {
 }
 
 impl Live {
-    async fn connect(client: Client, master: &MasterKeys, begins: bool) -> Result<(Self, Server), Trouble> {
+    async fn connect(
+        client: Client,
+        master: &MasterKeys,
+        epochs: Arc<AtomicU64>,
+        begins: bool,
+    ) -> Result<(Self, Server), Trouble> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIME_MAX))
             .set_response_timeout(Some(ANSWER_TIME_MAX));
@@ -222,8 +239,8 @@ impl Live {
         let ((seconds, micros), data): ((u64, u64), String) =
             pipeline.query_async(&mut connection).await.map_err(Trouble::greeted_with)?;
         let (run, time_ms) = (server.run(), seconds * 1000 + micros / 1000);
-        let live =
-            Self { connection, client, run: format!("{run} {data}"), server: run, made: Instant::now(), time_ms };
+        let (made, server_run) = (Instant::now(), run.clone());
+        let live = Self { connection, client, server: server_run, run: format!("{run} {data}"), made, epochs, time_ms };
         Ok((live, server))
     }
 
@@ -238,7 +255,8 @@ impl Live {
 
     /// For a new run of sequences: later ones are higher, by Redis's own clock, and random in their last digits.
     pub fn fresh_epoch(&self) -> u64 {
-        (self.time_ms() << 12) | u64::from(rand::random::<u16>() >> 4)
+        let epoch = (self.time_ms() << 12) | u64::from(rand::random::<u16>() >> 4);
+        epoch.max(self.epochs.load(Ordering::Relaxed) + 1)
     }
 
     /// By Redis's own clock, nearly.

@@ -64,9 +64,17 @@ impl Journal for RedisStore {
 }
 
 pub async fn append(shared: &Shared, lease: &Lease, status: Status) -> Result<Appended, StoreError> {
-    let tenant = lease.tenant();
-    let (held, seals) = (shared.held(lease)?, shared.seals(tenant));
-    let mut write = Write::begin(shared, lease, &held).await;
+    let held = shared.held(lease)?;
+    append_in(Write::begin(shared, lease, &held).await, shared, lease.tenant(), status).await
+}
+
+pub async fn append_in(
+    mut write: Write<'_>,
+    shared: &Shared,
+    tenant: &TenantId,
+    status: Status,
+) -> Result<Appended, StoreError> {
+    let seals = shared.seals(tenant);
     for _ in 0..DECISIONS_MAX {
         let live = write.live().await?;
         let mut record = write.record(&live).await?;

@@ -163,7 +163,10 @@ fn handle(shared: &Arc<Shared>, message: &Msg) {
     }
     let Some(tenant) = keys::tenant_of_told(channel) else { return };
     let suspect = match shared.seals(&tenant).open_message(payload) {
-        Some(Message::Event { previous, event, owner }) => shared.audience.hear(&tenant, previous, *event, owner),
+        Some(Message::Event { previous, event, owner }) => {
+            shared.connections.saw(event.cursor.epoch);
+            shared.audience.hear(&tenant, previous, *event, owner)
+        }
         Some(Message::Notice) | None => shared.audience.suspect(&tenant),
     };
     if suspect {

@@ -6,7 +6,7 @@ use futures_util::{StreamExt as _, stream};
 
 use super::{
     Shared,
-    journal::append,
+    journal::append_in,
     leases::Held,
     record::Record,
     script::{Call, LOSE},
@@ -81,12 +81,11 @@ impl Shared {
         }
         self.index_owned(tenant, &held.incarnation).await?;
         Write::repeat(self, lease, held).await?;
-        let newest = held.writes.lock().await.record.as_ref().and_then(|(_, record)| record.newest.clone());
-        match said {
-            Some(said) if newest.as_ref().is_none_or(|newest| newest.cursor == said.cursor) => {
-                append(self, lease, said.status.clone()).await.map(drop)
-            }
-            _ => Ok(()),
+        let write = Write::begin(self, lease, held).await;
+        // What the session said meanwhile is newer, and is there.
+        match said.filter(|said| write.newest().is_none_or(|newest| newest.cursor == said.cursor)) {
+            Some(said) => append_in(write, self, tenant, said.status.clone()).await.map(drop),
+            None => Ok(()),
         }
     }
 }

@@ -52,6 +52,9 @@ impl Shared {
                 events.push(event);
             }
         }
+        if let Some(newest) = &newest {
+            self.connections.saw(newest.cursor.epoch);
+        }
         let record = Record::parse(&fields, newest, credentials, &seals)?;
         let living = match &record.owner {
             Some(owner) => self.is_living(owner).await?,

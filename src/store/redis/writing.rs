@@ -11,7 +11,10 @@ use super::{
     script::{Answer, Call},
     trouble::Trouble,
 };
-use crate::store::{Lease, StoreError};
+use crate::{
+    events::Event,
+    store::{Lease, StoreError},
+};
 
 /// Tries to decide on a record that others change meanwhile. Nobody but its owner and its user changes one.
 pub const DECISIONS_MAX: usize = 16;
@@ -97,6 +100,11 @@ impl<'a> Write<'a> {
             Some((run, record)) if run == live.run => Ok(record),
             _ => Ok(self.shared.read(self.lease.tenant(), None).await?.record),
         }
+    }
+
+    /// The newest event that this lease told or knows of, where that is known.
+    pub fn newest(&self) -> Option<Arc<Event>> {
+        self.writes.record.as_ref().and_then(|(_, record)| record.newest.clone())
     }
 
     pub fn done(&mut self, record: Record, live: &Live) {
