@@ -82,6 +82,13 @@ impl Census {
         self.lock().values_mut().for_each(|member| member.seen = now);
     }
 
+    /// It hands over what it owns: nobody waits for it to take something.
+    pub fn leaves(&self, name: &str) {
+        if let Some(member) = self.lock().get_mut(name) {
+            member.beat.max = Some(0);
+        }
+    }
+
     pub fn names(&self) -> Vec<String> {
         self.lock().keys().cloned().collect()
     }
@@ -187,6 +194,16 @@ mod tests {
             assert_eq!(waits[2], TURN * 2);
         }
         assert!(taken.iter().all(|taken| *taken > 60), "{taken:?}");
+    }
+
+    #[test]
+    fn nothing_is_left_to_who_leaves() {
+        let (census, now) = (Census::default(), Instant::now());
+        census.see("leaving", beat(1, 1, None), now);
+        census.see("here", beat(1, 100, None), now);
+        assert_eq!(census.deference(&tenant(1), "here", now), TURN);
+        census.leaves("leaving");
+        assert_eq!(census.deference(&tenant(1), "here", now), Duration::ZERO);
     }
 
     #[test]

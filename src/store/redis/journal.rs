@@ -123,20 +123,33 @@ async fn finish(
             continue;
         }
         shared.leases.end(lease.nonce());
-        shared.disowned(tenant, write.incarnation(), newer.is_some()).await;
+        let wanted = if newer.is_some() { Wanted::Again } else { Wanted::No };
+        shared.disowned(tenant, write.incarnation(), wanted).await;
         return Ok(last);
     }
     Err(Trouble::Contended.into())
 }
 
+/// Of a tenant that its owner let go of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    No,
+    Again,
+    HandedOver,
+}
+
 impl Shared {
     /// After the record: it is nobody's, and whoever may take it is told.
-    pub async fn disowned(&self, tenant: &TenantId, incarnation: &str, wanted: bool) {
+    pub async fn disowned(&self, tenant: &TenantId, incarnation: &str, wanted: Wanted) {
         let mut pipeline = redis::pipe();
         pipeline.cmd("SREM").arg(keys::owned(incarnation)).arg(tenant.as_str()).ignore();
-        if wanted {
+        if wanted != Wanted::No {
             pipeline.cmd("SADD").arg(keys::WANTED).arg(tenant.as_str()).ignore();
-            self.nudge(&mut pipeline, tenant);
+        }
+        match wanted {
+            Wanted::No => {}
+            Wanted::Again => self.nudge(&mut pipeline, tenant),
+            Wanted::HandedOver => self.nudge_from(&mut pipeline, tenant, incarnation),
         }
         self.best_effort(&pipeline).await;
     }

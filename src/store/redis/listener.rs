@@ -153,10 +153,12 @@ fn handle(shared: &Arc<Shared>, message: &Msg) {
     let (channel, payload) = (message.get_channel_name(), message.get_payload_bytes());
     if channel == keys::NUDGES {
         let text = String::from_utf8_lossy(payload);
-        if let Some((instance, tenant)) = text.split_once(' ')
+        let mut words = text.split(' ');
+        if let (Some(instance), Some(tenant), leaving) = (words.next(), words.next(), words.next())
             && instance != shared.instance
             && let Ok(tenant) = TenantId::parse(tenant)
         {
+            shared.census.leaves(leaving.unwrap_or_default());
             shared.nudges.add(tenant);
         }
         return;

@@ -5,7 +5,9 @@ use redis::Pipeline;
 use tokio::time::Instant;
 
 use super::{
-    RedisStore, Shared, keys, random_name,
+    RedisStore, Shared,
+    journal::Wanted,
+    keys, random_name,
     record::{Owner, Record, nonce_text, parse_nonce},
     script::{ACQUIRE, Answer, CRASH, Call, RELEASE, WANT},
     sealed::with_event,
@@ -163,7 +165,7 @@ async fn release(shared: &Arc<Shared>, lease: &Lease) -> Result<(), StoreError> 
             continue;
         }
         shared.leases.end(lease.nonce());
-        shared.disowned(tenant, write.incarnation(), true).await;
+        shared.disowned(tenant, write.incarnation(), Wanted::HandedOver).await;
         return Ok(());
     }
     Err(Trouble::Contended.into())
@@ -225,8 +227,13 @@ impl Shared {
 
     /// Here at once; elsewhere as soon as it is published.
     pub fn nudge(&self, pipeline: &mut Pipeline, tenant: &TenantId) {
+        self.nudge_from(pipeline, tenant, "");
+    }
+
+    /// `leaving`: the incarnation that hands it over, and wants no other in its place.
+    pub fn nudge_from(&self, pipeline: &mut Pipeline, tenant: &TenantId, leaving: &str) {
         self.nudges.add(tenant.clone());
-        pipeline.cmd("PUBLISH").arg(keys::NUDGES).arg(format!("{} {tenant}", self.instance)).ignore();
+        pipeline.cmd("PUBLISH").arg(keys::NUDGES).arg(format!("{} {tenant} {leaving}", self.instance)).ignore();
     }
 
     /// What only saves time, and is found by looking where it got lost.
