@@ -45,10 +45,13 @@ pub fn plan(seed: u64, faults: usize, instances: usize, span: Duration) -> Vec<P
     let pace = span / faults as u32;
     let mut now = pace;
     while planned.len() < faults {
-        let long = random.random_bool(0.25);
+        // Who sleeps for longer than it is believed to live and wakes to a world that went on is part of every history.
+        let sleeper = planned.is_empty();
+        let long = random.random_bool(0.25) || sleeper;
         let lasts = Duration::from_millis(random.random_range(if long { LONG_MS } else { SHORT_MS }));
         let instance = random.random_range(0..instances);
         let fault = match random.random_range(0..100) {
+            _ if sleeper => Fault::Stop(instance),
             0..30 => Fault::Kill(instance),
             30..60 => Fault::Stop(instance),
             60..72 => Fault::Cut(instance),
