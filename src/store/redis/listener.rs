@@ -202,7 +202,7 @@ impl Shared {
     async fn caught_up(&self, tenant: &TenantId) {
         while !self.stop.is_cancelled() && self.audience.is_watched(tenant) {
             let from = self.audience.told(tenant);
-            match self.read(tenant, from).await {
+            match self.read_on(tenant, from).await {
                 Ok(reading) if self.audience.misses(tenant, &reading) => {
                     if let Err(error) = self.lose(tenant).await {
                         tracing::debug!(%tenant, %error, "tenant could not be told to be lost, trying again");

@@ -30,8 +30,18 @@ type Answer = (HashMap<String, Vec<u8>>, u8, Vec<Entry>, bool);
 
 impl Shared {
     pub async fn read(&self, tenant: &TenantId, after: Option<Cursor>) -> Result<Reading, StoreError> {
+        self.look(tenant, after, false).await
+    }
+
+    /// For readers who are told on from different places, none of them before this one: where it is not in the history
+    /// any more, the places of some may be.
+    pub async fn read_on(&self, tenant: &TenantId, from: Option<Cursor>) -> Result<Reading, StoreError> {
+        self.look(tenant, from, true).await
+    }
+
+    async fn look(&self, tenant: &TenantId, after: Option<Cursor>, on: bool) -> Result<Reading, StoreError> {
         self.check_open()?;
-        let call = Call::on(&READ, tenant).arg(after.map_or(String::new(), stream_id));
+        let call = Call::on(&READ, tenant).arg(after.map_or(String::new(), stream_id)).arg(u8::from(on));
         let (fields, known, entries, credentials): Answer = self.connections.call(&call).await?;
         let seals = self.seals(tenant);
         let skip = usize::from(known == 1);

@@ -1,12 +1,13 @@
 -- One look at a tenant: the record, whether the cursor ARGV[1] is still in the history, the events from it on (or the
--- newest alone), each with its codes where they are still there, and whether there are credentials.
+-- newest alone), each with its codes where they are still there, and whether there are credentials. With ARGV[2] '1' the
+-- events behind a cursor that is not there any more count, too: readers that saw some of them drop those themselves.
 local record, history = KEYS[1], KEYS[2]
 local entries, known = {}, 0
 if ARGV[1] ~= '' then
   entries = redis.call('XRANGE', history, ARGV[1], '+')
   if entries[1] and entries[1][1] == ARGV[1] then known = 1 end
 end
-if known == 0 then
+if known == 0 and (ARGV[2] ~= '1' or #entries == 0) then
   entries = redis.call('XREVRANGE', history, '+', '-', 'COUNT', 1)
 end
 local events = {}
