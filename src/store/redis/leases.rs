@@ -10,6 +10,7 @@ use redis::Script;
 
 use super::record::Record;
 use crate::{
+    events::Event,
     store::{Lease, lease::Claim},
     tenant::TenantId,
 };
@@ -69,6 +70,11 @@ impl Writes {
     pub fn next_number(&mut self) -> u64 {
         self.number += 1;
         self.number
+    }
+
+    /// The newest event that the lease told or knows of, where that is known.
+    pub fn newest(&self) -> Option<Arc<Event>> {
+        self.record.as_ref().and_then(|(_, record)| record.newest.clone())
     }
 
     pub fn remember(&mut self, beat: u64, script: &'static Script, arguments: Vec<Vec<u8>>) {

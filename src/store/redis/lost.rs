@@ -72,7 +72,7 @@ impl Shared {
 
     async fn write_one_again(&self, lease: &Lease, held: &Held) -> Result<(), StoreError> {
         let tenant = lease.tenant();
-        let said = held.writes.lock().await.record.as_ref().and_then(|(_, record)| record.newest.clone());
+        let said = held.writes.lock().await.newest();
         let found = self.read(tenant, None).await?.record;
         if found.owner.as_ref().is_none_or(|owner| owner.nonce != lease.nonce()) {
             // The taking itself was lost. Where the wish is still there somebody will take it again.

@@ -21,7 +21,8 @@ pub struct Reading {
     pub record: Record,
     /// Its owner is alive.
     pub living: bool,
-    /// What follows the cursor that was asked for, if that one is still in the history; else the newest alone.
+    /// What follows the cursor that was asked for, if that one is still in the history; else the newest alone, or, to be
+    /// told on, all that is behind it.
     pub events: Vec<Arc<Event>>,
 }
 

@@ -67,12 +67,10 @@ async fn go_round(shared: &Shared) -> Result<Option<usize>, Trouble> {
     if shared.connections.standing().await? != Standing::TakingOver {
         return Ok(None);
     }
-    let (mut cursor, mut changed) = (0_u64, 0);
+    let (mut cursor, mut changed) = (0, 0);
     loop {
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("SCAN").arg(cursor).arg("MATCH").arg(keys::RECORDS).arg("COUNT").arg(LOOK_AT);
-        let ((next, found),): ((u64, Vec<String>),) = shared.connections.query(&pipeline).await?;
-        for tenant in found.iter().filter_map(|key| keys::tenant_of_record(key)) {
+        let (next, found) = shared.scan(cursor, LOOK_AT).await?;
+        for tenant in found {
             changed += usize::from(seal_anew(shared, &tenant).await?);
             sleep(STEP_EVERY).await;
         }

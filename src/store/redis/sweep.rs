@@ -7,7 +7,7 @@ use std::{
 use rand::RngExt as _;
 use tokio::time::sleep;
 
-use super::{Shared, keys};
+use super::{Shared, keys, trouble::Trouble};
 use crate::{store::StoreError, tenant::TenantId};
 
 /// How often all records are looked at, by one of the instances.
@@ -48,12 +48,9 @@ impl Shared {
     /// Looks at every record that no index names, and puts into the index what is wanted and has no owner.
     pub async fn sweep(&self) -> Result<(), StoreError> {
         let indexed = self.indexed().await?;
-        let mut cursor = "0".to_owned();
+        let mut cursor = 0;
         loop {
-            let mut pipeline = redis::pipe();
-            pipeline.cmd("SCAN").arg(&cursor).arg("MATCH").arg(keys::RECORDS).arg("COUNT").arg(STEP);
-            let ((next, found),): ((String, Vec<String>),) = self.connections.query(&pipeline).await?;
-            let found: Vec<TenantId> = found.iter().filter_map(|key| keys::tenant_of_record(key)).collect();
+            let (next, found) = self.scan(cursor, STEP).await?;
             self.list_forgotten(&found).await?;
             let unnamed: BTreeSet<TenantId> =
                 found.into_iter().filter(|tenant| !indexed.contains(tenant.as_str())).collect();
@@ -62,12 +59,20 @@ impl Shared {
                 self.index_wanted(&tenant).await?;
                 self.nudges.add(tenant);
             }
-            if next == "0" {
+            if next == 0 {
                 return Ok(());
             }
             cursor = next;
             sleep(PAUSE).await;
         }
+    }
+
+    /// One step of a walk over the records of all tenants, which begins at 0 and is over where that is what follows.
+    pub async fn scan(&self, cursor: u64, keys_looked_at: usize) -> Result<(u64, Vec<TenantId>), Trouble> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("SCAN").arg(cursor).arg("MATCH").arg(keys::RECORDS).arg("COUNT").arg(keys_looked_at);
+        let ((next, found),): ((u64, Vec<String>),) = self.connections.query(&pipeline).await?;
+        Ok((next, found.iter().filter_map(|key| keys::tenant_of_record(key)).collect()))
     }
 
     async fn indexed(&self) -> Result<HashSet<String>, StoreError> {

@@ -102,9 +102,8 @@ impl<'a> Write<'a> {
         }
     }
 
-    /// The newest event that this lease told or knows of, where that is known.
     pub fn newest(&self) -> Option<Arc<Event>> {
-        self.writes.record.as_ref().and_then(|(_, record)| record.newest.clone())
+        self.writes.newest()
     }
 
     pub fn done(&mut self, record: Record, live: &Live) {
