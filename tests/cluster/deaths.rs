@@ -21,8 +21,7 @@ async fn a_session_is_connected_elsewhere_within_10_s_of_its_owners_kill() {
     widowed.until_status("connected").await;
 
     let killed = cluster.kill(owner);
-    let (_, doubt) = watching.until("the doubt", |event| event.data["stale"] == true).await;
-    assert_eq!((&doubt.data["status"], &doubt.data["reason"]), (&"connecting".into(), &"moving".into()));
+    watching.until_doubt().await;
     let (at, _) = watching.until_status("connected").await;
     within_bound("connected elsewhere after kill -9", killed, at, Duration::from_secs(10));
     widowed.until_status("connected").await;

@@ -88,7 +88,7 @@ async fn an_owner_that_still_holds_its_lease_writes_a_lost_second_again() {
     // The credentials too: who takes over needs no scan.
     tab.forget();
     cluster.kill(owner);
-    tab.until("the doubt", |event| event.data["stale"] == true).await;
+    tab.until_doubt().await;
     tab.until_status("connected").await;
     let codes = tab.events().iter().filter(|event| event.name == "qr-code").count();
     assert_eq!(codes, 0, "nothing is to be scanned:\n{}", tab.story());

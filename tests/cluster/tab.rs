@@ -134,6 +134,16 @@ impl Tab {
         self.until(status, |event| event.is_status(status) && event.data["stale"] == false).await
     }
 
+    /// Its owner is gone. The next one may have taken over before anybody here noticed.
+    pub async fn until_doubt(&mut self) -> (Instant, Event) {
+        let gone = |event: &Event| match event.data["reason"].as_str() {
+            Some("moving") => event.data["stale"] == true,
+            Some("resuming") => event.data["stale"] == false,
+            _ => false,
+        };
+        self.until("the doubt", |event| event.is_status("connecting") && gone(event)).await
+    }
+
     pub async fn until_qr(&mut self) -> (Instant, Event) {
         self.until("qr-code", |event| event.name == "qr-code").await
     }

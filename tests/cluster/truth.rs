@@ -23,16 +23,18 @@ enum Death {
     Partition,
 }
 
-/// One instance owns all, and no other has room for any of it: what is wanted stays without an owner.
+/// Each instance owns all that it has room for: what the first one leaves stays without an owner.
 async fn nobody_can_take_over() -> (Cluster, Vec<String>) {
-    let mut cluster = Setup::of(1).behind_network(0..1).start().await;
+    const MAX: &str = "TAUTAN_MAX_SESSIONS";
+    let mut cluster = Setup::of(1).with(MAX, &TENANTS.to_string()).behind_network(0..1).start().await;
     let tenants: Vec<String> = (0..TENANTS).map(|at| format!("idle-{at}")).collect();
     cluster.connect_stubs(&tenants).await;
-    cluster.environment.push(("TAUTAN_MAX_SESSIONS".to_owned(), "1".to_owned()));
+    cluster.environment.push((MAX.to_owned(), "1".to_owned()));
     for (instance, tenant) in [(1, "idle-one"), (2, "idle-two")] {
         cluster.add();
         cluster.api(instance, tenant).connect().await;
         cluster.tab(instance, tenant).until_status("connected").await;
+        assert_eq!(cluster.owner(tenant), Some(instance), "who owns what is settled");
     }
     (cluster, tenants)
 }
