@@ -22,7 +22,7 @@ pub async fn disconnect(ask: Ask) -> Result<Response, Problem> {
 
 pub async fn status(ask: Ask) -> Result<Response, Problem> {
     let identity = identity::reader(&ask).await?;
-    let shown = ask.services().journal.latest(&identity.tenant).await?;
+    let shown = ask.services().journal.present(&identity.tenant).await?;
     Ok(answer(&status_body(shown), None))
 }
 

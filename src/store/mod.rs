@@ -45,14 +45,19 @@ pub trait Journal: Send + Sync + 'static {
     /// `None`: the tenant never had a session here.
     async fn latest(&self, tenant: &TenantId) -> Result<Option<Shown>, StoreError>;
 
+    /// As a reader is told it: while the store cannot be read that is what was known last, in doubt, and no error.
+    async fn present(&self, tenant: &TenantId) -> Result<Option<Shown>, StoreError> {
+        self.latest(tenant).await
+    }
+
     /// What a reader has missed since `after`, then what comes, in order and none twice.
     ///
     /// Without a cursor, or with one that is not in the history any more, the subscription begins with the present: the
     /// newest event, if there is one. With a cursor that is known, what follows it. While the present is stale an
     /// [`Update::Notice`] ends the backlog in the newest event's place, known to the reader or not: as an event it would
     /// be a claim that nobody stands behind. A reader that returns with the newest cursor is told by a notice, too, that
-    /// a staleness is over, or, where it may have been in doubt elsewhere, that there is none. Never fails for a passing trouble of the store: it then begins with a stale notice
-    /// and catches up by itself.
+    /// a staleness is over, or, where it may have been in doubt elsewhere, that there is none. Never fails for a
+    /// passing trouble of the store: it then begins with a stale notice and catches up by itself.
     async fn subscribe(&self, tenant: &TenantId, after: Option<Cursor>) -> Subscription;
 }
 

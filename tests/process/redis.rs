@@ -68,6 +68,9 @@ async fn a_redis_that_is_away_does_not_keep_the_program_from_starting() {
     let program = on(&stage, &server.url(), KEY).start();
     let mut wrong = on(&stage, &server.url(), OTHER_KEY).start();
     assert!(program.output().iter().any(|line| line.contains("starting all the same")));
+    assert_eq!(program.api(TENANT).status().await["stale"], true, "nobody can know");
+    let refused = program.api(TENANT).ask(reqwest::Method::POST, "connect").send().await.unwrap();
+    assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (503, &"2".try_into().unwrap()));
     server.resume();
     wrong.wait_for_line("was sealed with another encryption key");
     let mut stream = program.api(TENANT).events().await;

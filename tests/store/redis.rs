@@ -198,8 +198,12 @@ async fn with_redis_away_a_stream_opens_in_doubt_and_catches_up() {
         let mut late = redis.journal().subscribe(&tenant("b"), None).await;
         assert!(asked.elapsed() < Duration::from_secs(1), "a stream waits for no store");
         let nothing_known = Status::connecting(ConnectingReason::Moving, None);
-        assert_eq!(next(&mut late).await, Some(Told::Stale(nothing_known)));
+        assert_eq!(next(&mut late).await, Some(Told::Stale(nothing_known.clone())));
         assert!(matches!(redis.journal().latest(&tenant("a")).await, Err(StoreError::Unavailable(_))));
+        for (name, known) in [("a", connected()), ("b", nothing_known.clone()), ("nobody-looked", nothing_known)] {
+            let told = redis.journal().present(&tenant(name)).await.unwrap().expect("something is said");
+            assert_eq!((&told.event.status, told.stale), (&known, true), "{name}");
+        }
         // It comes back with nothing in it, and somebody links the tenant anew.
         redis.server.restart();
         let other = instance(&redis.server);

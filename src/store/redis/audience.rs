@@ -235,6 +235,13 @@ impl Audience {
         }
     }
 
+    /// What was known last, in doubt: nothing can be read.
+    pub fn known(&self, tenant: &TenantId, now: Timestamp) -> Shown {
+        let shown = self.lock().get(tenant).and_then(|watched| watched.shown.clone());
+        let event = shown.map_or_else(|| Arc::new(unknown(now)), |shown| shown.event);
+        Shown { event, stale: true }
+    }
+
     /// How a stream begins while nothing can be read: with what was known last, in doubt. It is told from its own cursor
     /// on once that is possible, and others not again what they have seen. True: the caller has to catch up.
     pub fn doubted(&self, tenant: &TenantId, after: Option<Cursor>, now: Timestamp) -> (Update, Listener, bool) {

@@ -5,6 +5,7 @@ use tokio::time::timeout;
 
 use super::{
     RedisStore, Shared, keys,
+    reading::Reading,
     script::{APPEND, FINISH},
     sealed::with_event,
     surely,
@@ -18,7 +19,7 @@ use crate::{
     tenant::TenantId,
 };
 
-/// A stream begins with a stale notice where reading takes longer, and catches up.
+/// Where reading takes longer a status is told in doubt, and a stream begins with such a notice and catches up.
 const READ_TIME_MAX: Duration = Duration::from_millis(500);
 
 #[async_trait]
@@ -36,14 +37,24 @@ impl Journal for RedisStore {
         Ok(self.shared().read(tenant, None).await?.shown())
     }
 
+    async fn present(&self, tenant: &TenantId) -> Result<Option<Shown>, StoreError> {
+        let shared = self.shared();
+        match shared.read_soon(tenant, None).await {
+            Ok(reading) => Ok(reading.shown()),
+            Err(StoreError::Unavailable(error)) => {
+                tracing::debug!(%tenant, %error, "status is told in doubt");
+                Ok(Some(shared.audience.known(tenant, shared.clock.now())))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     async fn subscribe(&self, tenant: &TenantId, after: Option<Cursor>) -> Subscription {
         let shared = self.shared();
         // First of all, so that the channel is not given up for want of readers.
         let live = shared.hub.join(tenant);
         shared.listen(tenant).await;
-        // A Redis that hangs would be waited for as long as for any command, and the first bytes are to be sent at once.
-        let read = timeout(READ_TIME_MAX, shared.read(tenant, after)).await;
-        match read.unwrap_or_else(|_| Err(Trouble::Slow(READ_TIME_MAX).into())) {
+        match shared.read_soon(tenant, after).await {
             Ok(reading) => {
                 if shared.audience.based(tenant, &reading) {
                     shared.catch_up(tenant.clone());
@@ -139,6 +150,12 @@ pub enum Wanted {
 }
 
 impl Shared {
+    /// A Redis that hangs would be waited for as long as for any command, and whoever looks is to see something at once.
+    async fn read_soon(&self, tenant: &TenantId, after: Option<Cursor>) -> Result<Reading, StoreError> {
+        let read = timeout(READ_TIME_MAX, self.read(tenant, after)).await;
+        read.unwrap_or_else(|_| Err(Trouble::Slow(READ_TIME_MAX).into()))
+    }
+
     /// After the record: it is nobody's, and whoever may take it is told.
     pub async fn disowned(&self, tenant: &TenantId, incarnation: &str, wanted: Wanted) {
         let mut pipeline = redis::pipe();

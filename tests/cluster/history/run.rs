@@ -195,7 +195,7 @@ async fn settle(cluster: &Cluster, tenants: &[String], tabs: &[(String, Tab)]) -
         let mut answers = Vec::new();
         for tenant in tenants {
             for instance in 0..INSTANCES {
-                let told = cluster.status(instance, tenant).await.unwrap_or_default();
+                let told = cluster.status(instance, tenant).await;
                 answers.push((tenant.clone(), status(&told)));
             }
         }
