@@ -164,6 +164,9 @@ impl Default for Certificates {
     }
 }
 
+/// A node of a busy machine that was not heard for half a second is not down, and what was not meant to fail over did.
+const DOWN_AFTER_MS: u32 = 1_500;
+
 /// A master, a replica, and three sentinels that watch them.
 pub struct Watched {
     /// Which of them is the master changes.
@@ -181,7 +184,7 @@ impl Watched {
         let watch = |_, _: &Path| {
             vec![
                 format!("sentinel monitor {SERVICE} 127.0.0.1 {port} 2"),
-                format!("sentinel down-after-milliseconds {SERVICE} 500"),
+                format!("sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}"),
                 format!("sentinel failover-timeout {SERVICE} 3000"),
             ]
         };
