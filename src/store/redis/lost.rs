@@ -1,8 +1,9 @@
 //! What a Redis that came back with less than it had is told.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
+use tokio::time::sleep;
 
 use super::{
     Shared,
@@ -19,6 +20,7 @@ use crate::{
     tenant::TenantId,
 };
 
+const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// Sessions that write again what was lost, at a time.
 const AT_ONCE: usize = 32;
 
@@ -29,11 +31,29 @@ impl Shared {
         let shared = self.clone();
         self.tasks.spawn(async move {
             for tenant in tenants {
-                if let Err(error) = shared.lose(&tenant).await {
-                    tracing::warn!(%tenant, %error, "readers could not be told that the session is lost");
-                }
+                shared.until_done(&tenant, || shared.lose(&tenant)).await;
             }
         });
+    }
+
+    /// A Redis that has just come back may go away once more.
+    async fn until_done<F: Future<Output = Result<(), StoreError>>>(&self, tenant: &TenantId, step: impl Fn() -> F) {
+        loop {
+            match step().await {
+                Ok(()) | Err(StoreError::Fenced) => return,
+                Err(StoreError::Unavailable(error)) => {
+                    tracing::debug!(%tenant, %error, "what was lost could not be said, trying again");
+                }
+                Err(error) => {
+                    tracing::warn!(%tenant, %error, "what was lost cannot be said");
+                    return;
+                }
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = sleep(RETRY_AFTER) => {}
+            }
+        }
     }
 
     /// Says that the session ended with the data set, where there is no record of the tenant. Credentials are gone with
@@ -61,9 +81,7 @@ impl Shared {
                     let shared = shared.clone();
                     async move {
                         let Some(lease) = held.lease() else { return };
-                        if let Err(error) = shared.write_one_again(&lease, &held).await {
-                            tracing::warn!(tenant = %lease.tenant(), %error, "what redis lost could not be written again");
-                        }
+                        shared.until_done(&held.tenant, || shared.write_one_again(&lease, &held)).await;
                     }
                 })
                 .await;
