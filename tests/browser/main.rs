@@ -22,6 +22,8 @@ mod keyboard;
 mod languages;
 mod lifecycle;
 mod looks;
+mod pair_code;
+mod passkeys;
 mod reload;
 mod sign_in;
 mod streams;
