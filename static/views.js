@@ -117,6 +117,8 @@ function again({ t, state, loginUrl }, acts, label) {
 // focus, so Enter by mistake keeps the account.
 function linked(model, acts) {
   const { t, state, status } = model;
+  // A pairing that WhatsApp keeps waiting: nothing is linked yet.
+  if (state === 'connecting' && !status.phoneNumber) return [button('.command#cancel', t.cancel, acts.cancel)];
   const [title, text, yes, no] = t.question;
   const fact = (id, value) => value && h('div', h('dt', t[id]), h(`dd#${id}`, value));
   const close = () => dialog.close();

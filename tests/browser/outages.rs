@@ -37,6 +37,25 @@ async fn a_restart_while_whatsapp_says_nothing_is_resuming_then_unreachable_and_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pairing_that_whatsapp_does_not_answer_can_be_given_up_and_goes_on_when_it_does() {
+    let Some(stage) = Stage::open().await else { return };
+    let card = stage.browser.card();
+    card.state("disconnected").await;
+    screen::narrow(&stage.browser).await;
+    stage.sim.unreachable(true);
+    card.click("#connect").await;
+    let shown = card.reason("whatsapp-unreachable").await;
+    assert!(shown.offers("cancel") && !shown.offers("disconnect"), "nothing is linked: {shown:#?}");
+    screen::keep(&stage.browser, "31-unreachable-before-a-code").await;
+    card.click("#cancel").await;
+    card.reason("cancelled").await;
+    card.click("#connect").await;
+    card.state("connecting").await;
+    stage.sim.unreachable(false);
+    card.code().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn credentials_that_do_not_open_lead_to_the_one_way_out() {
     let Some(mut stage) = Stage::open().await else { return };
     let device = stage.link().await;
