@@ -14,14 +14,15 @@ function countdown(seconds) {
 export function take(model, name, json) {
   const data = JSON.parse(json);
   if (name === 'connection-status') takeStatus(model, data);
-  else model[name] = { ...data, left: countdown(data.expiresIn) };
+  // `qr`, `pair` or `passkey`: a code and the refusal of one take the same place.
+  else model[name.split('-')[0]] = { ...data, left: countdown(data.expiresIn) };
   model.fault = null;
 }
 
 function takeStatus(model, next) {
   const { status, reason } = next;
-  if (!['disconnected', 'connecting', 'qr_pending', 'connected'].includes(status)) throw new TypeError(status);
-  if (status !== 'qr_pending') model['qr-code'] = model['pair-code'] = null;
+  if (!/^((dis)?connected|connecting|qr_pending)$/.test(status)) throw new TypeError(status);
+  if (status !== 'qr_pending') model.qr = model.pair = model.passkey = null;
   // Congratulated is who has just scanned, not who comes back to a link that stands.
   model.justNow = status === 'connected' && (model.pairing || model.justNow);
   model.pairing = status === 'qr_pending' || (status === 'connecting' && (model.pairing || reason === 'scanned'));
@@ -36,10 +37,10 @@ export function say(sentence, ...values) {
 
 /** Names the state, finely and at large; of a reason that is newer than this page a table tells the general. */
 export function settle(model) {
-  const { status, stream, fault, 'qr-code': qr } = model;
+  const { status, stream, fault, qr, passkey } = model;
   const off = stream === 'signed-out' ? stream : fault ? 'broken' : status ? '' : 'loading';
   model.state = off || status.status;
-  model.name = off || status.reason || (model.justNow ? 'just-now' : model.state);
+  model.name = off || (passkey?.code && 'compare') || status.reason || (model.justNow ? 'just-now' : model.state);
   model.of = (table) => table[model.name] ?? table[model.state];
   if (model.name !== 'qr_pending') return;
   // Nobody may stand behind a stale code any more; it comes back if somebody does.
@@ -47,14 +48,13 @@ export function settle(model) {
 }
 
 /** The trouble of our own stream, told apart from WhatsApp's. */
-export function notice({ t, status, stream, why }) {
-  if (stream === 'lost') return t.problems[why] ?? t.lost;
-  return stream === 'live' && status?.stale ? t.status.checking : '';
+export function notice({ t, stream, why }) {
+  return stream === 'lost' ? (t.problems[why] ?? t.lost) : '';
 }
 
 /** `6281234567890` → `+62 812-3456-7890`; of other countries only the sign is added. */
 export function formatPhone(digits) {
-  return '+' + digits.replace(/^62(...)(.{3}|.{4})(.{4}|.{3})$/, '62 $1-$2-$3');
+  return '+' + digits.replace(/^62(...)(.{3,4}?)(.{3,4})$/, '62 $1-$2-$3');
 }
 
 /** What a person types (`0812 3456-7890`, `+62 812…`) → digits for WhatsApp; null if it cannot be a number. */

@@ -1,17 +1,18 @@
-import { say } from './model.js';
-import { button, draw, h, icon, show, steps } from './views.js';
+import { formatPhone, say } from './model.js';
+import { button, draw, h, icon, pairOffer, show, steps } from './views.js';
 
 /** The names of the states that this one view shows. */
-export const SCANNING = ['starting', 'qr_pending', 'expired', 'checking', 'scanned', 'passkey-required'];
+export const SCANNING = /^(starting|qr_pending|expired|checking|scanned|passkey-required|compare)$/;
 
 // The three corners of every code; the style adds a field of dots.
 const CORNERS = 'M1 1h6v6H1zm3 3h.01M18 1h6v6h-6zm3 3h.01M1 18h6v6H1zm3 3h.01';
 
 /**
- * Everything between the press of the button and the finished link: the sketch, the code, its end and the finish take
- * the same box, so nothing on the page moves when one follows the other.
+ * Everything between the press of the button and the finished link: the sketch, the code, its end, the passkey and the
+ * finish take the same box, so nothing on the page moves when one follows the other.
  */
 export function scanView({ t }, acts) {
+  const sketch = draw('sketch', '0 0 25 25', ['corners', CORNERS]);
   const image = h('img#qr');
   const veil = h('p.veil');
   const ring = draw('ring', '0 0 24 24', ['track', 'M12 2a10 10 0 1 1-.01 0z'], ['rest', 'M12 2a10 10 0 1 1-.01 0z']);
@@ -19,45 +20,78 @@ export function scanView({ t }, acts) {
   const clock = h('div.clock', ring, seconds);
   const title = h('h3.title', { tabindex: -1 });
   const text = h('p.text');
-  const pair = pairCode(t.pair);
+  const same = button('.primary.command#same', t.states.compare[2], acts.confirm);
+  const pair = pairing(t.pair, acts);
   const cancel = button('.command#cancel', t.cancel, acts.cancel);
+  const howTo = steps(t.steps);
   const node = h(
     'div.split.scan',
-    h('div', h('div.box', draw('sketch', '0 0 25 25', ['corners', CORNERS]), image, veil), h('div.under', clock, cancel)),
-    h('div', title, text, steps(t.steps), pair),
+    h('div', h('div.box', sketch, image, veil), h('div.under', clock, cancel)),
+    h('div', title, text, same, howTo, pair),
   );
 
   node.update = (model) => {
-    const { name, 'qr-code': qr } = model;
+    const { name, qr, passkey } = model;
     const [head, line] = model.of(t.states);
     if (qr && image.src !== qr.qrCode) image.src = qr.qrCode;
-    // Also where no code is: the place is kept for its seconds.
-    const left = name === 'qr_pending' ? qr.left() / 1000 : 60;
+    // Also where nothing runs out: the place is kept for its seconds.
+    const running = passkey ?? (name === 'qr_pending' && qr);
+    clock.classList.toggle('idle', !running);
+    const left = running ? Math.max(0, running.left() / 1000) : 60;
     show(seconds, say(t.expiresIn, Math.ceil(left)));
     // Through the object model: a style attribute would need 'unsafe-inline'.
-    ring.style.setProperty('--rest', left / qr?.expiresIn);
+    ring.style.setProperty('--rest', left / running?.expiresIn);
     show(title, head);
     show(text, line || say(t.attempt, qr.attempt, qr.maxAttempts));
-    pair.update(model['pair-code']);
+    pair.update(model);
     if (node.classList.contains(name)) return;
     node.className = `split scan ${name}`;
+    image.hidden = !qr;
+    sketch.toggleAttribute('hidden', name !== 'starting');
+    howTo.hidden = !qr && name !== 'starting';
+    same.hidden = name !== 'compare';
     image.alt = name === 'qr_pending' ? t.alt : '';
     const glyph = { expired: 'refresh', checking: 'refresh', scanned: 'phone', 'passkey-required': 'key' }[name];
-    veil.replaceChildren(...(glyph ? [icon(glyph)] : []));
+    veil.replaceChildren(glyph ? icon(glyph) : h('code', passkey?.code));
   };
   return node;
 }
 
-/** The code that is typed on the phone instead of a scan. */
-function pairCode(t) {
-  const [code, where] = [h('code#pair-code'), h('p.text')];
-  const node = h('section.pair', h('h4', t.title), where, code);
-  node.update = (pair) => {
-    const over = pair?.left() <= 0;
-    node.hidden = !pair;
-    code.hidden = over;
-    show(where, over ? t.expired : t.where);
+/** A code that is typed on the phone instead of a scan: the offer of one, the code, or why there is none. */
+function pairing(t, acts) {
+  const title = h('h4', t.title);
+  const text = h('p.text');
+  const code = h('code#pair-code', { tabindex: -1 });
+  // Where the page around forbids it, one click on the code still marks all of it.
+  const copied = () => show(copy, t.copied);
+  const copy = button('#copy', t.copy, () => navigator.clipboard.writeText(code.textContent).then(copied, () => {}));
+  // Browsers let pages copy on https only.
+  const typed = h('div.under', code, navigator.clipboard && copy);
+  const offer = pairOffer(t, acts);
+  // Last, so that it pushes nothing aside.
+  const why = h('p.help', { role: 'status' });
+  const node = h('section.pair', title, text, typed, offer, why);
+  let known;
+  node.update = (model) => {
+    const { pair, qr } = model;
+    const lives = pair?.code && pair.left() > 0;
+    node.hidden = !qr;
+    title.hidden = text.hidden = !pair?.code;
+    typed.hidden = !lives;
+    offer.hidden = lives || pair?.retryable === false;
+    show(text, lives ? t.where : t.expired);
+    if (pair === known) return;
+    known = pair;
     show(code, pair?.code ?? '');
+    show(copy, t.copy);
+    offer.open = !!pair?.reason;
+    why.hidden = !offer.open;
+    show(why, t.refused[pair?.reason] ?? t.refused.unanswered);
+    if (pair) offer.querySelector('input').value ||= formatPhone(pair.phoneNumber);
+    if (!lives || !model.typing) return;
+    model.typing = null;
+    // Whoever has asked for it here is led there.
+    code.focus();
   };
   return node;
 }

@@ -1,4 +1,4 @@
-// The page's line to the service: one event stream down, two commands up.
+// The page's line to the service: one event stream down, commands up.
 const HIDDEN_MS_MAX = 60_000;
 const ASLEEP_MS = 20_000;
 const PULSE_MS = 5_000;
@@ -16,7 +16,6 @@ export class Stream {
   #on;
   #source;
   #channel;
-  #word;
   #patience;
   #retry;
   #hiding;
@@ -31,7 +30,6 @@ export class Stream {
     // An open stream keeps a page out of the back/forward cache, and one that came back from it is dead.
     addEventListener('pagehide', () => this.#close(), { signal });
     addEventListener('pageshow', ({ persisted }) => persisted && !this.#source && this.open(), { signal });
-    addEventListener('online', () => this.#word === 'live' || this.open(), { signal });
     document.addEventListener('visibilitychange', () => this.#visibility(), { signal });
     const pulse = setInterval(() => this.#feelPulse(), PULSE_MS);
     signal.onabort = () => clearInterval(pulse);
@@ -66,13 +64,13 @@ export class Stream {
       // Otherwise the browser comes back by itself, after the pause that the server named.
       if (source.readyState === EventSource.CLOSED) this.#diagnose(source);
     };
-    for (const name of ['connection-status', 'qr-code', 'pair-code']) {
+    for (const name of ['connection-status', 'qr-code', 'pair-code', 'pair-code-refused', 'passkey-required']) {
       source.addEventListener(name, ({ data }) => this.#on.event(name, data));
     }
     source.addEventListener('token-expired', () => this.#signOut());
   }
 
-  /** `connect` or `disconnect`; throws `{ code, status, wait }`. */
+  /** `connect`, `disconnect` or `passkey`; throws `{ code, status, wait }`. */
   async command(name, body) {
     const headers = body && { 'content-type': 'application/json' };
     const answer = await this.#ask(name, { method: 'POST', headers, body: JSON.stringify(body) });
@@ -133,7 +131,6 @@ export class Stream {
   }
 
   #tell(word, why) {
-    this.#word = word;
     if (!this.#life.signal.aborted) this.#on.stream(word, why);
   }
 }

@@ -6,11 +6,11 @@ const GLYPHS = {
   ban: 'M12 20a8 8 0 1 0 0-16 8 8 0 0 0 0 16zM6 18 18 6',
   check: 'M5 12.5 9.5 17 19 7.5',
   clock: 'M12 20a8 8 0 1 0 0-16 8 8 0 0 0 0 16zm0-12v4l3 2',
-  cloud: 'M7.5 18a4 4 0 0 1 0-8 5 5 0 0 1 9.6 1.2 3.5 3.5 0 0 1-.6 6.8zM4 4l16 17',
+  cloud: 'M7.5 18a4 4 0 0 1 0-8 5 5 0 0 1 9.5 1 3.5 3.5 0 0 1 0 7zM4 4l16 17',
   cross: 'M7 7l10 10m0-10L7 17',
   key: 'M8 20a4 4 0 1 0 0-8 4 4 0 0 0 0 8zm3-7 8-8m-4 4 3 3',
   link: 'M10 8H7.5a4 4 0 0 0 0 8H10m4-8h2.5a4 4 0 0 1 0 8H14m-5.5-4h7',
-  lock: 'M6.5 11h11v8.5h-11zm2 0V8a3.5 3.5 0 0 1 7 0v3',
+  lock: 'M6 11h12v9H6zm2 0V8a4 4 0 0 1 8 0v3',
   move: 'M4 9h15l-4-4m5 10H5l4 4',
   phone: 'M8 3.5h8v17H8zm3 14h2',
   refresh: 'M19.5 12a7.5 7.5 0 1 1-2.2-5.3M19.5 4v4h-4',
@@ -37,7 +37,6 @@ const PICTURES = {
   'account-locked': 'lock bad',
   'client-outdated': 'update bad',
   'credentials-unreadable': 'lock bad',
-  'store-lost': 'alert warn',
   'passkey-timeout': 'key calm',
   'proxy-failed': 'cloud warn',
   broken: 'alert warn',
@@ -50,18 +49,17 @@ const PICTURES = {
  */
 export function h(name, ...children) {
   const [, tag, classes, id] = /(\w+)([^#]*)#?(.*)/.exec(name);
-  const node = /svg|path/.test(tag) ? document.createElementNS('http://www.w3.org/2000/svg', tag) : document.createElement(tag);
+  const node = document.createElementNS(`http://www.w3.org/${/svg|path/.test(tag) ? '2000/svg' : '1999/xhtml'}`, tag);
   const names = classes.replaceAll('.', ' ');
   node.setAttribute('class', names);
   node.setAttribute('part', names + ' ' + id);
   if (id) node.id = id;
   for (const child of children) {
-    if (child?.constructor !== Object) node.append(...(child ? [child] : []));
-    else {
+    if (child?.constructor === Object) {
       for (const [key, value] of Object.entries(child)) {
         node[typeof value === 'function' ? 'addEventListener' : 'setAttribute'](key, value);
       }
-    }
+    } else if (child) node.append(child);
   }
   return node;
 }
@@ -80,16 +78,15 @@ export function look(model) {
 
 /** A phone, a dashboard, the wire between them, and what has become of it. */
 function picture(model) {
-  const drawing = draw(
+  return draw(
     'picture',
     '0 0 140 76',
-    ['thing', 'M14 4h18a7 7 0 0 1 7 7v54a7 7 0 0 1-7 7H14a7 7 0 0 1-7-7V11a7 7 0 0 1 7-7zm81 10h32a6 6 0 0 1 6 6v28a6 6 0 0 1-6 6H95a6 6 0 0 1-6-6V20a6 6 0 0 1 6-6zm16 40v11m-11 0h22'],
+    ['thing', 'M13 4h20a6 6 0 0 1 6 6v56a6 6 0 0 1-6 6H13a6 6 0 0 1-6-6V10a6 6 0 0 1 6-6zm82 10h32a6 6 0 0 1 6 6v28a6 6 0 0 1-6 6H95a6 6 0 0 1-6-6V20a6 6 0 0 1 6-6zm16 40v11m-11 0h22'],
     ['said', 'M15 17h11m-6 9h11m-16 9h8m74-11h12m-12 9h24m-24 9h16'],
     ['wire', 'M39 38h50'],
     ['spot', 'M64 38h.01'],
+    ['glyph', GLYPHS[look(model)[0]]],
   );
-  drawing.append(h('path.glyph', { d: GLYPHS[look(model)[0]], transform: 'translate(53.2 27.2) scale(.9)' }));
-  return drawing;
 }
 
 export function button(name, label, click, glyph) {
@@ -104,28 +101,24 @@ export function steps([title, ...list]) {
 export function stateView(model, acts) {
   const { t, name, state } = model;
   const [title, text, label] = model.of(t.states);
-  const more = { connected: linked, connecting: linked, disconnected, broken, 'signed-out': signedOut }[state];
+  const more = { connected: linked, connecting: linked, disconnected, broken: again, 'signed-out': again }[state];
   const rest = more?.(model, acts, label) ?? [];
   const node = h('div.state', picture(model), h('h3.title', { tabindex: -1 }, title), h('p.text', text), ...rest);
   return name === 'never-linked' ? h('div.split', node, steps(t.steps)) : node;
 }
 
-function broken(model, acts, label) {
-  return [button('.primary#retry', label, acts.retry, 'refresh')];
-}
-
-function signedOut(model, acts, label) {
-  const { t, loginUrl: href } = model;
-  const [title] = model.of(t.states);
-  return [
-    h('div.actions', href && h('a.button.primary#login', { href, target: '_top' }, title), button('#retry', label, acts.retry)),
-  ];
+function again({ t, state, loginUrl }, acts, label) {
+  const href = state === 'signed-out' && loginUrl;
+  const login = href && h('a.button.primary#login', { href, target: '_top' }, t.states[state][0]);
+  return [h('div.actions', login, button(login ? '#retry' : '.primary#retry', label, acts.retry, 'refresh'))];
 }
 
 // Ending always takes a question. A modal dialog brings the focus trap, Escape and the way back; its first button has the
 // focus, so Enter by mistake keeps the account.
 function linked(model, acts) {
   const { t, state, status } = model;
+  // A pairing that WhatsApp keeps waiting: nothing is linked yet.
+  if (state === 'connecting' && !status.phoneNumber) return [button('.command#cancel', t.cancel, acts.cancel)];
   const [title, text, yes, no] = t.question;
   const fact = (id, value) => value && h('div', h('dt', t[id]), h(`dd#${id}`, value));
   const close = () => dialog.close();
@@ -167,7 +160,7 @@ function disconnected(model, acts, label) {
 }
 
 // For whom a scan is not possible: who reads this page on the phone that has WhatsApp.
-function pairOffer(t, acts) {
+export function pairOffer(t, acts) {
   const hint = h('p.text#hint', { role: 'status' }, t.hint);
   const input = h('input#number', { type: 'tel', autocomplete: 'tel', 'aria-label': t.label, 'aria-describedby': 'hint' });
   const submit = (event) => {
@@ -182,7 +175,7 @@ function pairOffer(t, acts) {
 }
 
 function moment({ lang }, text) {
-  return new Date(text).toLocaleString(lang, { dateStyle: 'long', timeStyle: 'short' });
+  return new Date(text).toLocaleString(lang, { dateStyle: 'medium', timeStyle: 'short' });
 }
 
 export function show(node, text) {

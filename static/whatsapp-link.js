@@ -139,7 +139,11 @@ export class WhatsappLink extends HTMLElement {
   }
 
   #acts = {
-    connect: (phoneNumber) => this.#command('connect', phoneNumber && { phoneNumber }),
+    connect: (phoneNumber) => {
+      this.#model.typing = phoneNumber;
+      this.#command('connect', phoneNumber && { phoneNumber });
+    },
+    confirm: () => this.#command('passkey', { confirmed: true }),
     disconnect: () => this.#command('disconnect'),
     cancel: () => this.#command('disconnect'),
     retry: () => {
@@ -150,11 +154,11 @@ export class WhatsappLink extends HTMLElement {
   };
 
   #tick() {
-    const { 'qr-code': qr, state } = this.#model;
-    if (qr) this.#render();
+    const { qr, passkey, state } = this.#model;
+    if (qr ?? passkey) this.#render();
     // The next code should have come long ago. Perhaps our stream is dead without knowing.
     if (qr?.left() < -OVERDUE_MS && state === 'qr_pending') {
-      this.#model['qr-code'] = null;
+      this.#model.qr = null;
       this.#stream.open();
     }
   }
@@ -193,7 +197,7 @@ export class WhatsappLink extends HTMLElement {
       reason: status?.reason ?? '',
       stream: stream === 'opening' ? 'lost' : stream,
     });
-    card.toggleAttribute('data-stale', Boolean(status?.stale));
+    card.toggleAttribute('data-stale', !!status?.stale);
     const put = (id, text) => show(this.#at(id), text);
     put('title', tenant ? `${t.title} ${say(t.tenant, tenant)}` : t.title);
     put('subtitle', t.subtitle);
@@ -204,7 +208,7 @@ export class WhatsappLink extends HTMLElement {
     const word = status?.stale ? t.status.checking : model.of(t.status);
     if (this.#at('status').textContent !== word) this.#at('status').replaceWith(h('span#status', word));
 
-    const scan = SCANNING.includes(model.name);
+    const scan = SCANNING.test(model.name);
     const key = JSON.stringify([lang, scan || [model.name, model.loginUrl, { ...status, stale: 0 }]]);
     if (key !== this.#key) {
       const focused = body.contains(this.shadowRoot.activeElement);

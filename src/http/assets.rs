@@ -1,6 +1,6 @@
 mod slim;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::OnceLock};
 
 use sha2::{Digest as _, Sha256};
 use warp::{
@@ -38,7 +38,8 @@ pub struct Assets(HashMap<&'static str, File>);
 struct File {
     kind: &'static str,
     plain: Form,
-    packed: Form,
+    /// Made when the first page asks for it, since most starts are over before one does.
+    packed: OnceLock<Form>,
 }
 
 /// One way to write a file down. Each has a tag of its own, since a cache must not answer one for the other.
@@ -57,8 +58,11 @@ impl Assets {
 
 impl File {
     fn new(name: &str, text: &str) -> Self {
-        let packed = slim::gzip(text.as_bytes());
-        Self { kind: kind(name), plain: Form::new(text.as_bytes().to_vec()), packed: Form::new(packed) }
+        Self { kind: kind(name), plain: Form::new(text.as_bytes().to_vec()), packed: OnceLock::new() }
+    }
+
+    fn packed(&self) -> &Form {
+        self.packed.get_or_init(|| Form::new(slim::gzip(&self.plain.bytes)))
     }
 }
 
@@ -89,7 +93,7 @@ pub fn asset(ask: Ask, path: FullPath) -> Result<Response, Problem> {
     let name = path.as_str().trim_start_matches("/static/");
     let file = ask.context.assets.0.get(name).ok_or_else(|| Problem::new(Code::NotFound, "no such file"))?;
     let packed = takes_gzip(&ask.headers);
-    let form = if packed { &file.packed } else { &file.plain };
+    let form = if packed { file.packed() } else { &file.plain };
     let mut answer = if is_known(&ask.headers, &form.etag) {
         let mut answer = Response::new("".into());
         *answer.status_mut() = StatusCode::NOT_MODIFIED;
@@ -154,7 +158,7 @@ mod tests {
     #[test]
     fn the_component_with_its_style_and_one_language_is_under_12_kb_of_gzip() {
         let assets = Assets::load();
-        let size = |name: &str| assets.0[name].packed.bytes.len();
+        let size = |name: &str| assets.0[name].packed().bytes.len();
         for language in ["texts.id.js", "texts.en.js"] {
             let parts = [COMPONENT, "whatsapp-link.css", language].map(|name| (name, size(name)));
             let total: usize = parts.iter().map(|(_, size)| size).sum();

@@ -3,7 +3,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::{
-    double::{Asked, Double, Reply},
+    double::{self, Asked, Double, Reply},
+    screen,
     stage::Stage,
 };
 
@@ -17,10 +18,7 @@ fn connected() -> Reply {
 /// A page of its own whose service answers requests for the stream as told; the rest of the world is the real one.
 async fn page(stage: &Stage, before: &str, stream: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Double {
     let script = stage.program.base().to_owned();
-    let html = format!(
-        "<!doctype html><html lang='id'><title>x</title><link rel='icon' href='data:,'><script>{before}</script>\
-         <whatsapp-link base='/'></whatsapp-link><script type='module' src='{script}/static/whatsapp-link.js'></script></html>"
-    );
+    let html = double::host(&script, &format!("<script>{before}</script>"), "/");
     let double =
         Double::start(move |path, before| if path == EVENTS { stream(before) } else { Reply::html(&html) }).await;
     stage.browser.goto(&double.base()).await;
@@ -40,6 +38,9 @@ async fn what_cannot_be_read_leaves_a_card_that_says_so_with_a_retry() {
     for data in unreadable {
         let shown = card.until(data, |shown| shown.state == "broken" && shown.offers("retry")).await;
         assert_eq!((&*shown.title, &*shown.status), ("Status tidak dapat ditampilkan", "Tidak Diketahui"));
+        if data == unreadable[0] {
+            screen::keep(&stage.browser, "33-broken").await;
+        }
         card.click("#retry").await;
         card.until("the next answer", |shown| *shown != Default::default()).await;
     }

@@ -12,7 +12,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(15);
 const LOOK: &str = r#"
     const root = document.querySelector('whatsapp-link')?.shadowRoot;
     const card = root?.querySelector('.card');
-    if (!card) return null;
+    if (!card?.dataset.state) return null;
     const visible = (node) => Boolean(node) && node.checkVisibility({ opacityProperty: true, visibilityProperty: true });
     const words = (selector) => [...root.querySelectorAll(selector)].filter(visible).map((node) => node.innerText).join('\n');
     const { state, reason, stream } = card.dataset;
@@ -26,6 +26,9 @@ const LOOK: &str = r#"
         text: words('.body .title:not(dialog *) + .text'),
         phone: words('#phone'),
         countdown: words('#countdown'),
+        pair: words('#pair-code'),
+        pairing: words('.scan .pair > p'),
+        compare: words('.veil code'),
         mode: root.querySelector('.scan')?.className.split(' ').at(-1) ?? '',
         qr: visible(root.querySelector('#qr')),
         dialog: visible(root.querySelector('dialog[open]')),
@@ -48,7 +51,14 @@ pub struct Shown {
     pub text: String,
     pub phone: String,
     pub countdown: String,
-    /// Of the view with the QR code: `starting`, `qr_pending`, `expired`, `checking`, `scanned` or `passkey-required`.
+    /// The code to type on the phone.
+    pub pair: String,
+    /// What is said about it, or why there is none.
+    pub pairing: String,
+    /// The code to compare with the phone's.
+    pub compare: String,
+    /// Of the view with the QR code: `starting`, `qr_pending`, `expired`, `checking`, `scanned`, `passkey-required` or
+    /// `compare`.
     pub mode: String,
     pub qr: bool,
     pub dialog: bool,
@@ -110,6 +120,11 @@ impl<'a> Card<'a> {
 
     pub async fn click(&self, selector: &str) {
         self.find(selector).await.click().await.unwrap_or_else(|error| panic!("{selector} cannot be clicked: {error}"));
+    }
+
+    pub async fn write(&self, selector: &str, text: &str) {
+        let field = self.find(selector).await;
+        field.clear().await.and(field.send_keys(text).await).unwrap_or_else(|error| panic!("{selector}: {error}"));
     }
 
     /// What a camera before the screen reads of this element.

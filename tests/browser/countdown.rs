@@ -1,7 +1,10 @@
 use rustix::process::{Pid, Signal, kill_process};
 use tautan_test_support::within;
 
-use crate::stage::{NUMBER_SHOWN, Stage};
+use crate::{
+    screen,
+    stage::{NUMBER_SHOWN, Stage},
+};
 
 /// Six seconds for the first code of a window, two for each other one.
 const SHORT: &[(&str, &str)] = &[("SIM_QR_PACE", "0.1")];
@@ -40,9 +43,10 @@ async fn an_expired_code_cannot_be_scanned_from_the_screen() {
     let pid = Pid::from_raw(stage.program.pid().cast_signed()).expect("a process");
     kill_process(pid, Signal::STOP).expect("it can be stopped");
     let shown = card.until("the end of the code", |shown| shown.mode == "expired").await;
-    assert!(shown.countdown.is_empty() && shown.words.contains("Kode ini sudah kadaluarsa"), "{shown:#?}");
+    assert!(shown.countdown.is_empty() && shown.words.contains("Kode kadaluarsa"), "{shown:#?}");
     assert_eq!(card.scannable("#qr").await, None, "no camera may read it any more");
     assert_eq!(card.scannable(".box").await, None);
+    screen::keep(&stage.browser, "32-code-expired").await;
 
     kill_process(pid, Signal::CONT).expect("it can go on");
     card.code().await;

@@ -10,6 +10,16 @@ use tokio::{
     task::JoinSet,
 };
 
+/// A page with the element in it, which takes its script from `service` and listens to `base`.
+pub fn host(service: &str, before: &str, base: &str) -> String {
+    format!(
+        "<!doctype html><html lang='id'><head><title>Host</title><meta name='viewport' content='width=device-width'>\
+         <link rel='icon' href='data:,'><link rel='stylesheet' href='{service}/static/page.css'>{before}</head>\
+         <body><main><h1>Host</h1><whatsapp-link base='{base}'></whatsapp-link></main>\
+         <script type='module' src='{service}/static/whatsapp-link.js'></script></body></html>"
+    )
+}
+
 /// A server that answers as a test tells it: a host page of another origin, or a service that says what the real one
 /// never does.
 pub struct Double {

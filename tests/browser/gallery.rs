@@ -7,25 +7,15 @@ use crate::{
     axe,
     browser::Browser,
     card::Shown,
-    double::{Double, Reply},
+    double::{self, Double, Reply},
     driver::Driver,
     screen,
     stage::Stage,
 };
 
-/// What the simulator does not bring about on the page elsewhere in this suite; the others have their pictures there.
-const NOT_FORCED: [&str; 10] = [
-    "resuming",
-    "passkey-required",
-    "moving",
-    "whatsapp-unreachable",
-    "unlinked-by-user",
-    "credentials-unreadable",
-    "store-lost",
-    "passkey-timeout",
-    "proxy-failed",
-    "internal",
-];
+/// What nothing brings about yet, and only this stand-in shows. Every other state is forced for real in this suite, by the
+/// simulator, by what happens to the program or by what happens to its store, and has its pictures there.
+const NOT_FORCED: [&str; 1] = ["proxy-failed"];
 
 /// A page whose component listens to a service that says one thing for ever: the only way to see reasons that nothing
 /// in the simulator brings about.
@@ -40,12 +30,7 @@ async fn hall(stage: &Stage) -> Double {
             let data = json!({ "status": status, "reason": reason, "retryable": retryable, "phoneNumber": phone, "name": null, "until": null, "since": "2026-01-28T10:00:00Z", "stale": false });
             Reply::stream(&format!("event: connection-status\ndata: {data}\n\n"))
         }
-        None => Reply::html(&format!(
-            "<!doctype html><html lang='id'><head><title>Hall</title><meta name='viewport' content='width=device-width'>\
-             <link rel='icon' href='data:,'><link rel='stylesheet' href='{script}/static/page.css'></head>\
-             <body><main><h1>Hall</h1><whatsapp-link base='/says/disconnected/never-linked'></whatsapp-link></main>\
-             <script type='module' src='{script}/static/whatsapp-link.js'></script></body></html>"
-        )),
+        None => Reply::html(&double::host(&script, "", "/says/disconnected/never-linked")),
     })
     .await
 }
@@ -73,6 +58,7 @@ async fn every_reason_has_a_picture_a_sentence_and_what_helps() {
         };
         assert!(!shown.title.is_empty() && !shown.text.is_empty(), "{shown:#?}");
         assert!(shown.offers(action) || reason == "scanned", "{reason}: {shown:#?}");
+        assert_eq!(browser.shifts().await, json!([]), "{reason}: this moved by itself");
         titles.push(shown.title);
         if NOT_FORCED.contains(&reason) {
             screen::keep(browser, &format!("{:02}-reason-{reason}", 20 + number)).await;

@@ -1,5 +1,5 @@
 use serde_json::{Value, json};
-use tautan::events::{ConnectingReason, EndReason};
+use tautan::events::{ConnectingReason, EndReason, PairRefusal};
 
 use crate::stage::Stage;
 
@@ -49,6 +49,12 @@ async fn every_reason_has_its_words_in_both_languages() {
                 "{reason:?} in {language}"
             );
         }
+        for reason in PairRefusal::ALL {
+            assert!(texts["pair"]["refused"][reason.as_str()].is_string(), "{reason:?} in {language}");
+        }
+        let table = texts["pair"]["refused"].as_object().expect("a table");
+        assert_eq!(table.len(), PairRefusal::ALL.len(), "sentences of no use in {language}: {table:?}");
+        assert_eq!(sentences("compare"), 3, "a title, what to do, and the button, in {language}");
     }
     assert_eq!(keys(&texts[0]), keys(&texts[1]));
 }

@@ -1,4 +1,3 @@
-use serde_json::json;
 use tautan_simulator::{DeviceId, Fault, Refusal};
 use tautan_test_support::within;
 
@@ -9,12 +8,11 @@ use crate::{card::Card, screen, stage::Stage};
 async fn every_state_fits_a_narrow_and_a_wide_screen() {
     let Some(stage) = Stage::open().await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
-    // On the narrow screen each change of state has the most to push aside.
-    narrow(&stage).await;
+    screen::narrow(browser).await;
     browser.reload().await;
     card.state("disconnected").await;
     screen::keep(browser, "01-never-linked").await;
-    narrow(&stage).await;
+    screen::narrow(browser).await;
 
     stage.sim.faults().set(Fault::SilentLogin);
     card.click("#connect").await;
@@ -74,12 +72,6 @@ async fn connected(stage: &Stage, card: &Card<'_>) {
     screen::keep(browser, "11-signed-out").await;
 }
 
-async fn narrow(stage: &Stage) {
-    let metrics = json!({ "width": 320, "height": 820, "deviceScaleFactor": 1, "mobile": true });
-    stage.browser.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
-    stage.browser.shifts().await;
-}
-
 /// Each end that the simulator can bring about, as the page shows it, and that the one action which helps does help.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_end_that_whatsapp_can_bring_about_is_shown_and_left_again() {
@@ -87,7 +79,7 @@ async fn each_end_that_whatsapp_can_bring_about_is_shown_and_left_again() {
     let (browser, card) = (&stage.browser, stage.browser.card());
     let device = stage.link().await;
     card.state("connected").await;
-    narrow(&stage).await;
+    screen::narrow(browser).await;
 
     for (refusal, reason) in [(Refusal::Locked, "account-locked"), (Refusal::Outdated, "client-outdated")] {
         stage.phone.refuse(refusal);
@@ -117,7 +109,7 @@ async fn each_end_that_whatsapp_can_bring_about_is_shown_and_left_again() {
 async fn again(stage: &Stage, card: &Card<'_>) {
     card.click("#connect").await;
     card.state("connected").await;
-    narrow(stage).await;
+    screen::narrow(&stage.browser).await;
 }
 
 /// Said once it is redialled, said again it is believed.
@@ -136,7 +128,7 @@ async fn codes_that_are_used_up_are_told_and_one_press_brings_new_ones() {
     let (browser, card) = (&stage.browser, stage.browser.card());
     stage.sign_in().await;
     card.state("disconnected").await;
-    narrow(&stage).await;
+    screen::narrow(browser).await;
     card.click("#connect").await;
     let shown = card.reason("qr-expired").await;
     assert_eq!(&*shown.title, "QR code sudah kadaluarsa");

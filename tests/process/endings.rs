@@ -2,12 +2,11 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use redb::{Database, ReadableTable as _};
 use serde_json::json;
 use tautan_simulator::{Fault, Refusal};
-use tautan_test_support::{Api, Event, EventStream, Program, within};
+use tautan_test_support::{Api, Event, EventStream, Program, damage_credentials, within};
 
-use crate::stage::{Stage, TENANT, VAULT, link};
+use crate::stage::{Stage, TENANT, link};
 
 /// A linked tenant with his page open.
 struct Linked {
@@ -251,7 +250,7 @@ async fn a_pairing_with_a_wrong_signature_fails_and_leaves_nothing() {
 async fn credentials_that_do_not_open_are_told_and_kept_until_an_unlink_makes_room() {
     let Linked { stage, mut program, .. } = linked().await;
     let rows = stage.credentials_after(&mut program);
-    damage_credentials(&stage);
+    damage_credentials(stage.directory.path());
 
     let mut program = stage.start();
     let mut stream = program.api(TENANT).events().await;
@@ -266,28 +265,4 @@ async fn credentials_that_do_not_open_are_told_and_kept_until_an_unlink_makes_ro
     assert_eq!(unlinked.await.data["remote"], json!(false), "they could not be used to tell WhatsApp");
     assert!(stage.phone.unlink(stage.device()));
     is_forgotten(&stage, program).await;
-}
-
-/// Changes the last byte of every credential, as a disk may.
-fn damage_credentials(stage: &Stage) {
-    let database = Database::open(stage.directory.path().join("tautan.redb")).expect("nobody else has it");
-    let transaction = database.begin_write().expect("it can be written");
-    {
-        let mut table = transaction.open_table(VAULT).expect("it is there");
-        let rows: Vec<_> = table
-            .iter()
-            .expect("it can be read")
-            .map(|row| row.expect("a row"))
-            .map(|(key, value)| {
-                let (tenant, table, row) = key.value();
-                (tenant.to_owned(), table.to_owned(), row.to_vec(), value.value().to_vec())
-            })
-            .collect();
-        assert!(rows.len() > 10, "there are credentials");
-        for (tenant, name, row, mut value) in rows {
-            *value.last_mut().expect("not empty") ^= 1;
-            table.insert((tenant.as_str(), name.as_str(), row.as_slice()), value.as_slice()).expect("written");
-        }
-    }
-    transaction.commit().expect("written");
 }

@@ -1,13 +1,11 @@
-use redb::{Database, ReadableDatabase as _, ReadableTableMetadata as _, TableDefinition};
+use redb::{Database, ReadableDatabase as _, ReadableTableMetadata as _};
 use tautan_simulator::{DeviceId, Phone, Simulator};
-use tautan_test_support::{Api, DEADLINE, EventStream, Program, Settings, read_data_url, within};
+use tautan_test_support::{Api, DEADLINE, EventStream, Program, Settings, VAULT, read_data_url, within};
 use tempfile::TempDir;
 
 pub const TENANT: &str = "toko-sari";
 pub const NUMBER: &str = "6281234567890";
 pub const NAME: &str = "Toko Sari";
-
-pub const VAULT: TableDefinition<(&str, &str, &[u8]), &[u8]> = TableDefinition::new("vault");
 
 /// A simulator, a phone and a data directory that outlive the program's processes.
 pub struct Stage {

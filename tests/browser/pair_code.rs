@@ -1,0 +1,103 @@
+//! Linking by a code that is typed on the phone, as the page offers it.
+
+use serde_json::json;
+use tautan_simulator::{CodeError, CodeRefusal};
+use tautan_test_support::within;
+
+use crate::{
+    card::Card,
+    screen,
+    stage::{NUMBER_SHOWN, Stage},
+};
+
+/// As people write the number of the stage's phone.
+const TYPED: &str = "0812 3456-7890";
+
+/// Asks for a code from the card of an account that is not linked.
+async fn ask(card: &Card<'_>) {
+    card.state("disconnected").await;
+    card.click("summary").await;
+    card.write("#number", TYPED).await;
+    card.click("#pair").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_is_shown_beside_the_qr_can_be_copied_and_links_once_the_phone_has_it() {
+    let Some(stage) = Stage::open().await else { return };
+    let (browser, card) = (&stage.browser, stage.browser.card());
+    screen::narrow(browser).await;
+    ask(&card).await;
+    let shown = card.until("the code", |shown| !shown.pair.is_empty()).await;
+    assert!(shown.qr && shown.mode == "qr_pending", "the QR goes on: {shown:#?}");
+    let (head, tail) = shown.pair.split_once('-').expect("ABCD-1234");
+    assert_eq!((head.len(), tail.len()), (4, 4), "{shown:#?}");
+    assert!(shown.pairing.contains("Tautkan dengan nomor telepon"), "where to type it: {shown:#?}");
+    let focus = "return document.activeElement.shadowRoot.activeElement.id";
+    assert_eq!(browser.run(focus, vec![]).await, json!("pair-code"), "who asked for it is led there");
+    screen::keep(browser, "17-pair-code").await;
+
+    let permissions = json!({ "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"] });
+    browser.devtools("Browser.grantPermissions", permissions).await;
+    card.click("#copy").await;
+    card.until("that it is copied", |shown| shown.words.contains("Tersalin")).await;
+    let clipboard = "navigator.clipboard.readText().then(arguments[0], arguments[0])";
+    assert_eq!(browser.run_async(clipboard, vec![]).await, json!(shown.pair));
+
+    browser.reload().await;
+    let again = card.until("the same code", |again| !again.pair.is_empty()).await;
+    assert_eq!(again.pair, shown.pair);
+    within("the code", stage.phone.enter_code(&again.pair)).await.expect("a living code");
+    let shown = card.state("connected").await;
+    assert_eq!((&*shown.phone, &*shown.title), (NUMBER_SHOWN, "Berhasil Terhubung!"));
+    assert_eq!(browser.complaints().await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_qr_that_is_scanned_beside_a_code_wins() {
+    let Some(stage) = Stage::open().await else { return };
+    let card = stage.browser.card();
+    ask(&card).await;
+    let shown = card.until("the code", |shown| !shown.pair.is_empty()).await;
+    let on_screen = card.scannable("#qr").await.expect("a camera reads the code on the screen");
+    within("the scan", stage.phone.scan(&on_screen)).await.expect("the phone takes the code");
+    assert!(card.state("connected").await.pair.is_empty());
+    assert_eq!(stage.phone.enter_code(&shown.pair).await, Err(CodeError::Expired), "the first wins");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_refusal_is_told_with_its_sentence_and_the_one_action_that_helps() {
+    let Some(stage) = Stage::open().await else { return };
+    let (browser, card) = (&stage.browser, stage.browser.card());
+    screen::narrow(browser).await;
+    stage.sim.refuse_codes(Some(CodeRefusal::RateLimited));
+    ask(&card).await;
+    let told = |sentence: &'static str| card.until(sentence, move |shown| shown.pairing.starts_with(sentence));
+    let shown = told("Terlalu banyak kode").await;
+    assert!(shown.offers("pair") && shown.qr && shown.pair.is_empty(), "{shown:#?}");
+    screen::keep(browser, "18-pair-code-refused").await;
+
+    // The number stands in the field still.
+    for (refusal, sentence) in [
+        (CodeRefusal::BadRequest, "WhatsApp tidak memberi kode untuk nomor ini"),
+        (CodeRefusal::Internal, "WhatsApp tidak menjawab"),
+    ] {
+        stage.sim.refuse_codes(Some(refusal));
+        card.click("#pair").await;
+        assert!(told(sentence).await.offers("pair"));
+    }
+    stage.sim.refuse_codes(None);
+    card.click("#pair").await;
+    let shown = card.until("a code", |shown| !shown.pair.is_empty()).await;
+    assert!(!shown.offers("pair"), "{shown:#?}");
+    stage.sim.refresh_codes(true);
+    assert!(told("Kode tadi tidak berlaku lagi").await.offers("pair"));
+
+    stage.sim.refuse_codes(Some(CodeRefusal::NotAvailable));
+    card.click("#pair").await;
+    let shown = told("Akun ini tidak dapat ditautkan dengan nomor").await;
+    assert!(!shown.offers("pair"), "asking again does not help: {shown:#?}");
+    screen::keep(browser, "19-pair-code-not-available").await;
+    let on_screen = card.scannable("#qr").await.expect("a camera reads the code on the screen");
+    within("the scan", stage.phone.scan(&on_screen)).await.expect("the QR goes on");
+    card.state("connected").await;
+}

@@ -1,0 +1,96 @@
+//! WhatsApp asks some accounts for a passkey between the scan and the link.
+
+use reqwest::Method;
+use serde_json::json;
+use tautan_simulator::{DeviceId, Passkey, ScanError};
+use tautan_test_support::within;
+use tokio::task::JoinSet;
+
+use crate::{
+    screen,
+    stage::{NUMBER_SHOWN, Stage},
+};
+
+struct Scanned {
+    stage: Stage,
+    passkey: Passkey,
+    scan: JoinSet<Result<DeviceId, ScanError>>,
+}
+
+/// An account that asks for a passkey has scanned the page's code.
+async fn scanned(environment: &[(&str, &str)]) -> Option<Scanned> {
+    let stage = Stage::set(environment, "id-ID").await?;
+    let passkey = stage.phone.asks_for_passkey();
+    stage.sign_in().await;
+    let card = stage.browser.card();
+    card.state("disconnected").await;
+    screen::narrow(&stage.browser).await;
+    card.click("#connect").await;
+    card.code().await;
+    let (phone, code) = (stage.phone.clone(), stage.offered().await);
+    let mut scan = JoinSet::new();
+    scan.spawn(async move { phone.scan(&code).await });
+    Some(Scanned { stage, passkey, scan })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_card_says_what_the_passkey_needs_and_lets_the_owner_confirm_the_code() {
+    let Some(Scanned { stage, passkey, mut scan }) = scanned(&[]).await else { return };
+    let (browser, card) = (&stage.browser, stage.browser.card());
+    let shown =
+        card.until("the passkey", |shown| shown.mode == "passkey-required" && !shown.countdown.is_empty()).await;
+    assert!(shown.text.contains("halaman ini tidak dapat memintanya"), "no false hope: {shown:#?}");
+    assert!(shown.offers("cancel") && !shown.offers("same") && !shown.qr, "{shown:#?}");
+    assert!((100..=160).contains(&shown.seconds()), "what is left of WhatsApp's window: {shown:#?}");
+    screen::keep(browser, "20-passkey-required").await;
+
+    // What no page of ours can do: the owner shows the passkey on a page of WhatsApp's own.
+    let api = stage.program.api("tenant");
+    let asked = api.events().await.until("what is asked", |event| event.name == "passkey-required").await;
+    let assertion = passkey.assertion(&asked.data["options"]);
+    let answer = api.ask(Method::POST, "passkey").json(&json!({ "assertion": assertion })).send();
+    assert!(within("the assertion", answer).await.expect("an answer").status().is_success());
+
+    let shown = card.until("the code", |shown| shown.mode == "compare" && !shown.compare.is_empty()).await;
+    assert_eq!(stage.phone.passkey_code(), Some(shown.compare.clone()), "the phone shows the same");
+    assert!(shown.offers("same") && shown.offers("cancel"), "{shown:#?}");
+    screen::keep(browser, "21-passkey-compare").await;
+    assert_eq!(stage.phone.devices(), [], "nothing is linked before the owner has compared");
+
+    card.click("#same").await;
+    let shown = card.state("connected").await;
+    assert_eq!((&*shown.phone, &*shown.problem), (NUMBER_SHOWN, ""));
+    within("the scan", scan.join_next()).await.expect("a scan").expect("no panic").expect("linked");
+    assert_eq!(browser.complaints().await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn codes_that_differ_are_no_reason_to_link() {
+    let Some(Scanned { stage, passkey, scan: _scan }) = scanned(&[]).await else { return };
+    let card = stage.browser.card();
+    let api = stage.program.api("tenant");
+    let asked = api.events().await.until("what is asked", |event| event.name == "passkey-required").await;
+    let assertion = passkey.assertion(&asked.data["options"]);
+    within("the assertion", api.ask(Method::POST, "passkey").json(&json!({ "assertion": assertion })).send())
+        .await
+        .expect("an answer");
+    card.until("the code", |shown| shown.mode == "compare").await;
+    card.click("#cancel").await;
+    card.reason("cancelled").await;
+    assert_eq!(stage.phone.devices(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_passkey_that_nobody_shows_in_time_is_told_and_another_number_links() {
+    // WhatsApp's window is over after 8 s.
+    let Some(Scanned { stage, scan: _scan, .. }) = scanned(&[("SIM_QR_PACE", "0.05")]).await else { return };
+    let card = stage.browser.card();
+    let shown = card.reason("passkey-timeout").await;
+    assert!(shown.offers("connect"), "{shown:#?}");
+    screen::keep(&stage.browser, "22-passkey-timeout").await;
+    card.click("#connect").await;
+    card.code().await;
+    let other = stage.sim.phone("6289876543210", "Budi");
+    within("the scan", other.scan(&stage.offered().await)).await.expect("the phone takes the code");
+    card.state("connected").await;
+}
