@@ -223,15 +223,24 @@ impl Audience {
     pub fn based(&self, tenant: &TenantId, reading: &Reading) -> bool {
         let mut all = self.lock();
         let Some(watched) = all.get_mut(tenant) else { return false };
-        if watched.told != Told::Unknown {
-            return false;
-        }
-        watched.told = reading.record.newest.as_ref().map(|newest| newest.cursor).into();
-        watched.know(reading);
-        match watched.reader {
-            // It finds that telling begins elsewhere by now.
-            Reader::Task => false,
-            Reader::First | Reader::Nobody => watched.read_on(),
+        let newest = reading.record.newest.as_ref().map(|newest| newest.cursor);
+        match watched.told {
+            Told::Unknown => {
+                watched.told = newest.into();
+                watched.know(reading);
+                match watched.reader {
+                    // It finds that telling begins elsewhere by now.
+                    Reader::Task => false,
+                    Reader::First | Reader::Nobody => watched.read_on(),
+                }
+            }
+            // Telling began with a stream that read later and was quicker: what is between the two nobody tells this one,
+            // unless all are told it, of whom each drops what it saw.
+            Told::UpTo(told) if newest.unwrap_or(NOWHERE) < told => {
+                watched.told = Told::UpTo(newest.unwrap_or(NOWHERE));
+                watched.suspect()
+            }
+            Told::UpTo(_) | Told::Nothing => false,
         }
     }
 
@@ -291,13 +300,7 @@ impl Audience {
     /// True: the caller has to read the tenant; otherwise it is being read, or nobody watches it.
     pub fn suspect(&self, tenant: &TenantId) -> bool {
         let mut all = self.lock();
-        let Some(watched) = all.get_mut(tenant) else { return false };
-        if watched.reader != Reader::Nobody {
-            watched.again = true;
-            return false;
-        }
-        watched.reader = Reader::Task;
-        true
+        all.get_mut(tenant).is_some_and(Watched::suspect)
     }
 
     /// From where to read.
@@ -348,6 +351,16 @@ impl Watched {
         again
     }
 
+    /// True: the caller has to read it; otherwise who reads it does so again.
+    fn suspect(&mut self) -> bool {
+        if self.reader != Reader::Nobody {
+            self.again = true;
+            return false;
+        }
+        self.reader = Reader::Task;
+        true
+    }
+
     fn know(&mut self, reading: &Reading) {
         self.shown = reading.shown();
         self.owner = reading.record.owner.as_ref().filter(|_| reading.living).map(|owner| owner.incarnation.clone());
@@ -381,5 +394,43 @@ impl Shared {
             }
         };
         let _ = timeout(LISTEN_TIME_MAX, listening).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Subscription, redis::record::Record};
+
+    fn reading(sequences: std::ops::RangeInclusive<u64>) -> Reading {
+        let event = |sequence| {
+            let cursor = Cursor { epoch: 7, sequence };
+            Arc::new(Event { cursor, status: Status::ended(EndReason::Cancelled), ..unknown(Timestamp::UNIX_EPOCH) })
+        };
+        let events: Vec<_> = sequences.map(event).collect();
+        Reading { record: Record { newest: events.last().cloned(), ..Record::default() }, living: false, events }
+    }
+
+    /// Events 2 and 3 came between the two readings, before anybody here was listening.
+    #[tokio::test]
+    async fn a_stream_whose_reading_was_overtaken_by_another_ones_misses_nothing() {
+        let (audience, tenant) = (Audience::new(Arc::default()), TenantId::parse("a").unwrap());
+        let (slow, quick) = (audience.hub.join(&tenant), audience.hub.join(&tenant));
+        audience.is_listening(&tenant);
+        let (early, late) = (reading(1..=1), reading(1..=3));
+        assert!(!audience.based(&tenant, &late));
+        assert!(audience.based(&tenant, &early), "it has to be told what is between");
+        let subscribed = |(backlog, seen): (Vec<Update>, _), live| Subscription::new(backlog, live, seen);
+        let (mut slow, mut quick) = (subscribed(early.backlog(), slow), subscribed(late.backlog(), quick));
+
+        let from = audience.told(&tenant);
+        assert!(!audience.caught_up(&tenant, from, reading(2..=3), Timestamp::UNIX_EPOCH));
+        assert!(!audience.hear(&tenant, audience.told(&tenant), (*reading(4..=4).events[0]).clone(), None));
+        for reader in [&mut slow, &mut quick] {
+            for sequence in 1..=4 {
+                let Some(Update::Event(event)) = reader.next().await else { panic!("event {sequence} is told") };
+                assert_eq!(event.cursor.sequence, sequence);
+            }
+        }
     }
 }
