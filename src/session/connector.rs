@@ -154,7 +154,11 @@ pub enum End {
         until: Option<Timestamp>,
     },
     AccountLocked,
-    ClientOutdated,
+    /// WhatsApp takes a release of its client like ours no more. `renewed`: a newer one is known by now, which the next
+    /// link claims to be.
+    ClientOutdated {
+        renewed: bool,
+    },
     /// WhatsApp lets nobody in from here for a while.
     RateLimited,
     /// The phone's answer did not prove itself, or WhatsApp refused the pairing.
@@ -183,7 +187,7 @@ impl End {
             Self::Replaced => Some(EndReason::Replaced),
             Self::Banned { .. } => Some(EndReason::Banned),
             Self::AccountLocked => Some(EndReason::AccountLocked),
-            Self::ClientOutdated => Some(EndReason::ClientOutdated),
+            Self::ClientOutdated { .. } => Some(EndReason::ClientOutdated),
             // Only of a pairing: a linked device waits until it is let in.
             Self::RateLimited | Self::PairingFailed | Self::PairingCutShort => Some(EndReason::PairingFailed),
             Self::OtherAccount => Some(EndReason::CredentialsUnreadable),

@@ -286,11 +286,12 @@ impl Session {
                 }
             }
             End::RateLimited => self.trouble.throttled(self.paired),
+            End::ClientOutdated { renewed } if renewed && self.trouble.renewed() => Some(Duration::ZERO),
             End::CodesUsedUp
             | End::UnlinkedByPhone
             | End::Banned { .. }
             | End::AccountLocked
-            | End::ClientOutdated
+            | End::ClientOutdated { .. }
             | End::PairingFailed
             | End::OtherAccount
             | End::PasskeyTimeout => None,

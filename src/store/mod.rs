@@ -1,5 +1,5 @@
 //! What is kept, and told in the same step. Three traits over one backend, because their guarantees differ and so that
-//! a room is handed only the face it needs: readers get [`Journal`], owners write through a [`Lease`].
+//! a room is handed only the face it needs: readers get [`Journal`], owners write through a [`Lease`]. What is nobody's own, [`Releases`], stands beside them.
 
 pub mod crypt;
 pub mod embedded;
@@ -9,6 +9,7 @@ mod lease;
 mod nudges;
 mod outbox;
 pub mod redis;
+mod release;
 mod subscription;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use lease::Lease;
 pub use outbox::{Notice, Outbox, TAKEN_FOR};
+pub use release::{Release, Releases};
 pub use subscription::{Subscription, Update};
 
 use crate::{
@@ -121,12 +123,13 @@ pub trait Vault: Send + Sync + 'static {
     async fn erase(&self, lease: &Lease) -> Result<(), StoreError>;
 }
 
-/// The three faces of one backend, handed out by [`crate::app`].
+/// The faces of one backend, handed out by [`crate::app`].
 #[derive(Clone)]
 pub struct Stores {
     pub journal: Arc<dyn Journal>,
     pub roster: Arc<dyn Roster>,
     pub vault: Arc<dyn Vault>,
+    pub releases: Arc<dyn Releases>,
 }
 
 #[derive(Clone, Debug)]

@@ -17,6 +17,7 @@ use super::{
     runtime::LinkRuntime,
     translate::{Facts, Meaning, Translator, interest},
     transport::Dials,
+    version::{Version, Versions},
 };
 use crate::{
     clock::SharedClock,
@@ -90,6 +91,9 @@ pub(super) struct Driver {
     pub progress: Arc<Progress>,
     /// How far the account was ours when the link was opened.
     pub opened_at: Stage,
+    pub versions: Arc<Versions>,
+    /// What this link claims to be.
+    pub version: Version,
     pub dials: Arc<Dials>,
     pub codes: PairCodes,
     pub passkeys: Passkeys,
@@ -181,8 +185,14 @@ impl Driver {
             debug!(tenant = %self.lease.tenant(), %error, "a failed pairing could not be removed");
         }
         // A process that died between saving the phone's signature and sending ours: its user never heard of a failure.
-        let cut_short = end == End::PairingFailed && self.opened_at == Stage::Scanned;
-        self.fate.seal(if cut_short { End::PairingCutShort } else { end });
+        let cut_short = self.opened_at == Stage::Scanned;
+        self.fate.seal(match end {
+            End::PairingFailed if cut_short => End::PairingCutShort,
+            End::ClientOutdated { .. } => {
+                End::ClientOutdated { renewed: self.versions.has_newer_than(self.version).await }
+            }
+            end => end,
+        });
     }
 
     /// A proven pairing outlives a passing trouble of the store; one that is not proven must not go on without it.

@@ -9,7 +9,7 @@ use crate::{
 
 const CAREFUL: &[&str] = &["appendonly yes", "maxmemory-policy noeviction"];
 
-fn on(stage: &Stage, url: &str, key: &str) -> Settings {
+pub fn on(stage: &Stage, url: &str, key: &str) -> Settings {
     stage.settings().with("REDIS_URL", url).with("TAUTAN_ENCRYPTION_KEY", key)
 }
 

@@ -41,6 +41,7 @@ mod keys;
 mod leases;
 mod outbox;
 mod redis;
+mod releases;
 mod staleness;
 mod statuses;
 mod vault;

@@ -10,7 +10,7 @@ use redb::{ReadableTable as _, WriteTransaction};
 use super::{
     Shared,
     record::Record,
-    rows::{JOURNAL, KeptEvent, KeptWish, Span, Untold, VAULT, WISHES, seal_row},
+    rows::{JOURNAL, KeptEvent, KeptWish, META, Span, Untold, VAULT, WISHES, seal_row},
 };
 use crate::store::greeting::starting;
 use crate::{
@@ -179,6 +179,11 @@ impl<'a> Batch<'a> {
             Some(begun) => Ok(begun),
             none => Ok(none.insert(self.shared.disk.begin()?)),
         }
+    }
+
+    pub fn keep_meta(&mut self, row: &'static str, value: &[u8]) -> Step<()> {
+        self.transaction()?.open_table(META)?.insert(row, value)?;
+        Ok(())
     }
 
     fn put(&mut self, table: SealedByTenant, tenant: &TenantId, sealed: &[u8]) -> Step<()> {

@@ -24,6 +24,7 @@ mod outbox;
 mod proof;
 mod reading;
 mod record;
+mod release;
 mod reseal;
 mod roster;
 mod script;
@@ -174,7 +175,7 @@ impl RedisStore {
 
     pub fn stores(&self) -> Stores {
         let store = Arc::new(self.clone());
-        Stores { journal: store.clone(), roster: store.clone(), vault: store }
+        Stores { journal: store.clone(), roster: store.clone(), vault: store.clone(), releases: store }
     }
 
     /// From here on whatever this instance says of a tenant leaves a notice for the back end. Who never asks pays nothing
