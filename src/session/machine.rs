@@ -185,7 +185,7 @@ mod tests {
     }
 
     fn account() -> Account {
-        Account { phone: PhoneNumber::parse("6281234567890").unwrap(), name: None }
+        Account { phone: PhoneNumber::parse("6281234567890").unwrap(), name: None, platform: None }
     }
 
     fn qr_signal(text: &str) -> Signal {

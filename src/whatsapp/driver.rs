@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     clock::SharedClock,
-    events::{Account, PairRefusal, PhoneNumber},
+    events::{Account, PairRefusal, PhoneNumber, Platform},
     session::{End, Signal},
     store::{Lease, StoreError},
 };
@@ -94,6 +94,7 @@ pub(super) struct Driver {
     pub versions: Arc<Versions>,
     /// What this link claims to be.
     pub version: Version,
+    pub platform: Option<Platform>,
     pub dials: Arc<Dials>,
     pub codes: PairCodes,
     pub passkeys: Passkeys,
@@ -128,10 +129,13 @@ impl Driver {
     }
 
     async fn event(&mut self, event: &Event) {
+        if let Event::PairSuccess(success) = event {
+            self.paired_with(&success.platform).await;
+        }
         let facts = Facts {
             stage: self.progress.stage(),
             now: self.clock.now(),
-            account: account(&self.client),
+            account: account(&self.client, self.platform.as_ref()),
             phone: self.codes.phone(),
         };
         match self.translator.meaning(event, &facts) {
@@ -139,6 +143,16 @@ impl Driver {
             Meaning::AskCodeAgain => self.codes.ask_again(&self.client),
             Meaning::ConfirmPasskey => self.passkeys.confirm(&self.client),
             Meaning::Tell(signal) => self.tell(signal).await,
+        }
+    }
+
+    /// A write that fails here has ended the link, like every other one of a pairing.
+    async fn paired_with(&mut self, platform: &str) {
+        self.platform = Platform::parse(platform).ok();
+        if let Some(platform) = &self.platform
+            && let Err(error) = self.keys.keep_platform(platform).await
+        {
+            debug!(tenant = %self.lease.tenant(), %error, "the phone's platform could not be kept");
         }
     }
 
@@ -224,8 +238,8 @@ impl Driver {
     }
 }
 
-fn account(client: &Client) -> Option<Account> {
+fn account(client: &Client, platform: Option<&Platform>) -> Option<Account> {
     let phone = PhoneNumber::parse(&client.pn()?.user).ok()?;
     let name = Some(client.push_name()).filter(|name| !name.is_empty());
-    Some(Account { phone, name })
+    Some(Account { phone, name, platform: platform.cloned() })
 }

@@ -83,6 +83,7 @@ impl Opening {
             pumps: Pumps::default(),
             outgoing: Outgoing::new(&settings),
         };
+        let platform = if stage > Stage::Offering { keys.platform().await? } else { None };
         let (pumps, dials) = (dialer.pumps.clone(), dialer.dials.clone());
         let bot = bot(&settings, version, self.http, &keys, dialer, runtime.clone(), inbox.clone()).await?;
         let client = bot.client();
@@ -99,6 +100,7 @@ impl Opening {
             opened_at: stage,
             versions: self.versions,
             version,
+            platform,
             dials,
             codes: codes.clone(),
             passkeys: passkeys.clone(),

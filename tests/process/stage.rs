@@ -6,6 +6,8 @@ use tempfile::TempDir;
 pub const TENANT: &str = "toko-sari";
 pub const NUMBER: &str = "6281234567890";
 pub const NAME: &str = "Toko Sari";
+/// What the simulator's phones say they run.
+pub const PLATFORM: &str = "android";
 
 pub const VAULT: TableDefinition<(&str, &str, &[u8]), &[u8]> = TableDefinition::new("vault");
 

@@ -22,6 +22,8 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 
 pub const NUMBER: &str = "6281234567890";
 pub const NAME: &str = "Toko Sari";
+/// What the simulator's phones say they run.
+pub const PLATFORM: &str = "android";
 
 /// A simulator, a store, and what opens links between them.
 pub struct Bench {

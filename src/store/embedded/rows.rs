@@ -155,7 +155,24 @@ fn after(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::{PairCode, PhoneNumber, QrCode};
+    use crate::{
+        events::{Account, PairCode, PhoneNumber, QrCode},
+        store::crypt::MasterKey,
+    };
+
+    #[test]
+    fn an_account_that_was_kept_before_platforms_were_is_read() {
+        let at = Timestamp::UNIX_EPOCH;
+        let phone = PhoneNumber::parse("6281234567890").unwrap();
+        let status = Status::Connected { account: Account { phone, name: None, platform: None } };
+        let event = Event::after(None, Cursor { epoch: 1, sequence: 1 }, at, status);
+        let json = serde_json::to_string(&KeptEvent::of(&event, None)).unwrap();
+        let before = json.replace(",\"platform\":null", "");
+        assert_ne!(before, json);
+        let keys = TenantKeys::new(&MasterKey::from([7; 32]), &TenantId::parse("a").unwrap());
+        let kept = KeptEvent::open(&keys, &keys.seal(JOURNAL_PLACE, before.as_bytes())).unwrap();
+        assert_eq!(kept.event, event);
+    }
 
     #[test]
     fn codes_to_pair_with_are_not_even_sealed() {

@@ -210,3 +210,26 @@ pub fn with_event(call: Call, event: Option<&Outgoing>) -> Call {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        events::{Account, PhoneNumber},
+        store::crypt::MasterKey,
+    };
+
+    #[test]
+    fn an_account_that_was_kept_before_platforms_were_is_read() {
+        let keys = MasterKeys { current: MasterKey::from([7; 32]), previous: None };
+        let seals = Seals::new(&keys, &TenantId::parse("a").unwrap(), false);
+        let phone = PhoneNumber::parse("6281234567890").unwrap();
+        let status = Status::Connected { account: Account { phone, name: None, platform: None } };
+        let event = Event::after(None, Cursor { epoch: 1, sequence: 1 }, Timestamp::UNIX_EPOCH, status);
+        let json = serde_json::to_string(&event).unwrap();
+        let before = json.replace(",\"platform\":null", "");
+        assert_ne!(before, json);
+        let id = stream_id(event.cursor);
+        assert_eq!(seals.open_event(&id, &seals.ring.seal(event_place(&id), before.as_bytes())), Some(event));
+    }
+}

@@ -16,7 +16,7 @@ fn phone() -> PhoneNumber {
 }
 
 fn account() -> Account {
-    Account { phone: phone(), name: Some("Toko Sari".into()) }
+    Account { phone: phone(), name: Some("Toko Sari".into()), platform: None }
 }
 
 fn now() -> Timestamp {

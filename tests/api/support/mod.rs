@@ -162,7 +162,8 @@ impl Owner<'_> {
     }
 
     pub async fn connected(&self, phone: &str, name: Option<&str>) {
-        let account = Account { phone: PhoneNumber::parse(phone).unwrap(), name: name.map(str::to_owned) };
+        let account =
+            Account { phone: PhoneNumber::parse(phone).unwrap(), name: name.map(str::to_owned), platform: None };
         self.say(Status::Connected { account }).await;
     }
 
