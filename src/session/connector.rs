@@ -3,6 +3,7 @@
 use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::Timestamp,
@@ -47,10 +48,10 @@ pub enum Request {
 }
 
 /// What the account's owner does for WhatsApp's passkey step. Hides itself in `Debug`.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PasskeyAnswer {
     /// A WebAuthn assertion in the JSON of WhatsApp's own page, and the credential that made it.
-    Assertion { json: Vec<u8>, credential: Vec<u8> },
+    Assertion { json: String, credential: Vec<u8> },
     /// Phone and page show the same code.
     Confirmed,
 }

@@ -28,6 +28,12 @@ use crate::{
     tenant::TenantId,
 };
 
+/// How long words for a tenant's owner wait for it: it has them in a moment, or whoever said them has given up.
+pub const SAID_FOR: Duration = Duration::from_secs(60);
+
+/// Words that wait for one owner.
+pub const SAID_MAX: usize = 8;
+
 /// A tenant's events, kept and live. There is no way to change a tenant's status but through here and [`Roster`], and
 /// each of them numbers, keeps and publishes the event in one step: *saving is telling*.
 #[async_trait]
@@ -88,6 +94,14 @@ pub trait Roster: Send + Sync + 'static {
     /// Counts a crash of the session with the tenant, so that it is not forgotten with its owner. Answers how many fell
     /// into the window, this one included.
     async fn crashed(&self, lease: &Lease, window: Duration) -> Result<usize, StoreError>;
+
+    /// Leaves words for whoever runs the tenant now, sealed like all that is a tenant's, and nudges it. They wait for
+    /// [`SAID_FOR`] at most and are the present owner's alone: where there is none, or another one takes over, they are
+    /// gone. Of more than [`SAID_MAX`] the oldest gives way. Durable is nothing of it.
+    async fn say(&self, tenant: &TenantId, words: Bytes) -> Result<(), StoreError>;
+
+    /// Takes what was said to this owner, oldest first: nobody is ever given it again, not even after an error.
+    async fn said(&self, lease: &Lease) -> Result<Vec<Bytes>, StoreError>;
 
     /// Waits for tenants whose wish or owner changed; each is named once however often it changed. Cancel safe. One
     /// caller at a time.

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tautan::{
+    clock::Timestamp,
     events::Status,
     store::{
-        Change, Lease, StoreError, Stores, Subscription, Wish,
+        Change, Lease, Release, StoreError, Stores, Subscription, Wish,
         redis::{RedisStore, Unfit},
     },
 };
@@ -91,6 +92,11 @@ async fn a_user_with_the_readmes_rights_can_do_all_and_no_right_is_needed_beyond
         let row = Change::Put { table: "t", key: Bytes::from("k"), value: Bytes::from("v") };
         vault.write(&lease, vec![row]).await.unwrap();
         journal.append(&lease, qr(1)).await.unwrap();
+        second.stores().roster.say(&tenant("toko"), Bytes::from("words")).await.unwrap();
+        assert_eq!(roster.said(&lease).await.unwrap().len(), 1);
+        let Stores { releases, .. } = second.stores();
+        releases.keep_release(Release { version: (2, 3000, 1), at: Timestamp::UNIX_EPOCH }).await.unwrap();
+        assert!(first.stores().releases.release().await.unwrap().is_some());
         roster.release(lease).await.unwrap();
         let rotating = instance_at(&url, tautan::store::crypt::MasterKey::from([8; 32]), Some(key()));
         let new = instance_at(&url, tautan::store::crypt::MasterKey::from([8; 32]), None);

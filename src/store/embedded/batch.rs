@@ -136,7 +136,9 @@ impl<'a> Batch<'a> {
         *self.leases += 1;
         let fence = (self.shared.disk.epoch() << 32) | u64::from(*self.leases);
         let lease = Lease::new(tenant.clone(), fence, rand::random());
-        self.record(tenant).owner = Some(lease.claim());
+        let record = self.record(tenant);
+        record.owner = Some(lease.claim());
+        record.said.clear();
         lease
     }
 

@@ -27,6 +27,7 @@ mod record;
 mod release;
 mod reseal;
 mod roster;
+mod said;
 mod script;
 mod sealed;
 mod sentinel;

@@ -16,6 +16,7 @@ use crate::{
     tenant::TenantId,
 };
 
+const WORDS_PLACE: Place<'static> = Place { table: "said", row: b"" };
 /// A wrong clock keeps no code for longer.
 const CODE_AGE_MAX: Duration = Duration::from_secs(600);
 const NOBODY: &str = "-";
@@ -103,6 +104,14 @@ impl Seals {
 
     pub fn open_wish(&self, number: u64, sealed: &[u8]) -> Option<Wish> {
         self.open(wish_place(&number.to_be_bytes()), sealed)
+    }
+
+    pub fn words(&self, words: &[u8]) -> Vec<u8> {
+        self.ring.seal(WORDS_PLACE, words)
+    }
+
+    pub fn open_words(&self, sealed: &[u8]) -> Option<Vec<u8>> {
+        Some(self.ring.open(WORDS_PLACE, sealed)?.to_vec())
     }
 
     /// The name of a credential.

@@ -167,6 +167,11 @@ impl Owner<'_> {
         self.say(Status::Connected { account }).await;
     }
 
+    /// How much was said to it since it was last asked.
+    pub async fn hears(&self) -> usize {
+        self.server.stores.roster.said(&self.lease).await.unwrap().len()
+    }
+
     /// Dies: the session is still wanted, and nobody runs it.
     pub async fn leave(self) {
         self.server.stores.roster.release(self.lease).await.unwrap();
