@@ -71,7 +71,7 @@ fn hash(value: impl std::hash::Hash) -> u64 {
 /// Every tenant's own number, the same in each process.
 fn account(tenant: &TenantId, name: String) -> Account {
     let number = format!("62{:011}", hash(tenant.as_str()) % 100_000_000_000);
-    Account { phone: PhoneNumber::parse(&number).expect("it is all digits"), name: Some(name) }
+    Account { phone: PhoneNumber::parse(&number).expect("it is all digits"), name: Some(name), platform: None }
 }
 
 /// Is connected at once and says nothing more, or meets a stanza it cannot stand.

@@ -117,7 +117,8 @@ impl App {
             qr_pace: seams.qr_pace.unwrap_or(1.0),
             ..whatsapp::Settings::default()
         };
-        let connector: Arc<dyn Connector> = Arc::new(WhatsApp::new(whatsapp, stores.vault.clone(), clock.clone())?);
+        let connector: Arc<dyn Connector> =
+            Arc::new(WhatsApp::new(whatsapp, stores.vault.clone(), stores.releases.clone(), clock.clone())?);
         let connector = match seams.connector {
             Some(wrap) => wrap(connector),
             None => connector,

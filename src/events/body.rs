@@ -11,6 +11,9 @@ pub struct StatusBody {
     status: &'static str,
     phone_number: Option<String>,
     name: Option<String>,
+    /// Left out where WhatsApp has not said it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    platform: Option<String>,
     reason: Option<&'static str>,
     retryable: bool,
     until: Option<String>,
@@ -43,6 +46,7 @@ impl StatusBody {
             status: status.word().as_str(),
             phone_number: account.map(|account| account.phone.as_str().to_owned()),
             name: account.and_then(|account| account.name.clone()),
+            platform: account.and_then(|account| Some(account.platform.as_ref()?.as_str().to_owned())),
             reason: None,
             retryable: false,
             until: None,

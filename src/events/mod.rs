@@ -8,7 +8,7 @@ mod pairing;
 mod passkey;
 mod status;
 
-pub use account::{Account, InvalidPhoneNumber, PhoneNumber};
+pub use account::{Account, InvalidPhoneNumber, InvalidPlatform, PhoneNumber, Platform};
 pub use body::StatusBody;
 pub use cursor::Cursor;
 pub use event::{Event, News, Shown};

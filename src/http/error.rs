@@ -63,7 +63,6 @@ codes! {
     TooManyStreams = "too-many-streams", TOO_MANY_REQUESTS, "Too many streams are open";
     Internal = "internal", INTERNAL_SERVER_ERROR, "Something went wrong here";
     StoreUnavailable = "store-unavailable", SERVICE_UNAVAILABLE, "The store cannot be reached";
-    SessionElsewhere = "session-elsewhere", SERVICE_UNAVAILABLE, "The session runs on another instance";
     NoCapacity = "no-capacity", SERVICE_UNAVAILABLE, "There is no room for another session";
     KeysUnavailable = "keys-unavailable", SERVICE_UNAVAILABLE, "Tokens cannot be checked now";
 }

@@ -9,10 +9,7 @@ use super::{
     identity,
     sessions::accepted,
 };
-use crate::{
-    events::Status,
-    session::{PasskeyAnswer, Request},
-};
+use crate::{events::Status, session::PasskeyAnswer};
 
 /// Takes the owner's answer to WhatsApp's passkey step: `{"assertion":{…}}`, or `{"confirmed":true}` once the codes are the
 /// same. What comes of it is told by the stream.
@@ -22,21 +19,14 @@ pub async fn passkey(ask: Ask, body: Result<Bytes, Problem>) -> Result<Response,
     let shown = ask.services().journal.latest(&identity.tenant).await?;
     let now = ask.services().clock.now();
     let asked = match shown.as_ref().map(|shown| &shown.event.status) {
-        Some(Status::Connecting { passkey: Some(passkey), .. }) if passkey.expires_at > now => Some(&passkey.step),
+        Some(Status::Connecting { passkey: Some(passkey), .. }) if passkey.expires_at > now => Some(passkey),
         _ => None,
     };
-    let fits = asked.is_some_and(|step| answer.answers(step));
-    let Some(shown) = shown.filter(|_| fits) else {
+    let (Some(shown), Some(asked)) = (&shown, asked.filter(|asked| answer.answers(&asked.step))) else {
         return Err(Problem::new(Code::PasskeyNotAsked, "WhatsApp does not wait for this now"));
     };
-    if !ask.services().sessions.tell(&identity.tenant, Request::Passkey(answer)) {
-        return Err(Problem::new(
-            Code::SessionElsewhere,
-            "another instance runs this session; ask that one, or connect again there",
-        )
-        .retry_after(2));
-    }
-    Ok(accepted(&shown))
+    ask.services().sessions.answer(&identity.tenant, asked, answer).await?;
+    Ok(accepted(shown))
 }
 
 fn read(body: &Map<String, Value>) -> Result<PasskeyAnswer, Problem> {
@@ -73,5 +63,5 @@ fn read_assertion(assertion: &Value) -> Option<PasskeyAnswer> {
             "userHandle": field("userHandle"),
         },
     });
-    Some(PasskeyAnswer::Assertion { json: json.to_string().into_bytes(), credential })
+    Some(PasskeyAnswer::Assertion { json: json.to_string(), credential })
 }

@@ -3,6 +3,7 @@
 use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::Timestamp,
@@ -47,10 +48,10 @@ pub enum Request {
 }
 
 /// What the account's owner does for WhatsApp's passkey step. Hides itself in `Debug`.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PasskeyAnswer {
     /// A WebAuthn assertion in the JSON of WhatsApp's own page, and the credential that made it.
-    Assertion { json: Vec<u8>, credential: Vec<u8> },
+    Assertion { json: String, credential: Vec<u8> },
     /// Phone and page show the same code.
     Confirmed,
 }
@@ -154,7 +155,11 @@ pub enum End {
         until: Option<Timestamp>,
     },
     AccountLocked,
-    ClientOutdated,
+    /// WhatsApp takes a release of its client like ours no more. `renewed`: a newer one is known by now, which the next
+    /// link claims to be.
+    ClientOutdated {
+        renewed: bool,
+    },
     /// WhatsApp lets nobody in from here for a while.
     RateLimited,
     /// The phone's answer did not prove itself, or WhatsApp refused the pairing.
@@ -183,7 +188,7 @@ impl End {
             Self::Replaced => Some(EndReason::Replaced),
             Self::Banned { .. } => Some(EndReason::Banned),
             Self::AccountLocked => Some(EndReason::AccountLocked),
-            Self::ClientOutdated => Some(EndReason::ClientOutdated),
+            Self::ClientOutdated { .. } => Some(EndReason::ClientOutdated),
             // Only of a pairing: a linked device waits until it is let in.
             Self::RateLimited | Self::PairingFailed | Self::PairingCutShort => Some(EndReason::PairingFailed),
             Self::OtherAccount => Some(EndReason::CredentialsUnreadable),

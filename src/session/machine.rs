@@ -156,7 +156,7 @@ pub fn erases(end: End, paired: bool) -> bool {
         | End::Replaced
         | End::Banned { .. }
         | End::AccountLocked
-        | End::ClientOutdated
+        | End::ClientOutdated { .. }
         | End::RateLimited
         | End::PairingFailed
         | End::PairingCutShort
@@ -185,7 +185,7 @@ mod tests {
     }
 
     fn account() -> Account {
-        Account { phone: PhoneNumber::parse("6281234567890").unwrap(), name: None }
+        Account { phone: PhoneNumber::parse("6281234567890").unwrap(), name: None, platform: None }
     }
 
     fn qr_signal(text: &str) -> Signal {
@@ -251,7 +251,8 @@ mod tests {
 
     #[test]
     fn a_paired_device_is_forgotten_only_when_its_phone_removed_it() {
-        for end in [End::Replaced, End::Banned { until: None }, End::ClientOutdated, End::Internal, End::StoreFailed] {
+        let outdated = End::ClientOutdated { renewed: false };
+        for end in [End::Replaced, End::Banned { until: None }, outdated, End::Internal, End::StoreFailed] {
             assert!(!erases(end, true), "{end:?}");
             assert!(erases(end, false), "{end:?}");
         }

@@ -1,6 +1,7 @@
 //! A tenant's WhatsApp link as we run it: what a session needs of WhatsApp (connector), what may follow what (machine),
 //! one session (task), which run here (supervisor).
 
+mod answer;
 mod bell;
 mod connector;
 mod machine;

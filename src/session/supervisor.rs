@@ -11,14 +11,15 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument as _, info, info_span, warn};
 
 use super::{
-    Connector, Request, Settings,
+    Connector, PasskeyAnswer, Request, Settings,
+    answer::Answer,
     bell::Bell,
     queue::Queue,
     task::{self, Surroundings},
 };
 use crate::{
     clock::SharedClock,
-    events::{PhoneNumber, Shown, Status},
+    events::{Passkey, PhoneNumber, Shown, Status},
     store::{Lease, StoreError, Stores, Wish},
     tenant::TenantId,
 };
@@ -94,10 +95,15 @@ impl Sessions {
         Ok(())
     }
 
-    /// Passes on what the user says to the tenant's link. False: its session does not run here.
-    pub fn tell(&self, tenant: &TenantId, request: Request) -> bool {
+    /// Passes on what the user answers to the link that asked, whichever instance it is on. What comes of it is told by
+    /// the journal.
+    pub async fn answer(&self, tenant: &TenantId, asked: &Passkey, answer: PasskeyAnswer) -> Result<(), SessionError> {
         let bell = self.lock().get(tenant).cloned();
-        bell.map(|bell| bell.tell(request)).is_some()
+        match bell {
+            Some(bell) => bell.tell(Request::Passkey(answer)),
+            None => self.shared.around.stores.roster.say(tenant, Answer::to_words(asked, answer)).await?,
+        }
+        Ok(())
     }
 
     /// Runs what is wanted and has no owner, at start and for as long as this instance lives.

@@ -164,7 +164,11 @@ impl Session {
         for request in self.nudge.requests() {
             self.pass_on(request, link).await;
         }
-        match self.around.stores.roster.wish(self.lease.tenant()).await {
+        let wish = match self.pass_on_from_elsewhere(link).await {
+            Ok(()) => self.around.stores.roster.wish(self.lease.tenant()).await,
+            Err(error) => Err(error),
+        };
+        match wish {
             Ok(Some((no, Wish::Unlink))) => {
                 self.wish = no;
                 ControlFlow::Break(Leave::Unlink)
@@ -184,7 +188,7 @@ impl Session {
             Err(StoreError::Fenced) => ControlFlow::Break(Leave::LeaseLost),
             Err(error) => {
                 // The wish is durable, only our reading of it failed.
-                warn!(tenant = %self.lease.tenant(), %error, "wish could not be read, trying again");
+                warn!(tenant = %self.lease.tenant(), %error, "what the user wants could not be read, trying again");
                 sleep(Duration::from_millis(500)).await;
                 self.nudge.notify_one();
                 ControlFlow::Continue(())
@@ -286,11 +290,12 @@ impl Session {
                 }
             }
             End::RateLimited => self.trouble.throttled(self.paired),
+            End::ClientOutdated { renewed } if renewed && self.trouble.renewed() => Some(Duration::ZERO),
             End::CodesUsedUp
             | End::UnlinkedByPhone
             | End::Banned { .. }
             | End::AccountLocked
-            | End::ClientOutdated
+            | End::ClientOutdated { .. }
             | End::PairingFailed
             | End::OtherAccount
             | End::PasskeyTimeout => None,

@@ -10,6 +10,8 @@ pub(super) struct Trouble {
     replaced: Option<Instant>,
     /// Logins in a row that WhatsApp refused because there were too many.
     throttled: u32,
+    /// A newer release of the client was tried since WhatsApp last let us in.
+    renewed: bool,
 }
 
 /// A second "replaced" this soon after the first means that somebody else really holds the account.
@@ -50,7 +52,12 @@ impl Trouble {
 
     /// WhatsApp has let us in.
     pub fn welcomed(&mut self) {
-        self.throttled = 0;
+        (self.throttled, self.renewed) = (0, false);
+    }
+
+    /// Whether a newer release of the client is worth a dial: the first one is.
+    pub fn renewed(&mut self) -> bool {
+        !std::mem::replace(&mut self.renewed, true)
     }
 
     /// Whether one redial may show that it was a mistake.

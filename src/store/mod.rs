@@ -1,5 +1,6 @@
 //! What is kept, and told in the same step. Three traits over one backend, because their guarantees differ and so that
-//! a room is handed only the face it needs: readers get [`Journal`], owners write through a [`Lease`].
+//! a room is handed only the face it needs: readers get [`Journal`], owners write through a [`Lease`]. What is nobody's
+//! own, [`Releases`], stands beside them.
 
 pub mod crypt;
 pub mod embedded;
@@ -9,6 +10,7 @@ mod lease;
 mod nudges;
 mod outbox;
 pub mod redis;
+mod release;
 mod subscription;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -19,12 +21,19 @@ use serde::{Deserialize, Serialize};
 
 pub use lease::Lease;
 pub use outbox::{Notice, Outbox, TAKEN_FOR};
+pub use release::{Release, Releases};
 pub use subscription::{Subscription, Update};
 
 use crate::{
     events::{Cursor, Event, PhoneNumber, Shown, Status},
     tenant::TenantId,
 };
+
+/// How long words for a tenant's owner wait for it: it has them in a moment, or whoever said them has given up.
+pub const SAID_FOR: Duration = Duration::from_secs(60);
+
+/// Words that wait for one owner.
+pub const SAID_MAX: usize = 8;
 
 /// A tenant's events, kept and live. There is no way to change a tenant's status but through here and [`Roster`], and
 /// each of them numbers, keeps and publishes the event in one step: *saving is telling*.
@@ -92,6 +101,14 @@ pub trait Roster: Send + Sync + 'static {
     /// into the window, this one included.
     async fn crashed(&self, lease: &Lease, window: Duration) -> Result<usize, StoreError>;
 
+    /// Leaves words for whoever runs the tenant now, sealed like all that is a tenant's, and nudges it. They wait for
+    /// [`SAID_FOR`] at most and are the present owner's alone: where there is none, or another one takes over, they are
+    /// gone. Of more than [`SAID_MAX`] the oldest gives way. Durable is nothing of it.
+    async fn say(&self, tenant: &TenantId, words: Bytes) -> Result<(), StoreError>;
+
+    /// Takes what was said to this owner, oldest first: nobody is ever given it again, not even after an error.
+    async fn said(&self, lease: &Lease) -> Result<Vec<Bytes>, StoreError>;
+
     /// Waits for tenants whose wish or owner changed; each is named once however often it changed. Cancel safe. One
     /// caller at a time.
     async fn nudged(&self) -> Vec<TenantId>;
@@ -126,12 +143,13 @@ pub trait Vault: Send + Sync + 'static {
     async fn erase(&self, lease: &Lease) -> Result<(), StoreError>;
 }
 
-/// The three faces of one backend, handed out by [`crate::app`].
+/// The faces of one backend, handed out by [`crate::app`].
 #[derive(Clone)]
 pub struct Stores {
     pub journal: Arc<dyn Journal>,
     pub roster: Arc<dyn Roster>,
     pub vault: Arc<dyn Vault>,
+    pub releases: Arc<dyn Releases>,
 }
 
 #[derive(Clone, Debug)]

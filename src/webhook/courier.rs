@@ -90,15 +90,16 @@ impl Shared {
             Ok(Outcome::Gone) => {
                 error!("TAUTAN_WEBHOOK_URL answers 410 Gone: nothing is sent there until the program is started again");
                 self.gone.cancel();
-                self.again(notice).await
+                self.again(notice, None).await
             }
-            Ok(Outcome::Failed(failure)) => {
+            Ok(Outcome::Failed { failure, retry_after }) => {
                 self.failed(notice, &failure);
-                self.again(notice).await
+                let asked = retry_after.and_then(|asked| backoff::asked(&asked, self.clock.now()));
+                self.again(notice, asked).await
             }
             Err(error) => {
                 error!(%error, "a delivery crashed");
-                self.again(notice).await
+                self.again(notice, None).await
             }
         };
         if let Err(error) = kept {
@@ -114,8 +115,8 @@ impl Shared {
         self.outbox.settle(notice).await
     }
 
-    async fn again(&self, notice: &Notice) -> Result<(), StoreError> {
-        self.outbox.postpone(notice, backoff::wait(notice.tries, rand::random())).await
+    async fn again(&self, notice: &Notice, asked: Option<Duration>) -> Result<(), StoreError> {
+        self.outbox.postpone(notice, backoff::wait(notice.tries, asked, rand::random())).await
     }
 
     fn failed(&self, notice: &Notice, failure: &Failure) {

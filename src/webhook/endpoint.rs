@@ -1,6 +1,9 @@
 use std::{fmt, net::IpAddr, time::Duration};
 
-use ureq::{Agent, http::Uri};
+use ureq::{
+    Agent,
+    http::{StatusCode, Uri, header::RETRY_AFTER},
+};
 
 use super::letter::Letter;
 
@@ -24,7 +27,11 @@ pub enum Outcome {
     Delivered,
     /// The receiver wants nothing any more.
     Gone,
-    Failed(Failure),
+    Failed {
+        failure: Failure,
+        /// `Retry-After` as it came, from a receiver that is too busy.
+        retry_after: Option<String>,
+    },
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -71,8 +78,13 @@ impl Endpoint {
         match request.send(letter.body.as_slice()) {
             Ok(answer) if answer.status().is_success() => Outcome::Delivered,
             Ok(answer) if answer.status() == 410 => Outcome::Gone,
-            Ok(answer) => Outcome::Failed(Failure::Status(answer.status().as_u16())),
-            Err(error) => Outcome::Failed(Failure::Away(error)),
+            Ok(answer) => {
+                let busy = matches!(answer.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+                let retry_after = answer.headers().get(RETRY_AFTER).filter(|_| busy);
+                let retry_after = retry_after.and_then(|value| value.to_str().ok()).map(str::to_owned);
+                Outcome::Failed { failure: Failure::Status(answer.status().as_u16()), retry_after }
+            }
+            Err(error) => Outcome::Failed { failure: Failure::Away(error), retry_after: None },
         }
     }
 }

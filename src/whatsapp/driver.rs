@@ -17,10 +17,11 @@ use super::{
     runtime::LinkRuntime,
     translate::{Facts, Meaning, Translator, interest},
     transport::Dials,
+    version::{Version, Versions},
 };
 use crate::{
     clock::SharedClock,
-    events::{Account, PairRefusal, PhoneNumber},
+    events::{Account, PairRefusal, PhoneNumber, Platform},
     session::{End, Signal},
     store::{Lease, StoreError},
 };
@@ -90,6 +91,10 @@ pub(super) struct Driver {
     pub progress: Arc<Progress>,
     /// How far the account was ours when the link was opened.
     pub opened_at: Stage,
+    pub versions: Arc<Versions>,
+    /// What this link claims to be.
+    pub version: Version,
+    pub platform: Option<Platform>,
     pub dials: Arc<Dials>,
     pub codes: PairCodes,
     pub passkeys: Passkeys,
@@ -124,10 +129,13 @@ impl Driver {
     }
 
     async fn event(&mut self, event: &Event) {
+        if let Event::PairSuccess(success) = event {
+            self.paired_with(&success.platform).await;
+        }
         let facts = Facts {
             stage: self.progress.stage(),
             now: self.clock.now(),
-            account: account(&self.client),
+            account: account(&self.client, self.platform.as_ref()),
             phone: self.codes.phone(),
         };
         match self.translator.meaning(event, &facts) {
@@ -135,6 +143,16 @@ impl Driver {
             Meaning::AskCodeAgain => self.codes.ask_again(&self.client),
             Meaning::ConfirmPasskey => self.passkeys.confirm(&self.client),
             Meaning::Tell(signal) => self.tell(signal).await,
+        }
+    }
+
+    /// A write that fails here has ended the link, like every other one of a pairing.
+    async fn paired_with(&mut self, platform: &str) {
+        self.platform = Platform::parse(platform).ok();
+        if let Some(platform) = &self.platform
+            && let Err(error) = self.keys.keep_platform(platform).await
+        {
+            debug!(tenant = %self.lease.tenant(), %error, "the phone's platform could not be kept");
         }
     }
 
@@ -181,8 +199,14 @@ impl Driver {
             debug!(tenant = %self.lease.tenant(), %error, "a failed pairing could not be removed");
         }
         // A process that died between saving the phone's signature and sending ours: its user never heard of a failure.
-        let cut_short = end == End::PairingFailed && self.opened_at == Stage::Scanned;
-        self.fate.seal(if cut_short { End::PairingCutShort } else { end });
+        let cut_short = self.opened_at == Stage::Scanned;
+        self.fate.seal(match end {
+            End::PairingFailed if cut_short => End::PairingCutShort,
+            End::ClientOutdated { .. } => {
+                End::ClientOutdated { renewed: self.versions.has_newer_than(self.version).await }
+            }
+            end => end,
+        });
     }
 
     /// A proven pairing outlives a passing trouble of the store; one that is not proven must not go on without it.
@@ -214,8 +238,8 @@ impl Driver {
     }
 }
 
-fn account(client: &Client) -> Option<Account> {
+fn account(client: &Client, platform: Option<&Platform>) -> Option<Account> {
     let phone = PhoneNumber::parse(&client.pn()?.user).ok()?;
     let name = Some(client.push_name()).filter(|name| !name.is_empty());
-    Some(Account { phone, name })
+    Some(Account { phone, name, platform: platform.cloned() })
 }

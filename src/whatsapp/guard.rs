@@ -45,9 +45,10 @@ pub fn ensure_url_allowed(url: &str, check: Check) -> Result<(), UrlRefused> {
     }
 }
 
-/// Whether the URL is a simulator's: then nothing needs to be looked up at WhatsApp.
-pub(super) fn names_loopback(url: &str) -> bool {
-    websocket(url).is_some_and(|uri| is_loopback(&uri))
+/// The simulator's host and port, if the URL is one's.
+pub(super) fn loopback(url: &str) -> Option<String> {
+    let uri = websocket(url).filter(is_loopback)?;
+    uri.authority().map(|authority| authority.as_str().to_owned())
 }
 
 fn websocket(url: &str) -> Option<Uri> {

@@ -14,17 +14,13 @@ use whatsapp_rust::{
     Client,
     bot::{Bot, BotBuilderError},
     http::UreqHttpClient,
-    wacore::{
-        iq::devices::RemoveCompanionDeviceSpec,
-        store::{Device, DevicePropsOverride},
-    },
+    wacore::{iq::devices::RemoveCompanionDeviceSpec, store::DevicePropsOverride},
     waproto::whatsapp::device_props::PlatformType,
 };
 
 use super::{
     driver::{Driver, HEARD_MAX, Heard, Inbox, SIGNALS_MAX},
     fate::{Fate, Progress, Stage},
-    guard,
     keys::{self, Keys},
     pair_code::PairCodes,
     passkey::Passkeys,
@@ -33,6 +29,7 @@ use super::{
     socket::Sockets,
     translate::Translator,
     transport::{Dialer, Dials, Outgoing, Pumps},
+    version::{Version, Versions},
 };
 use crate::{
     clock::SharedClock,
@@ -46,6 +43,7 @@ const DEVICE_NAME: &str = "Tautan";
 pub(super) struct Opening {
     pub settings: Arc<Settings>,
     pub vault: Arc<dyn Vault>,
+    pub versions: Arc<Versions>,
     pub clock: SharedClock,
     pub http: UreqHttpClient,
     pub sockets: Sockets,
@@ -56,6 +54,7 @@ pub(super) struct Opening {
 impl Opening {
     pub async fn open(self) -> Result<WhatsAppLink, ConnectError> {
         let stage = self.stage().await?;
+        let version = self.versions.current().await;
         let settings = self.settings;
         let fate = Arc::new(Fate::default());
         // From here on whoever gives up ends every task that was begun.
@@ -84,8 +83,9 @@ impl Opening {
             pumps: Pumps::default(),
             outgoing: Outgoing::new(&settings),
         };
+        let platform = if stage > Stage::Offering { keys.platform().await? } else { None };
         let (pumps, dials) = (dialer.pumps.clone(), dialer.dials.clone());
-        let bot = bot(&settings, self.http, &keys, dialer, runtime.clone(), inbox.clone()).await?;
+        let bot = bot(&settings, version, self.http, &keys, dialer, runtime.clone(), inbox.clone()).await?;
         let client = bot.client();
         keys.attach(Arc::downgrade(&client.persistence_manager()));
         let codes = PairCodes::new(runtime.clone(), inbox.clone());
@@ -98,6 +98,9 @@ impl Opening {
             fate: fate.clone(),
             progress: progress.clone(),
             opened_at: stage,
+            versions: self.versions,
+            version,
+            platform,
             dials,
             codes: codes.clone(),
             passkeys: passkeys.clone(),
@@ -145,6 +148,7 @@ impl Opening {
 
 async fn bot(
     settings: &Settings,
+    version: Version,
     http: UreqHttpClient,
     keys: &Arc<Keys>,
     dialer: Dialer,
@@ -157,25 +161,12 @@ async fn bot(
         .with_transport_factory(dialer)
         .with_runtime(runtime)
         .with_http_client(http)
+        .with_version(version)
         .with_device_props(looks)
         .with_wanted_pre_key_count(settings.prekeys)
         .with_event_handler(inbox)
         .skip_history_sync();
-    let builder = match version(settings) {
-        Some(version) => builder.with_version(version),
-        None => builder,
-    };
     builder.build().await.map_err(|error| ConnectError::Store(unopened(error)))
-}
-
-/// `None`: the library looks it up where WhatsApp publishes it.
-fn version(settings: &Settings) -> Option<(u32, u32, u32)> {
-    settings.version.or_else(|| {
-        guard::names_loopback(&settings.url).then(|| {
-            let bundled = Device::new();
-            (bundled.app_version_primary, bundled.app_version_secondary, bundled.app_version_tertiary)
-        })
-    })
 }
 
 /// Building a client only reads the store.

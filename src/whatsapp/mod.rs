@@ -11,6 +11,7 @@ mod fate;
 mod guard;
 mod keys;
 mod link;
+mod lookup;
 mod pair_code;
 mod passkey;
 mod runtime;
@@ -18,6 +19,7 @@ mod settings;
 mod socket;
 mod translate;
 mod transport;
+mod version;
 
 use std::sync::{
     Arc,
@@ -30,16 +32,18 @@ use whatsapp_rust::http::UreqHttpClient;
 pub use guard::{Check, UrlRefused, certificate_check, ensure_url_allowed};
 pub use settings::{OutgoingFrame, Settings};
 
+use self::version::Versions;
 use crate::{
     clock::SharedClock,
     session::{ConnectError, Connector, Link},
-    store::{Lease, Vault},
+    store::{Lease, Releases, Vault},
 };
 
 /// Opens links with the library. One for the whole process.
 pub struct WhatsApp {
     settings: Arc<Settings>,
     vault: Arc<dyn Vault>,
+    versions: Arc<Versions>,
     clock: SharedClock,
     /// Shared: each has a pool of connections and a set of root certificates of its own.
     http: UreqHttpClient,
@@ -49,13 +53,20 @@ pub struct WhatsApp {
 
 impl WhatsApp {
     /// Refuses a URL that this build must not talk to: see [`guard`].
-    pub fn new(settings: Settings, vault: Arc<dyn Vault>, clock: SharedClock) -> Result<Self, UrlRefused> {
-        ensure_url_allowed(&settings.url, certificate_check())?;
+    pub fn new(
+        settings: Settings,
+        vault: Arc<dyn Vault>,
+        releases: Arc<dyn Releases>,
+        clock: SharedClock,
+    ) -> Result<Self, UrlRefused> {
+        let check = certificate_check();
+        ensure_url_allowed(&settings.url, check)?;
         Ok(Self {
+            versions: Arc::new(Versions::new(&settings, check, releases, clock.clone())),
             settings: Arc::new(settings),
             vault,
             clock,
-            http: UreqHttpClient::new(),
+            http: lookup::client(None),
             sockets: socket::Sockets::new(),
             alive: Arc::default(),
         })
@@ -74,6 +85,7 @@ impl Connector for WhatsApp {
         let opening = link::Opening {
             settings: self.settings.clone(),
             vault: self.vault.clone(),
+            versions: self.versions.clone(),
             clock: self.clock.clone(),
             http: self.http.clone(),
             sockets: self.sockets.clone(),

@@ -27,7 +27,8 @@ impl Passkeys {
         let client = client.clone();
         match answer {
             PasskeyAnswer::Assertion { json, credential } => self.send(async move {
-                client.send_passkey_response(Assertion { assertion_json: json, credential_id: credential }).await
+                let assertion = Assertion { assertion_json: json.into_bytes(), credential_id: credential };
+                client.send_passkey_response(assertion).await
             }),
             PasskeyAnswer::Confirmed => self.confirm(&client),
         }

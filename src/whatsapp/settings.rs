@@ -7,8 +7,8 @@ pub type OutgoingFrame = Arc<dyn Fn(u64) + Send + Sync>;
 pub struct Settings {
     /// `TAUTAN_WHATSAPP_URL`.
     pub url: String,
-    /// `TAUTAN_WHATSAPP_VERSION`. `None`: the library looks it up where WhatsApp publishes it; for a simulator on loopback
-    /// it uses the one it was released with, so that nothing leaves the machine.
+    /// `TAUTAN_WHATSAPP_VERSION`. `None`: it is looked up where WhatsApp publishes it, or, for a simulator on loopback,
+    /// nowhere else than there.
     pub version: Option<(u32, u32, u32)>,
     /// One-time keys offered to peers. The library's 812 are for accounts that many strangers write to; each costs
     /// memory and a row.

@@ -138,7 +138,7 @@ impl Translator {
                 let until = ban.expire.to_std().ok().and_then(|lasts| facts.now.checked_add(lasts).ok());
                 ended(End::Banned { until })
             }
-            Event::ClientOutdated(_) => ended(End::ClientOutdated),
+            Event::ClientOutdated(_) => ended(End::ClientOutdated { renewed: false }),
             Event::ConnectFailure(failure) => self.refused(failure.reason),
 
             // Nothing of the account's traffic concerns the link. New kinds are not delivered: see `interest`.
@@ -183,7 +183,7 @@ impl Translator {
             ConnectFailureReason::TempBanned => ended(End::Banned { until: None }),
             ConnectFailureReason::ClientOutdated
             | ConnectFailureReason::BadUserAgent
-            | ConnectFailureReason::ClientUnknown => ended(End::ClientOutdated),
+            | ConnectFailureReason::ClientUnknown => ended(End::ClientOutdated { renewed: false }),
             // The library redials after these two alone.
             ConnectFailureReason::ServiceUnavailable | ConnectFailureReason::InternalServerError => {
                 Meaning::Tell(self.dropped())

@@ -1,4 +1,5 @@
 use serde_json::{Value, json};
+use tautan::events::{Account, PhoneNumber, Platform, Status};
 
 use crate::support::{Server, header, problem};
 
@@ -34,6 +35,10 @@ async fn a_status_has_every_field_of_the_contract() {
     let connected = json!({"status": "connected", "phoneNumber": "6281234567890", "name": "Toko Sari", "reason": null,
         "retryable": false, "until": null, "since": null, "stale": false});
     assert_eq!(body, connected);
+    let phone = PhoneNumber::parse("6281234567890").unwrap();
+    let platform = Some(Platform::parse("android").unwrap());
+    owner.say(Status::Connected { account: Account { phone, name: None, platform } }).await;
+    assert_eq!(status().await["platform"], "android");
     let again = server.post(CONNECT).bearer_auth(server.token("toko")).send().await.unwrap();
     assert_eq!(again.status(), 200, "what is connected already is done");
 }

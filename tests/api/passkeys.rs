@@ -31,11 +31,14 @@ async fn an_answer_that_whatsapp_does_not_wait_for_is_refused() {
 }
 
 #[tokio::test]
-async fn an_answer_for_a_session_that_runs_elsewhere_says_so() {
+async fn an_answer_for_a_session_that_runs_elsewhere_is_taken_and_handed_to_its_owner() {
     let server = Server::start().await;
     let owner = server.own("toko").await;
     asks(&owner, &server, PasskeyStep::Compare { code: "ABCD-1234".into() }, 60).await;
-    problem(answer(&server, json!({ "confirmed": true })).await, 503, "session-elsewhere").await;
+    let taken = answer(&server, json!({ "confirmed": true })).await;
+    assert_eq!(taken.status(), 202);
+    assert_eq!(taken.json::<Value>().await.unwrap()["reason"], "passkey-required");
+    assert_eq!(owner.hears().await, 1);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use serde_json::json;
 use tautan_simulator::{Fault, Refusal};
 use tautan_test_support::{Api, Event, EventStream, Program, damage_credentials, within};
 
-use crate::stage::{Stage, TENANT, link};
+use crate::stage::{PLATFORM, Stage, TENANT, link};
 
 /// A linked tenant with his page open.
 struct Linked {
@@ -48,7 +48,8 @@ async fn is_kept(stage: &Stage, mut program: Program) {
     stream.until_status("disconnected").await;
     assert_eq!(stage.simulator.sockets_opened(), sockets, "an ended session is not begun anew by a start");
     api.connect().await;
-    stream.until_status("connected").await;
+    let connected = stream.until_status("connected").await;
+    assert_eq!(connected.data["platform"], PLATFORM, "what was said when it was linked: {connected:?}");
     stage.proves_device().await;
 }
 

@@ -21,5 +21,6 @@ mod stage;
 mod starts;
 mod stops;
 mod tenants;
+mod versions;
 mod webhooks;
 mod windows;

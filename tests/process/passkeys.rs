@@ -3,11 +3,15 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tautan_simulator::{DeviceId, Passkey, ScanError};
-use tautan_test_support::{Api, Event, EventStream, Program, within};
+use tautan_test_support::{Api, Event, EventStream, Program, RedisServer, redis_is_installed, within};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
-use crate::stage::{NUMBER, Stage, TENANT, link};
+use crate::{
+    redis::on,
+    stage::{NUMBER, Stage, TENANT, link},
+    starts::KEY,
+};
 
 struct Scanned {
     stage: Stage,
@@ -23,8 +27,12 @@ struct Scanned {
 /// An account that asks for a passkey has scanned the page's code.
 async fn scanned(pace: &str) -> Scanned {
     let stage = Stage::new().await;
-    let passkey = stage.phone.asks_for_passkey();
     let program = stage.settings().with("SIM_QR_PACE", pace).start();
+    scanned_at(stage, program).await
+}
+
+async fn scanned_at(stage: Stage, program: Program) -> Scanned {
+    let passkey = stage.phone.asks_for_passkey();
     let api = program.api(TENANT);
     let mut stream = api.events().await;
     api.connect().await;
@@ -66,6 +74,32 @@ async fn the_owners_passkey_and_the_same_code_on_both_sides_link_the_account() {
     within("the scan", scan).await.expect("no panic").expect("linked");
     stage.proves_device().await;
     assert_eq!(answer(&api, &json!({ "confirmed": true })).await.0, StatusCode::CONFLICT, "it is over");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_reaches_another_instance_is_handed_to_the_owner() {
+    if !redis_is_installed() {
+        return;
+    }
+    let (stage, server) = (Stage::new().await, RedisServer::start());
+    let owner = on(&stage, &server.url(), KEY).start();
+    // Started later, so that the session does not run there.
+    let Scanned { stage, program: _owner, passkey, scan, asked, .. } = scanned_at(stage, owner).await;
+    let other = on(&stage, &server.url(), KEY).start();
+    let api = other.api(TENANT);
+    let mut stream = api.events().await;
+    let early = answer(&api, &json!({ "confirmed": true })).await;
+    assert_eq!((early.0, &early.1["code"]), (StatusCode::CONFLICT, &json!("passkey-not-asked")));
+    let assertion = passkey.assertion(&asked.data["options"]);
+    let taken = answer(&api, &json!({ "assertion": assertion })).await;
+    assert_eq!((taken.0, &taken.1["reason"]), (StatusCode::ACCEPTED, &json!("passkey-required")));
+    let compare = stream.until("the code", |event| event.data["step"] == "compare").await;
+    assert_eq!(stage.phone.passkey_code().as_deref(), Some(compare.text("code")));
+    assert_eq!(answer(&api, &json!({ "confirmed": true })).await.0, StatusCode::ACCEPTED);
+    stream.until_status("connected").await;
+    within("the scan", scan).await.expect("no panic").expect("linked");
+    stage.proves_device().await;
+    assert_eq!(stage.simulator.double_logins(stage.device()), 0, "nobody else took the session over");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -48,6 +48,8 @@ pub enum Mood {
     /// Closes each connection before it reads.
     Down,
     Answers(u16),
+    /// With a `Retry-After` of so many seconds.
+    IsBusy(u16, u64),
     /// Reads what concerns this tenant, and says nothing for as long as it hangs.
     HangsFor(&'static str),
 }
@@ -190,12 +192,15 @@ impl Shared {
         assert_eq!(header("webhook-signature")?, expected);
         let text = String::from_utf8(body).expect("JSON is UTF-8");
         let letter = Letter { name, body: serde_json::from_str(&text).expect("JSON"), text };
-        let answer = self.takes(letter);
-        let answer = format!("HTTP/1.1 {answer} So\r\ncontent-length: 0\r\nlocation: http://127.0.0.1:1/\r\n\r\n");
+        let (answer, retry_after) = self.takes(letter);
+        let retry_after = retry_after.map_or(String::new(), |seconds| format!("retry-after: {seconds}\r\n"));
+        let rest = "content-length: 0\r\nlocation: http://127.0.0.1:1/\r\n\r\n";
+        let answer = format!("HTTP/1.1 {answer} So\r\n{retry_after}{rest}");
         reader.get_mut().write_all(answer.as_bytes())
     }
 
-    fn takes(&self, letter: Letter) -> u16 {
+    /// The status, and for how long it wants to be left alone.
+    fn takes(&self, letter: Letter) -> (u16, Option<u64>) {
         let hangs = |seen: &Seen| matches!(seen.mood, Mood::HangsFor(tenant) if letter.body["tenant"] == tenant);
         let mut seen = self.lock();
         if hangs(&seen) {
@@ -204,13 +209,14 @@ impl Shared {
             while hangs(&seen) && !seen.over {
                 seen = self.changed.wait(seen).expect("no poison");
             }
-            return 503;
+            return (503, None);
         }
         let answer = match seen.mood {
-            Mood::Answers(status) => status,
-            Mood::Takes | Mood::Down | Mood::HangsFor(_) => 200,
+            Mood::Answers(status) => (status, None),
+            Mood::IsBusy(status, seconds) => (status, Some(seconds)),
+            Mood::Takes | Mood::Down | Mood::HangsFor(_) => (200, None),
         };
-        if answer == 200 {
+        if answer.0 == 200 {
             seen.letters.push(letter)
         } else {
             seen.refused += 1

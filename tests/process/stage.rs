@@ -6,6 +6,8 @@ use tempfile::TempDir;
 pub const TENANT: &str = "toko-sari";
 pub const NUMBER: &str = "6281234567890";
 pub const NAME: &str = "Toko Sari";
+/// What the simulator's phones say they run.
+pub const PLATFORM: &str = "android";
 
 /// A simulator, a phone and a data directory that outlive the program's processes.
 pub struct Stage {

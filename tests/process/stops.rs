@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tautan_test_support::within;
 
-use crate::stage::{Stage, TENANT, link, scan};
+use crate::stage::{PLATFORM, Stage, TENANT, link, scan};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deploy_ends_the_streams_and_exits_with_0_and_the_next_process_resumes() {
@@ -28,7 +28,8 @@ async fn a_deploy_ends_the_streams_and_exits_with_0_and_the_next_process_resumes
         assert_ne!(event.name, "qr-code", "nothing is to be scanned");
         event.is_status("connected")
     });
-    connected.await;
+    let connected = connected.await;
+    assert_eq!(connected.data["platform"], PLATFORM, "the card is whole again: {connected:?}");
     stage.proves_device().await;
 }
 

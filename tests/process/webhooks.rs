@@ -111,6 +111,25 @@ async fn a_receiver_that_was_down_for_a_minute_misses_no_final_state_and_sees_no
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_asks_for_time_is_given_it() {
+    // By itself the program would be back after a second at most.
+    const ASKED: u64 = 4;
+    for status in [429, 503] {
+        let (stage, receiver) = (Stage::new().await, Receiver::start());
+        receiver.is(Mood::IsBusy(status, ASKED));
+        let program = receiver.told_by(stage.settings()).start();
+        program.api(TENANT).connect().await;
+        receiver.has_refused();
+        let busy_since = Instant::now();
+        receiver.is(Mood::Takes);
+        told(&receiver, &[(TENANT, "qr_pending")]);
+        // It was refused a moment before this was seen.
+        let left_alone = busy_since.elapsed();
+        assert!(left_alone > Duration::from_secs(ASKED - 1), "{status}: {left_alone:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_said_before_a_kill_is_delivered_after_the_restart() {
     let (stage, receiver) = (Stage::new().await, Receiver::start());
     let settings = || receiver.told_by(stage.settings());

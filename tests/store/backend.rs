@@ -11,7 +11,7 @@ use tautan::{
     clock::{Clock, Timestamp},
     events::Status,
     store::{
-        Journal, Lease, Outbox, Roster, Stores, Vault, Wish,
+        Journal, Lease, Outbox, Releases, Roster, Stores, Vault, Wish,
         crypt::MasterKey,
         embedded::{EmbeddedStore, Settings},
         redis::{self, RedisStore, Url},
@@ -57,6 +57,10 @@ pub trait Backend: Send {
 
     fn vault(&self) -> &dyn Vault {
         &*self.stores().vault
+    }
+
+    fn releases(&self) -> &dyn Releases {
+        &*self.stores().releases
     }
 
     /// A lease on a tenant that wants to run, as its owner begins.

@@ -65,6 +65,24 @@ async fn whatever_was_answered_before_a_kill_is_there_afterwards() {
     assert!(before.values().all(|&last| last > 0));
 }
 
+/// redb takes a file that it did not finish making for somebody else's, and refuses it for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_start_that_is_killed_leaves_what_the_next_one_opens() {
+    const ROUNDS: u64 = 20;
+    for round in 0..ROUNDS {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = start("crash::writes_until_it_is_killed", dir.path(), None);
+        let made = || std::fs::read_dir(dir.path()).unwrap().next().is_some();
+        while !made() {
+            std::thread::yield_now();
+        }
+        std::thread::sleep(Duration::from_millis(round));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        Embedded::at(dir).store.close().await;
+    }
+}
+
 /// `answered 3 17`: tenant 3 had its write 17 answered. The first may stand behind what the test harness says.
 fn parse(line: &str) -> Option<(usize, u64)> {
     let (tenant, number) = line.split_once("answered ")?.1.split_once(' ')?;

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tautan::{
+    clock::Timestamp,
     events::Status,
     store::{
-        Change, Lease, StoreError, Stores, Subscription, Wish,
+        Change, Lease, Release, StoreError, Stores, Subscription, Wish,
         redis::{RedisStore, Unfit},
     },
 };
@@ -36,7 +37,7 @@ fn acl_rule() -> String {
 
 /// All that a session asks of a store, on two instances.
 async fn story(first: &RedisStore, second: &RedisStore) {
-    let Stores { journal, roster, vault } = first.stores();
+    let Stores { journal, roster, vault, .. } = first.stores();
     let name = tenant("toko");
     roster.want(&name, Wish::Run { phone: None }).await.unwrap();
     assert_eq!(roster.unattended(10).await.unwrap(), [tenant("toko")]);
@@ -54,7 +55,7 @@ async fn story(first: &RedisStore, second: &RedisStore) {
     let cursor = journal.latest(&name).await.unwrap().unwrap().event.cursor;
     roster.release(lease).await.unwrap();
 
-    let Stores { journal, roster, vault } = second.stores();
+    let Stores { journal, roster, vault, .. } = second.stores();
     assert_eq!(roster.unattended(10).await.unwrap(), [tenant("toko")]);
     let lease = roster.acquire(&name).await.unwrap().expect("it was given back");
     let mut late = journal.subscribe(&name, Some(cursor)).await;
@@ -85,12 +86,17 @@ async fn a_user_with_the_readmes_rights_can_do_all_and_no_right_is_needed_beyond
         assert_eq!(first.proven(Duration::from_secs(3)).await, Ok(true));
         story(&first, &second).await;
         // While the key is being replaced there is more to do: a wish, an event with a code, a row.
-        let Stores { journal, roster, vault } = first.stores();
+        let Stores { journal, roster, vault, .. } = first.stores();
         roster.want(&tenant("toko"), Wish::Run { phone: None }).await.unwrap();
         let lease = roster.acquire(&tenant("toko")).await.unwrap().expect("it is nobody's");
         let row = Change::Put { table: "t", key: Bytes::from("k"), value: Bytes::from("v") };
         vault.write(&lease, vec![row]).await.unwrap();
         journal.append(&lease, qr(1)).await.unwrap();
+        second.stores().roster.say(&tenant("toko"), Bytes::from("words")).await.unwrap();
+        assert_eq!(roster.said(&lease).await.unwrap().len(), 1);
+        let Stores { releases, .. } = second.stores();
+        releases.keep_release(Release { version: (2, 3000, 1), at: Timestamp::UNIX_EPOCH }).await.unwrap();
+        assert!(first.stores().releases.release().await.unwrap().is_some());
         roster.release(lease).await.unwrap();
         let rotating = instance_at(&url, tautan::store::crypt::MasterKey::from([8; 32]), Some(key()));
         let new = instance_at(&url, tautan::store::crypt::MasterKey::from([8; 32]), None);

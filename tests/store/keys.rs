@@ -63,7 +63,7 @@ async fn a_wrong_key_is_told_and_does_no_harm() {
 
         let wrong = with(&redis.server, NEW, None);
         assert_eq!(wrong.proven(WAIT).await, Err(Unfit::WrongKey));
-        let Stores { journal, roster, vault } = wrong.stores();
+        let Stores { journal, roster, vault, .. } = wrong.stores();
         let refused = |error| match error {
             StoreError::Unavailable(cause) => assert!(cause.to_string().contains("another encryption key"), "{cause}"),
             other => panic!("{other:?}"),

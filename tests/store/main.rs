@@ -41,6 +41,8 @@ mod keys;
 mod leases;
 mod outbox;
 mod redis;
+mod releases;
+mod said;
 mod staleness;
 mod statuses;
 mod vault;

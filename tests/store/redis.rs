@@ -44,6 +44,7 @@ async fn no_secret_of_any_kind_reaches_redis_in_clear() {
     with_redis(async |redis| {
         const ROW_KEY: &str = "6289876543210.0:secret-address";
         const ROW_VALUE: &str = "a-private-key-of-somebody";
+        const WORDS: &str = "a-passkey-of-somebody";
         let name = tenant("toko-sari");
         let lease = redis.running(&name).await;
         redis.roster().want(&name, Wish::Run { phone: Some(phone()) }).await.unwrap();
@@ -51,14 +52,19 @@ async fn no_secret_of_any_kind_reaches_redis_in_clear() {
         redis.journal().append(&lease, qr(1)).await.unwrap();
         let row = Change::Put { table: "sessions", key: ROW_KEY.into(), value: ROW_VALUE.into() };
         redis.vault().write(&lease, vec![row]).await.unwrap();
+        redis.roster().say(&name, WORDS.into()).await.unwrap();
         let everything: Vec<u8> = keys(&redis.server).iter().flat_map(|key| redis.server.ask(&["DUMP", key])).collect();
         let history = redis.server.ask(&["XRANGE", "tautan:{toko-sari}:history", "-", "+"]);
         let record = redis.server.ask(&["HGETALL", "tautan:{toko-sari}"]);
         let rows = redis.server.ask(&["HGETALL", "tautan:{toko-sari}:rows:sessions"]);
-        let bytes = [everything, history, record, rows].concat();
+        let said = redis.server.ask(&["LRANGE", "tautan:{toko-sari}:said", "0", "-1"]);
+        assert!(said.starts_with(b"*1"));
+        let bytes = [everything, history, record, rows, said].concat();
         let stands = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
         assert!(stands("owner_incarnation"), "what is no secret is found: the search works");
-        for secret in [PHONE, NAME, QR, PAIR_CODE, ROW_KEY, ROW_VALUE, "qr_pending", "connected", "6289876543210"] {
+        for secret in
+            [PHONE, NAME, QR, PAIR_CODE, ROW_KEY, ROW_VALUE, WORDS, "qr_pending", "connected", "6289876543210"]
+        {
             assert!(!stands(secret), "{secret}");
         }
     })

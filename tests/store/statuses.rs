@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tautan::{
     clock::Timestamp,
-    events::{Account, ConnectingReason, EndReason, PairCode, PhoneNumber, QrCode, Status},
+    events::{Account, ConnectingReason, EndReason, PairCode, PhoneNumber, Platform, QrCode, Status},
     store::{Subscription, Update},
     tenant::TenantId,
 };
@@ -23,7 +23,7 @@ pub fn phone() -> PhoneNumber {
 }
 
 pub fn account() -> Account {
-    Account { phone: phone(), name: Some(NAME.into()) }
+    Account { phone: phone(), name: Some(NAME.into()), platform: Some(Platform::parse("android").unwrap()) }
 }
 
 pub fn connected() -> Status {
@@ -55,7 +55,7 @@ pub fn qr(number: u32) -> Status {
 
 /// A status that no other number has, and that has to be kept.
 pub fn numbered(number: u64) -> Status {
-    Status::Connected { account: Account { phone: phone(), name: Some(format!("{NAME} {number}")) } }
+    Status::Connected { account: Account { name: Some(format!("{NAME} {number}")), ..account() } }
 }
 
 /// What a reader was told, as far as the promises ask.

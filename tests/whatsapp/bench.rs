@@ -22,6 +22,8 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 
 pub const NUMBER: &str = "6281234567890";
 pub const NAME: &str = "Toko Sari";
+/// What the simulator's phones say they run.
+pub const PLATFORM: &str = "android";
 
 /// A simulator, a store, and what opens links between them.
 pub struct Bench {
@@ -51,19 +53,23 @@ impl Bench {
         let vault = Shaky::new(stores.vault.clone());
         let mut settings = Settings { url: sim.url(), ..Settings::default() };
         change(&mut settings);
-        let whatsapp = WhatsApp::new(settings.clone(), vault.clone(), clock::system()).unwrap();
+        let whatsapp =
+            WhatsApp::new(settings.clone(), vault.clone(), stores.releases.clone(), clock::system()).unwrap();
         Self { sim, phone, stores, vault, whatsapp, settings, _store: store, _dir: dir }
     }
 
     /// As a process that starts over the same data: its vault works again.
     pub fn restart(&mut self) {
         self.vault = Shaky::new(self.stores.vault.clone());
-        self.whatsapp = WhatsApp::new(self.settings.clone(), self.vault.clone(), clock::system()).unwrap();
+        self.whatsapp =
+            WhatsApp::new(self.settings.clone(), self.vault.clone(), self.stores.releases.clone(), clock::system())
+                .unwrap();
     }
 
     /// The next process's, while this one is still there.
     pub fn whatsapp_with_good_store(&self) -> WhatsApp {
-        WhatsApp::new(self.settings.clone(), self.stores.vault.clone(), clock::system()).unwrap()
+        WhatsApp::new(self.settings.clone(), self.stores.vault.clone(), self.stores.releases.clone(), clock::system())
+            .unwrap()
     }
 
     pub async fn lease(&self) -> Lease {

@@ -92,7 +92,7 @@ async fn each_refusal_at_the_login_is_told() {
     paired.link.close().await;
     let refusals = [
         (Refusal::Locked, End::AccountLocked),
-        (Refusal::Outdated, End::ClientOutdated),
+        (Refusal::Outdated, End::ClientOutdated { renewed: false }),
         (Refusal::Banned { expire_seconds: None }, End::Banned { until: None }),
         (Refusal::LoggedOut, End::UnlinkedByPhone),
     ];
@@ -117,7 +117,7 @@ async fn an_outdated_client_is_told_before_any_code() {
     bench.sim.refuse(Some(Refusal::Outdated));
     let lease = bench.lease().await;
     let mut link = bench.open(&lease).await;
-    assert_eq!(ended(&mut *link).await, End::ClientOutdated);
+    assert_eq!(ended(&mut *link).await, End::ClientOutdated { renewed: false });
     link.close().await;
 }
 

@@ -1,9 +1,12 @@
 use std::time::Duration;
 
-use tautan::session::{Connector as _, End, Signal};
+use tautan::{
+    events::Platform,
+    session::{Connector as _, End, Signal},
+};
 use tautan_simulator::{Fault, ScanError};
 
-use crate::bench::{Bench, NAME, NUMBER, connected, ended, next, qr_text, until};
+use crate::bench::{Bench, NAME, NUMBER, PLATFORM, connected, ended, next, qr_text, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scan_leads_to_connected() {
@@ -13,6 +16,7 @@ async fn a_scan_leads_to_connected() {
     println!("scan to connected: {:?}, {} writes", paired.scan_to_connected, bench.vault.writes());
     assert_eq!(paired.account.phone.as_str(), NUMBER);
     assert_eq!(paired.account.name.as_deref(), Some(NAME));
+    assert_eq!(paired.account.platform.as_ref().map(Platform::as_str), Some(PLATFORM));
     assert_eq!(bench.phone.devices(), [paired.device]);
     paired.link.close().await;
 }

@@ -1,9 +1,9 @@
 use std::time::{Duration, Instant};
 
-use tautan::session::Signal;
+use tautan::{events::Platform, session::Signal};
 use tautan_simulator::Refusal;
 
-use crate::bench::{Bench, DEADLINE, NAME, connected, heard, next};
+use crate::bench::{Bench, DEADLINE, NAME, PLATFORM, connected, heard, next};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_closed_link_resumes_without_a_scan() {
@@ -16,6 +16,7 @@ async fn a_closed_link_resumes_without_a_scan() {
     let Some(Signal::Connected { account }) = next(&mut *link).await else { panic!("it connects at once") };
     println!("open to connected: {:?}", begun.elapsed());
     assert_eq!(account.name.as_deref(), Some(NAME));
+    assert_eq!(account.platform.as_ref().map(Platform::as_str), Some(PLATFORM));
     assert_eq!(bench.phone.devices(), [paired.device]);
     link.close().await;
 }

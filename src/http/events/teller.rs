@@ -159,7 +159,7 @@ mod tests {
 
     fn connected() -> Status {
         let phone = PhoneNumber::parse("6281234567890").unwrap();
-        Status::Connected { account: Account { phone, name: Some("Toko\r\nSari".into()) } }
+        Status::Connected { account: Account { phone, name: Some("Toko\r\nSari".into()), platform: None } }
     }
 
     /// The journal of a tenant to whom all this happened, an event every second.

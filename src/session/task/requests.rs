@@ -5,7 +5,8 @@ use tracing::warn;
 use super::Session;
 use crate::{
     events::{PhoneNumber, Status},
-    session::{Link, Request},
+    session::{Link, Request, answer::Answer},
+    store::StoreError,
 };
 
 impl Session {
@@ -20,6 +21,18 @@ impl Session {
         if meant && let Err(error) = link.tell(request).await {
             warn!(tenant = %self.lease.tenant(), %error, "what the user said could not be passed on");
         }
+    }
+
+    /// What other instances were told for this one. The store is asked only while WhatsApp waits for an answer: nothing
+    /// else is ever said there.
+    pub(super) async fn pass_on_from_elsewhere(&self, link: &mut dyn Link) -> Result<(), StoreError> {
+        let Status::Connecting { passkey: Some(asked), .. } = self.teller.status() else { return Ok(()) };
+        for words in self.around.stores.roster.said(&self.lease).await? {
+            if let Some(answer) = Answer::of_words(&words, asked) {
+                self.pass_on(Request::Passkey(answer), link).await;
+            }
+        }
+        Ok(())
     }
 
     /// Asking twice for a code that lives changes nothing: it may be half typed.

@@ -82,7 +82,7 @@ async fn play(links: impl IntoIterator<Item = Script>) -> Stage {
 }
 
 fn account(phone: &str) -> Account {
-    Account { phone: PhoneNumber::parse(phone).unwrap(), name: None }
+    Account { phone: PhoneNumber::parse(phone).unwrap(), name: None, platform: None }
 }
 
 fn connected(phone: &str) -> Signal {

@@ -10,7 +10,7 @@ use redb::{ReadableTable as _, WriteTransaction};
 use super::{
     Shared,
     record::Record,
-    rows::{JOURNAL, KeptEvent, KeptWish, Span, Untold, VAULT, WISHES, seal_row},
+    rows::{JOURNAL, KeptEvent, KeptWish, META, Span, Untold, VAULT, WISHES, seal_row},
 };
 use crate::store::greeting::starting;
 use crate::{
@@ -136,7 +136,9 @@ impl<'a> Batch<'a> {
         *self.leases += 1;
         let fence = (self.shared.disk.epoch() << 32) | u64::from(*self.leases);
         let lease = Lease::new(tenant.clone(), fence, rand::random());
-        self.record(tenant).owner = Some(lease.claim());
+        let record = self.record(tenant);
+        record.owner = Some(lease.claim());
+        record.said.clear();
         lease
     }
 
@@ -179,6 +181,11 @@ impl<'a> Batch<'a> {
             Some(begun) => Ok(begun),
             none => Ok(none.insert(self.shared.disk.begin()?)),
         }
+    }
+
+    pub fn keep_meta(&mut self, row: &'static str, value: &[u8]) -> Step<()> {
+        self.transaction()?.open_table(META)?.insert(row, value)?;
+        Ok(())
     }
 
     fn put(&mut self, table: SealedByTenant, tenant: &TenantId, sealed: &[u8]) -> Step<()> {

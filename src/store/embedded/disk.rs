@@ -1,5 +1,5 @@
 use std::{
-    fs::{DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions},
     io,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
@@ -62,8 +62,7 @@ impl Disk {
         let path = dir.join(FILE);
         let unusable = |source| OpenError::Directory { path: dir.to_owned(), source };
         make_directory(dir)?;
-        prepare(dir, &path).map_err(unusable)?;
-        let database = database(&path).map_err(|error| match error {
+        let database = prepare(dir, &path).and_then(|()| database(&path)).map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen => OpenError::InUse(dir.to_owned()),
             DatabaseError::Storage(StorageError::Io(source)) => unusable(source),
             other => engine(dir, other),
@@ -126,11 +125,28 @@ pub fn make_directory(dir: &Path) -> Result<(), OpenError> {
     made.map_err(|source| OpenError::Directory { path: dir.to_owned(), source })
 }
 
-/// The file is for its owner only, and stays there after a power cut.
-fn prepare(dir: &Path, path: &Path) -> io::Result<()> {
+/// The file is for its owner only, and stays there after a power cut. It appears whole or not at all: one that redb did not
+/// finish making it would refuse for ever.
+fn prepare(dir: &Path, path: &Path) -> Result<(), DatabaseError> {
+    if !path.exists() {
+        let draft = path.with_extension(format!("{:016x}.new", rand::random::<u64>()));
+        let made = make(&draft, path);
+        // What a crash leaves of it is in nobody's way.
+        let _ = fs::remove_file(&draft);
+        made?;
+    }
+    Ok(File::open(dir).and_then(|dir| dir.sync_all()).map_err(StorageError::Io)?)
+}
+
+fn make(draft: &Path, path: &Path) -> Result<(), DatabaseError> {
     // An empty file is a new database to redb.
-    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    File::open(dir)?.sync_all()
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft).map_err(StorageError::Io)?;
+    drop(database(draft)?);
+    match fs::hard_link(draft, path) {
+        // Another process was quicker: its file is the one, and in use.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        linked => Ok(linked.map_err(StorageError::Io)?),
+    }
 }
 
 fn database(path: &Path) -> Result<Database, DatabaseError> {

@@ -15,6 +15,7 @@ mod journal;
 mod memory;
 mod outbox;
 mod record;
+mod release;
 mod roster;
 mod rows;
 mod vault;
@@ -134,7 +135,7 @@ impl EmbeddedStore {
 
     pub fn stores(&self) -> Stores {
         let store = Arc::new(self.clone());
-        Stores { journal: store.clone(), roster: store.clone(), vault: store }
+        Stores { journal: store.clone(), roster: store.clone(), vault: store.clone(), releases: store }
     }
 
     /// From here on whatever changes a status leaves a notice for the back end. Who never asks pays nothing for it.

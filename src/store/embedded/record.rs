@@ -1,4 +1,6 @@
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
+
+use bytes::Bytes;
 
 use super::rows::{KeptEvent, Untold};
 use crate::{
@@ -30,6 +32,8 @@ pub struct Record {
     pub crashes: Vec<Timestamp>,
     /// A reader may have been told that the newest event is stale, and has to be told when it is no more.
     pub doubted: bool,
+    /// What was said to the owner and it has not heard, with its time. In memory alone.
+    pub said: VecDeque<(Timestamp, Bytes)>,
 }
 
 impl Record {

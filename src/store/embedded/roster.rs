@@ -1,11 +1,13 @@
 use std::{sync::PoisonError, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use super::{EmbeddedStore, batch::Batch, batch::Step};
 use crate::store::greeting::starting;
 use crate::{
-    store::{Lease, Roster, StoreError, Wish, WishNo},
+    clock::Timestamp,
+    store::{Lease, Roster, SAID_FOR, SAID_MAX, StoreError, Wish, WishNo},
     tenant::TenantId,
 };
 
@@ -54,6 +56,33 @@ impl Roster for EmbeddedStore {
             crashes.retain(|at| Duration::try_from(now.duration_since(*at)).is_ok_and(|age| age < window));
             crashes.push(now);
             Ok(crashes.len())
+        })
+        .await
+    }
+
+    async fn say(&self, tenant: &TenantId, words: Bytes) -> Result<(), StoreError> {
+        let (tenant, now) = (tenant.clone(), self.shared().clock.now());
+        self.step(move |batch| {
+            let record = batch.record(&tenant);
+            if record.is_owned() {
+                record.said.push_back((now, words));
+                if record.said.len() > SAID_MAX {
+                    record.said.pop_front();
+                }
+                batch.nudge(&tenant);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn said(&self, lease: &Lease) -> Result<Vec<Bytes>, StoreError> {
+        let (lease, now) = (lease.clone(), self.shared().clock.now());
+        self.step(move |batch| {
+            batch.check(&lease)?;
+            let said = std::mem::take(&mut batch.record(lease.tenant()).said);
+            let fresh = |at: Timestamp| Duration::try_from(now.duration_since(at)).is_ok_and(|age| age < SAID_FOR);
+            Ok(said.into_iter().filter(|(at, _)| fresh(*at)).map(|(_, words)| words).collect())
         })
         .await
     }

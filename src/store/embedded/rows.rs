@@ -18,7 +18,7 @@ use crate::{
     tenant::TenantId,
 };
 
-/// What belongs to no tenant: [`FORMAT_ROW`], [`EPOCH_ROW`], [`PROOF_ROW`].
+/// What belongs to no tenant: [`FORMAT_ROW`], [`EPOCH_ROW`], [`PROOF_ROW`], [`RELEASE_ROW`].
 pub const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 /// By tenant: [`KeptEvent`], sealed.
 pub const JOURNAL: TableDefinition<&str, &[u8]> = TableDefinition::new("journal");
@@ -31,6 +31,8 @@ pub const FORMAT_ROW: &str = "format";
 pub const EPOCH_ROW: &str = "epoch";
 /// A sealed word: opens with the key that everything else was sealed with.
 pub const PROOF_ROW: &str = "proof";
+/// A [`crate::store::Release`].
+pub const RELEASE_ROW: &str = "release";
 
 const JOURNAL_PLACE: Place<'static> = Place { table: "journal", row: b"" };
 const WISH_PLACE: Place<'static> = Place { table: "wish", row: b"" };
@@ -153,7 +155,24 @@ fn after(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::{PairCode, PhoneNumber, QrCode};
+    use crate::{
+        events::{Account, PairCode, PhoneNumber, QrCode},
+        store::crypt::MasterKey,
+    };
+
+    #[test]
+    fn an_account_that_was_kept_before_platforms_were_is_read() {
+        let at = Timestamp::UNIX_EPOCH;
+        let phone = PhoneNumber::parse("6281234567890").unwrap();
+        let status = Status::Connected { account: Account { phone, name: None, platform: None } };
+        let event = Event::after(None, Cursor { epoch: 1, sequence: 1 }, at, status);
+        let json = serde_json::to_string(&KeptEvent::of(&event, None)).unwrap();
+        let before = json.replace(",\"platform\":null", "");
+        assert_ne!(before, json);
+        let keys = TenantKeys::new(&MasterKey::from([7; 32]), &TenantId::parse("a").unwrap());
+        let kept = KeptEvent::open(&keys, &keys.seal(JOURNAL_PLACE, before.as_bytes())).unwrap();
+        assert_eq!(kept.event, event);
+    }
 
     #[test]
     fn codes_to_pair_with_are_not_even_sealed() {

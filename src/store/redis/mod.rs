@@ -24,8 +24,10 @@ mod outbox;
 mod proof;
 mod reading;
 mod record;
+mod release;
 mod reseal;
 mod roster;
+mod said;
 mod script;
 mod sealed;
 mod sentinel;
@@ -174,7 +176,7 @@ impl RedisStore {
 
     pub fn stores(&self) -> Stores {
         let store = Arc::new(self.clone());
-        Stores { journal: store.clone(), roster: store.clone(), vault: store }
+        Stores { journal: store.clone(), roster: store.clone(), vault: store.clone(), releases: store }
     }
 
     /// From here on whatever this instance says of a tenant leaves a notice for the back end. Who never asks pays nothing

@@ -1,6 +1,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use redis::Pipeline;
 use tokio::time::Instant;
 
@@ -9,6 +10,7 @@ use super::{
     journal::Wanted,
     keys, random_name,
     record::{Owner, Record, nonce_text, parse_nonce},
+    said::{said, say},
     script::{ACQUIRE, Answer, CRASH, Call, RELEASE, WANT},
     sealed::with_event,
     surely,
@@ -51,6 +53,15 @@ impl Roster for RedisStore {
         let now_ms = self.shared().clock.now().as_millisecond();
         let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
         self.count(lease, &CRASH, |call| call.arg(now_ms).arg(window_ms)).await
+    }
+
+    async fn say(&self, tenant: &TenantId, words: Bytes) -> Result<(), StoreError> {
+        let (shared, tenant) = (self.shared().clone(), tenant.clone());
+        surely(self.shared(), async move { say(&shared, &tenant, &words).await }).await
+    }
+
+    async fn said(&self, lease: &Lease) -> Result<Vec<Bytes>, StoreError> {
+        said(self.shared(), lease).await
     }
 
     async fn nudged(&self) -> Vec<TenantId> {
@@ -214,7 +225,7 @@ impl Shared {
     }
 
     /// After the record: whoever can act on the wish is told.
-    async fn wanted(&self, tenant: &TenantId, owner: Option<&str>) {
+    pub async fn wanted(&self, tenant: &TenantId, owner: Option<&str>) {
         let mut pipeline = redis::pipe();
         match owner {
             Some(incarnation) => pipeline.cmd("SADD").arg(keys::inbox(incarnation)).arg(tenant.as_str()).ignore(),

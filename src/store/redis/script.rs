@@ -27,6 +27,8 @@ scripts! {
     READ = "read";
     RELEASE = "prelude" "release";
     RESEAL = "reseal";
+    SAID = "prelude" "said";
+    SAY = "prelude" "say";
     SETTLE = "prelude" "settle";
     TAKE = "prelude" "take";
     UNLIST = "unlist";

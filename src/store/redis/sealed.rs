@@ -16,6 +16,7 @@ use crate::{
     tenant::TenantId,
 };
 
+const WORDS_PLACE: Place<'static> = Place { table: "said", row: b"" };
 /// A wrong clock keeps no code for longer.
 const CODE_AGE_MAX: Duration = Duration::from_secs(600);
 const NOBODY: &str = "-";
@@ -103,6 +104,14 @@ impl Seals {
 
     pub fn open_wish(&self, number: u64, sealed: &[u8]) -> Option<Wish> {
         self.open(wish_place(&number.to_be_bytes()), sealed)
+    }
+
+    pub fn words(&self, words: &[u8]) -> Vec<u8> {
+        self.ring.seal(WORDS_PLACE, words)
+    }
+
+    pub fn open_words(&self, sealed: &[u8]) -> Option<Vec<u8>> {
+        Some(self.ring.open(WORDS_PLACE, sealed)?.to_vec())
     }
 
     /// The name of a credential.
@@ -208,5 +217,28 @@ pub fn with_event(call: Call, event: Option<&Outgoing>) -> Call {
                 Some((tenant, at_ms)) => call.arg(*at_ms).noticing(tenant.clone()),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        events::{Account, PhoneNumber},
+        store::crypt::MasterKey,
+    };
+
+    #[test]
+    fn an_account_that_was_kept_before_platforms_were_is_read() {
+        let keys = MasterKeys { current: MasterKey::from([7; 32]), previous: None };
+        let seals = Seals::new(&keys, &TenantId::parse("a").unwrap(), false);
+        let phone = PhoneNumber::parse("6281234567890").unwrap();
+        let status = Status::Connected { account: Account { phone, name: None, platform: None } };
+        let event = Event::after(None, Cursor { epoch: 1, sequence: 1 }, Timestamp::UNIX_EPOCH, status);
+        let json = serde_json::to_string(&event).unwrap();
+        let before = json.replace(",\"platform\":null", "");
+        assert_ne!(before, json);
+        let id = stream_id(event.cursor);
+        assert_eq!(seals.open_event(&id, &seals.ring.seal(event_place(&id), before.as_bytes())), Some(event));
     }
 }

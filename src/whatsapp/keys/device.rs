@@ -11,6 +11,7 @@ use whatsapp_rust::{
 
 use super::{Kept, Keys, from_json, to_json, told};
 use crate::{
+    events::Platform,
     session::End,
     store::{StoreError, Vault},
     tenant::TenantId,
@@ -19,6 +20,9 @@ use crate::{
 
 const DEVICE: &str = "device";
 const ONLY: &[u8] = b"";
+/// The phone that the device was linked with.
+const PHONE: &str = "phone";
+const PLATFORM: &[u8] = b"platform";
 
 /// The library's saver gives up for good, and in silence, at ten. The link ends before.
 const FAILURES_MAX: u32 = 5;
@@ -37,6 +41,16 @@ pub(in crate::whatsapp) async fn stored(vault: &dyn Vault, tenant: &TenantId) ->
 }
 
 impl Keys {
+    /// What the phone said it runs, when it was last linked.
+    pub async fn platform(&self) -> Result<Option<Platform>, StoreError> {
+        let row = self.get(PHONE, PLATFORM).await?;
+        Ok(row.and_then(|row| Platform::parse(str::from_utf8(&row).ok()?).ok()))
+    }
+
+    pub async fn keep_platform(&self, platform: &Platform) -> Result<(), StoreError> {
+        self.put(PHONE, Bytes::from_static(PLATFORM), platform.as_str().as_bytes().to_vec()).await
+    }
+
     /// From now on the newest device is what gets saved.
     pub fn attach(&self, manager: Weak<PersistenceManager>) {
         // Set once per link, right after its client is built.

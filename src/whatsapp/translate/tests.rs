@@ -16,7 +16,7 @@ fn phone() -> PhoneNumber {
 }
 
 fn account() -> Account {
-    Account { phone: phone(), name: Some("Toko Sari".into()) }
+    Account { phone: phone(), name: Some("Toko Sari".into()), platform: None }
 }
 
 fn now() -> Timestamp {
@@ -122,14 +122,14 @@ fn each_event_of_the_library_has_its_meaning() {
         (banned(-1), Linked, end(End::Banned { until: None })),
         (banned(i64::MAX / 1_000), Linked, end(End::Banned { until: None })),
         (refused(Reason::TempBanned), Linked, end(End::Banned { until: None })),
-        (refused(Reason::ClientOutdated), Linked, end(End::ClientOutdated)),
-        (refused(Reason::BadUserAgent), Linked, end(End::ClientOutdated)),
+        (refused(Reason::ClientOutdated), Linked, end(End::ClientOutdated { renewed: false })),
+        (refused(Reason::BadUserAgent), Linked, end(End::ClientOutdated { renewed: false })),
         (refused(Reason::ServiceUnavailable), Linked, Meaning::Tell(Signal::Dropped)),
         (refused(Reason::Generic), Linked, end(End::Internal)),
         (refused(Reason::Unknown(429)), Linked, end(End::RateLimited)),
         (refused(Reason::Unknown(429)), Offering, end(End::RateLimited)),
         (refused(Reason::Unknown(777)), Linked, end(End::Internal)),
-        (outdated, Offering, end(End::ClientOutdated)),
+        (outdated, Offering, end(End::ClientOutdated { renewed: false })),
         (outlived, Offering, Meaning::Nothing),
         (code_error(None), Offering, no_code(PairRefusal::Unanswered)),
         (code_error(Some(PairCodeRejection::BadRequest)), Offering, no_code(PairRefusal::NumberRefused)),

@@ -162,8 +162,14 @@ impl Owner<'_> {
     }
 
     pub async fn connected(&self, phone: &str, name: Option<&str>) {
-        let account = Account { phone: PhoneNumber::parse(phone).unwrap(), name: name.map(str::to_owned) };
+        let account =
+            Account { phone: PhoneNumber::parse(phone).unwrap(), name: name.map(str::to_owned), platform: None };
         self.say(Status::Connected { account }).await;
+    }
+
+    /// How much was said to it since it was last asked.
+    pub async fn hears(&self) -> usize {
+        self.server.stores.roster.said(&self.lease).await.unwrap().len()
     }
 
     /// Dies: the session is still wanted, and nobody runs it.

@@ -12,7 +12,7 @@ use crate::phone_passkey::Step;
 use crate::refusal::Refusal;
 use crate::wire::{Stream, Wire, WireError};
 use crate::world::{ORDERS_MAX, World};
-use crate::{registration, session};
+use crate::{front, registration, session};
 
 /// What others ask of a connection's task.
 pub(crate) enum Order {
@@ -55,6 +55,17 @@ impl Drop for Registered {
 
 /// Serves a socket to its end.
 pub(crate) async fn serve(world: Arc<World>, socket: TcpStream) {
+    let asks = tokio::select! {
+        asks = front::asks(&socket) => asks,
+        () = world.stop.cancelled() => return,
+    };
+    if asks {
+        if !world.read().unreachable {
+            // Whoever goes away meanwhile asks again, or does not.
+            let _ = front::answer(&world, socket).await;
+        }
+        return;
+    }
     let (sender, orders) = mpsc::channel(ORDERS_MAX);
     let id = world.change(|state| state.connect(sender));
     let _registered = Registered { id, world: world.clone() };
@@ -90,7 +101,11 @@ async fn converse(
     if connection.world.strike(Fault::Garbage) {
         return connection.stream.send_garbage().await;
     }
-    let refusal = connection.world.read().refusal;
+    let claimed = payload.user_agent.as_option().and_then(|agent| agent.app_version.as_option()?.tertiary);
+    let refusal = connection.world.change(|state| {
+        state.claimed.extend(claimed);
+        state.refusal.or((claimed.unwrap_or_default() < state.oldest).then_some(Refusal::Outdated))
+    });
     if let Some(refusal) = refusal {
         return connection.refuse(refusal).await;
     }

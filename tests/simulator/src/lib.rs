@@ -4,6 +4,8 @@
 //! [`Simulator`] is the server, [`Phone`] an account's phone, [`DeviceId`] a device that a phone has linked. What can go
 //! wrong is in [`Fault`] (the server misbehaves) and [`Refusal`] (it says no).
 //!
+//! Beside all that `front` tells who asks which release of WhatsApp's own client is the newest.
+//!
 //! A client goes through it like this: `connection` opens the Noise channel (`handshake` over `wire`), then either
 //! `registration` shows it QR refs until a phone scans one, or has a code entered that the client made (`link_code`), and
 //! its `adv` statement is countersigned; or `session` serves a device that is linked (`answers` to its questions, messages
@@ -16,6 +18,7 @@ mod certificate;
 mod connection;
 mod device;
 mod faults;
+mod front;
 mod handshake;
 mod keys;
 mod link_code;

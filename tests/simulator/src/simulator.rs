@@ -99,6 +99,16 @@ impl Simulator {
         self.world.change(|state| state.refusal = refusal);
     }
 
+    /// Which release of WhatsApp's own client is told to be the newest; with `None` nobody is told any.
+    pub fn publish(&self, revision: Option<u32>) {
+        self.world.change(|state| state.published = revision);
+    }
+
+    /// Clients that claim to be an older release are refused as outdated from now on.
+    pub fn refuse_below(&self, revision: u32) {
+        self.world.change(|state| state.oldest = revision);
+    }
+
     /// No pairing code is granted from now on, or with `None` again.
     pub fn refuse_codes(&self, refusal: Option<CodeRefusal>) {
         self.world.change(|state| state.code_refusal = refusal);
@@ -222,6 +232,16 @@ impl Simulator {
     /// Sockets open now, logged in or not.
     pub fn sockets(&self) -> usize {
         self.world.read().connections.len()
+    }
+
+    /// How often somebody asked which release is the newest.
+    pub fn lookups(&self) -> u64 {
+        self.world.read().lookups
+    }
+
+    /// The releases that clients have claimed to be, each time one opened a channel.
+    pub fn claimed(&self) -> Vec<u32> {
+        self.world.read().claimed.clone()
     }
 
     pub fn refs_handed_out(&self) -> u64 {

@@ -22,6 +22,9 @@ pub(crate) const REFS_PER_CONNECTION: usize = 6;
 /// A connection that falls this far behind what it is told to do is not worth telling more.
 pub(crate) const ORDERS_MAX: usize = 256;
 
+/// What a client is told that asks, until something else is published: newer than any library of today.
+const PUBLISHED: u32 = 1_060_000_000;
+
 /// Everything the server and the phones know, shared by all connections.
 pub(crate) struct World {
     pub(crate) keys: ServerKeys,
@@ -45,6 +48,13 @@ pub(crate) struct State {
     pub(crate) sockets_opened: u64,
     pub(crate) refs_handed_out: u64,
     pub(crate) codes_requested: u64,
+    /// The newest release of WhatsApp's own client, if anybody is told.
+    pub(crate) published: Option<u32>,
+    pub(crate) lookups: u64,
+    /// Clients of older releases are turned away.
+    pub(crate) oldest: u32,
+    /// What clients have claimed to be, oldest first.
+    pub(crate) claimed: Vec<u32>,
     last_connection: u64,
 }
 
@@ -69,7 +79,7 @@ impl World {
             faults: Faults::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            state: Mutex::default(),
+            state: Mutex::new(State { published: Some(PUBLISHED), ..State::default() }),
             changes: watch::Sender::new(0),
         })
     }

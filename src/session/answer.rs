@@ -1,0 +1,46 @@
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::PasskeyAnswer;
+use crate::{clock::Timestamp, events::Passkey};
+
+/// An answer on its way to the instance that runs the session, with the question that it answers: by the time it arrives
+/// WhatsApp may have asked another one, for which it would count as a wrong answer.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Answer {
+    /// When the question ends; no two of one tenant's have the same.
+    asked: Timestamp,
+    answer: PasskeyAnswer,
+}
+
+impl Answer {
+    pub fn to_words(asked: &Passkey, answer: PasskeyAnswer) -> Bytes {
+        let answer = Self { asked: asked.expires_at, answer };
+        serde_json::to_vec(&answer).expect("it has string keys and no failing serializer").into()
+    }
+
+    /// `None`: it is no answer to this question.
+    pub fn of_words(words: &[u8], asked: &Passkey) -> Option<PasskeyAnswer> {
+        let answer: Self = serde_json::from_slice(words).ok()?;
+        (answer.asked == asked.expires_at && answer.answer.answers(&asked.step)).then_some(answer.answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::PasskeyStep;
+
+    #[test]
+    fn an_answer_counts_for_the_question_it_was_given_to_alone() {
+        let second = |second| Timestamp::from_second(second).unwrap();
+        let asked = Passkey { step: PasskeyStep::Assert { options: "{}".into() }, expires_at: second(1) };
+        let answer = PasskeyAnswer::Assertion { json: "{}".into(), credential: vec![1, 2] };
+        let words = Answer::to_words(&asked, answer.clone());
+        assert!(Answer::of_words(&words, &asked) == Some(answer));
+        let later = Passkey { expires_at: second(2), ..asked.clone() };
+        let other = Passkey { step: PasskeyStep::Compare { code: "ABCD-1234".into() }, ..asked };
+        assert!(Answer::of_words(&words, &later).is_none() && Answer::of_words(&words, &other).is_none());
+        assert!(Answer::of_words(b"{}", &later).is_none(), "said by a later version");
+    }
+}

@@ -1,0 +1,117 @@
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use ureq::Agent;
+use whatsapp_rust::{
+    anyhow,
+    http::{HttpClient, HttpRequest, HttpResponse, UreqHttpClient},
+    version::fetch_latest_app_version,
+};
+
+use super::{
+    guard::{self, Check},
+    version::Version,
+};
+
+/// For a whole look. A link that is opened waits for it.
+const TIME_MAX: Duration = Duration::from_secs(5);
+/// WhatsApp's answer has some 20 KB.
+const ANSWER_BYTES_MAX: u64 = 4 << 20;
+const BUFFER_BYTES: usize = 16 << 10;
+const IDLE_MAX: usize = 3;
+
+/// Asks WhatsApp which release of its own web client is the newest, as the library does.
+pub(super) struct Lookup(Arc<dyn HttpClient>);
+
+/// Says no more than that: the library's errors may print what was answered.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LookupError {
+    #[error("whatsapp cannot be asked")]
+    Away,
+    #[error("whatsapp's answer names no release")]
+    Nameless,
+}
+
+impl Lookup {
+    /// `None`: the WhatsApp that is dialled is a simulator's, for which nothing leaves the machine. Only a build that can
+    /// talk to nothing else asks the simulator itself, at the same address.
+    pub fn new(url: &str, check: Check) -> Option<Self> {
+        let client = client(Some(TIME_MAX)).with_max_body_bytes(ANSWER_BYTES_MAX);
+        match (check, guard::loopback(url)) {
+            (Check::Strict, None) => Some(Self::with(client)),
+            (Check::Skipped, Some(authority)) => {
+                Some(Self::with(Detour { url: format!("http://{authority}/sw.js"), client }))
+            }
+            // The second is refused at the start.
+            (Check::Strict, Some(_)) | (Check::Skipped, None) => None,
+        }
+    }
+
+    pub fn with(client: impl HttpClient + 'static) -> Self {
+        Self(Arc::new(client))
+    }
+
+    pub async fn newest(&self) -> Result<Version, LookupError> {
+        match fetch_latest_app_version(&self.0).await {
+            // What the library makes of a page that it half understands, and what nobody would be let in with.
+            Ok((_, _, 0)) => Err(LookupError::Nameless),
+            Ok(version) => Ok(version),
+            Err(_) => Err(LookupError::Away),
+        }
+    }
+}
+
+/// All that speaks HTTP to WhatsApp is made here, so that a proxy need be told of in one place.
+pub(super) fn client(time_max: Option<Duration>) -> UreqHttpClient {
+    let config = Agent::config_builder()
+        .timeout_global(time_max)
+        .input_buffer_size(BUFFER_BYTES)
+        .output_buffer_size(BUFFER_BYTES)
+        .max_idle_connections(IDLE_MAX);
+    UreqHttpClient::with_agent(Agent::new_with_config(config.build()))
+}
+
+/// Leads the library's request to a simulator.
+struct Detour {
+    url: String,
+    client: UreqHttpClient,
+}
+
+#[async_trait]
+impl HttpClient for Detour {
+    async fn execute(&self, request: HttpRequest) -> anyhow::Result<HttpResponse> {
+        self.client.execute(HttpRequest { url: self.url.clone(), ..request }).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_strict_build_asks_whatsapp_or_nobody_and_a_test_build_the_simulator_or_nobody() {
+        let (real, simulator) = ("wss://web.whatsapp.com/ws/chat", "ws://127.0.0.1:1/ws/chat");
+        assert!(Lookup::new(real, Check::Strict).is_some());
+        assert!(Lookup::new(simulator, Check::Strict).is_none());
+        assert!(Lookup::new(real, Check::Skipped).is_none());
+        assert!(Lookup::new(simulator, Check::Skipped).is_some());
+    }
+
+    struct Says(u16, &'static str);
+
+    #[async_trait]
+    impl HttpClient for Says {
+        async fn execute(&self, _: HttpRequest) -> anyhow::Result<HttpResponse> {
+            Ok(HttpResponse { status_code: self.0, body: self.1.as_bytes().to_vec() })
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_release_with_a_number_is_one() {
+        let page = r#"{\"client_revision\":1026131876,\"push_phase\":\"C3\"}"#;
+        assert_eq!(Lookup::with(Says(200, page)).newest().await.unwrap(), (2, 3000, 1_026_131_876));
+        for (status, page) in [(503, page), (200, "<html>sign in</html>"), (200, "assets-manifest-98765 ")] {
+            assert!(Lookup::with(Says(status, page)).newest().await.is_err(), "{page}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+use std::{
+    collections::VecDeque,
+    sync::{
+        Mutex as StdMutex,
+        atomic::{AtomicI64, AtomicUsize, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use whatsapp_rust::{
+    anyhow::{self, anyhow},
+    http::{HttpClient, HttpRequest, HttpResponse},
+};
+
+use super::*;
+use crate::{clock::Clock, store::StoreError};
+
+/// What WhatsApp answers, one look after the other; then the last one again. `None`: it cannot be asked.
+#[derive(Clone, Default)]
+struct Published(Arc<StdMutex<VecDeque<Option<u32>>>>, Arc<AtomicUsize>);
+
+#[async_trait]
+impl HttpClient for Published {
+    async fn execute(&self, _: HttpRequest) -> anyhow::Result<HttpResponse> {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        self.1.fetch_add(1, Ordering::SeqCst);
+        let mut answers = self.0.lock().unwrap();
+        let answer = if answers.len() > 1 { answers.pop_front() } else { answers.front().copied() };
+        let revision = answer.flatten().ok_or_else(|| anyhow!("away"))?;
+        Ok(HttpResponse { status_code: 200, body: format!("client_revision:{revision};").into_bytes() })
+    }
+}
+
+/// A store and a clock for several processes.
+#[derive(Default)]
+struct World {
+    kept: StdMutex<Option<Release>>,
+    seconds: AtomicI64,
+    away: bool,
+}
+
+#[async_trait]
+impl Releases for World {
+    async fn release(&self) -> Result<Option<Release>, StoreError> {
+        if self.away { Err(StoreError::Unreadable) } else { Ok(*self.kept.lock().unwrap()) }
+    }
+
+    async fn keep_release(&self, release: Release) -> Result<(), StoreError> {
+        if self.away {
+            return Err(StoreError::Unreadable);
+        }
+        *self.kept.lock().unwrap() = Some(release);
+        Ok(())
+    }
+}
+
+impl Clock for World {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + self.seconds.load(Ordering::SeqCst)).unwrap()
+    }
+}
+
+impl World {
+    async fn passes(&self, time: Duration) {
+        self.seconds.fetch_add(time.as_secs() as i64, Ordering::SeqCst);
+        tokio::time::advance(time).await;
+    }
+}
+
+const OLD: u32 = 2_000_000_000;
+const NEW: u32 = 2_000_000_001;
+
+fn release(revision: u32) -> Version {
+    (2, 3000, revision)
+}
+
+fn published(answers: impl IntoIterator<Item = Option<u32>>) -> Published {
+    Published(Arc::new(StdMutex::new(answers.into_iter().collect())), Arc::default())
+}
+
+impl Published {
+    fn looks(&self) -> usize {
+        self.1.load(Ordering::SeqCst)
+    }
+
+    fn process(&self, world: &Arc<World>) -> Versions {
+        let source = Source::Looked(Lookup::with(self.clone()));
+        Versions { source, kept: world.clone(), clock: world.clone(), known: Mutex::default() }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_links_look_once_and_so_do_the_processes_after_them_for_a_day() {
+    let (world, whatsapp) = (Arc::<World>::default(), published([Some(OLD), Some(NEW)]));
+    let versions = whatsapp.process(&world);
+    let claimed = join_all((0..1_000).map(|_| versions.current())).await;
+    assert!(claimed.iter().all(|version| *version == release(OLD)));
+    world.passes(LIFE - Duration::from_secs(1)).await;
+    assert_eq!(whatsapp.process(&world).current().await, release(OLD));
+    assert_eq!(whatsapp.looks(), 1);
+    world.passes(Duration::from_secs(1)).await;
+    assert_eq!(versions.current().await, release(NEW));
+    assert_eq!(whatsapp.process(&world).current().await, release(NEW));
+    assert_eq!(whatsapp.looks(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_fails_is_not_repeated_for_each_link_and_what_is_known_is_used_however_old() {
+    let (world, whatsapp) = (Arc::<World>::default(), published([None, None, Some(OLD), None]));
+    let versions = whatsapp.process(&world);
+    for looks in [1, 2] {
+        assert!(join_all((0..100).map(|_| versions.current())).await.iter().all(|version| *version == bundled()));
+        assert_eq!(whatsapp.looks(), looks);
+        world.passes(PAUSE_MIN * looks as u32 - Duration::from_secs(1)).await;
+        versions.current().await;
+        assert_eq!(whatsapp.looks(), looks, "each pause is longer");
+        world.passes(Duration::from_secs(1)).await;
+    }
+    assert_eq!(versions.current().await, release(OLD));
+    world.passes(LIFE * 400).await;
+    assert_eq!(versions.current().await, release(OLD));
+    assert_eq!(whatsapp.process(&world).current().await, release(OLD), "another process knows no better");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_release_that_is_older_than_the_library_is_not_claimed() {
+    let (world, whatsapp) = (Arc::<World>::default(), published([Some(1)]));
+    assert_eq!(whatsapp.process(&world).current().await, bundled());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_links_that_are_too_old_look_once_and_all_hear_of_the_newer_release() {
+    let (world, whatsapp) = (Arc::<World>::default(), published([Some(OLD), Some(NEW)]));
+    let (versions, elsewhere) = (whatsapp.process(&world), whatsapp.process(&world));
+    let (refused, _) = (versions.current().await, elsewhere.current().await);
+    let newer = join_all((0..1_000).map(|_| versions.has_newer_than(refused))).await;
+    assert!(newer.into_iter().all(|newer| newer));
+    assert!(elsewhere.has_newer_than(refused).await, "another process reads it");
+    assert_eq!((versions.current().await, elsewhere.current().await), (release(NEW), release(NEW)));
+    assert_eq!(whatsapp.looks(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn links_that_are_too_old_while_there_is_nothing_newer_look_once_in_a_while() {
+    let (world, whatsapp) = (Arc::<World>::default(), published([Some(OLD), Some(OLD), None, Some(NEW)]));
+    let versions = whatsapp.process(&world);
+    let refused = versions.current().await;
+    for looks in [2, 3] {
+        assert!(join_all((0..100).map(|_| versions.has_newer_than(refused))).await.into_iter().all(|newer| !newer));
+        assert_eq!(whatsapp.looks(), looks);
+        world.passes(RENEW_EVERY).await;
+    }
+    assert!(versions.has_newer_than(refused).await, "a look that failed is no reason not to look again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_costs_a_look_and_no_more() {
+    let (world, whatsapp) = (Arc::new(World { away: true, ..World::default() }), published([Some(OLD), Some(NEW)]));
+    let versions = whatsapp.process(&world);
+    assert_eq!((versions.current().await, versions.current().await), (release(OLD), release(OLD)));
+    assert!(versions.has_newer_than(release(OLD)).await);
+    assert_eq!(whatsapp.looks(), 2);
+}
+
+#[tokio::test]
+async fn what_is_configured_is_never_looked_up() {
+    let world = Arc::<World>::default();
+    let settings = Settings { version: Some((2, 3000, 7)), ..Settings::default() };
+    let versions = Versions::new(&settings, Check::Strict, world.clone(), world.clone());
+    assert_eq!(versions.current().await, (2, 3000, 7));
+    assert!(!versions.has_newer_than((2, 3000, 7)).await);
+    assert!(world.kept.lock().unwrap().is_none());
+}

@@ -1,0 +1,154 @@
+//! Which release of WhatsApp's own client the program claims to be, and what happens when WhatsApp takes it no more.
+
+use tautan_test_support::{DEADLINE, EventStream, Program, RedisServer, redis_is_installed};
+
+use crate::{
+    redis::on,
+    stage::{Stage, TENANT, link},
+    starts::KEY,
+};
+
+const OLD: u32 = 2_000_000_000;
+const NEW: u32 = 2_000_000_001;
+const NEWER: u32 = 2_000_000_002;
+
+/// Each of so many tenants is shown a code.
+async fn offers_codes(program: &Program, tenants: usize) -> Vec<EventStream> {
+    let mut streams = Vec::new();
+    for tenant in 0..tenants {
+        let api = program.api(&format!("toko-{tenant}"));
+        streams.push(api.events().await);
+        api.connect().await;
+    }
+    for stream in &mut streams {
+        stream.until_qr().await;
+    }
+    streams
+}
+
+/// However often: a refusal that the client library loses in the closing socket makes it dial again.
+fn claimed_in_turn(stage: &Stage) -> Vec<u32> {
+    let mut claimed = stage.simulator.claimed();
+    claimed.dedup();
+    claimed
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_release_is_looked_up_once_for_many_links_and_over_a_restart() {
+    let stage = Stage::new().await;
+    stage.simulator.publish(Some(OLD));
+    let mut program = stage.start();
+    offers_codes(&program, 8).await;
+    assert_eq!((stage.simulator.claimed(), stage.simulator.lookups()), (vec![OLD; 8], 1));
+    program.terminate();
+    assert!(program.wait().success());
+    stage.simulator.publish(None);
+    link(&stage.start().api(TENANT), &stage.phone).await;
+    assert_eq!((stage.simulator.claimed().last(), stage.simulator.lookups()), (Some(&OLD), 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_release_is_looked_up_once_for_all_instances() {
+    if !redis_is_installed() {
+        return;
+    }
+    let (stage, server) = (Stage::new().await, RedisServer::start());
+    let first = on(&stage, &server.url(), KEY).start();
+    offers_codes(&first, 2).await;
+    stage.simulator.publish(None);
+    let mut first = first;
+    first.kill();
+    let second = on(&stage, &server.url(), KEY).start();
+    link(&second.api(TENANT), &stage.phone).await;
+    let claimed = stage.simulator.claimed();
+    assert!(claimed.iter().all(|release| *release == claimed[0]), "{claimed:?}");
+    assert_eq!(stage.simulator.lookups(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn links_that_are_too_old_look_once_and_come_back_as_the_newer_release() {
+    const TENANTS: usize = 6;
+    let stage = Stage::new().await;
+    stage.simulator.publish(Some(OLD));
+    let program = stage.start();
+    let mut streams = Vec::new();
+    for tenant in 0..TENANTS {
+        let phone = stage.simulator.phone(&format!("62812345678{tenant:02}"), "Toko");
+        streams.push(link(&program.api(&format!("toko-{tenant}")), &phone).await);
+    }
+    stage.simulator.publish(Some(NEW));
+    stage.simulator.refuse_below(NEW);
+    stage.simulator.cut_all();
+    for stream in &mut streams {
+        stream.until_status("connecting").await;
+        let next = stream.until("the way back", |event| !event.is_status("connecting")).await;
+        assert!(next.is_status("connected"), "{next:?}");
+    }
+    let newer = stage.simulator.claimed().into_iter().filter(|claimed| *claimed == NEW).count();
+    assert_eq!(newer, TENANTS);
+    assert_eq!(stage.simulator.lookups(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_that_is_too_old_before_any_code_is_renewed_and_a_code_follows() {
+    let stage = Stage::new().await;
+    stage.simulator.publish(Some(OLD));
+    let program = stage.start();
+    let mut streams = offers_codes(&program, 1).await;
+    stage.simulator.publish(Some(NEW));
+    stage.simulator.refuse_below(NEW);
+    stage.simulator.cut_all();
+    streams[0].until_status("connecting").await;
+    let next = streams[0].until("what follows", |event| !event.is_status("connecting")).await;
+    assert!(next.is_status("qr_pending"), "{next:?}");
+    assert_eq!(claimed_in_turn(&stage), [OLD, NEW]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_is_too_old_even_as_the_newest_release_is_told_so() {
+    let stage = Stage::new().await;
+    stage.simulator.publish(Some(OLD));
+    let program = stage.start();
+    let api = program.api(TENANT);
+    let mut stream = link(&api, &stage.phone).await;
+    stage.simulator.publish(Some(NEW));
+    stage.simulator.refuse_below(NEWER);
+    assert!(stage.simulator.cut(stage.device()));
+    let ended = stream.until_status("disconnected").await;
+    assert_eq!((ended.text("reason"), &ended.data["retryable"]), ("client-outdated", &false.into()));
+    assert_eq!(claimed_in_turn(&stage), [OLD, NEW], "the newest release was tried");
+    // It asks no more for a while, and links again as soon as WhatsApp lets it.
+    api.connect().await;
+    assert_eq!(stream.until_status("disconnected").await.data["reason"], "client-outdated");
+    assert_eq!(stage.simulator.lookups(), 2);
+    stage.simulator.refuse_below(NEW);
+    api.connect().await;
+    stream.until_status("connected").await;
+    stage.proves_device().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_look_that_fails_keeps_nobody_from_linking() {
+    let stage = Stage::new().await;
+    stage.simulator.publish(None);
+    let program = stage.start();
+    let streams = offers_codes(&program, 3).await;
+    link(&program.api(TENANT), &stage.phone).await;
+    drop(streams);
+    assert_eq!(stage.simulator.lookups(), 1, "not for each link");
+    let claimed = stage.simulator.claimed();
+    assert!(claimed.iter().all(|release| (1..OLD).contains(release)), "{claimed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_configured_release_is_claimed_and_nothing_is_looked_up() {
+    let stage = Stage::new().await;
+    let version = format!("2.3000.{OLD}");
+    let program = stage.settings().with("TAUTAN_WHATSAPP_VERSION", &version).start();
+    let mut stream = link(&program.api(TENANT), &stage.phone).await;
+    stage.simulator.refuse_below(NEW);
+    assert!(stage.simulator.cut(stage.device()));
+    assert_eq!(stream.until_status("disconnected").await.data["reason"], "client-outdated");
+    stage.simulator.wait_until(DEADLINE, |simulator| simulator.sockets() == 0).await.expect("it has hung up");
+    assert_eq!((claimed_in_turn(&stage), stage.simulator.lookups()), (vec![OLD], 0));
+}
