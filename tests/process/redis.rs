@@ -1,6 +1,8 @@
 //! Starts on a Redis: what refuses them, what they warn of, and the service over TLS with few rights.
 
-use tautan_test_support::{Certificates, Program, RedisNode, RedisServer, Settings, redis_is_installed, stranger};
+use tautan_test_support::{
+    Certificates, Program, RedisNode, RedisServer, SERVICE, Settings, redis_is_installed, stranger,
+};
 
 use crate::{
     stage::{NUMBER, Stage, TENANT, link},
@@ -125,6 +127,23 @@ async fn it_is_told_when_the_previous_key_can_be_dropped() {
     let program = on(&stage, &server.url(), OTHER_KEY).start();
     program.api(TENANT).events().await.until_status("connected").await;
     stage.proves_device().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sentinel_and_its_master_are_reached_over_tls() {
+    if !redis_is_installed() {
+        return;
+    }
+    let stage = Stage::new().await;
+    let certificates = Certificates::new();
+    let master = RedisNode::start_with_tls(&certificates, &["save \"\""]);
+    let sentinel = RedisNode::start_sentinel_with_tls(&certificates, &master);
+    let url = format!("rediss+sentinel://127.0.0.1:{}/{SERVICE}", sentinel.port);
+    let refused = on(&stage, &url, KEY).with("SSL_CERT_FILE", &Certificates::new().root());
+    fails(refused, FAILED_START, &["REDIS_URL", "TLS", "SSL_CERT_FILE"]);
+    let program = on(&stage, &url, KEY).with("SSL_CERT_FILE", &certificates.root()).start();
+    program.api(TENANT).connect().await;
+    program.api(TENANT).events().await.until_qr().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

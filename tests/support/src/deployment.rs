@@ -35,16 +35,13 @@ impl RedisNode {
 
     /// On a certificate that is for 127.0.0.1, and on nothing else.
     pub fn start_with_tls(certificates: &Certificates, settings: &[&str]) -> Self {
-        Self::start_as("redis-server", |port, _| {
-            let mut lines = vec![format!("tls-port {port}"), "tls-auth-clients no".to_owned()];
-            for (name, file) in
-                [("tls-ca-cert-file", "ca.pem"), ("tls-cert-file", "leaf.pem"), ("tls-key-file", "leaf.key")]
-            {
-                lines.push(format!("{name} {}", certificates.path(file).display()));
-            }
-            lines.extend(settings.iter().map(|line| (*line).to_owned()));
-            lines
-        })
+        Self::start_as("redis-server", |port, _| certificates.lines(port, settings))
+    }
+
+    /// One sentinel alone, behind TLS like the master that it watches.
+    pub fn start_sentinel_with_tls(certificates: &Certificates, master: &Self) -> Self {
+        let watch = format!("sentinel monitor {SERVICE} 127.0.0.1 {} 1", master.port);
+        Self::start_as("redis-sentinel", |port, _| certificates.lines(port, &["tls-replication yes", &watch]))
     }
 
     fn start_as(program: &'static str, settings: impl Fn(u16, &Path) -> Vec<String>) -> Self {
@@ -149,6 +146,18 @@ impl Certificates {
 
     fn path(&self, file: &str) -> PathBuf {
         self.0.path().join(file)
+    }
+
+    /// A configuration file's, before further settings.
+    fn lines(&self, port: u16, settings: &[&str]) -> Vec<String> {
+        let mut lines = vec![format!("tls-port {port}"), "tls-auth-clients no".to_owned()];
+        for (name, file) in
+            [("tls-ca-cert-file", "ca.pem"), ("tls-cert-file", "leaf.pem"), ("tls-key-file", "leaf.key")]
+        {
+            lines.push(format!("{name} {}", self.path(file).display()));
+        }
+        lines.extend(settings.iter().map(|line| (*line).to_owned()));
+        lines
     }
 
     fn openssl(&self, arguments: &str) {
