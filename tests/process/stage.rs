@@ -1,6 +1,6 @@
-use redb::{Database, ReadableDatabase as _, ReadableTableMetadata as _};
+use redb::{ReadableDatabase as _, ReadableTableMetadata as _};
 use tautan_simulator::{DeviceId, Phone, Simulator};
-use tautan_test_support::{Api, DEADLINE, EventStream, Program, Settings, VAULT, read_data_url, within};
+use tautan_test_support::{Api, DEADLINE, EventStream, Program, Settings, VAULT, read_data_url, with_store, within};
 use tempfile::TempDir;
 
 pub const TENANT: &str = "toko-sari";
@@ -48,10 +48,11 @@ impl Stage {
     pub fn credentials_after(&self, program: &mut Program) -> usize {
         program.terminate();
         assert!(program.wait().success());
-        let database = Database::open(self.directory.path().join("tautan.redb")).expect("nobody else has it");
-        let transaction = database.begin_read().expect("it can be read");
-        let rows = transaction.open_table(VAULT).map(|table| table.len().expect("it can be read"));
-        usize::try_from(rows.unwrap_or_default()).expect("few")
+        with_store(self.directory.path(), |store| {
+            let transaction = store.begin_read().expect("it can be read");
+            let rows = transaction.open_table(VAULT).map(|table| table.len().expect("it can be read"));
+            usize::try_from(rows.unwrap_or_default()).expect("few")
+        })
     }
 
     /// A text reaches the device: its keys are those that the phone and the server know.

@@ -21,7 +21,7 @@ pub use qr::{read_data_url, read_png};
 pub use redis::{Backup, RedisServer, redis_is_installed};
 pub use stream::{Event, EventStream};
 pub use token::{SECRET, token, token_with};
-pub use vault::{VAULT, damage_credentials};
+pub use vault::{VAULT, damage_credentials, with_store};
 
 /// Longer than anything on loopback takes, shorter than anybody waits for a hung test.
 pub const DEADLINE: Duration = Duration::from_secs(20);

@@ -1,13 +1,29 @@
-use std::path::Path;
+use std::{fs::File, path::Path, time::Duration};
 
 use redb::{Database, ReadableTable as _, TableDefinition};
 
 /// Where the embedded store keeps credentials: tenant, table, row.
 pub const VAULT: TableDefinition<(&str, &str, &[u8]), &[u8]> = TableDefinition::new("vault");
 
+/// Opens the file of a program that has ended. Another may be started after it.
+pub fn with_store<T>(data_dir: &Path, look: impl FnOnce(&Database) -> T) -> T {
+    let path = data_dir.join("tautan.redb");
+    let database = Database::open(&path).expect("nobody else has it");
+    let found = look(&database);
+    drop(database);
+    // A process that another test starts just now has the open file, and its lock, until it is the program it is to be.
+    while File::open(&path).expect("it is there").try_lock().is_err() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    found
+}
+
 /// Changes the last byte of every credential, as a disk may. The program must have ended.
 pub fn damage_credentials(data_dir: &Path) {
-    let database = Database::open(data_dir.join("tautan.redb")).expect("nobody else has it");
+    with_store(data_dir, damage);
+}
+
+fn damage(database: &Database) {
     let transaction = database.begin_write().expect("it can be written");
     {
         let mut table = transaction.open_table(VAULT).expect("it is there");
