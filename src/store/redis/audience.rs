@@ -44,6 +44,8 @@ struct Watched {
     /// The channel is subscribed.
     listening: bool,
     told: Told,
+    /// Where telling began: what came before was read by those who were there, and never told.
+    began: Option<Cursor>,
     reader: Reader,
     /// Something arrived that is not told, since somebody was reading.
     again: bool,
@@ -60,6 +62,17 @@ enum Reader {
     /// The stream that opens: its reading is where telling begins.
     First,
     Task,
+}
+
+/// What becomes of a stream's own reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Based {
+    Well,
+    /// Something arrived meanwhile: the caller has to catch up.
+    Behind,
+    /// Telling began with another one's, who read later and was quicker. What is between the two is told to nobody: it has
+    /// to read again.
+    Overtaken,
 }
 
 /// Up to where every reader here has been told.
@@ -91,6 +104,7 @@ impl Default for Watched {
         Self {
             listening: false,
             told: Told::Unknown,
+            began: None,
             reader: Reader::First,
             again: false,
             shown: None,
@@ -218,30 +232,18 @@ impl Audience {
         deserted
     }
 
-    /// A stream has read for itself: the first one's reading is where telling begins. True: something arrived meanwhile
-    /// and the caller has to catch up.
-    pub fn based(&self, tenant: &TenantId, reading: &Reading) -> bool {
+    /// A stream that has joined the hub has read for itself: the first one's reading is where telling begins.
+    pub fn based(&self, tenant: &TenantId, reading: &Reading) -> Based {
         let mut all = self.lock();
-        let Some(watched) = all.get_mut(tenant) else { return false };
+        let Some(watched) = all.get_mut(tenant) else { return Based::Well };
         let newest = reading.record.newest.as_ref().map(|newest| newest.cursor);
-        match watched.told {
-            Told::Unknown => {
-                watched.told = newest.into();
-                watched.know(reading);
-                match watched.reader {
-                    // It finds that telling begins elsewhere by now.
-                    Reader::Task => false,
-                    Reader::First | Reader::Nobody => watched.read_on(),
-                }
-            }
-            // Telling began with a stream that read later and was quicker: what is between the two nobody tells this one,
-            // unless all are told it, of whom each drops what it saw.
-            Told::UpTo(told) if newest.unwrap_or(NOWHERE) < told => {
-                watched.told = Told::UpTo(newest.unwrap_or(NOWHERE));
-                watched.suspect()
-            }
-            Told::UpTo(_) | Told::Nothing => false,
+        if watched.told != Told::Unknown {
+            return if newest < watched.began { Based::Overtaken } else { Based::Well };
         }
+        (watched.told, watched.began) = (newest.into(), newest);
+        watched.know(reading);
+        // Who reads by now finds that telling begins elsewhere, and reads again.
+        if watched.reader != Reader::Task && watched.read_on() { Based::Behind } else { Based::Well }
     }
 
     /// What was known last, in doubt: nothing can be read.
@@ -319,6 +321,9 @@ impl Audience {
         let known = watched.shown.clone();
         let newest = reading.record.newest.as_ref().map(|newest| newest.cursor);
         watched.know(&reading);
+        if from.is_none() {
+            watched.began = newest;
+        }
         let moved = newest.is_some() && watched.told != Told::from(newest);
         watched.told = newest.into();
         if moved {
@@ -411,22 +416,25 @@ mod tests {
         Reading { record: Record { newest: events.last().cloned(), ..Record::default() }, living: false, events }
     }
 
-    /// Events 2 and 3 came between the two readings, before anybody here was listening.
+    /// Event 2 came between the two readings, and event 3 before the slow one was done.
     #[tokio::test]
-    async fn a_stream_whose_reading_was_overtaken_by_another_ones_misses_nothing() {
+    async fn a_stream_whose_reading_was_overtaken_by_another_ones_reads_again_and_misses_nothing() {
         let (audience, tenant) = (Audience::new(Arc::default()), TenantId::parse("a").unwrap());
         let (slow, quick) = (audience.hub.join(&tenant), audience.hub.join(&tenant));
         audience.is_listening(&tenant);
-        let (early, late) = (reading(1..=1), reading(1..=3));
-        assert!(!audience.based(&tenant, &late));
-        assert!(audience.based(&tenant, &early), "it has to be told what is between");
+        let tells = |sequence: u64| {
+            let event = (*reading(sequence..=sequence).events[0]).clone();
+            assert!(!audience.hear(&tenant, Some(Cursor { epoch: 7, sequence: sequence - 1 }), event, None));
+        };
+        let late = reading(1..=2);
+        assert_eq!(audience.based(&tenant, &late), Based::Well);
+        tells(3);
+        assert_eq!(audience.based(&tenant, &reading(1..=1)), Based::Overtaken);
+        let again = reading(1..=3);
+        assert_eq!(audience.based(&tenant, &again), Based::Well);
+        tells(4);
         let subscribed = |(backlog, seen): (Vec<Update>, _), live| Subscription::new(backlog, live, seen);
-        let (mut slow, mut quick) = (subscribed(early.backlog(), slow), subscribed(late.backlog(), quick));
-
-        let from = audience.told(&tenant);
-        assert!(!audience.caught_up(&tenant, from, reading(2..=3), Timestamp::UNIX_EPOCH));
-        assert!(!audience.hear(&tenant, audience.told(&tenant), (*reading(4..=4).events[0]).clone(), None));
-        for reader in [&mut slow, &mut quick] {
+        for mut reader in [subscribed(again.backlog(), slow), subscribed(late.backlog(), quick)] {
             for sequence in 1..=4 {
                 let Some(Update::Event(event)) = reader.next().await else { panic!("event {sequence} is told") };
                 assert_eq!(event.cursor.sequence, sequence);

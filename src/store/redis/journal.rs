@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use tokio::time::timeout;
 
 use super::{
-    RedisStore, Shared, keys,
+    RedisStore, Shared,
+    audience::Based,
+    keys,
     reading::Reading,
     script::{APPEND, FINISH},
     sealed::with_event,
@@ -54,11 +56,8 @@ impl Journal for RedisStore {
         // First of all, so that the channel is not given up for want of readers.
         let live = shared.hub.join(tenant);
         shared.listen(tenant).await;
-        match shared.read_soon(tenant, after).await {
+        match shared.read_for_stream(tenant, after).await {
             Ok(reading) => {
-                if shared.audience.based(tenant, &reading) {
-                    shared.catch_up(tenant.clone());
-                }
                 let (backlog, seen) = reading.backlog();
                 Subscription::new(backlog, live, seen)
             }
@@ -154,6 +153,32 @@ impl Shared {
     async fn read_soon(&self, tenant: &TenantId, after: Option<Cursor>) -> Result<Reading, StoreError> {
         let read = timeout(READ_TIME_MAX, self.read(tenant, after)).await;
         read.unwrap_or_else(|_| Err(Trouble::Slow(READ_TIME_MAX).into()))
+    }
+
+    /// For a stream that has joined the hub: what follows the reading is told there.
+    async fn read_for_stream(
+        self: &Arc<Self>,
+        tenant: &TenantId,
+        after: Option<Cursor>,
+    ) -> Result<Reading, StoreError> {
+        let mut again = false;
+        loop {
+            let reading = self.read_soon(tenant, after).await?;
+            let behind = match self.audience.based(tenant, &reading) {
+                Based::Well => false,
+                Based::Behind => true,
+                Based::Overtaken if !again => {
+                    again = true;
+                    continue;
+                }
+                // Twice: Redis has lost what was told.
+                Based::Overtaken => self.audience.suspect(tenant),
+            };
+            if behind {
+                self.catch_up(tenant.clone());
+            }
+            return Ok(reading);
+        }
     }
 
     /// After the record: it is nobody's, and whoever may take it is told.
