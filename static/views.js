@@ -118,7 +118,7 @@ function again({ t, state, loginUrl }, acts, label) {
 function linked(model, acts) {
   const { t, state, status } = model;
   // A pairing that WhatsApp keeps waiting: nothing is linked yet.
-  if (state === 'connecting' && !status.phoneNumber) return [button('.command#cancel', t.cancel, acts.cancel)];
+  if (state === 'connecting' && !status.phoneNumber) return [button('.command#cancel', t.cancel, acts.disconnect)];
   const [title, text, yes, no] = t.question;
   const fact = (id, value) => value && h('div', h('dt', t[id]), h(`dd#${id}`, value));
   const close = () => dialog.close();
@@ -146,8 +146,8 @@ function linked(model, acts) {
 function disconnected(model, acts, label) {
   const { t, name, status } = model;
   const { retryable, remote, until } = status;
-  const help = [remote === false && t.notTold, until && say(t.until, moment(model, until)), retryable || model.of(t.help)];
-  const sentences = help.filter((each) => each?.length).join(' ');
+  const help = [remote === false && t.notTold, until && say(t.until, moment(model, until)), !retryable && model.of(t.help)];
+  const sentences = help.filter(Boolean).join(' ');
   const press = () => acts.connect();
   return [
     sentences && h('p.help', sentences),
