@@ -17,6 +17,7 @@ export default {
   },
   phone: 'Number',
   name: 'Name',
+  platform: 'Phone',
   since: 'Connected since',
   disconnect: 'Disconnect',
   question: [

@@ -17,6 +17,7 @@ export default {
   },
   phone: 'Nomor',
   name: 'Nama',
+  platform: 'Ponsel',
   since: 'Terhubung sejak',
   disconnect: 'Putuskan Koneksi',
   question: [

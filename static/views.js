@@ -43,6 +43,14 @@ const PICTURES = {
   'signed-out': 'lock calm',
 };
 
+/** WhatsApp's words for the phone as people say them; one that is newer than this page is shown as it is. */
+const PLATFORMS = {
+  android: 'Android',
+  iphone: 'iPhone',
+  smba: 'Android, WhatsApp Business',
+  smbi: 'iPhone, WhatsApp Business',
+};
+
 /**
  * An element `tag.class#id`, each class and the id a `part` too. Plain objects among the children are its attributes and
  * listeners. Never made of HTML text: what came from outside cannot become markup.
@@ -134,6 +142,7 @@ function linked(model, acts) {
       'dl.facts',
       fact('phone', status.phoneNumber && formatPhone(status.phoneNumber)),
       fact('name', status.name),
+      fact('platform', PLATFORMS[status.platform] ?? status.platform),
       fact('since', state === 'connected' && moment(model, status.since)),
     ),
     button('.command#disconnect', t.disconnect, () => dialog.showModal(), 'unlink'),
