@@ -1,8 +1,16 @@
 import { formatPhone, say } from './model.js';
 import { button, draw, h, icon, pairOffer, show, steps } from './views.js';
 
-/** The names of the states that this one view shows. */
-export const SCANNING = /^(starting|qr_pending|expired|checking|scanned|passkey-required|compare)$/;
+/** The states that this one view shows, each with the picture that it lays over the code. */
+export const SCANNING = {
+  starting: '',
+  qr_pending: '',
+  expired: 'refresh',
+  checking: 'refresh',
+  scanned: 'phone',
+  'passkey-required': 'key',
+  compare: '',
+};
 
 // The three corners of every code; the style adds a field of dots.
 const CORNERS = 'M1 1h6v6H1zm3 3h.01M18 1h6v6h-6zm3 3h.01M1 18h6v6H1zm3 3h.01';
@@ -22,7 +30,7 @@ export function scanView({ t }, acts) {
   const text = h('p.text');
   const same = button('.primary.command#same', t.states.compare[2], acts.confirm);
   const pair = pairing(t.pair, acts);
-  const cancel = button('.command#cancel', t.cancel, acts.cancel);
+  const cancel = button('.command#cancel', t.cancel, acts.disconnect);
   const howTo = steps(t.steps);
   const node = h(
     'div.split.scan',
@@ -51,8 +59,7 @@ export function scanView({ t }, acts) {
     howTo.hidden = !qr && name !== 'starting';
     same.hidden = name !== 'compare';
     image.alt = name === 'qr_pending' ? t.alt : '';
-    const glyph = { expired: 'refresh', checking: 'refresh', scanned: 'phone', 'passkey-required': 'key' }[name];
-    veil.replaceChildren(glyph ? icon(glyph) : h('code', passkey?.code));
+    veil.replaceChildren(SCANNING[name] ? icon(SCANNING[name]) : h('code', passkey?.code));
   };
   return node;
 }

@@ -16,11 +16,10 @@ export class Stream {
   #on;
   #source;
   #channel;
-  #patience;
-  #retry;
+  // For the first bytes of a stream, or for the next one.
+  #timer;
   #hiding;
   #failures = 0;
-  #beat = Date.now();
   #life = new AbortController();
 
   constructor(base, on) {
@@ -30,8 +29,19 @@ export class Stream {
     // An open stream keeps a page out of the back/forward cache, and one that came back from it is dead.
     addEventListener('pagehide', () => this.#close(), { signal });
     addEventListener('pageshow', ({ persisted }) => persisted && !this.#source && this.open(), { signal });
-    document.addEventListener('visibilitychange', () => this.#visibility(), { signal });
-    const pulse = setInterval(() => this.#feelPulse(), PULSE_MS);
+    document.addEventListener('visibilitychange', () => {
+      clearTimeout(this.#hiding);
+      if (document.hidden) this.#hiding = setTimeout(() => this.#close(), HIDDEN_MS_MAX);
+      // Also after a sign-out: people sign in in another tab and come back.
+      else if (!this.#source) this.open();
+    }, { signal });
+    let beat = Date.now();
+    const pulse = setInterval(() => {
+      // A socket that died in the machine's sleep looks open for minutes.
+      const gap = Date.now() - beat;
+      beat += gap;
+      if (gap > ASLEEP_MS && this.#source && !document.hidden) this.open();
+    }, PULSE_MS);
     signal.onabort = () => clearInterval(pulse);
   }
 
@@ -52,14 +62,14 @@ export class Stream {
     // Six streams block a browser's whole origin over HTTP/1.1: the tabs that nobody looks at give way at once.
     this.#channel.onmessage = () => document.hidden && this.#close();
     this.#channel.postMessage(0);
-    this.#patience = setTimeout(() => this.#tell('lost'), PATIENCE_MS);
+    this.#timer = setTimeout(() => this.#tell('lost'), PATIENCE_MS);
     source.onopen = () => {
-      clearTimeout(this.#patience);
+      clearTimeout(this.#timer);
       this.#failures = 0;
       this.#tell('live');
     };
     source.onerror = () => {
-      clearTimeout(this.#patience);
+      clearTimeout(this.#timer);
       this.#tell('lost');
       // Otherwise the browser comes back by itself, after the pause that the server named.
       if (source.readyState === EventSource.CLOSED) this.#diagnose(source);
@@ -100,7 +110,7 @@ export class Stream {
     this.#tell('lost', refused.code);
     const pause = refused.status === 429 ? refused.wait * 1000 : Math.min(RETRY_MS_MAX, 1000 * 2 ** this.#failures++);
     // Pages that were cut off together must not come back together.
-    this.#retry = setTimeout(() => this.open(), pause * (1 + Math.random() / 2));
+    this.#timer = setTimeout(() => this.open(), pause * (1 + Math.random() / 2));
   }
 
   #signOut() {
@@ -108,23 +118,8 @@ export class Stream {
     this.#tell('signed-out');
   }
 
-  #visibility() {
-    clearTimeout(this.#hiding);
-    if (document.hidden) this.#hiding = setTimeout(() => this.#close(), HIDDEN_MS_MAX);
-    // Also after a sign-out: people sign in in another tab and come back.
-    else if (!this.#source) this.open();
-  }
-
-  // A socket that died in the machine's sleep looks open for minutes.
-  #feelPulse() {
-    const gap = Date.now() - this.#beat;
-    this.#beat = Date.now();
-    if (gap > ASLEEP_MS && this.#source && !document.hidden) this.open();
-  }
-
   #close() {
-    clearTimeout(this.#retry);
-    clearTimeout(this.#patience);
+    clearTimeout(this.#timer);
     this.#channel?.close();
     this.#source?.close();
     this.#source = this.#channel = null;

@@ -43,6 +43,14 @@ const PICTURES = {
   'signed-out': 'lock calm',
 };
 
+/** WhatsApp's words for the phone as people say them; one that is newer than this page is shown as it is. */
+const PLATFORMS = {
+  android: 'Android',
+  iphone: 'iPhone',
+  smba: 'Android, WhatsApp Business',
+  smbi: 'iPhone, WhatsApp Business',
+};
+
 /**
  * An element `tag.class#id`, each class and the id a `part` too. Plain objects among the children are its attributes and
  * listeners. Never made of HTML text: what came from outside cannot become markup.
@@ -118,7 +126,7 @@ function again({ t, state, loginUrl }, acts, label) {
 function linked(model, acts) {
   const { t, state, status } = model;
   // A pairing that WhatsApp keeps waiting: nothing is linked yet.
-  if (state === 'connecting' && !status.phoneNumber) return [button('.command#cancel', t.cancel, acts.cancel)];
+  if (state === 'connecting' && !status.phoneNumber) return [button('.command#cancel', t.cancel, acts.disconnect)];
   const [title, text, yes, no] = t.question;
   const fact = (id, value) => value && h('div', h('dt', t[id]), h(`dd#${id}`, value));
   const close = () => dialog.close();
@@ -134,6 +142,7 @@ function linked(model, acts) {
       'dl.facts',
       fact('phone', status.phoneNumber && formatPhone(status.phoneNumber)),
       fact('name', status.name),
+      fact('platform', PLATFORMS[status.platform] ?? status.platform),
       fact('since', state === 'connected' && moment(model, status.since)),
     ),
     button('.command#disconnect', t.disconnect, () => dialog.showModal(), 'unlink'),
@@ -146,8 +155,8 @@ function linked(model, acts) {
 function disconnected(model, acts, label) {
   const { t, name, status } = model;
   const { retryable, remote, until } = status;
-  const help = [remote === false && t.notTold, until && say(t.until, moment(model, until)), retryable || model.of(t.help)];
-  const sentences = help.filter((each) => each?.length).join(' ');
+  const help = [remote === false && t.notTold, until && say(t.until, moment(model, until)), !retryable && model.of(t.help)];
+  const sentences = help.filter(Boolean).join(' ');
   const press = () => acts.connect();
   return [
     sentences && h('p.help', sentences),

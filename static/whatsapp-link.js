@@ -114,7 +114,7 @@ export class WhatsappLink extends HTMLElement {
     }
   }
 
-  #emit(name, detail, cancelable = false) {
+  #emit(name, detail, cancelable) {
     // `error` does not bubble, or the window's own handler would take it for a script's.
     return this.dispatchEvent(new CustomEvent(name, { detail, cancelable, bubbles: name !== 'error', composed: true }));
   }
@@ -145,7 +145,6 @@ export class WhatsappLink extends HTMLElement {
     },
     confirm: () => this.#command('passkey', { confirmed: true }),
     disconnect: () => this.#command('disconnect'),
-    cancel: () => this.#command('disconnect'),
     retry: () => {
       this.#model.fault = null;
       this.#asked = true;
@@ -165,7 +164,7 @@ export class WhatsappLink extends HTMLElement {
 
   #render() {
     const model = this.#model;
-    const tag = this.lang || this.parentElement?.closest('[lang]')?.lang;
+    const tag = this.closest('[lang]')?.lang;
     model.lang = /^(id|in|ms)\b/i.test(tag) ? 'id' : 'en';
     model.t = texts[model.lang];
     if (!model.t?.title) return this.#load(model.lang);
@@ -175,7 +174,7 @@ export class WhatsappLink extends HTMLElement {
 
   #load(lang) {
     texts[lang] ??= import(`./texts.${lang}.js`).then(
-      (module) => { texts[lang] = module.default; },
+      (module) => (texts[lang] = module.default),
       () => new Promise((again) => setTimeout(() => again(delete texts[lang]), AGAIN_MS)),
     );
     texts[lang].then(() => this.#render());
@@ -208,7 +207,7 @@ export class WhatsappLink extends HTMLElement {
     const word = status?.stale ? t.status.checking : model.of(t.status);
     if (this.#at('status').textContent !== word) this.#at('status').replaceWith(h('span#status', word));
 
-    const scan = SCANNING.test(model.name);
+    const scan = model.name in SCANNING;
     const key = JSON.stringify([lang, scan || [model.name, model.loginUrl, { ...status, stale: 0 }]]);
     if (key !== this.#key) {
       const focused = body.contains(this.shadowRoot.activeElement);

@@ -25,6 +25,7 @@ const LOOK: &str = r#"
         title: words('.body .title:not(dialog *)'),
         text: words('.body .title:not(dialog *) + .text'),
         phone: words('#phone'),
+        platform: words('#platform'),
         countdown: words('#countdown'),
         pair: words('#pair-code'),
         pairing: words('.scan .pair > p'),
@@ -50,6 +51,7 @@ pub struct Shown {
     pub title: String,
     pub text: String,
     pub phone: String,
+    pub platform: String,
     pub countdown: String,
     /// The code to type on the phone.
     pub pair: String,

@@ -17,6 +17,9 @@ use crate::{
 /// simulator, by what happens to the program or by what happens to its store, and has its pictures there.
 const NOT_FORCED: [&str; 1] = ["proxy-failed"];
 
+/// In the place of a platform's word: WhatsApp has not told one.
+const UNTOLD: &str = "untold";
+
 /// A page whose component listens to a service that says one thing for ever: the only way to see reasons that nothing
 /// in the simulator brings about.
 async fn hall(stage: &Stage) -> Double {
@@ -26,8 +29,12 @@ async fn hall(stage: &Stage) -> Double {
             let mut words = rest.split('/');
             let (status, reason) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
             let retryable = EndReason::ALL.iter().any(|it| it.as_str() == reason && it.retryable());
-            let phone = (status == "connecting" && !["starting", "scanned", "passkey-required"].contains(&reason)).then_some("6281234567890");
-            let data = json!({ "status": status, "reason": reason, "retryable": retryable, "phoneNumber": phone, "name": null, "until": null, "since": "2026-01-28T10:00:00Z", "stale": false });
+            let phone = (status == "connected" || status == "connecting" && !["starting", "scanned", "passkey-required"].contains(&reason)).then_some("6281234567890");
+            let mut data = json!({ "status": status, "reason": reason, "retryable": retryable, "phoneNumber": phone, "name": null, "until": null, "since": "2026-01-28T10:00:00Z", "stale": false });
+            // A card that is connected is told no reason; here the place is used for the platform's word.
+            if status == "connected" && reason != UNTOLD {
+                data["platform"] = json!(reason);
+            }
             Reply::stream(&format!("event: connection-status\ndata: {data}\n\n"))
         }
         None => Reply::html(&double::host(&script, "", "/says/disconnected/never-linked")),
@@ -82,6 +89,26 @@ async fn a_reason_that_is_newer_than_the_page_gets_a_general_sentence() {
     assert!(shown.offers("connect"));
     let shown = says(browser, "connecting", "moon-phase").await;
     assert_eq!(&*shown.title, "Menghubungkan…");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_platform_is_named_as_people_name_it_and_a_newer_one_as_whatsapp_does() {
+    let Some(stage) = Stage::set(&[], "id-ID").await else { return };
+    let (browser, hall) = (&stage.browser, hall(&stage).await);
+    browser.goto(&hall.base()).await;
+    for (word, named) in [
+        ("android", "Android"),
+        ("iphone", "iPhone"),
+        ("smba", "Android, WhatsApp Business"),
+        ("smbi", "iPhone, WhatsApp Business"),
+        ("toaster", "toaster"),
+    ] {
+        let shown = says(browser, "connected", word).await;
+        assert_eq!(shown.platform, named);
+        assert!(shown.words.contains("Ponsel"), "{shown:#?}");
+    }
+    let shown = says(browser, "connected", UNTOLD).await;
+    assert!(shown.platform.is_empty() && !shown.words.contains("Ponsel"), "no empty line: {shown:#?}");
 }
 
 /// What never complains proves nothing.

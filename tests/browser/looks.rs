@@ -1,7 +1,11 @@
 use tautan_simulator::{DeviceId, Fault, Refusal};
 use tautan_test_support::within;
 
-use crate::{card::Card, screen, stage::Stage};
+use crate::{
+    card::Card,
+    screen,
+    stage::{NUMBER_SHOWN, Stage},
+};
 
 /// Once through every state, with pictures. The other tests say what the states must say.
 #[tokio::test(flavor = "multi_thread")]
@@ -48,7 +52,8 @@ async fn connected(stage: &Stage, card: &Card<'_>) {
     card.state("connected").await;
     screen::keep(browser, "06-connected-just-now").await;
     browser.reload().await;
-    card.state("connected").await;
+    let shown = card.state("connected").await;
+    assert_eq!((&*shown.phone, &*shown.platform), (NUMBER_SHOWN, "Android"), "as the phone told it when it was linked");
     screen::keep(browser, "07-connected").await;
     card.click("#disconnect").await;
     card.until("the question", |shown| shown.dialog).await;

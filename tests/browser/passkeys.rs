@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     screen,
+    sign_in::token_accepted_for,
     stage::{NUMBER_SHOWN, Stage},
 };
 
@@ -44,13 +45,7 @@ async fn the_card_says_what_the_passkey_needs_and_lets_the_owner_confirm_the_cod
     assert!((100..=160).contains(&shown.seconds()), "what is left of WhatsApp's window: {shown:#?}");
     screen::keep(browser, "20-passkey-required").await;
 
-    // What no page of ours can do: the owner shows the passkey on a page of WhatsApp's own.
-    let api = stage.program.api("tenant");
-    let asked = api.events().await.until("what is asked", |event| event.name == "passkey-required").await;
-    let assertion = passkey.assertion(&asked.data["options"]);
-    let answer = api.ask(Method::POST, "passkey").json(&json!({ "assertion": assertion })).send();
-    assert!(within("the assertion", answer).await.expect("an answer").status().is_success());
-
+    shows_passkey(&stage, &passkey).await;
     let shown = card.until("the code", |shown| shown.mode == "compare" && !shown.compare.is_empty()).await;
     assert_eq!(stage.phone.passkey_code(), Some(shown.compare.clone()), "the phone shows the same");
     assert!(shown.offers("same") && shown.offers("cancel"), "{shown:#?}");
@@ -68,16 +63,46 @@ async fn the_card_says_what_the_passkey_needs_and_lets_the_owner_confirm_the_cod
 async fn codes_that_differ_are_no_reason_to_link() {
     let Some(Scanned { stage, passkey, scan: _scan }) = scanned(&[]).await else { return };
     let card = stage.browser.card();
-    let api = stage.program.api("tenant");
-    let asked = api.events().await.until("what is asked", |event| event.name == "passkey-required").await;
-    let assertion = passkey.assertion(&asked.data["options"]);
-    within("the assertion", api.ask(Method::POST, "passkey").json(&json!({ "assertion": assertion })).send())
-        .await
-        .expect("an answer");
+    shows_passkey(&stage, &passkey).await;
     card.until("the code", |shown| shown.mode == "compare").await;
     card.click("#cancel").await;
     card.reason("cancelled").await;
     assert_eq!(stage.phone.devices(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_that_ends_while_codes_are_compared_takes_the_code_away() {
+    let Some(Scanned { stage, passkey, scan: _scan }) = scanned(&[]).await else { return };
+    let (browser, card) = (&stage.browser, stage.browser.card());
+    shows_passkey(&stage, &passkey).await;
+    card.until("the code", |shown| shown.mode == "compare").await;
+
+    // The answer to the button is 401.
+    browser.delete_token().await;
+    card.click("#same").await;
+    asks_to_sign_in(&stage).await;
+    assert_eq!(stage.phone.devices(), [], "nobody who is signed in has confirmed");
+
+    // The stream says that the sign-in has ended.
+    stage.sign_in_with(&token_accepted_for(6)).await;
+    card.until("the code again", |shown| shown.mode == "compare" && !shown.compare.is_empty()).await;
+    asks_to_sign_in(&stage).await;
+}
+
+async fn asks_to_sign_in(stage: &Stage) {
+    let card = stage.browser.card();
+    let shown = card.until("the signed-out view", |shown| shown.stream == "signed-out").await;
+    assert_eq!((&*shown.title, &*shown.status, &*shown.compare), ("Masuk lagi", "Perlu Masuk", ""), "{shown:#?}");
+    assert_eq!(shown.buttons, ["retry"], "{shown:#?}");
+}
+
+/// What no page of ours can do: the owner shows the passkey on a page of WhatsApp's own.
+async fn shows_passkey(stage: &Stage, passkey: &Passkey) {
+    let api = stage.program.api("tenant");
+    let asked = api.events().await.until("what is asked", |event| event.name == "passkey-required").await;
+    let assertion = passkey.assertion(&asked.data["options"]);
+    let answer = api.ask(Method::POST, "passkey").json(&json!({ "assertion": assertion })).send();
+    assert!(within("the assertion", answer).await.expect("an answer").status().is_success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
