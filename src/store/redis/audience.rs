@@ -1,3 +1,5 @@
+mod watched;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::{
@@ -12,6 +14,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+use self::watched::{Reader, Told, Watched};
 use super::{Shared, reading::Reading, record::is_pairing};
 use crate::{
     clock::Timestamp,
@@ -40,30 +43,6 @@ pub struct Audience {
 /// Asks the listener for a tenant's channel; answered once what is published there arrives.
 pub type Order = (TenantId, oneshot::Sender<()>);
 
-struct Watched {
-    /// The channel is subscribed.
-    listening: bool,
-    told: Told,
-    /// Where telling began: what came before was read by those who were there, and never told.
-    began: Option<Cursor>,
-    reader: Reader,
-    /// Something arrived that is not told, since somebody was reading.
-    again: bool,
-    /// The present as readers here know it.
-    shown: Option<Shown>,
-    owner: Option<String>,
-    deserted: Option<Instant>,
-}
-
-/// Who reads the tenant now, and will tell what is found: what arrives meanwhile is only a reason to read again.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Reader {
-    Nobody,
-    /// The stream that opens: its reading is where telling begins.
-    First,
-    Task,
-}
-
 /// What becomes of a stream's own reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Based {
@@ -73,45 +52,6 @@ pub enum Based {
     /// Telling began with another one's, who read later and was quicker. What is between the two is told to nobody: it has
     /// to read again.
     Overtaken,
-}
-
-/// Up to where every reader here has been told.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Told {
-    /// Nothing has been read yet.
-    Unknown,
-    Nothing,
-    UpTo(Cursor),
-}
-
-impl Told {
-    fn cursor(self) -> Option<Cursor> {
-        match self {
-            Self::UpTo(cursor) => Some(cursor),
-            Self::Unknown | Self::Nothing => None,
-        }
-    }
-}
-
-impl From<Option<Cursor>> for Told {
-    fn from(cursor: Option<Cursor>) -> Self {
-        cursor.map_or(Self::Nothing, Self::UpTo)
-    }
-}
-
-impl Default for Watched {
-    fn default() -> Self {
-        Self {
-            listening: false,
-            told: Told::Unknown,
-            began: None,
-            reader: Reader::First,
-            again: false,
-            shown: None,
-            owner: None,
-            deserted: None,
-        }
-    }
 }
 
 impl Audience {
@@ -348,30 +288,6 @@ impl Audience {
     }
 }
 
-impl Watched {
-    /// The reading is done. True: a task has to read again.
-    fn read_on(&mut self) -> bool {
-        let again = std::mem::take(&mut self.again);
-        self.reader = if again { Reader::Task } else { Reader::Nobody };
-        again
-    }
-
-    /// True: the caller has to read it; otherwise who reads it does so again.
-    fn suspect(&mut self) -> bool {
-        if self.reader != Reader::Nobody {
-            self.again = true;
-            return false;
-        }
-        self.reader = Reader::Task;
-        true
-    }
-
-    fn know(&mut self, reading: &Reading) {
-        self.shown = reading.shown();
-        self.owner = reading.record.owner.as_ref().filter(|_| reading.living).map(|owner| owner.incarnation.clone());
-    }
-}
-
 /// Where nothing was ever told.
 const NOWHERE: Cursor = Cursor { epoch: 0, sequence: 0 };
 
@@ -403,42 +319,4 @@ impl Shared {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::{Subscription, redis::record::Record};
-
-    fn reading(sequences: std::ops::RangeInclusive<u64>) -> Reading {
-        let event = |sequence| {
-            let cursor = Cursor { epoch: 7, sequence };
-            Arc::new(Event { cursor, status: Status::ended(EndReason::Cancelled), ..unknown(Timestamp::UNIX_EPOCH) })
-        };
-        let events: Vec<_> = sequences.map(event).collect();
-        Reading { record: Record { newest: events.last().cloned(), ..Record::default() }, living: false, events }
-    }
-
-    /// Event 2 came between the two readings, and event 3 before the slow one was done.
-    #[tokio::test]
-    async fn a_stream_whose_reading_was_overtaken_by_another_ones_reads_again_and_misses_nothing() {
-        let (audience, tenant) = (Audience::new(Arc::default()), TenantId::parse("a").unwrap());
-        let (slow, quick) = (audience.hub.join(&tenant), audience.hub.join(&tenant));
-        audience.is_listening(&tenant);
-        let tells = |sequence: u64| {
-            let event = (*reading(sequence..=sequence).events[0]).clone();
-            assert!(!audience.hear(&tenant, Some(Cursor { epoch: 7, sequence: sequence - 1 }), event, None));
-        };
-        let late = reading(1..=2);
-        assert_eq!(audience.based(&tenant, &late), Based::Well);
-        tells(3);
-        assert_eq!(audience.based(&tenant, &reading(1..=1)), Based::Overtaken);
-        let again = reading(1..=3);
-        assert_eq!(audience.based(&tenant, &again), Based::Well);
-        tells(4);
-        let subscribed = |(backlog, seen): (Vec<Update>, _), live| Subscription::new(backlog, live, seen);
-        for mut reader in [subscribed(again.backlog(), slow), subscribed(late.backlog(), quick)] {
-            for sequence in 1..=4 {
-                let Some(Update::Event(event)) = reader.next().await else { panic!("event {sequence} is told") };
-                assert_eq!(event.cursor.sequence, sequence);
-            }
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,94 @@
+use tokio::time::Instant;
+
+use crate::{
+    events::{Cursor, Shown},
+    store::redis::reading::Reading,
+};
+
+/// A tenant that has readers here, or had them a moment ago.
+pub struct Watched {
+    /// The channel is subscribed.
+    pub listening: bool,
+    pub told: Told,
+    /// Where telling began: what came before was read by those who were there, and never told.
+    pub began: Option<Cursor>,
+    pub reader: Reader,
+    /// Something arrived that is not told, since somebody was reading.
+    pub again: bool,
+    /// The present as readers here know it.
+    pub shown: Option<Shown>,
+    pub owner: Option<String>,
+    pub deserted: Option<Instant>,
+}
+
+/// Who reads the tenant now, and will tell what is found: what arrives meanwhile is only a reason to read again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    Nobody,
+    /// The stream that opens: its reading is where telling begins.
+    First,
+    Task,
+}
+
+/// Up to where every reader here has been told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// Nothing has been read yet.
+    Unknown,
+    Nothing,
+    UpTo(Cursor),
+}
+
+impl Told {
+    pub fn cursor(self) -> Option<Cursor> {
+        match self {
+            Self::UpTo(cursor) => Some(cursor),
+            Self::Unknown | Self::Nothing => None,
+        }
+    }
+}
+
+impl From<Option<Cursor>> for Told {
+    fn from(cursor: Option<Cursor>) -> Self {
+        cursor.map_or(Self::Nothing, Self::UpTo)
+    }
+}
+
+impl Default for Watched {
+    fn default() -> Self {
+        Self {
+            listening: false,
+            told: Told::Unknown,
+            began: None,
+            reader: Reader::First,
+            again: false,
+            shown: None,
+            owner: None,
+            deserted: None,
+        }
+    }
+}
+
+impl Watched {
+    /// The reading is done. True: a task has to read again.
+    pub fn read_on(&mut self) -> bool {
+        let again = std::mem::take(&mut self.again);
+        self.reader = if again { Reader::Task } else { Reader::Nobody };
+        again
+    }
+
+    /// True: the caller has to read it; otherwise who reads it does so again.
+    pub fn suspect(&mut self) -> bool {
+        if self.reader != Reader::Nobody {
+            self.again = true;
+            return false;
+        }
+        self.reader = Reader::Task;
+        true
+    }
+
+    pub fn know(&mut self, reading: &Reading) {
+        self.shown = reading.shown();
+        self.owner = reading.record.owner.as_ref().filter(|_| reading.living).map(|owner| owner.incarnation.clone());
+    }
+}
