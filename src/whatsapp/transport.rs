@@ -1,9 +1,12 @@
 //! What stands between the library and the network: it dials only while the lease is ours, and while a pairing is not
 //! proven no frame leaves before what a restart needs is durable.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -24,6 +27,12 @@ use super::{
 
 /// Dials without a sign of life from WhatsApp after which it counts as unreachable.
 const FRUITLESS_MAX: u32 = 2;
+
+/// For so long nobody else can have taken over a tenant whose lease was proven: who owns it would have hung up that long
+/// before it counts as dead.
+const PROOF_HOLDS: Duration = Duration::from_secs(2);
+/// A connection's first frames are its handshake; one of them logs the device in.
+const HANDSHAKE_FRAMES: u64 = 2;
 
 /// Dials since WhatsApp last answered with something useful.
 #[derive(Default)]
@@ -119,6 +128,7 @@ impl Drop for Attempt<'_> {
 impl TransportFactory for Dialer {
     async fn create_transport(&self) -> anyhow::Result<(Arc<dyn Transport>, Receiver<TransportEvent>)> {
         // The library redials by itself for days: a process that slept must not end the link of the tenant's new owner.
+        let proven = Instant::now();
         if let Err(error) = self.keys.prove_lease().await {
             return Err(anyhow!("not dialling: {error}"));
         }
@@ -136,6 +146,8 @@ impl TransportFactory for Dialer {
         self.pumps.add(events.clone());
         let frames = Frames {
             inner,
+            proven,
+            sent: AtomicU64::new(0),
             keys: self.keys.clone(),
             fate: self.fate.clone(),
             progress: self.progress.clone(),
@@ -147,6 +159,9 @@ impl TransportFactory for Dialer {
 
 struct Frames {
     inner: Arc<dyn Transport>,
+    /// When the lease was last known to be ours.
+    proven: Instant,
+    sent: AtomicU64,
     keys: Arc<Keys>,
     fate: Arc<Fate>,
     progress: Arc<Progress>,
@@ -163,6 +178,13 @@ impl Transport for Frames {
             && let Err(error) = self.keys.settle().await
         {
             return Err(anyhow!("not sent: {error}"));
+        }
+        // Nor must one that fell asleep while it was logging in.
+        if self.sent.fetch_add(1, Ordering::Relaxed) < HANDSHAKE_FRAMES
+            && self.proven.elapsed() >= PROOF_HOLDS
+            && let Err(error) = self.keys.prove_lease().await
+        {
+            return Err(anyhow!("not logging in: {error}"));
         }
         if self.fate.stop().is_cancelled() {
             return Err(anyhow!("not sent: the link has ended"));

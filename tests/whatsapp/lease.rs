@@ -5,7 +5,7 @@ use tautan::{
     store::StoreError,
 };
 
-use crate::bench::{Bench, ended, qr_text};
+use crate::bench::{Bench, DEADLINE, ended, qr_text};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_whose_lease_is_taken_never_dials_again() {
@@ -19,6 +19,24 @@ async fn a_link_whose_lease_is_taken_never_dials_again() {
     assert_eq!(ended(&mut *paired.link).await, End::LeaseLost);
     paired.link.close().await;
     assert_eq!(bench.sim.sockets_opened(), sockets);
+}
+
+/// As of a process that slept between its dial and its login: the lease was still its own at the dial.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_whose_lease_is_taken_while_it_dials_never_logs_in() {
+    let bench = Bench::new().await;
+    let lease = bench.lease().await;
+    let mut paired = bench.paired(&lease).await;
+    let (logins, sockets) = (bench.sim.logins(paired.device), bench.sim.sockets_opened());
+    bench.sim.faults().slow(Some(Duration::from_millis(2_500)));
+    bench.sim.cut(paired.device);
+    let dialled = bench.sim.wait_until(DEADLINE, |sim| sim.sockets_opened() > sockets).await;
+    dialled.expect("it dials again");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    bench.vault.fence();
+    assert_eq!(ended(&mut *paired.link).await, End::LeaseLost);
+    paired.link.close().await;
+    assert_eq!(bench.sim.logins(paired.device), logins);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -116,6 +116,7 @@ async fn converse(
 }
 
 async fn open(world: &World, socket: TcpStream) -> Result<Opened, WireError> {
+    world.faults.wait().await;
     let mut wire = Wire::accept(socket).await?;
     wire.intro().await?;
     respond(wire, &world.keys, || world.strike(Fault::RefuseIk)).await
@@ -137,9 +138,7 @@ async fn silence(orders: &mut mpsc::Receiver<Order>) -> Result<(), WireError> {
 
 impl Connection {
     pub(crate) async fn say(&mut self, stanza: &Node) -> Result<(), WireError> {
-        if let Some(delay) = self.world.faults.delay() {
-            tokio::time::sleep(delay).await;
-        }
+        self.world.faults.wait().await;
         self.stream.send(stanza).await
     }
 

@@ -62,8 +62,10 @@ impl Faults {
         self.entries.lock().expect("no holder panics").get(&fault).map_or(0, |entry| entry.consumed)
     }
 
-    pub(crate) fn delay(&self) -> Option<Duration> {
-        *self.delay.lock().expect("no holder panics")
+    /// Before an answer.
+    pub(crate) async fn wait(&self) {
+        let delay = *self.delay.lock().expect("no holder panics");
+        tokio::time::sleep(delay.unwrap_or_default()).await;
     }
 
     /// An occasion for the fault: whether it comes true, and if so counts it.
