@@ -179,7 +179,7 @@ impl Transport for Frames {
         {
             return Err(anyhow!("not sent: {error}"));
         }
-        // Nor must one that fell asleep while it was logging in.
+        // Who fell asleep between the dial and the login must not end that link either.
         if self.sent.fetch_add(1, Ordering::Relaxed) < HANDSHAKE_FRAMES
             && self.proven.elapsed() >= PROOF_HOLDS
             && let Err(error) = self.keys.prove_lease().await

@@ -1,5 +1,4 @@
 use serde_json::{Value, json};
-use tautan_test_support::within;
 
 use crate::{browser::Browser, stage::Stage};
 
@@ -40,7 +39,7 @@ async fn the_whole_way_can_be_gone_by_keyboard() {
     press(browser, "Enter", 13).await;
     card.code().await;
     assert_eq!(browser.run(FOCUS, vec![]).await[0], "title", "the new view has the focus, not the top of the page");
-    within("the scan", stage.phone.scan(&stage.offered().await)).await.expect("the phone takes the code");
+    stage.scan_offered().await;
     card.state("connected").await;
     tab_to(browser, "disconnect").await;
     press(browser, "Enter", 13).await;
@@ -73,7 +72,7 @@ async fn a_screen_reader_hears_states_and_no_seconds() {
     card.click("#connect").await;
     let first = card.code().await.seconds();
     card.until("three seconds less", |shown| shown.mode == "qr_pending" && shown.seconds() + 3 <= first).await;
-    within("the scan", stage.phone.scan(&stage.offered().await)).await.expect("the phone takes the code");
+    stage.scan_offered().await;
     card.state("connected").await;
     let spoken = browser.run_async(
         "const look = () => spoken.some((it) => it.startsWith('Berhasil')) ? arguments[0](spoken) : setTimeout(look, 20); look();",

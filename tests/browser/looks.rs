@@ -48,7 +48,7 @@ async fn connected(stage: &Stage, card: &Card<'_>) {
     let browser = &stage.browser;
     card.click("#connect").await;
     card.code().await;
-    within("the scan", stage.phone.scan(&stage.offered().await)).await.expect("the phone takes the code");
+    stage.scan_offered().await;
     card.state("connected").await;
     screen::keep(browser, "06-connected-just-now").await;
     browser.reload().await;

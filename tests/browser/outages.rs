@@ -1,7 +1,7 @@
 //! What happens to WhatsApp and to the program, seen from the page.
 
 use tautan_simulator::Fault;
-use tautan_test_support::{damage_credentials, within};
+use tautan_test_support::damage_credentials;
 
 use crate::{
     screen,
@@ -74,11 +74,7 @@ async fn credentials_that_do_not_open_lead_to_the_one_way_out() {
     card.click("#disconnect").await;
     card.click("#confirm").await;
     card.reason("unlinked-by-user").await;
-    assert!(stage.phone.unlink(device));
-    card.click("#connect").await;
-    card.code().await;
-    within("the scan", stage.phone.scan(&stage.offered().await)).await.expect("the phone takes the code");
-    card.state("connected").await;
+    stage.link_anew(device).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

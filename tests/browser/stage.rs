@@ -61,7 +61,7 @@ impl Stage {
         let mut events = api.events().await;
         api.connect().await;
         let qr = events.until_qr().await;
-        let device = within("the scan", self.phone.scan(qr.text("qrText"))).await.expect("the phone takes the code");
+        let device = self.scan(qr.text("qrText")).await;
         events.until_status("connected").await;
         device
     }
@@ -72,6 +72,25 @@ impl Stage {
         let answer = within("the QR code", ask.send()).await.expect("an answer");
         let answer: serde_json::Value = answer.json().await.expect("JSON");
         answer["qrText"].as_str().unwrap_or_else(|| panic!("no code on offer: {answer}")).to_owned()
+    }
+
+    /// Holds the phone before what the program offers now.
+    pub async fn scan_offered(&self) -> DeviceId {
+        self.scan(&self.offered().await).await
+    }
+
+    async fn scan(&self, text: &str) -> DeviceId {
+        within("the scan", self.phone.scan(text)).await.expect("the phone takes the code")
+    }
+
+    /// The phone forgets the device that was lost here; one press on the page and a scan of what it shows link another.
+    pub async fn link_anew(&self, lost: DeviceId) {
+        let card = self.browser.card();
+        assert!(self.phone.unlink(lost));
+        card.click("#connect").await;
+        card.code().await;
+        self.scan_offered().await;
+        card.state("connected").await;
     }
 
     /// The same program again, on the same port with the same data.

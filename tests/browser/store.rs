@@ -1,6 +1,6 @@
 //! What happens to the store that instances share, and to the instance that runs the session, seen from the page.
 
-use tautan_test_support::{RedisServer, Settings, redis_is_installed, token, within};
+use tautan_test_support::{RedisServer, Settings, redis_is_installed, token};
 
 use crate::{
     browser::PAGE,
@@ -30,11 +30,7 @@ async fn a_redis_that_comes_back_empty_is_told_and_one_press_begins_anew() {
     let shown = card.reason("store-lost").await;
     assert!(shown.offers("connect"), "{shown:#?}");
     screen::keep(browser, "28-store-lost").await;
-    assert!(stage.phone.unlink(device));
-    card.click("#connect").await;
-    card.code().await;
-    within("the scan", stage.phone.scan(&stage.offered().await)).await.expect("the phone takes the code");
-    card.state("connected").await;
+    stage.link_anew(device).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

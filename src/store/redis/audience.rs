@@ -225,10 +225,7 @@ impl Audience {
         if watched.told != Told::from(previous) {
             let known = watched.told.cursor();
             let old = known.is_some_and(|known| known.epoch == event.cursor.epoch && event.cursor <= known);
-            if !old {
-                watched.reader = Reader::Task;
-            }
-            return !old;
+            return !old && watched.suspect();
         }
         let event = Arc::new(event);
         watched.told = Told::UpTo(event.cursor);
