@@ -10,7 +10,7 @@ use std::{
 };
 
 use tokio::{
-    sync::oneshot,
+    sync::{oneshot, watch},
     time::{Instant, timeout},
 };
 
@@ -35,6 +35,9 @@ const LISTEN_TIME_MAX: Duration = Duration::from_millis(500);
 /// The tenants that have readers here, and how far those have been told.
 pub struct Audience {
     hub: Arc<Hub>,
+    /// The run of the server that commands go to. What an earlier one said may never have been, for it may have lost its
+    /// last second: once this is another one, nothing of that is told.
+    server: watch::Receiver<String>,
     watched: Mutex<HashMap<TenantId, Watched>>,
     /// The connection that listens is down: nobody waits for it.
     deaf: AtomicBool,
@@ -52,11 +55,34 @@ pub enum Based {
     /// Telling began with another one's, who read later and was quicker. What is between the two is told to nobody: it has
     /// to read again.
     Overtaken,
+    /// It has joined, or read, at a server that is no more, and has to do both again.
+    Gone,
+}
+
+/// A place in the hub, and the server that all which is told there comes from, until it is [`Based::Gone`].
+pub struct Joined {
+    pub live: Listener,
+    server: String,
 }
 
 impl Audience {
-    pub fn new(hub: Arc<Hub>) -> Self {
-        Self { hub, watched: Mutex::default(), deaf: AtomicBool::new(false) }
+    pub fn new(hub: Arc<Hub>, server: watch::Receiver<String>) -> Self {
+        Self { hub, server, watched: Mutex::default(), deaf: AtomicBool::new(false) }
+    }
+
+    pub fn join(&self, tenant: &TenantId) -> Joined {
+        // Nobody who tells what an earlier server said is between looking and telling.
+        let _telling = self.lock();
+        Joined { live: self.hub.join(tenant), server: self.server() }
+    }
+
+    /// Noted before something is read: what is read comes from there if it is still so afterwards.
+    pub fn server(&self) -> String {
+        self.server.borrow().clone()
+    }
+
+    fn is_gone(&self, server: &str) -> bool {
+        *self.server.borrow() != server
     }
 
     /// Of `heard` subscriptions at Redis one is ours, which stands for any number of readers, or for none.
@@ -173,8 +199,11 @@ impl Audience {
     }
 
     /// A stream that has joined the hub has read for itself: the first one's reading is where telling begins.
-    pub fn based(&self, tenant: &TenantId, reading: &Reading) -> Based {
+    pub fn based(&self, tenant: &TenantId, reading: &Reading, joined: &Joined) -> Based {
         let mut all = self.lock();
+        if self.is_gone(&joined.server) {
+            return Based::Gone;
+        }
         let Some(watched) = all.get_mut(tenant) else { return Based::Well };
         let newest = reading.record.newest.as_ref().map(|newest| newest.cursor);
         if watched.told != Told::Unknown {
@@ -214,9 +243,19 @@ impl Audience {
         (doubt, self.hub.join(tenant), !reads)
     }
 
-    /// An event that was published. True: it does not follow what was told, and the tenant has to be read.
-    pub fn hear(&self, tenant: &TenantId, previous: Option<Cursor>, event: Event, owner: Option<String>) -> bool {
+    /// An event that this server published. True: it does not follow what was told, and the tenant has to be read.
+    pub fn hear(
+        &self,
+        server: &str,
+        tenant: &TenantId,
+        previous: Option<Cursor>,
+        event: Event,
+        owner: Option<String>,
+    ) -> bool {
         let mut all = self.lock();
+        if self.is_gone(server) {
+            return false;
+        }
         let Some(watched) = all.get_mut(tenant) else { return false };
         if watched.reader != Reader::Nobody {
             watched.again = true;
@@ -247,12 +286,19 @@ impl Audience {
         self.lock().get(tenant)?.told.cursor()
     }
 
-    /// Tells what was read of what follows `from`. True: it has to be read again.
-    pub fn caught_up(&self, tenant: &TenantId, from: Option<Cursor>, reading: Reading, now: Timestamp) -> bool {
+    /// Tells what was read, at this server, of what follows `from`. True: it has to be read again.
+    pub fn caught_up(
+        &self,
+        server: &str,
+        tenant: &TenantId,
+        from: Option<Cursor>,
+        reading: Reading,
+        now: Timestamp,
+    ) -> bool {
         let mut all = self.lock();
         let Some(watched) = all.get_mut(tenant) else { return false };
-        if watched.told.cursor() != from {
-            // A stream opened meanwhile, and begins elsewhere.
+        // Or a stream opened meanwhile, and begins elsewhere.
+        if self.is_gone(server) || watched.told.cursor() != from {
             return true;
         }
         let known = watched.shown.clone();
@@ -266,6 +312,10 @@ impl Audience {
         if moved {
             for update in reading.backlog().0 {
                 self.hub.publish(tenant, update);
+            }
+            if let Some(shown) = watched.shown.clone().filter(|shown| newest < from && !shown.stale) {
+                // Redis has lost what was told, and nobody who knows it would take an older event.
+                self.hub.publish(tenant, Update::Notice(shown));
             }
         } else if let Some(shown) = &watched.shown {
             if known.is_none_or(|known| known.stale != shown.stale) {

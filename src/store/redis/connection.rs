@@ -40,7 +40,6 @@ pub struct Connections {
     url: Url,
     keys: Arc<MasterKeys>,
     current: Mutex<Current>,
-    /// The run of the server that the newest connection leads to.
     server: watch::Sender<String>,
     /// The highest epoch that was ever seen from here.
     epochs: Arc<AtomicU64>,
@@ -105,6 +104,11 @@ impl Connections {
         }
     }
 
+    /// The run of the server that the newest connection leads to; changed before anything is asked over it.
+    pub fn server(&self) -> watch::Receiver<String> {
+        self.server.subscribe()
+    }
+
     /// The next command goes over a new connection.
     pub async fn renew(&self) {
         self.current.lock().await.live = None;
@@ -146,14 +150,14 @@ impl Connections {
     /// Returns once commands go to another server than this one.
     pub async fn leave(&self, server: &str) -> Trouble {
         // An error says that the store is gone.
-        let _ = self.server.subscribe().wait_for(|now| now != server).await;
+        let _ = self.server().wait_for(|now| now != server).await;
         Trouble::Away("commands go to another server".to_owned())
     }
 
     /// Returns once commands have a new connection: Redis is there again.
     pub async fn made(&self) {
         // An error says that the store is gone.
-        let _ = self.server.subscribe().changed().await;
+        let _ = self.server().changed().await;
     }
 
     /// Where the data goes, asked anew.

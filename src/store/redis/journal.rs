@@ -5,7 +5,7 @@ use tokio::time::timeout;
 
 use super::{
     RedisStore, Shared,
-    audience::Based,
+    audience::{Based, Joined},
     keys,
     reading::Reading,
     script::{APPEND, FINISH},
@@ -17,7 +17,7 @@ use super::{
 use crate::store::greeting::starting;
 use crate::{
     events::{Cursor, Event, Shown, Status},
-    store::{Appended, Journal, Lease, StoreError, Subscription, Wish, WishNo},
+    store::{Appended, Journal, Lease, StoreError, Subscription, Wish, WishNo, hub::Listener},
     tenant::TenantId,
 };
 
@@ -54,10 +54,10 @@ impl Journal for RedisStore {
     async fn subscribe(&self, tenant: &TenantId, after: Option<Cursor>) -> Subscription {
         let shared = self.shared();
         // First of all, so that the channel is not given up for want of readers.
-        let live = shared.hub.join(tenant);
+        let joined = shared.audience.join(tenant);
         shared.listen(tenant).await;
-        match shared.read_for_stream(tenant, after).await {
-            Ok(reading) => {
+        match shared.read_for_stream(tenant, after, joined).await {
+            Ok((reading, live)) => {
                 let (backlog, seen) = reading.backlog();
                 Subscription::new(backlog, live, seen)
             }
@@ -160,11 +160,16 @@ impl Shared {
         self: &Arc<Self>,
         tenant: &TenantId,
         after: Option<Cursor>,
-    ) -> Result<Reading, StoreError> {
+        mut joined: Joined,
+    ) -> Result<(Reading, Listener), StoreError> {
         let mut again = false;
         loop {
             let reading = self.read_soon(tenant, after).await?;
-            let behind = match self.audience.based(tenant, &reading) {
+            let behind = match self.audience.based(tenant, &reading, &joined) {
+                Based::Gone => {
+                    joined = self.audience.join(tenant);
+                    continue;
+                }
                 Based::Well => false,
                 Based::Behind => true,
                 Based::Overtaken if !again => {
@@ -177,7 +182,7 @@ impl Shared {
             if behind {
                 self.catch_up(tenant.clone());
             }
-            return Ok(reading);
+            return Ok((reading, joined.live));
         }
     }
 

@@ -51,7 +51,7 @@ async fn connected(shared: &Arc<Shared>, orders: &mut mpsc::Receiver<Order>, ret
     match shared.connections.pubsub().await {
         Ok((pubsub, server)) => tokio::select! {
             moved = shared.connections.leave(&server) => moved,
-            ended = listen(shared, orders, pubsub, retry) => ended.err().unwrap_or(Trouble::Closed),
+            ended = listen(shared, orders, pubsub, &server, retry) => ended.err().unwrap_or(Trouble::Closed),
         },
         Err(trouble) => trouble,
     }
@@ -61,6 +61,7 @@ async fn listen(
     shared: &Arc<Shared>,
     orders: &mut mpsc::Receiver<Order>,
     pubsub: PubSub,
+    server: &str,
     retry: &mut Duration,
 ) -> Result<(), Trouble> {
     let (mut sink, mut messages) = pubsub.split();
@@ -89,7 +90,7 @@ async fn listen(
             message = messages.next() => {
                 let message = message.ok_or_else(|| Trouble::Away("end of stream".to_owned()))?;
                 heard = Instant::now();
-                handle(shared, &message);
+                handle(shared, server, &message);
             }
             // Cancel safe: what was received stays in the batch, which is empty at each turn.
             received = orders.recv_many(&mut batch, BATCH_MAX) => {
@@ -148,7 +149,7 @@ async fn in_time(answer: impl Future<Output = redis::RedisResult<()>>) -> Result
 }
 
 /// Never waits for a tenant: the library's queue of messages has no bound, so it has to stay empty.
-fn handle(shared: &Arc<Shared>, message: &Msg) {
+fn handle(shared: &Arc<Shared>, server: &str, message: &Msg) {
     shared.is_heard();
     let (channel, payload) = (message.get_channel_name(), message.get_payload_bytes());
     if channel == keys::NUDGES {
@@ -167,7 +168,7 @@ fn handle(shared: &Arc<Shared>, message: &Msg) {
     let suspect = match shared.seals(&tenant).open_message(payload) {
         Some(Message::Event { previous, event, owner }) => {
             shared.connections.saw(event.cursor.epoch);
-            shared.audience.hear(&tenant, previous, *event, owner)
+            shared.audience.hear(server, &tenant, previous, *event, owner)
         }
         Some(Message::Notice) | None => shared.audience.suspect(&tenant),
     };
@@ -201,7 +202,7 @@ impl Shared {
 
     async fn caught_up(&self, tenant: &TenantId) {
         while !self.stop.is_cancelled() && self.audience.is_watched(tenant) {
-            let from = self.audience.told(tenant);
+            let (server, from) = (self.audience.server(), self.audience.told(tenant));
             match self.read_on(tenant, from).await {
                 Ok(reading) if self.audience.misses(tenant, &reading) => {
                     if let Err(error) = self.lose(tenant).await {
@@ -210,7 +211,7 @@ impl Shared {
                     }
                 }
                 Ok(reading) => {
-                    if !self.audience.caught_up(tenant, from, reading, self.clock.now()) {
+                    if !self.audience.caught_up(&server, tenant, from, reading, self.clock.now()) {
                         return;
                     }
                 }

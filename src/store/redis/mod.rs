@@ -131,10 +131,10 @@ impl RedisStore {
         let hub = Arc::new(Hub::default());
         let (orders, queue) = mpsc::channel(ORDERS_MAX);
         let shared = Arc::new(Shared {
+            audience: Audience::new(hub.clone(), connections.server()),
             connections,
             keys,
             clock,
-            audience: Audience::new(hub.clone()),
             hub,
             outbox: Desk::default(),
             nudges: Nudges::default(),

@@ -7,8 +7,11 @@ use reqwest::Method;
 use serde_json::Value;
 use tautan_simulator::DeviceId;
 use tautan_test_support::{Event, Way};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep, sleep_until, timeout},
+};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     checker::{Client, History, Mark, Note, Place, Said, check},
@@ -33,6 +36,8 @@ const INSTANCES: usize = 3;
 const LINKED: usize = 3;
 /// The user of each tenant presses something about so often.
 const PRESSES_MS: std::ops::Range<u64> = 1_000..6_000;
+/// What a user gave up on may still be done for so long: nobody answered, so nothing that is asked later is after it.
+const GIVEN_UP_LASTS: Duration = Duration::from_secs(10);
 const SETTLES_WITHIN: Duration = Duration::from_secs(40);
 
 pub async fn run(seed: u64, scale: &Scale) {
@@ -54,7 +59,7 @@ pub async fn run(seed: u64, scale: &Scale) {
     }
     let devices: Vec<DeviceId> = phones.iter().map(device).collect();
 
-    let (began, rest, tasks) = (Instant::now(), CancellationToken::new(), TaskTracker::new());
+    let (began, rest, mut users) = (Instant::now(), CancellationToken::new(), JoinSet::new());
     let mut tabs = Vec::new();
     for at in 0..scale.streams + LINKED {
         let tenant = tenants[at % tenants.len()].clone();
@@ -64,7 +69,7 @@ pub async fn run(seed: u64, scale: &Scale) {
     for (at, tenant) in tenants.iter().take(scale.tenants).enumerate() {
         let user = User { api: cluster.api(0, tenant), addresses: cluster.addresses.clone() };
         let random = StdRng::seed_from_u64(seed.wrapping_mul(1_000) + at as u64);
-        tasks.spawn(rest.clone().run_until_cancelled_owned(user.presses(random)));
+        users.spawn(user.presses(random, rest.clone()));
     }
 
     let planned = plan(seed, scale.faults, INSTANCES, scale.span);
@@ -74,8 +79,9 @@ pub async fn run(seed: u64, scale: &Scale) {
         sleep(Duration::from_secs(2)).await;
     }
     rest.cancel();
-    tasks.close();
-    tasks.wait().await;
+    if let Some(given_up) = users.join_all().await.into_iter().flatten().max() {
+        sleep_until(given_up + GIVEN_UP_LASTS).await;
+    }
     let wanted = last_words(&cluster, &tenants[..scale.tenants]).await;
     std::fs::write(cluster.folder.path().join("calm"), "").expect("written");
     let answers = settle(&cluster, &tenants, &tabs).await;
@@ -95,6 +101,9 @@ pub async fn run(seed: u64, scale: &Scale) {
         began.elapsed().as_secs_f64()
     );
     let wrong = check(&history);
+    for Planned { from, to, fault } in planned.iter().filter(|_| !wrong.is_empty()) {
+        println!("FAULT {from:?} to {to:?}: {fault:?}");
+    }
     for (kind, words) in wrong.iter().take(30) {
         println!("WRONG {kind:?}: {words}");
     }
@@ -154,18 +163,24 @@ struct User {
 }
 
 impl User {
-    async fn presses(self, mut random: StdRng) {
-        loop {
+    /// Answers when it last gave up on an answer.
+    async fn presses(self, mut random: StdRng, rest: CancellationToken) -> Option<Instant> {
+        let mut given_up = None;
+        while !rest.is_cancelled() {
             let paths: &[&str] = if random.random_bool(0.8) { &["connect"] } else { &["disconnect", "connect"] };
             for path in paths {
                 if let Some((_, base)) = self.addresses.at_or_after(random.random_range(0..INSTANCES)) {
                     // Whether it was heeded is looked at at the end, when nothing is broken any more.
                     let asked = self.api.at(&base).ask(Method::POST, path).send();
-                    let _ = timeout(Duration::from_secs(3), asked).await;
+                    if !matches!(timeout(Duration::from_secs(3), asked).await, Ok(Ok(_))) {
+                        given_up = Some(Instant::now());
+                    }
                 }
             }
-            sleep(Duration::from_millis(random.random_range(PRESSES_MS))).await;
+            let pause = Duration::from_millis(random.random_range(PRESSES_MS));
+            rest.run_until_cancelled(sleep(pause)).await;
         }
+        given_up
     }
 }
 

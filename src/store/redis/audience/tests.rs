@@ -10,28 +10,76 @@ fn reading(sequences: std::ops::RangeInclusive<u64>) -> Reading {
     Reading { record: Record { newest: events.last().cloned(), ..Record::default() }, living: false, events }
 }
 
+/// An audience with one tenant that is watched, as nobody has read it yet, and what changes its server.
+fn audience() -> (watch::Sender<String>, Audience, TenantId) {
+    let server = watch::Sender::new("first".to_owned());
+    let (audience, tenant) =
+        (Audience::new(Arc::default(), server.subscribe()), TenantId::parse("a").expect("a tenant"));
+    audience.is_listening(&tenant);
+    (server, audience, tenant)
+}
+
+/// True: it does not follow what was told.
+fn tells(audience: &Audience, server: &str, tenant: &TenantId, sequence: u64) -> bool {
+    let event = (*reading(sequence..=sequence).events[0]).clone();
+    audience.hear(server, tenant, Some(Cursor { epoch: 7, sequence: sequence - 1 }), event, None)
+}
+
+fn subscribed(reading: Reading, joined: Joined) -> Subscription {
+    let (backlog, seen) = reading.backlog();
+    Subscription::new(backlog, joined.live, seen)
+}
+
+/// `None`: a notice.
+async fn next(reader: &mut Subscription) -> Option<u64> {
+    match reader.next().await.expect("something is told") {
+        Update::Event(event) => Some(event.cursor.sequence),
+        Update::Notice(_) => None,
+    }
+}
+
 /// Event 2 came between the two readings, and event 3 before the slow one was done.
 #[tokio::test]
 async fn a_stream_whose_reading_was_overtaken_by_another_ones_reads_again_and_misses_nothing() {
-    let (audience, tenant) = (Audience::new(Arc::default()), TenantId::parse("a").unwrap());
-    let (slow, quick) = (audience.hub.join(&tenant), audience.hub.join(&tenant));
-    audience.is_listening(&tenant);
-    let tells = |sequence: u64| {
-        let event = (*reading(sequence..=sequence).events[0]).clone();
-        assert!(!audience.hear(&tenant, Some(Cursor { epoch: 7, sequence: sequence - 1 }), event, None));
-    };
+    let (_server, audience, tenant) = audience();
+    let (slow, quick) = (audience.join(&tenant), audience.join(&tenant));
     let late = reading(1..=2);
-    assert_eq!(audience.based(&tenant, &late), Based::Well);
-    tells(3);
-    assert_eq!(audience.based(&tenant, &reading(1..=1)), Based::Overtaken);
+    assert_eq!(audience.based(&tenant, &late, &quick), Based::Well);
+    assert!(!tells(&audience, "first", &tenant, 3));
+    assert_eq!(audience.based(&tenant, &reading(1..=1), &slow), Based::Overtaken);
     let again = reading(1..=3);
-    assert_eq!(audience.based(&tenant, &again), Based::Well);
-    tells(4);
-    let subscribed = |(backlog, seen): (Vec<Update>, _), live| Subscription::new(backlog, live, seen);
-    for mut reader in [subscribed(again.backlog(), slow), subscribed(late.backlog(), quick)] {
+    assert_eq!(audience.based(&tenant, &again, &slow), Based::Well);
+    assert!(!tells(&audience, "first", &tenant, 4));
+    for mut reader in [subscribed(again, slow), subscribed(late, quick)] {
         for sequence in 1..=4 {
-            let Some(Update::Event(event)) = reader.next().await else { panic!("event {sequence} is told") };
-            assert_eq!(event.cursor.sequence, sequence);
+            assert_eq!(next(&mut reader).await, Some(sequence));
         }
     }
+}
+
+/// Redis comes back with event 1 alone: 2 and 3 were told and never were, and the next one is of another epoch.
+#[tokio::test]
+async fn what_a_server_said_that_has_lost_it_is_told_to_nobody_who_has_read_since() {
+    let (server, audience, tenant) = audience();
+    let early = audience.join(&tenant);
+    assert_eq!(audience.based(&tenant, &reading(1..=1), &early), Based::Well);
+    let mut early = subscribed(reading(1..=1), early);
+    let mut joined = audience.join(&tenant);
+    assert!(!tells(&audience, "first", &tenant, 2), "joined, and has not read");
+    server.send_replace("second".to_owned());
+    let restored = || reading(1..=1);
+    assert_eq!(audience.based(&tenant, &restored(), &joined), Based::Gone);
+    joined = audience.join(&tenant);
+    assert!(!tells(&audience, "first", &tenant, 3), "what was still on its way");
+    assert_eq!(audience.based(&tenant, &restored(), &joined), Based::Well);
+    let mut late = subscribed(restored(), joined);
+
+    let (from, now) = (audience.told(&tenant), Timestamp::UNIX_EPOCH);
+    assert_eq!(from.map(|told| told.sequence), Some(2));
+    assert!(audience.suspect(&tenant));
+    assert!(audience.caught_up("first", &tenant, from, reading(1..=3), now), "read at the server that is no more");
+    assert!(!audience.caught_up("second", &tenant, from, restored(), now));
+    assert_eq!([next(&mut late).await, next(&mut late).await], [Some(1), None]);
+    let told = [next(&mut early).await, next(&mut early).await, next(&mut early).await];
+    assert_eq!(told, [Some(1), Some(2), None], "whoever knows more is told the present");
 }
