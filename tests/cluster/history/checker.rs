@@ -85,8 +85,8 @@ pub struct History {
     pub redis_restarts: usize,
     /// How often it came back without what was written last: whoever knows more than it begins with an older present.
     pub redis_losses: usize,
-    /// Logins that ended a living link of the same device.
-    pub replaced_links: u64,
+    /// Logins that ended a living link of the same device, by tenant.
+    pub replaced_links: Vec<(String, Duration)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -135,11 +135,9 @@ pub fn check(history: &History) -> Vec<(Wrong, String)> {
             wrong.push((Wrong::LostWish, format!("{tenant}: {reason} although it is to be connected")));
         }
     }
-    if history.replaced_links > 0 {
-        wrong.push((
-            Wrong::ReplacedLink,
-            format!("{} living links were ended by a second login", history.replaced_links),
-        ));
+    for (tenant, at) in &history.replaced_links {
+        let told = format!("{tenant}: a living link was ended by a second login at {at:?}");
+        wrong.push((Wrong::ReplacedLink, told));
     }
     wrong
 }

@@ -154,5 +154,6 @@ fn the_last_word_is_the_truth_and_heeds_the_user() {
 #[test]
 fn a_refusal_and_a_replaced_link_are_found() {
     assert_eq!(found(vec![client([(LATER, Note::Refused(503))])]), [Wrong::Refused]);
-    assert_eq!(check(&History { replaced_links: 1, ..History::default() })[0].0, Wrong::ReplacedLink);
+    let history = History { replaced_links: vec![("toko".to_owned(), LATER)], ..History::default() };
+    assert_eq!(check(&history)[0].0, Wrong::ReplacedLink);
 }

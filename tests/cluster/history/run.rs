@@ -86,7 +86,11 @@ pub async fn run(seed: u64, scale: &Scale) {
     std::fs::write(cluster.folder.path().join("calm"), "").expect("written");
     let answers = settle(&cluster, &tenants, &tabs).await;
 
-    let replaced_links = devices.iter().map(|device| cluster.simulator.double_logins(*device)).sum();
+    let replaced_links = devices.iter().enumerate().flat_map(|(at, device)| {
+        let moments = cluster.simulator.double_logins_at(*device).into_iter();
+        moments.map(move |moment| (format!("toko-{at}"), moment.saturating_duration_since(began.into_std())))
+    });
+    let replaced_links = replaced_links.collect();
     let clients: Vec<_> = tabs.iter().map(|(tenant, tab)| observed(tenant, tab, began)).collect();
     let history = History { clients, answers, wanted, redis_restarts, redis_losses, replaced_links };
     let told: usize = history.clients.iter().map(|client| client.notes.len()).sum();

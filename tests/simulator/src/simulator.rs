@@ -186,7 +186,11 @@ impl Simulator {
     }
 
     /// Logins that replaced a live socket of the same device.
-    pub fn double_logins(&self, device: DeviceId) -> u64 {
+    pub fn double_logins(&self, device: DeviceId) -> usize {
+        self.tally(device).replacements.len()
+    }
+
+    pub fn double_logins_at(&self, device: DeviceId) -> Vec<Instant> {
         self.tally(device).replacements
     }
 

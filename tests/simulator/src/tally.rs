@@ -13,8 +13,8 @@ pub struct PresenceCounts {
 #[derive(Clone, Default)]
 pub(crate) struct Tally {
     pub(crate) logins: u64,
-    /// Logins by which a socket of the same device was replaced.
-    pub(crate) replacements: u64,
+    /// When a login replaced a socket of the same device.
+    pub(crate) replacements: Vec<Instant>,
     pub(crate) live_max: usize,
     pub(crate) presence: PresenceCounts,
     pub(crate) pings: u64,

@@ -182,7 +182,9 @@ impl State {
         let replaced = device.live.clone();
         device.live.push(connection);
         device.tally.logins += 1;
-        device.tally.replacements += u64::from(!replaced.is_empty());
+        if !replaced.is_empty() {
+            device.tally.replacements.push(now);
+        }
         device.tally.live(device.live.len(), now);
         device.tally.handshakes.push(pattern);
         Ok(replaced)

@@ -1,3 +1,5 @@
+use futures_util::FutureExt as _;
+
 use super::*;
 use crate::store::{Subscription, redis::record::Record};
 
@@ -31,16 +33,16 @@ fn subscribed(reading: Reading, joined: Joined) -> Subscription {
 }
 
 /// `None`: a notice.
-async fn next(reader: &mut Subscription) -> Option<u64> {
-    match reader.next().await.expect("something is told") {
+fn next(reader: &mut Subscription) -> Option<u64> {
+    match reader.next().now_or_never().flatten().expect("something is told") {
         Update::Event(event) => Some(event.cursor.sequence),
         Update::Notice(_) => None,
     }
 }
 
 /// Event 2 came between the two readings, and event 3 before the slow one was done.
-#[tokio::test]
-async fn a_stream_whose_reading_was_overtaken_by_another_ones_reads_again_and_misses_nothing() {
+#[test]
+fn a_stream_whose_reading_was_overtaken_by_another_ones_reads_again_and_misses_nothing() {
     let (_server, audience, tenant) = audience();
     let (slow, quick) = (audience.join(&tenant), audience.join(&tenant));
     let late = reading(1..=2);
@@ -52,14 +54,14 @@ async fn a_stream_whose_reading_was_overtaken_by_another_ones_reads_again_and_mi
     assert!(!tells(&audience, "first", &tenant, 4));
     for mut reader in [subscribed(again, slow), subscribed(late, quick)] {
         for sequence in 1..=4 {
-            assert_eq!(next(&mut reader).await, Some(sequence));
+            assert_eq!(next(&mut reader), Some(sequence));
         }
     }
 }
 
 /// Redis comes back with event 1 alone: 2 and 3 were told and never were, and the next one is of another epoch.
-#[tokio::test]
-async fn what_a_server_said_that_has_lost_it_is_told_to_nobody_who_has_read_since() {
+#[test]
+fn what_a_server_said_that_has_lost_it_is_told_to_nobody_who_has_read_since() {
     let (server, audience, tenant) = audience();
     let early = audience.join(&tenant);
     assert_eq!(audience.based(&tenant, &reading(1..=1), &early), Based::Well);
@@ -79,7 +81,7 @@ async fn what_a_server_said_that_has_lost_it_is_told_to_nobody_who_has_read_sinc
     assert!(audience.suspect(&tenant));
     assert!(audience.caught_up("first", &tenant, from, reading(1..=3), now), "read at the server that is no more");
     assert!(!audience.caught_up("second", &tenant, from, restored(), now));
-    assert_eq!([next(&mut late).await, next(&mut late).await], [Some(1), None]);
-    let told = [next(&mut early).await, next(&mut early).await, next(&mut early).await];
+    assert_eq!([next(&mut late), next(&mut late)], [Some(1), None]);
+    let told = [next(&mut early), next(&mut early), next(&mut early)];
     assert_eq!(told, [Some(1), Some(2), None], "whoever knows more is told the present");
 }
