@@ -41,19 +41,32 @@ pub struct Beat {
     pub owned: usize,
     /// Sessions it will own; `None`: as many as come.
     pub max: Option<usize>,
+    /// The run of the server with which it has compared what it holds.
+    pub run: RunTag,
+}
+
+/// A run of the server, told in short.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunTag(u64);
+
+impl RunTag {
+    pub fn of(run: &str) -> Self {
+        Self(run.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or_default())
+    }
 }
 
 impl Beat {
     pub fn text(self) -> String {
         let max = self.max.map_or("-".to_owned(), |max| max.to_string());
-        format!("{} {} {max}", self.number, self.owned)
+        format!("{} {} {max} {:x}", self.number, self.owned, self.run.0)
     }
 
     pub fn parse(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
-        let (number, owned, max) = (words.next()?, words.next()?, words.next()?);
+        let (number, owned, max, run) = (words.next()?, words.next()?, words.next()?, words.next()?);
         let max = if max == "-" { None } else { Some(max.parse().ok()?) };
-        Some(Self { number: number.parse().ok()?, owned: owned.parse().ok()?, max })
+        let run = RunTag(u64::from_str_radix(run, 16).ok()?);
+        Some(Self { number: number.parse().ok()?, owned: owned.parse().ok()?, max, run })
     }
 
     fn has_room(self) -> bool {
@@ -109,6 +122,11 @@ impl Census {
         self.lock().values().any(|member| now.duration_since(member.seen) >= SUSPECT_AFTER)
     }
 
+    /// Everybody alive has compared what it holds with this run of the server.
+    pub fn all_know(&self, run: RunTag) -> bool {
+        self.lock().values().all(|member| member.beat.run == run)
+    }
+
     pub fn has_room(&self, now: Instant) -> bool {
         self.lock().values().any(|member| member.is_lively(now) && member.beat.has_room())
     }
@@ -146,7 +164,7 @@ mod tests {
     use super::*;
 
     fn beat(number: u64, owned: usize, max: Option<usize>) -> Option<Beat> {
-        Some(Beat { number, owned, max })
+        Some(Beat { number, owned, max, run: RunTag(0xfedc) })
     }
 
     fn tenant(number: usize) -> TenantId {
@@ -204,6 +222,21 @@ mod tests {
         assert_eq!(census.deference(&tenant(1), "here", now), TURN);
         census.leaves("leaving");
         assert_eq!(census.deference(&tenant(1), "here", now), Duration::ZERO);
+    }
+
+    #[test]
+    fn who_has_not_looked_at_this_run_of_the_server_is_waited_for_while_it_lives() {
+        let (census, now) = (Census::default(), Instant::now());
+        let (first, second) = (RunTag::of(&"a".repeat(40)), RunTag::of(&"b".repeat(40)));
+        let beat = |run| Some(Beat { number: 1, owned: 0, max: None, run });
+        census.see("quick", beat(second), now);
+        census.see("late", beat(first), now);
+        census.see("dead", beat(first), now);
+        assert!(!census.all_know(second));
+        census.see("late", beat(second), now);
+        assert!(!census.all_know(second));
+        census.see("dead", None, now);
+        assert!(census.all_know(second) && !census.all_know(first));
     }
 
     #[test]

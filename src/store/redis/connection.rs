@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use super::{
+    census::RunTag,
     keys,
     proof::{Standing, prove},
     script::Call,
@@ -55,6 +56,8 @@ struct Current {
     warned: Option<String>,
     /// There was a connection, so this process has begun.
     began: bool,
+    /// The run of the server that was met last, and when it began at the latest.
+    run: Option<(String, Instant)>,
 }
 
 /// One connection, and what is true of the server at its other end for as long as it lasts.
@@ -69,6 +72,8 @@ pub struct Live {
     epochs: Arc<AtomicU64>,
     /// The server's clock when it was made.
     time_ms: u64,
+    /// When the server began its run, at the latest; `None` where nothing is known of it.
+    began: Option<Instant>,
 }
 
 impl Connections {
@@ -185,7 +190,8 @@ impl Connections {
     async fn connect(&self, client: Client, current: &mut Current) -> Result<Live, Trouble> {
         let made =
             timeout(CONNECT_TIME_MAX, Live::connect(client, &self.keys, self.epochs.clone(), !current.began)).await;
-        let (live, server) = made.map_err(|_| Trouble::Slow(CONNECT_TIME_MAX))??;
+        let (mut live, server) = made.map_err(|_| Trouble::Slow(CONNECT_TIME_MAX))??;
+        live.began = server.uptime().map(|uptime| current.began_at(&live.server, uptime));
         if current.warned.as_deref() != Some(live.server.as_str()) {
             server.dangers().into_iter().for_each(|danger| tracing::warn!("{danger}"));
             current.warned = Some(live.server.clone());
@@ -210,6 +216,18 @@ impl Connections {
 }
 
 impl Current {
+    /// A server that takes another's place may have run for long, but not with what the other was told last.
+    fn began_at(&mut self, run: &str, uptime: Duration) -> Instant {
+        let now = Instant::now();
+        let began = match &self.run {
+            Some((known, began)) if known == run => *began,
+            Some(_) => now,
+            None => now.checked_sub(uptime).unwrap_or(now),
+        };
+        self.run = Some((run.to_owned(), began));
+        began
+    }
+
     fn fail(&mut self, trouble: Trouble) {
         if let Trouble::Unfit(unfit) = trouble
             && self.unfit.replace(unfit) != Some(unfit)
@@ -244,12 +262,22 @@ impl Live {
             pipeline.query_async(&mut connection).await.map_err(Trouble::greeted_with)?;
         let (run, time_ms) = (server.run(), seconds * 1000 + micros / 1000);
         let (made, server_run) = (Instant::now(), run.clone());
-        let live = Self { connection, client, server: server_run, run: format!("{run} {data}"), made, epochs, time_ms };
+        let run = format!("{run} {data}");
+        let live = Self { connection, client, server: server_run, run, made, epochs, time_ms, began: None };
         Ok((live, server))
     }
 
     async fn query<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, Trouble> {
         Ok(pipeline.query_async(&mut self.connection.clone()).await?)
+    }
+
+    pub fn tag(&self) -> RunTag {
+        RunTag::of(&self.server)
+    }
+
+    /// The server has not run for so long yet.
+    pub fn is_younger_than(&self, age: Duration) -> bool {
+        self.began.is_some_and(|began| began.elapsed() < age)
     }
 
     /// The data set's random id: another one says that what was kept is gone.

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{store::StoreError, tenant::TenantId};
 
-const TTL: Duration = Duration::from_secs(8);
+pub const TTL: Duration = Duration::from_secs(8);
 const BEAT_EVERY: Duration = Duration::from_secs(1);
 /// Counted from the start of the last beat that arrived: an owner has hung up well before others may take over.
 const DEADLINE: Duration = Duration::from_secs(6);
@@ -66,6 +66,7 @@ pub async fn run(shared: Arc<Shared>) {
 async fn be_born(shared: &Shared, name: &str, past: Option<&Past>) -> Result<Arc<Live>, Trouble> {
     let past = past.map(|past| keys::heartbeat(&past.name));
     let names = [keys::INCARNATIONS.to_owned(), keys::heartbeat(name)].into_iter().chain(past);
+    shared.compared.send_replace(shared.connections.live().await?.tag());
     let first = shared.beat(0);
     let call = Call::on_keys(&BORN, names).arg(name).arg(first.text()).arg(millis(TTL));
     let () = shared.connections.call(&call).await?;
@@ -82,6 +83,7 @@ async fn live(shared: &Arc<Shared>, name: &str, born: Instant, live: Arc<Live>) 
     shared.nudges.shake();
     let mut beats = interval(BEAT_EVERY);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut compared = shared.compared.subscribe();
     let mut refreshed = born;
     let mut missed = false;
     for number in 1.. {
@@ -92,6 +94,9 @@ async fn live(shared: &Arc<Shared>, name: &str, born: Instant, live: Arc<Live>) 
                 break;
             }
             _ = beats.tick() => {}
+            // Others wait for it.
+            Ok(()) = compared.changed() => {}
+            () = shared.connections.made() => {}
         }
         let begun = Instant::now();
         let answer = timeout_at(refreshed + DEADLINE, beat(shared, name, number)).await;
@@ -109,7 +114,7 @@ async fn live(shared: &Arc<Shared>, name: &str, born: Instant, live: Arc<Live>) 
                     && live.run != run
                 {
                     run.clone_from(&live.run);
-                    shared.write_again();
+                    shared.write_again(live.tag());
                 }
                 shared.leases.beat();
             }
@@ -170,6 +175,6 @@ impl Shared {
     }
 
     fn beat(&self, number: u64) -> Beat {
-        Beat { number, owned: self.leases.count(), max: self.sessions_max }
+        Beat { number, owned: self.leases.count(), max: self.sessions_max, run: *self.compared.borrow() }
     }
 }

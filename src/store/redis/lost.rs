@@ -7,6 +7,9 @@ use tokio::time::sleep;
 
 use super::{
     Shared,
+    census::RunTag,
+    connection::Live,
+    heart::TTL,
     journal::append_in,
     leases::Held,
     record::Record,
@@ -68,35 +71,56 @@ impl Shared {
     }
 
     /// Another run of the server, or another server, with the same data: what was written last may be missing there.
-    pub fn write_again(self: &Arc<Self>) {
+    /// Once it is known which leases are lost with it this is said with the beat, and others need not wait any more.
+    pub fn write_again(self: &Arc<Self>, run: RunTag) {
         let held = self.leases.all();
-        if held.is_empty() {
-            return;
+        if !held.is_empty() {
+            tracing::info!(sessions = held.len(), "redis was restarted, what it may have lost is written again");
         }
-        tracing::info!(sessions = held.len(), "redis was restarted, what it may have lost is written again");
         let shared = self.clone();
         self.tasks.spawn(async move {
-            stream::iter(held)
-                .for_each_concurrent(AT_ONCE, |held| {
-                    let shared = shared.clone();
-                    async move {
-                        let Some(lease) = held.lease() else { return };
-                        shared.until_done(&held.tenant, || shared.write_one_again(&lease, &held)).await;
-                    }
-                })
-                .await;
+            shared.with_each(&held, |lease, held| shared.give_up_lost(lease, held)).await;
+            // It may have been restarted once more.
+            if RunTag::of(&shared.connections.server().borrow()) == run {
+                shared.compared.send_replace(run);
+            }
+            shared.with_each(&held, |lease, held| shared.write_one_again(lease, held)).await;
         });
     }
 
-    async fn write_one_again(&self, lease: &Lease, held: &Held) -> Result<(), StoreError> {
-        let tenant = lease.tenant();
-        let said = held.writes.lock().await.newest();
-        let found = self.read(tenant, None).await?.record;
-        if found.owner.as_ref().is_none_or(|owner| owner.nonce != lease.nonce()) {
-            // The taking itself was lost. Where the wish is still there somebody will take it again.
-            self.leases.end(lease.nonce());
-            return if found.version == 0 { self.lose(tenant).await } else { Ok(()) };
+    async fn with_each<F: Future<Output = Result<(), StoreError>>>(
+        &self,
+        held: &[Arc<Held>],
+        step: impl Fn(Lease, Arc<Held>) -> F,
+    ) {
+        let step = &step;
+        stream::iter(held)
+            .for_each_concurrent(AT_ONCE, |held| async move {
+                let Some(lease) = held.lease() else { return };
+                self.until_done(&held.tenant, || step(lease.clone(), held.clone())).await;
+            })
+            .await;
+    }
+
+    /// The taking itself may be lost. Where the wish is still there somebody will take it again.
+    async fn give_up_lost(&self, lease: Lease, held: Arc<Held>) -> Result<(), StoreError> {
+        let found = self.read(&held.tenant, None).await?.record;
+        if found.owner.is_some_and(|owner| owner.nonce == lease.nonce()) {
+            return Ok(());
         }
+        self.leases.end(lease.nonce());
+        if found.version == 0 { self.lose(&held.tenant).await } else { Ok(()) }
+    }
+
+    /// A taking that this run of the server has lost leaves a link that nobody knows of: what is not ours is left alone
+    /// until everybody who lives has looked, or until whoever has not must have hung up.
+    pub fn is_settled(&self, live: &Live) -> bool {
+        !live.is_younger_than(TTL) || self.census.all_know(live.tag())
+    }
+
+    async fn write_one_again(&self, lease: Lease, held: Arc<Held>) -> Result<(), StoreError> {
+        let (lease, held, tenant) = (&lease, &*held, lease.tenant());
+        let said = held.writes.lock().await.newest();
         self.index_owned(tenant, &held.incarnation).await?;
         Write::repeat(self, lease, held).await?;
         let write = Write::begin(self, lease, held).await;

@@ -42,7 +42,7 @@ mod watch;
 mod writing;
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -58,7 +58,7 @@ pub use url::{Url, UrlError};
 
 use self::{
     audience::{Audience, Order},
-    census::Census,
+    census::{Census, RunTag},
     connection::Connections,
     leases::Leases,
     outbox::Desk,
@@ -113,6 +113,10 @@ struct Shared {
     incarnation: watched::Sender<Option<Arc<str>>>,
     /// Random, for as long as the process lives: whose nudge and whose probe it is.
     instance: String,
+    /// The run of the server with which what we hold was compared.
+    compared: watched::Sender<RunTag>,
+    /// A session is left alone until everybody has compared.
+    waits: AtomicBool,
     condition: watched::Sender<Condition>,
     /// When something published last arrived.
     delivered: Mutex<Instant>,
@@ -144,6 +148,8 @@ impl RedisStore {
             orders,
             incarnation: watched::Sender::new(None),
             instance: random_name(),
+            compared: watched::Sender::default(),
+            waits: AtomicBool::new(false),
             condition: watched::Sender::default(),
             delivered: Mutex::new(Instant::now()),
             crashed: CancellationToken::new(),

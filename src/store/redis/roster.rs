@@ -1,4 +1,8 @@
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -136,6 +140,11 @@ async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease
         let mut record = reading.record;
         let incarnation = shared.this_incarnation().await?;
         let live = shared.connections.live().await?;
+        if record.credentials && !shared.is_settled(&live) {
+            // Whoever looks who lives says so once it is.
+            shared.waits.store(true, Ordering::SeqCst);
+            return Ok(None);
+        }
         let taking = shared.leases.take();
         record.doubted |= record.is_stale(false);
         let previous = record.newest.clone();

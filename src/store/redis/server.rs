@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use redis::{ErrorKind, ServerErrorKind, aio::MultiplexedConnection};
 
 use super::{trouble::Trouble, unfit::Unfit};
@@ -27,6 +29,12 @@ impl Server {
     /// is numbered anew too often is only read again.
     pub fn run(&self) -> String {
         self.field("run_id").map_or_else(super::random_name, str::to_owned)
+    }
+
+    /// In whole seconds. `None`: it does not say who it is either.
+    pub fn uptime(&self) -> Option<Duration> {
+        self.field("run_id")?;
+        Some(Duration::from_secs(self.field("uptime_in_seconds")?.parse().ok()?))
     }
 
     /// Whether it can be used at all.

@@ -1,12 +1,17 @@
 use std::{
     collections::{BTreeSet, HashSet},
-    sync::{Arc, PoisonError},
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
 use tokio::time::{Instant, sleep};
 
-use super::{Shared, census::Beat, keys, trouble::Trouble};
+use super::{
+    Shared,
+    census::{Beat, RunTag},
+    keys,
+    trouble::Trouble,
+};
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// While somebody is about to fall silent or to be gone: each moment is one in which nobody shows a code.
@@ -22,7 +27,7 @@ const DEAF_AFTER: Duration = Duration::from_secs(30);
 pub async fn run(shared: Arc<Shared>) {
     let mut watch = Watch { listed: Vec::new(), looks: 0, answered: Instant::now() };
     loop {
-        let closely = shared.census.is_suspicious(Instant::now());
+        let closely = shared.census.is_suspicious(Instant::now()) || shared.waits.load(Ordering::SeqCst);
         tokio::select! {
             () = shared.stop.cancelled() => return,
             () = sleep(if closely { LOOK_CLOSELY_EVERY } else { LOOK_EVERY }) => {}
@@ -31,7 +36,7 @@ pub async fn run(shared: Arc<Shared>) {
             Ok(dead) => {
                 watch.answered = Instant::now();
                 shared.is_back();
-                shared.after_look(&dead);
+                shared.after_look(&dead).await;
             }
             Err(trouble) => {
                 tracing::debug!(error = %trouble, "could not look who lives");
@@ -80,7 +85,9 @@ impl Watch {
         let now = Instant::now();
         for (name, beat) in names.into_iter().zip(beats) {
             // A heartbeat that another version wrote is a heartbeat all the same.
-            let beat = beat.map(|text| Beat::parse(&text).unwrap_or(Beat { number: 0, owned: 0, max: Some(0) }));
+            let beat = beat.map(|text| {
+                Beat::parse(&text).unwrap_or(Beat { number: 0, owned: 0, max: Some(0), run: RunTag::default() })
+            });
             let gone = beat.is_none();
             dead.news |= shared.census.see(&name, beat, now);
             if gone {
@@ -92,8 +99,9 @@ impl Watch {
 }
 
 impl Shared {
-    fn after_look(self: &Arc<Self>, dead: &Dead) {
-        if dead.news {
+    async fn after_look(self: &Arc<Self>, dead: &Dead) {
+        let settled = self.connections.live().await.is_ok_and(|live| self.is_settled(&live));
+        if dead.news || settled && self.waits.swap(false, Ordering::SeqCst) {
             self.nudges.shake();
         }
         let orphans = self.audience.owned_by(&dead.names);

@@ -1,0 +1,73 @@
+//! A Redis that comes back without its last second may have lost who owns what.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tautan::store::{Change, Lease, Stores};
+use tautan_test_support::{Network, RedisServer, Way, redis_is_installed};
+
+use crate::{
+    backend::{Backend as _, Redis, in_time, instance_at, key},
+    redis::until,
+    statuses::{connected, tenant},
+};
+
+/// Two instances, and a lease of the one that Redis has forgotten: the tenant has credentials and is to run.
+struct Forgotten {
+    redis: Redis,
+    network: Network,
+    lease: Lease,
+    _taker: Stores,
+}
+
+/// `way`: how the network of the one that took it is from then on.
+async fn forgotten(way: Way) -> Forgotten {
+    let mut redis = Redis::on(RedisServer::start_durable());
+    let network = Network::to(([127, 0, 0, 1], redis.server.port).into()).await.unwrap();
+    let taker = instance_at(&format!("redis://{}/", network.address()), key(), None).stores();
+    let before = redis.running(&tenant("a")).await;
+    let row = Change::Put { table: "t", key: Bytes::from("device"), value: Bytes::from("kept") };
+    redis.vault().write(&before, vec![row]).await.unwrap();
+    redis.journal().append(&before, connected()).await.unwrap();
+    redis.roster().release(before).await.unwrap();
+    let saved = redis.server.backup();
+    let lease = taker.roster.acquire(&tenant("a")).await.unwrap().expect("nobody runs it");
+    network.set(way);
+    redis.server.restart_from(&saved);
+    Forgotten { redis, network, lease, _taker: taker }
+}
+
+/// Another instance takes it, and not before the one that has it knows that it has not.
+async fn taken_in_turn(forgotten: &Forgotten) -> Duration {
+    let restarted = Instant::now();
+    let roster = forgotten.redis.roster();
+    let take = async || roster.acquire(&tenant("a")).await.ok().flatten();
+    let taken = until("it is taken over", take).await;
+    assert!(forgotten.lease.lost().is_cancelled(), "two have it after {:?}", restarted.elapsed());
+    drop(taken);
+    restarted.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_redis_forgot_is_taken_once_everybody_has_compared() {
+    if redis_is_installed() {
+        in_time(async {
+            let took = taken_in_turn(&forgotten(Way::Open).await).await;
+            assert!(took < Duration::from_secs(5), "nobody waits for the dead: {took:?}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_redis_forgot_is_not_taken_while_somebody_who_cannot_know_may_have_it() {
+    if redis_is_installed() {
+        in_time(async {
+            let forgotten = forgotten(Way::Silent).await;
+            let took = taken_in_turn(&forgotten).await;
+            assert!(took > Duration::from_secs(5), "its owner gives up by itself: {took:?}");
+            forgotten.network.set(Way::Open);
+        })
+        .await;
+    }
+}
