@@ -313,8 +313,10 @@ impl Audience {
             for update in reading.backlog().0 {
                 self.hub.publish(tenant, update);
             }
-            if let Some(shown) = watched.shown.clone().filter(|shown| newest < from && !shown.stale) {
-                // Redis has lost what was told, and nobody who knows it would take an older event.
+            let ended = |shown: &Shown| matches!(shown.event.status, Status::Disconnected { .. });
+            if let Some(shown) = watched.shown.clone().filter(|shown| newest < from && ended(shown)) {
+                // Redis has lost what was told, and nobody who knows it takes an older event. Of what goes on somebody will
+                // say where it stands.
                 self.hub.publish(tenant, Update::Notice(shown));
             }
         } else if let Some(shown) = &watched.shown {
