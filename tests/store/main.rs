@@ -42,6 +42,7 @@ mod leases;
 mod outbox;
 mod redis;
 mod releases;
+mod restarts;
 mod said;
 mod staleness;
 mod statuses;

@@ -15,7 +15,7 @@ use super::{
     writing::Write,
 };
 use crate::{
-    events::{EndReason, Status},
+    events::{EndReason, Event, Status},
     store::{Lease, StoreError},
     tenant::TenantId,
 };
@@ -81,16 +81,17 @@ impl Shared {
                     let shared = shared.clone();
                     async move {
                         let Some(lease) = held.lease() else { return };
-                        shared.until_done(&held.tenant, || shared.write_one_again(&lease, &held)).await;
+                        let said = held.writes.lock().await.newest();
+                        let again = || shared.write_one_again(&lease, &held, said.as_deref());
+                        shared.until_done(&held.tenant, again).await;
                     }
                 })
                 .await;
         });
     }
 
-    async fn write_one_again(&self, lease: &Lease, held: &Held) -> Result<(), StoreError> {
+    async fn write_one_again(&self, lease: &Lease, held: &Held, said: Option<&Event>) -> Result<(), StoreError> {
         let tenant = lease.tenant();
-        let said = held.writes.lock().await.newest();
         let found = self.read(tenant, None).await?.record;
         if found.owner.as_ref().is_none_or(|owner| owner.nonce != lease.nonce()) {
             // The taking itself was lost. Where the wish is still there somebody will take it again.
@@ -98,8 +99,8 @@ impl Shared {
             return if found.version == 0 { self.lose(tenant).await } else { Ok(()) };
         }
         self.index_owned(tenant, &held.incarnation).await?;
-        Write::repeat(self, lease, held).await?;
-        let write = Write::begin(self, lease, held).await;
+        let mut write = Write::begin(self, lease, held).await;
+        write.repeat().await?;
         // What the session said meanwhile is newer, and is there.
         match said.filter(|said| write.newest().is_none_or(|newest| newest.cursor == said.cursor)) {
             Some(said) => append_in(write, self, tenant, said.status.clone()).await.map(drop),

@@ -129,12 +129,13 @@ impl<'a> Write<'a> {
         answer.ok_or_else(|| Trouble::Nonsense("again".to_owned()).into())
     }
 
-    /// Again what may have been lost with a crash of Redis, in its order and under numbers of its own.
-    pub async fn repeat(shared: &Shared, lease: &Lease, held: &Held) -> Result<(), StoreError> {
-        let recent = held.writes.lock().await.recent();
-        for (script, arguments) in recent {
-            let write = Write::begin(shared, lease, held).await;
-            write.ask_plainly(&write.call(script).args(&arguments)).await?;
+    /// Again what may have been lost with a crash of Redis, in its order, each part under a number of its own. Nothing else
+    /// of the lease comes between, or what is older would stand on what is newer.
+    pub async fn repeat(&mut self) -> Result<(), StoreError> {
+        for (script, arguments) in self.writes.recent() {
+            let call = self.call(script).args(&arguments);
+            self.ask_plainly(&call).await?;
+            self.number = self.writes.next_number();
         }
         Ok(())
     }
