@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tautan::store::{Change, StoreError};
-use tautan_test_support::{RedisServer, redis_is_installed};
+use tautan::store::{Change, StoreError, Stores, Wish};
+use tautan_test_support::{Network, RedisServer, Way, redis_is_installed};
 
 use crate::{
-    backend::{Backend as _, Redis, in_time},
-    statuses::tenant,
+    backend::{Backend as _, Redis, in_time, instance, instance_at, key},
+    redis::until,
+    statuses::{numbered, tenant},
 };
 
 fn row(value: String) -> Vec<Change> {
@@ -45,6 +46,39 @@ async fn what_is_written_while_lost_writes_are_written_again_stands() {
             }
         }
         assert!(!lease.lost().is_cancelled());
+    })
+    .await;
+}
+
+/// The decision is made on what the lost write left, and another one leads to as many changes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_decided_before_a_loss_is_decided_again_after_it() {
+    if !redis_is_installed() {
+        return;
+    }
+    in_time(async {
+        let mut server = RedisServer::start_durable();
+        let network = Network::to(([127, 0, 0, 1], server.port).into()).await.unwrap();
+        let near = instance_at(&format!("redis://{}/", network.address()), key(), None);
+        let Stores { journal, roster, .. } = near.stores();
+        let (name, run) = (tenant("a"), Wish::Run { phone: None });
+        roster.want(&name, run.clone()).await.unwrap();
+        let lease = roster.acquire(&name).await.unwrap().expect("nobody else runs it");
+        journal.append(&lease, numbered(1)).await.unwrap();
+        let saved = server.backup();
+        let lost = journal.append(&lease, numbered(2)).await.unwrap().event.cursor;
+
+        network.set(Way::Silent);
+        let meanwhile = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            server.restart_from(&saved);
+            let other = instance(&server).stores().roster;
+            until("another one wishes", async || other.want(&name, run.clone()).await.ok()).await;
+            network.set(Way::Open);
+        };
+        let (decided, ()) = tokio::join!(journal.append(&lease, numbered(3)), meanwhile);
+        let cursor = decided.unwrap().event.cursor;
+        assert!(cursor.epoch > lost.epoch, "{cursor} after {lost}: no sequence is given twice");
     })
     .await;
 }

@@ -9,6 +9,7 @@ use super::{
     Shared,
     journal::append_in,
     leases::Held,
+    random_name,
     record::Record,
     script::{Call, LOSE},
     sealed::with_event,
@@ -63,7 +64,7 @@ impl Shared {
         let mut record = Record::default();
         let event = record.say(Status::ended(EndReason::StoreLost), self.clock.now(), &live);
         let event = event.map(|event| self.seals(tenant).outgoing(None, &event, None));
-        let call = Call::on(&LOSE, tenant).arg(&record.run);
+        let call = Call::on(&LOSE, tenant).arg(random_name()).arg(&record.run);
         self.ask_script(&with_event(call, event.as_ref())).await.map(drop)
     }
 
@@ -96,7 +97,7 @@ impl Shared {
         if found.owner.as_ref().is_none_or(|owner| owner.nonce != lease.nonce()) {
             // The taking itself was lost. Where the wish is still there somebody will take it again.
             self.leases.end(lease.nonce());
-            return if found.version == 0 { self.lose(tenant).await } else { Ok(()) };
+            return if found.is_missing() { self.lose(tenant).await } else { Ok(()) };
         }
         self.index_owned(tenant, &held.incarnation).await?;
         let mut write = Write::begin(self, lease, held).await;

@@ -8,5 +8,5 @@ if ARGV[3] == '' then
 else
   redis.call('HSET', record, 'wish', ARGV[3])
 end
-changed(ARGV[5])
+changed(ARGV[5], ARGV[1])
 return { 'done', ARGV[2] }
