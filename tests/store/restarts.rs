@@ -3,13 +3,16 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tautan::store::{Change, StoreError, Stores, Wish};
+use tautan::{
+    events::EndReason,
+    store::{Change, StoreError, Stores, Wish},
+};
 use tautan_test_support::{Network, RedisServer, Way, redis_is_installed};
 
 use crate::{
     backend::{Backend as _, Redis, in_time, instance, instance_at, key},
-    redis::until,
-    statuses::{numbered, tenant},
+    redis::{until, with_redis},
+    statuses::{Told, connected, ended, next, numbered, tenant},
 };
 
 fn row(value: String) -> Vec<Change> {
@@ -79,6 +82,29 @@ async fn what_was_decided_before_a_loss_is_decided_again_after_it() {
         let (decided, ()) = tokio::join!(journal.append(&lease, numbered(3)), meanwhile);
         let cursor = decided.unwrap().event.cursor;
         assert!(cursor.epoch > lost.epoch, "{cursor} after {lost}: no sequence is given twice");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_of_a_session_that_is_gone_without_a_word_are_told_that_there_is_none() {
+    with_redis(async |redis| {
+        let other = instance(&redis.server);
+        let lease = redis.running(&tenant("a")).await;
+        redis.journal().append(&lease, connected()).await.unwrap();
+        let mut reader = other.stores().journal.subscribe(&tenant("a"), None).await;
+        assert_eq!(next(&mut reader).await, Some(Told::Event(connected())));
+        // As Redis comes back empty, and somebody unlinks before anybody can say that all is lost.
+        redis.server.ask(&["DEL", "tautan:{a}", "tautan:{a}:history"]);
+        other.stores().roster.want(&tenant("a"), Wish::Unlink).await.unwrap();
+        redis.server.ask(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+        let told = loop {
+            match next(&mut reader).await {
+                Some(Told::Stale(_)) => {}
+                told => break told,
+            }
+        };
+        assert_eq!(told, Some(Told::Fresh(ended(EndReason::NeverLinked))));
     })
     .await;
 }

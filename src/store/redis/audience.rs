@@ -163,12 +163,13 @@ impl Audience {
         pairing.map(|(tenant, _)| tenant.clone()).collect()
     }
 
-    /// Readers here know of a session, and the store of nothing at all.
+    /// Readers here know of a session, and the store of nothing at all: not even that there is nothing.
     pub fn misses(&self, tenant: &TenantId, reading: &Reading) -> bool {
         let known =
             |shown: &Shown| shown.event.cursor != NOWHERE && !matches!(shown.event.status, Status::Disconnected { .. });
         let watched = self.lock();
         reading.record.newest.is_none()
+            && reading.record.is_missing()
             && watched.get(tenant).and_then(|watched| watched.shown.as_ref()).is_some_and(known)
     }
 
