@@ -36,6 +36,7 @@ mod deployments;
 mod figures;
 mod file;
 mod finish;
+mod hesitation;
 mod journal;
 mod keys;
 mod leases;

@@ -23,6 +23,10 @@ use crate::{
     tenant::TenantId,
 };
 
+/// A wish that could not be kept so soon is not decided on again: whoever gave it up may have wished otherwise since, and
+/// must not be overtaken by what came before.
+const WANTING_TIME_MAX: Duration = Duration::from_secs(3);
+
 #[async_trait]
 impl Roster for RedisStore {
     async fn want(&self, tenant: &TenantId, wish: Wish) -> Result<WishNo, StoreError> {
@@ -85,9 +89,14 @@ impl Roster for RedisStore {
     }
 }
 
+/// Goes on although nobody may wait for it any more.
 async fn want(shared: &Arc<Shared>, tenant: &TenantId, wish: Wish) -> Result<WishNo, StoreError> {
     let (token, seals) = (random_name(), shared.seals(tenant));
-    for _ in 0..DECISIONS_MAX {
+    let until = Instant::now() + WANTING_TIME_MAX;
+    for decision in 0..DECISIONS_MAX {
+        if decision > 0 && Instant::now() >= until {
+            return Err(Trouble::Late.into());
+        }
         let reading = shared.read(tenant, None).await?;
         let (living, mut record) = (reading.living, reading.record);
         let live = shared.connections.live().await?;
