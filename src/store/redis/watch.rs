@@ -61,6 +61,7 @@ struct Dead {
 
 impl Watch {
     async fn look(&mut self, shared: &Shared) -> Result<Dead, Trouble> {
+        let begun = Instant::now();
         if self.looks.is_multiple_of(LOOKS_PER_LIST) {
             let mut pipeline = redis::pipe();
             pipeline.cmd("SMEMBERS").arg(keys::INCARNATIONS);
@@ -87,6 +88,7 @@ impl Watch {
                 dead.names.insert(name);
             }
         }
+        shared.census.looked(begun);
         Ok(dead)
     }
 }
