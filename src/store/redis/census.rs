@@ -45,7 +45,7 @@ struct Member {
 /// What an incarnation's heartbeat says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Beat {
-    /// Rises, so that one beat can be told from the next.
+    /// Another one for each, so that one beat can be told from the next.
     pub number: u64,
     /// Sessions it owns.
     pub owned: usize,
@@ -59,7 +59,17 @@ impl Beat {
         format!("{} {} {max}", self.number, self.owned)
     }
 
-    pub fn parse(text: &str) -> Option<Self> {
+    /// One that another version wrote is a heartbeat all the same, and where it changes somebody lives. Nothing is left to
+    /// it.
+    pub fn of(text: &str) -> Self {
+        Self::parse(text).unwrap_or_else(|| {
+            let mut hasher = DefaultHasher::new();
+            text.hash(&mut hasher);
+            Self { number: hasher.finish(), owned: 0, max: Some(0) }
+        })
+    }
+
+    fn parse(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
         let (number, owned, max) = (words.next()?, words.next()?, words.next()?);
         let max = if max == "-" { None } else { Some(max.parse().ok()?) };
@@ -185,6 +195,20 @@ mod tests {
             assert_eq!(Beat::parse(&beat.text()), Some(beat));
         }
         assert_eq!(Beat::parse("1"), None, "what another version wrote");
+    }
+
+    #[test]
+    fn who_beats_as_another_version_does_is_not_silent() {
+        let (census, start) = (Census::default(), Instant::now());
+        for second in 0..=SILENT_AFTER.as_secs() {
+            let now = start + Duration::from_secs(second);
+            census.see("newer", Some(Beat::of(&format!("v2 {second}"))), now);
+            census.see("stuck", Some(Beat::of("v2 0")), now);
+            census.looked(now);
+        }
+        let now = start + SILENT_AFTER;
+        assert!(!census.is_silent("newer", now) && census.is_silent("stuck", now));
+        assert!(!census.has_room(now), "nothing is left to it");
     }
 
     #[test]

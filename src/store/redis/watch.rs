@@ -80,8 +80,7 @@ impl Watch {
         let (beats,): (Vec<Option<String>>,) = shared.connections.query(&pipeline).await?;
         let now = Instant::now();
         for (name, beat) in names.into_iter().zip(beats) {
-            // A heartbeat that another version wrote is a heartbeat all the same.
-            let beat = beat.map(|text| Beat::parse(&text).unwrap_or(Beat { number: 0, owned: 0, max: Some(0) }));
+            let beat = beat.map(|text| Beat::of(&text));
             let gone = beat.is_none();
             dead.news |= shared.census.see(&name, beat, now);
             if gone {
