@@ -1,7 +1,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use rand::RngExt as _;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout, timeout_at};
 
 use super::{
     Shared,
@@ -91,6 +91,13 @@ async fn live(shared: &Arc<Shared>, name: &str, born: Instant, live: Arc<Live>) 
                 depart(shared, name).await;
                 break;
             }
+            () = sleep_until(refreshed + DEADLINE) => {
+                tracing::warn!(
+                    incarnation = name,
+                    "redis was away for too long, the sessions of this incarnation are ended"
+                );
+                break;
+            }
             _ = beats.tick() => {}
         }
         let begun = Instant::now();
@@ -121,13 +128,6 @@ async fn live(shared: &Arc<Shared>, name: &str, born: Instant, live: Arc<Live>) 
                 missed = true;
                 tracing::debug!(error = %trouble, "a beat was missed");
             }
-        }
-        if refreshed.elapsed() >= DEADLINE {
-            tracing::warn!(
-                incarnation = name,
-                "redis was away for too long, the sessions of this incarnation are ended"
-            );
-            break;
         }
     }
     shared.incarnation.send_replace(None);
