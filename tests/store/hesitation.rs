@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tautan::store::{StoreError, Wish};
+use tautan::{
+    events::EndReason,
+    store::{StoreError, Wish},
+};
 use tautan_test_support::RedisServer;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -16,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     backend::{Backend as _, instance_at, key},
     redis::with_redis,
-    statuses::tenant,
+    statuses::{Told, all, ended, next, starting, tenant},
 };
 
 /// A way to Redis on which everything is slow and somebody else, who changes the record, is always quicker.
@@ -65,6 +68,24 @@ async fn a_wish_that_cannot_be_kept_soon_is_given_up() {
         assert_eq!(why.to_string(), "it could not be decided in time");
         assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
         assert_eq!(redis.roster().wish(&tenant("a")).await.unwrap(), None);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wish_that_nobody_takes_up_is_in_doubt_for_whoever_looks() {
+    with_redis(async |redis| {
+        let name = tenant("a");
+        let lease = redis.running(&name).await;
+        let wish = redis.roster().wish(&name).await.unwrap().unwrap().0;
+        redis.journal().finish(lease, ended(EndReason::Cancelled), wish).await.unwrap();
+        let mut reader = redis.journal().subscribe(&name, None).await;
+        assert_eq!(next(&mut reader).await, Some(Told::Event(ended(EndReason::Cancelled))));
+        redis.roster().want(&name, Wish::Run { phone: None }).await.unwrap();
+        assert_eq!(next(&mut reader).await, Some(Told::Event(starting())));
+        assert_eq!(next(&mut reader).await, Some(Told::Stale(starting())));
+        let _lease = redis.roster().acquire(&name).await.unwrap().unwrap();
+        assert_eq!(all(&mut reader).await, [Told::Fresh(starting())]);
     })
     .await;
 }

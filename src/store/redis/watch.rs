@@ -27,7 +27,9 @@ pub async fn run(shared: Arc<Shared>) {
             () = shared.stop.cancelled() => return,
             () = sleep(if closely { LOOK_CLOSELY_EVERY } else { LOOK_EVERY }) => {}
         }
-        match watch.look(&shared).await {
+        let looked = watch.look(&shared).await;
+        shared.audience.doubt_unattended(Instant::now());
+        match looked {
             Ok(dead) => {
                 watch.answered = Instant::now();
                 shared.is_back();
