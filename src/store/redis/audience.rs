@@ -29,6 +29,8 @@ use crate::{
 /// A channel stays subscribed for so long after its last reader, who is likely to come back. Shorter than a QR code
 /// lives, or nobody would seem to be somebody when the next window is to be opened.
 const LINGER: Duration = Duration::from_secs(10);
+/// Who wants to be linked is taken up at once, as a rule, and a page is not to flicker for that moment.
+const TAKEN_UP_WITHIN: Duration = Duration::from_secs(1);
 /// A reader does not wait longer for its channel, and begins with a stale notice.
 const LISTEN_TIME_MAX: Duration = Duration::from_millis(500);
 
@@ -135,8 +137,18 @@ impl Audience {
         }
     }
 
+    /// Nobody came to stand behind what was said.
+    pub fn doubt_unattended(&self, now: Instant) {
+        for (tenant, watched) in self.lock().iter_mut() {
+            if watched.unattended.is_some_and(|since| now.duration_since(since) >= TAKEN_UP_WITHIN) {
+                self.doubt(tenant, watched);
+            }
+        }
+    }
+
     fn doubt(&self, tenant: &TenantId, watched: &mut Watched) {
-        let Some(shown) = watched.shown.as_mut().filter(|shown| !shown.stale) else { return };
+        let untold = watched.unattended.take().is_some();
+        let Some(shown) = watched.shown.as_mut().filter(|shown| untold || !shown.stale) else { return };
         shown.stale = true;
         self.hub.publish(tenant, Update::Notice(shown.clone()));
     }
@@ -163,12 +175,13 @@ impl Audience {
         pairing.map(|(tenant, _)| tenant.clone()).collect()
     }
 
-    /// Readers here know of a session, and the store of nothing at all.
+    /// Readers here know of a session, and the store of nothing at all: not even that there is nothing.
     pub fn misses(&self, tenant: &TenantId, reading: &Reading) -> bool {
         let known =
             |shown: &Shown| shown.event.cursor != NOWHERE && !matches!(shown.event.status, Status::Disconnected { .. });
         let watched = self.lock();
         reading.record.newest.is_none()
+            && reading.record.is_missing()
             && watched.get(tenant).and_then(|watched| watched.shown.as_ref()).is_some_and(known)
     }
 
@@ -270,6 +283,7 @@ impl Audience {
         watched.told = Told::UpTo(event.cursor);
         let stale = owner.is_none() && !matches!(event.status, Status::Disconnected { .. });
         watched.shown = Some(Shown { event: event.clone(), stale });
+        watched.unattended = stale.then(Instant::now);
         watched.owner = owner;
         self.hub.publish(tenant, Update::Event(event));
         false
@@ -310,6 +324,7 @@ impl Audience {
         let moved = newest.is_some() && watched.told != Told::from(newest);
         watched.told = newest.into();
         if moved {
+            watched.unattended = None;
             for update in reading.backlog().0 {
                 self.hub.publish(tenant, update);
             }

@@ -14,6 +14,9 @@ use crate::tenant::TenantId;
 const SILENT_AFTER: Duration = Duration::from_secs(3);
 /// Nothing is left to whoever has not been heard for so long.
 const LIVELY_FOR: Duration = Duration::from_secs(2);
+/// What was seen longer ago says nothing of silence: whoever slept meanwhile, and wakes, has heard nobody, and they all
+/// may have gone on. A few looks.
+const LOOK_HOLDS: Duration = Duration::from_secs(1);
 /// One more beat is missing than can be by chance: it is looked at more often.
 const SUSPECT_AFTER: Duration = Duration::from_millis(1_600);
 /// Owning a few sessions more is no reason to send one elsewhere.
@@ -24,7 +27,14 @@ const TURN: Duration = Duration::from_millis(500);
 /// Who lives, as far as it was seen from here. What says that somebody is alive may be out of date; that somebody is
 /// gone stays true.
 #[derive(Default)]
-pub struct Census(Mutex<HashMap<String, Member>>);
+pub struct Census(Mutex<Members>);
+
+#[derive(Default)]
+struct Members {
+    by_name: HashMap<String, Member>,
+    /// When the last look began that found out who lives.
+    looked: Option<Instant>,
+}
 
 struct Member {
     beat: Beat,
@@ -35,7 +45,7 @@ struct Member {
 /// What an incarnation's heartbeat says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Beat {
-    /// Rises, so that one beat can be told from the next.
+    /// Another one for each, so that one beat can be told from the next.
     pub number: u64,
     /// Sessions it owns.
     pub owned: usize,
@@ -61,7 +71,17 @@ impl Beat {
         format!("{} {} {max} {:x}", self.number, self.owned, self.run.0)
     }
 
-    pub fn parse(text: &str) -> Option<Self> {
+    /// One that another version wrote is a heartbeat all the same, and where it changes somebody lives. Nothing is left to
+    /// it.
+    pub fn of(text: &str) -> Self {
+        Self::parse(text).unwrap_or_else(|| {
+            let mut hasher = DefaultHasher::new();
+            text.hash(&mut hasher);
+            Self { number: hasher.finish(), owned: 0, max: Some(0), run: RunTag::default() }
+        })
+    }
+
+    fn parse(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
         let (number, owned, max, run) = (words.next()?, words.next()?, words.next()?, words.next()?);
         let max = if max == "-" { None } else { Some(max.parse().ok()?) };
@@ -79,9 +99,9 @@ impl Census {
     pub fn see(&self, name: &str, beat: Option<Beat>, now: Instant) -> bool {
         let mut members = self.lock();
         match beat {
-            None => members.remove(name).is_some(),
+            None => members.by_name.remove(name).is_some(),
             Some(beat) => {
-                let member = members.entry(name.to_owned()).or_insert(Member { beat, seen: now });
+                let member = members.by_name.entry(name.to_owned()).or_insert(Member { beat, seen: now });
                 if member.beat != beat {
                     *member = Member { beat, seen: now };
                 }
@@ -92,43 +112,49 @@ impl Census {
 
     /// Nothing could be seen for a while: a beat that is the same as before may be a new one all the same.
     pub fn blink(&self, now: Instant) {
-        self.lock().values_mut().for_each(|member| member.seen = now);
+        self.lock().by_name.values_mut().for_each(|member| member.seen = now);
+    }
+
+    /// All were looked at. `begun`: before anybody was asked for, since an answer may have waited for whoever slept.
+    pub fn looked(&self, begun: Instant) {
+        self.lock().looked = Some(begun);
     }
 
     /// It hands over what it owns: nobody waits for it to take something.
     pub fn leaves(&self, name: &str) {
-        if let Some(member) = self.lock().get_mut(name) {
+        if let Some(member) = self.lock().by_name.get_mut(name) {
             member.beat.max = Some(0);
         }
     }
 
     pub fn names(&self) -> Vec<String> {
-        self.lock().keys().cloned().collect()
+        self.lock().by_name.keys().cloned().collect()
     }
 
     /// Not known to be dead, and yet without a beat for long enough that a pairing may be taken over.
     pub fn is_silent(&self, name: &str, now: Instant) -> bool {
-        self.lock().get(name).is_some_and(|member| now.duration_since(member.seen) >= SILENT_AFTER)
+        let members = self.lock();
+        members.by_name.get(name).is_some_and(|member| members.hears(now) && member.is_silent(now))
     }
 
     pub fn silent(&self, now: Instant) -> Vec<String> {
         let members = self.lock();
-        let silent = members.iter().filter(|(_, member)| now.duration_since(member.seen) >= SILENT_AFTER);
+        let silent = members.by_name.iter().filter(|(_, member)| members.hears(now) && member.is_silent(now));
         silent.map(|(name, _)| name.clone()).collect()
     }
 
     /// Somebody is about to fall silent, or to be gone.
     pub fn is_suspicious(&self, now: Instant) -> bool {
-        self.lock().values().any(|member| now.duration_since(member.seen) >= SUSPECT_AFTER)
+        self.lock().by_name.values().any(|member| now.duration_since(member.seen) >= SUSPECT_AFTER)
     }
 
     /// Everybody alive has compared what it holds with this run of the server.
     pub fn all_know(&self, run: RunTag) -> bool {
-        self.lock().values().all(|member| member.beat.run == run)
+        self.lock().by_name.values().all(|member| member.beat.run == run)
     }
 
     pub fn has_room(&self, now: Instant) -> bool {
-        self.lock().values().any(|member| member.is_lively(now) && member.beat.has_room())
+        self.lock().by_name.values().any(|member| member.is_lively(now) && member.beat.has_room())
     }
 
     /// How long `here` leaves a tenant that nobody owns to those with less to do. Everybody comes to nearly the same
@@ -140,20 +166,30 @@ impl Census {
             (tenant.as_str(), name).hash(&mut hasher);
             (owned / SLACK, hasher.finish())
         };
-        let ours = members.get(here).map_or((0, 0), |member| place(here, member.beat.owned));
-        let first = members.iter().filter(|(name, member)| {
+        let ours = members.by_name.get(here).map_or((0, 0), |member| place(here, member.beat.owned));
+        let first = members.by_name.iter().filter(|(name, member)| {
             *name != here && member.is_lively(now) && member.beat.has_room() && place(name, member.beat.owned) < ours
         });
         TURN * u32::try_from(first.count()).unwrap_or(u32::MAX).min(4)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Member>> {
+    fn lock(&self) -> MutexGuard<'_, Members> {
         // Nothing between lock and unlock can leave the map half changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+impl Members {
+    fn hears(&self, now: Instant) -> bool {
+        self.looked.is_some_and(|looked| now.duration_since(looked) < LOOK_HOLDS)
+    }
+}
+
 impl Member {
+    fn is_silent(&self, now: Instant) -> bool {
+        now.duration_since(self.seen) >= SILENT_AFTER
+    }
+
     fn is_lively(&self, now: Instant) -> bool {
         now.duration_since(self.seen) < LIVELY_FOR
     }
@@ -180,19 +216,52 @@ mod tests {
     }
 
     #[test]
+    fn who_beats_as_another_version_does_is_not_silent() {
+        let (census, start) = (Census::default(), Instant::now());
+        for second in 0..=SILENT_AFTER.as_secs() {
+            let now = start + Duration::from_secs(second);
+            census.see("newer", Some(Beat::of(&format!("v2 {second}"))), now);
+            census.see("stuck", Some(Beat::of("v2 0")), now);
+            census.looked(now);
+        }
+        let now = start + SILENT_AFTER;
+        assert!(!census.is_silent("newer", now) && census.is_silent("stuck", now));
+        assert!(!census.has_room(now), "nothing is left to it");
+    }
+
+    #[test]
+    fn who_slept_takes_nobody_for_silent_before_a_look() {
+        let (census, start) = (Census::default(), Instant::now());
+        census.see("a", beat(1, 0, None), start);
+        census.looked(start);
+        let woken = start + SILENT_AFTER * 2;
+        assert!(!census.is_silent("a", woken) && census.silent(woken).is_empty());
+        // What was asked for before is answered now.
+        census.see("a", beat(1, 0, None), woken);
+        census.looked(start);
+        assert!(!census.is_silent("a", woken));
+        census.see("a", beat(1, 0, None), woken);
+        census.looked(woken);
+        assert!(census.is_silent("a", woken) && census.silent(woken) == ["a"]);
+    }
+
+    #[test]
     fn silence_begins_with_the_last_new_beat_and_is_not_known_after_a_blink() {
         let (census, start) = (Census::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         census.see("a", beat(1, 0, None), at(0));
         census.see("a", beat(2, 0, None), at(1));
         census.see("a", beat(2, 0, None), at(3));
+        census.looked(at(3) + LOOK_HOLDS / 2);
         assert!(!census.is_silent("a", at(3)) && census.is_suspicious(at(3)));
         assert!(census.is_silent("a", at(4)));
         assert_eq!(census.silent(at(4)), ["a"]);
         census.blink(at(4));
+        census.looked(at(6));
         assert!(!census.is_silent("a", at(6)));
         assert!(census.see("a", None, at(6)), "it is gone");
         assert!(!census.see("a", None, at(7)), "which is no news any more");
+        census.looked(at(60));
         assert!(!census.is_silent("a", at(60)), "the dead are not silent");
     }
 

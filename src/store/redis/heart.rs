@@ -1,7 +1,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use rand::RngExt as _;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout, timeout_at};
 
 use super::{
     Shared,
@@ -87,17 +87,24 @@ async fn live(shared: &Arc<Shared>, name: &str, born: Instant, live: Arc<Live>) 
     let mut refreshed = born;
     let mut missed = false;
     for number in 1.. {
-        tokio::select! {
+        let regular = tokio::select! {
             biased;
             () = shared.stop.cancelled() => {
                 depart(shared, name).await;
                 break;
             }
-            _ = beats.tick() => {}
+            () = sleep_until(refreshed + DEADLINE) => {
+                tracing::warn!(
+                    incarnation = name,
+                    "redis was away for too long, the sessions of this incarnation are ended"
+                );
+                break;
+            }
+            _ = beats.tick() => true,
             // Others wait for it.
-            Ok(()) = compared.changed() => {}
-            () = shared.connections.made() => {}
-        }
+            Ok(()) = compared.changed() => false,
+            () = shared.connections.made() => false,
+        };
         let begun = Instant::now();
         let answer = timeout_at(refreshed + DEADLINE, beat(shared, name, number)).await;
         match answer.unwrap_or(Err(Trouble::Slow(DEADLINE))) {
@@ -116,7 +123,9 @@ async fn live(shared: &Arc<Shared>, name: &str, born: Instant, live: Arc<Live>) 
                     run.clone_from(&live.run);
                     shared.write_again(live.tag());
                 }
-                shared.leases.beat();
+                if regular {
+                    shared.leases.beat();
+                }
             }
             Ok(_) => {
                 tracing::warn!(incarnation = name, "this incarnation is over, its sessions are ended");
@@ -126,13 +135,6 @@ async fn live(shared: &Arc<Shared>, name: &str, born: Instant, live: Arc<Live>) 
                 missed = true;
                 tracing::debug!(error = %trouble, "a beat was missed");
             }
-        }
-        if refreshed.elapsed() >= DEADLINE {
-            tracing::warn!(
-                incarnation = name,
-                "redis was away for too long, the sessions of this incarnation are ended"
-            );
-            break;
         }
     }
     shared.incarnation.send_replace(None);

@@ -86,12 +86,11 @@ pub async fn append_in(
 ) -> Result<Appended, StoreError> {
     let seals = shared.seals(tenant);
     for _ in 0..DECISIONS_MAX {
-        let live = write.live().await?;
-        let mut record = write.record(&live).await?;
+        let (mut record, live) = write.record().await?;
         let previous = record.newest.clone();
         let said = record.say(status.clone(), shared.clock.now(), &live);
         let outgoing = said.map(|event| seals.outgoing(previous.as_deref(), &event, Some(write.incarnation())));
-        let call = write.call(&APPEND).arg(record.version).arg(u8::from(record.doubted)).arg(&record.run);
+        let call = write.call(&APPEND).arg(&record.version).arg(u8::from(record.doubted)).arg(&record.run);
         let Some(heard) = write.ask(&with_event(call, outgoing.as_ref())).await? else { continue };
         let event = record.newest.clone().expect("it says the status, or said it before");
         write.done(record, &live);
@@ -111,8 +110,7 @@ async fn finish(
     let (held, seals) = (shared.held(lease)?, shared.seals(tenant));
     let mut write = Write::begin(shared, lease, &held).await;
     for _ in 0..DECISIONS_MAX {
-        let live = write.live().await?;
-        let mut record = write.record(&live).await?;
+        let (mut record, live) = write.record().await?;
         let newer = record.wish.clone().filter(|(number, _)| *number != settles);
         let settled = record.wish.is_some() && newer.is_none();
         let goes_on = newer.as_ref().is_some_and(|(_, wish)| matches!(wish, Wish::Run { .. }));
@@ -126,7 +124,7 @@ async fn finish(
             // Before the record, like every index.
             shared.index_wanted(tenant).await?;
         }
-        let call = write.call(&FINISH).arg(record.version);
+        let call = write.call(&FINISH).arg(&record.version);
         let call = call.arg(u8::from(record.doubted || record.is_stale(false))).arg(&record.run).arg(u8::from(settled));
         let call = with_event(with_event(call, said.as_ref()), follows.as_ref());
         if write.ask(&call).await?.is_none() {

@@ -81,9 +81,17 @@ impl Writes {
         self.recent.push_back(Recent { beat, change: (script, arguments) });
     }
 
-    /// What Redis may come back without, oldest first.
+    /// What Redis may come back without, oldest first. Changes that follow each other are one, so that nobody who reads
+    /// meanwhile finds a row as it was in between.
     pub fn recent(&self) -> Vec<Change> {
-        self.recent.iter().map(|recent| recent.change.clone()).collect()
+        let mut changes: Vec<Change> = Vec::new();
+        for Recent { change: (script, arguments), .. } in &self.recent {
+            match changes.last_mut() {
+                Some((last, together)) if std::ptr::eq(*last, *script) => together.extend_from_slice(arguments),
+                _ => changes.push((*script, arguments.clone())),
+            }
+        }
+        changes
     }
 
     fn forget(&mut self, beat: u64) {

@@ -205,10 +205,15 @@ impl Shared {
             let (server, from) = (self.audience.server(), self.audience.told(tenant));
             match self.read_on(tenant, from).await {
                 Ok(reading) if self.audience.misses(tenant, &reading) => {
-                    if let Err(error) = self.lose(tenant).await {
-                        tracing::debug!(%tenant, %error, "tenant could not be told to be lost, trying again");
-                        sleep(RETRY_MAX).await;
-                    }
+                    // Whether it is said here or by another, it is read with the next turn.
+                    let pause = match self.lose(tenant).await {
+                        Ok(()) => RETRY_MAX / 16,
+                        Err(error) => {
+                            tracing::debug!(%tenant, %error, "tenant could not be told to be lost, trying again");
+                            RETRY_MAX
+                        }
+                    };
+                    sleep(pause).await;
                 }
                 Ok(reading) => {
                     if !self.audience.caught_up(&server, tenant, from, reading, self.clock.now()) {

@@ -12,13 +12,14 @@ use super::{
     heart::TTL,
     journal::append_in,
     leases::Held,
+    random_name,
     record::Record,
     script::{Call, LOSE},
     sealed::with_event,
     writing::Write,
 };
 use crate::{
-    events::{EndReason, Status},
+    events::{EndReason, Event, Status},
     store::{Lease, StoreError},
     tenant::TenantId,
 };
@@ -66,7 +67,7 @@ impl Shared {
         let mut record = Record::default();
         let event = record.say(Status::ended(EndReason::StoreLost), self.clock.now(), &live);
         let event = event.map(|event| self.seals(tenant).outgoing(None, &event, None));
-        let call = Call::on(&LOSE, tenant).arg(&record.run);
+        let call = Call::on(&LOSE, tenant).arg(random_name()).arg(&record.run);
         self.ask_script(&with_event(call, event.as_ref())).await.map(drop)
     }
 
@@ -79,37 +80,31 @@ impl Shared {
         }
         let shared = self.clone();
         self.tasks.spawn(async move {
-            shared.with_each(&held, |lease, held| shared.give_up_lost(lease, held)).await;
+            let shared = &shared;
+            with_each(&held, |lease, held| async move {
+                shared.until_done(&held.tenant, || shared.give_up_lost(&lease, held)).await;
+            })
+            .await;
             // It may have been restarted once more.
             if RunTag::of(&shared.connections.server().borrow()) == run {
                 shared.compared.send_replace(run);
             }
-            shared.with_each(&held, |lease, held| shared.write_one_again(lease, held)).await;
+            with_each(&held, |lease, held| async move {
+                let said = held.writes.lock().await.newest();
+                shared.until_done(&held.tenant, || shared.write_one_again(&lease, held, said.as_deref())).await;
+            })
+            .await;
         });
     }
 
-    async fn with_each<F: Future<Output = Result<(), StoreError>>>(
-        &self,
-        held: &[Arc<Held>],
-        step: impl Fn(Lease, Arc<Held>) -> F,
-    ) {
-        let step = &step;
-        stream::iter(held)
-            .for_each_concurrent(AT_ONCE, |held| async move {
-                let Some(lease) = held.lease() else { return };
-                self.until_done(&held.tenant, || step(lease.clone(), held.clone())).await;
-            })
-            .await;
-    }
-
     /// The taking itself may be lost. Where the wish is still there somebody will take it again.
-    async fn give_up_lost(&self, lease: Lease, held: Arc<Held>) -> Result<(), StoreError> {
+    async fn give_up_lost(&self, lease: &Lease, held: &Held) -> Result<(), StoreError> {
         let found = self.read(&held.tenant, None).await?.record;
-        if found.owner.is_some_and(|owner| owner.nonce == lease.nonce()) {
+        if found.owner.as_ref().is_some_and(|owner| owner.nonce == lease.nonce()) {
             return Ok(());
         }
         self.leases.end(lease.nonce());
-        if found.version == 0 { self.lose(&held.tenant).await } else { Ok(()) }
+        if found.is_missing() { self.lose(&held.tenant).await } else { Ok(()) }
     }
 
     /// A taking that this run of the server has lost leaves a link that nobody knows of: what is not ours is left alone
@@ -118,16 +113,20 @@ impl Shared {
         !live.is_younger_than(TTL) || self.census.all_know(live.tag())
     }
 
-    async fn write_one_again(&self, lease: Lease, held: Arc<Held>) -> Result<(), StoreError> {
-        let (lease, held, tenant) = (&lease, &*held, lease.tenant());
-        let said = held.writes.lock().await.newest();
+    async fn write_one_again(&self, lease: &Lease, held: &Held, said: Option<&Event>) -> Result<(), StoreError> {
+        let tenant = lease.tenant();
         self.index_owned(tenant, &held.incarnation).await?;
-        Write::repeat(self, lease, held).await?;
-        let write = Write::begin(self, lease, held).await;
+        let mut write = Write::begin(self, lease, held).await;
+        write.repeat().await?;
         // What the session said meanwhile is newer, and is there.
         match said.filter(|said| write.newest().is_none_or(|newest| newest.cursor == said.cursor)) {
             Some(said) => append_in(write, self, tenant, said.status.clone()).await.map(drop),
             None => Ok(()),
         }
     }
+}
+
+async fn with_each<'a, F: Future<Output = ()>>(held: &'a [Arc<Held>], step: impl Fn(Lease, &'a Held) -> F) {
+    let ours = held.iter().filter_map(|held| Some((held.lease()?, held)));
+    stream::iter(ours).for_each_concurrent(AT_ONCE, |(lease, held)| step(lease, held)).await;
 }

@@ -11,7 +11,9 @@ use crate::{
 /// written only if the record is still at this version.
 #[derive(Clone, Default)]
 pub struct Record {
-    pub version: u64,
+    /// Names the change that made it, so no two contents ever have the same; empty where there is no record. A number
+    /// would be reached twice by a Redis that lost some changes.
+    pub version: String,
     pub newest: Option<Arc<Event>>,
     /// The server's run in which the newest event was made.
     pub run: String,
@@ -54,7 +56,7 @@ impl Record {
             _ => None,
         };
         Ok(Self {
-            version: number("version")?,
+            version: text("version").unwrap_or_default().to_owned(),
             newest,
             run: text("run").unwrap_or_default().to_owned(),
             wish,
@@ -63,6 +65,11 @@ impl Record {
             doubted: text("doubted") == Some("1"),
             credentials,
         })
+    }
+
+    /// There is none, not even one that says nothing.
+    pub fn is_missing(&self) -> bool {
+        self.version.is_empty()
     }
 
     pub fn is_disconnected(&self) -> bool {

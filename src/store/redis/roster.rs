@@ -27,6 +27,10 @@ use crate::{
     tenant::TenantId,
 };
 
+/// A wish that could not be kept so soon is not decided on again: whoever gave it up may have wished otherwise since, and
+/// must not be overtaken by what came before.
+const WANTING_TIME_MAX: Duration = Duration::from_secs(3);
+
 #[async_trait]
 impl Roster for RedisStore {
     async fn want(&self, tenant: &TenantId, wish: Wish) -> Result<WishNo, StoreError> {
@@ -89,9 +93,14 @@ impl Roster for RedisStore {
     }
 }
 
+/// Goes on although nobody may wait for it any more.
 async fn want(shared: &Arc<Shared>, tenant: &TenantId, wish: Wish) -> Result<WishNo, StoreError> {
     let (token, seals) = (random_name(), shared.seals(tenant));
-    for _ in 0..DECISIONS_MAX {
+    let until = Instant::now() + WANTING_TIME_MAX;
+    for decision in 0..DECISIONS_MAX {
+        if decision > 0 && Instant::now() >= until {
+            return Err(Trouble::Late.into());
+        }
         let reading = shared.read(tenant, None).await?;
         let (living, mut record) = (reading.living, reading.record);
         let live = shared.connections.live().await?;
@@ -109,7 +118,7 @@ async fn want(shared: &Arc<Shared>, tenant: &TenantId, wish: Wish) -> Result<Wis
             shared.index_wanted(tenant).await?;
         }
         let sealed = if settled { Vec::new() } else { seals.wish(number, &wish) };
-        let call = Call::on(&WANT, tenant).arg(&token).arg(number).arg(sealed).arg(record.version);
+        let call = Call::on(&WANT, tenant).arg(&token).arg(number).arg(sealed).arg(&record.version);
         let call = call.arg(u8::from(record.doubted || record.is_stale(living))).arg(&record.run);
         match shared.ask_script(&with_event(call, outgoing.as_ref())).await? {
             Answer::Done(value) => {
@@ -153,13 +162,13 @@ async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease
         let outgoing = said.map(|event| seals.outgoing(previous.as_deref(), &event, Some(&incarnation)));
         shared.index_owned(tenant, &incarnation).await?;
         let call = Call::on(&ACQUIRE, tenant).arg(nonce_text(taking.nonce)).arg(&*incarnation);
-        let call = call.arg(shared.leases.highest_fence()).arg(record.version).arg(u8::from(record.doubted));
+        let call = call.arg(shared.leases.highest_fence()).arg(&record.version).arg(u8::from(record.doubted));
         let call = call.arg(&record.run).arg(u8::from(notice));
         match shared.ask_script(&with_event(call, outgoing.as_ref())).await? {
             Answer::Done(value) => {
                 let fence = value.parse().map_err(|_| Trouble::Nonsense(value))?;
                 let owner = Some(Owner { incarnation: incarnation.to_string(), nonce: taking.nonce });
-                let record = Record { version: record.version + 1, owner, ..record };
+                let record = Record { version: nonce_text(taking.nonce), owner, ..record };
                 let lease = taking.done(tenant, &incarnation, fence, (live.run.clone(), record));
                 shared.taken(tenant, before.as_deref()).await;
                 return Ok(lease);
@@ -177,10 +186,10 @@ async fn release(shared: &Arc<Shared>, lease: &Lease) -> Result<(), StoreError> 
     let mut write = Write::begin(shared, lease, &held).await;
     shared.index_wanted(tenant).await?;
     for _ in 0..DECISIONS_MAX {
-        let live = write.live().await?;
-        let record = write.record(&live).await?;
+        let (record, _) = write.record().await?;
         let stale = record.is_stale(false);
-        let call = write.call(&RELEASE).arg(record.version).arg(u8::from(record.doubted || stale)).arg(u8::from(stale));
+        let call =
+            write.call(&RELEASE).arg(&record.version).arg(u8::from(record.doubted || stale)).arg(u8::from(stale));
         if write.ask(&call).await?.is_none() {
             continue;
         }

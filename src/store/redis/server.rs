@@ -14,7 +14,7 @@ const NO_AOF: &str = "redis keeps no append-only file: a restart of it loses eve
 const EVICTS: &str =
     "redis evicts keys when its memory is full, credentials among them (set maxmemory-policy noeviction)";
 const UNACKNOWLEDGED: &str = "redis has replicas and takes writes that none of them has: a failover can lose \
-                              credentials (set min-replicas-to-write 1)";
+                              credentials (set min-replicas-to-write 1 and min-replicas-max-lag 3)";
 
 impl Server {
     pub async fn ask(connection: &mut MultiplexedConnection) -> Result<Self, Trouble> {

@@ -23,6 +23,8 @@ pub enum Trouble {
     Unborn,
     #[error("the record changed under every try")]
     Contended,
+    #[error("it could not be decided in time")]
+    Late,
     #[error("a newer write of the same lease was quicker")]
     Overtaken,
     #[error("the store is closed")]

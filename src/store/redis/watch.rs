@@ -6,12 +6,7 @@ use std::{
 
 use tokio::time::{Instant, sleep};
 
-use super::{
-    Shared,
-    census::{Beat, RunTag},
-    keys,
-    trouble::Trouble,
-};
+use super::{Shared, census::Beat, keys, trouble::Trouble};
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// While somebody is about to fall silent or to be gone: each moment is one in which nobody shows a code.
@@ -32,7 +27,9 @@ pub async fn run(shared: Arc<Shared>) {
             () = shared.stop.cancelled() => return,
             () = sleep(if closely { LOOK_CLOSELY_EVERY } else { LOOK_EVERY }) => {}
         }
-        match watch.look(&shared).await {
+        let looked = watch.look(&shared).await;
+        shared.audience.doubt_unattended(Instant::now());
+        match looked {
             Ok(dead) => {
                 watch.answered = Instant::now();
                 shared.is_back();
@@ -66,6 +63,7 @@ struct Dead {
 
 impl Watch {
     async fn look(&mut self, shared: &Shared) -> Result<Dead, Trouble> {
+        let begun = Instant::now();
         if self.looks.is_multiple_of(LOOKS_PER_LIST) {
             let mut pipeline = redis::pipe();
             pipeline.cmd("SMEMBERS").arg(keys::INCARNATIONS);
@@ -84,16 +82,14 @@ impl Watch {
         let (beats,): (Vec<Option<String>>,) = shared.connections.query(&pipeline).await?;
         let now = Instant::now();
         for (name, beat) in names.into_iter().zip(beats) {
-            // A heartbeat that another version wrote is a heartbeat all the same.
-            let beat = beat.map(|text| {
-                Beat::parse(&text).unwrap_or(Beat { number: 0, owned: 0, max: Some(0), run: RunTag::default() })
-            });
+            let beat = beat.map(|text| Beat::of(&text));
             let gone = beat.is_none();
             dead.news |= shared.census.see(&name, beat, now);
             if gone {
                 dead.names.insert(name);
             }
         }
+        shared.census.looked(begun);
         Ok(dead)
     }
 }

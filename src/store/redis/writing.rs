@@ -60,8 +60,9 @@ impl RedisStore {
         arguments: impl FnOnce(Call) -> Call,
     ) -> Result<usize, StoreError> {
         let held = self.shared().held(lease)?;
-        let write = Write::begin(self.shared(), lease, &held).await;
-        let count = write.ask_plainly(&arguments(write.call(script))).await?;
+        let mut write = Write::begin(self.shared(), lease, &held).await;
+        let call = arguments(write.call(script));
+        let count = write.ask_plainly(&call).await?;
         count.parse().map_err(|_| Trouble::Nonsense(count).into())
     }
 }
@@ -94,11 +95,16 @@ impl<'a> Write<'a> {
         Self { shared, lease, held, writes, number }
     }
 
-    /// The record to decide on, taken: it is known again once the write is done.
-    pub async fn record(&mut self, live: &Live) -> Result<Record, StoreError> {
+    /// The record to decide on, taken: it is known again once the write is done. And what is true of the server, asked
+    /// after it was read: a record of before its restart is then of another run, and its sequence is not gone on with.
+    pub async fn record(&mut self) -> Result<(Record, Arc<Live>), StoreError> {
+        let live = self.live().await?;
         match self.writes.record.take() {
-            Some((run, record)) if run == live.run => Ok(record),
-            _ => Ok(self.shared.read(self.lease.tenant(), None).await?.record),
+            Some((run, record)) if run == live.run => Ok((record, live)),
+            _ => {
+                let record = self.shared.read(self.lease.tenant(), None).await?.record;
+                Ok((record, self.live().await?))
+            }
         }
     }
 
@@ -106,11 +112,13 @@ impl<'a> Write<'a> {
         self.writes.newest()
     }
 
+    /// As `changed` in `scripts/prelude.lua` leaves it.
     pub fn done(&mut self, record: Record, live: &Live) {
-        self.writes.record = Some((live.run.clone(), Record { version: record.version + 1, ..record }));
+        let version = format!("{} {}", nonce_text(self.lease.nonce()), self.number);
+        self.writes.record = Some((live.run.clone(), Record { version, ..record }));
     }
 
-    pub async fn live(&self) -> Result<Arc<Live>, StoreError> {
+    async fn live(&self) -> Result<Arc<Live>, StoreError> {
         Ok(self.shared.connections.live().await?)
     }
 
@@ -124,26 +132,31 @@ impl<'a> Write<'a> {
     }
 
     /// A call that decides on nothing.
-    async fn ask_plainly(&self, call: &Call) -> Result<String, StoreError> {
+    async fn ask_plainly(&mut self, call: &Call) -> Result<String, StoreError> {
         let answer = self.ask(call).await?;
         answer.ok_or_else(|| Trouble::Nonsense("again".to_owned()).into())
     }
 
-    /// Again what may have been lost with a crash of Redis, in its order and under numbers of its own.
-    pub async fn repeat(shared: &Shared, lease: &Lease, held: &Held) -> Result<(), StoreError> {
-        let recent = held.writes.lock().await.recent();
-        for (script, arguments) in recent {
-            let write = Write::begin(shared, lease, held).await;
-            write.ask_plainly(&write.call(script).args(&arguments)).await?;
+    /// Again what may have been lost with a crash of Redis, in its order, each part under a number of its own. Nothing else
+    /// of the lease comes between, or what is older would stand on what is newer.
+    pub async fn repeat(&mut self) -> Result<(), StoreError> {
+        for (script, arguments) in self.writes.recent() {
+            let call = self.call(script).args(&arguments);
+            self.ask_plainly(&call).await?;
+            self.number = self.writes.next_number();
         }
         Ok(())
     }
 
-    /// `None`: it was decided on what is not true any more.
-    pub async fn ask(&self, call: &Call) -> Result<Option<String>, StoreError> {
+    /// `None`: it was decided on what is not true any more. The next decision is another write, with a number of its own:
+    /// this one may have been done in a run of the server that has lost it.
+    pub async fn ask(&mut self, call: &Call) -> Result<Option<String>, StoreError> {
         match self.shared.ask_script(call).await? {
             Answer::Done(value) => Ok(Some(value)),
-            Answer::Again => Ok(None),
+            Answer::Again => {
+                self.number = self.writes.next_number();
+                Ok(None)
+            }
             Answer::Overtaken => Err(Trouble::Overtaken.into()),
             Answer::Fenced => {
                 self.shared.leases.end(self.lease.nonce());

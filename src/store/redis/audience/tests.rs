@@ -85,3 +85,36 @@ fn what_a_server_said_that_has_lost_it_is_told_to_nobody_who_has_read_since() {
     let told = [next(&mut early), next(&mut early), next(&mut early)];
     assert_eq!(told, [Some(1), Some(2), None], "whoever knows more is told the present");
 }
+
+#[test]
+fn readers_are_told_once_that_nobody_came_to_stand_behind_what_was_said() {
+    let (_server, audience, tenant) = audience();
+    let joined = audience.join(&tenant);
+    assert_eq!(audience.based(&tenant, &reading(1..=1), &joined), Based::Well);
+    let mut reader = subscribed(reading(1..=1), joined);
+    assert_eq!(next(&mut reader), Some(1));
+    let hear = |sequence, owner: Option<&str>| {
+        let cursor = |sequence| Cursor { epoch: 7, sequence };
+        let status = Status::connecting(ConnectingReason::Starting, None);
+        let event = Event { cursor: cursor(sequence), status, ..unknown(Timestamp::UNIX_EPOCH) };
+        assert!(!audience.hear("first", &tenant, Some(cursor(sequence - 1)), event, owner.map(str::to_owned)));
+    };
+    let waits = |reader: &mut Subscription| reader.next().now_or_never().is_none();
+    hear(2, None);
+    assert_eq!(next(&mut reader), Some(2));
+    audience.doubt_unattended(Instant::now());
+    assert!(waits(&mut reader), "somebody may be about to take it");
+    let late = Instant::now() + TAKEN_UP_WITHIN;
+    audience.doubt_unattended(late);
+    assert!(matches!(reader.next().now_or_never(), Some(Some(Update::Notice(shown))) if shown.stale));
+    audience.doubt_unattended(late);
+    assert!(waits(&mut reader), "once");
+    hear(3, None);
+    hear(4, Some("owner"));
+    audience.doubt_unattended(late);
+    assert_eq!([next(&mut reader), next(&mut reader)], [Some(3), Some(4)]);
+    assert!(waits(&mut reader), "it was taken");
+    hear(5, None);
+    audience.deaf();
+    assert_eq!([next(&mut reader), next(&mut reader)], [Some(5), None], "nothing more can be heard of it");
+}

@@ -17,6 +17,8 @@ pub struct Watched {
     pub again: bool,
     /// The present as readers here know it.
     pub shown: Option<Shown>,
+    /// Since when nobody stands behind what is shown and readers here were not told so.
+    pub unattended: Option<Instant>,
     pub owner: Option<String>,
     pub deserted: Option<Instant>,
 }
@@ -63,6 +65,7 @@ impl Default for Watched {
             reader: Reader::First,
             again: false,
             shown: None,
+            unattended: None,
             owner: None,
             deserted: None,
         }
@@ -89,6 +92,7 @@ impl Watched {
 
     pub fn know(&mut self, reading: &Reading) {
         self.shown = reading.shown();
+        self.unattended = self.unattended.filter(|_| self.shown.as_ref().is_some_and(|shown| shown.stale));
         self.owner = reading.record.owner.as_ref().filter(|_| reading.living).map(|owner| owner.incarnation.clone());
     }
 }

@@ -7,6 +7,6 @@ local heard = tell(8)
 tell(14)
 disown()
 if ARGV[7] == '1' then redis.call('HDEL', record, 'wish') end
-changed(ARGV[5])
+changed(ARGV[5], ARGV[1] .. ' ' .. ARGV[3])
 redis.call('HSET', record, 'run', ARGV[6])
 return answered(ARGV[1], ARGV[3], heard)

@@ -1,6 +1,6 @@
--- ARGV: run, event. Whoever is there is not lost.
+-- ARGV: the call's own token, run, event. Whoever is there is not lost.
 if redis.call('EXISTS', record) == 1 then return { 'done', '' } end
-tell(2)
-redis.call('HSET', record, 'run', ARGV[1])
-changed('0')
+tell(3)
+redis.call('HSET', record, 'run', ARGV[2])
+changed('0', ARGV[1])
 return { 'done', '' }

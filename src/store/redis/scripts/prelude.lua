@@ -9,12 +9,13 @@ end
 
 -- Whoever decided on what it read of the record decides again if the record is another by now.
 local function is_at(version)
-  return (redis.call('HGET', record, 'version') or '0') == version
+  return read('version') == version
 end
 
-local function changed(doubted)
-  redis.call('HINCRBY', record, 'version', 1)
-  redis.call('HSET', record, 'doubted', doubted)
+-- `change` is the name that no other change ever has, which the version is from here on: not a number, which a Redis that
+-- came back without its last second would reach once more.
+local function changed(doubted, change)
+  redis.call('HSET', record, 'doubted', doubted, 'version', change)
 end
 
 -- A lease numbers its writes: the newest is answered again what it was answered first, one that arrives after a newer

@@ -1,12 +1,21 @@
 -- ARGV: the call's own token, number, the wish or '' where it is settled at once, version, doubted, run, event.
-if read('wish_token') == ARGV[1] then return { 'done', read('wishes') } end
+-- What the last calls were answered is known for a moment: one whose answer was lost comes again, and others may have
+-- wished meanwhile. Decided once more, the older wish would stand on the newer one.
+local wished, WISHED_MAX, WISHED_FOR_MS = record .. ':wished', 16, 10000
+for _, answer in ipairs(redis.call('LRANGE', wished, 0, -1)) do
+  local token, number = string.match(answer, '^(%x+) (%d+)$')
+  if token == ARGV[1] then return { 'done', number } end
+end
 if not is_at(ARGV[4]) then return { 'again', '' } end
 tell(7)
-redis.call('HSET', record, 'wish_token', ARGV[1], 'wishes', ARGV[2], 'run', ARGV[6])
+redis.call('HSET', record, 'wishes', ARGV[2], 'run', ARGV[6])
+redis.call('LPUSH', wished, ARGV[1] .. ' ' .. ARGV[2])
+redis.call('LTRIM', wished, 0, WISHED_MAX - 1)
+redis.call('PEXPIRE', wished, WISHED_FOR_MS)
 if ARGV[3] == '' then
   redis.call('HDEL', record, 'wish')
 else
   redis.call('HSET', record, 'wish', ARGV[3])
 end
-changed(ARGV[5])
+changed(ARGV[5], ARGV[1])
 return { 'done', ARGV[2] }

@@ -1,0 +1,120 @@
+//! A wish that is long in coming, and what others wish meanwhile.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use tautan::{
+    events::EndReason,
+    store::{StoreError, Wish},
+};
+use tautan_test_support::RedisServer;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    backend::{Backend as _, instance_at, key},
+    redis::with_redis,
+    statuses::{Told, all, ended, next, starting, tenant},
+};
+
+/// A way to Redis on which everything is slow and somebody else, who changes the record, is always quicker.
+async fn contended_way(port: u16) -> SocketAddr {
+    const SLOWNESS: Duration = Duration::from_millis(150);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (tasks, carried) = (TaskTracker::new(), TaskTracker::new());
+    tasks.spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let mut other = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            let (mut near_read, mut near_write) = near.into_split();
+            let (mut far_read, mut far_write) = TcpStream::connect(("127.0.0.1", port)).await.unwrap().into_split();
+            carried.spawn(async move { tokio::io::copy(&mut far_read, &mut near_write).await });
+            carried.spawn(async move {
+                let mut bytes = vec![0; 16 * 1024];
+                while let Ok(read @ 1..) = near_read.read(&mut bytes).await {
+                    // The others are the store's own, who has to be there.
+                    if bytes[..read].windows(10).any(|window| window == b"tautan:{a}") {
+                        tokio::time::sleep(SLOWNESS).await;
+                        let version = rand::random::<u64>();
+                        let change = format!("HSET tautan:{{a}} version {version}\r\n");
+                        other.write_all(change.as_bytes()).await.unwrap();
+                        other.read_exact(&mut [0; 4]).await.unwrap();
+                    }
+                    if far_write.write_all(&bytes[..read]).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+/// Whoever gave it up may have wished something else by now.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wish_that_cannot_be_kept_soon_is_given_up() {
+    with_redis(async |redis| {
+        let way = contended_way(redis.server.port).await;
+        let slow = instance_at(&format!("redis://{way}/"), key(), None).stores().roster;
+        slow.want(&tenant("b"), Wish::Unlink).await.unwrap();
+        let begin = Instant::now();
+        let wanted = slow.want(&tenant("a"), Wish::Run { phone: None }).await;
+        let Err(StoreError::Unavailable(why)) = wanted else { panic!("{wanted:?}") };
+        assert_eq!(why.to_string(), "it could not be decided in time");
+        assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+        assert_eq!(redis.roster().wish(&tenant("a")).await.unwrap(), None);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wish_that_nobody_takes_up_is_in_doubt_for_whoever_looks() {
+    with_redis(async |redis| {
+        let name = tenant("a");
+        let lease = redis.running(&name).await;
+        let wish = redis.roster().wish(&name).await.unwrap().unwrap().0;
+        redis.journal().finish(lease, ended(EndReason::Cancelled), wish).await.unwrap();
+        let mut reader = redis.journal().subscribe(&name, None).await;
+        assert_eq!(next(&mut reader).await, Some(Told::Event(ended(EndReason::Cancelled))));
+        redis.roster().want(&name, Wish::Run { phone: None }).await.unwrap();
+        assert_eq!(next(&mut reader).await, Some(Told::Event(starting())));
+        assert_eq!(next(&mut reader).await, Some(Told::Stale(starting())));
+        let _lease = redis.roster().acquire(&name).await.unwrap().unwrap();
+        assert_eq!(all(&mut reader).await, [Told::Fresh(starting())]);
+    })
+    .await;
+}
+
+/// As a store sends it that lost the answer: the same words once more.
+fn wants(server: &RedisServer, token: &str, number: &str, version: &str) -> String {
+    let script = concat!(
+        include_str!("../../src/store/redis/scripts/prelude.lua"),
+        include_str!("../../src/store/redis/scripts/want.lua")
+    );
+    let arguments = [token, number, token, version, "0", "run", "", "", "", "", "", ""];
+    let command = [&["EVAL", script, "2", "tautan:{a}", "tautan:{a}:history"], &arguments[..]].concat();
+    String::from_utf8(server.ask(&command)).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wish_whose_answer_was_lost_is_known_again_behind_a_newer_one() {
+    with_redis(async |redis| {
+        let field = |name: &str| String::from_utf8(redis.server.ask(&["HGET", "tautan:{a}", name])).unwrap();
+        let version = || field("version").lines().nth(1).unwrap_or_default().to_owned();
+        let kept = wants(&redis.server, "aa", "1", "");
+        assert!(kept.contains("done") && kept.contains("\r\n1\r\n"), "{kept}");
+        let (before, newer) = (version(), wants(&redis.server, "bb", "2", &version()));
+        assert!(newer.contains("done"), "{newer}");
+        assert_eq!(wants(&redis.server, "aa", "1", &before), kept, "it is answered what it was");
+        assert!(wants(&redis.server, "cc", "3", &before).contains("again"), "nobody else is");
+        assert!(field("wish").contains("bb"));
+        let ttl = String::from_utf8(redis.server.ask(&["PTTL", "tautan:{a}:wished"])).unwrap();
+        assert!(!ttl.starts_with(":-"), "for a moment only: {ttl}");
+    })
+    .await;
+}
