@@ -46,6 +46,7 @@ pub(super) async fn run(lease: Lease, nudge: Arc<Bell>, around: Arc<Surroundings
         trouble: Trouble::default(),
         wish: wish.map_or(WishNo(0), |(no, _)| no),
         phone: None,
+        owner: None,
         windows: 1,
         paired,
         patience_ends: None,
@@ -71,6 +72,8 @@ struct Session {
     /// The newest wish this session has seen: what its end settles.
     wish: WishNo,
     phone: Option<PhoneNumber>,
+    /// Whose credentials the link has. What is shown does not tell: after an end that kept them it names nobody.
+    owner: Option<PhoneNumber>,
     /// Windows of codes opened since the user last asked.
     windows: u32,
     /// The account accepted this device, as far as we were told.
@@ -119,7 +122,8 @@ impl Session {
             }
         };
         // A link that ended and was kept is begun with a status that does not tell; what the next end erases depends on it.
-        self.paired |= link.resumes();
+        self.owner = link.resumes();
+        self.paired |= self.owner.is_some();
         self.be_patient();
         match self.attend(&mut *link).await {
             Leave::Stopped => {
@@ -203,8 +207,9 @@ impl Session {
             Some(signal) => signal,
         };
         if let Signal::Connected { account } = &signal
-            && machine::is_another(self.teller.status(), account)
+            && *self.owner.get_or_insert_with(|| account.phone.clone()) != account.phone
         {
+            // A mix-up that must never be told as "connected".
             error!(tenant = %self.lease.tenant(), "whatsapp let us in as another account than the one that was linked");
             return ControlFlow::Break(Leave::Ended(End::OtherAccount));
         }

@@ -35,7 +35,9 @@ pub(crate) async fn run(
     for older in replaced {
         connection.world.order(older, Order::End(stream_error(None, Some("replaced"))));
     }
-    connection.say(&success(device)).await?;
+    let other =
+        connection.world.strike(Fault::OtherAccount).then(|| DeviceId::new(device.number() + 1, device.index()));
+    connection.say(&success(other.unwrap_or(device))).await?;
     Session { connection, device, active: false, pings: HashMap::new() }.run().await
 }
 
