@@ -324,7 +324,7 @@ impl Session {
             _ if account.is_some() || self.paired => ConnectingReason::Reconnecting,
             _ => ConnectingReason::Starting,
         };
-        if matches!(self.teller.tell(Status::connecting(reason, account)).await, Told::Fenced) {
+        if self.teller.tell(Status::connecting(reason, account)).await == Told::Fenced {
             return Next::Over;
         }
         let over = Instant::now() + pause;
@@ -338,6 +338,11 @@ impl Session {
                 () = self.nudge.notified() => {
                     if end != End::RateLimited || self.is_to_unlink().await {
                         return Next::Again;
+                    }
+                }
+                () = self.teller.retry_due() => {
+                    if self.teller.retry().await == Told::Fenced {
+                        return Next::Over;
                     }
                 }
                 () = sleep_until(over) => return Next::Again,
