@@ -6,7 +6,7 @@ mod requests;
 use std::{ops::ControlFlow, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -22,6 +22,9 @@ use crate::{
     events::{ConnectingReason, PhoneNumber, Status},
     store::{Lease, StoreError, Stores, Wish, WishNo},
 };
+
+/// Between two tries of what the store did not do.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// What every session of this instance works with.
 pub(super) struct Surroundings {
@@ -49,6 +52,7 @@ pub(super) async fn run(lease: Lease, nudge: Arc<Bell>, around: Arc<Surroundings
         owner: None,
         windows: 1,
         paired,
+        heed_at: None,
         patience_ends: None,
         lease,
         nudge,
@@ -78,6 +82,8 @@ struct Session {
     windows: u32,
     /// The account accepted this device, as far as we were told.
     paired: bool,
+    /// When to read a wish again that could not be read.
+    heed_at: Option<Instant>,
     /// When something has to be done about a status that does not move on.
     patience_ends: Option<Instant>,
 }
@@ -160,11 +166,14 @@ impl Session {
                 }
                 () = until(self.patience_ends) => self.overdue().await,
                 signal = link.next() => self.hear(signal, link).await,
+                // Last: a wish that never opens must not keep the link from being heard.
+                () = until(self.heed_at) => self.heed(link).await,
             };
         }
     }
 
     async fn heed(&mut self, link: &mut dyn Link) -> ControlFlow<Leave> {
+        self.heed_at = None;
         for request in self.nudge.requests() {
             self.pass_on(request, link).await;
         }
@@ -193,8 +202,7 @@ impl Session {
             Err(error) => {
                 // The wish is durable, only our reading of it failed.
                 warn!(tenant = %self.lease.tenant(), %error, "what the user wants could not be read, trying again");
-                sleep(Duration::from_millis(500)).await;
-                self.nudge.notify_one();
+                self.heed_at = Some(Instant::now() + RETRY_AFTER);
                 ControlFlow::Continue(())
             }
         }

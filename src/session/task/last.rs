@@ -1,11 +1,9 @@
 //! The last things a session does.
 
-use std::time::Duration;
-
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
-use super::{Next, Session};
+use super::{Next, RETRY_AFTER, Session};
 use crate::{
     events::{EndReason, Status},
     session::{Link, machine},
@@ -91,7 +89,7 @@ impl Session {
         tokio::select! {
             () = self.around.stop.cancelled() => false,
             () = self.lease.lost().cancelled() => false,
-            () = sleep(Duration::from_millis(500)) => true,
+            () = sleep(RETRY_AFTER) => true,
         }
     }
 }

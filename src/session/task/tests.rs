@@ -6,12 +6,13 @@ mod stage;
 use std::time::{Duration, Instant};
 
 use self::{
-    flawed::Flaws,
+    flawed::{Flaws, unavailable},
     stage::{OURS, Script, Stage, THEIRS, account, connected},
 };
 use crate::{
     events::{ConnectingReason, EndReason, Status},
     session::{End, Signal},
+    store::StoreError,
 };
 
 #[tokio::test]
@@ -47,4 +48,23 @@ async fn what_could_not_be_told_before_a_pause_is_told_within_it() {
     let begun = Instant::now();
     stage.until("the wait", is_waiting).await;
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?} of a pause of 5 s", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_link_is_heard_although_the_wish_never_opens() {
+    let flaws = Flaws { wish: Some(|number| (number > 1).then_some(StoreError::Unreadable)), ..Flaws::default() };
+    let mut stage = Stage::with(flaws, [Script::new([Signal::Ended(End::PairingFailed)])]).await;
+    stage.connect().await;
+    assert_eq!(stage.until_ended().await.last(), Some(&Status::ended(EndReason::PairingFailed)));
+    stage.is_over().await;
+}
+
+#[tokio::test]
+async fn a_wish_that_could_not_be_read_is_read_again() {
+    let flaws = Flaws { wish: Some(|number| (number == 3).then(unavailable)), ..Flaws::default() };
+    let mut stage = Stage::with(flaws, [Script::new([connected(OURS)])]).await;
+    stage.connect().await;
+    stage.until_connected().await;
+    stage.disconnect().await;
+    assert_eq!(stage.until_ended().await, [Status::ended(EndReason::UnlinkedByUser)]);
 }

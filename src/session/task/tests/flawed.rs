@@ -2,7 +2,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -19,6 +19,8 @@ use crate::{
 /// What fails.
 #[derive(Default)]
 pub struct Flaws {
+    /// Readings of the wish, by their number from 1.
+    pub wish: Option<fn(usize) -> Option<StoreError>>,
     /// The first append of such a status.
     pub append: Option<fn(&Status) -> bool>,
 }
@@ -27,6 +29,7 @@ pub struct Flaws {
 pub struct Flawed {
     inner: Stores,
     flaws: Flaws,
+    wishes_read: AtomicUsize,
     append_failed: AtomicBool,
 }
 
@@ -35,6 +38,7 @@ impl Flawed {
         let flawed = Arc::new(Self {
             inner: inner.clone(),
             flaws,
+            wishes_read: AtomicUsize::new(0),
             append_failed: AtomicBool::new(false),
         });
         Stores { journal: flawed.clone(), roster: flawed, ..inner }
@@ -75,7 +79,11 @@ impl Roster for Flawed {
     }
 
     async fn wish(&self, tenant: &TenantId) -> Result<Option<(WishNo, Wish)>, StoreError> {
-        self.inner.roster.wish(tenant).await
+        let number = self.wishes_read.fetch_add(1, Ordering::SeqCst) + 1;
+        match self.flaws.wish.and_then(|flaw| flaw(number)) {
+            Some(error) => Err(error),
+            None => self.inner.roster.wish(tenant).await,
+        }
     }
 
     async fn acquire(&self, tenant: &TenantId) -> Result<Option<Lease>, StoreError> {

@@ -125,6 +125,10 @@ impl Stage {
         self.sessions.connect(&self.tenant, None).await.unwrap();
     }
 
+    pub async fn disconnect(&self) {
+        self.sessions.disconnect(&self.tenant).await.unwrap();
+    }
+
     /// The statuses up to one that is wanted, which is the last of them.
     pub async fn until(&mut self, what: &str, wanted: impl Fn(&Status) -> bool) -> Vec<Status> {
         let mut told = Vec::new();
