@@ -36,7 +36,7 @@ pub(super) struct Surroundings {
     pub stop: CancellationToken,
 }
 
-/// Runs a session until it is finished, handed over or lost. A panic inside it is a crash of this session only.
+/// Runs a session until it is finished, handed over or lost. A panic inside a link is a crash of this session only.
 pub(super) async fn run(lease: Lease, nudge: Arc<Bell>, around: Arc<Surroundings>) {
     let latest = around.stores.journal.latest(lease.tenant()).await.ok().flatten();
     let status = latest.map(|shown| shown.event.status.clone());

@@ -68,3 +68,17 @@ async fn a_wish_that_could_not_be_read_is_read_again() {
     stage.disconnect().await;
     assert_eq!(stage.until_ended().await, [Status::ended(EndReason::UnlinkedByUser)]);
 }
+
+#[tokio::test]
+async fn a_session_that_panics_before_its_first_link_can_be_begun_again() {
+    let flaws =
+        Flaws { wish: Some(|number| if number == 1 { panic!("on purpose") } else { None }), ..Flaws::default() };
+    let mut stage = Stage::with(flaws, [Script::new([connected(OURS)])]).await;
+    let begun = Instant::now();
+    while stage.links_opened() == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "nobody runs it");
+        stage.connect().await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    stage.until_connected().await;
+}

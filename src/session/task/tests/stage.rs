@@ -129,6 +129,10 @@ impl Stage {
         self.sessions.disconnect(&self.tenant).await.unwrap();
     }
 
+    pub fn links_opened(&self) -> usize {
+        self.scripted.opened.load(Ordering::SeqCst)
+    }
+
     /// The statuses up to one that is wanted, which is the last of them.
     pub async fn until(&mut self, what: &str, wanted: impl Fn(&Status) -> bool) -> Vec<Status> {
         let mut told = Vec::new();
