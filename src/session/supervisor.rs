@@ -74,7 +74,7 @@ impl Sessions {
             }
         }
         roster.want(tenant, Wish::Run { phone }).await?;
-        self.attend_unless_others(tenant).await?;
+        self.attend_unless_others(tenant).await;
         let shown = journal.latest(tenant).await?;
         Ok(shown.expect("a wish to run leaves an event in the same step"))
     }
@@ -83,16 +83,16 @@ impl Sessions {
     /// never was a session.
     pub async fn disconnect(&self, tenant: &TenantId) -> Result<Option<Shown>, SessionError> {
         self.shared.around.stores.roster.want(tenant, Wish::Unlink).await?;
-        self.attend_unless_others(tenant).await?;
+        self.attend_unless_others(tenant).await;
         Ok(self.shared.around.stores.journal.latest(tenant).await?)
     }
 
-    /// The wish has nudged everybody, so who has less to do begins at once, and we come back to it in a moment.
-    async fn attend_unless_others(&self, tenant: &TenantId) -> Result<(), StoreError> {
+    /// The wish has nudged everybody, so who has less to do begins at once, and we come back to it in a moment. A failure
+    /// is none of the user's: what he wants is kept.
+    async fn attend_unless_others(&self, tenant: &TenantId) {
         if self.shared.around.stores.roster.deference(tenant).is_zero() {
-            self.attend(tenant).await?;
+            self.attend_or_warn(tenant).await;
         }
-        Ok(())
     }
 
     /// Passes on what the user answers to the link that asked, whichever instance it is on. What comes of it is told by

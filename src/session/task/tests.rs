@@ -82,3 +82,12 @@ async fn a_session_that_panics_before_its_first_link_can_be_begun_again() {
     }
     stage.until_connected().await;
 }
+
+/// What is wanted is kept; who runs it comes later.
+#[tokio::test]
+async fn a_wish_that_cannot_be_attended_at_once_is_no_failure() {
+    let mut stage = Stage::with(Flaws { acquire: true, ..Flaws::default() }, [Script::new([connected(OURS)])]).await;
+    stage.connect().await;
+    stage.connect().await;
+    stage.until_connected().await;
+}

@@ -23,6 +23,8 @@ pub struct Flaws {
     pub wish: Option<fn(usize) -> Option<StoreError>>,
     /// The first append of such a status.
     pub append: Option<fn(&Status) -> bool>,
+    /// The first taking of the tenant.
+    pub acquire: bool,
 }
 
 /// A store with flaws.
@@ -31,6 +33,7 @@ pub struct Flawed {
     flaws: Flaws,
     wishes_read: AtomicUsize,
     append_failed: AtomicBool,
+    acquire_failed: AtomicBool,
 }
 
 impl Flawed {
@@ -40,6 +43,7 @@ impl Flawed {
             flaws,
             wishes_read: AtomicUsize::new(0),
             append_failed: AtomicBool::new(false),
+            acquire_failed: AtomicBool::new(false),
         });
         Stores { journal: flawed.clone(), roster: flawed, ..inner }
     }
@@ -87,6 +91,9 @@ impl Roster for Flawed {
     }
 
     async fn acquire(&self, tenant: &TenantId) -> Result<Option<Lease>, StoreError> {
+        if self.flaws.acquire && !self.acquire_failed.swap(true, Ordering::SeqCst) {
+            return Err(unavailable());
+        }
         self.inner.roster.acquire(tenant).await
     }
 
