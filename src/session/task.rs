@@ -1,5 +1,6 @@
 //! One session from its lease to its end: opens links, tells the journal what they say, does what the user wants.
 
+mod first;
 mod last;
 mod requests;
 
@@ -38,31 +39,7 @@ pub(super) struct Surroundings {
 
 /// Runs a session until it is finished, handed over or lost. A panic inside a link is a crash of this session only.
 pub(super) async fn run(lease: Lease, nudge: Arc<Bell>, around: Arc<Surroundings>) {
-    let latest = around.stores.journal.latest(lease.tenant()).await.ok().flatten();
-    let status = latest.map(|shown| shown.event.status.clone());
-    let status = status.unwrap_or_else(|| Status::connecting(ConnectingReason::Starting, None));
-    let paired = status.account().is_some() || status == Status::connecting(ConnectingReason::Scanned, None);
-    // Known before the first link: an end that comes before the wish was read would settle none, and begin anew for ever.
-    let wish = around.stores.roster.wish(lease.tenant()).await.ok().flatten();
-    let mut session = Session {
-        teller: Teller::new(around.stores.journal.clone(), lease.clone(), status),
-        trouble: Trouble::default(),
-        wish: wish.map_or(WishNo(0), |(no, _)| no),
-        phone: None,
-        owner: None,
-        windows: 1,
-        paired,
-        heed_at: None,
-        patience_ends: None,
-        lease,
-        nudge,
-        around,
-    };
-    if let Some(status) = machine::inherited(session.teller.status())
-        && session.teller.tell(status).await == Told::Fenced
-    {
-        return;
-    }
+    let Ok(mut session) = Session::begin(lease, nudge, around).await else { return };
     while let Next::Again = session.guarded_link().await {}
 }
 

@@ -74,14 +74,14 @@ impl Session {
         }
     }
 
-    pub(super) async fn hand_over(&mut self) -> Next {
+    pub(super) async fn hand_over(&self) -> Next {
         if let Err(error) = self.around.stores.roster.release(self.lease.clone()).await {
             warn!(tenant = %self.lease.tenant(), %error, "lease could not be given back: it runs out by itself");
         }
         Next::Over
     }
 
-    async fn outlast(&self, error: StoreError, doing: &'static str) -> bool {
+    pub(super) async fn outlast(&self, error: StoreError, doing: &'static str) -> bool {
         if let StoreError::Fenced = error {
             return false;
         }

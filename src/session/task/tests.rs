@@ -69,6 +69,17 @@ async fn a_wish_that_could_not_be_read_is_read_again() {
     assert_eq!(stage.until_ended().await, [Status::ended(EndReason::UnlinkedByUser)]);
 }
 
+/// An end that settled no wish would be followed by another session, and another.
+#[tokio::test]
+async fn a_session_that_could_not_read_its_wish_at_first_ends_for_good() {
+    let flaws = Flaws { wish: Some(|number| (number < 3).then(unavailable)), ..Flaws::default() };
+    let mut stage = Stage::with(flaws, [Script::new([Signal::Ended(End::PairingFailed)])]).await;
+    stage.connect().await;
+    assert_eq!(stage.until_ended().await.last(), Some(&Status::ended(EndReason::PairingFailed)));
+    stage.is_over().await;
+    assert_eq!(stage.links_opened(), 1);
+}
+
 #[tokio::test]
 async fn a_session_that_panics_before_its_first_link_can_be_begun_again() {
     let flaws =
