@@ -22,6 +22,7 @@ mod stage;
 mod starts;
 mod stops;
 mod tenants;
+mod unlinks;
 mod versions;
 mod webhooks;
 mod windows;

@@ -13,7 +13,7 @@ use crate::{
         teller::{Teller, Told},
         trouble::Trouble,
     },
-    store::{Lease, StoreError, WishNo},
+    store::{Lease, StoreError, Wish, WishNo},
 };
 
 impl Session {
@@ -41,10 +41,16 @@ impl Session {
         // Known before the first link: an end that comes before the wish was read would settle none, and begin anew for
         // ever.
         let wish = session.learn(|| stores.roster.wish(&tenant)).await?;
-        session.wish = wish.map_or(WishNo(0), |(no, _)| no);
+        session.wish = wish.as_ref().map_or(WishNo(0), |(no, _)| *no);
         session.paired = status.account().is_some() || status == Status::connecting(ConnectingReason::Scanned, None);
-        session.teller = Teller::new(stores.journal.clone(), session.lease.clone(), status);
-        if let Some(status) = machine::inherited(session.teller.status())
+        session.teller = Teller::new(stores.journal.clone(), session.lease.clone(), status.clone());
+        if matches!((&status, &wish), (Status::Disconnected { .. }, Some((_, Wish::Unlink))))
+            && matches!(stores.vault.holds(&tenant).await, Ok(false))
+        {
+            // Asked for again while the unlink was under way, which has ended it as told.
+            return Err(session.finish(status).await);
+        }
+        if let Some(status) = machine::inherited(&status)
             && session.teller.tell(status).await == Told::Fenced
         {
             return Err(Next::Over);

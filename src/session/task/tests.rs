@@ -36,6 +36,20 @@ async fn a_login_as_another_account_is_never_told_as_connected() {
 }
 
 #[tokio::test]
+async fn an_unlink_that_is_asked_for_again_while_it_is_under_way_is_one_unlink() {
+    let link = Script::new([connected(OURS)]).slow_to_unlink(Duration::from_millis(500));
+    let mut stage = Stage::new([link]).await;
+    stage.connect().await;
+    stage.until_connected().await;
+    stage.disconnect().await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    stage.disconnect().await;
+    assert_eq!(stage.until_ended().await, [Status::ended(EndReason::UnlinkedByUser)]);
+    stage.is_over().await;
+    assert_eq!((stage.status().await, stage.links_opened()), (Status::ended(EndReason::UnlinkedByUser), 1));
+}
+
+#[tokio::test]
 async fn what_could_not_be_told_before_a_pause_is_told_within_it() {
     fn is_waiting(status: &Status) -> bool {
         matches!(status, Status::Connecting { reason: ConnectingReason::WhatsappUnreachable, .. })

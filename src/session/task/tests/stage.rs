@@ -46,6 +46,10 @@ impl Script {
     pub fn resuming(phone: &str, signals: impl IntoIterator<Item = Signal>) -> Self {
         Self { resumes: Some(account(phone).phone), ..Self::new(signals) }
     }
+
+    pub fn slow_to_unlink(self, unlink_takes: Duration) -> Self {
+        Self { unlink_takes, ..self }
+    }
 }
 
 #[derive(Default)]
@@ -157,6 +161,10 @@ impl Stage {
     pub async fn is_over(&self) {
         tokio::time::timeout(DEADLINE, self.sessions.closed()).await.expect("nothing begins anew");
         assert!(self.stores.roster.unattended(1).await.unwrap().is_empty(), "the wish is settled");
+    }
+
+    pub async fn status(&self) -> Status {
+        self.stores.journal.latest(&self.tenant).await.unwrap().unwrap().event.status.clone()
     }
 }
 

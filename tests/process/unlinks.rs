@@ -1,0 +1,37 @@
+//! Unlinks that are interrupted, or asked for twice.
+
+use std::time::Duration;
+
+use tautan_simulator::Fault;
+
+use crate::stage::{Stage, TENANT, link};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unlink_that_is_asked_for_again_while_whatsapp_is_silent_is_one_unlink() {
+    let stage = Stage::new().await;
+    let mut program = stage.start();
+    let api = program.api(TENANT);
+    let mut stream = link(&api, &stage.phone).await;
+    let (sockets, refs) = (stage.simulator.sockets_opened(), stage.simulator.refs_handed_out());
+    stage.simulator.faults().set(Fault::SilentSession);
+    api.disconnect().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    api.disconnect().await;
+    let ended = stream.until_status("disconnected").await;
+    assert_eq!((ended.text("reason"), &ended.data["remote"]), ("unlinked-by-user", &false.into()));
+    assert!(stage.simulator.faults().consumed(Fault::SilentSession) > 0);
+
+    // Whoever began anew because of the second would have dialled by now, or would before it ends.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(stage.credentials_after(&mut program), 0);
+    assert_eq!((stage.simulator.sockets_opened(), stage.simulator.refs_handed_out()), (sockets, refs));
+    while let Some(event) = stream.next().await {
+        assert_ne!(event.name, "connection-status", "{event:?}");
+    }
+
+    stage.simulator.faults().clear(Fault::SilentSession);
+    assert!(stage.phone.unlink(stage.device()));
+    let program = stage.start();
+    link(&program.api(TENANT), &stage.phone).await;
+    stage.proves_device().await;
+}
