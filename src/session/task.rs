@@ -128,6 +128,12 @@ impl Session {
     async fn attend(&mut self, link: &mut dyn Link) -> Leave {
         // A nudge that rang before this session listened is not lost: the wish is read before anything else.
         let mut flow = self.heed(link).await;
+        if flow.is_continue() && self.owner.is_none() && self.teller.status().account().is_some() {
+            // Only an unlink erases what an account was linked with, and the user wants none: whoever heard of it from the
+            // phone died before it was told. A code would be of no use to a page that shows an account.
+            warn!(tenant = %self.lease.tenant(), "nothing is left of the credentials of the account that was linked");
+            flow = ControlFlow::Break(Leave::Ended(End::UnlinkedByPhone));
+        }
         loop {
             if let ControlFlow::Break(leave) = flow {
                 return leave;

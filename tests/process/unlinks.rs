@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tautan_simulator::Fault;
+use tautan_test_support::{VAULT, with_store};
 
 use crate::stage::{Stage, TENANT, link};
 
@@ -33,5 +34,27 @@ async fn an_unlink_that_is_asked_for_again_while_whatsapp_is_silent_is_one_unlin
     assert!(stage.phone.unlink(stage.device()));
     let program = stage.start();
     link(&program.api(TENANT), &stage.phone).await;
+    stage.proves_device().await;
+}
+
+/// As a process leaves it that dies between erasing the credentials and telling that the phone has removed the device.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unlink_by_the_phone_that_was_erased_but_not_told_is_told_at_the_next_start() {
+    let stage = Stage::new().await;
+    let mut program = stage.start();
+    link(&program.api(TENANT), &stage.phone).await;
+    assert!(stage.credentials_after(&mut program) > 10);
+    assert!(stage.phone.unlink(stage.device()));
+    with_store(stage.directory.path(), |store| {
+        let transaction = store.begin_write().expect("it can be written");
+        transaction.delete_table(VAULT).expect("it is there");
+        transaction.commit().expect("written");
+    });
+
+    let program = stage.start();
+    let api = program.api(TENANT);
+    let ended = api.events().await.until_status("disconnected").await;
+    assert_eq!((ended.text("reason"), &ended.data["retryable"]), ("unlinked-by-phone", &true.into()));
+    link(&api, &stage.phone).await;
     stage.proves_device().await;
 }

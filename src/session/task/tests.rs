@@ -49,6 +49,18 @@ async fn an_unlink_that_is_asked_for_again_while_it_is_under_way_is_one_unlink()
     assert_eq!((stage.status().await, stage.links_opened()), (Status::ended(EndReason::UnlinkedByUser), 1));
 }
 
+/// As a process leaves it that dies between erasing the credentials and telling why.
+#[tokio::test]
+async fn an_account_whose_credentials_are_gone_is_told_so_at_once() {
+    let mut stage = Stage::new([Script::new([connected(OURS)]), Script::new([])]).await;
+    stage.connect().await;
+    stage.until_connected().await;
+    stage.restart().await;
+    stage.connect().await;
+    assert_eq!(stage.until_ended().await.last(), Some(&Status::ended(EndReason::UnlinkedByPhone)));
+    stage.is_over().await;
+}
+
 #[tokio::test]
 async fn what_could_not_be_told_before_a_pause_is_told_within_it() {
     fn is_waiting(status: &Status) -> bool {

@@ -133,6 +133,14 @@ impl Stage {
         self.sessions.disconnect(&self.tenant).await.unwrap();
     }
 
+    /// The next process over the same store.
+    pub async fn restart(&mut self) {
+        self.stop.cancel();
+        self.sessions.closed().await;
+        self.stop = CancellationToken::new();
+        self.sessions = sessions(&self.stores, &self.scripted, &self.stop);
+    }
+
     pub fn links_opened(&self) -> usize {
         self.scripted.opened.load(Ordering::SeqCst)
     }
