@@ -285,7 +285,7 @@ impl Session {
                     }
                 }
             }
-            End::RateLimited => self.trouble.throttled(self.paired),
+            End::RateLimited => self.trouble.throttled(self.paired, settings.throttled_pause),
             End::ClientOutdated { renewed } if renewed && self.trouble.renewed() => Some(Duration::ZERO),
             End::CodesUsedUp
             | End::UnlinkedByPhone

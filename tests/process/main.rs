@@ -24,5 +24,6 @@ mod stops;
 mod tenants;
 mod unlinks;
 mod versions;
+mod waits;
 mod webhooks;
 mod windows;
