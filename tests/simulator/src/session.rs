@@ -94,6 +94,13 @@ impl Session {
             "receipt" => {
                 let outcome = if attr(stanza, "type") == "retry" { Err(TextError::Undecryptable) } else { Ok(()) };
                 self.confirmed(&id, outcome);
+                if attr(stanza, "type") == "hist_sync" {
+                    self.connection.world.change(|state| {
+                        if let Some(device) = state.device_mut(self.device) {
+                            device.tally.histories += 1;
+                        }
+                    });
+                }
                 self.connection.say(&ack("receipt", stanza)).await?;
             }
             "ack" if !attr(stanza, "error").is_empty() => {
