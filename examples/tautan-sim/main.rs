@@ -5,6 +5,7 @@
 //! `commit-after:7` right after it, before anybody is told; `frame:7` right before the seventh frame to WhatsApp.
 //! `SIM_COMMIT_PAUSE=100` is a slow disk: each commit, and a death before it, waits so many milliseconds first.
 //! `SIM_QR_PACE=0.05` makes QR codes live a twentieth of their time.
+//! `SIM_PATIENCE=0.02` makes sessions wait for WhatsApp and the user a fiftieth as long before they say or end something.
 //! `SIM_STUBS=FOLDER` gives tenants whose names begin with `idle-`, `chatty-` or `panic-` links that lead nowhere (see
 //! `stubs`); a file `bad-stanza` in the folder is taken away by the first frame that a real link sends, which panics.
 
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
     eprintln!(
         "tautan-sim: built without WhatsApp's certificate check; talks to a simulator on loopback and to nothing else"
     );
-    let mut seams = Seams { qr_pace: read("SIM_QR_PACE"), ..Seams::default() };
+    let mut seams = Seams { qr_pace: read("SIM_QR_PACE"), patience: read("SIM_PATIENCE"), ..Seams::default() };
     seams.on_commit = read("SIM_COMMIT_PAUSE").map(|pause| slow_disk(Duration::from_millis(pause)));
     if let Ok(kill) = std::env::var("SIM_KILL") {
         let (place, number) = kill.split_once(':').expect("SIM_KILL is PLACE:NUMBER");

@@ -58,7 +58,7 @@ impl Connector for Stubs {
             }
             _ => return self.real.open(lease).await,
         };
-        Ok(Box::new(Quiet { account: Some(account(tenant, tenant.to_string())), stanza }))
+        Ok(Box::new(Quiet { phone: number(tenant), account: Some(account(tenant, tenant.to_string())), stanza }))
     }
 }
 
@@ -68,22 +68,27 @@ fn hash(value: impl std::hash::Hash) -> u64 {
     hasher.finish()
 }
 
-/// Every tenant's own number, the same in each process.
-fn account(tenant: &TenantId, name: String) -> Account {
+/// Every tenant's own, the same in each process.
+fn number(tenant: &TenantId) -> PhoneNumber {
     let number = format!("62{:011}", hash(tenant.as_str()) % 100_000_000_000);
-    Account { phone: PhoneNumber::parse(&number).expect("it is all digits"), name: Some(name), platform: None }
+    PhoneNumber::parse(&number).expect("it is all digits")
+}
+
+fn account(tenant: &TenantId, name: String) -> Account {
+    Account { phone: number(tenant), name: Some(name), platform: None }
 }
 
 /// Is connected at once and says nothing more, or meets a stanza it cannot stand.
 struct Quiet {
+    phone: PhoneNumber,
     account: Option<Account>,
     stanza: Option<Duration>,
 }
 
 #[async_trait]
 impl Link for Quiet {
-    fn resumes(&self) -> bool {
-        false
+    fn resumes(&self) -> Option<PhoneNumber> {
+        Some(self.phone.clone())
     }
 
     async fn next(&mut self) -> Option<Signal> {
@@ -188,8 +193,9 @@ impl Chatty {
 
 #[async_trait]
 impl Link for Chatty {
-    fn resumes(&self) -> bool {
-        self.state == State::Down
+    /// Always as if it had credentials: whether the tenant was connected before, and where, it cannot know.
+    fn resumes(&self) -> Option<PhoneNumber> {
+        Some(number(&self.tenant))
     }
 
     async fn next(&mut self) -> Option<Signal> {

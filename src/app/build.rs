@@ -27,6 +27,8 @@ pub struct Seams {
     pub outgoing_frame: Option<OutgoingFrame>,
     /// Scales the lifetime of QR codes.
     pub qr_pace: Option<f32>,
+    /// Scales how long sessions wait before they say or end something.
+    pub patience: Option<f32>,
     /// Puts something between the sessions and WhatsApp, or in its place.
     pub connector: Option<Wrap>,
 }
@@ -123,6 +125,7 @@ impl App {
             Some(wrap) => wrap(connector),
             None => connector,
         };
+        let session = session.with_patience(seams.patience.unwrap_or(1.0));
         let stop_sessions = CancellationToken::new();
         let sessions = Sessions::new(stores.clone(), connector, clock.clone(), session, stop_sessions.clone());
 

@@ -22,8 +22,9 @@ pub trait Connector: Send + Sync + 'static {
 /// An open connection to WhatsApp, which redials by itself until it ends.
 #[async_trait]
 pub trait Link: Send {
-    /// Whether it was opened with the credentials of a device that a phone has accepted, whatever the journal knows.
-    fn resumes(&self) -> bool;
+    /// Whose device it was opened as, if with the credentials of one that a phone has accepted, whatever the journal
+    /// knows.
+    fn resumes(&self) -> Option<PhoneNumber>;
 
     /// Cancel safe. `None`: gone for good without a reason; also after every [`Signal::Ended`].
     async fn next(&mut self) -> Option<Signal>;

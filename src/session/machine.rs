@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{End, Settings, Signal};
 use crate::{
     clock::Timestamp,
-    events::{Account, ConnectingReason, EndReason, PairAnswer, PairCode, Passkey, QrCode, Status},
+    events::{ConnectingReason, EndReason, PairAnswer, PairCode, Passkey, QrCode, Status},
 };
 
 /// How long a page that is opened later is told that there is no pairing code: as long as a code would have lived.
@@ -56,11 +56,6 @@ pub fn advance(from: &Status, signal: &Signal, now: Timestamp) -> Option<Status>
         Signal::Ended(end) => ended(*end)?,
     };
     (to != *from).then_some(to)
-}
-
-/// Whether this login is somebody else's than the page has shown so far: a mix-up that must never be told as "connected".
-pub fn is_another(shown: &Status, account: &Account) -> bool {
-    shown.account().is_some_and(|shown| shown.phone != account.phone)
 }
 
 /// The terminal status that tells of an end; `None` where nothing may be said.
@@ -178,7 +173,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::events::{PairRefusal, PasskeyStep, PhoneNumber};
+    use crate::events::{Account, PairRefusal, PasskeyStep, PhoneNumber};
 
     fn now() -> Timestamp {
         Timestamp::from_second(1_000_000).unwrap()

@@ -19,6 +19,8 @@ pub struct Settings {
     pub passkey_max: Duration,
     /// How long after its end a code may stand without a successor before the link is opened anew.
     pub code_overdue_max: Duration,
+    /// Pause after the first login that WhatsApp refused because there were too many; each further one doubles it.
+    pub throttled_pause: Duration,
     /// Pause before the one redial after WhatsApp said that we were replaced.
     pub replaced_pause: Duration,
     /// Crashes of one session within [`Self::crash_window`] that are answered by another try.
@@ -39,10 +41,27 @@ impl Default for Settings {
             login_after_scan_max: Duration::from_secs(60),
             passkey_max: Duration::from_secs(180),
             code_overdue_max: Duration::from_secs(5),
+            throttled_pause: Duration::from_secs(5),
             replaced_pause: Duration::from_secs(8),
             crashes_max: 3,
             crash_window: Duration::from_secs(600),
             sweep_every: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Settings {
+    /// The same with every wait for WhatsApp or the user so many times as long.
+    pub fn with_patience(self, times: f32) -> Self {
+        let scaled = |wait: Duration| wait.mul_f32(times);
+        Self {
+            unreachable_after: scaled(self.unreachable_after),
+            pairing_without_code_max: scaled(self.pairing_without_code_max),
+            login_after_scan_max: scaled(self.login_after_scan_max),
+            passkey_max: scaled(self.passkey_max),
+            code_overdue_max: scaled(self.code_overdue_max),
+            throttled_pause: scaled(self.throttled_pause),
+            ..self
         }
     }
 }

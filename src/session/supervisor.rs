@@ -74,7 +74,7 @@ impl Sessions {
             }
         }
         roster.want(tenant, Wish::Run { phone }).await?;
-        self.attend_unless_others(tenant).await?;
+        self.attend_unless_others(tenant).await;
         let shown = journal.latest(tenant).await?;
         Ok(shown.expect("a wish to run leaves an event in the same step"))
     }
@@ -83,16 +83,16 @@ impl Sessions {
     /// never was a session.
     pub async fn disconnect(&self, tenant: &TenantId) -> Result<Option<Shown>, SessionError> {
         self.shared.around.stores.roster.want(tenant, Wish::Unlink).await?;
-        self.attend_unless_others(tenant).await?;
+        self.attend_unless_others(tenant).await;
         Ok(self.shared.around.stores.journal.latest(tenant).await?)
     }
 
-    /// The wish has nudged everybody, so who has less to do begins at once, and we come back to it in a moment.
-    async fn attend_unless_others(&self, tenant: &TenantId) -> Result<(), StoreError> {
+    /// The wish has nudged everybody, so who has less to do begins at once, and we come back to it in a moment. A failure
+    /// is none of the user's: what he wants is kept.
+    async fn attend_unless_others(&self, tenant: &TenantId) {
         if self.shared.around.stores.roster.deference(tenant).is_zero() {
-            self.attend(tenant).await?;
+            self.attend_or_warn(tenant).await;
         }
-        Ok(())
     }
 
     /// Passes on what the user answers to the link that asked, whichever instance it is on. What comes of it is told by
@@ -199,9 +199,9 @@ impl Sessions {
         let span = info_span!("session", %tenant);
         let run = async move {
             let mut next = Some(first);
-            while let Some((lease, nudge)) = next {
-                task::run(lease, nudge, sessions.shared.around.clone()).await;
-                sessions.lock().remove(&tenant);
+            while let Some((lease, place)) = next {
+                task::run(lease, place.bell.clone(), sessions.shared.around.clone()).await;
+                drop(place);
                 // A wish that came while the session was ending rang a bell that nobody heard.
                 next = sessions.take(&tenant).await.unwrap_or_else(|error| {
                     warn!(%error, "wish could not be looked for, the next sweep finds it");
@@ -215,21 +215,18 @@ impl Sessions {
 
     /// The right to run a tenant that is wanted, and the bell of its session. Its place is taken before it is asked for,
     /// so that no two of them share the last one; the bell may ring from then on.
-    async fn take(&self, tenant: &TenantId) -> Result<Option<(Lease, Arc<Bell>)>, StoreError> {
-        let nudge = Arc::new(Bell::default());
+    async fn take(&self, tenant: &TenantId) -> Result<Option<(Lease, Place)>, StoreError> {
+        let bell = Arc::new(Bell::default());
         {
             let mut running = self.lock();
             let full = self.shared.around.settings.sessions_max.is_some_and(|max| running.len() >= max);
             if self.shared.around.stop.is_cancelled() || full || running.contains_key(tenant) {
                 return Ok(None);
             }
-            running.insert(tenant.clone(), nudge.clone());
+            running.insert(tenant.clone(), bell.clone());
         }
-        let place = Place { sessions: self, tenant, kept: false };
-        Ok(self.shared.around.stores.roster.acquire(tenant).await?.map(|lease| {
-            place.keep();
-            (lease, nudge)
-        }))
+        let place = Place { sessions: self.clone(), tenant: tenant.clone(), bell };
+        Ok(self.shared.around.stores.roster.acquire(tenant).await?.map(|lease| (lease, place)))
     }
 
     fn has_room_for(&self, tenant: &TenantId) -> bool {
@@ -244,24 +241,17 @@ impl Sessions {
     }
 }
 
-/// A session's place among those that run here, given back unless there is a session for it.
-struct Place<'a> {
-    sessions: &'a Sessions,
-    tenant: &'a TenantId,
-    kept: bool,
+/// A session's place among those that run here, given back however the session ends: one that panicked would keep its
+/// tenant from ever being run here again.
+struct Place {
+    sessions: Sessions,
+    tenant: TenantId,
+    bell: Arc<Bell>,
 }
 
-impl Place<'_> {
-    fn keep(mut self) {
-        self.kept = true;
-    }
-}
-
-impl Drop for Place<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
-        if !self.kept {
-            self.sessions.lock().remove(self.tenant);
-        }
+        self.sessions.lock().remove(&self.tenant);
     }
 }
 

@@ -1,12 +1,13 @@
 //! One session from its lease to its end: opens links, tells the journal what they say, does what the user wants.
 
+mod first;
 mod last;
 mod requests;
 
 use std::{ops::ControlFlow, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -23,6 +24,9 @@ use crate::{
     store::{Lease, StoreError, Stores, Wish, WishNo},
 };
 
+/// Between two tries of what the store did not do.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
 /// What every session of this instance works with.
 pub(super) struct Surroundings {
     pub stores: Stores,
@@ -33,31 +37,9 @@ pub(super) struct Surroundings {
     pub stop: CancellationToken,
 }
 
-/// Runs a session until it is finished, handed over or lost. A panic inside it is a crash of this session only.
+/// Runs a session until it is finished, handed over or lost. A panic inside a link is a crash of this session only.
 pub(super) async fn run(lease: Lease, nudge: Arc<Bell>, around: Arc<Surroundings>) {
-    let latest = around.stores.journal.latest(lease.tenant()).await.ok().flatten();
-    let status = latest.map(|shown| shown.event.status.clone());
-    let status = status.unwrap_or_else(|| Status::connecting(ConnectingReason::Starting, None));
-    let paired = status.account().is_some() || status == Status::connecting(ConnectingReason::Scanned, None);
-    // Known before the first link: an end that comes before the wish was read would settle none, and begin anew for ever.
-    let wish = around.stores.roster.wish(lease.tenant()).await.ok().flatten();
-    let mut session = Session {
-        teller: Teller::new(around.stores.journal.clone(), lease.clone(), status),
-        trouble: Trouble::default(),
-        wish: wish.map_or(WishNo(0), |(no, _)| no),
-        phone: None,
-        windows: 1,
-        paired,
-        patience_ends: None,
-        lease,
-        nudge,
-        around,
-    };
-    if let Some(status) = machine::inherited(session.teller.status())
-        && session.teller.tell(status).await == Told::Fenced
-    {
-        return;
-    }
+    let Ok(mut session) = Session::begin(lease, nudge, around).await else { return };
     while let Next::Again = session.guarded_link().await {}
 }
 
@@ -71,10 +53,14 @@ struct Session {
     /// The newest wish this session has seen: what its end settles.
     wish: WishNo,
     phone: Option<PhoneNumber>,
+    /// Whose credentials the link has. What is shown does not tell: after an end that kept them it names nobody.
+    owner: Option<PhoneNumber>,
     /// Windows of codes opened since the user last asked.
     windows: u32,
     /// The account accepted this device, as far as we were told.
     paired: bool,
+    /// When to read a wish again that could not be read.
+    heed_at: Option<Instant>,
     /// When something has to be done about a status that does not move on.
     patience_ends: Option<Instant>,
 }
@@ -119,7 +105,8 @@ impl Session {
             }
         };
         // A link that ended and was kept is begun with a status that does not tell; what the next end erases depends on it.
-        self.paired |= link.resumes();
+        self.owner = link.resumes();
+        self.paired |= self.owner.is_some();
         self.be_patient();
         match self.attend(&mut *link).await {
             Leave::Stopped => {
@@ -141,6 +128,12 @@ impl Session {
     async fn attend(&mut self, link: &mut dyn Link) -> Leave {
         // A nudge that rang before this session listened is not lost: the wish is read before anything else.
         let mut flow = self.heed(link).await;
+        if flow.is_continue() && self.owner.is_none() && self.teller.status().account().is_some() {
+            // Only an unlink erases what an account was linked with, and the user wants none: whoever heard of it from the
+            // phone died before it was told. A code would be of no use to a page that shows an account.
+            warn!(tenant = %self.lease.tenant(), "nothing is left of the credentials of the account that was linked");
+            flow = ControlFlow::Break(Leave::Ended(End::UnlinkedByPhone));
+        }
         loop {
             if let ControlFlow::Break(leave) = flow {
                 return leave;
@@ -156,11 +149,14 @@ impl Session {
                 }
                 () = until(self.patience_ends) => self.overdue().await,
                 signal = link.next() => self.hear(signal, link).await,
+                // Last: a wish that never opens must not keep the link from being heard.
+                () = until(self.heed_at) => self.heed(link).await,
             };
         }
     }
 
     async fn heed(&mut self, link: &mut dyn Link) -> ControlFlow<Leave> {
+        self.heed_at = None;
         for request in self.nudge.requests() {
             self.pass_on(request, link).await;
         }
@@ -189,8 +185,7 @@ impl Session {
             Err(error) => {
                 // The wish is durable, only our reading of it failed.
                 warn!(tenant = %self.lease.tenant(), %error, "what the user wants could not be read, trying again");
-                sleep(Duration::from_millis(500)).await;
-                self.nudge.notify_one();
+                self.heed_at = Some(Instant::now() + RETRY_AFTER);
                 ControlFlow::Continue(())
             }
         }
@@ -203,8 +198,9 @@ impl Session {
             Some(signal) => signal,
         };
         if let Signal::Connected { account } = &signal
-            && machine::is_another(self.teller.status(), account)
+            && *self.owner.get_or_insert_with(|| account.phone.clone()) != account.phone
         {
+            // A mix-up that must never be told as "connected".
             error!(tenant = %self.lease.tenant(), "whatsapp let us in as another account than the one that was linked");
             return ControlFlow::Break(Leave::Ended(End::OtherAccount));
         }
@@ -289,7 +285,7 @@ impl Session {
                     }
                 }
             }
-            End::RateLimited => self.trouble.throttled(self.paired),
+            End::RateLimited => self.trouble.throttled(self.paired, settings.throttled_pause),
             End::ClientOutdated { renewed } if renewed && self.trouble.renewed() => Some(Duration::ZERO),
             End::CodesUsedUp
             | End::UnlinkedByPhone
@@ -319,7 +315,7 @@ impl Session {
             _ if account.is_some() || self.paired => ConnectingReason::Reconnecting,
             _ => ConnectingReason::Starting,
         };
-        if matches!(self.teller.tell(Status::connecting(reason, account)).await, Told::Fenced) {
+        if self.teller.tell(Status::connecting(reason, account)).await == Told::Fenced {
             return Next::Over;
         }
         let over = Instant::now() + pause;
@@ -333,6 +329,11 @@ impl Session {
                 () = self.nudge.notified() => {
                     if end != End::RateLimited || self.is_to_unlink().await {
                         return Next::Again;
+                    }
+                }
+                () = self.teller.retry_due() => {
+                    if self.teller.retry().await == Told::Fenced {
+                        return Next::Over;
                     }
                 }
                 () = sleep_until(over) => return Next::Again,

@@ -17,7 +17,6 @@ pub(super) struct Trouble {
 /// A second "replaced" this soon after the first means that somebody else really holds the account.
 const REPLACED_WINDOW: Duration = Duration::from_secs(600);
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
-const THROTTLED_MIN: Duration = Duration::from_secs(5);
 const THROTTLED_MAX: Duration = Duration::from_secs(900);
 /// A user who waits for a code is told that none will come: by then he has waited for over a minute.
 const THROTTLED_PAIRINGS_MAX: u32 = 4;
@@ -44,9 +43,9 @@ impl Trouble {
     }
 
     /// The pause before the next try. `None`: a pairing for which it is not worth while.
-    pub fn throttled(&mut self, paired: bool) -> Option<Duration> {
+    pub fn throttled(&mut self, paired: bool, first: Duration) -> Option<Duration> {
         self.throttled += 1;
-        let pause = THROTTLED_MIN.saturating_mul(1 << (self.throttled - 1).min(8)).min(THROTTLED_MAX);
+        let pause = first.saturating_mul(1 << (self.throttled - 1).min(8)).min(THROTTLED_MAX);
         (paired || self.throttled <= THROTTLED_PAIRINGS_MAX).then_some(pause)
     }
 
@@ -104,11 +103,11 @@ mod tests {
 
     #[test]
     fn whoever_is_asked_to_wait_waits_longer_each_time_and_for_ever_only_if_linked() {
-        let mut trouble = Trouble::default();
-        let pauses: Vec<_> = (0..10).map(|_| trouble.throttled(true).unwrap().as_secs()).collect();
+        let (mut trouble, first) = (Trouble::default(), Duration::from_secs(5));
+        let pauses: Vec<_> = (0..10).map(|_| trouble.throttled(true, first).unwrap().as_secs()).collect();
         assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 320, 640, 900, 900]);
         trouble.welcomed();
-        let pauses: Vec<_> = (0..5).map(|_| trouble.throttled(false).map(|pause| pause.as_secs())).collect();
+        let pauses: Vec<_> = (0..5).map(|_| trouble.throttled(false, first).map(|pause| pause.as_secs())).collect();
         assert_eq!(pauses, [Some(5), Some(10), Some(20), Some(40), None]);
     }
 

@@ -164,6 +164,10 @@ impl Driver {
                     error!(tenant = %self.lease.tenant(), %error, "logged in, but the device cannot be saved");
                     return self.fate.seal(End::StoreFailed);
                 }
+                if self.fate.is_sealed() {
+                    // Saving found that this is not our account.
+                    return;
+                }
                 self.progress.reach(Stage::Linked);
                 self.dials.reached();
                 self.hush();

@@ -18,10 +18,16 @@ pub(super) struct Fate {
 impl Fate {
     pub fn seal(&self, end: End) {
         let first = self.end.set(end).is_ok();
-        // After these the library would go on: dial without the right to, send what is not saved, or show codes again.
+        // After these the library would go on: dial without the right to, send what is not saved, show codes again, or
+        // speak for somebody else.
         let hard = matches!(
             end,
-            End::LeaseLost | End::StoreFailed | End::PairingFailed | End::PairingCutShort | End::Internal
+            End::LeaseLost
+                | End::StoreFailed
+                | End::PairingFailed
+                | End::PairingCutShort
+                | End::OtherAccount
+                | End::Internal
         );
         if first && hard {
             self.stop.cancel();

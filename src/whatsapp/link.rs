@@ -21,7 +21,7 @@ use whatsapp_rust::{
 use super::{
     driver::{Driver, HEARD_MAX, Heard, Inbox, SIGNALS_MAX},
     fate::{Fate, Progress, Stage},
-    keys::{self, Keys},
+    keys::{self, Keys, Stored},
     pair_code::PairCodes,
     passkey::Passkeys,
     runtime::LinkRuntime,
@@ -33,6 +33,7 @@ use super::{
 };
 use crate::{
     clock::SharedClock,
+    events::PhoneNumber,
     session::{ConnectError, End, Link, Request, Signal},
     store::{Lease, StoreError, Vault},
 };
@@ -53,7 +54,8 @@ pub(super) struct Opening {
 
 impl Opening {
     pub async fn open(self) -> Result<WhatsAppLink, ConnectError> {
-        let stage = self.stage().await?;
+        let stored = self.stored().await?;
+        let stage = stored.as_ref().map_or(Stage::Offering, |stored| stored.stage);
         let version = self.versions.current().await;
         let settings = self.settings;
         let fate = Arc::new(Fate::default());
@@ -116,7 +118,7 @@ impl Opening {
             inbox.push(Heard::LoopEnded);
         });
         Ok(WhatsAppLink {
-            opened_at: stage,
+            resumes: stored.map(|stored| stored.phone),
             client,
             signals,
             fate,
@@ -133,16 +135,16 @@ impl Opening {
     }
 
     /// What the tenant's rows allow: to resume, or to begin anew.
-    async fn stage(&self) -> Result<Stage, StoreError> {
+    async fn stored(&self) -> Result<Option<Stored>, StoreError> {
         let tenant = self.lease.tenant();
-        if let Some(stage) = keys::stored(&*self.vault, tenant).await? {
-            return Ok(stage);
+        if let Some(stored) = keys::stored(&*self.vault, tenant).await? {
+            return Ok(Some(stored));
         }
         // Rows without a device are what a crash left of a pairing: no phone lists it.
         if self.vault.holds(tenant).await? {
             self.vault.erase(&self.lease).await?;
         }
-        Ok(Stage::Offering)
+        Ok(None)
     }
 }
 
@@ -175,7 +177,7 @@ fn unopened(error: BotBuilderError) -> StoreError {
 }
 
 pub(super) struct WhatsAppLink {
-    opened_at: Stage,
+    resumes: Option<PhoneNumber>,
     client: Arc<Client>,
     signals: mpsc::Receiver<Signal>,
     fate: Arc<Fate>,
@@ -194,8 +196,8 @@ pub(super) struct WhatsAppLink {
 
 #[async_trait]
 impl Link for WhatsAppLink {
-    fn resumes(&self) -> bool {
-        self.opened_at > Stage::Offering
+    fn resumes(&self) -> Option<PhoneNumber> {
+        self.resumes.clone()
     }
 
     async fn next(&mut self) -> Option<Signal> {

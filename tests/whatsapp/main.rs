@@ -4,6 +4,7 @@ mod bench;
 mod crashes;
 mod endings;
 mod hanging_up;
+mod history;
 mod lease;
 mod pairing;
 mod resuming;

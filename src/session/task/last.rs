@@ -1,11 +1,9 @@
 //! The last things a session does.
 
-use std::time::Duration;
-
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
-use super::{Next, Session};
+use super::{Next, RETRY_AFTER, Session};
 use crate::{
     events::{EndReason, Status},
     session::{Link, machine},
@@ -76,14 +74,14 @@ impl Session {
         }
     }
 
-    pub(super) async fn hand_over(&mut self) -> Next {
+    pub(super) async fn hand_over(&self) -> Next {
         if let Err(error) = self.around.stores.roster.release(self.lease.clone()).await {
             warn!(tenant = %self.lease.tenant(), %error, "lease could not be given back: it runs out by itself");
         }
         Next::Over
     }
 
-    async fn outlast(&self, error: StoreError, doing: &'static str) -> bool {
+    pub(super) async fn outlast(&self, error: StoreError, doing: &'static str) -> bool {
         if let StoreError::Fenced = error {
             return false;
         }
@@ -91,7 +89,7 @@ impl Session {
         tokio::select! {
             () = self.around.stop.cancelled() => false,
             () = self.lease.lost().cancelled() => false,
-            () = sleep(Duration::from_millis(500)) => true,
+            () = sleep(RETRY_AFTER) => true,
         }
     }
 }

@@ -1,111 +1,130 @@
-//! What no server can be made to do: links that say what a script says.
+//! What no server can be made to do: links and a store that do what a script says.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex},
-    time::Duration,
+mod flawed;
+mod stage;
+
+use std::time::{Duration, Instant};
+
+use self::{
+    flawed::{Flaws, unavailable},
+    stage::{OURS, Script, Stage, THEIRS, account, connected},
 };
-
-use async_trait::async_trait;
-use tokio_util::sync::CancellationToken;
-
 use crate::{
-    clock,
-    events::{Account, EndReason, PhoneNumber, Status},
-    session::{ConnectError, Connector, Link, Request, Sessions, Settings, Signal},
-    store::{
-        Lease, Stores, Subscription, Update,
-        crypt::MasterKey,
-        embedded::{self, EmbeddedStore},
-    },
-    tenant::TenantId,
+    events::{ConnectingReason, EndReason, Status},
+    session::{End, Signal},
+    store::StoreError,
 };
-
-type Script = VecDeque<Signal>;
-
-/// Each link says its part and then nothing more.
-struct Scripted(Mutex<VecDeque<Script>>);
-
-struct ScriptedLink(Script);
-
-#[async_trait]
-impl Connector for Scripted {
-    async fn open(&self, _: &Lease) -> Result<Box<dyn Link>, ConnectError> {
-        let script = self.0.lock().unwrap().pop_front();
-        Ok(Box::new(ScriptedLink(script.expect("no more links are expected"))))
-    }
-}
-
-#[async_trait]
-impl Link for ScriptedLink {
-    fn resumes(&self) -> bool {
-        false
-    }
-
-    async fn next(&mut self) -> Option<Signal> {
-        match self.0.pop_front() {
-            Some(signal) => Some(signal),
-            None => std::future::pending().await,
-        }
-    }
-
-    async fn tell(&mut self, _: Request) -> Result<(), ConnectError> {
-        Ok(())
-    }
-
-    async fn close(self: Box<Self>) {}
-
-    async fn unlink(self: Box<Self>) -> Result<(), ConnectError> {
-        Ok(())
-    }
-}
-
-struct Stage {
-    sessions: Sessions,
-    stores: Stores,
-    stream: Subscription,
-    _directory: tempfile::TempDir,
-}
-
-async fn play(links: impl IntoIterator<Item = Script>) -> Stage {
-    let directory = tempfile::tempdir().unwrap();
-    let key = MasterKey::from([7; 32]);
-    let settings = embedded::Settings { dir: directory.path().into(), key, previous: None, on_commit: None };
-    let stores = EmbeddedStore::open(settings, clock::system()).unwrap().stores();
-    let scripted = Arc::new(Scripted(Mutex::new(links.into_iter().collect())));
-    let stop = CancellationToken::new();
-    let sessions = Sessions::new(stores.clone(), scripted, clock::system(), Settings::default(), stop);
-    let tenant = TenantId::parse("toko").unwrap();
-    let stream = stores.journal.subscribe(&tenant, None).await;
-    sessions.connect(&tenant, None).await.unwrap();
-    Stage { sessions, stores, stream, _directory: directory }
-}
-
-fn account(phone: &str) -> Account {
-    Account { phone: PhoneNumber::parse(phone).unwrap(), name: None, platform: None }
-}
-
-fn connected(phone: &str) -> Signal {
-    Signal::Connected { account: account(phone) }
-}
 
 #[tokio::test]
 async fn a_login_as_another_account_is_never_told_as_connected() {
-    let (ours, theirs) = ("6281234567890", "6289876543210");
-    let script = [connected(ours), Signal::Dropped, connected(ours), Signal::Dropped, connected(theirs)];
-    let mut stage = play([Script::from(script)]).await;
-    let (mut logins, mut last) = (0, None);
-    while !matches!(&last, Some(Status::Disconnected { .. })) {
-        let next = tokio::time::timeout(Duration::from_secs(10), stage.stream.next());
-        if let Update::Event(event) = next.await.expect("it ends").expect("the stream goes on") {
-            if let Status::Connected { account } = &event.status {
-                assert_eq!(account.phone.as_str(), ours);
-                logins += 1;
-            }
-            last = Some(event.status.clone());
-        }
+    let first = [connected(OURS), Signal::Dropped, connected(OURS), Signal::Dropped, connected(THEIRS)];
+    let again = Script::resuming(OURS, [connected(THEIRS)]);
+    let mut stage = Stage::new([Script::new(first), again]).await;
+    let refused = Status::ended(EndReason::CredentialsUnreadable);
+    stage.connect().await;
+    let told = stage.until_ended().await;
+    let logins = told.iter().filter(|status| matches!(status, Status::Connected { .. })).collect::<Vec<_>>();
+    assert_eq!(logins, [&Status::Connected { account: account(OURS) }; 2]);
+    assert_eq!(told.last(), Some(&refused));
+
+    // The end names nobody, and the credentials are the same.
+    stage.connect().await;
+    let told = stage.until_ended().await;
+    assert!(told.iter().all(|status| !matches!(status, Status::Connected { .. })), "{told:?}");
+    assert_eq!(told.last(), Some(&refused));
+    stage.is_over().await;
+}
+
+#[tokio::test]
+async fn an_unlink_that_is_asked_for_again_while_it_is_under_way_is_one_unlink() {
+    let link = Script::new([connected(OURS)]).slow_to_unlink(Duration::from_millis(500));
+    let mut stage = Stage::new([link]).await;
+    stage.connect().await;
+    stage.until_connected().await;
+    stage.disconnect().await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    stage.disconnect().await;
+    assert_eq!(stage.until_ended().await, [Status::ended(EndReason::UnlinkedByUser)]);
+    stage.is_over().await;
+    assert_eq!((stage.status().await, stage.links_opened()), (Status::ended(EndReason::UnlinkedByUser), 1));
+}
+
+/// As a process leaves it that dies between erasing the credentials and telling why.
+#[tokio::test]
+async fn an_account_whose_credentials_are_gone_is_told_so_at_once() {
+    let mut stage = Stage::new([Script::new([connected(OURS)]), Script::new([])]).await;
+    stage.connect().await;
+    stage.until_connected().await;
+    stage.restart().await;
+    stage.connect().await;
+    assert_eq!(stage.until_ended().await.last(), Some(&Status::ended(EndReason::UnlinkedByPhone)));
+    stage.is_over().await;
+}
+
+#[tokio::test]
+async fn what_could_not_be_told_before_a_pause_is_told_within_it() {
+    fn is_waiting(status: &Status) -> bool {
+        matches!(status, Status::Connecting { reason: ConnectingReason::WhatsappUnreachable, .. })
     }
-    assert_eq!((logins, last), (2, Some(Status::ended(EndReason::CredentialsUnreadable))));
-    tokio::time::timeout(Duration::from_secs(10), stage.sessions.closed()).await.expect("nothing begins anew");
-    assert!(stage.stores.roster.unattended(1).await.unwrap().is_empty(), "the wish is settled");
+    let link = Script::new([connected(OURS), Signal::Ended(End::RateLimited)]);
+    let flaws = Flaws { append: Some(is_waiting), ..Flaws::default() };
+    let mut stage = Stage::with(flaws, [link, Script::resuming(OURS, [])]).await;
+    stage.connect().await;
+    stage.until_connected().await;
+    let begun = Instant::now();
+    stage.until("the wait", is_waiting).await;
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?} of a pause of 5 s", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_link_is_heard_although_the_wish_never_opens() {
+    let flaws = Flaws { wish: Some(|number| (number > 1).then_some(StoreError::Unreadable)), ..Flaws::default() };
+    let mut stage = Stage::with(flaws, [Script::new([Signal::Ended(End::PairingFailed)])]).await;
+    stage.connect().await;
+    assert_eq!(stage.until_ended().await.last(), Some(&Status::ended(EndReason::PairingFailed)));
+    stage.is_over().await;
+}
+
+#[tokio::test]
+async fn a_wish_that_could_not_be_read_is_read_again() {
+    let flaws = Flaws { wish: Some(|number| (number == 3).then(unavailable)), ..Flaws::default() };
+    let mut stage = Stage::with(flaws, [Script::new([connected(OURS)])]).await;
+    stage.connect().await;
+    stage.until_connected().await;
+    stage.disconnect().await;
+    assert_eq!(stage.until_ended().await, [Status::ended(EndReason::UnlinkedByUser)]);
+}
+
+/// An end that settled no wish would be followed by another session, and another.
+#[tokio::test]
+async fn a_session_that_could_not_read_its_wish_at_first_ends_for_good() {
+    let flaws = Flaws { wish: Some(|number| (number < 3).then(unavailable)), ..Flaws::default() };
+    let mut stage = Stage::with(flaws, [Script::new([Signal::Ended(End::PairingFailed)])]).await;
+    stage.connect().await;
+    assert_eq!(stage.until_ended().await.last(), Some(&Status::ended(EndReason::PairingFailed)));
+    stage.is_over().await;
+    assert_eq!(stage.links_opened(), 1);
+}
+
+#[tokio::test]
+async fn a_session_that_panics_before_its_first_link_can_be_begun_again() {
+    let flaws =
+        Flaws { wish: Some(|number| if number == 1 { panic!("on purpose") } else { None }), ..Flaws::default() };
+    let mut stage = Stage::with(flaws, [Script::new([connected(OURS)])]).await;
+    let begun = Instant::now();
+    while stage.links_opened() == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "nobody runs it");
+        stage.connect().await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    stage.until_connected().await;
+}
+
+/// What is wanted is kept; who runs it comes later.
+#[tokio::test]
+async fn a_wish_that_cannot_be_attended_at_once_is_no_failure() {
+    let mut stage = Stage::with(Flaws { acquire: true, ..Flaws::default() }, [Script::new([connected(OURS)])]).await;
+    stage.connect().await;
+    stage.connect().await;
+    stage.until_connected().await;
 }

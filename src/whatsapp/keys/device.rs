@@ -5,13 +5,14 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tracing::error;
 use whatsapp_rust::{
+    Jid,
     store::{DeviceStore, persistence_manager::PersistenceManager},
     wacore::store::Device,
 };
 
 use super::{Kept, Keys, from_json, to_json, told};
 use crate::{
-    events::Platform,
+    events::{PhoneNumber, Platform},
     session::End,
     store::{StoreError, Vault},
     tenant::TenantId,
@@ -27,17 +28,53 @@ const PLATFORM: &[u8] = b"platform";
 /// The library's saver gives up for good, and in silence, at ten. The link ends before.
 const FAILURES_MAX: u32 = 5;
 
-/// Digest of the device that is durable; `None` until this link has written one.
-pub(super) type Saved = Option<[u8; 32]>;
+/// What is known of the device that is durable.
+#[derive(Default)]
+pub(super) struct Saved {
+    /// `None` until this link has written one.
+    digest: Option<[u8; 32]>,
+    owner: Option<Owner>,
+}
 
-/// The device that can be resumed, and how far it got.
-pub(in crate::whatsapp) async fn stored(vault: &dyn Vault, tenant: &TenantId) -> Result<Option<Stage>, StoreError> {
+/// The account that a device belongs to. A login tells no number, only the account's hidden identity.
+#[derive(Clone)]
+struct Owner {
+    phone: Option<String>,
+    lid: Option<String>,
+}
+
+impl Owner {
+    fn of(device: &Device) -> Self {
+        let user = |jid: &Option<Jid>| jid.as_ref().map(|jid| jid.user.to_string()).filter(|user| !user.is_empty());
+        Self { phone: user(&device.pn), lid: user(&device.lid) }
+    }
+
+    /// What one of them does not know counts for nothing.
+    fn is_another(&self, other: &Self) -> bool {
+        let differ = |ours: &Option<String>, theirs: &Option<String>| {
+            ours.as_ref().zip(theirs.as_ref()).is_some_and(|(ours, theirs)| ours != theirs)
+        };
+        differ(&self.phone, &other.phone) || differ(&self.lid, &other.lid)
+    }
+}
+
+/// The device that can be resumed.
+pub(in crate::whatsapp) struct Stored {
+    /// How far it got.
+    pub stage: Stage,
+    pub phone: PhoneNumber,
+}
+
+pub(in crate::whatsapp) async fn stored(vault: &dyn Vault, tenant: &TenantId) -> Result<Option<Stored>, StoreError> {
     let Some(row) = vault.get(tenant, DEVICE, ONLY).await? else {
         return Ok(None);
     };
     let device: Device = from_json(&row)?;
+    let phone = PhoneNumber::parse(device.pn.as_ref().map(|pn| pn.user.as_str()).unwrap_or_default());
+    let phone = phone.map_err(|error| StoreError::Damaged(Box::new(error)))?;
     // The library counts logins only once WhatsApp has let us in.
-    Ok(Some(if device.login_counter > 0 { Stage::Linked } else { Stage::Scanned }))
+    let stage = if device.login_counter > 0 { Stage::Linked } else { Stage::Scanned };
+    Ok(Some(Stored { stage, phone }))
 }
 
 impl Keys {
@@ -85,14 +122,22 @@ impl Keys {
         if self.is_retired() {
             return Ok(());
         }
+        let owner = Owner::of(device);
+        if saved.owner.as_ref().is_some_and(|ours| ours.is_another(&owner)) {
+            error!(tenant = %self.lease.tenant(), "whatsapp let us in as another account than the one that was linked");
+            // Whatever is still to be kept is the other account's: ours stays as it is.
+            self.retire();
+            self.fate.seal(End::OtherAccount);
+            return Ok(());
+        }
         let row = to_json(device)?;
         let digest = Sha256::digest(&row).into();
-        if *saved == Some(digest) {
+        if saved.digest == Some(digest) {
             return Ok(());
         }
         let written = self.put(DEVICE, Bytes::from_static(ONLY), row).await;
         if written.is_ok() {
-            *saved = Some(digest);
+            *saved = Saved { digest: Some(digest), owner: Some(owner) };
         }
         self.count_failure(&written);
         written
@@ -115,7 +160,9 @@ impl DeviceStore for Keys {
     }
 
     async fn load(&self) -> Kept<Option<Device>> {
-        self.get_json(DEVICE, ONLY).await.map_err(told)
+        let device = self.get_json(DEVICE, ONLY).await.map_err(told)?;
+        self.device.lock().await.owner = device.as_ref().map(Owner::of);
+        Ok(device)
     }
 
     async fn exists(&self) -> Kept<bool> {

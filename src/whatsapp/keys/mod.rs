@@ -23,7 +23,7 @@ use tokio::{
 };
 use whatsapp_rust::store::{error::StoreError as LibraryError, persistence_manager::PersistenceManager};
 
-pub(super) use self::device::stored;
+pub(super) use self::device::{Stored, stored};
 use self::recent::Recent;
 use super::fate::{Fate, Progress, Stage};
 use crate::{

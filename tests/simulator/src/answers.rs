@@ -40,6 +40,12 @@ pub(crate) fn answer(state: &mut State, device: DeviceId, iq: &Node) -> (Vec<Nod
             }
             (vec![], Next::Nothing)
         }
+        "w:m" => {
+            if let Some(device) = state.device_mut(device) {
+                device.tally.media_asked += 1;
+            }
+            (vec![], Next::Nothing)
+        }
         "md" if iq.get_optional_child("remove-companion-device").is_some() => {
             state.unlink(device);
             (vec![], Next::End)

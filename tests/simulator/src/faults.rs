@@ -13,6 +13,8 @@ pub enum Fault {
     SilentSocket,
     /// The handshake succeeds and neither `<success>` nor QR refs follow.
     SilentLogin,
+    /// The device is logged in as one of another account.
+    OtherAccount,
     /// The device is logged in and from then on nothing is answered.
     SilentSession,
     /// `pair-device-sign` arrives and the phone lists the device, but neither 515 nor a close follows.

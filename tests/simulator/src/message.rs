@@ -8,7 +8,7 @@ use waproto::whatsapp as wa;
 use waproto::whatsapp::message::protocol_message::Type;
 use waproto::whatsapp::message::{
     AppStateSyncKey, AppStateSyncKeyData, AppStateSyncKeyFingerprint, AppStateSyncKeyId, AppStateSyncKeyShare,
-    DeviceSentMessage, ProtocolMessage,
+    DeviceSentMessage, HistorySyncNotification, HistorySyncType, ProtocolMessage,
 };
 
 use crate::account::Parcel;
@@ -58,10 +58,34 @@ pub(crate) async fn share_app_state_key(world: &World, to: DeviceId) {
         app_state_sync_key_share: MessageField::some(AppStateSyncKeyShare { keys: vec![key] }),
         ..Default::default()
     };
-    let message = wa::Message { protocol_message: MessageField::some(share), ..Default::default() };
-    let letter = Letter { sender: to.number(), to, category: Some("peer") };
     // A device with keys that cannot be used gets no share, and so shows what a client does without one.
-    let _ = post(world, letter, &message).await;
+    let _ = post_own(world, to, share).await;
+}
+
+/// Tells a device where the account's chats of before are to be had.
+pub(crate) async fn offer_history(world: &World, to: DeviceId) -> Result<Done, TextError> {
+    let notification = HistorySyncNotification {
+        file_sha256: Some(rand::random::<[u8; 32]>().to_vec()),
+        file_length: Some(4_096),
+        media_key: Some(rand::random::<[u8; 32]>().to_vec()),
+        file_enc_sha256: Some(rand::random::<[u8; 32]>().to_vec()),
+        direct_path: Some("/v/t62.1-1/history.enc".to_owned()),
+        sync_type: Some(HistorySyncType::INITIAL_BOOTSTRAP),
+        chunk_order: Some(1),
+        progress: Some(100),
+        ..Default::default()
+    };
+    let offer = ProtocolMessage {
+        r#type: Some(Type::HISTORY_SYNC_NOTIFICATION),
+        history_sync_notification: MessageField::some(notification),
+        ..Default::default()
+    };
+    post_own(world, to, offer).await
+}
+
+async fn post_own(world: &World, to: DeviceId, message: ProtocolMessage) -> Result<Done, TextError> {
+    let message = wa::Message { protocol_message: MessageField::some(message), ..Default::default() };
+    post(world, Letter { sender: to.number(), to, category: Some("peer") }, &message).await
 }
 
 /// After this the next message opens a new session, as a sender does that was told its message could not be read.

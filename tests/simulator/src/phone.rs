@@ -168,6 +168,13 @@ impl Phone {
         outcome
     }
 
+    /// Offers the chats of before, as a phone does to whoever it has just linked, and waits until the device has read
+    /// the offer.
+    pub async fn offer_history(&self, device: DeviceId) -> Result<(), TextError> {
+        let read = message::offer_history(&self.world, device).await?;
+        read.await.unwrap_or(Err(TextError::Stopped))
+    }
+
     /// Every login of the account is refused from now on, and its live sockets are cut so that they notice. The list of
     /// devices stays.
     pub fn refuse(&self, refusal: Refusal) {

@@ -35,7 +35,9 @@ pub(crate) async fn run(
     for older in replaced {
         connection.world.order(older, Order::End(stream_error(None, Some("replaced"))));
     }
-    connection.say(&success(device)).await?;
+    let other =
+        connection.world.strike(Fault::OtherAccount).then(|| DeviceId::new(device.number() + 1, device.index()));
+    connection.say(&success(other.unwrap_or(device))).await?;
     Session { connection, device, active: false, pings: HashMap::new() }.run().await
 }
 
@@ -92,6 +94,13 @@ impl Session {
             "receipt" => {
                 let outcome = if attr(stanza, "type") == "retry" { Err(TextError::Undecryptable) } else { Ok(()) };
                 self.confirmed(&id, outcome);
+                if attr(stanza, "type") == "hist_sync" {
+                    self.connection.world.change(|state| {
+                        if let Some(device) = state.device_mut(self.device) {
+                            device.tally.histories += 1;
+                        }
+                    });
+                }
                 self.connection.say(&ack("receipt", stanza)).await?;
             }
             "ack" if !attr(stanza, "error").is_empty() => {

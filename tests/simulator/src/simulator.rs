@@ -218,6 +218,16 @@ impl Simulator {
         self.tally(device).pings
     }
 
+    /// Offers of the chats of before that the device has answered.
+    pub fn histories_answered(&self, device: DeviceId) -> u64 {
+        self.tally(device).histories
+    }
+
+    /// How often the device asked where files are to be had, which it does before it fetches one.
+    pub fn media_asked(&self, device: DeviceId) -> u64 {
+        self.tally(device).media_asked
+    }
+
     /// One-time keys that are left to hand out for the device.
     pub fn one_time_keys(&self, device: DeviceId) -> usize {
         self.world.read().device(device).map_or(0, |device| device.keys.count())

@@ -18,6 +18,10 @@ pub(crate) struct Tally {
     pub(crate) live_max: usize,
     pub(crate) presence: PresenceCounts,
     pub(crate) pings: u64,
+    /// Offers of history that it has answered, to read them or not.
+    pub(crate) histories: u64,
+    /// How often it asked where files are to be had.
+    pub(crate) media_asked: u64,
     pub(crate) handshakes: Vec<Pattern>,
     doubled: Duration,
     doubled_since: Option<Instant>,

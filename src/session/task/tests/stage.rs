@@ -1,0 +1,189 @@
+//! Links that say what a script says, over a store that fails on demand.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use super::flawed::{Flawed, Flaws};
+use crate::{
+    clock,
+    events::{Account, PhoneNumber, Status},
+    session::{ConnectError, Connector, Link, Request, Sessions, Settings, Signal},
+    store::{
+        Lease, Stores, Subscription, Update,
+        crypt::MasterKey,
+        embedded::{self, EmbeddedStore},
+    },
+    tenant::TenantId,
+};
+
+pub const OURS: &str = "6281234567890";
+pub const THEIRS: &str = "6289876543210";
+
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A link's part: whose credentials it finds, and what it says before it says nothing more.
+pub struct Script {
+    resumes: Option<PhoneNumber>,
+    signals: VecDeque<Signal>,
+    unlink_takes: Duration,
+}
+
+impl Script {
+    /// Of a link that begins with nothing.
+    pub fn new(signals: impl IntoIterator<Item = Signal>) -> Self {
+        Self { resumes: None, signals: signals.into_iter().collect(), unlink_takes: Duration::ZERO }
+    }
+
+    pub fn resuming(phone: &str, signals: impl IntoIterator<Item = Signal>) -> Self {
+        Self { resumes: Some(account(phone).phone), ..Self::new(signals) }
+    }
+
+    pub fn slow_to_unlink(self, unlink_takes: Duration) -> Self {
+        Self { unlink_takes, ..self }
+    }
+}
+
+#[derive(Default)]
+struct Scripted {
+    scripts: Mutex<VecDeque<Script>>,
+    opened: AtomicUsize,
+}
+
+struct ScriptedLink(Script);
+
+#[async_trait]
+impl Connector for Scripted {
+    async fn open(&self, _: &Lease) -> Result<Box<dyn Link>, ConnectError> {
+        self.opened.fetch_add(1, Ordering::SeqCst);
+        let script = self.scripts.lock().unwrap().pop_front();
+        Ok(Box::new(ScriptedLink(script.expect("no more links are expected"))))
+    }
+}
+
+#[async_trait]
+impl Link for ScriptedLink {
+    fn resumes(&self) -> Option<PhoneNumber> {
+        self.0.resumes.clone()
+    }
+
+    async fn next(&mut self) -> Option<Signal> {
+        match self.0.signals.pop_front() {
+            Some(signal) => Some(signal),
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn tell(&mut self, _: Request) -> Result<(), ConnectError> {
+        Ok(())
+    }
+
+    async fn close(self: Box<Self>) {}
+
+    async fn unlink(self: Box<Self>) -> Result<(), ConnectError> {
+        tokio::time::sleep(self.0.unlink_takes).await;
+        Ok(())
+    }
+}
+
+/// One tenant's sessions, in a process that may be followed by others.
+pub struct Stage {
+    pub sessions: Sessions,
+    pub tenant: TenantId,
+    stores: Stores,
+    scripted: Arc<Scripted>,
+    stop: CancellationToken,
+    stream: Subscription,
+    _directory: tempfile::TempDir,
+}
+
+impl Stage {
+    pub async fn new(links: impl IntoIterator<Item = Script>) -> Self {
+        Self::with(Flaws::default(), links).await
+    }
+
+    pub async fn with(flaws: Flaws, links: impl IntoIterator<Item = Script>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let key = MasterKey::from([7; 32]);
+        let settings = embedded::Settings { dir: directory.path().into(), key, previous: None, on_commit: None };
+        let stores = EmbeddedStore::open(settings, clock::system()).unwrap().stores();
+        let stores = Flawed::over(stores, flaws);
+        let scripted = Arc::new(Scripted::default());
+        scripted.scripts.lock().unwrap().extend(links);
+        let stop = CancellationToken::new();
+        let sessions = sessions(&stores, &scripted, &stop);
+        let tenant = TenantId::parse("toko").unwrap();
+        let stream = stores.journal.subscribe(&tenant, None).await;
+        Self { sessions, tenant, stores, scripted, stop, stream, _directory: directory }
+    }
+
+    pub async fn connect(&self) {
+        self.sessions.connect(&self.tenant, None).await.unwrap();
+    }
+
+    pub async fn disconnect(&self) {
+        self.sessions.disconnect(&self.tenant).await.unwrap();
+    }
+
+    /// The next process over the same store.
+    pub async fn restart(&mut self) {
+        self.stop.cancel();
+        self.sessions.closed().await;
+        self.stop = CancellationToken::new();
+        self.sessions = sessions(&self.stores, &self.scripted, &self.stop);
+    }
+
+    pub fn links_opened(&self) -> usize {
+        self.scripted.opened.load(Ordering::SeqCst)
+    }
+
+    /// The statuses up to one that is wanted, which is the last of them.
+    pub async fn until(&mut self, what: &str, wanted: impl Fn(&Status) -> bool) -> Vec<Status> {
+        let mut told = Vec::new();
+        while !told.last().is_some_and(&wanted) {
+            let next = tokio::time::timeout(DEADLINE, self.stream.next()).await;
+            if let Update::Event(event) = next.unwrap_or_else(|_| panic!("{what} after {told:?}")).unwrap() {
+                told.push(event.status.clone());
+            }
+        }
+        told
+    }
+
+    pub async fn until_connected(&mut self) -> Vec<Status> {
+        self.until("a connection", |status| matches!(status, Status::Connected { .. })).await
+    }
+
+    pub async fn until_ended(&mut self) -> Vec<Status> {
+        self.until("an end", |status| matches!(status, Status::Disconnected { .. })).await
+    }
+
+    /// Nothing runs any more, and nothing is wanted.
+    pub async fn is_over(&self) {
+        tokio::time::timeout(DEADLINE, self.sessions.closed()).await.expect("nothing begins anew");
+        assert!(self.stores.roster.unattended(1).await.unwrap().is_empty(), "the wish is settled");
+    }
+
+    pub async fn status(&self) -> Status {
+        self.stores.journal.latest(&self.tenant).await.unwrap().unwrap().event.status.clone()
+    }
+}
+
+fn sessions(stores: &Stores, scripted: &Arc<Scripted>, stop: &CancellationToken) -> Sessions {
+    Sessions::new(stores.clone(), scripted.clone(), clock::system(), Settings::default(), stop.clone())
+}
+
+pub fn account(phone: &str) -> Account {
+    Account { phone: PhoneNumber::parse(phone).unwrap(), name: None, platform: None }
+}
+
+pub fn connected(phone: &str) -> Signal {
+    Signal::Connected { account: account(phone) }
+}
