@@ -15,6 +15,7 @@ mod receiver;
 mod redis;
 mod revivals;
 mod presence;
+mod proxies;
 mod rounds;
 mod secrets;
 mod stage;
