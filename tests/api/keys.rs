@@ -80,6 +80,43 @@ async fn a_secret_that_is_being_replaced_still_counts() {
     );
 }
 
+/// What the secret's owner signs is HS256 and nothing else, and what the key pair's owner signs is not HS256.
+#[tokio::test]
+async fn a_secret_that_a_key_pair_replaces_still_counts_and_neither_stands_in_for_the_other() {
+    let pem = include_str!("keys/p256.pub.pem");
+    let server = with(vec![KeySource::PublicKey(pem.into()), KeySource::Secret(Secret::new(SECRET))]).await;
+    let claims = json!({"id": "toko", "exp": server.second() + 60});
+    let hmac = |secret: &str| EncodingKey::from_secret(secret.as_bytes());
+    for (algorithm, key, expected) in [
+        (Algorithm::HS256, hmac(SECRET), "ok"),
+        (Algorithm::ES256, p256(), "ok"),
+        (Algorithm::HS256, hmac(pem), "wrong-signature"),
+        (Algorithm::HS256, hmac(pem.trim()), "wrong-signature"),
+        (Algorithm::HS384, hmac(SECRET), "wrong-algorithm"),
+        (Algorithm::RS256, rsa(), "wrong-algorithm"),
+    ] {
+        assert_eq!(code(&server, &sign_with(algorithm, &key, &claims)).await, expected, "{algorithm:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_beside_a_key_set_takes_nothing_from_what_is_said_of_the_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("jwks.json");
+    let key = json!({"kty": "OKP", "crv": "Ed25519", "kid": "one", "x": ED25519_X});
+    std::fs::write(&path, json!({"keys": [key]}).to_string()).unwrap();
+    for (place, expected) in
+        [(path.to_str().unwrap(), "unknown-key"), ("http://127.0.0.1:1/jwks.json", "keys-unavailable")]
+    {
+        let server = with(vec![KeySource::Jwks(place.into()), KeySource::Secret(Secret::new(SECRET))]).await;
+        let claims = json!({"id": "toko", "exp": server.second() + 60});
+        let header = Header { kid: Some("two".into()), ..Header::new(Algorithm::EdDSA) };
+        let token = jsonwebtoken::encode(&header, &claims, &ed25519()).unwrap();
+        assert_eq!(code(&server, &token).await, expected);
+        assert_eq!(code(&server, &sign(&claims)).await, "ok");
+    }
+}
+
 #[tokio::test]
 async fn a_key_set_in_a_file_chooses_by_kid_and_follows_the_file() {
     let dir = tempfile::tempdir().unwrap();
