@@ -15,6 +15,10 @@ fn p256() -> EncodingKey {
     EncodingKey::from_ec_pem(include_bytes!("keys/p256.pem")).unwrap()
 }
 
+fn p384() -> EncodingKey {
+    EncodingKey::from_ec_pem(include_bytes!("keys/p384.pem")).unwrap()
+}
+
 fn ed25519() -> EncodingKey {
     EncodingKey::from_ed_pem(include_bytes!("keys/ed25519.pem")).unwrap()
 }
@@ -34,21 +38,19 @@ async fn code(server: &Server, token: &str) -> String {
 
 #[tokio::test]
 async fn a_public_key_of_each_kind_checks_its_own_algorithm_only() {
-    let pems = [
-        (include_str!("keys/rsa.pub.pem"), Algorithm::RS256),
-        (include_str!("keys/p256.pub.pem"), Algorithm::ES256),
-        (include_str!("keys/ed25519.pub.pem"), Algorithm::EdDSA),
+    let pairs = [
+        (include_str!("keys/rsa.pub.pem"), Algorithm::RS256, rsa()),
+        (include_str!("keys/p256.pub.pem"), Algorithm::ES256, p256()),
+        (include_str!("keys/p384.pub.pem"), Algorithm::ES384, p384()),
+        (include_str!("keys/ed25519.pub.pem"), Algorithm::EdDSA, ed25519()),
     ];
-    for (pem, good) in pems {
-        let server = with(vec![KeySource::PublicKey(pem.into())]).await;
+    for (pem, good, _) in &pairs {
+        let server = with(vec![KeySource::PublicKey((*pem).into())]).await;
         let claims = json!({"id": "toko", "exp": server.second() + 60});
-        for (algorithm, key) in [(Algorithm::RS256, rsa()), (Algorithm::ES256, p256()), (Algorithm::EdDSA, ed25519())] {
+        for (_, algorithm, key) in &pairs {
             let expected = if algorithm == good { "ok" } else { "wrong-algorithm" };
-            assert_eq!(
-                code(&server, &sign_with(algorithm, &key, &claims)).await,
-                expected,
-                "{algorithm:?} for {good:?}"
-            );
+            let answer = code(&server, &sign_with(*algorithm, key, &claims)).await;
+            assert_eq!(answer, expected, "{algorithm:?} for {good:?}");
         }
         assert_eq!(code(&server, &sign(&claims)).await, "wrong-algorithm");
     }
@@ -56,9 +58,12 @@ async fn a_public_key_of_each_kind_checks_its_own_algorithm_only() {
 
 #[tokio::test]
 async fn hardening_a_public_key_is_not_the_secret_of_an_hmac() {
-    for pem in
-        [include_str!("keys/rsa.pub.pem"), include_str!("keys/p256.pub.pem"), include_str!("keys/ed25519.pub.pem")]
-    {
+    for pem in [
+        include_str!("keys/rsa.pub.pem"),
+        include_str!("keys/p256.pub.pem"),
+        include_str!("keys/p384.pub.pem"),
+        include_str!("keys/ed25519.pub.pem"),
+    ] {
         let server = with(vec![KeySource::PublicKey(pem.into())]).await;
         let claims = json!({"id": "toko", "exp": server.second() + 60});
         for form in [pem.as_bytes(), pem.trim().as_bytes()] {
