@@ -81,9 +81,9 @@ async fn start_and_serve(config: Config, seams: Seams) -> Result<Drained, StartE
     let (first_seen, second_seen) = (again.clone(), cut.clone());
     let listening = TaskTracker::new();
     listening.spawn(async move {
-        signals.next().await;
+        let first = signals.first().await;
         first_seen.cancel();
-        signals.next().await;
+        signals.second(first).await;
         second_seen.cancel();
     });
     Ok(app.run(again.cancelled_owned(), cut.cancelled_owned()).await)

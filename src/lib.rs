@@ -41,6 +41,7 @@ pub mod events;
 
 // Services.
 pub mod telemetry;
+pub mod proxy;
 pub mod auth;
 pub mod store;
 pub mod session;

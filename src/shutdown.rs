@@ -1,8 +1,15 @@
 //! How the process is asked to go.
 
-use std::{future::Future, io};
+use std::{future::Future, io, time::Duration};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::Instant,
+};
+
+/// Signals within such a time are one: supervisors and `timeout` tell a process and then its group, and a Ctrl-C that
+/// reaches both is passed on by whoever started us.
+const ECHO_MAX: Duration = Duration::from_secs(1);
 
 /// SIGTERM and SIGINT, counted: the first asks to drain, the second not to wait any longer.
 pub struct Signals {
@@ -15,8 +22,21 @@ impl Signals {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// Cancel safe.
-    pub async fn next(&mut self) {
+    /// When it came.
+    pub async fn first(&mut self) -> Instant {
+        self.any().await;
+        Instant::now()
+    }
+
+    /// One that is no echo of the first.
+    pub async fn second(&mut self, first: Instant) {
+        self.any().await;
+        while first.elapsed() < ECHO_MAX {
+            self.any().await;
+        }
+    }
+
+    async fn any(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tautan::events::{EndReason, PairRefusal};
+use tautan::{
+    events::{EndReason, PairRefusal},
+    http::Code,
+};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -58,4 +61,19 @@ fn every_reason_stands_in_the_table_of_endings() {
     for reason in reasons.chain(PairRefusal::ALL.iter().map(|refusal| refusal.as_str())) {
         assert!(told.contains(reason), "{reason} is missing");
     }
+}
+
+#[test]
+fn every_problem_stands_in_the_readme_with_its_status() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, errors) = readme.split_once("### Errors").unwrap();
+    let (table, _) = errors.split_once("\n## ").unwrap();
+    let row = |line: &str| {
+        let (code, rest) = line.strip_prefix("| `")?.split_once("` | ")?;
+        let (status, meaning) = rest.split_once(" | ")?;
+        Some((code.to_owned(), status.to_owned(), !meaning.trim_end_matches('|').trim().is_empty()))
+    };
+    let told: BTreeSet<_> = table.lines().filter_map(row).collect();
+    let all = Code::ALL.iter().map(|code| (code.as_str().to_owned(), code.status().as_str().to_owned(), true));
+    assert_eq!(told, all.collect());
 }

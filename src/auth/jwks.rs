@@ -6,8 +6,10 @@ use std::{
 };
 
 use tokio::time::Instant;
+use ureq::http::Uri;
 
 use super::keys::{Key, KeyError};
+use crate::proxy;
 
 const SIZE_MAX_BYTES: u64 = 256 * 1024;
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,11 +40,12 @@ impl Fetch for FileFetch {
     }
 }
 
-pub struct UrlFetch(pub String);
+pub struct UrlFetch(pub Uri);
 
 impl Fetch for UrlFetch {
     fn fetch(&self) -> io::Result<Vec<u8>> {
-        let config = ureq::Agent::config_builder().timeout_global(Some(FETCH_TIMEOUT)).build();
+        let proxy = proxy::towards(self.0.host().unwrap_or_default());
+        let config = ureq::Agent::config_builder().timeout_global(Some(FETCH_TIMEOUT)).proxy(proxy).build();
         let mut answer = ureq::Agent::new_with_config(config).get(&self.0).call().map_err(io::Error::other)?;
         answer.body_mut().with_config().limit(SIZE_MAX_BYTES).read_to_vec().map_err(io::Error::other)
     }
@@ -64,7 +67,8 @@ impl Jwks {
     /// A file is read at once, so that a mistake stops the start; a URL when the first token comes.
     pub fn open(place: &str) -> Result<Self, KeyError> {
         if place.starts_with("https://") || place.starts_with("http://") {
-            return Ok(Self::new(Arc::new(UrlFetch(place.to_owned()))));
+            let url: Uri = place.parse().map_err(|_| KeyError::NotAUrl)?;
+            return Ok(Self::new(Arc::new(UrlFetch(url))));
         }
         let set = Self::new(Arc::new(FileFetch(place.into())));
         set.reload()?;

@@ -23,6 +23,8 @@ pub enum KeyError {
     NotAPublicKey,
     #[error("this PEM is a private key: give the public one, so that this service cannot sign")]
     PrivateKey,
+    #[error("the key set's address is not a URL with a host")]
+    NotAUrl,
     #[error("the key set cannot be read")]
     UnreadableSet(#[source] std::io::Error),
     #[error("the key set is not a JSON Web Key Set")]

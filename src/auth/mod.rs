@@ -9,6 +9,9 @@ mod verifier;
 
 use std::time::Duration;
 
+use jwks::Jwks;
+use keys::Key;
+
 pub use jwks::{Fetch, FileFetch, Pace, UrlFetch};
 pub use keys::KeyError;
 pub use mint::Minter;
@@ -43,8 +46,19 @@ impl Default for Settings {
 pub enum KeySource {
     /// HS256.
     Secret(Secret),
-    /// PEM: RS256, ES256 (ES384) or EdDSA by the kind of key.
+    /// PEM: RS256, ES256, ES384 or EdDSA by the kind of key.
     PublicKey(String),
     /// A JSON Web Key Set: `http://` and `https://` are fetched, anything else is a file's path.
     Jwks(String),
+}
+
+impl KeySource {
+    /// Whether it can be used, as far as this machine can tell: a URL is not asked.
+    pub fn check(&self) -> Result<(), KeyError> {
+        match self {
+            Self::Secret(secret) => Key::from_secret(secret).map(drop),
+            Self::PublicKey(pem) => Key::from_pem(pem).map(drop),
+            Self::Jwks(place) => Jwks::open(place).map(drop),
+        }
+    }
 }

@@ -83,18 +83,20 @@ impl TokenVerifier {
     /// Waits only where a key set has to be fetched first.
     pub async fn verify(&self, token: &str) -> Result<Identity, TokenError> {
         let header = Header::of(token)?;
-        let mut candidates = self.keys.clone();
+        let mut published = Vec::new();
         for set in &self.sets {
-            candidates.extend(set.find(header.key_id.as_deref()).await);
+            published.extend(set.find(header.key_id.as_deref()).await);
         }
-        if candidates.is_empty() {
+        let unknown = !self.sets.is_empty() && published.is_empty();
+        // The key decides: a public key is never tried as the secret of an HMAC, and "none" belongs to no key.
+        let ours = self.keys.iter().chain(&published);
+        let candidates: Vec<_> = ours.filter(|key| Some(key.algorithm) == header.algorithm).collect();
+        if candidates.is_empty() && unknown {
             let away = self.sets.iter().any(|set| set.is_empty());
             return Err(if away { TokenError::KeysUnavailable } else { TokenError::UnknownKey });
         }
-        // The key decides: a public key is never tried as the secret of an HMAC, and "none" belongs to no key.
-        candidates.retain(|key| Some(key.algorithm) == header.algorithm);
         let mut refusal = TokenError::WrongAlgorithm;
-        for key in &candidates {
+        for key in candidates {
             match decode(token, key) {
                 Ok(claims) => return claims::read(&claims, &self.settings, self.clock.0.now()),
                 Err(error) => refusal = error,

@@ -16,6 +16,9 @@ use crate::{
 };
 use read::Reader;
 
+/// Any of them: the SaaS product's own tokens count, and there is no local mode.
+const KEYS: [&str; 3] = ["JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS"];
+
 /// Everything the program was told, checked.
 #[derive(Debug)]
 pub struct Config {
@@ -83,7 +86,8 @@ impl Config {
     fn with(reader: &mut Reader) -> Self {
         let listen: SocketAddr = reader.parsed("TAUTAN_LISTEN", read::address);
         let auth = auth_settings(reader);
-        let mode = if auth.keys.is_empty() {
+        // A key that is no good is one all the same: its owner did not mean local mode.
+        let mode = if KEYS.iter().all(|name| reader.text(name).is_none()) {
             for variable in ["JWT_ISSUER", "JWT_AUDIENCE", "JWT_SECRET_PREVIOUS"] {
                 if reader.text(variable).is_some() {
                     reader.mistake(
@@ -172,15 +176,13 @@ fn webhook_settings(reader: &mut Reader) -> Option<webhook::Settings> {
 }
 
 fn auth_settings(reader: &mut Reader) -> auth::Settings {
-    let mut keys = Vec::new();
-    keys.extend(reader.optional("JWT_SECRET", read::secret).map(auth::KeySource::Secret));
-    if !keys.is_empty() {
-        keys.extend(reader.optional("JWT_SECRET_PREVIOUS", read::secret).map(auth::KeySource::Secret));
-    }
-    keys.extend(reader.text("JWT_PUBLIC_KEY").map(auth::KeySource::PublicKey));
-    keys.extend(reader.text("JWT_JWKS").map(auth::KeySource::Jwks));
+    let secret = reader.optional("JWT_SECRET", read::secret);
+    let public_key = reader.optional("JWT_PUBLIC_KEY", read::public_key);
+    let jwks = reader.optional("JWT_JWKS", read::jwks);
+    // Beside any of them: what replaces a secret may be a key pair.
+    let previous = reader.optional("JWT_SECRET_PREVIOUS", read::secret);
     auth::Settings {
-        keys,
+        keys: [secret, public_key, jwks, previous].into_iter().flatten().collect(),
         issuer: reader.text("JWT_ISSUER"),
         audience: reader.text("JWT_AUDIENCE"),
         tenant_claim: reader.parsed("TAUTAN_TENANT_CLAIM", read::claim),
@@ -280,6 +282,34 @@ mod tests {
         assert!(matches!(config.mode, Mode::Tokens(settings) if settings.keys.len() == 1));
         assert_eq!(blamed(&[("JWT_SECRET_FILE", path), ("JWT_SECRET", SECRET)]), ["JWT_SECRET_FILE"]);
         assert_eq!(blamed(&[("JWT_SECRET_FILE", "/nowhere")]), ["JWT_SECRET_FILE"]);
+    }
+
+    #[test]
+    fn a_secret_that_is_being_replaced_counts_beside_a_key_of_any_kind() {
+        let pem = include_str!("../../tests/api/keys/p256.pub.pem");
+        for key in [("JWT_SECRET", SECRET), ("JWT_PUBLIC_KEY", pem), ("JWT_JWKS", "https://login.example/jwks.json")] {
+            let config = read(&[key, ("JWT_SECRET_PREVIOUS", SECRET)]).unwrap();
+            assert!(matches!(config.mode, Mode::Tokens(settings) if settings.keys.len() == 2), "{}", key.0);
+            assert_eq!(blamed(&[key, ("JWT_SECRET_PREVIOUS", "hunter2")]), ["JWT_SECRET_PREVIOUS"]);
+        }
+        assert_eq!(blamed(&[("JWT_SECRET_PREVIOUS", SECRET)]), ["JWT_SECRET_PREVIOUS"]);
+    }
+
+    #[test]
+    fn a_key_that_is_no_good_is_named_and_nothing_else_is_blamed_for_it() {
+        let private = include_str!("../../tests/api/keys/p256.pem");
+        for (name, wrong) in [
+            ("JWT_SECRET", "hunter2"),
+            ("JWT_PUBLIC_KEY", "hunter2"),
+            ("JWT_PUBLIC_KEY", private),
+            ("JWT_JWKS", "/nowhere/jwks.json"),
+            ("JWT_JWKS", "Cargo.toml"),
+            ("JWT_JWKS", "https://"),
+        ] {
+            let mistakes = read(&[(name, wrong), ("TAUTAN_LISTEN", "0.0.0.0:8080"), ("JWT_ISSUER", "us")]).unwrap_err();
+            assert_eq!(mistakes.iter().map(|mistake| mistake.variable.as_str()).collect::<Vec<_>>(), [name]);
+            assert!(!mistakes[0].what.contains("hunter2") && !mistakes[0].what.contains("MIG"), "{mistakes:?}");
+        }
     }
 
     #[test]

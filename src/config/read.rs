@@ -1,4 +1,4 @@
-use std::{collections::HashMap, net::SocketAddr, time::Duration};
+use std::{collections::HashMap, error::Error as _, net::SocketAddr, time::Duration};
 
 use warp::http::Uri;
 
@@ -7,7 +7,7 @@ use super::{
     variables::{VARIABLES, Variable},
 };
 use crate::{
-    auth::Secret,
+    auth::{KeySource, Secret},
     store::{crypt::MasterKey, redis},
     telemetry::{self, Format},
     webhook,
@@ -123,9 +123,25 @@ pub(super) fn version(text: &str) -> Result<(u32, u32, u32), String> {
     }
 }
 
-pub(super) fn secret(text: &str) -> Result<Secret, String> {
+pub(super) fn secret(text: &str) -> Result<KeySource, String> {
     let secret = Secret::new(text);
-    secret.check().map(|()| secret).map_err(|weakness| weakness.to_string())
+    secret.check().map(|()| KeySource::Secret(secret)).map_err(|weakness| weakness.to_string())
+}
+
+pub(super) fn public_key(pem: &str) -> Result<KeySource, String> {
+    usable(KeySource::PublicKey(pem.to_owned()))
+}
+
+pub(super) fn jwks(place: &str) -> Result<KeySource, String> {
+    usable(KeySource::Jwks(place.to_owned())).map_err(|what| format!("{place}: {what}"))
+}
+
+/// Now, while every mistake is told at once and nothing has been touched.
+fn usable(source: KeySource) -> Result<KeySource, String> {
+    source.check().map(|()| source).map_err(|error| match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    })
 }
 
 pub(super) fn master_key(text: &str) -> Result<MasterKey, String> {

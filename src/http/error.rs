@@ -15,14 +15,13 @@ macro_rules! codes {
         pub enum Code { $($variant),+ }
 
         impl Code {
-            #[cfg(test)]
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $code),+ }
             }
 
-            fn status(self) -> StatusCode {
+            pub fn status(self) -> StatusCode {
                 match self { $(Self::$variant => StatusCode::$status),+ }
             }
 

@@ -1,5 +1,5 @@
 use cookie::Cookie;
-use warp::http::{HeaderMap, header};
+use warp::http::{HeaderMap, HeaderValue, header};
 
 use super::{
     Ask,
@@ -34,19 +34,22 @@ pub async fn commander(ask: &Ask) -> Result<Identity, Problem> {
 
 async fn caller(ask: &Ask) -> Result<(Identity, Carrier), Problem> {
     let verifier = &ask.services().verifier;
-    // A bad header never falls back to the cookie: the answer would be about another tenant than the caller thinks.
-    if let Some(value) = ask.headers.get(header::AUTHORIZATION) {
-        let token = value.to_str().ok().and_then(bearer).ok_or(TokenError::Malformed)?;
-        return Ok((verifier.verify(token).await?, Carrier::Bearer));
+    // A bad Bearer never falls back to the cookie: the answer would be about another tenant than the caller thinks. Another
+    // scheme speaks to somebody else, such as the proxy before a staging site, and browsers send it with every request.
+    if let Some(token) = ask.headers.get_all(header::AUTHORIZATION).iter().find_map(bearer) {
+        return Ok((verifier.verify(token.unwrap_or_default()).await?, Carrier::Bearer));
     }
     let tokens = cookies(&ask.headers, &ask.services().settings.cookie);
     Ok((from_cookies(verifier, &tokens).await?, Carrier::Cookie))
 }
 
-/// The scheme's name is case-insensitive (RFC 9110 section 11.1).
-fn bearer(value: &str) -> Option<&str> {
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+/// The token after the scheme's name, which is case-insensitive (RFC 9110 section 11.1), if it is text at all. `None`:
+/// another scheme.
+fn bearer(value: &HeaderValue) -> Option<Option<&str>> {
+    let bytes = value.as_bytes();
+    let end = bytes.iter().position(u8::is_ascii_whitespace).unwrap_or(bytes.len());
+    let (scheme, token) = bytes.split_at(end);
+    scheme.eq_ignore_ascii_case(b"bearer").then(|| str::from_utf8(token).ok().map(str::trim))
 }
 
 fn cookies(headers: &HeaderMap, name: &str) -> Vec<String> {

@@ -22,6 +22,7 @@ use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use warp::http::HeaderMap;
 
+pub use error::Code;
 pub use health::{Health, StoreState};
 pub use server::serve;
 pub use sign_in::LocalSignIn;

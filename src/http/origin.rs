@@ -16,13 +16,24 @@ pub fn check(settings: &Settings, headers: &HeaderMap) -> Result<(), Problem> {
     let site = text(headers, "sec-fetch-site");
     match text(headers, header::ORIGIN.as_str()) {
         // A sandboxed frame or a redirect: anybody can make one.
-        Some("null") => Err(not_allowed("null")),
+        Some("null") => Err(Problem::new(
+            Code::OriginNotAllowed,
+            "the request comes from Origin: null, as browsers call a sandboxed frame, a file and a page that asks for no \
+             referrer; no setting allows it: serve the page from an address of its own",
+        )),
         Some(_) if site == Some("same-origin") => Ok(()),
         Some(origin) if is_allowed(settings, headers, origin) => Ok(()),
         Some(origin) => Err(not_allowed(origin)),
         None => match site {
             Some("same-origin") => Ok(()),
-            Some(site) => Err(not_allowed(&format!("a page that the browser calls {site}"))),
+            Some(site) => Err(Problem::new(
+                Code::OriginNotAllowed,
+                format!(
+                    "the browser says Sec-Fetch-Site: {} and no Origin, so nobody can tell which page the request comes \
+                     from; whatever stands before this service must pass Origin on",
+                    shown(site)
+                ),
+            )),
             None => Err(Problem::new(
                 Code::OriginMissing,
                 "a request with a cookie must send Origin or Sec-Fetch-Site, as browsers do; outside a browser send the \
@@ -32,10 +43,18 @@ pub fn check(settings: &Settings, headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
+/// Names the variable only where what would be put there is taken.
 fn not_allowed(origin: &str) -> Problem {
-    let shown: String = origin.chars().take(SHOWN_LENGTH_MAX).collect();
-    let detail = format!("the request comes from {shown}; to allow an origin, name it in TAUTAN_ALLOWED_ORIGINS");
-    Problem::new(Code::OriginNotAllowed, detail)
+    let advice = if origin.starts_with("https://") || origin.starts_with("http://") {
+        "to allow an origin, name it in TAUTAN_ALLOWED_ORIGINS"
+    } else {
+        "only https:// and http:// origins can be allowed"
+    };
+    Problem::new(Code::OriginNotAllowed, format!("the request comes from {}; {advice}", shown(origin)))
+}
+
+fn shown(header: &str) -> String {
+    header.chars().take(SHOWN_LENGTH_MAX).collect()
 }
 
 /// Adds what a browser needs to let an allowed page read the answer. The answer varies even where nothing is added.

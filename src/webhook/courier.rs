@@ -15,7 +15,7 @@ use tracing::{debug, error, info, warn};
 use ureq::Agent;
 
 use super::{
-    Endpoint, Settings, backoff,
+    Settings, backoff,
     endpoint::{Failure, Outcome, TIME_MAX},
     letter::Letter,
 };
@@ -48,7 +48,8 @@ struct Shared {
 impl Courier {
     pub fn new(settings: Settings, outbox: Arc<dyn Outbox>, clock: SharedClock) -> Self {
         let (failing, gone) = (AtomicBool::new(false), CancellationToken::new());
-        Self { shared: Arc::new(Shared { settings, outbox, clock, agent: Endpoint::agent(), failing, gone }) }
+        let agent = settings.endpoint.agent();
+        Self { shared: Arc::new(Shared { settings, outbox, clock, agent, failing, gone }) }
     }
 
     /// Until `stop`.

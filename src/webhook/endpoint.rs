@@ -1,4 +1,4 @@
-use std::{fmt, net::IpAddr, time::Duration};
+use std::{fmt, time::Duration};
 
 use ureq::{
     Agent,
@@ -6,6 +6,7 @@ use ureq::{
 };
 
 use super::letter::Letter;
+use crate::proxy::{self, is_loopback};
 
 /// For a whole delivery. Well below the time for which a notice is left to its taker.
 pub const TIME_MAX: Duration = Duration::from_secs(10);
@@ -56,13 +57,14 @@ impl Endpoint {
 
     /// No redirect is followed: where it leads was not configured. No connection is kept, since one that was closed
     /// meanwhile would look like a receiver that failed.
-    pub fn agent() -> Agent {
+    pub fn agent(&self) -> Agent {
         let config = Agent::config_builder()
             .timeout_global(Some(TIME_MAX))
             .max_redirects(0)
             .max_redirects_will_error(false)
             .http_status_as_error(false)
             .max_idle_connections(0)
+            .proxy(proxy::towards(self.0.host().unwrap_or_default()))
             .user_agent(concat!("tautan/", env!("CARGO_PKG_VERSION")));
         Agent::new_with_config(config.build())
     }
@@ -87,11 +89,6 @@ impl Endpoint {
             Err(error) => Outcome::Failed { failure: Failure::Away(error), retry_after: None },
         }
     }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 impl fmt::Debug for Endpoint {

@@ -61,10 +61,12 @@ impl Lookup {
     }
 }
 
-/// All that speaks HTTP to WhatsApp is made here, so that a proxy need be told of in one place.
+/// All that speaks HTTP to WhatsApp is made here. It goes as the links go, which know no proxy: what the environment names
+/// for other traffic would show WhatsApp two addresses for one client.
 pub(super) fn client(time_max: Option<Duration>) -> UreqHttpClient {
     let config = Agent::config_builder()
         .timeout_global(time_max)
+        .proxy(None)
         .input_buffer_size(BUFFER_BYTES)
         .output_buffer_size(BUFFER_BYTES)
         .max_idle_connections(IDLE_MAX);

@@ -15,6 +15,10 @@ fn p256() -> EncodingKey {
     EncodingKey::from_ec_pem(include_bytes!("keys/p256.pem")).unwrap()
 }
 
+fn p384() -> EncodingKey {
+    EncodingKey::from_ec_pem(include_bytes!("keys/p384.pem")).unwrap()
+}
+
 fn ed25519() -> EncodingKey {
     EncodingKey::from_ed_pem(include_bytes!("keys/ed25519.pem")).unwrap()
 }
@@ -34,21 +38,19 @@ async fn code(server: &Server, token: &str) -> String {
 
 #[tokio::test]
 async fn a_public_key_of_each_kind_checks_its_own_algorithm_only() {
-    let pems = [
-        (include_str!("keys/rsa.pub.pem"), Algorithm::RS256),
-        (include_str!("keys/p256.pub.pem"), Algorithm::ES256),
-        (include_str!("keys/ed25519.pub.pem"), Algorithm::EdDSA),
+    let pairs = [
+        (include_str!("keys/rsa.pub.pem"), Algorithm::RS256, rsa()),
+        (include_str!("keys/p256.pub.pem"), Algorithm::ES256, p256()),
+        (include_str!("keys/p384.pub.pem"), Algorithm::ES384, p384()),
+        (include_str!("keys/ed25519.pub.pem"), Algorithm::EdDSA, ed25519()),
     ];
-    for (pem, good) in pems {
-        let server = with(vec![KeySource::PublicKey(pem.into())]).await;
+    for (pem, good, _) in &pairs {
+        let server = with(vec![KeySource::PublicKey((*pem).into())]).await;
         let claims = json!({"id": "toko", "exp": server.second() + 60});
-        for (algorithm, key) in [(Algorithm::RS256, rsa()), (Algorithm::ES256, p256()), (Algorithm::EdDSA, ed25519())] {
+        for (_, algorithm, key) in &pairs {
             let expected = if algorithm == good { "ok" } else { "wrong-algorithm" };
-            assert_eq!(
-                code(&server, &sign_with(algorithm, &key, &claims)).await,
-                expected,
-                "{algorithm:?} for {good:?}"
-            );
+            let answer = code(&server, &sign_with(*algorithm, key, &claims)).await;
+            assert_eq!(answer, expected, "{algorithm:?} for {good:?}");
         }
         assert_eq!(code(&server, &sign(&claims)).await, "wrong-algorithm");
     }
@@ -56,9 +58,12 @@ async fn a_public_key_of_each_kind_checks_its_own_algorithm_only() {
 
 #[tokio::test]
 async fn hardening_a_public_key_is_not_the_secret_of_an_hmac() {
-    for pem in
-        [include_str!("keys/rsa.pub.pem"), include_str!("keys/p256.pub.pem"), include_str!("keys/ed25519.pub.pem")]
-    {
+    for pem in [
+        include_str!("keys/rsa.pub.pem"),
+        include_str!("keys/p256.pub.pem"),
+        include_str!("keys/p384.pub.pem"),
+        include_str!("keys/ed25519.pub.pem"),
+    ] {
         let server = with(vec![KeySource::PublicKey(pem.into())]).await;
         let claims = json!({"id": "toko", "exp": server.second() + 60});
         for form in [pem.as_bytes(), pem.trim().as_bytes()] {
@@ -78,6 +83,43 @@ async fn a_secret_that_is_being_replaced_still_counts() {
         code(&server, &sign_with(Algorithm::HS256, &EncodingKey::from_secret(next.as_bytes()), &claims)).await,
         "ok"
     );
+}
+
+/// What the secret's owner signs is HS256 and nothing else, and what the key pair's owner signs is not HS256.
+#[tokio::test]
+async fn a_secret_that_a_key_pair_replaces_still_counts_and_neither_stands_in_for_the_other() {
+    let pem = include_str!("keys/p256.pub.pem");
+    let server = with(vec![KeySource::PublicKey(pem.into()), KeySource::Secret(Secret::new(SECRET))]).await;
+    let claims = json!({"id": "toko", "exp": server.second() + 60});
+    let hmac = |secret: &str| EncodingKey::from_secret(secret.as_bytes());
+    for (algorithm, key, expected) in [
+        (Algorithm::HS256, hmac(SECRET), "ok"),
+        (Algorithm::ES256, p256(), "ok"),
+        (Algorithm::HS256, hmac(pem), "wrong-signature"),
+        (Algorithm::HS256, hmac(pem.trim()), "wrong-signature"),
+        (Algorithm::HS384, hmac(SECRET), "wrong-algorithm"),
+        (Algorithm::RS256, rsa(), "wrong-algorithm"),
+    ] {
+        assert_eq!(code(&server, &sign_with(algorithm, &key, &claims)).await, expected, "{algorithm:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_beside_a_key_set_takes_nothing_from_what_is_said_of_the_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("jwks.json");
+    let key = json!({"kty": "OKP", "crv": "Ed25519", "kid": "one", "x": ED25519_X});
+    std::fs::write(&path, json!({"keys": [key]}).to_string()).unwrap();
+    for (place, expected) in
+        [(path.to_str().unwrap(), "unknown-key"), ("http://127.0.0.1:1/jwks.json", "keys-unavailable")]
+    {
+        let server = with(vec![KeySource::Jwks(place.into()), KeySource::Secret(Secret::new(SECRET))]).await;
+        let claims = json!({"id": "toko", "exp": server.second() + 60});
+        let header = Header { kid: Some("two".into()), ..Header::new(Algorithm::EdDSA) };
+        let token = jsonwebtoken::encode(&header, &claims, &ed25519()).unwrap();
+        assert_eq!(code(&server, &token).await, expected);
+        assert_eq!(code(&server, &sign(&claims)).await, "ok");
+    }
 }
 
 #[tokio::test]

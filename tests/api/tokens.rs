@@ -1,5 +1,6 @@
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey};
+use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
 use crate::support::{SECRET, Server, Setup, header, problem, sign, sign_with};
@@ -97,9 +98,12 @@ async fn what_is_not_a_token_is_refused() {
         let Ok(answer) = answer else { continue };
         problem(answer, 401, "malformed-token").await;
     }
-    for scheme in ["Basic dG9rbzp4", "Bearer", "Token abc", ""] {
-        let answer = server.get(STATUS).header("authorization", scheme).send().await.unwrap();
-        problem(answer, 401, "malformed-token").await;
+    let authorized = |value: &[u8]| server.get(STATUS).header("authorization", value).send();
+    for none in [&b"Bearer"[..], b"bearer ", b"Bearer \xff", b"BEARER\tx"] {
+        problem(authorized(none).await.unwrap(), 401, "malformed-token").await;
+    }
+    for other in [&b"Basic dG9rbzp4"[..], b"Token abc", b"Bearerish x", b"\xff x", b""] {
+        problem(authorized(other).await.unwrap(), 401, "missing-token").await;
     }
 }
 
@@ -150,12 +154,28 @@ async fn a_cookie_is_as_good_as_a_header_for_reading() {
 }
 
 #[tokio::test]
-async fn a_bad_header_never_falls_back_to_a_good_cookie() {
+async fn a_bad_bearer_never_falls_back_to_a_good_cookie() {
     let server = Server::start().await;
     let cookie = format!("fibidy_auth={}", server.token("toko"));
-    for bad in ["Bearer x", "Basic dG9rbzp4", ""] {
-        let answer = server.get(STATUS).header("authorization", bad).header("cookie", &cookie).send().await.unwrap();
-        problem(answer, 401, "malformed-token").await;
+    for bad in [&["Bearer x"][..], &["bearer"], &["Basic dG9rbzp4", "Bearer x"]] {
+        let request = server.get(STATUS).header("cookie", &cookie);
+        let answer = bad.iter().fold(request, |request, value| request.header("authorization", *value)).send().await;
+        problem(answer.unwrap(), 401, "malformed-token").await;
+    }
+}
+
+/// A staging site behind HTTP Basic: its browsers send the password of that with every request, and the cookie is ours.
+#[tokio::test]
+async fn a_cookie_counts_beside_another_scheme_and_still_has_to_prove_its_origin() {
+    let server = Server::start().await;
+    let cookie = format!("fibidy_auth={}", server.token("toko"));
+    let with = |request: RequestBuilder, scheme: &str| {
+        request.header("authorization", scheme.to_owned()).header("cookie", &cookie).send()
+    };
+    for scheme in ["Basic dG9rbzp4", "Digest username=\"toko\"", ""] {
+        assert_eq!(with(server.get(STATUS), scheme).await.unwrap().status(), 200, "{scheme}");
+        let command = server.post("/api/whatsapp/connect");
+        problem(with(command, scheme).await.unwrap(), 403, "origin-missing").await;
     }
 }
 

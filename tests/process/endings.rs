@@ -30,7 +30,7 @@ fn assert_ended(event: &Event, reason: &str, retryable: bool) {
 }
 
 /// Nothing is left on the disk, and the next "connect" offers a code that links.
-async fn is_forgotten(stage: &Stage, mut program: Program) {
+pub async fn is_forgotten(stage: &Stage, mut program: Program) {
     assert_eq!(stage.credentials_after(&mut program), 0);
     let program = stage.start();
     link(&program.api(TENANT), &stage.phone).await;
@@ -204,6 +204,25 @@ async fn a_client_that_is_too_old_is_told_so() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_locked_account_is_told_so() {
     refused(Refusal::Locked, "account-locked").await;
+}
+
+/// At every login something of ours panics.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_that_crashes_three_times_ends_as_our_own_fault_and_is_kept() {
+    let (stage, folder) = (Stage::new().await, tempfile::tempdir().expect("a directory"));
+    let program = stage.settings().with("SIM_STUBS", folder.path().to_str().expect("a name in UTF-8")).start();
+    let mut stream = link(&program.api(TENANT), &stage.phone).await;
+    for crash in 1..=3 {
+        std::fs::write(folder.path().join("bad-stanza"), "").expect("written");
+        assert!(stage.simulator.cut(stage.device()));
+        stream.until_status("connecting").await;
+        let next = stream.until("what follows", |event| !event.is_status("connecting")).await;
+        assert_eq!(next.is_status("disconnected"), crash == 3, "{crash}: {next:?}");
+        if crash == 3 {
+            assert_ended(&next, "internal", true);
+        }
+    }
+    is_kept(&stage, program).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

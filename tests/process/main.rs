@@ -16,6 +16,7 @@ mod receiver;
 mod redis;
 mod revivals;
 mod presence;
+mod proxies;
 mod rounds;
 mod secrets;
 mod stage;

@@ -104,12 +104,17 @@ async fn an_answer_that_reaches_another_instance_is_handed_to_the_owner() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn somebody_elses_passkey_fails_the_pairing_and_the_next_one_works() {
-    let Scanned { stage, program: _program, api, mut stream, passkey, scan, asked } = scanned("1").await;
+    let Scanned { stage, mut program, api, mut stream, passkey, scan, asked } = scanned("1").await;
     let foreign = stage.simulator.phone("6289876543210", "Budi").asks_for_passkey();
     answer(&api, &json!({ "assertion": foreign.assertion(&asked.data["options"]) })).await;
     let ended = stream.until_status("disconnected").await;
     assert_eq!((ended.text("reason"), &ended.data["retryable"]), ("pairing-failed", &json!(true)));
     assert_eq!(within("the scan", scan).await.expect("no panic"), Err(ScanError::PasskeyRefused));
+
+    assert_eq!(stage.credentials_after(&mut program), 0);
+    let program = stage.start();
+    let api = program.api(TENANT);
+    let mut stream = api.events().await;
 
     // What is asked anew has another challenge.
     api.connect().await;
@@ -127,14 +132,15 @@ async fn somebody_elses_passkey_fails_the_pairing_and_the_next_one_works() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_passkey_that_nobody_shows_in_time_is_told_so_and_the_next_connect_works() {
     // The window is over after 8 s.
-    let Scanned { stage, program: _program, api, mut stream, .. } = scanned("0.05").await;
+    let Scanned { stage, mut program, api, mut stream, .. } = scanned("0.05").await;
     let ended = stream.until_status("disconnected").await;
     assert_eq!((ended.text("reason"), &ended.data["retryable"]), ("passkey-timeout", &json!(true)));
     assert_eq!(stage.phone.devices(), []);
     assert_eq!(answer(&api, &json!({ "confirmed": true })).await.0, StatusCode::CONFLICT);
+    assert_eq!(stage.credentials_after(&mut program), 0);
     // Another account, which is not asked for one.
     let other = stage.simulator.phone("6289876543210", "Budi");
-    link(&api, &other).await;
+    link(&stage.start().api(TENANT), &other).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -31,10 +31,27 @@ async fn every_mistake_in_the_configuration_is_told_at_once_and_none_repeats_a_s
     let stage = Stage::new().await;
     let wrong = stage.settings().with("TAUTAN_LISTN", "127.0.0.1:0").with("JWT_SECRET", "hunter2");
     let wrong = wrong.with("TAUTAN_ENCRYPTION_KEY", "aHVudGVyMw==").with("TAUTAN_HEARTBEAT", "soon");
-    let told = ["TAUTAN_LISTN", "JWT_SECRET", "TAUTAN_ENCRYPTION_KEY", "TAUTAN_HEARTBEAT"];
+    let wrong = wrong.with("JWT_PUBLIC_KEY", "hunter4").with("JWT_JWKS", "/nowhere/jwks.json");
+    let told = [
+        "TAUTAN_LISTN: ",
+        "JWT_SECRET: ",
+        "JWT_PUBLIC_KEY: ",
+        "JWT_JWKS: /nowhere/jwks.json: ",
+        "TAUTAN_ENCRYPTION_KEY: ",
+        "TAUTAN_HEARTBEAT: ",
+    ];
     let output = fails(wrong, BAD_CONFIGURATION, &told);
-    assert!(!output.contains("hunter2") && !output.contains("aHVudGVyMw"), "{output}");
-    assert!(!stage.directory.path().join("tautan.redb").exists(), "nothing was touched");
+    assert!(!output.contains("hunter") && !output.contains("aHVudGVyMw"), "{output}");
+    let left = std::fs::read_dir(stage.directory.path()).expect("it is there").count();
+    assert_eq!(left, 0, "nothing was touched");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_of_the_secret_before_still_count_while_a_key_pair_replaces_it() {
+    let stage = Stage::new().await;
+    let pair = stage.settings().with("JWT_SECRET", "").with("JWT_PUBLIC_KEY", include_str!("../api/keys/p256.pub.pem"));
+    let program = pair.with("JWT_SECRET_PREVIOUS", tautan_test_support::SECRET).start();
+    assert_eq!(program.api(TENANT).status().await["reason"], "never-linked");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,8 +3,12 @@
 use std::time::{Duration, Instant};
 
 use tautan_test_support::within;
+use tokio::time::sleep;
 
 use crate::stage::{PLATFORM, Stage, TENANT, link, scan};
+
+/// Signals that come within a second are one.
+const ECHO_MAX: Duration = Duration::from_secs(1);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deploy_ends_the_streams_and_exits_with_0_and_the_next_process_resumes() {
@@ -57,6 +61,7 @@ async fn asked_twice_it_waits_no_longer_and_loses_nothing() {
     program.terminate();
     program.wait_for_line("draining");
     assert!(!program.has_ended(), "the balancer is given time to notice");
+    sleep(ECHO_MAX).await;
     let asked = Instant::now();
     program.terminate();
     assert_eq!(program.ended().0, Some(70));
@@ -64,4 +69,18 @@ async fn asked_twice_it_waits_no_longer_and_loses_nothing() {
     let program = stage.start();
     program.api(TENANT).events().await.until_status("connected").await;
     stage.proves_device().await;
+}
+
+/// As `timeout` and supervisors do that signal the process and its group.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn asked_twice_at_once_it_drains_as_if_asked_once() {
+    const DRAIN_DELAY: Duration = Duration::from_secs(2);
+    let stage = Stage::new().await;
+    let mut program = stage.settings().with("TAUTAN_DRAIN_DELAY", "2s").start();
+    let asked = Instant::now();
+    program.terminate();
+    program.wait_for_line("draining");
+    program.terminate();
+    assert_eq!(program.ended().0, Some(0));
+    assert!(asked.elapsed() >= DRAIN_DELAY, "{:?}", asked.elapsed());
 }

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use tautan_test_support::within;
 
-use crate::stage::{Stage, TENANT, link};
+use crate::{
+    endings::is_forgotten,
+    stage::{Stage, TENANT},
+};
 
 /// A window of 160 s takes 3.2 s. Of its codes only the first lives for the second that it takes to be shown.
 const PACE: &str = "0.02";
@@ -20,7 +23,7 @@ async fn with_nobody_watching_one_window_is_enough() {
     assert_eq!((&status["status"], &status["reason"]), (&"disconnected".into(), &"qr-expired".into()));
     assert_eq!(status["retryable"], true);
     assert_eq!(stage.simulator.refs_handed_out(), 6, "one window was opened");
-    link(&api, &stage.phone).await;
+    is_forgotten(&stage, program).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -45,5 +48,5 @@ async fn while_somebody_watches_further_windows_are_opened_and_then_it_ends() {
     assert_eq!(ended.await.data["retryable"], true);
     assert_eq!(first_codes.len(), 3);
     assert_eq!(stage.simulator.refs_handed_out(), 3 * 6);
-    link(&api, &stage.phone).await;
+    is_forgotten(&stage, program).await;
 }
