@@ -80,30 +80,42 @@ impl TokenVerifier {
         if mistakes.is_empty() { Ok(Self { settings, keys, sets, clock: HiddenClock(clock) }) } else { Err(mistakes) }
     }
 
-    /// Waits only where a key set has to be fetched first.
+    /// Waits only where a key set has to be fetched first, and none of the keys that are here is the right one.
     pub async fn verify(&self, token: &str) -> Result<Identity, TokenError> {
         let header = Header::of(token)?;
+        let refusal = match open(token, &header, &self.keys) {
+            Err(refusal) if !self.sets.is_empty() => refusal,
+            opened => return self.read(&opened?),
+        };
         let mut published = Vec::new();
         for set in &self.sets {
             published.extend(set.find(header.key_id.as_deref()).await);
         }
-        let unknown = !self.sets.is_empty() && published.is_empty();
-        // The key decides: a public key is never tried as the secret of an HMAC, and "none" belongs to no key.
-        let ours = self.keys.iter().chain(&published);
-        let candidates: Vec<_> = ours.filter(|key| Some(key.algorithm) == header.algorithm).collect();
-        if candidates.is_empty() && unknown {
+        if published.is_empty() && refusal == TokenError::WrongAlgorithm {
             let away = self.sets.iter().any(|set| set.is_empty());
             return Err(if away { TokenError::KeysUnavailable } else { TokenError::UnknownKey });
         }
-        let mut refusal = TokenError::WrongAlgorithm;
-        for key in candidates {
-            match decode(token, key) {
-                Ok(claims) => return claims::read(&claims, &self.settings, self.clock.0.now()),
-                Err(error) => refusal = error,
-            }
-        }
-        Err(refusal)
+        let opened = open(token, &header, &published);
+        // That none of them is of its kind says less than what a key of ours said.
+        self.read(&opened.map_err(|error| if error == TokenError::WrongAlgorithm { refusal } else { error })?)
     }
+
+    fn read(&self, claims: &Value) -> Result<Identity, TokenError> {
+        claims::read(claims, &self.settings, self.clock.0.now())
+    }
+}
+
+/// What the token says, if one of the keys vouches for it. The key decides: a public key is never tried as the secret of an
+/// HMAC, and "none" belongs to no key.
+fn open(token: &str, header: &Header, keys: &[Key]) -> Result<Value, TokenError> {
+    let mut refusal = TokenError::WrongAlgorithm;
+    for key in keys.iter().filter(|key| Some(key.algorithm) == header.algorithm) {
+        match decode(token, key) {
+            Ok(claims) => return Ok(claims),
+            Err(error) => refusal = error,
+        }
+    }
+    Err(refusal)
 }
 
 /// The part of a token that nothing vouches for yet: it only chooses among our own keys.

@@ -54,7 +54,7 @@ struct Session {
     wish: WishNo,
     phone: Option<PhoneNumber>,
     /// Whose credentials the link has. What is shown does not tell: after an end that kept them it names nobody.
-    owner: Option<PhoneNumber>,
+    linked_as: Option<PhoneNumber>,
     /// Windows of codes opened since the user last asked.
     windows: u32,
     /// The account accepted this device, as far as we were told.
@@ -105,8 +105,8 @@ impl Session {
             }
         };
         // A link that ended and was kept is begun with a status that does not tell; what the next end erases depends on it.
-        self.owner = link.resumes();
-        self.paired |= self.owner.is_some();
+        self.linked_as = link.resumes();
+        self.paired |= self.linked_as.is_some();
         self.be_patient();
         match self.attend(&mut *link).await {
             Leave::Stopped => {
@@ -128,9 +128,9 @@ impl Session {
     async fn attend(&mut self, link: &mut dyn Link) -> Leave {
         // A nudge that rang before this session listened is not lost: the wish is read before anything else.
         let mut flow = self.heed(link).await;
-        if flow.is_continue() && self.owner.is_none() && self.teller.status().account().is_some() {
-            // Only an unlink erases what an account was linked with, and the user wants none: whoever heard of it from the
-            // phone died before it was told. A code would be of no use to a page that shows an account.
+        if flow.is_continue() && self.linked_as.is_none() && self.teller.status().account().is_some() {
+            // Only an unlink erases what an account was linked with, and whoever did so died before it was told: as a rule
+            // the phone's, since the user wants none now. A code would be of no use to a page that shows an account.
             warn!(tenant = %self.lease.tenant(), "nothing is left of the credentials of the account that was linked");
             flow = ControlFlow::Break(Leave::Ended(End::UnlinkedByPhone));
         }
@@ -198,7 +198,7 @@ impl Session {
             Some(signal) => signal,
         };
         if let Signal::Connected { account } = &signal
-            && *self.owner.get_or_insert_with(|| account.phone.clone()) != account.phone
+            && *self.linked_as.get_or_insert_with(|| account.phone.clone()) != account.phone
         {
             // A mix-up that must never be told as "connected".
             error!(tenant = %self.lease.tenant(), "whatsapp let us in as another account than the one that was linked");

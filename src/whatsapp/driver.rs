@@ -165,7 +165,7 @@ impl Driver {
                     return self.fate.seal(End::StoreFailed);
                 }
                 if self.fate.is_sealed() {
-                    // Saving found that this is not our account.
+                    // Such as where saving found that this is not our account.
                     return;
                 }
                 self.progress.reach(Stage::Linked);

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::json;
 use tautan::auth::{KeySource, Secret, Settings, TokenVerifier};
@@ -120,6 +122,17 @@ async fn a_secret_beside_a_key_set_takes_nothing_from_what_is_said_of_the_set() 
         assert_eq!(code(&server, &token).await, expected);
         assert_eq!(code(&server, &sign(&claims)).await, "ok");
     }
+}
+
+/// Whoever publishes the set may hang, which is no matter of those who do not need it.
+#[tokio::test]
+async fn a_token_of_a_key_that_is_here_does_not_wait_for_a_key_set() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let place = format!("http://{}/jwks.json", silent.local_addr().unwrap());
+    let server = with(vec![KeySource::Jwks(place), KeySource::Secret(Secret::new(SECRET))]).await;
+    let token = sign(&json!({"id": "toko", "exp": server.second() + 60}));
+    let answer = tokio::time::timeout(Duration::from_secs(2), code(&server, &token)).await;
+    assert_eq!(answer.expect("at once"), "ok");
 }
 
 #[tokio::test]

@@ -7,9 +7,9 @@ use tautan::store::{Change, Lease, Stores};
 use tautan_test_support::{Network, RedisServer, Way, redis_is_installed};
 
 use crate::{
-    backend::{Backend as _, Redis, in_time, instance_at, key},
+    backend::{Backend as _, Redis, in_time, instance, instance_at, key},
     redis::until,
-    statuses::{connected, tenant},
+    statuses::{Told, connected, next, resuming, tenant},
 };
 
 /// Two instances, and a lease of the one that Redis has forgotten: the tenant has credentials and is to run.
@@ -31,7 +31,8 @@ async fn forgotten(way: Way) -> Forgotten {
     redis.journal().append(&before, connected()).await.unwrap();
     redis.roster().release(before).await.unwrap();
     let saved = redis.server.backup();
-    let lease = taker.roster.acquire(&tenant("a")).await.unwrap().expect("nobody runs it");
+    let take = async || taker.roster.acquire(&tenant("a")).await.unwrap();
+    let lease = until("it is known who lives", take).await;
     network.set(way);
     redis.server.restart_from(&saved);
     Forgotten { redis, network, lease, _taker: taker }
@@ -70,4 +71,26 @@ async fn what_redis_forgot_is_not_taken_while_somebody_who_cannot_know_may_have_
         })
         .await;
     }
+}
+
+/// The account is there, is gone for a moment, and is there again; Redis lost that it was gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_was_told_what_redis_lost_is_told_what_is_true_again_although_redis_says_so_already() {
+    if !redis_is_installed() {
+        return;
+    }
+    in_time(async {
+        let mut redis = Redis::on(RedisServer::start_durable());
+        let lease = redis.running(&tenant("a")).await;
+        redis.journal().append(&lease, connected()).await.unwrap();
+        let reader = instance(&redis.server).stores();
+        let mut reader = reader.journal.subscribe(&tenant("a"), None).await;
+        let saved = redis.server.backup();
+        redis.journal().append(&lease, resuming()).await.unwrap();
+        while next(&mut reader).await != Some(Told::Event(resuming())) {}
+        redis.server.restart_from(&saved);
+        until("it is said", async || redis.journal().append(&lease, connected()).await.ok()).await;
+        while next(&mut reader).await != Some(Told::Event(connected())) {}
+    })
+    .await;
 }

@@ -25,7 +25,7 @@ impl Session {
             trouble: Trouble::default(),
             wish: WishNo(0),
             phone: None,
-            owner: None,
+            linked_as: None,
             windows: 1,
             paired: false,
             heed_at: None,

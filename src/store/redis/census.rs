@@ -61,7 +61,9 @@ pub struct RunTag(u64);
 
 impl RunTag {
     pub fn of(run: &str) -> Self {
-        Self(run.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or_default())
+        let mut hasher = DefaultHasher::new();
+        run.hash(&mut hasher);
+        Self(hasher.finish())
     }
 }
 
@@ -146,11 +148,6 @@ impl Census {
     /// Somebody is about to fall silent, or to be gone.
     pub fn is_suspicious(&self, now: Instant) -> bool {
         self.lock().by_name.values().any(|member| now.duration_since(member.seen) >= SUSPECT_AFTER)
-    }
-
-    /// Everybody alive has compared what it holds with this run of the server.
-    pub fn all_know(&self, run: RunTag) -> bool {
-        self.lock().by_name.values().all(|member| member.beat.run == run)
     }
 
     pub fn has_room(&self, now: Instant) -> bool {
@@ -291,21 +288,6 @@ mod tests {
         assert_eq!(census.deference(&tenant(1), "here", now), TURN);
         census.leaves("leaving");
         assert_eq!(census.deference(&tenant(1), "here", now), Duration::ZERO);
-    }
-
-    #[test]
-    fn who_has_not_looked_at_this_run_of_the_server_is_waited_for_while_it_lives() {
-        let (census, now) = (Census::default(), Instant::now());
-        let (first, second) = (RunTag::of(&"a".repeat(40)), RunTag::of(&"b".repeat(40)));
-        let beat = |run| Some(Beat { number: 1, owned: 0, max: None, run });
-        census.see("quick", beat(second), now);
-        census.see("late", beat(first), now);
-        census.see("dead", beat(first), now);
-        assert!(!census.all_know(second));
-        census.see("late", beat(second), now);
-        assert!(!census.all_know(second));
-        census.see("dead", None, now);
-        assert!(census.all_know(second) && !census.all_know(first));
     }
 
     #[test]

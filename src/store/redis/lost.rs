@@ -1,21 +1,30 @@
 //! What a Redis that came back with less than it had is told.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::{StreamExt as _, stream};
 use tokio::time::sleep;
 
 use super::{
     Shared,
-    census::RunTag,
+    census::{Beat, RunTag},
     connection::Live,
     heart::TTL,
     journal::append_in,
+    keys,
     leases::Held,
     random_name,
     record::Record,
     script::{Call, LOSE},
     sealed::with_event,
+    trouble::Trouble,
     writing::Write,
 };
 use crate::{
@@ -80,20 +89,31 @@ impl Shared {
         }
         let shared = self.clone();
         self.tasks.spawn(async move {
-            let shared = &shared;
-            with_each(&held, |lease, held| async move {
-                shared.until_done(&held.tenant, || shared.give_up_lost(&lease, held)).await;
-            })
-            .await;
-            // It may have been restarted once more.
-            if RunTag::of(&shared.connections.server().borrow()) == run {
-                shared.compared.send_replace(run);
+            let unknown = AtomicUsize::new(held.len());
+            let known = || {
+                // It may have been restarted once more.
+                if RunTag::of(&shared.connections.server().borrow()) == run {
+                    shared.compared.send_replace(run);
+                }
+            };
+            if held.is_empty() {
+                known();
             }
-            with_each(&held, |lease, held| async move {
-                let said = held.writes.lock().await.newest();
-                shared.until_done(&held.tenant, || shared.write_one_again(&lease, held, said.as_deref())).await;
-            })
-            .await;
+            stream::iter(&held)
+                .for_each_concurrent(AT_ONCE, |held| async {
+                    let lease = held.lease();
+                    if let Some(lease) = &lease {
+                        shared.until_done(&held.tenant, || shared.give_up_lost(lease, held)).await;
+                    }
+                    if unknown.fetch_sub(1, Ordering::SeqCst) == 1 {
+                        known();
+                    }
+                    if let Some(lease) = lease.filter(|lease| shared.leases.held(lease.nonce()).is_some()) {
+                        let said = held.writes.lock().await.newest();
+                        shared.until_done(&held.tenant, || shared.write_one_again(&lease, held, said.as_deref())).await;
+                    }
+                })
+                .await;
         });
     }
 
@@ -109,8 +129,20 @@ impl Shared {
 
     /// A taking that this run of the server has lost leaves a link that nobody knows of: what is not ours is left alone
     /// until everybody who lives has looked, or until whoever has not must have hung up.
-    pub fn is_settled(&self, live: &Live) -> bool {
-        !live.is_younger_than(TTL) || self.census.all_know(live.tag())
+    pub async fn is_settled(&self, live: &Live) -> Result<bool, Trouble> {
+        if !live.is_younger_than(TTL) {
+            return Ok(true);
+        }
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("SMEMBERS").arg(keys::INCARNATIONS);
+        let (names,): (Vec<String>,) = self.connections.query(&pipeline).await?;
+        if names.is_empty() {
+            return Ok(true);
+        }
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("MGET").arg(names.iter().map(|name| keys::heartbeat(name)).collect::<Vec<_>>());
+        let (beats,): (Vec<Option<String>>,) = self.connections.query(&pipeline).await?;
+        Ok(beats.into_iter().flatten().all(|text| Beat::of(&text).run == live.tag()))
     }
 
     async fn write_one_again(&self, lease: &Lease, held: &Held, said: Option<&Event>) -> Result<(), StoreError> {
@@ -124,9 +156,4 @@ impl Shared {
             None => Ok(()),
         }
     }
-}
-
-async fn with_each<'a, F: Future<Output = ()>>(held: &'a [Arc<Held>], step: impl Fn(Lease, &'a Held) -> F) {
-    let ours = held.iter().filter_map(|held| Some((held.lease()?, held)));
-    stream::iter(ours).for_each_concurrent(AT_ONCE, |(lease, held)| step(lease, held)).await;
 }

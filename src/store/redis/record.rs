@@ -93,10 +93,11 @@ impl Record {
         greeting(self.newest.as_deref(), self.wish.as_ref().map(|(_, wish)| wish))
     }
 
-    /// The event that says so, which is the newest from here on. `None`: the newest one says the same.
+    /// The event that says so, which is the newest from here on. `None`: the newest one says the same, in this run: one of
+    /// an earlier run may be older than what readers have seen, and nothing else would tell them.
     pub fn say(&mut self, status: Status, at: Timestamp, live: &Live) -> Option<Arc<Event>> {
         let newest = self.newest.as_deref();
-        if newest.is_some_and(|newest| newest.status == status) {
+        if self.run == live.run && newest.is_some_and(|newest| newest.status == status) {
             return None;
         }
         let cursor = match newest.map(|newest| newest.cursor).filter(|_| self.run == live.run) {

@@ -149,7 +149,7 @@ async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease
         let mut record = reading.record;
         let incarnation = shared.this_incarnation().await?;
         let live = shared.connections.live().await?;
-        if record.credentials && !shared.is_settled(&live) {
+        if record.credentials && !shared.is_settled(&live).await? {
             // Whoever looks who lives says so once it is.
             shared.waits.store(true, Ordering::SeqCst);
             return Ok(None);

@@ -96,8 +96,7 @@ impl Watch {
 
 impl Shared {
     async fn after_look(self: &Arc<Self>, dead: &Dead) {
-        let settled = self.connections.live().await.is_ok_and(|live| self.is_settled(&live));
-        if dead.news || settled && self.waits.swap(false, Ordering::SeqCst) {
+        if dead.news || self.has_settled().await {
             self.nudges.shake();
         }
         let orphans = self.audience.owned_by(&dead.names);
@@ -111,6 +110,19 @@ impl Shared {
         let delivered = *self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
         let deaf = delivered.elapsed() >= DEAF_AFTER;
         self.condition.send_if_modified(|now| std::mem::replace(&mut now.deaf, deaf) != deaf);
+    }
+
+    /// What was left alone until now can be taken.
+    async fn has_settled(&self) -> bool {
+        if !self.waits.load(Ordering::SeqCst) {
+            return false;
+        }
+        let Ok(live) = self.connections.live().await else { return false };
+        let settled = self.is_settled(&live).await.unwrap_or(false);
+        if settled {
+            self.waits.store(false, Ordering::SeqCst);
+        }
+        settled
     }
 
     /// The listener takes its own connection for broken and marks what readers know as stale.
