@@ -203,13 +203,15 @@ impl Watched {
         watched
     }
 
-    /// Waits until `master` is one, the other follows it, and every sentinel knows both and all others.
+    /// Waits until `master` is one, the other follows it, and every sentinel knows both and all others. What the other one
+    /// said itself counts, not what a sentinel holds it to be: one that last heard it call itself a master makes it a
+    /// replica later, and undoes what was decided meanwhile.
     pub fn is_settled(&self, master: usize) {
         let master_port = format!("\r\n{}\r\n", self.nodes[master].port);
         let settled = |sentinel: &RedisNode| {
             sentinel.ask(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE]).contains(&master_port)
                 && sentinel.ask(&["SENTINEL", "CKQUORUM", SERVICE]).contains(&format!("OK {SENTINELS} usable"))
-                && sentinel.ask(&["SENTINEL", "REPLICAS", SERVICE]).contains("\r\nslave\r\n")
+                && sentinel.ask(&["SENTINEL", "REPLICAS", SERVICE]).contains("\r\nrole-reported\r\n$5\r\nslave\r\n")
         };
         wait_for("the sentinels to know all", || {
             self.sentinels.iter().all(settled)
