@@ -52,8 +52,9 @@ fn bearer(value: &HeaderValue) -> Option<Option<&str>> {
     scheme.eq_ignore_ascii_case(b"bearer").then(|| str::from_utf8(token).ok().map(str::trim))
 }
 
+/// Browsers send all cookies of a domain in one line, whatever bytes the others' values are made of.
 fn cookies(headers: &HeaderMap, name: &str) -> Vec<String> {
-    let lines = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let lines = headers.get_all(header::COOKIE).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
     let all = lines.flat_map(Cookie::split_parse).filter_map(Result::ok);
     all.filter(|cookie| cookie.name() == name).map(|cookie| cookie.value().to_owned()).take(COOKIES_MAX).collect()
 }

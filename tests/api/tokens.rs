@@ -27,6 +27,18 @@ async fn every_address_of_the_api_asks_for_a_token() {
     }
 }
 
+/// A browser sends the cookies of a whole domain in one line, and scripts of others put there what they like.
+#[tokio::test]
+async fn a_cookie_of_somebody_else_in_whatever_bytes_does_not_hide_the_token() {
+    let server = Server::start().await;
+    let token = server.token("toko");
+    for other in ["nama=Tōko Sari".as_bytes(), b"nama=\xff\xfe", b"=; ;;", b"fibidy_auth2=x"] {
+        let line = [other, b"; fibidy_auth=", token.as_bytes(), b"; zona=a"].concat();
+        let answer = server.get(STATUS).header("cookie", line).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{other:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_token_counts_from_nbf_to_exp_and_thirty_seconds_around() {
     let server = Server::start().await;
