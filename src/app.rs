@@ -31,9 +31,7 @@ pub fn run(seams: Seams) -> ExitCode {
         Ok(flags) => flags,
         Err(told) => return told,
     };
-    let environment =
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let config = match Config::read(flags, environment.collect()) {
+    let config = match Config::read(flags, std::env::vars_os().collect()) {
         Ok(config) => config,
         Err(error) => {
             eprint!("tautan cannot start:\n{error}");

@@ -50,9 +50,9 @@ async fn one_process() -> Result<(), Box<dyn Error>> {
     let simulator = Simulator::start().await?;
     let folder = tempfile::tempdir()?;
     let environment = vec![
-        ("TAUTAN_LISTEN".to_owned(), free_address()),
-        ("TAUTAN_DATA_DIR".to_owned(), folder.path().display().to_string()),
-        ("TAUTAN_WHATSAPP_URL".to_owned(), simulator.url()),
+        ("TAUTAN_LISTEN".into(), free_address().into()),
+        ("TAUTAN_DATA_DIR".into(), folder.path().into()),
+        ("TAUTAN_WHATSAPP_URL".into(), simulator.url().into()),
     ];
     let app = App::build(Config::read(Vec::new(), environment)?, Seams::default()).await?;
     let sign_in = app.sign_in_url().expect("without keys the service runs in local mode").to_owned();

@@ -4,7 +4,7 @@ mod flags;
 mod read;
 mod variables;
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{ffi::OsString, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use flags::flags;
 pub use variables::Variable;
@@ -77,7 +77,7 @@ impl fmt::Display for ConfigError {
 
 impl Config {
     /// `flags`: what the command line said, by the variables' names; they win over `environment`.
-    pub fn read(flags: Vec<(String, String)>, environment: Vec<(String, String)>) -> Result<Self, ConfigError> {
+    pub fn read(flags: Vec<(String, String)>, environment: Vec<(OsString, OsString)>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(flags, environment);
         let config = Self::with(&mut reader);
         reader.done().map(|()| config)
@@ -87,7 +87,7 @@ impl Config {
         let listen: SocketAddr = reader.parsed("TAUTAN_LISTEN", read::address);
         let auth = auth_settings(reader);
         // A key that is no good is one all the same: its owner did not mean local mode.
-        let mode = if KEYS.iter().all(|name| reader.text(name).is_none()) {
+        let mode = if !KEYS.iter().any(|name| reader.is_named(name)) {
             for variable in ["JWT_ISSUER", "JWT_AUDIENCE", "JWT_SECRET_PREVIOUS"] {
                 if reader.text(variable).is_some() {
                     reader.mistake(
@@ -113,8 +113,7 @@ impl Config {
             resume_rate: reader.parsed("TAUTAN_RESUME_RATE", read::rate),
             ..session::Settings::default()
         };
-        let shared = reader.text("REDIS_URL").is_some();
-        if shared && matches!(mode, Mode::Local) {
+        if reader.is_named("REDIS_URL") && matches!(mode, Mode::Local) {
             reader.mistake(
                 "REDIS_URL",
                 "is for instances that check the same tokens: set JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS with it",
@@ -142,11 +141,11 @@ impl Config {
 fn store(reader: &mut Reader, sessions_max: Option<usize>) -> Store {
     let key = reader.optional("TAUTAN_ENCRYPTION_KEY", read::master_key);
     let previous = reader.optional("TAUTAN_ENCRYPTION_KEY_PREVIOUS", read::master_key);
-    if reader.text("TAUTAN_ENCRYPTION_KEY").is_none() && previous.is_some() {
+    if !reader.is_named("TAUTAN_ENCRYPTION_KEY") && previous.is_some() {
         reader.mistake("TAUTAN_ENCRYPTION_KEY_PREVIOUS", "is set without TAUTAN_ENCRYPTION_KEY, the key to change to");
     }
     let url = reader.optional("REDIS_URL", read::redis_url);
-    if reader.text("REDIS_URL").is_some() && reader.text("TAUTAN_ENCRYPTION_KEY").is_none() {
+    if reader.is_named("REDIS_URL") && !reader.is_named("TAUTAN_ENCRYPTION_KEY") {
         reader.mistake(
             "TAUTAN_ENCRYPTION_KEY",
             "is required with REDIS_URL: 32 random bytes in base64, the same for every instance (openssl rand -base64 32)",
@@ -163,14 +162,14 @@ fn webhook_settings(reader: &mut Reader) -> Option<webhook::Settings> {
     const SECRET: &str = "TAUTAN_WEBHOOK_SECRET";
     let endpoint = reader.optional(URL, read::webhook_url);
     let key = reader.optional(SECRET, read::webhook_secret);
-    match (reader.text(URL), reader.text(SECRET)) {
-        (Some(_), None) => reader.mistake(
+    match (reader.is_named(URL), reader.is_named(SECRET)) {
+        (true, false) => reader.mistake(
             SECRET,
             "is required with TAUTAN_WEBHOOK_URL, so that your back end knows who writes: `echo \"whsec_$(openssl rand \
              -base64 32)\"` prints one",
         ),
-        (None, Some(_)) => reader.mistake(SECRET, "is set without TAUTAN_WEBHOOK_URL, the address of your back end"),
-        (Some(_), Some(_)) | (None, None) => {}
+        (false, true) => reader.mistake(SECRET, "is set without TAUTAN_WEBHOOK_URL, the address of your back end"),
+        (true, true) | (false, false) => {}
     }
     Some(webhook::Settings { endpoint: endpoint?, key: key? })
 }
@@ -269,7 +268,7 @@ mod tests {
     #[test]
     fn a_flag_wins_over_the_environment() {
         let flags = vec![("TAUTAN_LISTEN".to_owned(), "127.0.0.1:9".to_owned())];
-        let environment = vec![("TAUTAN_LISTEN".to_owned(), "127.0.0.1:8".to_owned())];
+        let environment = vec![("TAUTAN_LISTEN".into(), "127.0.0.1:8".into())];
         assert_eq!(Config::read(flags, environment).unwrap().listen.port(), 9);
     }
 
@@ -281,7 +280,38 @@ mod tests {
         let config = read(&[("JWT_SECRET_FILE", path)]).unwrap();
         assert!(matches!(config.mode, Mode::Tokens(settings) if settings.keys.len() == 1));
         assert_eq!(blamed(&[("JWT_SECRET_FILE", path), ("JWT_SECRET", SECRET)]), ["JWT_SECRET_FILE"]);
-        assert_eq!(blamed(&[("JWT_SECRET_FILE", "/nowhere")]), ["JWT_SECRET_FILE"]);
+    }
+
+    /// Whatever else is configured: without what it should have been the program would be another one, with no key or with
+    /// a store of its own.
+    #[test]
+    fn a_file_without_a_secret_is_blamed_and_nothing_else_is() {
+        let empty = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(empty.path(), " \n").unwrap();
+        let redis = ("REDIS_URL", "redis://127.0.0.1/");
+        let key = ("TAUTAN_ENCRYPTION_KEY", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=");
+        for path in [empty.path().to_str().unwrap(), "/nowhere"] {
+            let everywhere =
+                [("JWT_SECRET_FILE", path), ("TAUTAN_LISTEN", "0.0.0.0:8080"), ("JWT_ISSUER", "us"), redis, key];
+            assert_eq!(blamed(&everywhere), ["JWT_SECRET_FILE"]);
+            assert_eq!(blamed(&[("REDIS_URL_FILE", path), ("JWT_SECRET", SECRET), key]), ["REDIS_URL_FILE"]);
+            let keyless = [("TAUTAN_ENCRYPTION_KEY_FILE", path), ("JWT_SECRET", SECRET), redis];
+            assert_eq!(blamed(&keyless), ["TAUTAN_ENCRYPTION_KEY_FILE"]);
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_is_blamed_where_it_is_a_setting() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let bytes = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+        let environment = vec![
+            ("JWT_SECRET".into(), bytes(&[0xff; 40])),
+            (bytes(b"TAUTAN_\xff"), "1".into()),
+            ("LESSCHARSET".into(), bytes(&[0xff])),
+        ];
+        let mistakes = Config::read(Vec::new(), environment).unwrap_err().mistakes;
+        let blamed: Vec<_> = mistakes.iter().map(|mistake| mistake.variable.as_str()).collect();
+        assert_eq!(blamed, ["JWT_SECRET", "TAUTAN_\u{fffd}"]);
     }
 
     #[test]

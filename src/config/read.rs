@@ -1,4 +1,4 @@
-use std::{collections::HashMap, error::Error as _, net::SocketAddr, time::Duration};
+use std::{collections::HashMap, error::Error as _, ffi::OsString, net::SocketAddr, time::Duration};
 
 use warp::http::Uri;
 
@@ -20,15 +20,24 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub fn new(flags: Vec<(String, String)>, environment: Vec<(String, String)>) -> Self {
+    pub fn new(flags: Vec<(String, String)>, environment: Vec<(OsString, OsString)>) -> Self {
         let mut reader = Self { values: HashMap::new(), mistakes: Vec::new() };
-        let environment: HashMap<String, String> = environment.into_iter().collect();
-        for name in environment.keys() {
-            let file_of = name.strip_suffix("_FILE").and_then(Variable::find).filter(|variable| variable.secret);
-            if name.starts_with("TAUTAN_") && Variable::find(name).is_none() && file_of.is_none() && !injected(name) {
-                reader.mistake(name, "there is no such setting; `tautan --help` lists them");
-            }
-        }
+        let environment: HashMap<String, String> = environment
+            .into_iter()
+            .filter_map(|(name, value)| {
+                let name = name.to_string_lossy().into_owned();
+                let file_of = name.strip_suffix("_FILE").and_then(Variable::find).filter(|variable| variable.secret);
+                let ours = Variable::find(&name).is_some() || file_of.is_some();
+                if name.starts_with("TAUTAN_") && !ours && !injected(&name) {
+                    reader.mistake(&name, "there is no such setting; `tautan --help` lists them");
+                }
+                let value = value.into_string();
+                if ours && value.is_err() {
+                    reader.mistake(&name, "is not text in UTF-8");
+                }
+                Some((name, value.ok()?))
+            })
+            .collect();
         for variable in VARIABLES {
             let value = reader.in_environment(variable, &environment);
             let flag = flags.iter().rev().find(|(name, _)| name == variable.name).map(|(_, value)| value.clone());
@@ -51,6 +60,11 @@ impl Reader {
             return None;
         }
         match std::fs::read_to_string(path) {
+            // Unlike an empty variable it cannot have been meant: whoever mounts it has a secret.
+            Ok(text) if text.trim().is_empty() => {
+                self.mistake(&file_name, &format!("{path} is empty"));
+                None
+            }
             Ok(text) => Some(text.trim_end_matches(['\r', '\n']).to_owned()),
             Err(error) => {
                 self.mistake(&file_name, &format!("{path} cannot be read: {error}"));
@@ -62,6 +76,12 @@ impl Reader {
     pub fn text(&self, name: &'static str) -> Option<String> {
         debug_assert!(Variable::find(name).is_some(), "{name} is not in the list");
         self.values.get(name).cloned()
+    }
+
+    /// There is a value, or what should be one could not be read, which is a mistake already.
+    pub fn is_named(&self, name: &str) -> bool {
+        let blamed = |mistake: &Mistake| mistake.variable.strip_suffix("_FILE").unwrap_or(&mistake.variable) == name;
+        self.values.contains_key(name) || self.mistakes.iter().any(blamed)
     }
 
     pub fn optional<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
