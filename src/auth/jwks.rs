@@ -18,15 +18,22 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 pub trait Fetch: Send + Sync + 'static {
     fn fetch(&self) -> io::Result<Vec<u8>>;
 
-    /// How old the answer may become before it is asked for again, and how soon a token with an unknown key may ask.
     fn pace(&self) -> Pace;
 }
 
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
+    /// How old an answer may become before it is asked for again.
     pub age_max: Duration,
+    /// How soon after an answer a token with an unknown key may ask.
     pub retry_min: Duration,
+    /// How soon after a failure one may.
+    pub failure_min: Duration,
 }
+
+/// None of the keys that are known is meant, and whoever publishes them could not be asked.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Away;
 
 pub struct FileFetch(pub PathBuf);
 
@@ -36,7 +43,8 @@ impl Fetch for FileFetch {
     }
 
     fn pace(&self) -> Pace {
-        Pace { age_max: Duration::from_secs(10), retry_min: Duration::from_secs(1) }
+        let second = Duration::from_secs(1);
+        Pace { age_max: 10 * second, retry_min: second, failure_min: second }
     }
 }
 
@@ -51,7 +59,8 @@ impl Fetch for UrlFetch {
     }
 
     fn pace(&self) -> Pace {
-        Pace { age_max: Duration::from_secs(600), retry_min: Duration::from_secs(60) }
+        let second = Duration::from_secs(1);
+        Pace { age_max: 600 * second, retry_min: 60 * second, failure_min: 5 * second }
     }
 }
 
@@ -59,8 +68,15 @@ impl Fetch for UrlFetch {
 pub struct Jwks {
     source: Arc<dyn Fetch>,
     keys: Mutex<Arc<[Key]>>,
-    /// When the source was last asked, with whatever result. Held while asking: others do not ask meanwhile.
-    asked: tokio::sync::Mutex<Option<Instant>>,
+    /// Held while asking: others do not ask meanwhile.
+    asked: tokio::sync::Mutex<Asked>,
+}
+
+/// How the source was asked last.
+#[derive(Default)]
+struct Asked {
+    at: Option<Instant>,
+    failed: bool,
 }
 
 impl Jwks {
@@ -76,24 +92,26 @@ impl Jwks {
     }
 
     pub fn new(source: Arc<dyn Fetch>) -> Self {
-        Self { source, keys: Mutex::new(Arc::new([])), asked: tokio::sync::Mutex::new(None) }
+        Self { source, keys: Mutex::new(Arc::new([])), asked: tokio::sync::Mutex::default() }
     }
 
-    /// The keys that may have signed a token with this `kid`. Empty: we know of none, even after asking.
-    pub async fn find(self: &Arc<Self>, id: Option<&str>) -> Vec<Key> {
+    /// The keys that may have signed a token with this `kid`; none: there is no such key, and the source was asked.
+    pub async fn find(self: &Arc<Self>, id: Option<&str>) -> Result<Vec<Key>, Away> {
         let pace = self.source.pace();
-        self.ask(pace.age_max).await;
+        // Whoever finds somebody asking goes on with what is known.
+        if let Ok(mut asked) = self.asked.try_lock() {
+            self.ask(&mut asked, pace.age_max).await;
+        }
         let known = self.matching(id);
         if !known.is_empty() {
-            return known;
+            return Ok(known);
         }
-        self.ask(pace.retry_min).await;
-        self.matching(id)
-    }
-
-    /// Whether there never was a set: then a token's key is not unknown, we are.
-    pub fn is_empty(&self) -> bool {
-        self.known().is_empty()
+        // It may have been published since, and be in the answer that somebody else waits for.
+        let mut asked = self.asked.lock().await;
+        let age_max = if asked.failed { pace.failure_min } else { pace.retry_min };
+        self.ask(&mut asked, age_max).await;
+        let known = self.matching(id);
+        if known.is_empty() && asked.failed { Err(Away) } else { Ok(known) }
     }
 
     fn matching(&self, id: Option<&str>) -> Vec<Key> {
@@ -106,20 +124,15 @@ impl Jwks {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn ask(self: &Arc<Self>, age_max: Duration) {
-        // Whoever finds somebody asking goes on with what is known, unless nothing is.
-        let mut asked = match self.asked.try_lock() {
-            Ok(asked) => asked,
-            Err(_) if !self.is_empty() => return,
-            Err(_) => self.asked.lock().await,
-        };
-        if asked.is_some_and(|at| at.elapsed() < age_max) {
+    async fn ask(self: &Arc<Self>, asked: &mut Asked, age_max: Duration) {
+        if asked.at.is_some_and(|at| at.elapsed() < age_max) {
             return;
         }
-        *asked = Some(Instant::now());
+        // A caller that goes away meanwhile leaves a failure behind, and the next one asks soon.
+        *asked = Asked { at: Some(Instant::now()), failed: true };
         let set = Arc::clone(self);
         match tokio::task::spawn_blocking(move || set.reload()).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => asked.failed = false,
             Ok(Err(error)) => tracing::warn!(error = chain(&error), "the key set could not be refreshed"),
             Err(error) => tracing::warn!(%error, "the key set could not be refreshed"),
         }
@@ -152,29 +165,38 @@ fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     const SET: &str =
         r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"one","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 
-    /// Answers the first time only.
-    struct Failing {
+    const ROTATED: &str =
+        r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"two","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Answers one after the other, then nothing; and not while it holds them back.
+    struct Script {
+        answers: &'static [Option<&'static str>],
         asked: AtomicUsize,
         pace: Pace,
+        holds: AtomicBool,
     }
 
-    impl Failing {
-        fn new(age_max: Duration, retry_min: Duration) -> Arc<Self> {
-            Arc::new(Self { asked: AtomicUsize::new(0), pace: Pace { age_max, retry_min } })
+    impl Script {
+        fn new(answers: &'static [Option<&'static str>], pace: [Duration; 3]) -> Arc<Self> {
+            let [age_max, retry_min, failure_min] = pace;
+            let pace = Pace { age_max, retry_min, failure_min };
+            Arc::new(Self { answers, asked: AtomicUsize::new(0), pace, holds: AtomicBool::new(false) })
         }
     }
 
-    impl Fetch for Failing {
+    impl Fetch for Script {
         fn fetch(&self) -> io::Result<Vec<u8>> {
-            match self.asked.fetch_add(1, Ordering::SeqCst) {
-                0 => Ok(SET.into()),
-                _ => Err(io::Error::other("away")),
+            let number = self.asked.fetch_add(1, Ordering::SeqCst);
+            while self.holds.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(1));
             }
+            self.answers.get(number).copied().flatten().map(Into::into).ok_or_else(|| io::Error::other("away"))
         }
 
         fn pace(&self) -> Pace {
@@ -184,21 +206,50 @@ mod tests {
 
     #[tokio::test]
     async fn a_flood_of_unknown_keys_asks_the_source_once_a_while() {
-        let source = Failing::new(Duration::from_secs(600), Duration::from_secs(60));
+        let source = Script::new(&[Some(SET)], [600 * SECOND, 60 * SECOND, SECOND]);
         let set = Arc::new(Jwks::new(source.clone()));
         for _ in 0..100 {
-            assert!(set.find(Some("other")).await.is_empty());
+            assert!(set.find(Some("other")).await.unwrap().is_empty());
         }
         assert_eq!(source.asked.load(Ordering::SeqCst), 1);
     }
 
     #[tokio::test]
     async fn known_keys_go_on_counting_while_their_source_is_away() {
-        let source = Failing::new(Duration::ZERO, Duration::ZERO);
+        let source = Script::new(&[Some(SET)], [Duration::ZERO; 3]);
         let set = Arc::new(Jwks::new(source.clone()));
-        assert_eq!(set.find(Some("one")).await.len(), 1);
-        assert_eq!(set.find(Some("one")).await.len(), 1);
-        assert_eq!(set.find(None).await.len(), 1);
+        assert_eq!(set.find(Some("one")).await.unwrap().len(), 1);
+        assert_eq!(set.find(Some("one")).await.unwrap().len(), 1);
+        assert_eq!(set.find(None).await.unwrap().len(), 1);
         assert_eq!(source.asked.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_is_not_unknown_while_the_source_cannot_be_asked_and_it_is_asked_again_soon() {
+        let source = Script::new(&[Some(SET), None, Some(ROTATED)], [600 * SECOND, 60 * SECOND, 5 * SECOND]);
+        let set = Arc::new(Jwks::new(source.clone()));
+        assert_eq!(set.find(Some("one")).await.unwrap().len(), 1);
+        tokio::time::advance(60 * SECOND).await;
+        for _ in 0..10 {
+            assert_eq!(set.find(Some("two")).await.unwrap_err(), Away);
+            assert_eq!(set.find(Some("one")).await.unwrap().len(), 1, "what is known goes on counting");
+        }
+        assert_eq!(source.asked.load(Ordering::SeqCst), 2);
+        tokio::time::advance(5 * SECOND).await;
+        assert_eq!(set.find(Some("two")).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_key_is_known_to_all_who_come_while_it_is_fetched() {
+        let source = Script::new(&[Some(SET), Some(ROTATED)], [600 * SECOND, 60 * SECOND, SECOND]);
+        let set = Arc::new(Jwks::new(source.clone()));
+        assert_eq!(set.find(Some("one")).await.unwrap().len(), 1);
+        tokio::time::advance(60 * SECOND).await;
+        source.holds.store(true, Ordering::SeqCst);
+        // In this order: the second one comes before there is an answer.
+        let answer = async { source.holds.store(false, Ordering::SeqCst) };
+        let (first, second, ()) = tokio::join!(set.find(Some("two")), set.find(Some("two")), answer);
+        assert_eq!((first.unwrap().len(), second.unwrap().len()), (1, 1));
+        assert_eq!(source.asked.load(Ordering::SeqCst), 2);
     }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     KeySource, Settings, claims,
-    jwks::Jwks,
+    jwks::{Away, Jwks},
     keys::{Key, KeyError},
 };
 use crate::{
@@ -87,17 +87,22 @@ impl TokenVerifier {
             Err(refusal) if !self.sets.is_empty() => refusal,
             opened => return self.read(&opened?),
         };
-        let mut published = Vec::new();
+        let (mut published, mut away) = (Vec::new(), false);
         for set in &self.sets {
-            published.extend(set.find(header.key_id.as_deref()).await);
+            match set.find(header.key_id.as_deref()).await {
+                Ok(keys) => published.extend(keys),
+                Err(Away) => away = true,
+            }
         }
-        if published.is_empty() && refusal == TokenError::WrongAlgorithm {
-            let away = self.sets.iter().any(|set| set.is_empty());
-            return Err(if away { TokenError::KeysUnavailable } else { TokenError::UnknownKey });
-        }
-        let opened = open(token, &header, &published);
-        // That none of them is of its kind says less than what a key of ours said.
-        self.read(&opened.map_err(|error| if error == TokenError::WrongAlgorithm { refusal } else { error })?)
+        let claims = open(token, &header, &published).map_err(|error| match error {
+            // Whether it counts is known to who could not be asked.
+            _ if away => TokenError::KeysUnavailable,
+            TokenError::WrongAlgorithm if published.is_empty() && refusal == error => TokenError::UnknownKey,
+            // That none of them is of its kind says less than what a key of ours said.
+            TokenError::WrongAlgorithm => refusal,
+            error => error,
+        })?;
+        self.read(&claims)
     }
 
     fn read(&self, claims: &Value) -> Result<Identity, TokenError> {

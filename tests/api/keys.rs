@@ -173,6 +173,18 @@ async fn a_key_set_that_cannot_be_fetched_is_our_trouble_and_not_the_tokens() {
     problem(server.get(STATUS).bearer_auth(token).send().await.unwrap(), 503, "keys-unavailable").await;
 }
 
+/// What a key of the same kind says of its signature is not the last word.
+#[tokio::test]
+async fn a_token_that_a_key_here_did_not_sign_may_be_one_of_the_set_that_cannot_be_fetched() {
+    let pem = include_str!("keys/p256.pub.pem");
+    let away = KeySource::Jwks("http://127.0.0.1:1/jwks.json".into());
+    let server = with(vec![KeySource::PublicKey(pem.into()), away]).await;
+    let mut token = sign_with(Algorithm::ES256, &p256(), &json!({"id": "toko", "exp": server.second() + 60}));
+    assert_eq!(code(&server, &token).await, "ok");
+    token.truncate(token.rfind('.').unwrap() + 1);
+    assert_eq!(code(&server, &token).await, "keys-unavailable");
+}
+
 #[tokio::test]
 async fn a_key_set_is_fetched_from_its_url() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
