@@ -2,8 +2,8 @@ use std::str::FromStr;
 
 use headers_accept::Accept;
 use mediatype::{
-    MediaType,
-    names::{APPLICATION, IMAGE, JSON, PLAIN, PNG, SVG, TEXT, XML},
+    MediaType, MediaTypeList, ReadParams as _,
+    names::{APPLICATION, IMAGE, JSON, PLAIN, PNG, Q, SVG, TEXT, XML},
 };
 use warp::{
     http::{HeaderMap, HeaderValue, header},
@@ -78,7 +78,9 @@ fn json(qr: &QrCode, now: Timestamp) -> Option<Vec<u8>> {
 fn negotiate(headers: &HeaderMap) -> Result<Form, Problem> {
     let lines = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let written = lines.collect::<Vec<_>>().join(",");
-    let Some(accept) = Accept::from_str(&written).ok().filter(|accept| accept.media_types().next().is_some()) else {
+    let ranges: Option<Vec<_>> = MediaTypeList::new(&written).map(|range| Some(weighed(&range.ok()?))).collect();
+    let accept = ranges.and_then(|ranges| Accept::from_str(&ranges.join(",")).ok());
+    let Some(accept) = accept.filter(|accept| accept.media_types().next().is_some()) else {
         return Ok(Form::Terminal);
     };
     let chosen = accept.negotiate(FORMS.iter().map(|(kind, _)| kind));
@@ -86,4 +88,10 @@ fn negotiate(headers: &HeaderMap) -> Result<Form, Problem> {
     form.ok_or_else(|| {
         Problem::new(Code::NotAcceptable, "text/plain, image/png, image/svg+xml and application/json are to be had")
     })
+}
+
+/// There is one charset and one version of each form: of what a range demands besides only its weight counts.
+fn weighed(range: &MediaType<'_>) -> String {
+    let weight = range.get_param(Q).map(|weight| format!(";q={weight}")).unwrap_or_default();
+    format!("{}{weight}", range.essence())
 }

@@ -21,6 +21,8 @@ async fn the_form_of_a_qr_code_is_the_one_asked_for() {
         ("*/*", text),
         ("text/plain", text),
         ("text/*", text),
+        ("text/plain; charset=utf-8", text),
+        ("application/json;charset=UTF-8", json),
         ("image/png", png),
         ("image/*", png),
         ("image/avif,image/webp,image/*;q=0.9,*/*;q=0.8", png),
