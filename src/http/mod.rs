@@ -43,8 +43,6 @@ pub struct Settings {
     pub heartbeat: Duration,
     /// On this instance; one more is refused.
     pub streams_per_tenant_max: usize,
-    /// Streams end spread over this time when the instance drains, so that their readers do not all come back at once.
-    pub drain_spread: Duration,
     /// How long open connections may take to finish once [`serve`] is stopped.
     pub grace: Duration,
 }
@@ -58,7 +56,6 @@ impl Default for Settings {
             allowed_origins: Vec::new(),
             heartbeat: Duration::from_secs(15),
             streams_per_tenant_max: 20,
-            drain_spread: Duration::ZERO,
             grace: Duration::from_secs(10),
         }
     }

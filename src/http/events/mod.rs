@@ -73,7 +73,6 @@ pub async fn events(ask: Ask) -> Result<Response, Problem> {
         token_ends_at: identity.expires_at,
         beats: ask.context.streams.pulse.join(rand::random()),
         drain: services.end_streams.clone(),
-        drain_delay: services.settings.drain_spread.mul_f64(rand::random()),
         _place: place,
     };
     let mut answer = warp::reply::stream(stream.into_stream()).into_response();

@@ -25,25 +25,17 @@ pub struct EventStream {
     pub clock: SharedClock,
     pub token_ends_at: Timestamp,
     pub beats: Beats,
+    /// All end at once: that their readers do not come back together is the work of `retry:`, another one for each.
     pub drain: CancellationToken,
-    /// How long after the drain began this stream ends.
-    pub drain_delay: Duration,
     /// Given back when the stream is dropped.
     pub _place: Place,
 }
 
 struct Running {
     stream: EventStream,
-    end: Pin<Box<Sleep>>,
-    state: State,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    Open,
-    /// The end is near, and is not the token's.
-    Draining,
-    Over,
+    token_end: Pin<Box<Sleep>>,
+    /// Its last words are said.
+    over: bool,
 }
 
 /// A tokio timer of many years overflows nothing, but a token may be valid until the end of time.
@@ -51,8 +43,8 @@ const SLEEP_MAX: Duration = Duration::from_secs(24 * 3600);
 
 impl EventStream {
     pub fn into_stream(self) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> + Send + Sync {
-        let end = Box::pin(tokio::time::sleep(self.token_left()));
-        let running = Box::new(Running { stream: self, end, state: State::Open });
+        let token_end = Box::pin(tokio::time::sleep(self.token_left()));
+        let running = Box::new(Running { stream: self, token_end, over: false });
         futures_util::stream::unfold(running, |mut running| async move {
             let text = running.next().await?;
             Some((Ok(Bytes::from(text)), running))
@@ -70,27 +62,18 @@ impl Running {
         if let Some(first) = self.stream.first.take() {
             return Some(first);
         }
-        while self.state != State::Over {
-            let draining = self.state == State::Draining;
+        while !self.over {
             tokio::select! {
                 // The end comes first: a busy stream must not outlive its token.
                 biased;
-                () = &mut self.end => {
-                    if draining {
-                        return None;
-                    }
+                () = &mut self.token_end => {
                     if let Some(goodbye) = self.expired() {
                         return Some(goodbye);
                     }
                     let left = self.stream.token_left();
-                    self.end.as_mut().reset(Instant::now() + left);
+                    self.token_end.as_mut().reset(Instant::now() + left);
                 }
-                () = self.stream.drain.cancelled(), if !draining => {
-                    self.state = State::Draining;
-                    let soon = Instant::now() + self.stream.drain_delay;
-                    let end = soon.min(self.end.deadline());
-                    self.end.as_mut().reset(end);
-                }
+                () = self.stream.drain.cancelled() => return None,
                 // `None`: this reader was too slow, or the store closes. It comes back with its cursor.
                 update = self.stream.subscription.next() => {
                     let text = self.stream.teller.live(&update?, self.stream.clock.now());
@@ -112,7 +95,7 @@ impl Running {
         if self.stream.clock.now() < self.stream.token_ends_at {
             return None;
         }
-        self.state = State::Over;
+        self.over = true;
         let mut text = String::new();
         Frame::new(Name::TokenExpired, &json!({})).write(None, &mut text);
         tracing::info!(tenant = %self.stream.teller.tenant(), "stream ended with its token for tenant");
