@@ -24,6 +24,14 @@ pub fn system() -> SharedClock {
     Arc::new(SystemClock)
 }
 
+/// A deadline that may not be there. Cancel safe.
+pub async fn until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// RFC 3339 in UTC with whole seconds, as every date in the contract is written.
 pub fn rfc3339(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()

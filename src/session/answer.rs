@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use super::PasskeyAnswer;
 use crate::{clock::Timestamp, events::Passkey};
 
-/// An answer on its way to the instance that runs the session, with the question that it answers: by the time it arrives
+/// An answer on its way to the session, wherever that runs, with the question that it answers: by the time it arrives
 /// WhatsApp may have asked another one, for which it would count as a wrong answer.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Answer {
@@ -14,15 +14,22 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    pub fn to_words(asked: &Passkey, answer: PasskeyAnswer) -> Bytes {
-        let answer = Self { asked: asked.expires_at, answer };
-        serde_json::to_vec(&answer).expect("it has string keys and no failing serializer").into()
+    pub fn new(asked: &Passkey, answer: PasskeyAnswer) -> Self {
+        Self { asked: asked.expires_at, answer }
+    }
+
+    pub fn to_words(&self) -> Bytes {
+        serde_json::to_vec(self).expect("it has string keys and no failing serializer").into()
+    }
+
+    /// `None`: another version of ours said it.
+    pub fn of_words(words: &[u8]) -> Option<Self> {
+        serde_json::from_slice(words).ok()
     }
 
     /// `None`: it is no answer to this question.
-    pub fn of_words(words: &[u8], asked: &Passkey) -> Option<PasskeyAnswer> {
-        let answer: Self = serde_json::from_slice(words).ok()?;
-        (answer.asked == asked.expires_at && answer.answer.answers(&asked.step)).then_some(answer.answer)
+    pub fn to(self, asked: &Passkey) -> Option<PasskeyAnswer> {
+        (self.asked == asked.expires_at && self.answer.answers(&asked.step)).then_some(self.answer)
     }
 }
 
@@ -36,11 +43,12 @@ mod tests {
         let second = |second| Timestamp::from_second(second).unwrap();
         let asked = Passkey { step: PasskeyStep::Assert { options: "{}".into() }, expires_at: second(1) };
         let answer = PasskeyAnswer::Assertion { json: "{}".into(), credential: vec![1, 2] };
-        let words = Answer::to_words(&asked, answer.clone());
-        assert!(Answer::of_words(&words, &asked) == Some(answer));
+        let words = Answer::new(&asked, answer.clone()).to_words();
+        let read = || Answer::of_words(&words).unwrap();
+        assert!(read().to(&asked) == Some(answer));
         let later = Passkey { expires_at: second(2), ..asked.clone() };
         let other = Passkey { step: PasskeyStep::Compare { code: "ABCD-1234".into() }, ..asked };
-        assert!(Answer::of_words(&words, &later).is_none() && Answer::of_words(&words, &other).is_none());
-        assert!(Answer::of_words(b"{}", &later).is_none(), "said by a later version");
+        assert!(read().to(&later).is_none() && read().to(&other).is_none());
+        assert!(Answer::of_words(b"{}").is_none(), "said by a later version");
     }
 }

@@ -136,6 +136,8 @@ pub fn overdue(status: &Status) -> Overdue {
         Status::QrPending { pair: Some(PairCode { code: PairAnswer::Code(_), .. }), .. } => {
             Overdue::End(End::CodesUsedUp)
         }
+        // It was the last one: a pairing code that WhatsApp has taken back since kept the window open.
+        Status::QrPending { qr, .. } if qr.attempt >= qr.attempts_max => Overdue::End(End::CodesUsedUp),
         // The library should have brought the next code or said that there is none.
         Status::QrPending { .. } => Overdue::End(End::Internal),
         Status::Disconnected { .. } | Status::Connected { .. } => Overdue::Nothing,
@@ -294,6 +296,10 @@ mod tests {
         assert!(!pair.is_alive(now()));
         assert_eq!(patience(&status, now(), &settings), patience(&showing(), now(), &settings));
         assert_eq!(overdue(&status), Overdue::End(End::Internal));
+        // The last code runs out while a pairing code is asked for, which WhatsApp then refuses.
+        let last = Signal::Qr { text: "last".into(), lifetime: Duration::from_secs(20), attempt: 6, attempts_max: 6 };
+        let status = advance(&advance(&showing(), &last, now()).unwrap(), &refused, now()).unwrap();
+        assert_eq!(overdue(&status), Overdue::End(End::CodesUsedUp));
     }
 
     #[test]

@@ -5,20 +5,20 @@ use std::{
 
 use tokio::{
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
+    time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{Instrument as _, info, info_span, warn};
+use tracing::{Instrument as _, debug, error, info, info_span, warn};
 
 use super::{
-    Connector, PasskeyAnswer, Request, Settings,
+    Connector, PasskeyAnswer, Settings,
     answer::Answer,
     bell::Bell,
     queue::Queue,
     task::{self, Surroundings},
 };
 use crate::{
-    clock::SharedClock,
+    clock::{SharedClock, until},
     events::{Passkey, PhoneNumber, Shown, Status},
     store::{Lease, StoreError, Stores, Wish},
     tenant::TenantId,
@@ -75,8 +75,10 @@ impl Sessions {
         }
         roster.want(tenant, Wish::Run { phone }).await?;
         self.attend_unless_others(tenant).await;
-        let shown = journal.latest(tenant).await?;
-        Ok(shown.expect("a wish to run leaves an event in the same step"))
+        // The wish is kept, whatever becomes of the store from here on: what is known, in doubt then, is the answer.
+        let shown = journal.present(tenant).await?;
+        // It left an event in the same step: a store that knows of none has lost both.
+        Ok(shown.ok_or_else(|| StoreError::Unavailable("the store has lost what it said was kept".into()))?)
     }
 
     /// Unlinks, or gives up the pairing under way; asked twice it is done once. Answers the present, `None` if there
@@ -84,24 +86,29 @@ impl Sessions {
     pub async fn disconnect(&self, tenant: &TenantId) -> Result<Option<Shown>, SessionError> {
         self.shared.around.stores.roster.want(tenant, Wish::Unlink).await?;
         self.attend_unless_others(tenant).await;
-        Ok(self.shared.around.stores.journal.latest(tenant).await?)
+        Ok(self.shared.around.stores.journal.present(tenant).await?)
     }
 
     /// The wish has nudged everybody, so who has less to do begins at once, and we come back to it in a moment. A failure
     /// is none of the user's: what he wants is kept.
     async fn attend_unless_others(&self, tenant: &TenantId) {
         if self.shared.around.stores.roster.deference(tenant).is_zero() {
-            self.attend_or_warn(tenant).await;
+            let (sessions, tenant) = (self.clone(), tenant.clone());
+            // A client that hangs up must not take along what others who rang meanwhile rely on.
+            let attending = self.shared.tasks.spawn(async move { sessions.attend_or_warn(&tenant).await });
+            if let Err(error) = attending.await {
+                error!(%error, "session could not be attended, trying again at the next sweep");
+            }
         }
     }
 
     /// Passes on what the user answers to the link that asked, whichever instance it is on. What comes of it is told by
     /// the journal.
     pub async fn answer(&self, tenant: &TenantId, asked: &Passkey, answer: PasskeyAnswer) -> Result<(), SessionError> {
-        let bell = self.lock().get(tenant).cloned();
+        let (answer, bell) = (Answer::new(asked, answer), self.lock().get(tenant).cloned());
         match bell {
-            Some(bell) => bell.tell(Request::Passkey(answer)),
-            None => self.shared.around.stores.roster.say(tenant, Answer::to_words(asked, answer)).await?,
+            Some(bell) => bell.tell(answer),
+            None => self.shared.around.stores.roster.say(tenant, answer.to_words()).await?,
         }
         Ok(())
     }
@@ -113,7 +120,8 @@ impl Sessions {
         let mut queue = Queue::new(settings.resume_rate, Instant::now());
         let mut sweep = interval(settings.sweep_every);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut more = false;
+        // Whether there may be more than were listed, and whether listing them again would get us any further.
+        let (mut more, mut gets_on) = (false, false);
         let mut attending = JoinSet::new();
         loop {
             let next = queue.next_at();
@@ -132,14 +140,16 @@ impl Sessions {
                     let Some(tenant) = queue.pop(Instant::now()) else { continue };
                     let sessions = self.clone();
                     attending.spawn(async move { sessions.attend_or_warn(&tenant).await });
-                    if more && queue.is_empty() {
+                    if more && gets_on && queue.is_empty() {
+                        gets_on = false;
                         sweep.reset_immediately();
                     }
                 }
                 // Most nudges are for whom somebody else runs already, and are not to hold up those that nobody runs.
                 Some(began) = attending.join_next() => {
-                    if !began.unwrap_or(false) {
-                        queue.refund();
+                    match began.unwrap_or(false) {
+                        true => gets_on = true,
+                        false => queue.refund(),
                     }
                 }
                 () = roster.shaken() => more = self.sweep(&mut queue).await,
@@ -165,6 +175,10 @@ impl Sessions {
             }
         };
         let found = tenants.len();
+        if found > 0 && self.is_full() {
+            debug!(found, "wanted sessions wait until there is room");
+            return false;
+        }
         if found > 0 {
             info!(found, "resuming wanted sessions");
         }
@@ -216,23 +230,43 @@ impl Sessions {
     /// The right to run a tenant that is wanted, and the bell of its session. Its place is taken before it is asked for,
     /// so that no two of them share the last one; the bell may ring from then on.
     async fn take(&self, tenant: &TenantId) -> Result<Option<(Lease, Place)>, StoreError> {
+        let Surroundings { stores, stop, .. } = &*self.shared.around;
         let bell = Arc::new(Bell::default());
         {
             let mut running = self.lock();
-            let full = self.shared.around.settings.sessions_max.is_some_and(|max| running.len() >= max);
-            if self.shared.around.stop.is_cancelled() || full || running.contains_key(tenant) {
+            if stop.is_cancelled() || self.is_full_with(running.len()) || running.contains_key(tenant) {
                 return Ok(None);
             }
             running.insert(tenant.clone(), bell.clone());
         }
-        let place = Place { sessions: self.clone(), tenant: tenant.clone(), bell };
-        Ok(self.shared.around.stores.roster.acquire(tenant).await?.map(|lease| (lease, place)))
+        let mut place = Place { sessions: self.clone(), tenant: tenant.clone(), bell };
+        loop {
+            match stores.roster.acquire(tenant).await? {
+                Some(lease) if stop.is_cancelled() => {
+                    stores.roster.release(lease).await?;
+                    return Ok(None);
+                }
+                Some(lease) => return Ok(Some((lease, place))),
+                // Who rang takes it for heard, so what was wanted is looked at again.
+                None => match place.give_up() {
+                    Some(rung) => place = rung,
+                    None => return Ok(None),
+                },
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.is_full_with(self.lock().len())
+    }
+
+    fn is_full_with(&self, running: usize) -> bool {
+        self.shared.around.settings.sessions_max.is_some_and(|max| running >= max)
     }
 
     fn has_room_for(&self, tenant: &TenantId) -> bool {
         let running = self.lock();
-        let Some(max) = self.shared.around.settings.sessions_max else { return true };
-        running.len() < max || running.contains_key(tenant)
+        !self.is_full_with(running.len()) || running.contains_key(tenant)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, Arc<Bell>>> {
@@ -249,73 +283,30 @@ struct Place {
     bell: Arc<Bell>,
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.sessions.lock().remove(&self.tenant);
+impl Place {
+    /// Answers it again where its bell has rung: nobody rings between the look and the end.
+    fn give_up(self) -> Option<Self> {
+        let sessions = self.sessions.clone();
+        let mut running = sessions.lock();
+        if self.bell.take_ring() {
+            return Some(self);
+        }
+        running.remove(&self.tenant);
+        // Dropped under the lock it would wait for it for ever.
+        drop(running);
+        None
     }
 }
 
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut running = self.sessions.lock();
+        // By now it may be another one's.
+        if running.get(&self.tenant).is_some_and(|bell| Arc::ptr_eq(bell, &self.bell)) {
+            running.remove(&self.tenant);
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        sync::atomic::{AtomicUsize, Ordering},
-        time::Duration,
-    };
-
-    use async_trait::async_trait;
-
-    use super::*;
-    use crate::{
-        clock,
-        events::EndReason,
-        session::{ConnectError, Link},
-        store::{
-            Update,
-            crypt::MasterKey,
-            embedded::{self, EmbeddedStore},
-        },
-    };
-
-    /// WhatsApp's side is out of order altogether.
-    #[derive(Default)]
-    struct Broken(AtomicUsize);
-
-    #[async_trait]
-    impl Connector for Broken {
-        async fn open(&self, _: &Lease) -> Result<Box<dyn Link>, ConnectError> {
-            self.0.fetch_add(1, Ordering::SeqCst);
-            Err(ConnectError::Untold("broken".into()))
-        }
-    }
-
-    #[tokio::test]
-    async fn a_session_whose_links_never_open_ends_and_does_not_begin_anew_for_ever() {
-        let dir = tempfile::tempdir().unwrap();
-        let key = MasterKey::from([7; 32]);
-        let settings = embedded::Settings { dir: dir.path().into(), key, previous: None, on_commit: None };
-        let store = EmbeddedStore::open(settings, clock::system()).unwrap();
-        let (broken, stop) = (Arc::new(Broken::default()), CancellationToken::new());
-        let settings = Settings { crashes_max: 1, ..Settings::default() };
-        let sessions = Sessions::new(store.stores(), broken.clone(), clock::system(), settings, stop);
-        let tenant = TenantId::parse("toko").unwrap();
-        let mut stream = store.stores().journal.subscribe(&tenant, None).await;
-        sessions.connect(&tenant, None).await.unwrap();
-        loop {
-            let next = tokio::time::timeout(Duration::from_secs(10), stream.next());
-            let update = next.await.expect("the session ends").expect("the stream goes on");
-            if matches!(&update, Update::Event(event) if event.status == Status::ended(EndReason::Internal)) {
-                break;
-            }
-        }
-        tokio::time::timeout(Duration::from_secs(10), sessions.closed()).await.expect("nothing begins anew");
-        assert_eq!(broken.0.load(Ordering::SeqCst), 1);
-        assert!(store.stores().roster.unattended(1).await.unwrap().is_empty(), "the wish is settled");
-    }
-}
+mod tests;

@@ -19,7 +19,7 @@ use super::{
     trouble::Trouble,
 };
 use crate::{
-    clock::SharedClock,
+    clock::{SharedClock, Timestamp, until},
     events::{ConnectingReason, PhoneNumber, Status},
     store::{Lease, StoreError, Stores, Wish, WishNo},
 };
@@ -59,6 +59,8 @@ struct Session {
     windows: u32,
     /// The account accepted this device, as far as we were told.
     paired: bool,
+    /// The passkey question that was answered last, by its end.
+    answered: Option<Timestamp>,
     /// When to read a wish again that could not be read.
     heed_at: Option<Instant>,
     /// When something has to be done about a status that does not move on.
@@ -157,8 +159,8 @@ impl Session {
 
     async fn heed(&mut self, link: &mut dyn Link) -> ControlFlow<Leave> {
         self.heed_at = None;
-        for request in self.nudge.requests() {
-            self.pass_on(request, link).await;
+        for answer in self.nudge.answers() {
+            self.pass_on(answer, link).await;
         }
         let wish = match self.pass_on_from_elsewhere(link).await {
             Ok(()) => self.around.stores.roster.wish(self.lease.tenant()).await,
@@ -319,6 +321,7 @@ impl Session {
             return Next::Over;
         }
         let over = Instant::now() + pause;
+        let mut ask_again = None;
         loop {
             tokio::select! {
                 biased;
@@ -327,10 +330,19 @@ impl Session {
                 // The user wants something: the next link reads what. Where WhatsApp has told us to wait, only to be rid of
                 // it is worth a dial.
                 () = self.nudge.notified() => {
-                    if end != End::RateLimited || self.is_to_unlink().await {
+                    if end != End::RateLimited {
                         return Next::Again;
                     }
+                    ask_again = Some(Instant::now());
                 }
+                () = until(ask_again) => match self.is_to_unlink().await {
+                    Ok(true) => return Next::Again,
+                    Ok(false) => ask_again = None,
+                    Err(error) => {
+                        warn!(tenant = %self.lease.tenant(), %error, "what the user wants could not be read, trying again");
+                        ask_again = Some(Instant::now() + RETRY_AFTER);
+                    }
+                },
                 () = self.teller.retry_due() => {
                     if self.teller.retry().await == Told::Fenced {
                         return Next::Over;
@@ -341,15 +353,8 @@ impl Session {
         }
     }
 
-    async fn is_to_unlink(&self) -> bool {
-        matches!(self.around.stores.roster.wish(self.lease.tenant()).await, Ok(Some((_, Wish::Unlink))))
-    }
-}
-
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
+    async fn is_to_unlink(&self) -> Result<bool, StoreError> {
+        Ok(matches!(self.around.stores.roster.wish(self.lease.tenant()).await?, Some((_, Wish::Unlink))))
     }
 }
 

@@ -51,6 +51,12 @@ async fn answer(api: &Api, body: &Value) -> (StatusCode, Value) {
     (status, sent.json().await.expect("JSON"))
 }
 
+/// The second one may come too late to be taken.
+async fn twice(api: &Api, body: &Value) {
+    let (first, second) = tokio::join!(answer(api, body), answer(api, body));
+    assert!([first.0, second.0].contains(&StatusCode::ACCEPTED), "{first:?} {second:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_owners_passkey_and_the_same_code_on_both_sides_link_the_account() {
     let Scanned { stage, program: _program, api, mut stream, passkey, scan, asked } = scanned("1").await;
@@ -64,11 +70,12 @@ async fn the_owners_passkey_and_the_same_code_on_both_sides_link_the_account() {
     let early = answer(&api, &json!({ "confirmed": true })).await;
     assert_eq!((early.0, &early.1["code"]), (StatusCode::CONFLICT, &json!("passkey-not-asked")));
     let assertion = passkey.assertion(&asked.data["options"]);
-    assert_eq!(answer(&api, &json!({ "assertion": assertion })).await.0, StatusCode::ACCEPTED);
+    // Whoever clicks twice, or has two tabs, means it once.
+    twice(&api, &json!({ "assertion": assertion })).await;
     let compare = stream.until("the code", |event| event.data["step"] == "compare").await;
     assert_eq!(stage.phone.passkey_code().as_deref(), Some(compare.text("code")));
     assert_eq!(stage.phone.devices(), [], "nothing is linked before the owner has compared");
-    assert_eq!(answer(&api, &json!({ "confirmed": true })).await.0, StatusCode::ACCEPTED);
+    twice(&api, &json!({ "confirmed": true })).await;
     let connected = stream.until_status("connected").await;
     assert_eq!(connected.text("phoneNumber"), NUMBER);
     within("the scan", scan).await.expect("no panic").expect("linked");

@@ -10,26 +10,26 @@ use crate::{
 };
 
 impl Session {
-    /// What was said to another link, or before WhatsApp went on, answers nothing any more.
-    pub(super) async fn pass_on(&self, request: Request, link: &mut dyn Link) {
-        let meant = match (&request, self.teller.status()) {
-            (Request::Passkey(answer), Status::Connecting { passkey: Some(passkey), .. }) => {
-                answer.answers(&passkey.step)
-            }
-            (Request::Passkey(_) | Request::PairCode(_), _) => false,
-        };
-        if meant && let Err(error) = link.tell(request).await {
+    /// What was said to another link, or before WhatsApp went on, answers nothing any more. Nor does what is said again,
+    /// such as by a second click: WhatsApp would take it for a wrong answer and end the pairing.
+    pub(super) async fn pass_on(&mut self, answer: Answer, link: &mut dyn Link) {
+        let Status::Connecting { passkey: Some(asked), .. } = self.teller.status() else { return };
+        let Some(answer) = answer.to(asked) else { return };
+        if self.answered.replace(asked.expires_at) == Some(asked.expires_at) {
+            return;
+        }
+        if let Err(error) = link.tell(Request::Passkey(answer)).await {
             warn!(tenant = %self.lease.tenant(), %error, "what the user said could not be passed on");
         }
     }
 
     /// What other instances were told for this one. The store is asked only while WhatsApp waits for an answer: nothing
     /// else is ever said there.
-    pub(super) async fn pass_on_from_elsewhere(&self, link: &mut dyn Link) -> Result<(), StoreError> {
-        let Status::Connecting { passkey: Some(asked), .. } = self.teller.status() else { return Ok(()) };
+    pub(super) async fn pass_on_from_elsewhere(&mut self, link: &mut dyn Link) -> Result<(), StoreError> {
+        let Status::Connecting { passkey: Some(_), .. } = self.teller.status() else { return Ok(()) };
         for words in self.around.stores.roster.said(&self.lease).await? {
-            if let Some(answer) = Answer::of_words(&words, asked) {
-                self.pass_on(Request::Passkey(answer), link).await;
+            if let Some(answer) = Answer::of_words(&words) {
+                self.pass_on(answer, link).await;
             }
         }
         Ok(())

@@ -8,13 +8,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokio::{
-    sync::Notify,
-    time::{Instant, sleep_until},
-};
+use tokio::{sync::Notify, time::Instant};
 
 use super::EmbeddedStore;
 use crate::{
+    clock::until,
     events::StatusBody,
     store::{Notice, Outbox, StoreError, TAKEN_FOR},
     tenant::TenantId,
@@ -116,12 +114,5 @@ impl Outbox for EmbeddedStore {
     async fn postpone(&self, notice: &Notice, wait: Duration) -> Result<(), StoreError> {
         self.shared().outbox.give_back(notice, notice.tries.saturating_add(1), wait);
         Ok(())
-    }
-}
-
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }

@@ -1,0 +1,160 @@
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::*;
+use crate::{
+    clock,
+    events::EndReason,
+    session::{ConnectError, Link},
+    store::{
+        Roster, Update, WishNo,
+        crypt::MasterKey,
+        embedded::{self, EmbeddedStore},
+    },
+};
+
+/// WhatsApp's side is out of order altogether.
+#[derive(Default)]
+struct Broken(AtomicUsize);
+
+#[async_trait]
+impl Connector for Broken {
+    async fn open(&self, _: &Lease) -> Result<Box<dyn Link>, ConnectError> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Err(ConnectError::Untold("broken".into()))
+    }
+}
+
+#[tokio::test]
+async fn a_session_whose_links_never_open_ends_and_does_not_begin_anew_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = MasterKey::from([7; 32]);
+    let settings = embedded::Settings { dir: dir.path().into(), key, previous: None, on_commit: None };
+    let store = EmbeddedStore::open(settings, clock::system()).unwrap();
+    let (broken, stop) = (Arc::new(Broken::default()), CancellationToken::new());
+    let settings = Settings { crashes_max: 1, ..Settings::default() };
+    let sessions = Sessions::new(store.stores(), broken.clone(), clock::system(), settings, stop);
+    let tenant = TenantId::parse("toko").unwrap();
+    let mut stream = store.stores().journal.subscribe(&tenant, None).await;
+    sessions.connect(&tenant, None).await.unwrap();
+    loop {
+        let next = tokio::time::timeout(Duration::from_secs(10), stream.next());
+        let update = next.await.expect("the session ends").expect("the stream goes on");
+        if matches!(&update, Update::Event(event) if event.status == Status::ended(EndReason::Internal)) {
+            break;
+        }
+    }
+    tokio::time::timeout(Duration::from_secs(10), sessions.closed()).await.expect("nothing begins anew");
+    assert_eq!(broken.0.load(Ordering::SeqCst), 1);
+    assert!(store.stores().roster.unattended(1).await.unwrap().is_empty(), "the wish is settled");
+}
+
+/// Everybody is wanted, and nobody can be had.
+#[derive(Default)]
+struct Crowded {
+    listed: AtomicUsize,
+    asked: AtomicUsize,
+    /// Rings while the first one is asked for.
+    rings: std::sync::Mutex<Option<Sessions>>,
+}
+
+fn tenant(number: usize) -> TenantId {
+    TenantId::parse(&format!("toko-{number}")).unwrap()
+}
+
+#[async_trait]
+impl Roster for Crowded {
+    async fn acquire(&self, tenant: &TenantId) -> Result<Option<Lease>, StoreError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        if let Some(sessions) = self.rings.lock().unwrap().take() {
+            assert!(sessions.ring(tenant), "its place is taken");
+        }
+        Ok(None)
+    }
+
+    async fn unattended(&self, max: usize) -> Result<Vec<TenantId>, StoreError> {
+        // Time stands still while it goes round in circles.
+        assert!(self.listed.fetch_add(1, Ordering::SeqCst) < 100, "it does nothing else");
+        Ok((0..max).map(tenant).collect())
+    }
+
+    async fn nudged(&self) -> Vec<TenantId> {
+        std::future::pending().await
+    }
+
+    async fn shaken(&self) {
+        std::future::pending().await
+    }
+
+    fn deference(&self, _: &TenantId) -> Duration {
+        Duration::ZERO
+    }
+
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    async fn want(&self, _: &TenantId, _: Wish) -> Result<WishNo, StoreError> {
+        unimplemented!("nobody wishes anything")
+    }
+
+    async fn wish(&self, _: &TenantId) -> Result<Option<(WishNo, Wish)>, StoreError> {
+        unimplemented!("nothing runs")
+    }
+
+    async fn release(&self, _: Lease) -> Result<(), StoreError> {
+        unimplemented!("nothing runs")
+    }
+
+    async fn crashed(&self, _: &Lease, _: Duration) -> Result<usize, StoreError> {
+        unimplemented!("nothing runs")
+    }
+
+    async fn say(&self, _: &TenantId, _: Bytes) -> Result<(), StoreError> {
+        unimplemented!("nobody says anything")
+    }
+
+    async fn said(&self, _: &Lease) -> Result<Vec<Bytes>, StoreError> {
+        unimplemented!("nothing runs")
+    }
+}
+
+/// What the roster is asked for in a minute by a supervisor with as many sessions as it may have.
+async fn sessions_in(crowd: &Arc<Crowded>, sessions_max: Option<usize>) -> (tempfile::TempDir, Sessions) {
+    let dir = tempfile::tempdir().unwrap();
+    let key = MasterKey::from([7; 32]);
+    let settings = embedded::Settings { dir: dir.path().into(), key, previous: None, on_commit: None };
+    let store = EmbeddedStore::open(settings, clock::system()).unwrap();
+    let stores = Stores { roster: crowd.clone(), ..store.stores() };
+    let settings = Settings { sessions_max, sweep_every: Duration::from_secs(10), ..Settings::default() };
+    let sessions =
+        Sessions::new(stores, Arc::new(Broken::default()), clock::system(), settings, CancellationToken::new());
+    (dir, sessions)
+}
+
+#[tokio::test(start_paused = true)]
+async fn wanted_sessions_that_cannot_be_had_are_looked_for_at_the_sweep_and_no_sooner() {
+    for sessions_max in [None, Some(0)] {
+        let crowd = Arc::new(Crowded::default());
+        let (_dir, sessions) = sessions_in(&crowd, sessions_max).await;
+        let minute = tokio::time::timeout(Duration::from_secs(60), sessions.supervise()).await;
+        assert!(minute.is_err(), "it goes on");
+        let listed = crowd.listed.load(Ordering::SeqCst);
+        assert!((5..=8).contains(&listed), "{listed} with {sessions_max:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_rings_a_place_that_is_about_to_be_given_up_is_heard() {
+    let crowd = Arc::new(Crowded::default());
+    let (_dir, sessions) = sessions_in(&crowd, None).await;
+    *crowd.rings.lock().unwrap() = Some(sessions.clone());
+    assert!(!sessions.attend_or_warn(&tenant(1)).await);
+    assert_eq!(crowd.asked.load(Ordering::SeqCst), 2, "looked at again after the ring, and once");
+    assert!(!sessions.ring(&tenant(1)), "its place is free");
+}
