@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::mpsc::{Receiver, Sender, error::TrySendError};
+use tokio::{
+    sync::mpsc::{Receiver, Sender, error::TrySendError},
+    time::{Instant, sleep_until},
+};
 use tracing::{debug, error};
 use whatsapp_rust::{
     Client,
@@ -20,7 +23,7 @@ use super::{
     version::{Version, Versions},
 };
 use crate::{
-    clock::SharedClock,
+    clock::{SharedClock, until},
     events::{Account, PairRefusal, PhoneNumber, Platform},
     session::{End, Signal},
     store::{Lease, StoreError},
@@ -37,11 +40,17 @@ const SETTLE_PAUSE: Duration = Duration::from_millis(250);
 
 /// The library itself says "available" in a task of its own, shortly after the events that we answer: mostly at once, and
 /// under load a little later.
-const HUSHES: [Duration; 3] = [Duration::ZERO, Duration::from_millis(300), Duration::from_secs(2)];
+const HUSHES: [Duration; 4] =
+    [Duration::ZERO, Duration::from_millis(300), Duration::from_millis(800), Duration::from_secs(2)];
+
+/// A link that dials anew after a login is back in a moment, as a rule: WhatsApp restarts streams now and then.
+const BACK_WITHIN: Duration = Duration::from_secs(2);
 
 pub(super) enum Heard {
     Event(Arc<Event>),
     Unreachable,
+    /// The library dials anew: whatever connection there was is gone.
+    Redials,
     CodeRefused(PairRefusal),
     PasskeyRefused,
     /// The library will not dial again.
@@ -103,6 +112,10 @@ pub(super) struct Driver {
     pub flush_deadline: Duration,
     pub translator: Translator,
     pub signals: Sender<Signal>,
+    /// What was told last is that we are logged in.
+    pub connected: bool,
+    /// When a link that dials anew has been away for too long to go on saying so.
+    pub away_at: Option<Instant>,
 }
 
 impl Driver {
@@ -113,8 +126,18 @@ impl Driver {
                 biased;
                 () = lease.lost().cancelled() => return self.fate.seal(End::LeaseLost),
                 heard = heard.recv() => heard,
+                () = until(self.away_at) => {
+                    // The library says nothing of a connection that it gave up itself.
+                    self.say(Signal::Dropped).await;
+                    continue;
+                }
             };
             match heard {
+                Some(Heard::Redials) => {
+                    if self.connected {
+                        self.away_at.get_or_insert_with(|| Instant::now() + BACK_WITHIN);
+                    }
+                }
                 Some(Heard::Event(event)) => self.event(&event).await,
                 Some(Heard::Unreachable) => self.say(Signal::Unreachable).await,
                 Some(Heard::CodeRefused(reason)) => {
@@ -129,11 +152,14 @@ impl Driver {
     }
 
     async fn event(&mut self, event: &Event) {
+        let stage = self.progress.stage();
         if let Event::PairSuccess(success) = event {
+            // The phone lists us by now: whoever gives the pairing up meanwhile has something to tell WhatsApp.
+            self.progress.reach(Stage::Scanned);
             self.paired_with(&success.platform).await;
         }
         let facts = Facts {
-            stage: self.progress.stage(),
+            stage,
             now: self.clock.now(),
             account: account(&self.client, self.platform.as_ref()),
             phone: self.codes.phone(),
@@ -160,6 +186,10 @@ impl Driver {
         match &signal {
             Signal::Ended(end) => return self.end(*end).await,
             Signal::Connected { .. } => {
+                if self.progress.stage() == Stage::Linked {
+                    // By now the library has said that somebody is there, and saving may take its time.
+                    self.hush();
+                }
                 if let Err(error) = self.settle().await {
                     error!(tenant = %self.lease.tenant(), %error, "logged in, but the device cannot be saved");
                     return self.fate.seal(End::StoreFailed);
@@ -168,9 +198,11 @@ impl Driver {
                     // Such as where saving found that this is not our account.
                     return;
                 }
-                self.progress.reach(Stage::Linked);
+                if self.progress.stage() < Stage::Linked {
+                    self.progress.reach(Stage::Linked);
+                    self.hush();
+                }
                 self.dials.reached();
-                self.hush();
             }
             Signal::Renamed { .. } => self.hush(),
             Signal::Scanned => {
@@ -187,12 +219,28 @@ impl Driver {
         self.say(signal).await;
     }
 
-    async fn say(&self, signal: Signal) {
+    async fn say(&mut self, signal: Signal) {
+        match &signal {
+            Signal::Connected { .. } => (self.connected, self.away_at) = (true, None),
+            Signal::Dropped | Signal::Unreachable => (self.connected, self.away_at) = (false, None),
+            Signal::Qr { .. }
+            | Signal::PairCode { .. }
+            | Signal::PairCodeRefused { .. }
+            | Signal::PasskeyRequired { .. }
+            | Signal::Scanned
+            | Signal::Renamed { .. }
+            | Signal::Ended(_) => {}
+        }
         // Closed: the session has let go of the link.
         let _ = self.signals.send(signal).await;
     }
 
-    async fn end(&self, end: End) {
+    async fn end(&mut self, end: End) {
+        if end == End::CodesUsedUp && self.client.pn().is_some() {
+            // The phone took the last one in its last moment: what became of it shows at the next login.
+            self.say(Signal::Scanned).await;
+            return self.fate.seal(End::Internal);
+        }
         if end == End::UnlinkedByPhone {
             self.keys.retire();
         }
@@ -215,11 +263,11 @@ impl Driver {
 
     /// A proven pairing outlives a passing trouble of the store; one that is not proven must not go on without it.
     async fn settle(&self) -> Result<(), StoreError> {
-        let deadline = tokio::time::Instant::now() + self.flush_deadline;
+        let deadline = Instant::now() + self.flush_deadline;
         loop {
             match self.keys.settle().await {
                 Err(StoreError::Unavailable(_))
-                    if self.progress.stage() == Stage::Linked && tokio::time::Instant::now() < deadline =>
+                    if self.progress.stage() == Stage::Linked && Instant::now() < deadline =>
                 {
                     tokio::time::sleep(SETTLE_PAUSE).await;
                 }
@@ -232,9 +280,9 @@ impl Driver {
     fn hush(&self) {
         let client = self.client.clone();
         self.runtime.run(async move {
-            let began = tokio::time::Instant::now();
+            let began = Instant::now();
             for after in HUSHES {
-                tokio::time::sleep_until(began + after).await;
+                sleep_until(began + after).await;
                 // Fails without a name or a connection: then nothing said "available" either.
                 let _ = client.presence().set_unavailable().await;
             }

@@ -111,6 +111,8 @@ impl Opening {
             flush_deadline: settings.flush_deadline,
             translator: Translator::new(settings.qr_pace),
             signals: signals_tx,
+            connected: false,
+            away_at: None,
         };
         runtime.run(driver.run(heard));
         runtime.run(async move {
@@ -255,7 +257,7 @@ const REMOVAL_GRACE: Duration = Duration::from_millis(500);
 
 impl WhatsAppLink {
     async fn tell_unlinked(&mut self) -> Result<(), Untold> {
-        if self.progress.stage() == Stage::Offering {
+        if self.progress.stage() == Stage::Offering && self.client.pn().is_none() {
             return Ok(());
         }
         match self.fate.end() {

@@ -135,6 +135,7 @@ impl TransportFactory for Dialer {
         if self.fate.is_sealed() {
             return Err(anyhow!("not dialling: the link has ended"));
         }
+        self.inbox.push(Heard::Redials);
         // Those before this one opened, perhaps, and yet led nowhere.
         if self.dials.is_outage() {
             self.inbox.push(Heard::Unreachable);

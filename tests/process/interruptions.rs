@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tautan_simulator::Refusal;
+use tautan_simulator::{Fault, Refusal};
 use tautan_test_support::{DEADLINE, Event, EventStream};
 
 use crate::stage::{NUMBER, Stage, TENANT, link};
@@ -36,6 +36,22 @@ async fn a_stream_that_whatsapp_ends_comes_back_by_itself() {
         assert_eq!(stage.simulator.logins(stage.device()), logins + 1, "{code}");
         assert_eq!(stage.simulator.double_logins(stage.device()), 0, "{code}");
     }
+}
+
+/// The library says nothing of it: it has ended the connection itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_that_dials_anew_and_is_not_answered_is_soon_told_to_be_away() {
+    let stage = Stage::new().await;
+    let program = stage.start();
+    let mut stream = link(&program.api(TENANT), &stage.phone).await;
+    stage.simulator.faults().set(Fault::SilentSocket);
+    let began = Instant::now();
+    assert!(stage.simulator.end(stage.device(), 515));
+    is_away(&mut stream, "reconnecting").await;
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    stage.simulator.faults().clear(Fault::SilentSocket);
+    stage.simulator.cut_all();
+    is_back(&stage, &mut stream).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

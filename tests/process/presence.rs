@@ -8,16 +8,28 @@ use crate::stage::{Stage, TENANT, link};
 
 /// What the phone may be kept silent for after each login.
 const SILENCE_MAX: Duration = Duration::from_secs(1);
+/// After a login nothing more is said of it then, and what is said is the next one's.
+const SAID_WITHIN: Duration = Duration::from_millis(2_500);
 
-async fn is_hushed(stage: &Stage, logins: u32) {
+/// What the device had said before its newest login, and for how long it had been there.
+#[derive(Default)]
+struct Before {
+    unavailable: u64,
+    silence: Duration,
+}
+
+async fn is_hushed(stage: &Stage, login: &str, before: Before) -> Before {
     let device = stage.device();
     let hushed = stage.simulator.wait_until(DEADLINE, |simulator| {
-        simulator.presence(device).unavailable >= u64::from(logins) && !simulator.is_available(device)
+        simulator.presence(device).unavailable > before.unavailable && !simulator.is_available(device)
     });
     hushed.await.expect("it says that nobody is there");
+    tokio::time::sleep(SAID_WITHIN).await;
+    assert!(!stage.simulator.is_available(device), "{login}: whatever was said later");
     let silence = stage.simulator.available_for(device);
-    println!("after {logins} logins the phone was kept silent for {silence:?}");
-    assert!(silence < SILENCE_MAX * logins, "{silence:?}");
+    println!("{login}: the phone was kept silent for {:?}", silence - before.silence);
+    assert!(silence - before.silence < SILENCE_MAX, "{login}: {:?}", silence - before.silence);
+    Before { unavailable: stage.simulator.presence(device).unavailable, silence }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -26,15 +38,15 @@ async fn after_every_login_the_phone_is_left_to_notify_its_owner() {
     let mut program = stage.start();
     let api = program.api(TENANT);
     let mut stream = link(&api, &stage.phone).await;
-    is_hushed(&stage, 1).await;
+    let linked = is_hushed(&stage, "the first login", Before::default()).await;
     assert!(stage.simulator.cut(stage.device()));
     stream.until_status("connecting").await;
     stream.until_status("connected").await;
-    is_hushed(&stage, 2).await;
+    let back = is_hushed(&stage, "after a cut", linked).await;
     program.kill();
     let program = stage.start();
     program.api(TENANT).events().await.until_status("connected").await;
-    is_hushed(&stage, 3).await;
+    is_hushed(&stage, "after a restart", back).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -139,7 +139,6 @@ impl Keys {
         if written.is_ok() {
             *saved = Saved { digest: Some(digest), owner: Some(owner) };
         }
-        self.count_failure(&written);
         written
     }
 
@@ -156,7 +155,9 @@ impl Keys {
 #[async_trait]
 impl DeviceStore for Keys {
     async fn save(&self, device: &Device) -> Kept<()> {
-        self.keep(device).await.map_err(told)
+        let saved = self.keep(device).await;
+        self.count_failure(&saved);
+        saved.map_err(told)
     }
 
     async fn load(&self) -> Kept<Option<Device>> {
