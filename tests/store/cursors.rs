@@ -7,7 +7,7 @@ use std::sync::{
 
 use tautan::{
     events::{Cursor, EndReason},
-    store::{Update, Wish, WishNo},
+    store::{Update, Wish},
 };
 
 use crate::{
@@ -189,7 +189,8 @@ async fn a_slow_reader_ends_and_repairs_itself_by_its_cursor(store: impl Backend
     for number in 0..24 {
         store.journal().append(&lease, numbered(number)).await.unwrap();
     }
-    store.journal().finish(lease, ended(EndReason::Replaced), WishNo(1)).await.unwrap();
+    let (wish, _) = store.roster().wish(&tenant("a")).await.unwrap().unwrap();
+    store.journal().finish(lease, ended(EndReason::Replaced), wish).await.unwrap();
     assert!(slow.next().await.is_none());
     assert!(slow.next().await.is_none(), "it stays ended: what follows has a gap before it");
     let mut repaired = store.journal().subscribe(&tenant("a"), Some(present.cursor)).await;

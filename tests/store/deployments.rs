@@ -297,6 +297,46 @@ async fn after_the_master_fell_silent_the_next_one_serves_within_five_seconds() 
     .await;
 }
 
+/// The old master, and an owner with it, are cut off from the next one: which never heard its last beats, and whose word
+/// on who is dead does not count until the owner must have noticed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_stayed_with_the_old_master_is_not_taken_over_before_it_must_have_noticed() {
+    /// Before that the beats that the next one has heard run out.
+    const SWITCHED_AFTER: Duration = Duration::from_secs(4);
+    const TTL: Duration = Duration::from_secs(8);
+    if !redis_is_installed() {
+        return;
+    }
+    in_time(async {
+        let old = RedisNode::start(&["save \"\"", "repl-diskless-sync-delay 0"]);
+        let next = RedisNode::start(&["save \"\"", &format!("replicaof 127.0.0.1 {}", old.port)]);
+        let sentinel = RedisNode::start_sentinel(&old);
+        let owner = open(&old.url());
+        let other = open(&format!("redis+sentinel://127.0.0.1:{}/{SERVICE}", sentinel.port)).stores();
+        let Stores { journal, roster, vault, .. } = owner.stores();
+        roster.want(&tenant("a"), Wish::Run { phone: None }).await.unwrap();
+        let lease = roster.acquire(&tenant("a")).await.unwrap().expect("it is nobody's");
+        let row = Change::Put { table: "t", key: Bytes::from("k"), value: Bytes::from("v") };
+        vault.write(&lease, vec![row]).await.unwrap();
+        journal.append(&lease, connected()).await.unwrap();
+        let known = async || (other.roster.acquire(&tenant("a")).await.ok()?).is_none().then_some(());
+        until("the other instance is there", known).await;
+        let heard = async || next.ask(&["INFO", "replication"]).contains("master_link_status:up").then_some(());
+        until("the next one follows", heard).await;
+
+        assert!(next.ask(&["REPLICAOF", "NO", "ONE"]).starts_with("+OK"));
+        tokio::time::sleep(SWITCHED_AFTER).await;
+        sentinel.ask(&["SENTINEL", "REMOVE", SERVICE]);
+        sentinel.ask(&["SENTINEL", "MONITOR", SERVICE, "127.0.0.1", &next.port.to_string(), "1"]);
+        let switched = Instant::now();
+        old.ask(&["CLIENT", "KILL", "TYPE", "normal"]);
+        let take = async || other.roster.acquire(&tenant("a")).await.ok().flatten();
+        until("it is taken over", take).await;
+        assert!(switched.elapsed() >= TTL, "{:?} after the next one took over", switched.elapsed());
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_answers_but_cannot_be_used_is_told_for_what_it_is() {
     if !redis_is_installed() {

@@ -3,13 +3,16 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tautan::store::{Change, Lease, Stores};
+use tautan::{
+    events::EndReason,
+    store::{Change, Lease, Stores, Wish},
+};
 use tautan_test_support::{Network, RedisServer, Way, redis_is_installed};
 
 use crate::{
     backend::{Backend as _, Redis, in_time, instance, instance_at, key},
     redis::until,
-    statuses::{Told, connected, next, resuming, tenant},
+    statuses::{Told, connected, ended, next, resuming, tenant},
 };
 
 /// Two instances, and a lease of the one that Redis has forgotten: the tenant has credentials and is to run.
@@ -91,6 +94,50 @@ async fn who_was_told_what_redis_lost_is_told_what_is_true_again_although_redis_
         redis.server.restart_from(&saved);
         until("it is said", async || redis.journal().append(&lease, connected()).await.ok()).await;
         while next(&mut reader).await != Some(Told::Event(connected())) {}
+    })
+    .await;
+}
+
+/// The number of a wish that Redis has lost is held by the owner that is fulfilling it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wish_that_follows_a_lost_one_is_not_taken_for_it() {
+    if !redis_is_installed() {
+        return;
+    }
+    in_time(async {
+        let mut redis = Redis::on(RedisServer::start_durable());
+        let lease = redis.running(&tenant("a")).await;
+        redis.journal().append(&lease, connected()).await.unwrap();
+        let saved = redis.server.backup();
+        let unlink = redis.roster().want(&tenant("a"), Wish::Unlink).await.unwrap();
+        redis.server.restart_from(&saved);
+        let run = Wish::Run { phone: None };
+        let again = async || redis.roster().want(&tenant("a"), run.clone()).await.ok();
+        let number = until("the user wants it once more", again).await;
+        let end = ended(EndReason::UnlinkedByUser);
+        let finish = async || redis.journal().finish(lease.clone(), end.clone(), unlink).await.ok();
+        until("what he wanted before is done", finish).await;
+        assert_eq!(redis.roster().wish(&tenant("a")).await.unwrap(), Some((number, run)));
+    })
+    .await;
+}
+
+/// Who dies once a wish is kept has left word of it: its owner, which nobody nudges then, finds it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wish_is_kept_once_word_of_it_was_left_to_its_owner_and_not_before() {
+    if !redis_is_installed() {
+        return;
+    }
+    in_time(async {
+        let redis = Redis::on(RedisServer::start_durable());
+        let _lease = redis.running(&tenant("a")).await;
+        let other = instance(&redis.server).stores();
+        assert!(other.roster.wish(&tenant("a")).await.unwrap().is_some());
+        redis.server.ask(&["ACL", "SETUSER", "default", "-sadd"]);
+        assert!(other.roster.want(&tenant("a"), Wish::Unlink).await.is_err());
+        redis.server.ask(&["ACL", "SETUSER", "default", "+sadd"]);
+        let kept = until("the store is there", async || redis.roster().wish(&tenant("a")).await.ok()).await;
+        assert!(matches!(kept, Some((_, Wish::Run { .. }))), "{kept:?}");
     })
     .await;
 }

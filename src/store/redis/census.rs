@@ -52,17 +52,19 @@ pub struct Beat {
     /// Sessions it will own; `None`: as many as come.
     pub max: Option<usize>,
     /// The run of the server with which it has compared what it holds.
-    pub run: RunTag,
+    pub run: Tag,
+    /// The incarnation before it in the same process, which has hung up.
+    pub past: Tag,
 }
 
-/// A run of the server, told in short.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RunTag(u64);
+/// A run of the server, or an incarnation, told in short.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Tag(u64);
 
-impl RunTag {
-    pub fn of(run: &str) -> Self {
+impl Tag {
+    pub fn of(name: &str) -> Self {
         let mut hasher = DefaultHasher::new();
-        run.hash(&mut hasher);
+        name.hash(&mut hasher);
         Self(hasher.finish())
     }
 }
@@ -70,25 +72,28 @@ impl RunTag {
 impl Beat {
     pub fn text(self) -> String {
         let max = self.max.map_or("-".to_owned(), |max| max.to_string());
-        format!("{} {} {max} {:x}", self.number, self.owned, self.run.0)
+        format!("{} {} {max} {:x} {:x}", self.number, self.owned, self.run.0, self.past.0)
     }
 
     /// One that another version wrote is a heartbeat all the same, and where it changes somebody lives. Nothing is left to
     /// it.
     pub fn of(text: &str) -> Self {
-        Self::parse(text).unwrap_or_else(|| {
-            let mut hasher = DefaultHasher::new();
-            text.hash(&mut hasher);
-            Self { number: hasher.finish(), owned: 0, max: Some(0), run: RunTag::default() }
+        Self::parse(text).unwrap_or_else(|| Self {
+            number: Tag::of(text).0,
+            owned: 0,
+            max: Some(0),
+            run: Tag::default(),
+            past: Tag::default(),
         })
     }
 
     fn parse(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
-        let (number, owned, max, run) = (words.next()?, words.next()?, words.next()?, words.next()?);
+        let (number, owned, max) = (words.next()?, words.next()?, words.next()?);
         let max = if max == "-" { None } else { Some(max.parse().ok()?) };
-        let run = RunTag(u64::from_str_radix(run, 16).ok()?);
-        Some(Self { number: number.parse().ok()?, owned: owned.parse().ok()?, max, run })
+        let mut tag = || Some(Tag(u64::from_str_radix(words.next()?, 16).ok()?));
+        let (run, past) = (tag()?, tag()?);
+        Some(Self { number: number.parse().ok()?, owned: owned.parse().ok()?, max, run, past })
     }
 
     fn has_room(self) -> bool {
@@ -197,7 +202,7 @@ mod tests {
     use super::*;
 
     fn beat(number: u64, owned: usize, max: Option<usize>) -> Option<Beat> {
-        Some(Beat { number, owned, max, run: RunTag(0xfedc) })
+        Some(Beat { number, owned, max, run: Tag(0xfedc), past: Tag(7) })
     }
 
     fn tenant(number: usize) -> TenantId {

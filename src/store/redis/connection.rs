@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{
-    census::RunTag,
+    census::Tag,
     keys,
     proof::{Standing, prove},
     script::Call,
@@ -74,6 +74,8 @@ pub struct Live {
     time_ms: u64,
     /// When the server began its run, at the latest; `None` where nothing is known of it.
     began: Option<Instant>,
+    /// It took another server's place at some time.
+    pub has_followed: bool,
 }
 
 impl Connections {
@@ -261,9 +263,10 @@ impl Live {
         let ((seconds, micros), data): ((u64, u64), String) =
             pipeline.query_async(&mut connection).await.map_err(Trouble::greeted_with)?;
         let (run, time_ms) = (server.run(), seconds * 1000 + micros / 1000);
-        let (made, server_run) = (Instant::now(), run.clone());
+        let (made, server_run, has_followed) = (Instant::now(), run.clone(), server.has_followed());
         let run = format!("{run} {data}");
-        let live = Self { connection, client, server: server_run, run, made, epochs, time_ms, began: None };
+        let live =
+            Self { connection, client, server: server_run, run, made, epochs, time_ms, began: None, has_followed };
         Ok((live, server))
     }
 
@@ -271,8 +274,8 @@ impl Live {
         Ok(pipeline.query_async(&mut self.connection.clone()).await?)
     }
 
-    pub fn tag(&self) -> RunTag {
-        RunTag::of(&self.server)
+    pub fn tag(&self) -> Tag {
+        Tag::of(&self.server)
     }
 
     /// The server has not run for so long yet.

@@ -1,11 +1,15 @@
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use rand::RngExt as _;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout, timeout_at};
 
 use super::{
     Shared,
-    census::Beat,
+    census::{Beat, Tag},
     connection::{ANSWER_TIME_MAX, Live},
     keys, random_name,
     script::{BORN, Call},
@@ -64,6 +68,9 @@ pub async fn run(shared: Arc<Shared>) {
 /// The past goes in the same step: a late beat of it, still on its way, finds nothing to refresh. Answers the connection,
 /// which knows into which data set it was born.
 async fn be_born(shared: &Shared, name: &str, past: Option<&Past>) -> Result<Arc<Live>, Trouble> {
+    if let Some(past) = past {
+        *shared.past.lock().unwrap_or_else(PoisonError::into_inner) = Tag::of(&past.name);
+    }
     let past = past.map(|past| keys::heartbeat(&past.name));
     let names = [keys::INCARNATIONS.to_owned(), keys::heartbeat(name)].into_iter().chain(past);
     shared.compared.send_replace(shared.connections.live().await?.tag());
@@ -111,15 +118,14 @@ async fn live(shared: &Arc<Shared>, name: &str, born: Instant, live: Arc<Live>) 
             Ok(Some(inbox)) if begun.duration_since(refreshed) < TTL => {
                 refreshed = begun;
                 let mut inbox: BTreeSet<_> = inbox.iter().filter_map(|name| TenantId::parse(name).ok()).collect();
-                shared.drop_taken(&inbox).await;
-                if std::mem::take(&mut missed) {
-                    // Nudges may have been missed as well, and each session can look for itself.
+                let moved = shared.connections.live().await.ok().filter(|live| live.run != run);
+                if std::mem::take(&mut missed) || moved.is_some() {
+                    // What was put into the inbox, or published, may have been lost as well.
                     inbox.extend(shared.leases.tenants());
                 }
+                shared.drop_taken(&inbox).await;
                 inbox.into_iter().for_each(|tenant| shared.nudges.add(tenant));
-                if let Ok(live) = shared.connections.live().await
-                    && live.run != run
-                {
+                if let Some(live) = moved {
                     run.clone_from(&live.run);
                     shared.write_again(live.tag());
                 }
@@ -177,6 +183,7 @@ impl Shared {
     }
 
     fn beat(&self, number: u64) -> Beat {
-        Beat { number, owned: self.leases.count(), max: self.sessions_max, run: *self.compared.borrow() }
+        let past = *self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        Beat { number, owned: self.leases.count(), max: self.sessions_max, run: *self.compared.borrow(), past }
     }
 }

@@ -1,7 +1,7 @@
 //! What a Redis that came back with less than it had is told.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -14,7 +14,7 @@ use tokio::time::sleep;
 
 use super::{
     Shared,
-    census::{Beat, RunTag},
+    census::{Beat, Tag},
     connection::Live,
     heart::TTL,
     journal::append_in,
@@ -82,7 +82,7 @@ impl Shared {
 
     /// Another run of the server, or another server, with the same data: what was written last may be missing there.
     /// Once it is known which leases are lost with it this is said with the beat, and others need not wait any more.
-    pub fn write_again(self: &Arc<Self>, run: RunTag) {
+    pub fn write_again(self: &Arc<Self>, run: Tag) {
         let held = self.leases.all();
         if !held.is_empty() {
             tracing::info!(sessions = held.len(), "redis was restarted, what it may have lost is written again");
@@ -92,7 +92,7 @@ impl Shared {
             let unknown = AtomicUsize::new(held.len());
             let known = || {
                 // It may have been restarted once more.
-                if RunTag::of(&shared.connections.server().borrow()) == run {
+                if Tag::of(&shared.connections.server().borrow()) == run {
                     shared.compared.send_replace(run);
                 }
             };
@@ -128,7 +128,8 @@ impl Shared {
     }
 
     /// A taking that this run of the server has lost leaves a link that nobody knows of: what is not ours is left alone
-    /// until everybody who lives has looked, or until whoever has not must have hung up.
+    /// until everybody who lives has looked, or until whoever has not must have hung up. A server that took another one's
+    /// place has not heard the last beats: who seems dead there may go on with the old one until that takes no more writes.
     pub async fn is_settled(&self, live: &Live) -> Result<bool, Trouble> {
         if !live.is_younger_than(TTL) {
             return Ok(true);
@@ -142,7 +143,12 @@ impl Shared {
         let mut pipeline = redis::pipe();
         pipeline.cmd("MGET").arg(names.iter().map(|name| keys::heartbeat(name)).collect::<Vec<_>>());
         let (beats,): (Vec<Option<String>>,) = self.connections.query(&pipeline).await?;
-        Ok(beats.into_iter().flatten().all(|text| Beat::of(&text).run == live.tag()))
+        let beats: Vec<Option<Beat>> = beats.into_iter().map(|text| text.as_deref().map(Beat::of)).collect();
+        let hung_up: HashSet<Tag> = beats.iter().flatten().map(|beat| beat.past).collect();
+        Ok(names.iter().zip(beats).all(|(name, beat)| match beat {
+            Some(beat) => beat.run == live.tag(),
+            None => !live.has_followed || hung_up.contains(&Tag::of(name)),
+        }))
     }
 
     async fn write_one_again(&self, lease: &Lease, held: &Held, said: Option<&Event>) -> Result<(), StoreError> {

@@ -58,7 +58,7 @@ pub use url::{Url, UrlError};
 
 use self::{
     audience::{Audience, Order},
-    census::{Census, RunTag},
+    census::{Census, Tag},
     connection::Connections,
     leases::Leases,
     outbox::Desk,
@@ -114,7 +114,9 @@ struct Shared {
     /// Random, for as long as the process lives: whose nudge and whose probe it is.
     instance: String,
     /// The run of the server with which what we hold was compared.
-    compared: watched::Sender<RunTag>,
+    compared: watched::Sender<Tag>,
+    /// The incarnation before the present one, of which this process knows that it has hung up.
+    past: Mutex<Tag>,
     /// A session is left alone until everybody has compared.
     waits: AtomicBool,
     condition: watched::Sender<Condition>,
@@ -149,6 +151,7 @@ impl RedisStore {
             incarnation: watched::Sender::new(None),
             instance: random_name(),
             compared: watched::Sender::default(),
+            past: Mutex::default(),
             waits: AtomicBool::new(false),
             condition: watched::Sender::default(),
             delivered: Mutex::new(Instant::now()),

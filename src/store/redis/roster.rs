@@ -31,6 +31,9 @@ use crate::{
 /// must not be overtaken by what came before.
 const WANTING_TIME_MAX: Duration = Duration::from_secs(3);
 
+/// Its owner reads it every second, or is as good as dead long before.
+const INBOX_KEPT_FOR: Duration = Duration::from_secs(60);
+
 #[async_trait]
 impl Roster for RedisStore {
     async fn want(&self, tenant: &TenantId, wish: Wish) -> Result<WishNo, StoreError> {
@@ -104,7 +107,8 @@ async fn want(shared: &Arc<Shared>, tenant: &TenantId, wish: Wish) -> Result<Wis
         let reading = shared.read(tenant, None).await?;
         let (living, mut record) = (reading.living, reading.record);
         let live = shared.connections.live().await?;
-        let number = record.wishes + 1;
+        // A Redis that lost its newest wish must not give its number to the next one: whoever holds it would settle that.
+        let number = live.time_ms().max(record.wishes + 1);
         let disconnected = record.is_disconnected();
         // An owner is about to say something, and hears of the wish; only where there is none it can be settled here.
         let settled = wish == Wish::Unlink && disconnected && !living && !record.credentials;
@@ -113,9 +117,12 @@ async fn want(shared: &Arc<Shared>, tenant: &TenantId, wish: Wish) -> Result<Wis
         let said = says.then(|| record.say(starting(), shared.clock.now(), &live)).flatten();
         let owner = record.owner.clone().filter(|_| living).map(|owner| owner.incarnation);
         let outgoing = said.map(|event| seals.outgoing(previous.as_deref(), &event, owner.as_deref()));
-        if !settled && !living {
-            // Before the record, like every index.
-            shared.index_wanted(tenant).await?;
+        if !settled {
+            // Before the record, like every index: whoever dies in between has left word.
+            match &owner {
+                Some(incarnation) => shared.index_inbox(tenant, incarnation).await?,
+                None => shared.index_wanted(tenant).await?,
+            }
         }
         let sealed = if settled { Vec::new() } else { seals.wish(number, &wish) };
         let call = Call::on(&WANT, tenant).arg(&token).arg(number).arg(sealed).arg(&record.version);
@@ -137,6 +144,7 @@ async fn want(shared: &Arc<Shared>, tenant: &TenantId, wish: Wish) -> Result<Wis
 
 async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease>, StoreError> {
     let seals = shared.seals(tenant);
+    let mut indexed: Option<Arc<str>> = None;
     for _ in 0..DECISIONS_MAX {
         let reading = shared.read(tenant, None).await?;
         let before = reading.record.owner.clone().filter(|_| reading.living).map(|owner| owner.incarnation);
@@ -144,9 +152,15 @@ async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease
         // Of a pairing nothing is lost, and whoever waits for a code should not wait for a death to be certain.
         let attended = before.as_ref().is_some_and(|owner| !(reading.record.is_pairing() && silent(owner)));
         if reading.record.wish.is_none() || attended {
+            if let Some(incarnation) = indexed {
+                // Somebody was quicker.
+                shared.disowned(tenant, &incarnation, Wanted::No).await;
+            }
             return Ok(None);
         }
         let mut record = reading.record;
+        // Before it is known whom for: an incarnation that ends meanwhile takes it along.
+        let taking = shared.leases.take();
         let incarnation = shared.this_incarnation().await?;
         let live = shared.connections.live().await?;
         if record.credentials && !shared.is_settled(&live).await? {
@@ -154,13 +168,13 @@ async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease
             shared.waits.store(true, Ordering::SeqCst);
             return Ok(None);
         }
-        let taking = shared.leases.take();
         record.doubted |= record.is_stale(false);
         let previous = record.newest.clone();
         let said = record.greeting().and_then(|status| record.say(status, shared.clock.now(), &live));
         let notice = said.is_none() && record.doubted;
         let outgoing = said.map(|event| seals.outgoing(previous.as_deref(), &event, Some(&incarnation)));
         shared.index_owned(tenant, &incarnation).await?;
+        indexed = Some(incarnation.clone());
         let call = Call::on(&ACQUIRE, tenant).arg(nonce_text(taking.nonce)).arg(&*incarnation);
         let call = call.arg(shared.leases.highest_fence()).arg(&record.version).arg(u8::from(record.doubted));
         let call = call.arg(&record.run).arg(u8::from(notice));
@@ -200,10 +214,23 @@ async fn release(shared: &Arc<Shared>, lease: &Lease) -> Result<(), StoreError> 
     Err(Trouble::Contended.into())
 }
 
+fn put_into_inbox(pipeline: &mut Pipeline, tenant: &TenantId, incarnation: &str) {
+    let inbox = keys::inbox(incarnation);
+    pipeline.cmd("SADD").arg(&inbox).arg(tenant.as_str()).ignore();
+    pipeline.cmd("PEXPIRE").arg(&inbox).arg(INBOX_KEPT_FOR.as_millis() as u64).ignore();
+}
+
 impl Shared {
     pub async fn index_wanted(&self, tenant: &TenantId) -> Result<(), Trouble> {
         let mut pipeline = redis::pipe();
         pipeline.cmd("SADD").arg(keys::WANTED).arg(tenant.as_str()).ignore();
+        self.connections.query(&pipeline).await
+    }
+
+    /// An inbox that its owner does not live to read goes by itself.
+    async fn index_inbox(&self, tenant: &TenantId, incarnation: &str) -> Result<(), Trouble> {
+        let mut pipeline = redis::pipe();
+        put_into_inbox(&mut pipeline, tenant, incarnation);
         self.connections.query(&pipeline).await
     }
 
@@ -218,7 +245,7 @@ impl Shared {
         let mut pipeline = redis::pipe();
         pipeline.cmd("SREM").arg(keys::WANTED).arg(tenant.as_str()).ignore();
         if let Some(incarnation) = silent {
-            pipeline.cmd("SADD").arg(keys::inbox(incarnation)).arg(tenant.as_str()).ignore();
+            put_into_inbox(&mut pipeline, tenant, incarnation);
         }
         self.best_effort(&pipeline).await;
     }
@@ -246,10 +273,10 @@ impl Shared {
     pub async fn wanted(&self, tenant: &TenantId, owner: Option<&str>) {
         let mut pipeline = redis::pipe();
         match owner {
-            Some(incarnation) => pipeline.cmd("SADD").arg(keys::inbox(incarnation)).arg(tenant.as_str()).ignore(),
-            // Again: who looked at the index before the record was written may have taken it out.
-            None => pipeline.cmd("SADD").arg(keys::WANTED).arg(tenant.as_str()).ignore(),
-        };
+            // Again, in either case: who looked at the index before the record was written has taken it out.
+            Some(incarnation) => put_into_inbox(&mut pipeline, tenant, incarnation),
+            None => _ = pipeline.cmd("SADD").arg(keys::WANTED).arg(tenant.as_str()).ignore(),
+        }
         self.nudge(&mut pipeline, tenant);
         self.best_effort(&pipeline).await;
     }

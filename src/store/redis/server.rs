@@ -37,6 +37,11 @@ impl Server {
         Some(Duration::from_secs(self.field("uptime_in_seconds")?.parse().ok()?))
     }
 
+    /// It has followed another one, whose last writes it may not have.
+    pub fn has_followed(&self) -> bool {
+        self.field("second_repl_offset").is_some_and(|offset| offset != "-1")
+    }
+
     /// Whether it can be used at all.
     pub fn check(&self) -> Result<(), Trouble> {
         if self.field("redis_mode") == Some("sentinel") {

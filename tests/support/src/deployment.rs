@@ -38,9 +38,14 @@ impl RedisNode {
         Self::start_as("redis-server", |port, _| certificates.lines(port, settings))
     }
 
-    /// One sentinel alone, behind TLS like the master that it watches.
+    /// One sentinel alone.
+    pub fn start_sentinel(master: &Self) -> Self {
+        Self::start_as("redis-sentinel", |_, _| vec![watch_alone(master)])
+    }
+
+    /// The same, behind TLS like the master that it watches.
     pub fn start_sentinel_with_tls(certificates: &Certificates, master: &Self) -> Self {
-        let watch = format!("sentinel monitor {SERVICE} 127.0.0.1 {} 1", master.port);
+        let watch = watch_alone(master);
         Self::start_as("redis-sentinel", |port, _| certificates.lines(port, &["tls-replication yes", &watch]))
     }
 
@@ -116,6 +121,10 @@ impl Drop for RedisNode {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+fn watch_alone(master: &RedisNode) -> String {
+    format!("sentinel monitor {SERVICE} 127.0.0.1 {} 1", master.port)
 }
 
 fn spawn(program: &str, dir: &TempDir) -> Child {
