@@ -53,6 +53,8 @@ async fn pair_or_die(bench: &Bench, lease: &Lease) -> bool {
 /// What is left is good: no device on the phone, or one that logs in.
 async fn check(bench: &mut Bench, lease: &Lease, killed: &str) {
     bench.sim.cut_all();
+    // What it had sent is read before that.
+    bench.sim.wait_until(Duration::from_secs(10), |sim| sim.sockets() == 0).await.expect("all are gone");
     bench.restart();
     let devices = bench.phone.devices();
     let mut link = bench.open(lease).await;
