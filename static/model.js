@@ -22,7 +22,8 @@ export function take(model, name, json) {
 function takeStatus(model, next) {
   const { status, reason } = next;
   if (!/^((dis)?connected|connecting|qr_pending)$/.test(status)) throw new TypeError(status);
-  if (status !== 'qr_pending') model.qr = model.pair = model.passkey = null;
+  // Codes die with the window they came in, also where nobody here was told of what lay between two of them.
+  if (status !== 'qr_pending' || next.since !== model.status?.since) model.qr = model.pair = model.passkey = null;
   // Congratulated is who has just scanned, not who comes back to a link that stands.
   model.justNow = status === 'connected' && (model.pairing || model.justNow);
   model.pairing = status === 'qr_pending' || (status === 'connecting' && (model.pairing || reason === 'scanned'));

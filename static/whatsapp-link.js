@@ -7,9 +7,11 @@ const TICK_MS = 250;
 const OVERDUE_MS = 10_000;
 const SPEAK_MS = 700;
 
-// One language at a time comes over the wire; one that could not come is asked for again after a while.
+// One language at a time comes over the wire; one that could not come is asked for again after a while, under another
+// name: browsers remember that a module failed.
 const texts = {};
 const AGAIN_MS = 5_000;
+let tries = 0;
 
 /**
  * `<whatsapp-link base lang theme login-url tenant-name>`: the card that links one WhatsApp account.
@@ -156,7 +158,7 @@ export class WhatsappLink extends HTMLElement {
     const { qr, passkey, state } = this.#model;
     if (qr ?? passkey) this.#render();
     // The next code should have come long ago. Perhaps our stream is dead without knowing.
-    if (qr?.left() < -OVERDUE_MS && state === 'qr_pending') {
+    if (qr?.left() < -OVERDUE_MS && state === 'qr_pending' && !document.hidden) {
       this.#model.qr = null;
       this.#stream.open();
     }
@@ -173,7 +175,7 @@ export class WhatsappLink extends HTMLElement {
   }
 
   #load(lang) {
-    texts[lang] ??= import(`./texts.${lang}.js`).then(
+    texts[lang] ??= import(`./texts.${lang}.js?${tries++}`).then(
       (module) => (texts[lang] = module.default),
       () => new Promise((again) => setTimeout(() => again(delete texts[lang]), AGAIN_MS)),
     );

@@ -70,3 +70,18 @@ fn keys(value: &Value) -> Vec<String> {
         _ => vec![String::new()],
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn words_that_could_not_come_are_asked_for_again() {
+    let Some(stage) = Stage::set(&[], "id-ID").await else { return };
+    let browser = &stage.browser;
+    browser.devtools("Network.enable", json!({})).await;
+    browser.devtools("Network.setBlockedURLs", json!({ "urls": ["*/texts.*"] })).await;
+    stage.sign_in().await;
+    let asked =
+        "const look = () => performance.getEntriesByType('resource').some(({ name }) => name.includes('/texts.'))
+        ? arguments[0](true) : setTimeout(look, 20); look();";
+    assert_eq!(browser.run_async(asked, vec![]).await, json!(true));
+    browser.devtools("Network.setBlockedURLs", json!({ "urls": [] })).await;
+    assert_eq!(browser.card().state("disconnected").await.status, "Belum Terhubung");
+}

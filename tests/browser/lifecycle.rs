@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use serde_json::json;
 use tautan_test_support::within;
 
@@ -23,30 +25,56 @@ async fn a_page_that_is_left_closes_its_stream_and_opens_one_when_it_comes_back_
     assert_eq!(browser.run(OPEN, vec![]).await, json!([false, true]));
 }
 
+/// A minute of this page lasts half a second. Whoever looks at a hidden tab shows it, so it leaves word where another tab of
+/// its origin can read it: of a stream that was closed while it was hidden, and of one that was opened then.
+async fn hidden_in_a_hurry(stage: &Stage) {
+    let hurry = "{ const real = setTimeout; window.setTimeout = (act, ms, ...rest) => real(act, ms === 60_000 ? 500 : ms, ...rest); }";
+    stage.browser.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": hurry })).await;
+    stage.sign_in().await;
+    stage.browser.card().state("disconnected").await;
+    let note = "setInterval(() => {
+        const open = streams.some((stream) => stream.readyState !== EventSource.CLOSED);
+        if (!document.hidden) return;
+        if (!open) localStorage.setItem('quiet', 'yes');
+        else if (localStorage.getItem('quiet')) localStorage.setItem('again', 'yes');
+    }, 20)";
+    stage.browser.run(note, vec![]).await;
+}
+
+/// In another tab, which shows no page of ours.
+async fn is_quiet(stage: &Stage) {
+    stage.browser.new_tab().await;
+    stage.browser.goto(&format!("{}/healthz", stage.program.base())).await;
+    let quiet = "const look = () => localStorage.getItem('quiet') ? arguments[0](true) : setTimeout(look, 20); look();";
+    assert_eq!(stage.browser.run_async(quiet, vec![]).await, json!(true));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tab_that_was_hidden_for_a_minute_holds_no_stream_until_it_is_shown() {
     let Some(stage) = Stage::set(&[], "id-ID").await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
-    // A minute of this page lasts half a second.
-    let hurry = "{ const real = setTimeout; window.setTimeout = (act, ms, ...rest) => real(act, ms === 60_000 ? 500 : ms, ...rest); }";
-    browser.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": hurry })).await;
-    stage.sign_in().await;
-    card.state("disconnected").await;
-    // Whoever looks at a hidden tab shows it, so it leaves word where another tab of its origin can read it.
-    let note = "setInterval(() => {
-        const open = streams.some((stream) => stream.readyState !== EventSource.CLOSED);
-        if (document.hidden && !open) localStorage.setItem('quiet', 'yes');
-    }, 20)";
-    browser.run(note, vec![]).await;
+    hidden_in_a_hurry(&stage).await;
     let first = browser.tab().await;
-    browser.new_tab().await;
-    browser.goto(&format!("{}/healthz", stage.program.base())).await;
-    let quiet = "const look = () => localStorage.getItem('quiet') ? arguments[0](true) : setTimeout(look, 20); look();";
-    assert_eq!(browser.run_async(quiet, vec![]).await, json!(true));
+    is_quiet(&stage).await;
     stage.link().await;
 
     browser.switch(&first).await;
     assert_eq!(card.state("connected").await.phone, NUMBER_SHOWN);
+}
+
+/// Nobody looks, and an open stream would say that somebody does: WhatsApp would be asked for one window after the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hidden_tab_whose_code_has_run_out_asks_for_no_other() {
+    // Of the first code nothing is left after 1.8 s.
+    let Some(stage) = Stage::set(&[("SIM_QR_PACE", "0.03")], "id-ID").await else { return };
+    let (browser, card) = (&stage.browser, stage.browser.card());
+    hidden_in_a_hurry(&stage).await;
+    card.click("#connect").await;
+    card.code().await;
+    is_quiet(&stage).await;
+    // For longer than the page waits for a code that is overdue.
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    assert_eq!(browser.run("return localStorage.getItem('again')", vec![]).await, json!(null));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -70,6 +70,27 @@ async fn codes_that_differ_are_no_reason_to_link() {
     assert_eq!(stage.phone.devices(), []);
 }
 
+/// What lay between was told to another tab.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tab_that_comes_back_after_the_step_was_given_up_shows_the_new_code_and_no_dead_one() {
+    let Some(Scanned { stage, passkey, scan: _scan }) = scanned(&[]).await else { return };
+    let (browser, card) = (&stage.browser, stage.browser.card());
+    shows_passkey(&stage, &passkey).await;
+    card.until("the code", |shown| shown.mode == "compare").await;
+    let first = browser.tab().await;
+    browser.new_tab().await;
+    browser.goto(&stage.page()).await;
+    card.until("the code", |shown| shown.mode == "compare").await;
+    card.click("#cancel").await;
+    card.reason("cancelled").await;
+    card.click("#connect").await;
+    card.code().await;
+
+    browser.switch(&first).await;
+    let shown = card.until("the new code", |shown| shown.mode == "qr_pending").await;
+    assert!(shown.qr && shown.compare.is_empty() && !shown.offers("same"), "{shown:#?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sign_in_that_ends_while_codes_are_compared_takes_the_code_away() {
     let Some(Scanned { stage, passkey, scan: _scan }) = scanned(&[]).await else { return };
