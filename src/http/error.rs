@@ -144,7 +144,11 @@ impl From<StoreError> for Problem {
         match &error {
             StoreError::Unavailable(cause) => {
                 tracing::warn!(error = %cause, "the store could not be reached for a request");
-                Self::new(Code::StoreUnavailable, "what was asked for is not known to be kept; asking again in a moment is safe").retry_after(2)
+                Self::new(
+                    Code::StoreUnavailable,
+                    "what was asked for is not known to be kept; asking again in a moment is safe",
+                )
+                .retry_after(2)
             }
             StoreError::Fenced | StoreError::Unreadable | StoreError::Damaged(_) => {
                 tracing::error!(%error, "the store failed a request");

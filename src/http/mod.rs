@@ -1,5 +1,6 @@
 //! The outside: every route, and what a browser or `curl` is answered. Reads the journal, asks sessions; never writes.
 
+mod arrival;
 mod assets;
 mod body;
 mod error;

@@ -1,6 +1,9 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use hyper::server::conn::http1;
+use hyper::{
+    server::conn::http1,
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -9,10 +12,19 @@ use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Context, Services, assets::Assets, events::Streams, routes::routes};
+use super::{
+    Context, Services,
+    arrival::{Arrival, Heard},
+    assets::Assets,
+    events::Streams,
+    routes::routes,
+};
 
 /// A client that sends its headers a byte at a time is gone after this long.
 const HEADERS_ARRIVAL_MAX: Duration = Duration::from_secs(10);
+/// Between two requests. Longer than the 60 s after which most balancers give up an idle connection of their own: one that
+/// sent a request just as we close would answer 502 for us, which ends an EventSource for good.
+const IDLE_MAX: Duration = Duration::from_secs(75);
 /// For a request's headers, and for what waits to be written: a reader who does not read costs this much of ours.
 /// Twice what proxies usually pass on, so that an absurd token is still answered with what is wrong with it.
 const BUFFER_SIZE_BYTES: usize = 16 * 1024;
@@ -32,17 +44,30 @@ pub async fn serve(listener: TcpListener, services: Services, stop: Cancellation
     let context = Arc::new(Context { services, streams, assets: Assets::load() });
     let service = TowerToHyperService::new(warp::service(routes(context)));
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEADERS_ARRIVAL_MAX).max_buf_size(BUFFER_SIZE_BYTES);
+    http.timer(TokioTimer::new()).header_read_timeout(IDLE_MAX).max_buf_size(BUFFER_SIZE_BYTES);
 
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
         let Some(socket) = ready(accepted, &stop).await else { continue };
-        let connection = http.serve_connection(TokioIo::new(socket), service.clone());
+        let (service, arrival) = (service.clone(), Arc::new(Arrival::default()));
+        let arrives = arrival.clone();
+        let served = service_fn(move |request| {
+            arrives.begin();
+            let (answer, arrives) = (service.call(request), arrives.clone());
+            async move {
+                let answer = answer.await;
+                arrives.end();
+                answer
+            }
+        });
+        let heard = Heard { socket, arrival: arrival.clone() };
+        let connection = http.serve_connection(TokioIo::new(heard), served);
         let (stop, cut) = (stop.clone(), cut.clone());
         connections.spawn(async move {
             tokio::pin!(connection);
             let ended = tokio::select! {
                 ended = connection.as_mut() => Some(ended),
                 () = stop.cancelled() => None,
+                () = arrival.is_overdue(HEADERS_ARRIVAL_MAX) => return,
             };
             let ended = match ended {
                 Some(ended) => Some(ended),

@@ -112,8 +112,39 @@ async fn a_request_that_never_ends_is_cut_when_the_grace_is_over() {
 #[tokio::test]
 async fn hardening_headers_a_byte_at_a_time_are_cut_off() {
     let server = Server::start().await;
+    let cut_off = async |before: &str| {
+        let mut socket = TcpStream::connect(server.host()).await.unwrap();
+        socket.write_all(before.as_bytes()).await.unwrap();
+        if !before.is_empty() {
+            let mut answer = vec![0; 4096];
+            let length = in_time(socket.read(&mut answer)).await.unwrap();
+            assert!(answer[..length].starts_with(b"HTTP/1.1 200"));
+        }
+        let slowly = async {
+            for byte in b"GET /healthz HTTP/1.1\r\nx: ".iter().chain(std::iter::repeat(&b'x')) {
+                if socket.write_all(&[*byte]).await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(20), slowly).await;
+        assert!(ended.is_ok(), "the connection is closed");
+    };
+    tokio::join!(cut_off(""), cut_off("GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"));
+}
+
+/// A balancer keeps connections for its next request, most for a minute.
+#[tokio::test]
+async fn a_connection_that_rests_between_two_requests_is_kept() {
+    let server = Server::start().await;
     let mut socket = TcpStream::connect(server.host()).await.unwrap();
-    socket.write_all(b"GET /healthz HTTP/1.1\r\n").await.unwrap();
-    let ended = tokio::time::timeout(Duration::from_secs(20), socket.read(&mut [0; 64])).await;
-    assert!(ended.is_ok(), "the connection is closed, or told so");
+    for _ in 0..2 {
+        socket.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let mut answer = vec![0; 4096];
+        let length = in_time(socket.read(&mut answer)).await.unwrap();
+        assert!(answer[..length].starts_with(b"HTTP/1.1 200"));
+        let more = tokio::time::timeout(Duration::from_secs(12), socket.read(&mut answer)).await;
+        assert!(more.is_err(), "for longer than headers may take: {more:?}");
+    }
 }

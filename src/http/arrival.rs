@@ -1,0 +1,113 @@
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
+
+/// Where a connection stands between its requests. An idle one may rest for as long as balancers keep theirs; once the
+/// first byte of a request is there, its headers have to follow.
+#[derive(Default)]
+pub(super) struct Arrival {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Idle,
+    Arriving(Instant),
+    /// Its headers are there; how long the rest may take is its handler's matter.
+    Served,
+}
+
+impl Arrival {
+    /// A request's headers are there.
+    pub fn begin(&self) {
+        self.set(State::Served);
+    }
+
+    /// It was answered, as far as that does not stream.
+    pub fn end(&self) {
+        self.set(State::Idle);
+    }
+
+    fn heard(&self, now: Instant) {
+        if *self.state.lock().unwrap_or_else(PoisonError::into_inner) == State::Idle {
+            self.set(State::Arriving(now));
+        }
+    }
+
+    fn set(&self, state: State) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        self.changed.notify_one();
+    }
+
+    /// Returns once a request has been arriving for so long. Cancel safe.
+    pub async fn is_overdue(&self, max: Duration) {
+        loop {
+            let state = *self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            match state {
+                State::Arriving(since) => {
+                    tokio::select! {
+                        () = self.changed.notified() => {}
+                        () = sleep_until(since + max) => return,
+                    }
+                }
+                State::Idle | State::Served => self.changed.notified().await,
+            }
+        }
+    }
+}
+
+/// A socket that tells when something arrives.
+pub(super) struct Heard {
+    pub socket: TcpStream,
+    pub arrival: Arc<Arrival>,
+}
+
+impl AsyncRead for Heard {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.socket).poll_read(cx, buffer))?;
+        if buffer.filled().len() > before {
+            self.arrival.heard(Instant::now());
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Heard {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+}
