@@ -123,7 +123,10 @@ async fn live(shared: &Arc<Shared>, name: &str, born: Instant, live: Arc<Live>) 
                     // What was put into the inbox, or published, may have been lost as well.
                     inbox.extend(shared.leases.tenants());
                 }
-                shared.drop_taken(&inbox).await;
+                // In another run of the server every lease is looked at below, also for what is lost.
+                if moved.is_none() {
+                    shared.drop_taken(&inbox).await;
+                }
                 inbox.into_iter().for_each(|tenant| shared.nudges.add(tenant));
                 if let Some(live) = moved {
                     run.clone_from(&live.run);
