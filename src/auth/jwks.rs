@@ -136,6 +136,8 @@ impl Jwks {
             Ok(Err(error)) => tracing::warn!(error = chain(&error), "the key set could not be refreshed"),
             Err(error) => tracing::warn!(%error, "the key set could not be refreshed"),
         }
+        // Counted from its end: a source that hangs is not asked by everybody who waited, one after the other.
+        asked.at = Some(Instant::now());
     }
 
     fn reload(&self) -> Result<(), KeyError> {

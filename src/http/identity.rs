@@ -75,6 +75,8 @@ async fn from_cookies(verifier: &TokenVerifier, tokens: &[String]) -> Result<Ide
             (Ok(identity), Some(same)) if identity.expires_at > same.expires_at => *same = identity,
             (Ok(_), Some(_)) => {}
             (Ok(identity), none) => *none = Some(identity),
+            // Another cookie that does not count says nothing of one that could not be checked.
+            (Err(_), _) if refusal == TokenError::KeysUnavailable => {}
             (Err(error), _) => refusal = error,
         }
     }
