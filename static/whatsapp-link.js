@@ -11,7 +11,7 @@ const SPEAK_MS = 700;
 // name: browsers remember that a module failed.
 const texts = {};
 const AGAIN_MS = 5_000;
-let tries = 0;
+let marked = '';
 
 /**
  * `<whatsapp-link base lang theme login-url tenant-name>`: the card that links one WhatsApp account.
@@ -175,9 +175,12 @@ export class WhatsappLink extends HTMLElement {
   }
 
   #load(lang) {
-    texts[lang] ??= import(`./texts.${lang}.js?${tries++}`).then(
+    texts[lang] ??= import(`./texts.${lang}.js${marked}`).then(
       (module) => (texts[lang] = module.default),
-      () => new Promise((again) => setTimeout(() => again(delete texts[lang]), AGAIN_MS)),
+      () => {
+        marked += '?';
+        return new Promise((wake) => setTimeout(() => wake(delete texts[lang]), AGAIN_MS));
+      },
     );
     texts[lang].then(() => this.#render());
   }
