@@ -141,3 +141,24 @@ async fn a_wish_is_kept_once_word_of_it_was_left_to_its_owner_and_not_before() {
     })
     .await;
 }
+
+/// It is the same data set, and knows nothing of the tenant: nobody but its owner can say so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_redis_lost_with_its_last_second_is_told_to_be_lost_although_nobody_looks() {
+    if !redis_is_installed() {
+        return;
+    }
+    in_time(async {
+        let mut redis = Redis::on(RedisServer::start_durable());
+        until("redis knows us", async || redis.roster().unattended(1).await.ok().filter(Vec::is_empty)).await;
+        let saved = redis.server.backup();
+        let lease = redis.running(&tenant("a")).await;
+        redis.journal().append(&lease, connected()).await.unwrap();
+        redis.server.restart_from(&saved);
+        lease.lost().cancelled().await;
+        let told = async || redis.journal().latest(&tenant("a")).await.ok().flatten();
+        let shown = until("its end is told", told).await;
+        assert_eq!(shown.event.status, ended(EndReason::StoreLost));
+    })
+    .await;
+}
