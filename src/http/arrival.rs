@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use hyper::body::{Body, Frame, SizeHint};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -14,31 +15,28 @@ use tokio::{
 };
 
 /// Where a connection stands between its requests. An idle one may rest for as long as balancers keep theirs; once the
-/// first byte of a request is there, its headers have to follow.
-#[derive(Default)]
+/// first byte of a request is there, its headers have to follow, and a new one has to begin with some.
 pub(super) struct Arrival {
     state: Mutex<State>,
     changed: Notify,
 }
 
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    #[default]
     Idle,
     Arriving(Instant),
-    /// Its headers are there; how long the rest may take is its handler's matter.
+    /// Its headers are there; how long the rest may take is its handler's matter, and its answer's.
     Served,
 }
 
 impl Arrival {
+    pub fn new() -> Self {
+        Self { state: Mutex::new(State::Arriving(Instant::now())), changed: Notify::new() }
+    }
+
     /// A request's headers are there.
     pub fn begin(&self) {
         self.set(State::Served);
-    }
-
-    /// It was answered, as far as that does not stream.
-    pub fn end(&self) {
-        self.set(State::Idle);
     }
 
     fn heard(&self, now: Instant) {
@@ -69,13 +67,42 @@ impl Arrival {
     }
 }
 
+/// The body of an answer. Until it is written nothing that arrives is another request.
+pub(super) struct Answered<B> {
+    pub body: B,
+    pub arrival: Arc<Arrival>,
+}
+
+impl<B: Body + Unpin> Body for Answered<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl<B> Drop for Answered<B> {
+    fn drop(&mut self) {
+        self.arrival.set(State::Idle);
+    }
+}
+
 /// A socket that tells when something arrives.
-pub(super) struct Heard {
+pub(super) struct Listening {
     pub socket: TcpStream,
     pub arrival: Arc<Arrival>,
 }
 
-impl AsyncRead for Heard {
+impl AsyncRead for Listening {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.socket).poll_read(cx, buffer))?;
@@ -86,7 +113,7 @@ impl AsyncRead for Heard {
     }
 }
 
-impl AsyncWrite for Heard {
+impl AsyncWrite for Listening {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.socket).poll_write(cx, bytes)
     }

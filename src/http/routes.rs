@@ -49,7 +49,8 @@ pub fn routes(
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
 
     let connect = at(&CONNECT).and(ask.clone()).and(body::limited()).then(sessions::connect).map(Reply::into_response);
-    let disconnect = at(&DISCONNECT).and(ask.clone()).then(sessions::disconnect).map(Reply::into_response);
+    let disconnect =
+        at(&DISCONNECT).and(ask.clone()).and(body::limited()).then(sessions::disconnect).map(Reply::into_response);
     let passkey = at(&PASSKEY).and(ask.clone()).and(body::limited()).then(passkey::passkey).map(Reply::into_response);
     let status = at(&STATUS).and(ask.clone()).then(sessions::status).map(Reply::into_response);
     let qr = at(&QR).and(ask.clone()).then(qr::qr).map(Reply::into_response);

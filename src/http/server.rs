@@ -14,7 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Context, Services,
-    arrival::{Arrival, Heard},
+    arrival::{Answered, Arrival, Listening},
     assets::Assets,
     events::Streams,
     routes::routes,
@@ -48,19 +48,15 @@ pub async fn serve(listener: TcpListener, services: Services, stop: Cancellation
 
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
         let Some(socket) = ready(accepted, &stop).await else { continue };
-        let (service, arrival) = (service.clone(), Arc::new(Arrival::default()));
+        let (service, arrival) = (service.clone(), Arc::new(Arrival::new()));
         let arrives = arrival.clone();
         let served = service_fn(move |request| {
             arrives.begin();
-            let (answer, arrives) = (service.call(request), arrives.clone());
-            async move {
-                let answer = answer.await;
-                arrives.end();
-                answer
-            }
+            let (answer, arrival) = (service.call(request), arrives.clone());
+            async move { answer.await.map(|answer| answer.map(|body| Answered { body, arrival })) }
         });
-        let heard = Heard { socket, arrival: arrival.clone() };
-        let connection = http.serve_connection(TokioIo::new(heard), served);
+        let socket = Listening { socket, arrival: arrival.clone() };
+        let connection = http.serve_connection(TokioIo::new(socket), served);
         let (stop, cut) = (stop.clone(), cut.clone());
         connections.spawn(async move {
             tokio::pin!(connection);

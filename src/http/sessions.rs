@@ -14,8 +14,10 @@ pub async fn connect(ask: Ask, body: Result<Bytes, Problem>) -> Result<Response,
     Ok(answer(&StatusBody::of(&shown), Some(StatusWord::Connected)))
 }
 
-pub async fn disconnect(ask: Ask) -> Result<Response, Problem> {
+/// A body says nothing here, and is read all the same: what arrives of it later would be taken for another request.
+pub async fn disconnect(ask: Ask, body: Result<Bytes, Problem>) -> Result<Response, Problem> {
     let identity = identity::commander(&ask).await?;
+    body?;
     let shown = ask.services().sessions.disconnect(&identity.tenant).await?;
     Ok(answer(&status_body(shown), Some(StatusWord::Disconnected)))
 }

@@ -148,3 +148,26 @@ async fn a_connection_that_rests_between_two_requests_is_kept() {
         assert!(more.is_err(), "for longer than headers may take: {more:?}");
     }
 }
+
+/// What a client sends while it is being answered waits; it is no request that is late.
+#[tokio::test]
+async fn a_stream_goes_on_whatever_its_client_sends_meanwhile() {
+    let server = Server::start().await;
+    let mut socket = TcpStream::connect(server.host()).await.unwrap();
+    let token = server.token("toko");
+    let request = format!("GET /api/whatsapp/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n");
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut bytes = vec![0; 4096];
+    assert_ne!(in_time(socket.read(&mut bytes)).await.unwrap(), 0);
+    socket.write_all(b"G").await.unwrap();
+    let closed = async { while !matches!(socket.read(&mut bytes).await, Ok(0) | Err(_)) {} };
+    assert!(tokio::time::timeout(Duration::from_secs(13), closed).await.is_err(), "for longer than headers may take");
+}
+
+#[tokio::test]
+async fn hardening_a_connection_on_which_nothing_is_asked_is_closed_like_one_whose_headers_are_late() {
+    let server = Server::start().await;
+    let mut socket = TcpStream::connect(server.host()).await.unwrap();
+    let closed = tokio::time::timeout(Duration::from_secs(20), socket.read(&mut [0; 64])).await;
+    assert_eq!(closed.expect("closed").unwrap_or(0), 0);
+}
