@@ -19,8 +19,8 @@ use super::{
     trouble::Trouble,
 };
 use crate::{
-    clock::{SharedClock, Timestamp, until},
-    events::{ConnectingReason, PhoneNumber, Status},
+    clock::{SharedClock, until},
+    events::{ConnectingReason, Passkey, PhoneNumber, Status},
     store::{Lease, StoreError, Stores, Wish, WishNo},
 };
 
@@ -59,8 +59,8 @@ struct Session {
     windows: u32,
     /// The account accepted this device, as far as we were told.
     paired: bool,
-    /// The passkey question that was answered last, by its end.
-    answered: Option<Timestamp>,
+    /// The passkey question that was answered last.
+    answered: Option<Passkey>,
     /// When to read a wish again that could not be read.
     heed_at: Option<Instant>,
     /// When something has to be done about a status that does not move on.

@@ -1,9 +1,10 @@
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tracing::warn;
 
 use crate::{
+    clock::until,
     events::Status,
     store::{Journal, Lease, StoreError},
 };
@@ -54,10 +55,7 @@ impl Teller {
     }
 
     pub async fn retry_due(&self) {
-        match self.retry_at {
-            Some(at) => sleep_until(at).await,
-            None => std::future::pending().await,
-        }
+        until(self.retry_at).await;
     }
 
     pub async fn retry(&mut self) -> Told {

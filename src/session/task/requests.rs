@@ -15,9 +15,11 @@ impl Session {
     pub(super) async fn pass_on(&mut self, answer: Answer, link: &mut dyn Link) {
         let Status::Connecting { passkey: Some(asked), .. } = self.teller.status() else { return };
         let Some(answer) = answer.to(asked) else { return };
-        if self.answered.replace(asked.expires_at) == Some(asked.expires_at) {
+        let asked = Some(asked.clone());
+        if self.answered == asked {
             return;
         }
+        self.answered = asked;
         if let Err(error) = link.tell(Request::Passkey(answer)).await {
             warn!(tenant = %self.lease.tenant(), %error, "what the user said could not be passed on");
         }

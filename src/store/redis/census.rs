@@ -92,7 +92,8 @@ impl Beat {
         let (number, owned, max) = (words.next()?, words.next()?, words.next()?);
         let max = if max == "-" { None } else { Some(max.parse().ok()?) };
         let mut tag = || Some(Tag(u64::from_str_radix(words.next()?, 16).ok()?));
-        let (run, past) = (tag()?, tag()?);
+        // An instance of before knows of no past.
+        let (run, past) = (tag()?, tag().unwrap_or_default());
         Some(Self { number: number.parse().ok()?, owned: owned.parse().ok()?, max, run, past })
     }
 

@@ -152,8 +152,8 @@ async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease
         // Of a pairing nothing is lost, and whoever waits for a code should not wait for a death to be certain.
         let attended = before.as_ref().is_some_and(|owner| !(reading.record.is_pairing() && silent(owner)));
         if reading.record.wish.is_none() || attended {
-            if let Some(incarnation) = indexed {
-                // Somebody was quicker.
+            if let Some(incarnation) = indexed.filter(|ours| before.as_deref() != Some(&**ours)) {
+                // Somebody else was quicker.
                 shared.disowned(tenant, &incarnation, Wanted::No).await;
             }
             return Ok(None);
