@@ -2,7 +2,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// An event's place in its tenant's journal, and the `id` on the stream.
+/// An event's place in its tenant's journal. On the stream it stands behind the journal's number: see
+/// [`super::EventId`].
 ///
 /// Epochs tell creations of a journal apart: sequences of different epochs say nothing about each other, so a reader that
 /// comes with another epoch begins with the present. Within an epoch the sequence rises strictly.
@@ -13,8 +14,7 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// Reads what a client sent back as `Last-Event-ID`. `None` for anything we cannot have written: such a reader
-    /// begins with the present, an error would end its EventSource for good.
+    /// `None` for anything that `Display` cannot have written.
     pub fn parse(text: &str) -> Option<Self> {
         let (epoch, sequence) = text.split_once('-')?;
         let cursor = Self { epoch: u64::from_str_radix(epoch, 16).ok()?, sequence: sequence.parse().ok()? };

@@ -2,12 +2,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConnectingReason, Cursor, Status, StatusBody};
+use super::{ConnectingReason, Cursor, EventId, JournalId, Status, StatusBody};
 use crate::clock::Timestamp;
 
 /// A status with its place and time. Made by a store, in the step that keeps and publishes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
+    #[serde(default = "JournalId::random")]
+    pub journal: JournalId,
     pub cursor: Cursor,
     /// When it was appended.
     pub at: Timestamp,
@@ -27,11 +29,16 @@ pub struct News {
 }
 
 impl Event {
-    pub fn after(previous: Option<&Event>, cursor: Cursor, at: Timestamp, status: Status) -> Self {
+    pub fn after(previous: Option<&Event>, id: EventId, at: Timestamp, status: Status) -> Self {
+        let EventId { journal, cursor } = id;
         let same_word = previous.filter(|p| p.status.word() == status.word());
         let since = same_word.map_or(at, |p| p.since);
         let news = News::between(same_word.map(|p| &p.status), &status);
-        Self { cursor, at, since, status, news }
+        Self { journal, cursor, at, since, status, news }
+    }
+
+    pub fn id(&self) -> EventId {
+        EventId { journal: self.journal, cursor: self.cursor }
     }
 
     /// Whether the back end is to be told: the next code to pair with is no news to it.
@@ -85,8 +92,8 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn cursor(sequence: u64) -> Cursor {
-        Cursor { epoch: 1, sequence }
+    fn id(sequence: u64) -> EventId {
+        EventId { journal: JournalId::new(7), cursor: Cursor { epoch: 1, sequence } }
     }
 
     fn qr(text: &str, expires: i64) -> Status {
@@ -95,8 +102,8 @@ mod tests {
 
     #[test]
     fn a_fresh_qr_code_is_news_of_the_code_and_not_of_the_status() {
-        let first = Event::after(None, cursor(1), at(10), qr("a", 70));
-        let second = Event::after(Some(&first), cursor(2), at(70), qr("b", 90));
+        let first = Event::after(None, id(1), at(10), qr("a", 70));
+        let second = Event::after(Some(&first), id(2), at(70), qr("b", 90));
         assert_eq!(first.news, News { status: true, qr: true, pair: false });
         assert_eq!(second.news, News { status: false, qr: true, pair: false });
         assert_eq!(second.since, at(10));
@@ -105,8 +112,8 @@ mod tests {
 
     #[test]
     fn another_word_begins_anew() {
-        let first = Event::after(None, cursor(1), at(10), qr("a", 70));
-        let ended = Event::after(Some(&first), cursor(2), at(170), Status::ended(EndReason::QrExpired));
+        let first = Event::after(None, id(1), at(10), qr("a", 70));
+        let ended = Event::after(Some(&first), id(2), at(170), Status::ended(EndReason::QrExpired));
         assert_eq!(ended.since, at(170));
         assert!(ended.news.status);
     }

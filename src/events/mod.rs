@@ -4,6 +4,7 @@ mod account;
 mod body;
 mod cursor;
 mod event;
+mod id;
 mod pairing;
 mod passkey;
 mod status;
@@ -12,6 +13,7 @@ pub use account::{Account, InvalidPhoneNumber, InvalidPlatform, PhoneNumber, Pla
 pub use body::StatusBody;
 pub use cursor::Cursor;
 pub use event::{Event, News, Shown};
+pub use id::{EventId, JournalId};
 pub use pairing::{PairAnswer, PairCode, QrCode};
 pub use passkey::{Passkey, PasskeyStep};
 pub use status::{ConnectingReason, EndReason, PairRefusal, Status, StatusWord};

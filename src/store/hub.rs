@@ -95,7 +95,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::Timestamp,
-        events::{Cursor, EndReason, Event, Status},
+        events::{Cursor, EndReason, Event, EventId, JournalId, Status},
     };
 
     fn tenant(name: &str) -> TenantId {
@@ -104,7 +104,8 @@ mod tests {
 
     fn update(sequence: u64) -> Update {
         let status = Status::ended(EndReason::Cancelled);
-        Update::Event(Arc::new(Event::after(None, Cursor { epoch: 1, sequence }, Timestamp::UNIX_EPOCH, status)))
+        let id = EventId { journal: JournalId::new(7), cursor: Cursor { epoch: 1, sequence } };
+        Update::Event(Arc::new(Event::after(None, id, Timestamp::UNIX_EPOCH, status)))
     }
 
     fn sequence(update: Option<Update>) -> Option<u64> {

@@ -25,7 +25,7 @@ pub use release::{Release, Releases};
 pub use subscription::{Subscription, Update};
 
 use crate::{
-    events::{Cursor, Event, PhoneNumber, Shown, Status},
+    events::{Event, EventId, PhoneNumber, Shown, Status},
     tenant::TenantId,
 };
 
@@ -61,13 +61,13 @@ pub trait Journal: Send + Sync + 'static {
 
     /// What a reader has missed since `after`, then what comes, in order and none twice.
     ///
-    /// Without a cursor, or with one that is not in the history any more, the subscription begins with the present: the
-    /// newest event, if there is one. With a cursor that is known, what follows it. While the present is stale an
+    /// Without an id, or with one that is not in this journal's history, the subscription begins with the present: the
+    /// newest event, if there is one. With an id that is known, what follows it. While the present is stale an
     /// [`Update::Notice`] ends the backlog in the newest event's place, known to the reader or not: as an event it would
-    /// be a claim that nobody stands behind. A reader that returns with the newest cursor is told by a notice, too, that
+    /// be a claim that nobody stands behind. A reader that returns with the newest id is told by a notice, too, that
     /// a staleness is over, or, where it may have been in doubt elsewhere, that there is none. Never fails for a
     /// passing trouble of the store: it then begins with a stale notice and catches up by itself.
-    async fn subscribe(&self, tenant: &TenantId, after: Option<Cursor>) -> Subscription;
+    async fn subscribe(&self, tenant: &TenantId, after: Option<EventId>) -> Subscription;
 }
 
 /// Who shall run, and who runs it.

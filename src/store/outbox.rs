@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::StoreError;
 use crate::{
     clock::Timestamp,
-    events::{Cursor, StatusBody},
+    events::{EventId, StatusBody},
     tenant::TenantId,
 };
 
@@ -34,8 +34,9 @@ pub trait Outbox: Send + Sync + 'static {
 #[derive(Clone)]
 pub struct Notice {
     pub tenant: TenantId,
-    /// Of the event that changed the status. With [`Self::at`] the same for every try.
-    pub cursor: Cursor,
+    /// Of the event that changed the status: the same for every try.
+    pub id: EventId,
+    /// When the status changed.
     pub at: Timestamp,
     pub status: StatusBody,
     /// How often it, or what it took the place of, was not delivered.
@@ -49,6 +50,6 @@ pub struct Notice {
 
 impl fmt::Debug for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Notice({}, {}, {})", self.tenant, self.cursor, self.status.word())
+        write!(f, "Notice({}, {}, {})", self.tenant, self.id, self.status.word())
     }
 }

@@ -1,7 +1,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use super::hub::Listener;
-use crate::events::{Cursor, Event, Shown};
+use crate::events::{Event, EventId, Shown};
 
 /// What a reader is told next.
 #[derive(Clone, Debug)]
@@ -19,8 +19,9 @@ pub struct Subscription {
     backlog: VecDeque<Update>,
     /// `None` once it ended: what a reader that fell behind would find after the gap is not for it.
     live: Option<Listener>,
-    /// Events at or below it were told: the hub was joined before the backlog was read. A later epoch is a higher one.
-    seen: Option<Cursor>,
+    /// Events of its journal at or below it were told: the hub was joined before the backlog was read. A later epoch is
+    /// a higher one.
+    seen: Option<EventId>,
 }
 
 impl Subscription {
@@ -28,7 +29,7 @@ impl Subscription {
     pub(in crate::store) fn new(
         backlog: impl IntoIterator<Item = Update>,
         live: Listener,
-        seen: Option<Cursor>,
+        seen: Option<EventId>,
     ) -> Self {
         Self { backlog: backlog.into_iter().collect(), live: Some(live), seen }
     }
@@ -50,10 +51,11 @@ impl Subscription {
                 return None;
             };
             if let Update::Event(event) = &update {
-                if self.seen.is_some_and(|seen| event.cursor <= seen) {
+                let id = event.id();
+                if self.seen.is_some_and(|seen| id.is_seen_by(&seen)) {
                     continue;
                 }
-                self.seen = Some(event.cursor);
+                self.seen = Some(id);
             }
             return Some(update);
         }
@@ -65,14 +67,18 @@ mod tests {
     use super::*;
     use crate::{
         clock::Timestamp,
-        events::{EndReason, Status},
+        events::{Cursor, EndReason, JournalId, Status},
         store::hub::Hub,
         tenant::TenantId,
     };
 
+    fn id(journal: u64, epoch: u64, sequence: u64) -> EventId {
+        EventId { journal: JournalId::new(journal), cursor: Cursor { epoch, sequence } }
+    }
+
     fn event(epoch: u64, sequence: u64) -> Update {
         let status = Status::ended(EndReason::Cancelled);
-        Update::Event(Arc::new(Event::after(None, Cursor { epoch, sequence }, Timestamp::UNIX_EPOCH, status)))
+        Update::Event(Arc::new(Event::after(None, id(7, epoch, sequence), Timestamp::UNIX_EPOCH, status)))
     }
 
     fn cursor(update: Option<Update>) -> Option<(u64, u64)> {
@@ -90,11 +96,22 @@ mod tests {
         for update in [event(9, 1), event(9, 2), event(9, 3), event(12, 1), event(9, 3), event(12, 1), event(12, 2)] {
             hub.publish(&tenant, update);
         }
-        let seen = Some(Cursor { epoch: 9, sequence: 2 });
+        let seen = Some(id(7, 9, 2));
         let mut subscription = Subscription::new([event(9, 1), event(9, 2)], live, seen);
         assert_eq!(subscription.backlog(), 2);
         for expected in [(9, 1), (9, 2), (9, 3), (12, 1), (12, 2)] {
             assert_eq!(cursor(subscription.next().await), Some(expected));
         }
+    }
+
+    /// Without this, a reader that comes with another tenant's id while the store is away hears of no event at all once
+    /// it is back: that id may be above all of them.
+    #[tokio::test]
+    async fn event_below_an_id_of_another_journal_is_delivered() {
+        let (hub, tenant) = (Arc::new(Hub::default()), TenantId::parse("a").unwrap());
+        let live = hub.join(&tenant);
+        hub.publish(&tenant, event(9, 1));
+        let mut subscription = Subscription::new([], live, Some(id(8, 99, 1)));
+        assert_eq!(cursor(subscription.next().await), Some((9, 1)));
     }
 }

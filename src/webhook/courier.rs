@@ -112,7 +112,7 @@ impl Shared {
         if self.failing.swap(false, Ordering::Relaxed) {
             info!("the back end takes notices again");
         }
-        debug!(tenant = %notice.tenant, cursor = %notice.cursor, "the back end was told");
+        debug!(tenant = %notice.tenant, id = %notice.id, "the back end was told");
         self.outbox.settle(notice).await
     }
 
@@ -122,7 +122,7 @@ impl Shared {
 
     fn failed(&self, notice: &Notice, failure: &Failure) {
         let cause = std::error::Error::source(failure).map(tracing::field::display);
-        debug!(tenant = %notice.tenant, cursor = %notice.cursor, error = %failure, cause, "a notice was not delivered");
+        debug!(tenant = %notice.tenant, id = %notice.id, error = %failure, cause, "a notice was not delivered");
         if !self.failing.swap(true, Ordering::Relaxed) {
             warn!(error = %failure, cause, "the back end does not take notices, trying again until it does");
         }

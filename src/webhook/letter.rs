@@ -36,7 +36,7 @@ impl Letter {
             r#type: "connection-status",
             timestamp: rfc3339(notice.at),
             tenant: notice.tenant.as_str(),
-            id: notice.cursor.to_string(),
+            id: notice.id.to_string(),
             data: &notice.status,
         };
         let body = serde_json::to_vec(&body).expect("texts and flags can be written as JSON");
@@ -46,9 +46,8 @@ impl Letter {
     }
 }
 
-/// The same at every try and, since a data directory that is made anew counts from the beginning, of the event's time too.
-/// A hash, because the tenant may have a dot in it, which divides what is signed.
+/// The same at every try, and no other notice's: an event's id names its journal. A hash, because the tenant may have a dot in it, which divides what is signed.
 fn id(notice: &Notice) -> String {
-    let named = format!("{} {} {}", notice.tenant, notice.cursor, notice.at.as_nanosecond() / 1_000_000);
+    let named = format!("{} {}", notice.tenant, notice.id);
     format!("msg_{}", BASE64_URL_SAFE_NO_PAD.encode(&Sha256::digest(named)[..ID_BYTES]))
 }

@@ -81,6 +81,7 @@ pub async fn scan(stream: &mut EventStream, phone: &Phone) -> DeviceId {
 
 /// Where an event stands: two numbers, of which the first rises with every start of the program.
 pub fn rank(id: &str) -> (u64, u64) {
-    let (epoch, sequence) = id.split_once('-').expect("an id is EPOCH-SEQUENCE");
+    let (_, place) = id.split_once('-').expect("an id is JOURNAL-EPOCH-SEQUENCE");
+    let (epoch, sequence) = place.split_once('-').expect("an id is JOURNAL-EPOCH-SEQUENCE");
     (u64::from_str_radix(epoch, 16).expect("a hexadecimal number"), sequence.parse().expect("a number"))
 }

@@ -3,7 +3,7 @@
 use tautan_simulator::Phone;
 use tautan_test_support::{Program, read_data_url, within};
 
-use crate::stage::Stage;
+use crate::stage::{Stage, link, rank};
 
 /// What a stream carried, and what nobody else's may carry.
 struct Told {
@@ -42,4 +42,29 @@ async fn two_tenants_that_pair_at_once_are_told_nothing_of_each_other() {
             assert!(!mine.bytes.contains(secret), "{secret} reached a stranger");
         }
     }
+}
+
+/// A browser keeps its `Last-Event-ID` when another user signs in. Both tenants' journals have an event at the same place
+/// after a restart; a stream that took the one for the other would stay empty, and the page would go on showing the first
+/// user's account as connected.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn event_id_of_another_tenant_begins_with_the_present() {
+    let stage = Stage::new().await;
+    let mut program = stage.start();
+    let phones = [stage.simulator.phone("6281111111111", "Sari"), stage.simulator.phone("6282222222222", "Budi")];
+    for (tenant, phone) in ["sari", "budi"].into_iter().zip(&phones) {
+        drop(link(&program.api(tenant), phone).await);
+    }
+    program.kill();
+    stage.hears_nobody().await;
+    let program = stage.start();
+    let mut ids = Vec::new();
+    for tenant in ["sari", "budi"] {
+        ids.push(program.api(tenant).events().await.until_status("connected").await.id.expect("connected has an id"));
+    }
+    assert_eq!(rank(&ids[0]), rank(&ids[1]), "the same place in two journals");
+    let mut stream = program.api("budi").events_after(Some(&ids[0])).await;
+    let present = stream.next().await.expect("the present at once");
+    assert_eq!(present.data["phoneNumber"], "6282222222222");
+    assert_eq!(present.id.as_ref(), Some(&ids[1]));
 }

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use tautan::{
-    events::{Cursor, EndReason},
+    events::{Cursor, EndReason, EventId},
     store::{Update, Wish},
 };
 
@@ -20,6 +20,7 @@ promises![
     with_a_known_cursor_the_missed_events_follow,
     with_the_newest_cursor_nothing_was_missed,
     an_unknown_a_foreign_and_a_future_cursor_begin_with_the_present,
+    id_at_a_place_of_another_journal_is_unknown,
     a_cursor_older_than_the_history_begins_with_the_present,
     cursors_rise_strictly_also_over_a_restart,
     after_a_restart_the_kept_cursor_is_known,
@@ -40,7 +41,7 @@ async fn without_a_cursor_a_reader_begins_with_the_present(store: impl Backend +
 
 async fn with_a_known_cursor_the_missed_events_follow(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
-    let seen = store.journal().append(&lease, qr(1)).await.unwrap().event.cursor;
+    let seen = store.journal().append(&lease, qr(1)).await.unwrap().event.id();
     store.journal().append(&lease, qr(2)).await.unwrap();
     store.journal().append(&lease, connected()).await.unwrap();
     let mut reader = store.journal().subscribe(&tenant("a"), Some(seen)).await;
@@ -51,7 +52,7 @@ async fn with_a_known_cursor_the_missed_events_follow(store: impl Backend + Sync
 
 async fn with_the_newest_cursor_nothing_was_missed(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
-    let seen = store.journal().append(&lease, connected()).await.unwrap().event.cursor;
+    let seen = store.journal().append(&lease, connected()).await.unwrap().event.id();
     let mut reader = store.journal().subscribe(&tenant("a"), Some(seen)).await;
     assert_eq!(all(&mut reader).await, store.present(connected()));
     store.journal().append(&lease, reconnecting()).await.unwrap();
@@ -60,23 +61,42 @@ async fn with_the_newest_cursor_nothing_was_missed(store: impl Backend + Sync) {
 
 async fn an_unknown_a_foreign_and_a_future_cursor_begin_with_the_present(store: impl Backend + Sync) {
     let (a, b) = (store.running(&tenant("a")).await, store.running(&tenant("b")).await);
-    let newest = store.journal().append(&a, connected()).await.unwrap().event.cursor;
-    let foreign = Cursor { epoch: newest.epoch + 7, ..newest };
-    let future = Cursor { sequence: newest.sequence + 1, ..newest };
+    let newest = store.journal().append(&a, connected()).await.unwrap().event.id();
+    let at = |cursor| EventId { cursor, ..newest };
+    let foreign = at(Cursor { epoch: newest.cursor.epoch + 7, ..newest.cursor });
+    let future = at(Cursor { sequence: newest.cursor.sequence + 1, ..newest.cursor });
     for number in 0..5 {
         store.journal().append(&b, numbered(number)).await.unwrap();
     }
-    let of_another_tenant = store.journal().latest(&tenant("b")).await.unwrap().unwrap().event.cursor;
-    for cursor in [foreign, future, of_another_tenant, Cursor { epoch: 0, sequence: 0 }] {
-        let mut reader = store.journal().subscribe(&tenant("a"), Some(cursor)).await;
-        assert_eq!(all(&mut reader).await, [Told::Event(connected())], "{cursor}");
+    let of_another_tenant = store.journal().latest(&tenant("b")).await.unwrap().unwrap().event.id();
+    for id in [foreign, future, of_another_tenant, at(Cursor { epoch: 0, sequence: 0 })] {
+        let mut reader = store.journal().subscribe(&tenant("a"), Some(id)).await;
+        assert_eq!(all(&mut reader).await, [Told::Event(connected())], "{id}");
+    }
+}
+
+/// A browser keeps its `Last-Event-ID` when another user signs in. Without a journal's own number, an id whose place
+/// exists in both journals would be taken for known, and the page would go on showing the other user's account.
+async fn id_at_a_place_of_another_journal_is_unknown(store: impl Backend + Sync) {
+    let (a, b) = (store.running(&tenant("a")).await, store.running(&tenant("b")).await);
+    let older = store.journal().append(&a, numbered(1)).await.unwrap().event.id();
+    let newest = store.journal().append(&a, connected()).await.unwrap().event.id();
+    let other = store.journal().append(&b, connected()).await.unwrap().event.id();
+    assert_ne!(newest.journal, other.journal);
+    for place in [older, newest] {
+        let id = EventId { journal: other.journal, ..place };
+        let mut reader = store.journal().subscribe(&tenant("a"), Some(id)).await;
+        assert_eq!(all(&mut reader).await, [Told::Event(connected())], "{id}");
+        store.journal().append(&a, reconnecting()).await.unwrap();
+        assert_eq!(all(&mut reader).await, [Told::Event(reconnecting())]);
+        store.journal().append(&a, connected()).await.unwrap();
     }
 }
 
 async fn a_cursor_older_than_the_history_begins_with_the_present(store: impl Backend + Sync) {
     const MORE_THAN_ANY_HISTORY: u32 = 1_000;
     let lease = store.running(&tenant("a")).await;
-    let seen = store.journal().append(&lease, qr(0)).await.unwrap().event.cursor;
+    let seen = store.journal().append(&lease, qr(0)).await.unwrap().event.id();
     for number in 1..=MORE_THAN_ANY_HISTORY {
         store.journal().append(&lease, qr(number)).await.unwrap();
     }
@@ -101,10 +121,10 @@ async fn cursors_rise_strictly_also_over_a_restart(mut store: impl Backend + Syn
 
 async fn after_a_restart_the_kept_cursor_is_known(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
-    let before = store.journal().append(&lease, reconnecting()).await.unwrap().event.cursor;
-    let kept = store.journal().append(&lease, connected()).await.unwrap().event.cursor;
+    let before = store.journal().append(&lease, reconnecting()).await.unwrap().event.id();
+    let kept = store.journal().append(&lease, connected()).await.unwrap().event.id();
     let store = store.reopen().await;
-    assert_eq!(store.journal().latest(&tenant("a")).await.unwrap().unwrap().event.cursor, kept);
+    assert_eq!(store.journal().latest(&tenant("a")).await.unwrap().unwrap().event.id(), kept);
     let mut known = store.journal().subscribe(&tenant("a"), Some(kept)).await;
     let mut older = store.journal().subscribe(&tenant("a"), Some(before)).await;
     // Nobody runs it yet, which both are told instead of a claim.
@@ -123,10 +143,13 @@ async fn after_a_restart_the_cursor_of_a_qr_code_is_not_known(mut store: impl Ba
     for before in [starting(), reconnecting()] {
         let lease = store.running(&tenant("a")).await;
         store.journal().append(&lease, before).await.unwrap();
-        let seen = store.journal().append(&lease, qr(1)).await.unwrap().event.cursor;
+        let seen = store.journal().append(&lease, qr(1)).await.unwrap().event.id();
         store = store.reopen().await;
-        let kept = store.journal().latest(&tenant("a")).await.unwrap().unwrap().event.cursor;
-        assert!(kept > seen, "{kept} after {seen}: the code needed no write, but a reader has seen its cursor");
+        let kept = store.journal().latest(&tenant("a")).await.unwrap().unwrap().event.id();
+        assert!(
+            kept.cursor > seen.cursor,
+            "{kept} after {seen}: the code needed no write, but a reader has seen its cursor"
+        );
         let _lease = store.roster().acquire(&tenant("a")).await.unwrap().unwrap();
         let mut reader = store.journal().subscribe(&tenant("a"), Some(seen)).await;
         assert_eq!(all(&mut reader).await, [Told::Event(starting())]);
@@ -138,7 +161,7 @@ async fn after_a_restart_the_cursor_of_a_qr_code_is_not_known(mut store: impl Ba
 async fn no_event_is_lost_or_told_twice_however_a_reader_joins(store: impl Backend + Sync) {
     const JOINS: usize = 400;
     let lease = store.running(&tenant("a")).await;
-    let first = store.journal().append(&lease, numbered(0)).await.unwrap().event.cursor;
+    let first = store.journal().append(&lease, numbered(0)).await.unwrap().event.id();
     let done = Arc::new(AtomicBool::new(false));
     let write = async {
         let mut number = 1;
@@ -154,7 +177,7 @@ async fn no_event_is_lost_or_told_twice_however_a_reader_joins(store: impl Backe
     let journal = store.stores().journal.clone();
     let finished = done.clone();
     let read = tokio::task::JoinSet::from_iter([async move {
-        let mut seen: Option<Cursor> = Some(first);
+        let mut seen: Option<EventId> = Some(first);
         let mut gaps = 0;
         for join in 0..JOINS {
             let with = seen.filter(|_| join % 3 > 0);
@@ -165,12 +188,12 @@ async fn no_event_is_lost_or_told_twice_however_a_reader_joins(store: impl Backe
             for turn in 0..(join % 7 + backlog) {
                 let Some(Update::Event(event)) = reader.next().await else { break };
                 match last {
-                    Some(last) if event.cursor.sequence == last.sequence + 1 => {}
+                    Some(last) if event.id().follows(&last) => {}
                     // Begins with the present: only ever with the first.
                     _ if turn == 0 && backlog == 1 => gaps += usize::from(with.is_some()),
-                    last => panic!("{} after {last:?} in join {join}", event.cursor),
+                    last => panic!("{} after {last:?} in join {join}", event.id()),
                 }
-                last = Some(event.cursor);
+                last = Some(event.id());
             }
             seen = last.or(seen);
         }
@@ -193,7 +216,7 @@ async fn a_slow_reader_ends_and_repairs_itself_by_its_cursor(store: impl Backend
     store.journal().finish(lease, ended(EndReason::Replaced), wish).await.unwrap();
     assert!(slow.next().await.is_none());
     assert!(slow.next().await.is_none(), "it stays ended: what follows has a gap before it");
-    let mut repaired = store.journal().subscribe(&tenant("a"), Some(present.cursor)).await;
+    let mut repaired = store.journal().subscribe(&tenant("a"), Some(present.id())).await;
     let mut expected: Vec<_> = (0..24).map(|number| Told::Event(numbered(number))).collect();
     expected.push(Told::Event(ended(EndReason::Replaced)));
     assert_eq!(all(&mut repaired).await, expected);

@@ -52,13 +52,13 @@ async fn story(first: &RedisStore, second: &RedisStore) {
     assert_eq!(vault.get(&name, "t", b"k").await.unwrap(), Some("x".into()));
     assert_eq!(vault.table(&name, "t").await.unwrap().len(), 1);
     assert!(vault.holds(&name).await.unwrap());
-    let cursor = journal.latest(&name).await.unwrap().unwrap().event.cursor;
+    let seen = journal.latest(&name).await.unwrap().unwrap().event.id();
     roster.release(lease).await.unwrap();
 
     let Stores { journal, roster, vault, .. } = second.stores();
     assert_eq!(roster.unattended(10).await.unwrap(), [tenant("toko")]);
     let lease = roster.acquire(&name).await.unwrap().expect("it was given back");
-    let mut late = journal.subscribe(&name, Some(cursor)).await;
+    let mut late = journal.subscribe(&name, Some(seen)).await;
     assert_eq!(next(&mut late).await, Some(Told::Event(resuming())));
     vault.erase(&lease).await.unwrap();
     let wish = roster.want(&name, Wish::Unlink).await.unwrap();

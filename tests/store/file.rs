@@ -7,7 +7,7 @@ use redb::{Database, ReadableTable as _, TableDefinition};
 use tautan::{
     clock,
     store::{
-        Change, StoreError, Wish,
+        Change, Journal as _, Roster as _, StoreError, Wish,
         crypt::MasterKey,
         embedded::{EmbeddedStore, OpenError, Settings},
     },
@@ -15,7 +15,7 @@ use tautan::{
 
 use crate::{
     backend::{Backend as _, Embedded, key, settings},
-    statuses::{NAME, PAIR_CODE, PHONE, QR, connected, phone, qr, tenant},
+    statuses::{NAME, PAIR_CODE, PHONE, QR, connected, numbered, phone, qr, tenant},
 };
 
 const VAULT: TableDefinition<(&str, &str, &[u8]), &[u8]> = TableDefinition::new("vault");
@@ -190,4 +190,38 @@ fn tamper(dir: &Path) {
         vault.insert(("b", "v", name.as_slice()), sealed.as_slice()).unwrap();
     }
     transaction.commit().unwrap();
+}
+
+/// A browser may hold an id from after the backup. The restored store counts on, so without a fresh epoch it would give
+/// that id to another event, and the browser would be told nothing.
+#[tokio::test]
+async fn restored_backup_gives_no_event_id_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(settings(dir.path())).unwrap();
+    store.want(&tenant("a"), Wish::Run { phone: None }).await.unwrap();
+    let lease = store.acquire(&tenant("a")).await.unwrap().unwrap();
+    store.append(&lease, connected()).await.unwrap();
+    store.close().await;
+    let backup = fs::read(file(dir.path())).unwrap();
+    let mut given = Vec::new();
+    for round in 0..2 {
+        fs::write(file(dir.path()), &backup).unwrap();
+        let store = open(settings(dir.path())).unwrap();
+        let lease = store.acquire(&tenant("a")).await.unwrap().unwrap();
+        given.push(store.append(&lease, numbered(round)).await.unwrap().event.id());
+        store.close().await;
+    }
+    assert_eq!(given[0].journal, given[1].journal);
+    assert!(given[0].cursor.epoch < given[1].cursor.epoch, "{given:?}");
+}
+
+#[tokio::test]
+async fn wiped_store_begins_another_journal() {
+    let mut journals = Vec::new();
+    for _ in 0..2 {
+        let store = Embedded::fresh();
+        store.running(&tenant("a")).await;
+        journals.push(store.journal().latest(&tenant("a")).await.unwrap().unwrap().event.journal);
+    }
+    assert_ne!(journals[0], journals[1]);
 }

@@ -48,7 +48,7 @@ async fn what_was_appended_is_the_newest_event_and_is_told(store: impl Backend +
 async fn an_equal_status_is_not_appended_again(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
     let first = store.journal().append(&lease, connected()).await.unwrap();
-    let mut reader = store.journal().subscribe(&tenant("a"), Some(first.event.cursor)).await;
+    let mut reader = store.journal().subscribe(&tenant("a"), Some(first.event.id())).await;
     let again = store.journal().append(&lease, connected()).await.unwrap();
     assert_eq!(first.event, again.event);
     assert_eq!(all(&mut reader).await, store.present(connected()));
@@ -83,7 +83,7 @@ async fn a_refused_append_changes_nothing_and_tells_nothing(store: impl Backend 
     store.roster().release(stale.clone()).await.unwrap();
     let owner = store.roster().acquire(&tenant("a")).await.unwrap().unwrap();
     let before = store.journal().append(&owner, connected()).await.unwrap().event;
-    let mut reader = store.journal().subscribe(&tenant("a"), Some(before.cursor)).await;
+    let mut reader = store.journal().subscribe(&tenant("a"), Some(before.id())).await;
     all(&mut reader).await;
     let refused = store.journal().append(&stale, ended(EndReason::Internal)).await;
     assert!(matches!(refused, Err(StoreError::Fenced)));
@@ -157,7 +157,7 @@ async fn tenants_do_not_hear_of_each_other(store: impl Backend + Sync) {
 async fn a_closed_store_ends_leases_and_subscriptions_and_refuses_the_rest(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
     let appended = store.journal().append(&lease, connected()).await.unwrap();
-    let mut reader = store.journal().subscribe(&tenant("a"), Some(appended.event.cursor)).await;
+    let mut reader = store.journal().subscribe(&tenant("a"), Some(appended.event.id())).await;
     assert_eq!(all(&mut reader).await, store.present(connected()));
     let stores = store.stores().clone();
     let reopened = store.reopen().await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tautan::{
     clock::Timestamp,
-    events::{Cursor, EndReason, Passkey, PasskeyStep, Status},
+    events::{EndReason, EventId, Passkey, PasskeyStep, Status},
     store::{Notice, Outbox, Wish},
 };
 
@@ -46,16 +46,16 @@ async fn a_change_of_the_status_leaves_a_notice_and_the_next_code_does_not(store
     let lease = store.running(&tenant("a")).await;
     let first = says(&*outbox, "connecting").await;
     outbox.settle(&first).await.unwrap();
-    let mut cursors = vec![first.cursor];
+    let mut cursors = vec![first.id.cursor];
     for (status, word) in [(qr(1), "qr_pending"), (connected(), "connected"), (numbered(2), "connected")] {
         let said = store.journal().append(&lease, status).await.unwrap().event;
         if word == "qr_pending" {
             store.journal().append(&lease, qr(2)).await.unwrap();
         }
         let notice = says(&*outbox, word).await;
-        assert_eq!((&notice.tenant, notice.cursor, notice.at), (&tenant("a"), said.cursor, said.at));
+        assert_eq!((&notice.tenant, notice.id, notice.at), (&tenant("a"), said.id(), said.at));
         outbox.settle(&notice).await.unwrap();
-        cursors.push(notice.cursor);
+        cursors.push(notice.id.cursor);
         if word == "qr_pending" {
             store.journal().append(&lease, qr(3)).await.unwrap();
             assert!(is_empty(&*outbox).await, "the next code is no news");
@@ -72,7 +72,7 @@ async fn of_what_was_not_delivered_the_newest_alone_is_kept(store: impl Backend 
         newest = Some(store.journal().append(&lease, numbered(number)).await.unwrap().event);
     }
     let notice = says(&*outbox, "connected").await;
-    assert_eq!(Some(notice.cursor), newest.map(|newest| newest.cursor));
+    assert_eq!(Some(notice.id), newest.map(|newest| newest.id()));
     outbox.settle(&notice).await.unwrap();
     assert!(is_empty(&*outbox).await);
 }
@@ -113,7 +113,7 @@ async fn what_is_said_during_a_delivery_is_due_after_it_and_not_before(store: im
     assert!(is_empty(&*outbox).await, "two deliveries at once could arrive in any order");
     outbox.settle(&first).await.unwrap();
     let second = says(&*outbox, "connected").await;
-    assert!(second.cursor > first.cursor);
+    assert!(second.id.cursor > first.id.cursor);
     outbox.settle(&first).await.unwrap();
     outbox.postpone(&first, Duration::ZERO).await.unwrap();
     assert!(is_empty(&*outbox).await, "who is over changes nothing");
@@ -128,7 +128,7 @@ async fn a_notice_outlives_the_one_who_left_it(store: impl Backend + Sync) {
     let said = store.journal().finish(lease, ended(EndReason::Banned), wish).await.unwrap();
     let store = store.reopen().await;
     let notice = says(&*store.outbox(), "disconnected").await;
-    assert_eq!((notice.cursor, notice.at), (said.cursor, said.at), "it has the name it had");
+    assert_eq!((notice.id, notice.at), (said.id(), said.at), "it has the name it had");
 }
 
 async fn a_notice_that_was_delivered_is_gone_for_good(store: impl Backend + Sync) {
@@ -144,10 +144,10 @@ async fn a_notice_that_was_delivered_is_gone_for_good(store: impl Backend + Sync
 async fn a_notice_that_was_not_delivered_is_due_again_and_counts_its_tries(store: impl Backend + Sync) {
     let outbox = store.outbox();
     let lease = store.running(&tenant("a")).await;
-    let mut names: Vec<(Cursor, u32)> = Vec::new();
+    let mut names: Vec<(EventId, u32)> = Vec::new();
     for _ in 0..3 {
         let notice = says(&*outbox, "connecting").await;
-        names.push((notice.cursor, notice.tries));
+        names.push((notice.id, notice.tries));
         outbox.postpone(&notice, Duration::from_millis(10)).await.unwrap();
     }
     assert_eq!(names, [0, 1, 2].map(|tries| (names[0].0, tries)));

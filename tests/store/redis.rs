@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tautan::{
     clock,
-    events::{ConnectingReason, Cursor, EndReason, Status},
+    events::{ConnectingReason, Cursor, EndReason, EventId, Status},
     store::{
         Change, StoreError, Stores, Wish,
         redis::{RedisStore, Settings, Url},
@@ -95,6 +95,7 @@ async fn a_code_goes_with_its_time_and_the_rest_of_its_event_stays() {
         assert!(!qr.text().contains(QR) && pair.is_none() && qr.expires_at <= shown.event.at, "its code has expired");
         redis.journal().append(&lease, connected()).await.unwrap();
         let before = Cursor { sequence: first.cursor.sequence - 1, ..first.cursor };
+        let before = EventId { cursor: before, ..first.id() };
         let mut reader = redis.journal().subscribe(&tenant("a"), Some(before)).await;
         assert_eq!(all(&mut reader).await, [Told::Event(connected())], "what is over is left out");
     })

@@ -63,11 +63,11 @@ async fn readers_are_told_when_an_unchanged_status_is_vouched_for(store: impl Ba
 
 async fn a_reader_that_returns_with_the_newest_cursor_is_told_that_a_staleness_is_over(store: impl Backend + Sync) {
     store.roster().want(&tenant("a"), Wish::Run { phone: None }).await.unwrap();
-    let newest = store.journal().latest(&tenant("a")).await.unwrap().unwrap().event.cursor;
+    let newest = store.journal().latest(&tenant("a")).await.unwrap().unwrap().event.id();
     let lease = store.roster().acquire(&tenant("a")).await.unwrap().unwrap();
     let mut reader = store.journal().subscribe(&tenant("a"), Some(newest)).await;
     assert_eq!(all(&mut reader).await, [Told::Fresh(starting())]);
-    let newest = store.journal().append(&lease, connected()).await.unwrap().event.cursor;
+    let newest = store.journal().append(&lease, connected()).await.unwrap().event.id();
     let mut reader = store.journal().subscribe(&tenant("a"), Some(newest)).await;
     assert_eq!(all(&mut reader).await, store.present(connected()), "this one was never in doubt here");
 }

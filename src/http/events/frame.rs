@@ -2,7 +2,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::events::Cursor;
+use crate::events::EventId;
 
 /// The contract's events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Frame {
         Self { name, data }
     }
 
-    pub fn write(&self, id: Option<Cursor>, out: &mut String) {
+    pub fn write(&self, id: Option<EventId>, out: &mut String) {
         let written = match id {
             Some(id) => write!(out, "event: {}\nid: {id}\ndata: {}\n\n", self.name.as_str(), self.data),
             None => write!(out, "event: {}\ndata: {}\n\n", self.name.as_str(), self.data),

@@ -19,7 +19,7 @@ use super::{
     identity,
 };
 use crate::{
-    events::Cursor,
+    events::EventId,
     store::{Journal, StoreError, Subscription, Update},
     tenant::TenantId,
 };
@@ -87,8 +87,8 @@ pub async fn events(ask: Ask) -> Result<Response, Problem> {
 }
 
 /// Leniently: an error would end an EventSource for good, and a header that is not ours says only "from the beginning".
-fn last_event_id(headers: &HeaderMap) -> Option<Cursor> {
-    Cursor::parse(headers.get("last-event-id")?.to_str().ok()?)
+fn last_event_id(headers: &HeaderMap) -> Option<EventId> {
+    EventId::parse(headers.get("last-event-id")?.to_str().ok()?)
 }
 
 /// What was kept before the reader came: in hand already, so nothing is waited for.
@@ -101,11 +101,11 @@ async fn backlog(subscription: &mut Subscription) -> Vec<Update> {
 }
 
 /// Whether an empty backlog means "never linked here", and not "nothing missed".
-async fn is_unknown(journal: &dyn Journal, tenant: &TenantId, after: Option<Cursor>) -> bool {
+async fn is_unknown(journal: &dyn Journal, tenant: &TenantId, after: Option<EventId>) -> bool {
     if after.is_none() {
         return true;
     }
-    // The cursor may be of a journal that is no more.
+    // The id may be of another journal.
     let latest: Result<_, StoreError> = journal.latest(tenant).await;
     latest.is_ok_and(|latest| latest.is_none())
 }

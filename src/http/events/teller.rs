@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::frame::{Frame, Name};
 use crate::{
     clock::Timestamp,
-    events::{Cursor, Event, News, PairAnswer, PairCode, Shown, Status},
+    events::{EventId, News, PairAnswer, PairCode, Shown, Status},
     http::payload::{PairBody, PairRefusedBody, PasskeyBody, QrBody, StatusBody},
     store::Update,
     tenant::TenantId,
@@ -29,7 +29,7 @@ impl Teller {
     }
 
     /// What a reader who joins is told: what he missed since `after`, or else the present, whole.
-    pub fn opening(&mut self, mut backlog: Vec<Update>, after: Option<Cursor>, now: Timestamp) -> String {
+    pub fn opening(&mut self, mut backlog: Vec<Update>, after: Option<EventId>, now: Timestamp) -> String {
         let mut out = String::new();
         // The present may come with a notice that nobody stands behind it: then it must not be told as true first.
         let notice = match backlog.last() {
@@ -41,7 +41,8 @@ impl Teller {
         let mut owed = NOTHING;
         let mut updates = backlog.into_iter().enumerate().peekable();
         while let Some((at, Update::Event(event))) = updates.next() {
-            let joins = at == 0 && !after.is_some_and(|after| follows(&event, after));
+            // If the first is not the very next one, what lies between is unknown, and it is told whole.
+            let joins = at == 0 && !after.is_some_and(|after| event.id().follows(&after));
             let mut news = if joins { EVERYTHING } else { with(event.news, owed) };
             owed = NOTHING;
             if updates.peek().is_some() {
@@ -52,7 +53,7 @@ impl Teller {
             let stale = updates.peek().is_none()
                 && notice.as_ref().is_some_and(|shown| shown.stale && shown.event.cursor == event.cursor);
             notice_told |= stale;
-            let id = Some(event.cursor);
+            let id = Some(event.id());
             self.tell(&Shown { event, stale }, news, id, now, &mut out);
         }
         if let Some(shown) = notice.filter(|_| !notice_told) {
@@ -67,7 +68,7 @@ impl Teller {
         match update {
             Update::Event(event) => {
                 let shown = Shown { event: Arc::clone(event), stale: false };
-                self.tell(&shown, event.news, Some(event.cursor), now, &mut out);
+                self.tell(&shown, event.news, Some(event.id()), now, &mut out);
             }
             // This reader never heard of the doubt that is over now.
             Update::Notice(shown) if !shown.stale && !self.stale => {}
@@ -83,7 +84,7 @@ impl Teller {
         out
     }
 
-    fn tell(&mut self, shown: &Shown, news: News, id: Option<Cursor>, now: Timestamp, out: &mut String) {
+    fn tell(&mut self, shown: &Shown, news: News, id: Option<EventId>, now: Timestamp, out: &mut String) {
         let news = if self.stale { EVERYTHING } else { news };
         let mut frames = Vec::with_capacity(3);
         if news.status || shown.stale {
@@ -133,11 +134,6 @@ impl Teller {
     }
 }
 
-/// Whether the event is the very next one. If not, what lies between is unknown, and it is told whole.
-fn follows(event: &Event, after: Cursor) -> bool {
-    event.cursor.epoch == after.epoch && Some(event.cursor.sequence) == after.sequence.checked_add(1)
-}
-
 fn with(news: News, owed: News) -> News {
     News { status: news.status || owed.status, qr: news.qr || owed.qr, pair: news.pair || owed.pair }
 }
@@ -145,7 +141,7 @@ fn with(news: News, owed: News) -> News {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::{Account, ConnectingReason, EndReason, PhoneNumber, QrCode};
+    use crate::events::{Account, ConnectingReason, Cursor, EndReason, Event, JournalId, PhoneNumber, QrCode};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -162,12 +158,15 @@ mod tests {
         Status::Connected { account: Account { phone, name: Some("Toko\r\nSari".into()), platform: None } }
     }
 
+    fn id(sequence: u64) -> EventId {
+        EventId { journal: JournalId::new(7), cursor: Cursor { epoch: 1, sequence } }
+    }
+
     /// The journal of a tenant to whom all this happened, an event every second.
     fn journal(statuses: impl IntoIterator<Item = Status>) -> Vec<Arc<Event>> {
         let mut events: Vec<Arc<Event>> = Vec::new();
         for (sequence, status) in (1..).zip(statuses) {
-            let cursor = Cursor { epoch: 1, sequence };
-            let event = Event::after(events.last().map(|event| &**event), cursor, at(sequence as i64), status);
+            let event = Event::after(events.last().map(|event| &**event), id(sequence), at(sequence as i64), status);
             events.push(Arc::new(event));
         }
         events
@@ -183,7 +182,7 @@ mod tests {
         for frame in text.split_terminator("\n\n") {
             let lines: Vec<_> = frame.split('\n').collect();
             let name = lines[0].strip_prefix("event: ").unwrap();
-            let id = lines.iter().find_map(|line| line.strip_prefix("id: 1-"));
+            let id = lines.iter().find_map(|line| line.strip_prefix("id: 0000000000000007-1-"));
             assert!(lines.last().unwrap().starts_with("data: {"));
             assert_eq!(lines.len(), if id.is_some() { 3 } else { 2 });
             out.push(id.map_or(name.to_owned(), |id| format!("{name}#{id}")));
@@ -195,8 +194,8 @@ mod tests {
         Teller::new(TenantId::parse("toko").unwrap())
     }
 
-    fn after(sequence: u64) -> Option<Cursor> {
-        Some(Cursor { epoch: 1, sequence })
+    fn after(sequence: u64) -> Option<EventId> {
+        Some(id(sequence))
     }
 
     #[test]

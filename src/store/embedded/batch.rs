@@ -14,7 +14,7 @@ use super::{
 };
 use crate::store::greeting::starting;
 use crate::{
-    events::{Cursor, Event, Status},
+    events::{Cursor, Event, EventId, JournalId, Status},
     store::{Change, Lease, StoreError, Update, Wish, WishNo},
     tenant::TenantId,
 };
@@ -28,6 +28,10 @@ pub enum Stop {
     /// The disk failed: the transaction cannot be trusted any more.
     Failed(Failure),
 }
+
+/// An epoch is a time in milliseconds of 41 bits, so 20 more fit. The fences of one epoch reach into the next one's
+/// only if a process gives more than a million leases in each millisecond that it lives.
+const LEASES_BITS: u32 = 20;
 
 /// Trouble of the disk. Shared, because it meets every step of a batch.
 #[derive(Clone, Debug)]
@@ -80,7 +84,9 @@ impl<'a> Batch<'a> {
             return Ok(newest.clone());
         }
         let cursor = Cursor { epoch, sequence: record.sequence + 1 };
-        let event = Arc::new(Event::after(newest.map(|newest| &**newest), cursor, at, status));
+        let journal = newest.map_or_else(|| JournalId::new(rand::random()), |newest| newest.journal);
+        let id = EventId { journal, cursor };
+        let event = Arc::new(Event::after(newest.map(|newest| &**newest), id, at, status));
         if event.is_news_after(newest.map(|newest| &**newest)) {
             let untold = Untold { cursor, at };
             record.untold = asked.then_some(untold);
@@ -134,7 +140,7 @@ impl<'a> Batch<'a> {
 
     pub fn give(&mut self, tenant: &TenantId) -> Lease {
         *self.leases += 1;
-        let fence = (self.shared.disk.epoch() << 32) | u64::from(*self.leases);
+        let fence = (self.shared.disk.epoch() << LEASES_BITS) + u64::from(*self.leases);
         let lease = Lease::new(tenant.clone(), fence, rand::random());
         let record = self.record(tenant);
         record.owner = Some(lease.claim());

@@ -20,6 +20,7 @@ use super::{
     },
 };
 use crate::{
+    clock::Timestamp,
     store::crypt::{MasterKey, TenantKeys},
     tenant::TenantId,
 };
@@ -57,6 +58,7 @@ impl Disk {
         dir: &Path,
         key: &MasterKey,
         previous: Option<&MasterKey>,
+        now: Timestamp,
         on_commit: Option<&CommitHook>,
     ) -> Result<(Self, Found), OpenError> {
         let path = dir.join(FILE);
@@ -68,7 +70,7 @@ impl Disk {
             other => engine(dir, other),
         })?;
         let transaction = begin(&database).map_err(|error| engine(dir, error))?;
-        let epoch = enter(&transaction, dir, key, previous)?;
+        let epoch = enter(&transaction, dir, key, previous, now)?;
         let found = read_all(&transaction, key).map_err(|error| engine(dir, error))?;
         let hook = |point| on_commit.into_iter().for_each(|hook| hook(point));
         hook(CommitPoint::Before);
@@ -77,7 +79,8 @@ impl Disk {
         Ok((Self { path, epoch, open: RwLock::new(Some(database)) }, found))
     }
 
-    /// Rises by one with every opening, so that cursors and fences rise over restarts without being kept themselves.
+    /// The time of opening in milliseconds, or one more than the last epoch where the clock went back. So cursors and
+    /// fences rise over restarts without being kept themselves, and over the restoring of a backup.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
@@ -172,6 +175,7 @@ fn enter(
     dir: &Path,
     key: &MasterKey,
     previous: Option<&MasterKey>,
+    now: Timestamp,
 ) -> Result<u64, OpenError> {
     let failed = |error: redb::Error| engine(dir, error);
     let mut meta = transaction.open_table(META).map_err(|error| failed(error.into()))?;
@@ -190,7 +194,9 @@ fn enter(
         }
         (Some(_), _) => return Err(OpenError::WrongKey(dir.to_owned())),
     }
-    let epoch = number(&meta, EPOCH_ROW).map_err(failed)?.unwrap_or(0) + 1;
+    // A count alone would begin again at an old number after a backup is restored, and give ids a second time.
+    let now_ms = u64::try_from(now.as_millisecond()).unwrap_or(0);
+    let epoch = number(&meta, EPOCH_ROW).map_err(failed)?.map_or(now_ms, |last| now_ms.max(last + 1));
     let proof = TenantKeys::own(key).seal(PROOF_PLACE, b"tautan");
     let rows = [(FORMAT_ROW, &FORMAT.to_le_bytes()[..]), (EPOCH_ROW, &epoch.to_le_bytes()), (PROOF_ROW, &proof)];
     for (row, value) in rows {

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::EmbeddedStore;
 use crate::store::greeting::starting;
 use crate::{
-    events::{Cursor, Event, Shown, Status},
+    events::{Event, EventId, Shown, Status},
     store::{Appended, Journal, Lease, StoreError, Subscription, Wish, WishNo},
     tenant::TenantId,
 };
@@ -49,7 +49,7 @@ impl Journal for EmbeddedStore {
         Ok(memory.record(tenant).and_then(|record| record.shown()))
     }
 
-    async fn subscribe(&self, tenant: &TenantId, after: Option<Cursor>) -> Subscription {
+    async fn subscribe(&self, tenant: &TenantId, after: Option<EventId>) -> Subscription {
         let memory = self.shared().memory.lock().unwrap_or_else(PoisonError::into_inner);
         // Under the lock that publishing takes: nothing falls between the backlog and what comes.
         let live = self.shared().hub.join(tenant);

@@ -5,7 +5,7 @@ use std::{
 
 use super::{disk::Found, record::Record, rows::KeptWish};
 use crate::{
-    events::{Cursor, Event},
+    events::{Cursor, Event, EventId},
     store::{Update, WishNo},
     tenant::TenantId,
 };
@@ -76,11 +76,11 @@ impl Memory {
     }
 
     /// What a reader that has seen `after` is told before what comes, and what it has seen then.
-    pub fn backlog(&self, tenant: &TenantId, after: Option<Cursor>) -> (Vec<Update>, Option<Cursor>) {
+    pub fn backlog(&self, tenant: &TenantId, after: Option<EventId>) -> (Vec<Update>, Option<EventId>) {
         let Some(Known { record, history }) = self.tenants.get(tenant) else { return (Vec::new(), None) };
         let Some(present) = record.shown() else { return (Vec::new(), None) };
-        let seen = Some(present.event.cursor);
-        let place = after.and_then(|after| history.iter().position(|event| event.cursor == after));
+        let seen = Some(present.event.id());
+        let place = after.and_then(|after| history.iter().position(|event| event.id() == after));
         let first = place.map_or(history.len() - 1, |place| place + 1);
         let mut updates: Vec<_> = history.range(first..).cloned().map(Update::Event).collect();
         if present.stale {
@@ -119,16 +119,20 @@ mod tests {
     use super::*;
     use crate::{
         clock::Timestamp,
-        events::{EndReason, Status},
+        events::{EndReason, JournalId, Status},
     };
 
     fn tenant(number: usize) -> TenantId {
         TenantId::parse(&number.to_string()).unwrap()
     }
 
+    fn id(sequence: u64) -> EventId {
+        EventId { journal: JournalId::new(7), cursor: Cursor { epoch: 1, sequence } }
+    }
+
     fn remember(memory: &mut Memory, tenant: &TenantId, sequence: u64) {
         let status = Status::ended(EndReason::Cancelled);
-        let event = Arc::new(Event::after(None, Cursor { epoch: 1, sequence }, Timestamp::UNIX_EPOCH, status));
+        let event = Arc::new(Event::after(None, id(sequence), Timestamp::UNIX_EPOCH, status));
         memory.replace(tenant.clone(), Record { newest: Some(event.clone()), ..Record::default() });
         memory.remember(tenant, event);
     }
@@ -151,8 +155,8 @@ mod tests {
         let mut memory = Memory::new(Found::default(), 1);
         (1..=3).for_each(|sequence| remember(&mut memory, &tenant(0), sequence));
         (0..2 * HISTORIES_MAX as u64).for_each(|sequence| remember(&mut memory, &tenant(1), sequence));
-        let (updates, seen) = memory.backlog(&tenant(0), Some(Cursor { epoch: 1, sequence: 1 }));
+        let (updates, seen) = memory.backlog(&tenant(0), Some(id(1)));
         assert_eq!(updates.len(), 1, "begins with the present");
-        assert_eq!(seen, Some(Cursor { epoch: 1, sequence: 3 }));
+        assert_eq!(seen, Some(id(3)));
     }
 }

@@ -120,7 +120,7 @@ impl EmbeddedStore {
     /// Blocks: reads every tenant's newest event and wish, after a crash the whole file, and on a new key seals it anew.
     pub fn open(settings: Settings, clock: SharedClock) -> Result<Self, OpenError> {
         let Settings { dir, key, previous, on_commit } = settings;
-        let (disk, found) = Disk::open(&dir, &key, previous.as_ref(), on_commit.as_ref())?;
+        let (disk, found) = Disk::open(&dir, &key, previous.as_ref(), clock.now(), on_commit.as_ref())?;
         let memory = Memory::new(found, disk.epoch());
         let outbox = Schedule::default();
         memory.untold().for_each(|tenant| outbox.add(tenant));

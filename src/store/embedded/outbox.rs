@@ -13,7 +13,7 @@ use tokio::{sync::Notify, time::Instant};
 use super::EmbeddedStore;
 use crate::{
     clock::until,
-    events::StatusBody,
+    events::{EventId, StatusBody},
     store::{Notice, Outbox, StoreError, TAKEN_FOR},
     tenant::TenantId,
 };
@@ -99,13 +99,14 @@ impl Outbox for EmbeddedStore {
             let record = memory.record(&tenant);
             if let Some((untold, newest)) = record.and_then(|record| record.untold.zip(record.newest.as_ref())) {
                 let (status, until) = (StatusBody::of_event(newest), Instant::now() + TAKEN_FOR);
-                return Notice { tenant, cursor: untold.cursor, at: untold.at, status, tries, until, claim, listed: 0 };
+                let id = EventId { journal: newest.journal, cursor: untold.cursor };
+                return Notice { tenant, id, at: untold.at, status, tries, until, claim, listed: 0 };
             }
         }
     }
 
     async fn settle(&self, notice: &Notice) -> Result<(), StoreError> {
-        let (tenant, cursor) = (notice.tenant.clone(), notice.cursor);
+        let (tenant, cursor) = (notice.tenant.clone(), notice.id.cursor);
         self.step(move |batch| batch.settle(&tenant, cursor)).await?;
         self.shared().outbox.give_back(notice, 0, Duration::ZERO);
         Ok(())

@@ -75,7 +75,14 @@ impl KeptEvent {
         };
         let replaced = matches!(event.status, Status::QrPending { .. });
         Self {
-            event: Event { cursor: event.cursor, at: event.at, since: event.since, status, news: event.news },
+            event: Event {
+                journal: event.journal,
+                cursor: event.cursor,
+                at: event.at,
+                since: event.since,
+                status,
+                news: event.news,
+            },
             replaced,
             untold,
         }
@@ -156,16 +163,20 @@ fn after(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::{
-        events::{Account, PairCode, PhoneNumber, QrCode},
+        events::{Account, EventId, JournalId, PairCode, PhoneNumber, QrCode},
         store::crypt::MasterKey,
     };
+
+    fn id() -> EventId {
+        EventId { journal: JournalId::new(7), cursor: Cursor { epoch: 1, sequence: 1 } }
+    }
 
     #[test]
     fn an_account_that_was_kept_before_platforms_were_is_read() {
         let at = Timestamp::UNIX_EPOCH;
         let phone = PhoneNumber::parse("6281234567890").unwrap();
         let status = Status::Connected { account: Account { phone, name: None, platform: None } };
-        let event = Event::after(None, Cursor { epoch: 1, sequence: 1 }, at, status);
+        let event = Event::after(None, id(), at, status);
         let json = serde_json::to_string(&KeptEvent::of(&event, None)).unwrap();
         let before = json.replace(",\"platform\":null", "");
         assert_ne!(before, json);
@@ -181,7 +192,7 @@ mod tests {
         let pair = PairCode { code: "ABCD-1234".into(), phone, expires_at: at };
         let qr = QrCode::new("2@qr-secret".into(), at, 1, 6).unwrap();
         let status = Status::QrPending { qr, pair: Some(pair) };
-        let kept = KeptEvent::of(&Event::after(None, Cursor { epoch: 1, sequence: 1 }, at, status), None);
+        let kept = KeptEvent::of(&Event::after(None, id(), at, status), None);
         let json = serde_json::to_string(&kept).unwrap();
         assert_eq!(kept.event.status, starting());
         assert!(kept.replaced);

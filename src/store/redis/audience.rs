@@ -18,7 +18,7 @@ use self::watched::{Reader, Told, Watched};
 use super::{Shared, reading::Reading, record::is_pairing};
 use crate::{
     clock::Timestamp,
-    events::{ConnectingReason, Cursor, EndReason, Event, News, Shown, Status},
+    events::{ConnectingReason, Cursor, EndReason, Event, EventId, JournalId, News, Shown, Status},
     store::{
         Update,
         hub::{Hub, Listener},
@@ -237,10 +237,10 @@ impl Audience {
 
     /// How a stream begins while nothing can be read: with what was known last, in doubt. It is told from its own cursor
     /// on once that is possible, and others not again what they have seen. True: the caller has to catch up.
-    pub fn doubted(&self, tenant: &TenantId, after: Option<Cursor>, now: Timestamp) -> (Update, Listener, bool) {
+    pub fn doubted(&self, tenant: &TenantId, after: Option<EventId>, now: Timestamp) -> (Update, Listener, bool) {
         let mut all = self.lock();
         let watched = all.entry(tenant.clone()).or_default();
-        if let Some(after) = after {
+        if let Some(EventId { cursor: after, .. }) = after {
             watched.told = match watched.told {
                 Told::UpTo(cursor) => Told::UpTo(cursor.min(after)),
                 Told::Unknown | Told::Nothing => Told::UpTo(after),
@@ -359,7 +359,7 @@ const NOWHERE: Cursor = Cursor { epoch: 0, sequence: 0 };
 fn unknown(now: Timestamp) -> Event {
     let news = News { status: true, qr: false, pair: false };
     let status = Status::connecting(ConnectingReason::Moving, None);
-    Event { cursor: NOWHERE, at: now, since: now, status, news }
+    Event { journal: JournalId::new(0), cursor: NOWHERE, at: now, since: now, status, news }
 }
 
 impl Shared {

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::store::greeting::starting;
 use crate::{
-    events::{Cursor, Event, Shown, Status},
+    events::{Event, EventId, Shown, Status},
     store::{Appended, Journal, Lease, StoreError, Subscription, Wish, WishNo, hub::Listener},
     tenant::TenantId,
 };
@@ -51,7 +51,7 @@ impl Journal for RedisStore {
         }
     }
 
-    async fn subscribe(&self, tenant: &TenantId, after: Option<Cursor>) -> Subscription {
+    async fn subscribe(&self, tenant: &TenantId, after: Option<EventId>) -> Subscription {
         let shared = self.shared();
         // First of all, so that the channel is not given up for want of readers.
         let joined = shared.audience.join(tenant);
@@ -148,7 +148,7 @@ pub enum Wanted {
 
 impl Shared {
     /// A Redis that hangs would be waited for as long as for any command, and whoever looks is to see something at once.
-    async fn read_soon(&self, tenant: &TenantId, after: Option<Cursor>) -> Result<Reading, StoreError> {
+    async fn read_soon(&self, tenant: &TenantId, after: Option<EventId>) -> Result<Reading, StoreError> {
         let read = timeout(READ_TIME_MAX, self.read(tenant, after)).await;
         read.unwrap_or_else(|_| Err(Trouble::Slow(READ_TIME_MAX).into()))
     }
@@ -157,7 +157,7 @@ impl Shared {
     async fn read_for_stream(
         self: &Arc<Self>,
         tenant: &TenantId,
-        after: Option<Cursor>,
+        after: Option<EventId>,
         mut joined: Joined,
     ) -> Result<(Reading, Listener), StoreError> {
         let mut again = false;

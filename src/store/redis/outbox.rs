@@ -18,12 +18,11 @@ use super::{
     RedisStore, Shared, keys,
     record::nonce_text,
     script::{Call, POSTPONE, SETTLE, TAKE, UNLIST},
-    sealed::parse_stream_id,
     trouble::Trouble,
 };
 use crate::{
     clock::Timestamp,
-    events::StatusBody,
+    events::{EventId, StatusBody},
     store::{Notice, Outbox, StoreError, TAKEN_FOR, nudges::Nudges},
     tenant::TenantId,
 };
@@ -91,8 +90,7 @@ impl Outbox for RedisStore {
     async fn settle(&self, notice: &Notice) -> Result<(), StoreError> {
         let (shared, tenant) = (self.shared(), &notice.tenant);
         shared.check_open()?;
-        let id = super::sealed::stream_id(notice.cursor);
-        let call = Call::on(&SETTLE, tenant).arg(nonce_text(notice.claim)).arg(id);
+        let call = Call::on(&SETTLE, tenant).arg(nonce_text(notice.claim)).arg(notice.id.to_string());
         let done: u8 = shared.connections.call_surely(&call).await?;
         if done == 1 {
             shared.unlist(tenant, notice.listed).await;
@@ -189,7 +187,7 @@ impl Shared {
                 let at = at.parse().ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).ok_or_else(nonsense)?;
                 Ok(Some(Notice {
                     tenant: tenant.clone(),
-                    cursor: parse_stream_id(&id).ok_or(Trouble::Nonsense(id))?,
+                    id: EventId::parse(&id).ok_or(Trouble::Nonsense(id))?,
                     at,
                     status: StatusBody::of_event(&event),
                     tries: tries.parse().unwrap_or_default(),

@@ -11,7 +11,7 @@ use super::{
     trouble::Trouble,
 };
 use crate::{
-    events::{Cursor, Event, Shown},
+    events::{Cursor, Event, EventId, JournalId, Shown},
     store::{StoreError, Update},
     tenant::TenantId,
 };
@@ -30,32 +30,43 @@ type Entry = (String, Vec<u8>, Vec<u8>, String);
 type Answer = (HashMap<String, Vec<u8>>, u8, Vec<Entry>, bool);
 
 impl Shared {
-    pub async fn read(&self, tenant: &TenantId, after: Option<Cursor>) -> Result<Reading, StoreError> {
-        self.look(tenant, after, false).await
+    pub async fn read(&self, tenant: &TenantId, after: Option<EventId>) -> Result<Reading, StoreError> {
+        let (journal, after) = (after.map(|after| after.journal), after.map(|after| after.cursor));
+        self.look(tenant, journal, after, false).await
     }
 
     /// For readers who are told on from different places, none of them before this one: where it is not in the history
     /// any more, the places of some may be.
     pub async fn read_on(&self, tenant: &TenantId, from: Option<Cursor>) -> Result<Reading, StoreError> {
-        self.look(tenant, from, true).await
+        self.look(tenant, None, from, true).await
     }
 
-    async fn look(&self, tenant: &TenantId, after: Option<Cursor>, on: bool) -> Result<Reading, StoreError> {
+    /// With a journal, `after` is known only if its entry is an event of that journal.
+    async fn look(
+        &self,
+        tenant: &TenantId,
+        journal: Option<JournalId>,
+        after: Option<Cursor>,
+        on: bool,
+    ) -> Result<Reading, StoreError> {
         self.check_open()?;
         let call = Call::on(&READ, tenant).arg(after.map_or(String::new(), stream_id)).arg(u8::from(on));
         let (fields, known, entries, credentials): Answer = self.connections.call(&call).await?;
         let seals = self.seals(tenant);
-        let skip = usize::from(known == 1);
+        let mut skip = usize::from(known == 1);
         let (mut events, mut newest) = (Vec::new(), None);
         let last = entries.len().checked_sub(1);
         for (at, (id, kept, code, coded)) in entries.iter().enumerate() {
-            let gone = coded == "1" && code.is_empty();
-            // Codes that are no more are left out; the newest event stands all the same, without them.
-            if gone && Some(at) != last {
-                continue;
-            }
             let sealed = if code.is_empty() { kept } else { code };
             let event = Arc::new(seals.open_event(id, sealed).ok_or(StoreError::Unreadable)?);
+            if at < skip && journal.is_some_and(|journal| journal != event.journal) {
+                // Another journal has an event at this place: the reader begins with the present.
+                skip = entries.len() - 1;
+            }
+            // Codes that are no more are left out; the newest event stands all the same, without them.
+            if coded == "1" && code.is_empty() && Some(at) != last {
+                continue;
+            }
             if Some(at) == last {
                 newest = Some(event.clone());
             }
@@ -106,9 +117,9 @@ impl Reading {
     }
 
     /// What a reader is told before what comes, and what it has seen then.
-    pub fn backlog(mut self) -> (Vec<Update>, Option<Cursor>) {
+    pub fn backlog(mut self) -> (Vec<Update>, Option<EventId>) {
         let Some(present) = self.shown() else { return (Vec::new(), None) };
-        let seen = Some(present.event.cursor);
+        let seen = Some(present.event.id());
         if present.stale {
             // As an event it would be a claim that nobody stands behind.
             self.events.pop();

@@ -3,7 +3,7 @@ use std::{collections::HashMap, sync::Arc};
 use super::{connection::Live, sealed::Seals, trouble::Trouble};
 use crate::{
     clock::Timestamp,
-    events::{ConnectingReason, Cursor, Event, Shown, Status},
+    events::{ConnectingReason, Cursor, Event, EventId, JournalId, Shown, Status},
     store::{StoreError, Wish, WishNo, greeting::greeting},
 };
 
@@ -100,15 +100,18 @@ impl Record {
         if self.run == live.run && newest.is_some_and(|newest| newest.status == status) {
             return None;
         }
-        let cursor = match newest.map(|newest| newest.cursor).filter(|_| self.run == live.run) {
-            Some(Cursor { epoch, sequence }) => Cursor { epoch, sequence: sequence + 1 },
+        let id = match newest.map(|newest| newest.id()).filter(|_| self.run == live.run) {
+            Some(EventId { journal, cursor: Cursor { epoch, sequence } }) => {
+                EventId { journal, cursor: Cursor { epoch, sequence: sequence + 1 } }
+            }
             // After a restart of Redis the newest event may be an older one than readers have seen.
             None => {
                 let above = newest.map_or(0, |newest| newest.cursor.epoch + 1);
-                Cursor { epoch: live.fresh_epoch().max(above), sequence: 1 }
+                let cursor = Cursor { epoch: live.fresh_epoch().max(above), sequence: 1 };
+                EventId { journal: JournalId::new(rand::random()), cursor }
             }
         };
-        let event = Arc::new(Event::after(newest, cursor, at, status));
+        let event = Arc::new(Event::after(newest, id, at, status));
         self.newest = Some(event.clone());
         self.run.clone_from(&live.run);
         self.doubted = false;

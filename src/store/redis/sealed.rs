@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::script::Call;
 use crate::{
     clock::Timestamp,
-    events::{Cursor, Event, QrCode, Status},
+    events::{Cursor, Event, EventId, QrCode, Status},
     store::{
         Wish,
         crypt::{MasterKeys, Place, Ring},
@@ -36,8 +36,8 @@ pub struct Outgoing {
     kept: Vec<u8>,
     code: Option<(Vec<u8>, u64)>,
     told: Vec<u8>,
-    /// Of whom the back end is to be told, and its time in ms.
-    notice: Option<(TenantId, i64)>,
+    /// Whose change the back end is to be told of, the event's id, and its time in ms.
+    notice: Option<(TenantId, EventId, i64)>,
 }
 
 /// What is published on a tenant's channel.
@@ -69,7 +69,7 @@ impl Seals {
         );
         let told = [header.as_bytes(), &whole].concat();
         let news = self.notices && event.is_news_after(previous);
-        let notice = news.then(|| (self.tenant.clone(), event.at.as_millisecond()));
+        let notice = news.then(|| (self.tenant.clone(), event.id(), event.at.as_millisecond()));
         match without_codes(event) {
             None => Outgoing { id, kept: whole, code: None, told, notice },
             Some((bare, expires_at)) => {
@@ -205,16 +205,16 @@ pub fn parse_stream_id(id: &str) -> Option<Cursor> {
     Some(Cursor { epoch: epoch.parse().ok()?, sequence: sequence.parse().ok()? })
 }
 
-/// The six arguments that `tell` in `scripts/prelude.lua` reads.
+/// The seven arguments that `tell` in `scripts/prelude.lua` reads.
 pub fn with_event(call: Call, event: Option<&Outgoing>) -> Call {
     match event {
-        None => call.arg("").arg("").arg("").arg("").arg("").arg(""),
+        None => call.arg("").arg("").arg("").arg("").arg("").arg("").arg(""),
         Some(Outgoing { id, kept, code, told, notice }) => {
             let (code, ttl_ms) = code.as_ref().map_or((&[][..], 0), |(code, ttl_ms)| (code.as_slice(), *ttl_ms));
             let call = call.arg(id).arg(kept).arg(code).arg(ttl_ms).arg(told);
             match notice {
-                None => call.arg(""),
-                Some((tenant, at_ms)) => call.arg(*at_ms).noticing(tenant.clone()),
+                None => call.arg("").arg(""),
+                Some((tenant, id, at_ms)) => call.arg(id.to_string()).arg(*at_ms).noticing(tenant.clone()),
             }
         }
     }
@@ -224,7 +224,7 @@ pub fn with_event(call: Call, event: Option<&Outgoing>) -> Call {
 mod tests {
     use super::*;
     use crate::{
-        events::{Account, PhoneNumber},
+        events::{Account, JournalId, PhoneNumber},
         store::crypt::MasterKey,
     };
 
@@ -234,7 +234,8 @@ mod tests {
         let seals = Seals::new(&keys, &TenantId::parse("a").unwrap(), false);
         let phone = PhoneNumber::parse("6281234567890").unwrap();
         let status = Status::Connected { account: Account { phone, name: None, platform: None } };
-        let event = Event::after(None, Cursor { epoch: 1, sequence: 1 }, Timestamp::UNIX_EPOCH, status);
+        let id = EventId { journal: JournalId::new(7), cursor: Cursor { epoch: 1, sequence: 1 } };
+        let event = Event::after(None, id, Timestamp::UNIX_EPOCH, status);
         let json = serde_json::to_string(&event).unwrap();
         let before = json.replace(",\"platform\":null", "");
         assert_ne!(before, json);

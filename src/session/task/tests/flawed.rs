@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::{
-    events::{Cursor, Event, Shown, Status},
+    events::{Event, EventId, Shown, Status},
     store::{Appended, Journal, Lease, Roster, StoreError, Stores, Subscription, Wish, WishNo},
     tenant::TenantId,
 };
@@ -71,7 +71,7 @@ impl Journal for Flawed {
         self.inner.journal.latest(tenant).await
     }
 
-    async fn subscribe(&self, tenant: &TenantId, after: Option<Cursor>) -> Subscription {
+    async fn subscribe(&self, tenant: &TenantId, after: Option<EventId>) -> Subscription {
         self.inner.journal.subscribe(tenant, after).await
     }
 }

@@ -47,11 +47,11 @@ local function notice()
   return redis.call('PUBLISH', record .. ':told', 'notice')
 end
 
--- Keeps and publishes the event whose six parts begin at ARGV[at]: its id, what is kept for long, what is kept for
--- `ttl` ms beside it (codes to pair with) or '', what is published, and its time where the back end is to be told of it.
--- An event that is not there has the id ''. A notice that waits already keeps its turn.
+-- Keeps and publishes the event whose seven parts begin at ARGV[at]: its id in the history, what is kept for long, what
+-- is kept for `ttl` ms beside it (codes to pair with) or '', what is published, and, where the back end is to be told of
+-- it, its id on the stream and its time. An event that is not there has the id ''. A notice that waits already keeps its turn.
 local function tell(at)
-  local id, kept, code, ttl, told, noticed = unpack(ARGV, at, at + 5)
+  local id, kept, code, ttl, told, notice, noticed_at = unpack(ARGV, at, at + 6)
   if id == '' then
     return 0
   end
@@ -62,8 +62,8 @@ local function tell(at)
   if code ~= '' then
     redis.call('SET', record .. ':code:' .. id, code, 'PX', ttl)
   end
-  if noticed ~= '' then
-    redis.call('HSET', record, 'notice', id, 'notice_at', noticed)
+  if notice ~= '' then
+    redis.call('HSET', record, 'notice', notice, 'notice_at', noticed_at)
   end
   return redis.call('PUBLISH', record .. ':told', told)
 end
