@@ -32,7 +32,23 @@ pub async fn until(at: Option<tokio::time::Instant>) {
     }
 }
 
-/// RFC 3339 in UTC with whole seconds, as every date in the contract is written.
+/// RFC 3339 in UTC with milliseconds, as every time in the contract is written.
 pub fn rfc3339(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc3339_always_has_three_digits_of_milliseconds() {
+        for (nanoseconds, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (1_999_999, "1970-01-01T00:00:00.001Z"),
+            (1_769_594_400_123_000_000, "2026-01-28T10:00:00.123Z"),
+        ] {
+            assert_eq!(rfc3339(Timestamp::from_nanosecond(nanoseconds).unwrap()), text);
+        }
+    }
 }

@@ -1,7 +1,7 @@
 use serde::Serialize;
 
 use super::{EndReason, Event, Shown, Status, StatusWord};
-use crate::clock::rfc3339;
+use crate::{clock::rfc3339, tenant::TenantRef};
 
 /// The contract's `connection-status`: on the stream, in the JSON endpoints and in what the back end is told. It has no
 /// place for a code to pair with.
@@ -19,15 +19,25 @@ pub struct StatusBody {
     until: Option<String>,
     since: Option<String>,
     stale: bool,
+    /// The window of codes that the status belongs to.
+    pairing: Option<String>,
+    /// Whose status it is. Left out of what the back end is sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant_ref: Option<String>,
     /// Said only where WhatsApp could not be told of an unlink.
     #[serde(skip_serializing_if = "Option::is_none")]
     remote: Option<bool>,
 }
 
 impl StatusBody {
-    pub fn of(shown: &Shown) -> Self {
+    pub fn of(shown: &Shown, tenant: TenantRef) -> Self {
         let status = shown.status();
-        Self { since: Some(rfc3339(shown.event.since)), stale: shown.stale, ..Self::bare(&status) }
+        Self {
+            since: Some(rfc3339(shown.event.since)),
+            stale: shown.stale,
+            tenant_ref: Some(tenant.to_string()),
+            ..Self::bare(&status)
+        }
     }
 
     /// What the event says by itself, whoever stands behind it by now.
@@ -36,8 +46,8 @@ impl StatusBody {
     }
 
     /// A tenant that never had a session here.
-    pub fn never_linked() -> Self {
-        Self::bare(&Status::ended(EndReason::NeverLinked))
+    pub fn never_linked(tenant: TenantRef) -> Self {
+        Self { tenant_ref: Some(tenant.to_string()), ..Self::bare(&Status::ended(EndReason::NeverLinked)) }
     }
 
     fn bare(status: &Status) -> Self {
@@ -52,6 +62,8 @@ impl StatusBody {
             until: None,
             since: None,
             stale: false,
+            pairing: status.pairing().map(|pairing| pairing.to_string()),
+            tenant_ref: None,
             remote: None,
         };
         match status {

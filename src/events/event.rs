@@ -50,9 +50,11 @@ impl Event {
 impl News {
     fn between(previous: Option<&Status>, status: &Status) -> Self {
         match (previous, status) {
-            (Some(Status::QrPending { qr: old_qr, pair: old_pair }), Status::QrPending { qr, pair }) => {
-                Self { status: false, qr: qr != old_qr, pair: pair.is_some() && pair != old_pair }
-            }
+            (Some(Status::QrPending { qr: old_qr, pair: old_pair }), Status::QrPending { qr, pair }) => Self {
+                status: qr.pairing != old_qr.pairing,
+                qr: qr != old_qr,
+                pair: pair.is_some() && pair != old_pair,
+            },
             (_, Status::QrPending { pair, .. }) => Self { status: true, qr: true, pair: pair.is_some() },
             (previous, status) => {
                 let news = previous != Some(status);
@@ -86,7 +88,7 @@ impl Shown {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::{EndReason, QrCode};
+    use crate::events::{EndReason, PairingId, QrCode};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -97,7 +99,7 @@ mod tests {
     }
 
     fn qr(text: &str, expires: i64) -> Status {
-        Status::QrPending { qr: QrCode::new(text.into(), at(expires), 1, 6).unwrap(), pair: None }
+        Status::QrPending { qr: QrCode::new(text.into(), at(expires), 1, 6, PairingId::new(1)).unwrap(), pair: None }
     }
 
     #[test]
@@ -116,5 +118,13 @@ mod tests {
         let ended = Event::after(Some(&first), id(2), at(170), Status::ended(EndReason::QrExpired));
         assert_eq!(ended.since, at(170));
         assert!(ended.news.status);
+    }
+
+    #[test]
+    fn first_code_of_another_window_is_news_of_the_status() {
+        let other = QrCode::new("b".into(), at(90), 1, 6, PairingId::new(2)).unwrap();
+        let first = Event::after(None, id(1), at(10), qr("a", 70));
+        let second = Event::after(Some(&first), id(2), at(70), Status::QrPending { qr: other, pair: None });
+        assert_eq!(second.news, News { status: true, qr: true, pair: false });
     }
 }

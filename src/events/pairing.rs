@@ -8,6 +8,27 @@ use serde::{Deserialize, Serialize};
 use super::{PairRefusal, PhoneNumber};
 use crate::{clock::Timestamp, qr};
 
+/// Names one window of codes. What belongs to one pairing is known by it: times of two windows can be equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairingId(u64);
+
+impl PairingId {
+    pub fn new(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// For what was kept before windows had a name: no reader can have seen it.
+    pub(super) fn random() -> Self {
+        Self(rand::random())
+    }
+}
+
+impl fmt::Display for PairingId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
 /// A QR code on offer. Whoever scans it owns the tenant's link: it hides itself in `Debug` and is never stored in clear.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct QrCode {
@@ -16,6 +37,9 @@ pub struct QrCode {
     /// Counts from 1 within one window of WhatsApp's codes.
     pub attempt: u32,
     pub attempts_max: u32,
+    /// The window that it is one of.
+    #[serde(default = "PairingId::random")]
+    pub pairing: PairingId,
     /// Drawn when the first reader needs it, once for all readers of this process; images never travel.
     #[serde(skip)]
     data_url: Arc<OnceLock<Arc<str>>>,
@@ -23,8 +47,14 @@ pub struct QrCode {
 
 impl QrCode {
     /// `None` where the text does not fit a QR code (over 2,953 bytes): WhatsApp's are about 240.
-    pub fn new(text: String, expires_at: Timestamp, attempt: u32, attempts_max: u32) -> Option<Self> {
-        qr::fits(&text).then(|| Self { text, expires_at, attempt, attempts_max, data_url: Arc::default() })
+    pub fn new(
+        text: String,
+        expires_at: Timestamp,
+        attempt: u32,
+        attempts_max: u32,
+        pairing: PairingId,
+    ) -> Option<Self> {
+        qr::fits(&text).then(|| Self { text, expires_at, attempt, attempts_max, pairing, data_url: Arc::default() })
     }
 
     pub fn text(&self) -> &str {
@@ -38,7 +68,7 @@ impl QrCode {
 
 impl PartialEq for QrCode {
     fn eq(&self, other: &Self) -> bool {
-        self.text == other.text && self.expires_at == other.expires_at
+        self.text == other.text && self.expires_at == other.expires_at && self.pairing == other.pairing
     }
 }
 

@@ -2,6 +2,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::PairingId;
 use crate::clock::Timestamp;
 
 /// What WhatsApp asks of an account's owner between the scan and the link. Hides itself in `Debug`.
@@ -10,6 +11,16 @@ pub struct Passkey {
     pub step: PasskeyStep,
     /// Until then WhatsApp holds the pairing open.
     pub expires_at: Timestamp,
+    /// The window of codes whose scan led here.
+    #[serde(default = "PairingId::random")]
+    pub pairing: PairingId,
+}
+
+impl Passkey {
+    /// Whether both are one question of WhatsApp's. Its times do not tell: two questions can end at the same time.
+    pub fn is_same_question(&self, other: &Self) -> bool {
+        self.pairing == other.pairing && self.step == other.step
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Account, PairCode, Passkey, QrCode};
+use super::{Account, PairCode, PairingId, Passkey, QrCode};
 use crate::clock::Timestamp;
 
 /// Where a tenant's session stands: all that the page needs to be drawn.
@@ -50,6 +50,15 @@ impl Status {
             Self::Connecting { .. } => StatusWord::Connecting,
             Self::QrPending { .. } => StatusWord::QrPending,
             Self::Connected { .. } => StatusWord::Connected,
+        }
+    }
+
+    /// The window of codes that the status belongs to, while there is one.
+    pub fn pairing(&self) -> Option<PairingId> {
+        match self {
+            Self::QrPending { qr, .. } => Some(qr.pairing),
+            Self::Connecting { passkey, .. } => passkey.as_ref().map(|passkey| passkey.pairing),
+            Self::Disconnected { .. } | Self::Connected { .. } => None,
         }
     }
 

@@ -55,6 +55,7 @@ codes! {
     NoQr = "no-qr", NOT_FOUND, "There is no QR code now";
     MethodNotAllowed = "method-not-allowed", METHOD_NOT_ALLOWED, "The method does not fit the address";
     NotAcceptable = "not-acceptable", NOT_ACCEPTABLE, "None of our formats is accepted";
+    TenantChanged = "tenant-changed", CONFLICT, "The token is of another tenant";
     PasskeyNotAsked = "passkey-not-asked", CONFLICT, "No passkey is asked for now";
     RequestTimeout = "request-timeout", REQUEST_TIMEOUT, "The request took too long to arrive";
     BodyTooLarge = "body-too-large", PAYLOAD_TOO_LARGE, "The body is too large";

@@ -6,10 +6,16 @@ use super::{
     error::{Code, Problem},
     origin,
 };
-use crate::auth::{Identity, TokenError, TokenVerifier};
+use crate::{
+    auth::{Identity, TokenError, TokenVerifier},
+    tenant::TenantId,
+};
 
 /// Cookies of one name that are looked at: a browser sends a few at most (one for each path and domain).
 const COOKIES_MAX: usize = 8;
+
+/// The `tenantRef` that a command is meant for.
+const IF_TENANT: &str = "if-tenant";
 
 /// How a token came. Browsers attach cookies by themselves, whoever wrote the page: such a command must prove its origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +35,21 @@ pub async fn commander(ask: &Ask) -> Result<Identity, Problem> {
     if carrier == Carrier::Cookie {
         origin::check(&ask.services().settings, &ask.headers)?;
     }
+    check_tenant(&ask.headers, &identity.tenant)?;
     Ok(identity)
+}
+
+/// The cookie of a page that shows one tenant may by now be another's, whose user signed in in another tab: what the
+/// page asks for must not be done to a tenant that it does not show.
+fn check_tenant(headers: &HeaderMap, tenant: &TenantId) -> Result<(), Problem> {
+    let reference = tenant.reference().to_string();
+    if headers.get_all(IF_TENANT).iter().all(|expected| expected.as_bytes() == reference.as_bytes()) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Code::TenantChanged,
+        "the token is of another tenant than If-Tenant says; nothing was done. Read the status again",
+    ))
 }
 
 async fn caller(ask: &Ask) -> Result<(Identity, Carrier), Problem> {

@@ -26,7 +26,7 @@ pub async fn passkey(ask: Ask, body: Result<Bytes, Problem>) -> Result<Response,
         return Err(Problem::new(Code::PasskeyNotAsked, "WhatsApp does not wait for this now"));
     };
     ask.services().sessions.answer(&identity.tenant, asked, answer).await?;
-    Ok(accepted(shown))
+    Ok(accepted(shown, &identity.tenant))
 }
 
 fn read(body: &Map<String, Value>) -> Result<PasskeyAnswer, Problem> {

@@ -5,7 +5,7 @@ use serde::Serialize;
 pub use crate::events::StatusBody;
 use crate::{
     clock::{Timestamp, rfc3339},
-    events::{PairCode, PairRefusal, Passkey, PasskeyStep, PhoneNumber, QrCode},
+    events::{PairCode, PairRefusal, PairingId, Passkey, PasskeyStep, PhoneNumber, QrCode},
 };
 
 /// `qr-code`. `None` where less than a second is left: nobody can scan it any more.
@@ -18,6 +18,7 @@ pub struct QrBody<'a> {
     expires_at: String,
     attempt: u32,
     max_attempts: u32,
+    pairing: String,
 }
 
 impl<'a> QrBody<'a> {
@@ -29,6 +30,7 @@ impl<'a> QrBody<'a> {
             expires_at: rfc3339(qr.expires_at),
             attempt: qr.attempt,
             max_attempts: qr.attempts_max,
+            pairing: qr.pairing.to_string(),
         })
     }
 }
@@ -41,15 +43,17 @@ pub struct PairBody<'a> {
     phone_number: &'a str,
     expires_in: i64,
     expires_at: String,
+    pairing: String,
 }
 
 impl<'a> PairBody<'a> {
-    pub fn of(code: &'a str, pair: &'a PairCode, now: Timestamp) -> Option<Self> {
+    pub fn of(code: &'a str, pair: &'a PairCode, pairing: PairingId, now: Timestamp) -> Option<Self> {
         Some(Self {
             expires_in: seconds_left(pair.expires_at, now)?,
             code,
             phone_number: pair.phone.as_str(),
             expires_at: rfc3339(pair.expires_at),
+            pairing: pairing.to_string(),
         })
     }
 }
@@ -82,6 +86,7 @@ pub struct PasskeyBody<'a> {
     code: Option<&'a str>,
     expires_in: i64,
     expires_at: String,
+    pairing: String,
 }
 
 impl<'a> PasskeyBody<'a> {
@@ -91,7 +96,8 @@ impl<'a> PasskeyBody<'a> {
             PasskeyStep::Compare { code } => ("compare", None, Some(code.as_str())),
         };
         let expires_in = seconds_left(passkey.expires_at, now)?;
-        Some(Self { step, options, code, expires_in, expires_at: rfc3339(passkey.expires_at) })
+        let (expires_at, pairing) = (rfc3339(passkey.expires_at), passkey.pairing.to_string());
+        Some(Self { step, options, code, expires_in, expires_at, pairing })
     }
 }
 

@@ -5,13 +5,16 @@ use warp::{
 };
 
 use super::{Ask, body, error::Problem, identity, payload::StatusBody, phone};
-use crate::events::{Shown, StatusWord};
+use crate::{
+    events::{Shown, StatusWord},
+    tenant::TenantId,
+};
 
 pub async fn connect(ask: Ask, body: Result<Bytes, Problem>) -> Result<Response, Problem> {
     let identity = identity::commander(&ask).await?;
     let phone = phone::asked(&body::object(&ask.headers, &body?)?)?;
     let shown = ask.services().sessions.connect(&identity.tenant, phone).await?;
-    Ok(answer(&StatusBody::of(&shown), Some(StatusWord::Connected)))
+    Ok(accepted(&shown, &identity.tenant))
 }
 
 /// A body says nothing here, and is read all the same: what arrives of it later would be taken for another request.
@@ -19,22 +22,23 @@ pub async fn disconnect(ask: Ask, body: Result<Bytes, Problem>) -> Result<Respon
     let identity = identity::commander(&ask).await?;
     body?;
     let shown = ask.services().sessions.disconnect(&identity.tenant).await?;
-    Ok(answer(&status_body(shown), Some(StatusWord::Disconnected)))
+    Ok(answer(&status_body(shown, &identity.tenant), Some(StatusWord::Disconnected)))
 }
 
 pub async fn status(ask: Ask) -> Result<Response, Problem> {
     let identity = identity::reader(&ask).await?;
     let shown = ask.services().journal.present(&identity.tenant).await?;
-    Ok(answer(&status_body(shown), None))
+    Ok(answer(&status_body(shown, &identity.tenant), None))
 }
 
-fn status_body(shown: Option<Shown>) -> StatusBody {
-    shown.map_or_else(StatusBody::never_linked, |shown| StatusBody::of(&shown))
+fn status_body(shown: Option<Shown>, tenant: &TenantId) -> StatusBody {
+    let tenant = tenant.reference();
+    shown.map_or_else(|| StatusBody::never_linked(tenant), |shown| StatusBody::of(&shown, tenant))
 }
 
 /// Taken, and what comes of it is told by the stream.
-pub fn accepted(shown: &Shown) -> Response {
-    answer(&StatusBody::of(shown), Some(StatusWord::Connected))
+pub fn accepted(shown: &Shown, tenant: &TenantId) -> Response {
+    answer(&StatusBody::of(shown, tenant.reference()), Some(StatusWord::Connected))
 }
 
 /// A command is done (200) once the status is what it asked for, and accepted (202) until then.

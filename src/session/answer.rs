@@ -2,20 +2,19 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::PasskeyAnswer;
-use crate::{clock::Timestamp, events::Passkey};
+use crate::events::Passkey;
 
 /// An answer on its way to the session, wherever that runs, with the question that it answers: by the time it arrives
 /// WhatsApp may have asked another one, for which it would count as a wrong answer.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Answer {
-    /// When the question ends; no two of one tenant's have the same.
-    asked: Timestamp,
+    asked: Passkey,
     answer: PasskeyAnswer,
 }
 
 impl Answer {
     pub fn new(asked: &Passkey, answer: PasskeyAnswer) -> Self {
-        Self { asked: asked.expires_at, answer }
+        Self { asked: asked.clone(), answer }
     }
 
     pub fn to_words(&self) -> Bytes {
@@ -29,24 +28,29 @@ impl Answer {
 
     /// `None`: it is no answer to this question.
     pub fn to(self, asked: &Passkey) -> Option<PasskeyAnswer> {
-        (self.asked == asked.expires_at && self.answer.answers(&asked.step)).then_some(self.answer)
+        (self.asked.is_same_question(asked) && self.answer.answers(&asked.step)).then_some(self.answer)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::PasskeyStep;
+    use crate::{
+        clock::Timestamp,
+        events::{PairingId, PasskeyStep},
+    };
 
     #[test]
     fn an_answer_counts_for_the_question_it_was_given_to_alone() {
-        let second = |second| Timestamp::from_second(second).unwrap();
-        let asked = Passkey { step: PasskeyStep::Assert { options: "{}".into() }, expires_at: second(1) };
+        let expires_at = Timestamp::UNIX_EPOCH;
+        let (step, pairing) = (PasskeyStep::Assert { options: "{}".into() }, PairingId::new(1));
+        let asked = Passkey { step, expires_at, pairing };
         let answer = PasskeyAnswer::Assertion { json: "{}".into(), credential: vec![1, 2] };
         let words = Answer::new(&asked, answer.clone()).to_words();
         let read = || Answer::of_words(&words).unwrap();
         assert!(read().to(&asked) == Some(answer));
-        let later = Passkey { expires_at: second(2), ..asked.clone() };
+        // Of the same step, and it ends at the same time.
+        let later = Passkey { pairing: PairingId::new(2), ..asked.clone() };
         let other = Passkey { step: PasskeyStep::Compare { code: "ABCD-1234".into() }, ..asked };
         assert!(read().to(&later).is_none() && read().to(&other).is_none());
         assert!(Answer::of_words(b"{}").is_none(), "said by a later version");

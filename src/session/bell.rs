@@ -61,13 +61,14 @@ mod tests {
     use super::*;
     use crate::{
         clock::Timestamp,
-        events::{Passkey, PasskeyStep},
+        events::{PairingId, Passkey, PasskeyStep},
         session::PasskeyAnswer,
     };
 
     fn confirmed() -> Answer {
         let step = PasskeyStep::Compare { code: "ABCD-1234".into() };
-        Answer::new(&Passkey { step, expires_at: Timestamp::UNIX_EPOCH }, PasskeyAnswer::Confirmed)
+        let (expires_at, pairing) = (Timestamp::UNIX_EPOCH, PairingId::new(1));
+        Answer::new(&Passkey { step, expires_at, pairing }, PasskeyAnswer::Confirmed)
     }
 
     #[tokio::test(start_paused = true)]

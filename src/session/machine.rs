@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{End, Settings, Signal};
 use crate::{
     clock::Timestamp,
-    events::{ConnectingReason, EndReason, PairAnswer, PairCode, Passkey, QrCode, Status},
+    events::{ConnectingReason, EndReason, PairAnswer, PairCode, PairingId, Passkey, QrCode, Status},
 };
 
 /// How long a page that is opened later is told that there is no pairing code: as long as a code would have lived.
@@ -13,8 +13,8 @@ const REFUSAL_SHOWN: Duration = Duration::from_secs(180);
 
 /// The status after a signal; `None`: nothing changes.
 ///
-/// A QR or pair code that comes once the phone has scanned is dead and changes nothing.
-pub fn advance(from: &Status, signal: &Signal, now: Timestamp) -> Option<Status> {
+/// `fresh` names the window of codes that the signal may begin. A QR or pair code that comes once the phone has scanned is dead and changes nothing.
+pub fn advance(from: &Status, signal: &Signal, now: Timestamp, fresh: PairingId) -> Option<Status> {
     let to = match signal {
         Signal::Qr { text, lifetime, attempt, attempts_max } => {
             let pair = match from {
@@ -22,7 +22,14 @@ pub fn advance(from: &Status, signal: &Signal, now: Timestamp) -> Option<Status>
                 status if awaits_code(status) => None,
                 _ => return None,
             };
-            Status::QrPending { qr: QrCode::new(text.clone(), now + *lifetime, *attempt, *attempts_max)?, pair }
+            let pairing = match from {
+                Status::QrPending { qr, .. } if *attempt > qr.attempt => qr.pairing,
+                _ => fresh,
+            };
+            Status::QrPending {
+                qr: QrCode::new(text.clone(), now + *lifetime, *attempt, *attempts_max, pairing)?,
+                pair,
+            }
         }
         Signal::PairCode { code, phone, lifetime } => {
             let Status::QrPending { qr, .. } = from else { return None };
@@ -37,7 +44,8 @@ pub fn advance(from: &Status, signal: &Signal, now: Timestamp) -> Option<Status>
             Status::QrPending { qr: qr.clone(), pair: Some(pair) }
         }
         Signal::PasskeyRequired { step, lifetime } => {
-            Status::passkey_required(Passkey { step: step.clone(), expires_at: now + *lifetime })
+            let pairing = from.pairing().unwrap_or(fresh);
+            Status::passkey_required(Passkey { step: step.clone(), expires_at: now + *lifetime, pairing })
         }
         Signal::Scanned => Status::connecting(ConnectingReason::Scanned, None),
         Signal::Connected { account } => Status::Connected { account: account.clone() },
@@ -176,6 +184,10 @@ mod tests {
 
     use super::*;
     use crate::events::{Account, PairRefusal, PasskeyStep, PhoneNumber};
+
+    fn advance(from: &Status, signal: &Signal, now: Timestamp) -> Option<Status> {
+        super::advance(from, signal, now, PairingId::new(1))
+    }
 
     fn now() -> Timestamp {
         Timestamp::from_second(1_000_000).unwrap()
@@ -320,5 +332,28 @@ mod tests {
         let connected = Status::Connected { account: account() };
         assert_eq!(advance(&connected, &Signal::Connected { account: account() }, now()), None);
         assert_eq!(advance(&connected, &Signal::Renamed { account: account() }, now()), None);
+    }
+
+    #[test]
+    fn codes_of_one_window_have_one_pairing_and_the_next_window_another() {
+        let code = |text: &str, attempt| Signal::Qr {
+            text: text.into(),
+            lifetime: Duration::from_secs(20),
+            attempt,
+            attempts_max: 6,
+        };
+        let next =
+            |from: &Status, signal: &Signal, fresh| super::advance(from, signal, now(), PairingId::new(fresh)).unwrap();
+        let first = next(&starting(), &code("a", 1), 1);
+        let second = next(&first, &code("b", 2), 2);
+        let step = PasskeyStep::Compare { code: "ABCD-1234".into() };
+        let asked = next(&second, &Signal::PasskeyRequired { step, lifetime: Duration::from_secs(60) }, 3);
+        for status in [&first, &second, &asked] {
+            assert_eq!(status.pairing(), Some(PairingId::new(1)), "{status:?}");
+        }
+        let redialled = next(&asked, &Signal::Dropped, 4);
+        assert_eq!(redialled.pairing(), None);
+        assert_eq!(next(&redialled, &code("c", 1), 5).pairing(), Some(PairingId::new(5)));
+        assert_eq!(next(&second, &code("d", 1), 6).pairing(), Some(PairingId::new(6)), "counted from 1 again");
     }
 }

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     clock::{SharedClock, until},
-    events::{ConnectingReason, Passkey, PhoneNumber, Status},
+    events::{ConnectingReason, PairingId, Passkey, PhoneNumber, Status},
     store::{Lease, StoreError, Stores, Wish, WishNo},
 };
 
@@ -207,7 +207,8 @@ impl Session {
             return ControlFlow::Break(Leave::Ended(End::OtherAccount));
         }
         let before = self.teller.status().word();
-        let Some(status) = machine::advance(self.teller.status(), &signal, self.around.clock.now()) else {
+        let (now, fresh) = (self.around.clock.now(), PairingId::new(rand::random()));
+        let Some(status) = machine::advance(self.teller.status(), &signal, now, fresh) else {
             return ControlFlow::Continue(());
         };
         self.paired |= matches!(signal, Signal::Scanned | Signal::Connected { .. });

@@ -1,9 +1,39 @@
 use serde_json::{Value, json};
-use tautan::events::{Account, PhoneNumber, Platform, Status};
+use tautan::{
+    events::{Account, PhoneNumber, Platform, Status},
+    tenant::TenantId,
+};
 
 use crate::support::{Server, header, problem};
 
 const CONNECT: &str = "/api/whatsapp/connect";
+
+fn reference(tenant: &str) -> String {
+    TenantId::parse(tenant).unwrap().reference().to_string()
+}
+
+/// The page shows one tenant, and the cookie of its browser has become another one's: what the user presses there must
+/// not be done to a tenant that the page does not show.
+#[tokio::test]
+async fn command_for_another_tenant_than_the_token_does_nothing() {
+    let server = Server::start().await;
+    let owner = server.own("toko").await;
+    owner.connected("6281234567890", None).await;
+    for path in [CONNECT, "/api/whatsapp/disconnect", "/api/whatsapp/passkey"] {
+        for wrong in [reference("warung"), reference("toko").to_uppercase(), String::new()] {
+            let ask = server.post(path).bearer_auth(server.token("toko")).header("if-tenant", &wrong);
+            problem(ask.send().await.unwrap(), 409, "tenant-changed").await;
+        }
+        let both = server.post(path).bearer_auth(server.token("toko")).header("if-tenant", reference("toko"));
+        let both = both.header("if-tenant", reference("warung"));
+        problem(both.send().await.unwrap(), 409, "tenant-changed").await;
+    }
+    let status = server.get("/api/whatsapp/status").bearer_auth(server.token("toko")).send().await.unwrap();
+    assert_eq!(status.json::<Value>().await.unwrap()["status"], "connected");
+
+    let right = server.post(CONNECT).bearer_auth(server.token("toko")).header("if-tenant", reference("toko"));
+    assert_eq!(right.send().await.unwrap().status(), 200);
+}
 
 #[tokio::test]
 async fn connecting_answers_that_it_has_begun() {
@@ -24,16 +54,19 @@ async fn a_status_has_every_field_of_the_contract() {
         server.get("/api/whatsapp/status").bearer_auth(server.token("toko")).send().await.unwrap().json().await.unwrap()
     };
     let never = json!({"status": "disconnected", "phoneNumber": null, "name": null, "reason": "never-linked",
-        "retryable": true, "until": null, "since": null, "stale": false});
+        "retryable": true, "until": null, "since": null, "stale": false, "pairing": null, "tenantRef": reference("toko")});
     assert_eq!(status().await, never);
 
     let owner = server.own("toko").await;
     owner.connected("6281234567890", Some("Toko Sari")).await;
     let mut body = status().await;
     let since = body["since"].take();
-    assert!(since.as_str().is_some_and(|since| since.ends_with('Z') && since.len() == 20), "{since}");
+    assert!(
+        since.as_str().is_some_and(|since| since.ends_with('Z') && since.len() == "2026-01-28T10:00:00.123Z".len()),
+        "{since}"
+    );
     let connected = json!({"status": "connected", "phoneNumber": "6281234567890", "name": "Toko Sari", "reason": null,
-        "retryable": false, "until": null, "since": null, "stale": false});
+        "retryable": false, "until": null, "since": null, "stale": false, "pairing": null, "tenantRef": reference("toko")});
     assert_eq!(body, connected);
     let phone = PhoneNumber::parse("6281234567890").unwrap();
     let platform = Some(Platform::parse("android").unwrap());

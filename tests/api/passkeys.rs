@@ -1,7 +1,7 @@
 //! The passkey step as the HTTP side sees it; the step itself is played in `tests/process`.
 
 use serde_json::{Value, json};
-use tautan::events::{ConnectingReason, Passkey, PasskeyStep, Status};
+use tautan::events::{ConnectingReason, PairingId, Passkey, PasskeyStep, Status};
 
 use crate::support::{Owner, Server, problem};
 
@@ -9,7 +9,7 @@ const PASSKEY: &str = "/api/whatsapp/passkey";
 
 async fn asks(owner: &Owner<'_>, server: &Server, step: PasskeyStep, seconds: i64) {
     let expires_at = server.clock.after(seconds);
-    owner.say(Status::passkey_required(Passkey { step, expires_at })).await;
+    owner.say(Status::passkey_required(Passkey { step, expires_at, pairing: PairingId::new(1) })).await;
 }
 
 async fn answer(server: &Server, body: Value) -> reqwest::Response {
@@ -53,7 +53,8 @@ async fn a_passkey_step_is_told_with_what_is_needed_and_the_time_that_is_left() 
     assert!(asked_id.is_some() && status_id.is_none(), "the id is on the last of the two");
     assert!(asked["expiresAt"].take().is_string());
     assert!((98..=100).contains(&asked["expiresIn"].take().as_i64().expect("seconds")));
-    let rest = json!({"step": "assert", "options": {"challenge": "x"}, "expiresIn": null, "expiresAt": null});
+    let rest = json!({"step": "assert", "options": {"challenge": "x"}, "expiresIn": null, "expiresAt": null,
+        "pairing": "0000000000000001"});
     assert_eq!(asked, rest);
 
     // What was asked earlier is superseded: whoever comes back is asked for the newest alone.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tautan::{
     clock::Timestamp,
-    events::{EndReason, EventId, Passkey, PasskeyStep, Status},
+    events::{EndReason, EventId, PairingId, Passkey, PasskeyStep, Status},
     store::{Notice, Outbox, Wish},
 };
 
@@ -90,7 +90,11 @@ async fn a_notice_has_no_code_in_it(store: impl Backend + Sync) {
     let mut whole = told(&notice);
     let expires_at = Timestamp::from_second(1_900_000_000).unwrap();
     for step in [PasskeyStep::Assert { options: PASSKEY.into() }, PasskeyStep::Compare { code: PASSKEY.into() }] {
-        store.journal().append(&lease, Status::passkey_required(Passkey { step, expires_at })).await.unwrap();
+        store
+            .journal()
+            .append(&lease, Status::passkey_required(Passkey { step, expires_at, pairing: PairingId::new(1) }))
+            .await
+            .unwrap();
     }
     let notice = says(&*outbox, "connecting").await;
     outbox.settle(&notice).await.unwrap();
@@ -100,7 +104,11 @@ async fn a_notice_has_no_code_in_it(store: impl Backend + Sync) {
         assert!(!whole.contains(secret), "{whole}");
     }
     let step = PasskeyStep::Compare { code: "another".into() };
-    store.journal().append(&lease, Status::passkey_required(Passkey { step, expires_at })).await.unwrap();
+    store
+        .journal()
+        .append(&lease, Status::passkey_required(Passkey { step, expires_at, pairing: PairingId::new(1) }))
+        .await
+        .unwrap();
     assert!(is_empty(&*outbox).await, "what exactly is asked for is no news to a back end");
 }
 

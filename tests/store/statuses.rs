@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tautan::{
     clock::Timestamp,
-    events::{Account, ConnectingReason, EndReason, PairCode, PhoneNumber, Platform, QrCode, Status},
+    events::{Account, ConnectingReason, EndReason, PairCode, PairingId, PhoneNumber, Platform, QrCode, Status},
     store::{Subscription, Update},
     tenant::TenantId,
 };
@@ -49,7 +49,7 @@ pub fn ended(reason: EndReason) -> Status {
 pub fn qr(number: u32) -> Status {
     let expires_at = Timestamp::from_second(1_900_000_000).unwrap();
     let code = PairCode { code: PAIR_CODE.into(), phone: phone(), expires_at };
-    let qr = QrCode::new(format!("{QR}-{number}"), expires_at, number, 6).unwrap();
+    let qr = QrCode::new(format!("{QR}-{number}"), expires_at, number, 6, PairingId::new(1)).unwrap();
     Status::QrPending { qr, pair: Some(code) }
 }
 

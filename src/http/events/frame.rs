@@ -1,6 +1,7 @@
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use serde::Serialize;
+use serde_json::json;
 
 use crate::events::EventId;
 
@@ -12,6 +13,7 @@ pub enum Name {
     PairCode,
     PairCodeRefused,
     PasskeyRequired,
+    Heartbeat,
     TokenExpired,
 }
 
@@ -23,6 +25,7 @@ impl Name {
             Self::PairCode => "pair-code",
             Self::PasskeyRequired => "passkey-required",
             Self::PairCodeRefused => "pair-code-refused",
+            Self::Heartbeat => "heartbeat",
             Self::TokenExpired => "token-expired",
         }
     }
@@ -53,11 +56,19 @@ impl Frame {
     }
 }
 
-/// Wakes the reader and every proxy between, and says nothing.
-pub const HEARTBEAT: &str = ":\n\n";
+/// Keeps every proxy between awake, and shows a page that its line lives: EventSource hides comments from it, so a page
+/// would go on showing "connected" over a line that died in silence.
+pub fn heartbeat(every: Duration) -> String {
+    let seconds = every.as_secs_f64();
+    let body = if seconds.fract() == 0.0 { json!({ "every": every.as_secs() }) } else { json!({ "every": seconds }) };
+    let mut text = String::new();
+    Frame::new(Name::Heartbeat, &body).write(None, &mut text);
+    text
+}
 
-/// The first bytes of every stream. The pause before coming back is each stream's own: after an outage a browser has no
+/// The first lines of every stream. The pause before coming back is each stream's own: after an outage a browser has no
 /// other reason to wait than the number it was given.
-pub fn opening(retry_ms: u32) -> String {
-    format!("retry: {retry_ms}\n\n")
+/// A page counts missed heartbeats from the first one that it got, so that is there at once.
+pub fn opening(retry_ms: u32, heartbeat_every: Duration) -> String {
+    format!("retry: {retry_ms}\n\n{}", heartbeat(heartbeat_every))
 }

@@ -57,7 +57,7 @@ pub async fn events(ask: Ask) -> Result<Response, Problem> {
 
     let mut subscription = services.journal.subscribe(tenant, after).await;
     let mut teller = Teller::new(tenant.clone());
-    let mut first = frame::opening(rand::random_range(RETRY_MS));
+    let mut first = frame::opening(rand::random_range(RETRY_MS), services.settings.heartbeat);
     let backlog = backlog(&mut subscription).await;
     if backlog.is_empty() && is_unknown(services.journal.as_ref(), tenant, after).await {
         first.push_str(&teller.never_linked());

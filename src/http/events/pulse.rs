@@ -1,10 +1,13 @@
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::frame;
 
 /// Streams beat in as many groups, one after the other: ten thousand writes are not made in the same instant.
 const GROUPS: u32 = 7;
@@ -12,9 +15,23 @@ const GROUPS: u32 = 7;
 /// One ticker for all streams; a timer for each would cost them twice the idle CPU.
 pub struct Pulse {
     groups: Vec<watch::Sender<()>>,
+    /// What is written at each beat, shared by all streams.
+    frame: Bytes,
 }
 
-pub type Beats = watch::Receiver<()>;
+/// One stream's share of the beats.
+pub struct Beats {
+    group: watch::Receiver<()>,
+    frame: Bytes,
+}
+
+impl Beats {
+    /// Waits for the next one. `None`: this instance stops. Cancel safe.
+    pub async fn next(&mut self) -> Option<Bytes> {
+        self.group.changed().await.ok()?;
+        Some(self.frame.clone())
+    }
+}
 
 impl Pulse {
     pub fn start(heartbeat: Duration, tracker: &TaskTracker, stop: CancellationToken) -> Self {
@@ -32,11 +49,11 @@ impl Pulse {
                 }
             }
         });
-        Self { groups }
+        Self { groups, frame: frame::heartbeat(heartbeat).into() }
     }
 
     /// `lot`: any number; it chooses the group.
     pub fn join(&self, lot: u32) -> Beats {
-        self.groups[(lot % GROUPS) as usize].subscribe()
+        Beats { group: self.groups[(lot % GROUPS) as usize].subscribe(), frame: self.frame.clone() }
     }
 }

@@ -7,7 +7,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    frame::{Frame, HEARTBEAT, Name},
+    frame::{Frame, Name},
     places::Place,
     pulse::Beats,
     teller::Teller,
@@ -46,8 +46,8 @@ impl EventStream {
         let token_end = Box::pin(tokio::time::sleep(self.token_left()));
         let running = Box::new(Running { stream: self, token_end, over: false });
         futures_util::stream::unfold(running, |mut running| async move {
-            let text = running.next().await?;
-            Some((Ok(Bytes::from(text)), running))
+            let bytes = running.next().await?;
+            Some((Ok(bytes), running))
         })
     }
 
@@ -58,9 +58,9 @@ impl EventStream {
 }
 
 impl Running {
-    async fn next(&mut self) -> Option<String> {
+    async fn next(&mut self) -> Option<Bytes> {
         if let Some(first) = self.stream.first.take() {
-            return Some(first);
+            return Some(first.into());
         }
         while !self.over {
             tokio::select! {
@@ -68,7 +68,7 @@ impl Running {
                 biased;
                 () = &mut self.token_end => {
                     if let Some(goodbye) = self.expired() {
-                        return Some(goodbye);
+                        return Some(goodbye.into());
                     }
                     let left = self.stream.token_left();
                     self.token_end.as_mut().reset(Instant::now() + left);
@@ -78,13 +78,13 @@ impl Running {
                 update = self.stream.subscription.next() => {
                     let text = self.stream.teller.live(&update?, self.stream.clock.now());
                     if !text.is_empty() {
-                        return Some(text);
+                        return Some(text.into());
                     }
                 }
-                beat = self.stream.beats.changed() => {
-                    beat.ok()?;
+                beat = self.stream.beats.next() => {
+                    let beat = beat?;
                     // The wall clock may have jumped where the timer has not: a laptop that slept, for one.
-                    return Some(self.expired().unwrap_or_else(|| HEARTBEAT.to_owned()));
+                    return Some(self.expired().map_or(beat, Bytes::from));
                 }
             }
         }

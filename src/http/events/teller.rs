@@ -3,15 +3,16 @@ use std::sync::Arc;
 use super::frame::{Frame, Name};
 use crate::{
     clock::Timestamp,
-    events::{EventId, News, PairAnswer, PairCode, Shown, Status},
+    events::{EventId, News, PairAnswer, PairCode, PairingId, Shown, Status},
     http::payload::{PairBody, PairRefusedBody, PasskeyBody, QrBody, StatusBody},
     store::Update,
-    tenant::TenantId,
+    tenant::{TenantId, TenantRef},
 };
 
 /// Decides what of an update is written to one stream. Pure: time is handed in.
 pub struct Teller {
     tenant: TenantId,
+    tenant_ref: TenantRef,
     /// The last status told was marked stale: the next one clears that, whether or not it is news.
     stale: bool,
 }
@@ -21,7 +22,7 @@ const EVERYTHING: News = News { status: true, qr: true, pair: true };
 
 impl Teller {
     pub fn new(tenant: TenantId) -> Self {
-        Self { tenant, stale: false }
+        Self { tenant_ref: tenant.reference(), tenant, stale: false }
     }
 
     pub fn tenant(&self) -> &TenantId {
@@ -80,7 +81,7 @@ impl Teller {
     /// There is no record of this tenant, so there is no cursor to come back with.
     pub fn never_linked(&mut self) -> String {
         let mut out = String::new();
-        Frame::new(Name::ConnectionStatus, &StatusBody::never_linked()).write(None, &mut out);
+        Frame::new(Name::ConnectionStatus, &StatusBody::never_linked(self.tenant_ref)).write(None, &mut out);
         out
     }
 
@@ -88,7 +89,7 @@ impl Teller {
         let news = if self.stale { EVERYTHING } else { news };
         let mut frames = Vec::with_capacity(3);
         if news.status || shown.stale {
-            let body = StatusBody::of(shown);
+            let body = StatusBody::of(shown, self.tenant_ref);
             tracing::info!(tenant = %self.tenant, status = body.word(), "connection status emitted to tenant");
             frames.push(Frame::new(Name::ConnectionStatus, &body));
             self.stale = shown.stale;
@@ -102,7 +103,7 @@ impl Teller {
                 frames.push(Frame::new(Name::QrCode, &body));
             }
             if let Some(pair) = pair.as_ref().filter(|_| news.pair) {
-                frames.extend(self.pairing(pair, now));
+                frames.extend(self.pairing(pair, qr.pairing, now));
             }
         }
         if let Status::Connecting { passkey: Some(passkey), .. } = &shown.event.status
@@ -119,10 +120,10 @@ impl Teller {
         last.write(id, out);
     }
 
-    fn pairing(&self, pair: &PairCode, now: Timestamp) -> Option<Frame> {
+    fn pairing(&self, pair: &PairCode, pairing: PairingId, now: Timestamp) -> Option<Frame> {
         match &pair.code {
             PairAnswer::Code(code) => {
-                let body = PairBody::of(code, pair, now)?;
+                let body = PairBody::of(code, pair, pairing, now)?;
                 tracing::info!(tenant = %self.tenant, "pair code emitted to tenant");
                 Some(Frame::new(Name::PairCode, &body))
             }
@@ -150,7 +151,7 @@ mod tests {
     fn qr(text: &str, expires: i64, pair: Option<&str>) -> Status {
         let phone = PhoneNumber::parse("6281234567890").unwrap();
         let pair = pair.map(|code| PairCode { code: code.into(), phone, expires_at: at(400) });
-        Status::QrPending { qr: QrCode::new(text.into(), at(expires), 1, 6).unwrap(), pair }
+        Status::QrPending { qr: QrCode::new(text.into(), at(expires), 1, 6, PairingId::new(1)).unwrap(), pair }
     }
 
     fn connected() -> Status {

@@ -15,11 +15,10 @@ impl Session {
     pub(super) async fn pass_on(&mut self, answer: Answer, link: &mut dyn Link) {
         let Status::Connecting { passkey: Some(asked), .. } = self.teller.status() else { return };
         let Some(answer) = answer.to(asked) else { return };
-        let asked = Some(asked.clone());
-        if self.answered == asked {
+        if self.answered.as_ref().is_some_and(|answered| answered.is_same_question(asked)) {
             return;
         }
-        self.answered = asked;
+        self.answered = Some(asked.clone());
         if let Err(error) = link.tell(Request::Passkey(answer)).await {
             warn!(tenant = %self.lease.tenant(), %error, "what the user said could not be passed on");
         }

@@ -163,7 +163,7 @@ fn after(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::{
-        events::{Account, EventId, JournalId, PairCode, PhoneNumber, QrCode},
+        events::{Account, EventId, JournalId, PairCode, PairingId, PhoneNumber, QrCode},
         store::crypt::MasterKey,
     };
 
@@ -190,7 +190,7 @@ mod tests {
         let at = Timestamp::UNIX_EPOCH;
         let phone = PhoneNumber::parse("6281234567890").unwrap();
         let pair = PairCode { code: "ABCD-1234".into(), phone, expires_at: at };
-        let qr = QrCode::new("2@qr-secret".into(), at, 1, 6).unwrap();
+        let qr = QrCode::new("2@qr-secret".into(), at, 1, 6, PairingId::new(1)).unwrap();
         let status = Status::QrPending { qr, pair: Some(pair) };
         let kept = KeptEvent::of(&Event::after(None, id(), at, status), None);
         let json = serde_json::to_string(&kept).unwrap();

@@ -191,7 +191,7 @@ fn json(value: &impl Serialize) -> Vec<u8> {
 fn without_codes(event: &Event) -> Option<(Event, Timestamp)> {
     let Status::QrPending { qr, pair } = &event.status else { return None };
     let expires_at = pair.iter().map(|pair| pair.expires_at).fold(qr.expires_at, Timestamp::max);
-    let expired = QrCode::new(EXPIRED.into(), event.at, qr.attempt, qr.attempts_max).expect("it is short");
+    let expired = QrCode::new(EXPIRED.into(), event.at, qr.attempt, qr.attempts_max, qr.pairing).expect("it is short");
     Some((Event { status: Status::QrPending { qr: expired, pair: None }, ..event.clone() }, expires_at))
 }
 

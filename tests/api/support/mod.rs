@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tautan::{
     auth::{KeySource, Secret, Settings as Auth, TokenVerifier},
     clock::Clock as _,
-    events::{Account, PhoneNumber, QrCode, Status},
+    events::{Account, PairingId, PhoneNumber, QrCode, Status},
     http::{Health, LocalSignIn, Services, Settings, serve},
     session::{ConnectError, Connector, Link, Sessions, Settings as SessionSettings},
     store::{
@@ -158,7 +158,7 @@ impl Owner<'_> {
 
     pub fn qr(&self, text: &str, seconds: i64) -> Status {
         let expires_at = self.server.clock.after(seconds);
-        Status::QrPending { qr: QrCode::new(text.into(), expires_at, 1, 6).unwrap(), pair: None }
+        Status::QrPending { qr: QrCode::new(text.into(), expires_at, 1, 6, PairingId::new(1)).unwrap(), pair: None }
     }
 
     pub async fn connected(&self, phone: &str, name: Option<&str>) {

@@ -16,7 +16,7 @@ pub struct Stream {
 #[derive(Clone, Debug)]
 pub enum Frame {
     Retry(u32),
-    Heartbeat,
+    Heartbeat { every: f64 },
     Event { name: String, id: Option<String>, data: Value },
 }
 
@@ -33,6 +33,8 @@ impl Stream {
             Some(Frame::Retry(ms)) => stream.retry_ms = ms,
             other => panic!("a stream begins with retry, not {other:?}"),
         }
+        let first = stream.frame().await;
+        assert!(matches!(first, Some(Frame::Heartbeat { .. })), "a page counts from the first heartbeat: {first:?}");
         stream
     }
 
@@ -57,7 +59,7 @@ impl Stream {
         loop {
             match self.frame().await.expect("the stream goes on") {
                 Frame::Event { name, id, data } => return (name, id, data),
-                Frame::Heartbeat => {}
+                Frame::Heartbeat { .. } => {}
                 Frame::Retry(_) => panic!("retry is sent once"),
             }
         }
@@ -85,12 +87,14 @@ fn read(frame: &str) -> Frame {
     if let Some(ms) = field("retry: ") {
         return Frame::Retry(ms.parse().unwrap());
     }
-    if frame.starts_with(':') {
-        return Frame::Heartbeat;
-    }
     let data = field("data: ").unwrap_or_else(|| panic!("an event without data is not dispatched: {frame:?}"));
     let known = lines.iter().all(|line| ["event: ", "id: ", "data: "].iter().any(|field| line.starts_with(field)));
     assert!(known && !frame.contains('\r'), "{frame:?}");
-    let data = serde_json::from_str(data).unwrap();
-    Frame::Event { name: field("event: ").unwrap().into(), id: field("id: ").map(str::to_owned), data }
+    let data: Value = serde_json::from_str(data).unwrap();
+    let (name, id) = (field("event: ").unwrap().to_owned(), field("id: ").map(str::to_owned));
+    if name == "heartbeat" {
+        assert_eq!(id, None, "a heartbeat moves nobody's place");
+        return Frame::Heartbeat { every: data["every"].as_f64().unwrap() };
+    }
+    Frame::Event { name, id, data }
 }

@@ -36,13 +36,13 @@ impl EventStream {
         Self { body: answer.bytes_stream().boxed(), bytes: Vec::new(), unread: String::new(), last_id: None }
     }
 
-    /// `None`: the stream has ended.
+    /// The next event but for heartbeats, as a page that ignores them sees it. `None`: the stream has ended.
     pub async fn next(&mut self) -> Option<Event> {
         loop {
             while let Some((block, rest)) = self.unread.split_once("\n\n") {
                 let event = parse(block);
                 self.unread = rest.to_owned();
-                if let Some(event) = event {
+                if let Some(event) = event.filter(|event| event.name != "heartbeat") {
                     self.last_id = event.id.clone().or(self.last_id.take());
                     return Some(event);
                 }
