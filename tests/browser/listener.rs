@@ -59,7 +59,7 @@ impl<'a> Listener<'a> {
     }
 }
 
-/// Epoch and sequence of the ids, without those that merely repeat the browser's last one.
+/// Journal with epoch, and sequence, of the ids, without those that merely repeat the browser's last one.
 pub fn ids(heard: &[Heard]) -> Vec<(String, u64)> {
     let mut ids: Vec<(String, u64)> =
         heard.iter().filter(|event| !event.id.is_empty()).map(|event| id(&event.id)).collect();
@@ -68,6 +68,6 @@ pub fn ids(heard: &[Heard]) -> Vec<(String, u64)> {
 }
 
 fn id(text: &str) -> (String, u64) {
-    let (epoch, sequence) = text.split_once('-').unwrap_or_else(|| panic!("an id in {text:?}"));
+    let (epoch, sequence) = text.rsplit_once('-').unwrap_or_else(|| panic!("an id in {text:?}"));
     (epoch.to_owned(), sequence.parse().expect("a number"))
 }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use tautan_test_support::Event;
+use tautan_test_support::{Event, rank};
 
 use crate::{
     quiet::{alone, within_bound},
     stage::{Setup, device, number, proves_device},
-    tab::{Tab, rank},
+    tab::Tab,
 };
 
 /// No number is left out between the first and the last, and none comes twice.

@@ -7,7 +7,7 @@ use rand::{RngExt as _, rngs::StdRng};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tautan_simulator::{DeviceId, Phone};
-use tautan_test_support::{Api, DEADLINE, Event, EventStream, read_data_url, within};
+use tautan_test_support::{Api, DEADLINE, Event, EventStream, rank, read_data_url, within};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout_at},
@@ -262,10 +262,4 @@ async fn leave(restless: &mut Option<Restless>) {
         Some(restless) => restless.leave().await,
         None => std::future::pending().await,
     }
-}
-
-/// Where an event stands: the epoch, and its number in it.
-pub fn rank(id: &str) -> (u64, u64) {
-    let (epoch, sequence) = id.split_once('-').expect("an id is EPOCH-SEQUENCE");
-    (u64::from_str_radix(epoch, 16).expect("a hexadecimal number"), sequence.parse().expect("a number"))
 }

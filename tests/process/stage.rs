@@ -1,5 +1,6 @@
 use redb::{ReadableDatabase as _, ReadableTableMetadata as _};
 use tautan_simulator::{DeviceId, Phone, Simulator};
+pub use tautan_test_support::rank;
 use tautan_test_support::{Api, DEADLINE, EventStream, Program, Settings, VAULT, read_data_url, with_store, within};
 use tempfile::TempDir;
 
@@ -77,11 +78,4 @@ pub async fn scan(stream: &mut EventStream, phone: &Phone) -> DeviceId {
     let text = read_data_url(qr.text("qrCode"));
     assert_eq!(text, qr.text("qrText"));
     within("the scan", phone.scan(&text)).await.expect("a living code")
-}
-
-/// Where an event stands: two numbers, of which the first rises with every start of the program.
-pub fn rank(id: &str) -> (u64, u64) {
-    let (_, place) = id.split_once('-').expect("an id is JOURNAL-EPOCH-SEQUENCE");
-    let (epoch, sequence) = place.split_once('-').expect("an id is JOURNAL-EPOCH-SEQUENCE");
-    (u64::from_str_radix(epoch, 16).expect("a hexadecimal number"), sequence.parse().expect("a number"))
 }

@@ -6,7 +6,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use reqwest::Method;
 use serde_json::Value;
 use tautan_simulator::DeviceId;
-use tautan_test_support::{Event, Way};
+use tautan_test_support::{Event, Way, rank};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep, sleep_until, timeout},
@@ -265,5 +265,5 @@ fn said(event: &Event) -> Said {
 }
 
 fn place(event: &Event) -> Option<Place> {
-    event.id.as_deref().map(crate::tab::rank)
+    event.id.as_deref().map(rank)
 }

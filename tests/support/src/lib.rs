@@ -19,7 +19,7 @@ pub use network::{Network, Way};
 pub use program::{Binary, Program, Settings};
 pub use qr::{read_data_url, read_png};
 pub use redis::{Backup, RedisServer, redis_is_installed};
-pub use stream::{Event, EventStream};
+pub use stream::{Event, EventStream, rank};
 pub use token::{SECRET, token, token_with};
 pub use vault::{VAULT, damage_credentials, with_store};
 

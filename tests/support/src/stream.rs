@@ -88,3 +88,10 @@ fn parse(block: &str) -> Option<Event> {
         data: serde_json::from_str(data).expect("data is JSON on one line"),
     })
 }
+
+/// An id's epoch and sequence, which rise within one tenant's journal.
+pub fn rank(id: &str) -> (u64, u64) {
+    let parts: Vec<&str> = id.split('-').collect();
+    let [_, epoch, sequence] = parts[..] else { panic!("an id is JOURNAL-EPOCH-SEQUENCE, not {id}") };
+    (u64::from_str_radix(epoch, 16).expect("a hexadecimal number"), sequence.parse().expect("a number"))
+}
