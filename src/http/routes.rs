@@ -21,9 +21,11 @@ struct Endpoint {
 
 const READ: &[&str] = &["GET", "HEAD"];
 const COMMAND: &[&str] = &["POST"];
+/// Pages of the product that this one replaces send DELETE.
+const UNLINK: &[&str] = &["POST", "DELETE"];
 
 const CONNECT: Endpoint = Endpoint { path: "/api/whatsapp/connect", methods: COMMAND };
-const DISCONNECT: Endpoint = Endpoint { path: "/api/whatsapp/disconnect", methods: COMMAND };
+const DISCONNECT: Endpoint = Endpoint { path: "/api/whatsapp/disconnect", methods: UNLINK };
 const PASSKEY: Endpoint = Endpoint { path: "/api/whatsapp/passkey", methods: COMMAND };
 const STATUS: Endpoint = Endpoint { path: "/api/whatsapp/status", methods: READ };
 const QR: Endpoint = Endpoint { path: "/api/whatsapp/qr", methods: READ };

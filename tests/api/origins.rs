@@ -100,7 +100,11 @@ async fn an_allowed_origin_may_read_answers_and_refusals_alike() {
 #[tokio::test]
 async fn a_preflight_needs_no_token() {
     let server = start().await;
-    for (path, methods) in [("/api/whatsapp/connect", "POST"), ("/api/whatsapp/events", "GET, HEAD")] {
+    for (path, methods) in [
+        ("/api/whatsapp/connect", "POST"),
+        ("/api/whatsapp/disconnect", "POST, DELETE"),
+        ("/api/whatsapp/events", "GET, HEAD"),
+    ] {
         let ask = |origin: &'static str| {
             let request = server.request("OPTIONS", path).header("origin", origin);
             request.header("access-control-request-method", "POST").send()

@@ -33,7 +33,9 @@ async fn a_method_that_does_not_fit_is_told_which_do() {
     let server = Server::start().await;
     for (method, path, allow) in [
         ("GET", "/api/whatsapp/connect", "POST"),
-        ("DELETE", "/api/whatsapp/disconnect", "POST"),
+        ("GET", "/api/whatsapp/disconnect", "POST, DELETE"),
+        ("DELETE", "/api/whatsapp/connect", "POST"),
+        ("DELETE", "/api/whatsapp/passkey", "POST"),
         ("GET", "/api/whatsapp/passkey", "POST"),
         ("POST", "/api/whatsapp/events", "GET, HEAD"),
         ("PUT", "/api/whatsapp/status", "GET, HEAD"),
