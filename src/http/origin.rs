@@ -11,6 +11,9 @@ use super::{
 const SHOWN_LENGTH_MAX: usize = 120;
 const PREFLIGHT_AGE_SECONDS: &str = "600";
 
+/// What pages may send beside the headers that need no leave. Readers of streams that are built on `fetch` send the two in
+/// the middle when they reconnect, and without leave for them they never come back.
+const REQUEST_HEADERS: &str = "authorization, content-type, last-event-id, cache-control, if-tenant";
 /// Whether a command that came with a cookie was sent by a page of ours, and not by one that a user merely visits.
 pub fn check(settings: &Settings, headers: &HeaderMap) -> Result<(), Problem> {
     let site = text(headers, "sec-fetch-site");
@@ -78,8 +81,7 @@ pub fn preflight(settings: &Settings, headers: &HeaderMap, methods: &str) -> Res
         if let Ok(methods) = HeaderValue::from_str(methods) {
             added.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
         }
-        let names = HeaderValue::from_static("authorization, content-type");
-        added.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names);
+        added.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(REQUEST_HEADERS));
         added.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(PREFLIGHT_AGE_SECONDS));
     }
     answer

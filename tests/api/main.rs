@@ -9,6 +9,7 @@ mod passkeys;
 mod qr;
 mod routes;
 mod server;
+mod resuming;
 mod sign_in;
 mod stream;
 mod support;
