@@ -3,13 +3,14 @@
 
 mod assets;
 mod commands;
+mod hosts;
 mod keys;
 mod origins;
 mod passkeys;
 mod qr;
+mod resuming;
 mod routes;
 mod server;
-mod resuming;
 mod sign_in;
 mod stream;
 mod support;
