@@ -4,6 +4,7 @@ use warp::http::Uri;
 
 use super::{
     ConfigError, Mistake,
+    kubernetes::is_injected,
     variables::{VARIABLES, Variable},
 };
 use crate::{
@@ -28,7 +29,7 @@ impl Reader {
                 let name = name.to_string_lossy().into_owned();
                 let file_of = name.strip_suffix("_FILE").and_then(Variable::find).filter(|variable| variable.secret);
                 let ours = Variable::find(&name).is_some() || file_of.is_some();
-                if name.starts_with("TAUTAN_") && !ours && !injected(&name) {
+                if name.starts_with("TAUTAN_") && !ours && !is_injected(&name) {
                     reader.mistake(&name, "there is no such setting; `tautan --help` lists them");
                 }
                 let value = value.into_string();
@@ -103,11 +104,6 @@ impl Reader {
         self.mistakes.sort_by(|a, b| a.variable.cmp(&b.variable));
         if self.mistakes.is_empty() { Ok(()) } else { Err(ConfigError { mistakes: self.mistakes }) }
     }
-}
-
-/// Kubernetes puts these into every pod beside a Service called `tautan`.
-fn injected(name: &str) -> bool {
-    name == "TAUTAN_PORT" || name.starts_with("TAUTAN_PORT_") || name.starts_with("TAUTAN_SERVICE_")
 }
 
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
