@@ -2,6 +2,7 @@
 
 mod flags;
 mod kubernetes;
+mod origin;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,11 @@ use read::Reader;
 
 /// Any of them: the SaaS product's own tokens count, and there is no local mode.
 const KEYS: [&str; 3] = ["JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS"];
+/// What counts only for tokens of the SaaS product.
+const TOKEN_SETTINGS: [&str; 5] =
+    ["JWT_ISSUER", "JWT_AUDIENCE", "JWT_SECRET_PREVIOUS", "TAUTAN_TENANT_CLAIM", "TAUTAN_TENANT_NAME_CLAIM"];
+/// Beginnings of cookie names that browsers keep only when they come over https.
+const SECURE_COOKIES: [&str; 2] = ["__host-", "__secure-"];
 
 /// Everything the program was told, checked.
 #[derive(Debug)]
@@ -91,13 +97,20 @@ impl Config {
         let auth = auth_settings(reader);
         // A key that is no good is one all the same: its owner did not mean local mode.
         let mode = if !KEYS.iter().any(|name| reader.is_named(name)) {
-            for variable in ["JWT_ISSUER", "JWT_AUDIENCE", "JWT_SECRET_PREVIOUS"] {
+            for variable in TOKEN_SETTINGS {
                 if reader.text(variable).is_some() {
                     reader.mistake(
                         variable,
                         "is set, but no key to check tokens with: set JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS",
                     );
                 }
+            }
+            let cookie = reader.text("TAUTAN_COOKIE").unwrap_or_default().to_ascii_lowercase();
+            if SECURE_COOKIES.iter().any(|prefix| cookie.starts_with(prefix)) {
+                reader.mistake(
+                    "TAUTAN_COOKIE",
+                    "begins with a prefix of cookies that come over https alone: browsers drop it in local mode, choose another",
+                );
             }
             if !listen.ip().is_loopback() {
                 reader.mistake(
@@ -185,8 +198,8 @@ fn auth_settings(reader: &mut Reader) -> auth::Settings {
     let previous = reader.optional("JWT_SECRET_PREVIOUS", read::secret);
     auth::Settings {
         keys: [secret, public_key, jwks, previous].into_iter().flatten().collect(),
-        issuer: reader.text("JWT_ISSUER"),
-        audience: reader.text("JWT_AUDIENCE"),
+        issuer: reader.optional("JWT_ISSUER", read::claim_value),
+        audience: reader.optional("JWT_AUDIENCE", read::claim_value),
         tenant_claim: reader.parsed("TAUTAN_TENANT_CLAIM", read::claim),
         tenant_name_claim: reader.optional("TAUTAN_TENANT_NAME_CLAIM", read::claim),
     }
@@ -195,9 +208,9 @@ fn auth_settings(reader: &mut Reader) -> auth::Settings {
 fn http_settings(reader: &mut Reader) -> http::Settings {
     http::Settings {
         cookie: reader.parsed("TAUTAN_COOKIE", read::cookie_name),
-        public_url: reader.optional("TAUTAN_PUBLIC_URL", read::origin),
+        public_url: reader.optional("TAUTAN_PUBLIC_URL", origin::origin),
         login_url: reader.optional("TAUTAN_LOGIN_URL", read::web_url),
-        allowed_origins: reader.optional("TAUTAN_ALLOWED_ORIGINS", read::origins).unwrap_or_default(),
+        allowed_origins: reader.optional("TAUTAN_ALLOWED_ORIGINS", origin::origins).unwrap_or_default(),
         heartbeat: reader.parsed("TAUTAN_HEARTBEAT", read::heartbeat),
         streams_per_tenant_max: reader.parsed("TAUTAN_MAX_STREAMS_PER_TENANT", read::positive) as usize,
         ..http::Settings::default()

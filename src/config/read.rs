@@ -149,6 +149,9 @@ pub(super) fn public_key(pem: &str) -> Result<KeySource, String> {
 }
 
 pub(super) fn jwks(place: &str) -> Result<KeySource, String> {
+    if place.parse::<Uri>().is_ok_and(|uri| uri.scheme().is_some() && !names_a_host(&uri)) {
+        return Err(format!("{place:?} names no host"));
+    }
     usable(KeySource::Jwks(place.to_owned())).map_err(|what| format!("{place}: {what}"))
 }
 
@@ -178,11 +181,25 @@ pub(super) fn webhook_secret(text: &str) -> Result<webhook::SigningKey, String> 
     webhook::SigningKey::parse(text).map_err(|error| error.to_string())
 }
 
-pub(super) fn claim(text: &str) -> Result<String, String> {
-    if text == "/" || text.chars().any(char::is_control) {
-        return Err(format!("{text:?} is neither a claim's name nor a JSON pointer such as /org/id"));
+/// What a token has to say, to the byte: with white space or quotes around it, which are left over from a file of settings,
+/// no token ever says it.
+pub(super) fn claim_value(text: &str) -> Result<String, String> {
+    let quoted = ['"', '\''].iter().any(|quote| text.len() > 1 && text.starts_with(*quote) && text.ends_with(*quote));
+    if quoted || text.trim() != text || text.chars().any(char::is_control) {
+        return Err(format!(
+            "{text:?} is in quotes, begins or ends with white space, or has a control character in it: no token says that"
+        ));
     }
     Ok(text.to_owned())
+}
+
+pub(super) fn claim(text: &str) -> Result<String, String> {
+    // RFC 6901: in a pointer ~0 stands for ~ and ~1 for /, and nothing else follows a ~.
+    let escapes = text.split('~').skip(1).all(|after| after.starts_with(['0', '1']));
+    if text == "/" || text.starts_with('/') && !escapes {
+        return Err(format!("{text:?} is neither a claim's name nor a JSON pointer such as /org/id"));
+    }
+    claim_value(text)
 }
 
 pub(super) fn cookie_name(text: &str) -> Result<String, String> {
@@ -194,45 +211,40 @@ pub(super) fn cookie_name(text: &str) -> Result<String, String> {
     }
 }
 
-/// Scheme, host and port exactly as browsers send them in `Origin`.
-pub(super) fn origin(text: &str) -> Result<String, String> {
-    let trimmed = text.trim().trim_end_matches('/');
-    let wrong = || format!("{text:?} is not an origin such as https://app.example.com: scheme, host and port, no path");
-    let uri: Uri = trimmed.parse().map_err(|_| wrong())?;
-    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return Err(wrong()) };
-    if !matches!(scheme, "http" | "https") || authority.as_str().contains('@') || trimmed.matches('/').count() != 2 {
-        return Err(wrong());
-    }
-    let default_port = if scheme == "https" { 443 } else { 80 };
-    let host = authority.host().to_ascii_lowercase();
-    Ok(match authority.port_u16().filter(|port| *port != default_port) {
-        Some(port) => format!("{scheme}://{host}:{port}"),
-        None => format!("{scheme}://{host}"),
-    })
-}
-
-pub(super) fn origins(text: &str) -> Result<Vec<String>, String> {
-    text.split(',').filter(|part| !part.trim().is_empty()).map(origin).collect()
-}
-
 pub(super) fn web_url(text: &str) -> Result<String, String> {
     let uri: Uri = text.parse().map_err(|_| format!("{text:?} is not a URL"))?;
+    // Browsers read a backslash as a slash.
+    let other_host = text.starts_with("//") || text.contains('\\');
     match uri.scheme_str() {
-        Some("http" | "https") => Ok(text.to_owned()),
-        None if text.starts_with('/') && !text.starts_with("//") => Ok(text.to_owned()),
+        Some("http" | "https") if names_a_host(&uri) => Ok(text.to_owned()),
+        None if text.starts_with('/') && !other_host => Ok(text.to_owned()),
         _ => Err(format!("{text:?} is neither an http(s) URL nor a path on this host")),
     }
 }
 
 pub(super) fn websocket_url(text: &str) -> Result<String, String> {
-    let uri: Option<Uri> = text.parse().ok();
+    let uri: Option<Uri> = text.parse().ok().filter(names_a_host);
     match uri.as_ref().and_then(Uri::scheme_str) {
         Some("ws" | "wss") => Ok(text.to_owned()),
         _ => Err(format!("{text:?} is not a ws:// or wss:// URL")),
     }
 }
 
+/// One that there can be: no name has a `*` in it.
+fn names_a_host(uri: &Uri) -> bool {
+    uri.host().is_some_and(|host| !host.is_empty() && !host.contains('*'))
+}
+
 pub(super) fn log_filter(text: &str) -> Result<String, String> {
+    // The filter takes a word that is no level for a module's name and then logs nothing else. Spans hold commas.
+    let words = text.split(',').map(str::trim).filter(|word| !word.is_empty() && !text.contains('['));
+    for word in words.filter(|word| !word.contains(['=', ':']) && !word.starts_with("tautan")) {
+        if word.parse::<tracing::level_filters::LevelFilter>().is_err() {
+            return Err(format!(
+                "{word:?} is not a level (error, warn, info, debug, trace, off); for a part of the program write {word}=debug"
+            ));
+        }
+    }
     telemetry::check_filter(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
 }
 

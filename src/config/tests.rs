@@ -1,3 +1,5 @@
+mod matching;
+
 use super::*;
 
 fn read(environment: &[(&str, &str)]) -> Result<Config, Vec<Mistake>> {
