@@ -95,6 +95,15 @@ impl Config {
     fn with(reader: &mut Reader) -> Self {
         let listen: SocketAddr = reader.parsed("TAUTAN_LISTEN", read::address);
         let auth = auth_settings(reader);
+        if !KEYS.iter().any(|name| reader.is_named(name)) {
+            // As when a variable that should have filled it was not there: local mode is not what was meant.
+            for name in KEYS {
+                reader.must_not_be_empty(
+                    name,
+                    "is empty, and no other key is set: give it a value, or remove it for local mode",
+                );
+            }
+        }
         // A key that is no good is one all the same: its owner did not mean local mode.
         let mode = if !KEYS.iter().any(|name| reader.is_named(name)) {
             for variable in TOKEN_SETTINGS {
@@ -167,6 +176,9 @@ fn store(reader: &mut Reader, sessions_max: Option<usize>) -> Store {
             "is required with REDIS_URL: 32 random bytes in base64, the same for every instance (openssl rand -base64 32)",
         );
     }
+    // Last, so that what is missing beside it is not blamed as well.
+    reader
+        .must_not_be_empty("REDIS_URL", "is empty: give it a value, or remove it to keep the state in TAUTAN_DATA_DIR");
     match (url, key) {
         (Some(url), Some(key)) => Store::Redis(redis::Settings { url, key, previous, sessions_max }),
         (_, key) => Store::Embedded { key, previous },

@@ -17,18 +17,27 @@ use crate::{
 /// Reads settings one by one and collects what is wrong with them.
 pub(super) struct Reader {
     values: HashMap<&'static str, String>,
+    /// What is set to nothing, by the variables' names; the value is the name that was used, maybe the file's.
+    empty: HashMap<&'static str, String>,
     mistakes: Vec<Mistake>,
 }
 
 impl Reader {
     pub fn new(flags: Vec<(String, String)>, environment: Vec<(OsString, OsString)>) -> Self {
-        let mut reader = Self { values: HashMap::new(), mistakes: Vec::new() };
+        let mut reader = Self { values: HashMap::new(), empty: HashMap::new(), mistakes: Vec::new() };
         let environment: HashMap<String, String> = environment
             .into_iter()
             .filter_map(|(name, value)| {
                 let name = name.to_string_lossy().into_owned();
-                let file_of = name.strip_suffix("_FILE").and_then(Variable::find).filter(|variable| variable.secret);
-                let ours = Variable::find(&name).is_some() || file_of.is_some();
+                let file_of = name.strip_suffix("_FILE").and_then(Variable::find);
+                let ours = Variable::find(&name).is_some() || file_of.is_some_and(|variable| variable.secret);
+                // Without it the start would go on with no key, or take tokens that it should not.
+                if let Some(variable) = file_of.filter(|_| !ours && name.starts_with("JWT_") && !value.is_empty()) {
+                    reader.mistake(
+                        &name,
+                        &format!("is not read, since it holds no secret: set {} itself", variable.name),
+                    );
+                }
                 if name.starts_with("TAUTAN_") && !ours && !is_injected(&name) {
                     reader.mistake(&name, "there is no such setting; `tautan --help` lists them");
                 }
@@ -42,9 +51,15 @@ impl Reader {
         for variable in VARIABLES {
             let value = reader.in_environment(variable, &environment);
             let flag = flags.iter().rev().find(|(name, _)| name == variable.name).map(|(_, value)| value.clone());
-            // An empty variable is how compose files and unit files write "not set".
-            if let Some(value) = flag.or(value).filter(|value| !value.trim().is_empty()) {
-                reader.values.insert(variable.name, value);
+            match flag.or(value) {
+                // An empty variable is how compose files and unit files write "not set".
+                Some(value) if value.trim().is_empty() => {
+                    reader.empty.insert(variable.name, variable.name.to_owned());
+                }
+                Some(value) => {
+                    reader.values.insert(variable.name, value);
+                }
+                None => {}
             }
         }
         reader
@@ -53,10 +68,12 @@ impl Reader {
     fn in_environment(&mut self, variable: &Variable, environment: &HashMap<String, String>) -> Option<String> {
         let value = environment.get(variable.name).cloned();
         let file_name = format!("{}_FILE", variable.name);
-        let Some(path) = environment.get(&file_name).filter(|path| variable.secret && !path.is_empty()) else {
+        let Some(path) = environment.get(&file_name).filter(|_| variable.secret) else { return value };
+        if path.trim().is_empty() {
+            self.empty.insert(variable.name, file_name);
             return value;
-        };
-        if value.is_some_and(|value| !value.is_empty()) {
+        }
+        if value.is_some_and(|value| !value.trim().is_empty()) {
             self.mistake(&file_name, &format!("is set and so is {}: choose one", variable.name));
             return None;
         }
@@ -83,6 +100,13 @@ impl Reader {
     pub fn is_named(&self, name: &str) -> bool {
         let blamed = |mistake: &Mistake| mistake.variable.strip_suffix("_FILE").unwrap_or(&mistake.variable) == name;
         self.values.contains_key(name) || self.mistakes.iter().any(blamed)
+    }
+
+    /// Blames a variable, or its file's, that is set to nothing. One that has a value is not touched.
+    pub fn must_not_be_empty(&mut self, name: &str, what: &str) {
+        if let Some(used) = self.empty.get(name).filter(|_| !self.values.contains_key(name)).cloned() {
+            self.mistake(&used, what);
+        }
     }
 
     pub fn optional<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {

@@ -1,3 +1,4 @@
+mod empty;
 mod matching;
 
 use super::*;
