@@ -3,6 +3,7 @@
 
 mod assets;
 mod commands;
+mod cookies;
 mod hosts;
 mod keys;
 mod origins;
