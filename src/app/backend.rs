@@ -83,7 +83,7 @@ impl Backend {
         loop {
             let now = *condition.borrow_and_update();
             health.set_store(if now.away { StoreState::Away } else { StoreState::Ok });
-            health.set_deaf(now.deaf);
+            health.set_delivering(!now.deaf);
             tokio::select! {
                 () = store.crashed() => return,
                 _ = condition.changed() => {}

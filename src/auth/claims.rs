@@ -4,6 +4,7 @@ use super::{Identity, LEEWAY, Settings, TokenError};
 use crate::{clock::Timestamp, tenant::TenantId};
 
 const DISPLAY_NAME_LENGTH_MAX: usize = 100;
+const SHOWN_LENGTH_MAX: usize = 200;
 
 /// What a token whose signature is good says, held against the settings and the time of day.
 pub fn read(claims: &Value, settings: &Settings, now: Timestamp) -> Result<Identity, TokenError> {
@@ -21,16 +22,49 @@ pub fn read(claims: &Value, settings: &Settings, now: Timestamp) -> Result<Ident
     if let Some(issuer) = &settings.issuer
         && claims.get("iss").and_then(Value::as_str) != Some(issuer)
     {
+        let (seen, slash) = compared(claims.get("iss"), issuer);
+        tracing::warn!(%seen, expected = %issuer, "a token was refused: its iss is not the configured issuer{slash}");
         return Err(TokenError::WrongIssuer);
     }
     if let Some(audience) = &settings.audience
         && !names(claims.get("aud"), audience)
     {
+        let (seen, slash) = compared(claims.get("aud"), audience);
+        tracing::warn!(%seen, expected = %audience, "a token was refused: its aud does not name the configured audience{slash}");
         return Err(TokenError::WrongAudience);
     }
-    let tenant = find(claims, &settings.tenant_claim).and_then(tenant).ok_or(TokenError::BadTenant)?;
+    let claim = find(claims, &settings.tenant_claim);
+    let tenant = claim.and_then(tenant).ok_or_else(|| {
+        tracing::warn!(claim = %settings.tenant_claim, seen = kind(claim), "a token was refused: its claim names no tenant");
+        TokenError::BadTenant
+    })?;
     let name = settings.tenant_name_claim.as_ref().and_then(|claim| find(claims, claim)?.as_str());
     Ok(Identity { tenant, display_name: name.and_then(display_name), expires_at })
+}
+
+/// A claim as the log shows it, and what to say if a slash at the end is all that it lacks or has too much. The token's
+/// signature is good, so that this is a setting to be mended, here or where the token was made.
+fn compared(claim: Option<&Value>, expected: &str) -> (String, &'static str) {
+    let seen = claim.map_or_else(|| "missing".to_owned(), Value::to_string);
+    let trimmed = expected.trim_end_matches('/');
+    let texts = match claim {
+        Some(Value::Array(several)) => several.iter().collect(),
+        one => Vec::from_iter(one),
+    };
+    let by_slash = texts.iter().any(|text| text.as_str().is_some_and(|text| text.trim_end_matches('/') == trimmed));
+    (seen.chars().take(SHOWN_LENGTH_MAX).collect(), if by_slash { ", they differ by a slash at the end" } else { "" })
+}
+
+/// Not the value, which may be anything about a person.
+fn kind(claim: Option<&Value>) -> &'static str {
+    match claim {
+        None | Some(Value::Null) => "missing",
+        Some(Value::String(_)) => "a text",
+        Some(Value::Number(_)) => "a number",
+        Some(Value::Bool(_)) => "true or false",
+        Some(Value::Array(_)) => "a list",
+        Some(Value::Object(_)) => "an object",
+    }
 }
 
 /// A claim by its name, or anywhere in the claims by JSON pointer.
@@ -79,6 +113,7 @@ fn display_name(text: &str) -> Option<String> {
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::io::{Read as _, Seek as _};
 
     fn now() -> Timestamp {
         Timestamp::from_second(1_000_000).unwrap()
@@ -114,5 +149,53 @@ mod tests {
     #[test]
     fn an_expiry_at_the_end_of_time_does_not_overflow() {
         assert!(tenant_of(json!({"exp": u64::MAX, "id": "toko"}), "id").is_ok());
+    }
+
+    /// What `read` logs.
+    fn logged(claims: &Value, settings: &Settings) -> String {
+        let mut file = tempfile::tempfile().unwrap();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(file.try_clone().unwrap()).finish();
+        tracing::subscriber::with_default(subscriber, || read(claims, settings, now()).unwrap_err());
+        let mut lines = String::new();
+        file.rewind().unwrap();
+        file.read_to_string(&mut lines).unwrap();
+        lines
+    }
+
+    #[test]
+    fn a_refused_issuer_or_audience_is_logged_beside_ours() {
+        let ours = Settings {
+            issuer: Some("https://login.example/".into()),
+            audience: Some("https://wa.example/".into()),
+            ..Settings::default()
+        };
+        let log = logged(&json!({"exp": 2e6, "id": "toko", "iss": "https://login.example"}), &ours);
+        for part in ["WARN", "\"https://login.example\"", "https://login.example/", "slash"] {
+            assert!(log.contains(part), "{part} in {log}");
+        }
+        let log = logged(&json!({"exp": 2e6, "id": "toko"}), &ours);
+        assert!(log.contains("missing") && !log.contains("slash"), "{log}");
+        let audience =
+            json!({"exp": 2e6, "id": "toko", "iss": "https://login.example/", "aud": ["a\n", "https://wa.example"]});
+        let log = logged(&audience, &ours);
+        for part in [r#"["a\n","https://wa.example"]"#, "https://wa.example/", "slash"] {
+            assert!(log.contains(part), "{part} in {log}");
+        }
+        let long = json!({"exp": 2e6, "id": "toko", "iss": "x".repeat(10_000)});
+        assert!(logged(&long, &ours).len() < 1_000);
+    }
+
+    #[test]
+    fn a_refused_tenant_is_logged_with_its_claim_and_kind() {
+        let claim = Settings { tenant_claim: "/org/id".into(), ..Settings::default() };
+        for (claims, kind) in [
+            (json!({"exp": 2e6, "id": "toko"}), "missing"),
+            (json!({"exp": 2e6, "org": {"id": ["hunter2"]}}), "a list"),
+            (json!({"exp": 2e6, "org": {"id": "hunter2 hunter2"}}), "a text"),
+            (json!({"exp": 2e6, "org": {"id": 1.5}}), "a number"),
+        ] {
+            let log = logged(&claims, &claim);
+            assert!(log.contains("/org/id") && log.contains(kind) && !log.contains("hunter2"), "{log}");
+        }
     }
 }

@@ -5,6 +5,7 @@ mod jwks;
 mod keys;
 mod mint;
 mod secret;
+mod shape;
 mod verifier;
 
 use std::time::Duration;
@@ -16,6 +17,7 @@ pub use jwks::{Fetch, FileFetch, Pace, UrlFetch};
 pub use keys::KeyError;
 pub use mint::Minter;
 pub use secret::{Secret, WeakSecret};
+pub use shape::describe;
 pub use verifier::{Identity, TokenError, TokenVerifier};
 
 /// How far clocks may differ: a token counts this much longer than it says, and this much earlier.

@@ -160,7 +160,9 @@ fn decode(token: &str, key: &Key) -> Result<Value, TokenError> {
         Ok(_) => Err(TokenError::Malformed),
         Err(error) => Err(match error.kind() {
             ErrorKind::InvalidAlgorithm => TokenError::WrongAlgorithm,
-            ErrorKind::Json(_) | ErrorKind::Utf8(_) | ErrorKind::InvalidToken => TokenError::Malformed,
+            ErrorKind::Base64(_) | ErrorKind::Json(_) | ErrorKind::Utf8(_) | ErrorKind::InvalidToken => {
+                TokenError::Malformed
+            }
             _ => TokenError::WrongSignature,
         }),
     }

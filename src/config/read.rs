@@ -4,6 +4,7 @@ use warp::http::Uri;
 
 use super::{
     ConfigError, Mistake,
+    kubernetes::is_injected,
     variables::{VARIABLES, Variable},
 };
 use crate::{
@@ -16,19 +17,28 @@ use crate::{
 /// Reads settings one by one and collects what is wrong with them.
 pub(super) struct Reader {
     values: HashMap<&'static str, String>,
+    /// What is set to nothing, by the variables' names; the value is the name that was used, maybe the file's.
+    empty: HashMap<&'static str, String>,
     mistakes: Vec<Mistake>,
 }
 
 impl Reader {
     pub fn new(flags: Vec<(String, String)>, environment: Vec<(OsString, OsString)>) -> Self {
-        let mut reader = Self { values: HashMap::new(), mistakes: Vec::new() };
+        let mut reader = Self { values: HashMap::new(), empty: HashMap::new(), mistakes: Vec::new() };
         let environment: HashMap<String, String> = environment
             .into_iter()
             .filter_map(|(name, value)| {
                 let name = name.to_string_lossy().into_owned();
-                let file_of = name.strip_suffix("_FILE").and_then(Variable::find).filter(|variable| variable.secret);
-                let ours = Variable::find(&name).is_some() || file_of.is_some();
-                if name.starts_with("TAUTAN_") && !ours && !injected(&name) {
+                let file_of = name.strip_suffix("_FILE").and_then(Variable::find);
+                let ours = Variable::find(&name).is_some() || file_of.is_some_and(|variable| variable.secret);
+                // Without it the start would go on with no key, or take tokens that it should not.
+                if let Some(variable) = file_of.filter(|_| !ours && name.starts_with("JWT_") && !value.is_empty()) {
+                    reader.mistake(
+                        &name,
+                        &format!("is not read, since it holds no secret: set {} itself", variable.name),
+                    );
+                }
+                if name.starts_with("TAUTAN_") && !ours && !is_injected(&name) {
                     reader.mistake(&name, "there is no such setting; `tautan --help` lists them");
                 }
                 let value = value.into_string();
@@ -41,9 +51,15 @@ impl Reader {
         for variable in VARIABLES {
             let value = reader.in_environment(variable, &environment);
             let flag = flags.iter().rev().find(|(name, _)| name == variable.name).map(|(_, value)| value.clone());
-            // An empty variable is how compose files and unit files write "not set".
-            if let Some(value) = flag.or(value).filter(|value| !value.trim().is_empty()) {
-                reader.values.insert(variable.name, value);
+            match flag.or(value) {
+                // An empty variable is how compose files and unit files write "not set".
+                Some(value) if value.trim().is_empty() => {
+                    reader.empty.insert(variable.name, variable.name.to_owned());
+                }
+                Some(value) => {
+                    reader.values.insert(variable.name, value);
+                }
+                None => {}
             }
         }
         reader
@@ -52,10 +68,12 @@ impl Reader {
     fn in_environment(&mut self, variable: &Variable, environment: &HashMap<String, String>) -> Option<String> {
         let value = environment.get(variable.name).cloned();
         let file_name = format!("{}_FILE", variable.name);
-        let Some(path) = environment.get(&file_name).filter(|path| variable.secret && !path.is_empty()) else {
+        let Some(path) = environment.get(&file_name).filter(|_| variable.secret) else { return value };
+        if path.trim().is_empty() {
+            self.empty.insert(variable.name, file_name);
             return value;
-        };
-        if value.is_some_and(|value| !value.is_empty()) {
+        }
+        if value.is_some_and(|value| !value.trim().is_empty()) {
             self.mistake(&file_name, &format!("is set and so is {}: choose one", variable.name));
             return None;
         }
@@ -84,6 +102,13 @@ impl Reader {
         self.values.contains_key(name) || self.mistakes.iter().any(blamed)
     }
 
+    /// Blames a variable, or its file's, that is set to nothing. One that has a value is not touched.
+    pub fn must_not_be_empty(&mut self, name: &str, what: &str) {
+        if let Some(used) = self.empty.get(name).filter(|_| !self.values.contains_key(name)).cloned() {
+            self.mistake(&used, what);
+        }
+    }
+
     pub fn optional<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         let text = self.text(name)?;
         parse(&text).map_err(|what| self.mistake(name, &what)).ok()
@@ -103,11 +128,6 @@ impl Reader {
         self.mistakes.sort_by(|a, b| a.variable.cmp(&b.variable));
         if self.mistakes.is_empty() { Ok(()) } else { Err(ConfigError { mistakes: self.mistakes }) }
     }
-}
-
-/// Kubernetes puts these into every pod beside a Service called `tautan`.
-fn injected(name: &str) -> bool {
-    name == "TAUTAN_PORT" || name.starts_with("TAUTAN_PORT_") || name.starts_with("TAUTAN_SERVICE_")
 }
 
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
@@ -153,6 +173,9 @@ pub(super) fn public_key(pem: &str) -> Result<KeySource, String> {
 }
 
 pub(super) fn jwks(place: &str) -> Result<KeySource, String> {
+    if place.parse::<Uri>().is_ok_and(|uri| uri.scheme().is_some() && !names_a_host(&uri)) {
+        return Err(format!("{place:?} names no host"));
+    }
     usable(KeySource::Jwks(place.to_owned())).map_err(|what| format!("{place}: {what}"))
 }
 
@@ -182,11 +205,25 @@ pub(super) fn webhook_secret(text: &str) -> Result<webhook::SigningKey, String> 
     webhook::SigningKey::parse(text).map_err(|error| error.to_string())
 }
 
-pub(super) fn claim(text: &str) -> Result<String, String> {
-    if text == "/" || text.chars().any(char::is_control) {
-        return Err(format!("{text:?} is neither a claim's name nor a JSON pointer such as /org/id"));
+/// What a token has to say, to the byte: with white space or quotes around it, which are left over from a file of settings,
+/// no token ever says it.
+pub(super) fn claim_value(text: &str) -> Result<String, String> {
+    let quoted = ['"', '\''].iter().any(|quote| text.len() > 1 && text.starts_with(*quote) && text.ends_with(*quote));
+    if quoted || text.trim() != text || text.chars().any(char::is_control) {
+        return Err(format!(
+            "{text:?} is in quotes, begins or ends with white space, or has a control character in it: no token says that"
+        ));
     }
     Ok(text.to_owned())
+}
+
+pub(super) fn claim(text: &str) -> Result<String, String> {
+    // RFC 6901: in a pointer ~0 stands for ~ and ~1 for /, and nothing else follows a ~.
+    let escapes = text.split('~').skip(1).all(|after| after.starts_with(['0', '1']));
+    if text == "/" || text.starts_with('/') && !escapes {
+        return Err(format!("{text:?} is neither a claim's name nor a JSON pointer such as /org/id"));
+    }
+    claim_value(text)
 }
 
 pub(super) fn cookie_name(text: &str) -> Result<String, String> {
@@ -198,45 +235,40 @@ pub(super) fn cookie_name(text: &str) -> Result<String, String> {
     }
 }
 
-/// Scheme, host and port exactly as browsers send them in `Origin`.
-pub(super) fn origin(text: &str) -> Result<String, String> {
-    let trimmed = text.trim().trim_end_matches('/');
-    let wrong = || format!("{text:?} is not an origin such as https://app.example.com: scheme, host and port, no path");
-    let uri: Uri = trimmed.parse().map_err(|_| wrong())?;
-    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return Err(wrong()) };
-    if !matches!(scheme, "http" | "https") || authority.as_str().contains('@') || trimmed.matches('/').count() != 2 {
-        return Err(wrong());
-    }
-    let default_port = if scheme == "https" { 443 } else { 80 };
-    let host = authority.host().to_ascii_lowercase();
-    Ok(match authority.port_u16().filter(|port| *port != default_port) {
-        Some(port) => format!("{scheme}://{host}:{port}"),
-        None => format!("{scheme}://{host}"),
-    })
-}
-
-pub(super) fn origins(text: &str) -> Result<Vec<String>, String> {
-    text.split(',').filter(|part| !part.trim().is_empty()).map(origin).collect()
-}
-
 pub(super) fn web_url(text: &str) -> Result<String, String> {
     let uri: Uri = text.parse().map_err(|_| format!("{text:?} is not a URL"))?;
+    // Browsers read a backslash as a slash.
+    let other_host = text.starts_with("//") || text.contains('\\');
     match uri.scheme_str() {
-        Some("http" | "https") => Ok(text.to_owned()),
-        None if text.starts_with('/') && !text.starts_with("//") => Ok(text.to_owned()),
+        Some("http" | "https") if names_a_host(&uri) => Ok(text.to_owned()),
+        None if text.starts_with('/') && !other_host => Ok(text.to_owned()),
         _ => Err(format!("{text:?} is neither an http(s) URL nor a path on this host")),
     }
 }
 
 pub(super) fn websocket_url(text: &str) -> Result<String, String> {
-    let uri: Option<Uri> = text.parse().ok();
+    let uri: Option<Uri> = text.parse().ok().filter(names_a_host);
     match uri.as_ref().and_then(Uri::scheme_str) {
         Some("ws" | "wss") => Ok(text.to_owned()),
         _ => Err(format!("{text:?} is not a ws:// or wss:// URL")),
     }
 }
 
+/// One that there can be: no name has a `*` in it.
+fn names_a_host(uri: &Uri) -> bool {
+    uri.host().is_some_and(|host| !host.is_empty() && !host.contains('*'))
+}
+
 pub(super) fn log_filter(text: &str) -> Result<String, String> {
+    // The filter takes a word that is no level for a module's name and then logs nothing else. Spans hold commas.
+    let words = text.split(',').map(str::trim).filter(|word| !word.is_empty() && !text.contains('['));
+    for word in words.filter(|word| !word.contains(['=', ':']) && !word.starts_with("tautan")) {
+        if word.parse::<tracing::level_filters::LevelFilter>().is_err() {
+            return Err(format!(
+                "{word:?} is not a level (error, warn, info, debug, trace, off); for a part of the program write {word}=debug"
+            ));
+        }
+    }
     telemetry::check_filter(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
 }
 

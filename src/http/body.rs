@@ -36,9 +36,10 @@ async fn read(body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> Result
     Ok(whole.freeze())
 }
 
-/// The body as a JSON object. An empty one is an object without fields and needs no content type.
+/// The body as a JSON object. An empty one and `null` have no fields: clients send either for "no body". Only an empty
+/// one needs no content type.
 pub fn object(headers: &HeaderMap, body: &[u8]) -> Result<serde_json::Map<String, serde_json::Value>, Problem> {
-    if body.is_empty() {
+    if body.trim_ascii().is_empty() {
         return Ok(serde_json::Map::new());
     }
     let written = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -49,7 +50,8 @@ pub fn object(headers: &HeaderMap, body: &[u8]) -> Result<serde_json::Map<String
     }
     match serde_json::from_slice(body) {
         Ok(serde_json::Value::Object(object)) => Ok(object),
-        Ok(_) => Err(Problem::new(Code::BadJson, "the body must be a JSON object")),
+        Ok(serde_json::Value::Null) => Ok(serde_json::Map::new()),
+        Ok(_) => Err(Problem::new(Code::BadJson, "send a JSON object, null or no body")),
         Err(error) => {
             let (line, column) = (error.line(), error.column());
             Err(Problem::new(Code::BadJson, format!("not JSON at line {line}, column {column}")))

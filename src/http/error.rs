@@ -33,6 +33,7 @@ macro_rules! codes {
 }
 
 codes! {
+    BadHost = "bad-host", BAD_REQUEST, "The request does not say for which host it is";
     BadJson = "bad-json", BAD_REQUEST, "The body is not the JSON expected here";
     BadPhoneNumber = "bad-phone-number", BAD_REQUEST, "The phone number cannot be used";
     BadPasskey = "bad-passkey", BAD_REQUEST, "The answer to the passkey step cannot be read";

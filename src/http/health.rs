@@ -19,7 +19,7 @@ pub struct Health(Arc<Flags>);
 struct Flags {
     draining: AtomicBool,
     store_away: AtomicBool,
-    deaf: AtomicBool,
+    not_delivering: AtomicBool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +39,9 @@ impl Health {
         self.0.store_away.store(state == StoreState::Away, Ordering::Relaxed);
     }
 
-    /// Whether our own subscription delivers nothing although the store answers: other instances serve better.
-    pub fn set_deaf(&self, deaf: bool) {
-        self.0.deaf.store(deaf, Ordering::Relaxed);
+    /// False: our own subscription delivers nothing although the store answers. Other instances serve better.
+    pub fn set_delivering(&self, delivering: bool) {
+        self.0.not_delivering.store(!delivering, Ordering::Relaxed);
     }
 }
 
@@ -52,13 +52,13 @@ pub fn healthz() -> Response {
 pub fn readyz(ask: Ask) -> Response {
     let flags = &ask.services().health.0;
     let draining = flags.draining.load(Ordering::Relaxed) || ask.services().end_streams.is_cancelled();
-    let store = match (flags.store_away.load(Ordering::Relaxed), flags.deaf.load(Ordering::Relaxed)) {
+    let store = match (flags.store_away.load(Ordering::Relaxed), flags.not_delivering.load(Ordering::Relaxed)) {
         (true, _) => "away",
-        (false, true) => "deaf",
+        (false, true) => "not-delivering",
         (false, false) => "ok",
     };
     let body = if draining { json!({ "store": store, "draining": true }) } else { json!({ "store": store }) };
-    let ready = !draining && store != "deaf";
+    let ready = !draining && store != "not-delivering";
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     warp::reply::with_status(warp::reply::json(&body), status).into_response()
 }

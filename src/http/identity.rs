@@ -7,7 +7,7 @@ use super::{
     origin,
 };
 use crate::{
-    auth::{Identity, TokenError, TokenVerifier},
+    auth::{self, Identity, TokenError, TokenVerifier},
     tenant::TenantId,
 };
 
@@ -57,10 +57,49 @@ async fn caller(ask: &Ask) -> Result<(Identity, Carrier), Problem> {
     // A bad Bearer never falls back to the cookie: the answer would be about another tenant than the caller thinks. Another
     // scheme speaks to somebody else, such as the proxy before a staging site, and browsers send it with every request.
     if let Some(token) = ask.headers.get_all(header::AUTHORIZATION).iter().find_map(bearer) {
-        return Ok((verifier.verify(token.unwrap_or_default()).await?, Carrier::Bearer));
+        let token = token.unwrap_or_default();
+        let identity = verifier.verify(token).await;
+        return Ok((identity.map_err(|error| refused(error, "the token of Authorization", token))?, Carrier::Bearer));
     }
-    let tokens = cookies(&ask.headers, &ask.services().settings.cookie);
-    Ok((from_cookies(verifier, &tokens).await?, Carrier::Cookie))
+    let name = &ask.services().settings.cookie;
+    let tokens = cookies(&ask.headers, name);
+    match from_cookies(verifier, &tokens).await {
+        Ok(identity) => Ok((identity, Carrier::Cookie)),
+        Err(Refusal::Ambiguous) => {
+            Err(Problem::new(Code::AmbiguousToken, "several cookies name different tenants: sign in again"))
+        }
+        Err(Refusal::Token(TokenError::Missing, _)) => {
+            Err(Problem::new(Code::MissingToken, missing(&ask.headers, name, !tokens.is_empty())))
+        }
+        Err(Refusal::Token(error, token)) => Err(refused(error, &format!("the cookie {name}"), token)),
+    }
+}
+
+/// Says what stands there where it is no token: a wrong login, or a wrong setting, is seen by nothing else.
+fn refused(error: TokenError, place: &str, token: &str) -> Problem {
+    match error {
+        TokenError::Malformed => Problem::new(
+            Code::MalformedToken,
+            format!("{place} is not a signed JSON Web Token: {}", auth::describe(token)),
+        ),
+        error => error.into(),
+    }
+}
+
+/// What came instead of a token. The values, and others' names, are not repeated.
+fn missing(headers: &HeaderMap, name: &str, is_empty: bool) -> String {
+    let mut detail = format!("neither Authorization: Bearer nor the cookie {name} came");
+    if is_empty {
+        detail = format!("there is no Authorization: Bearer, and the cookie {name} is empty");
+    }
+    if headers.contains_key(header::AUTHORIZATION) {
+        detail.push_str("; Authorization does not begin with the word Bearer and a space");
+    }
+    let others = all_cookies(headers).filter(|cookie| cookie.name() != name).count();
+    if others > 0 {
+        detail.push_str(&format!("; {others} other cookies came"));
+    }
+    detail
 }
 
 /// The token after the scheme's name, which is case-insensitive (RFC 9110 section 11.1), if it is text at all. `None`:
@@ -73,32 +112,51 @@ fn bearer(value: &HeaderValue) -> Option<Option<&str>> {
 }
 
 /// Browsers send all cookies of a domain in one line, whatever bytes the others' values are made of.
-fn cookies(headers: &HeaderMap, name: &str) -> Vec<String> {
+fn all_cookies(headers: &HeaderMap) -> impl Iterator<Item = Cookie<'static>> {
     let lines = headers.get_all(header::COOKIE).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
-    let all = lines.flat_map(Cookie::split_parse).filter_map(Result::ok);
-    all.filter(|cookie| cookie.name() == name).map(|cookie| cookie.value().to_owned()).take(COOKIES_MAX).collect()
+    lines.flat_map(|line| Cookie::split_parse(line.into_owned())).filter_map(Result::ok)
+}
+
+fn cookies(headers: &HeaderMap, name: &str) -> Vec<String> {
+    let ours = all_cookies(headers).filter(|cookie| cookie.name() == name);
+    ours.map(|cookie| unwrapped(cookie.value()).to_owned()).take(COOKIES_MAX).collect()
+}
+
+/// The token in a cookie's value: back ends put quotes around it (RFC 6265 section 4.1.1), or the word Bearer before it,
+/// and some percent-encode either.
+fn unwrapped(value: &str) -> &str {
+    let quoted = |quote: &str| value.strip_prefix(quote)?.strip_suffix(quote);
+    let value = quoted("\"").or_else(|| quoted("%22")).unwrap_or(value);
+    match value.split_at_checked("bearer".len()) {
+        Some((word, rest)) if word.eq_ignore_ascii_case("bearer") => {
+            ["%20", " ", "+"].iter().find_map(|space| rest.strip_prefix(space)).unwrap_or(value)
+        }
+        _ => value,
+    }
+}
+
+/// Why the cookies name no tenant.
+enum Refusal<'t> {
+    Ambiguous,
+    /// The one that says most, and its text.
+    Token(TokenError, &'t str),
 }
 
 /// Another subdomain, or an attacker on one, can plant a second cookie of the same name, and which comes first is theirs
 /// to choose. Stale ones are passed over; two that count must mean the same tenant.
-async fn from_cookies(verifier: &TokenVerifier, tokens: &[String]) -> Result<Identity, Problem> {
+async fn from_cookies<'t>(verifier: &TokenVerifier, tokens: &'t [String]) -> Result<Identity, Refusal<'t>> {
     let mut found: Option<Identity> = None;
-    let mut refusal = TokenError::Missing;
+    let mut refusal = (TokenError::Missing, "");
     for token in tokens.iter().filter(|token| !token.is_empty()) {
         match (verifier.verify(token).await, &mut found) {
-            (Ok(identity), Some(other)) if identity.tenant != other.tenant => {
-                return Err(Problem::new(
-                    Code::AmbiguousToken,
-                    "several cookies name different tenants: sign in again",
-                ));
-            }
+            (Ok(identity), Some(other)) if identity.tenant != other.tenant => return Err(Refusal::Ambiguous),
             (Ok(identity), Some(same)) if identity.expires_at > same.expires_at => *same = identity,
             (Ok(_), Some(_)) => {}
             (Ok(identity), none) => *none = Some(identity),
             // Another cookie that does not count says nothing of one that could not be checked.
-            (Err(_), _) if refusal == TokenError::KeysUnavailable => {}
-            (Err(error), _) => refusal = error,
+            (Err(_), _) if refusal.0 == TokenError::KeysUnavailable => {}
+            (Err(error), _) => refusal = (error, token.as_str()),
         }
     }
-    found.ok_or_else(|| refusal.into())
+    found.ok_or(Refusal::Token(refusal.0, refusal.1))
 }

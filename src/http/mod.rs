@@ -6,6 +6,7 @@ mod body;
 mod error;
 mod events;
 mod health;
+mod host;
 mod identity;
 mod origin;
 mod page;

@@ -6,10 +6,14 @@ use warp::{
 use super::{
     Settings,
     error::{Code, Problem},
+    host::Place,
 };
 
 const SHOWN_LENGTH_MAX: usize = 120;
 const PREFLIGHT_AGE_SECONDS: &str = "600";
+/// What pages may send beside the headers that need no leave. Readers of streams that are built on `fetch` send the two in
+/// the middle when they reconnect, and without leave for them they never come back.
+const REQUEST_HEADERS: &str = "authorization, content-type, last-event-id, cache-control, if-tenant";
 
 /// Whether a command that came with a cookie was sent by a page of ours, and not by one that a user merely visits.
 pub fn check(settings: &Settings, headers: &HeaderMap) -> Result<(), Problem> {
@@ -43,12 +47,15 @@ pub fn check(settings: &Settings, headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// Names the variable only where what would be put there is taken.
+/// Names the variable only where what would be put there is taken. Named ones are compared in the form that browsers send.
 fn not_allowed(origin: &str) -> Problem {
-    let advice = if origin.starts_with("https://") || origin.starts_with("http://") {
-        "to allow an origin, name it in TAUTAN_ALLOWED_ORIGINS"
-    } else {
-        "only https:// and http:// origins can be allowed"
+    let name_it = "to allow an origin, name it in TAUTAN_ALLOWED_ORIGINS";
+    let advice = match web(origin).map(|(scheme, port, place)| place.origin(scheme, port)) {
+        Some(usual) if usual != origin => format!("{name_it}, and send {} as browsers do", shown(&usual)),
+        None if !origin.starts_with("https://") && !origin.starts_with("http://") => {
+            "only https:// and http:// origins can be allowed".to_owned()
+        }
+        Some(_) | None => name_it.to_owned(),
     };
     Problem::new(Code::OriginNotAllowed, format!("the request comes from {}; {advice}", shown(origin)))
 }
@@ -78,8 +85,7 @@ pub fn preflight(settings: &Settings, headers: &HeaderMap, methods: &str) -> Res
         if let Ok(methods) = HeaderValue::from_str(methods) {
             added.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
         }
-        let names = HeaderValue::from_static("authorization, content-type");
-        added.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names);
+        added.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(REQUEST_HEADERS));
         added.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(PREFLIGHT_AGE_SECONDS));
     }
     answer
@@ -90,15 +96,23 @@ fn allowed(settings: &Settings, headers: &HeaderMap) -> Option<HeaderValue> {
     is_allowed(settings, headers, origin.to_str().ok()?).then(|| origin.clone())
 }
 
-/// Compared as written: browsers send origins in one form, lower-case and without a default port.
+/// Those that are named are compared as written: browsers send origins in one form, lower-case and without a default port.
+/// `Host` is what proxies write into it, so there the places are compared.
 fn is_allowed(settings: &Settings, headers: &HeaderMap, origin: &str) -> bool {
     let named = settings.public_url.iter().chain(&settings.allowed_origins);
     if named.map(|named| named.trim_end_matches('/')).any(|named| named == origin) {
         return true;
     }
-    // Never the scheme alone: behind a proxy that ends TLS we cannot know it.
-    let place = origin.split_once("://").map(|(_, place)| place);
-    place.is_some() && place == text(headers, header::HOST.as_str())
+    let Some((_, default_port, place)) = web(origin) else { return false };
+    text(headers, header::HOST.as_str()).and_then(|host| Place::parse(host, default_port)) == Some(place)
+}
+
+/// Scheme, the scheme's own port, and place of an origin on the web.
+fn web(origin: &str) -> Option<(&'static str, u16, Place)> {
+    let (scheme, authority) = origin.split_once("://")?;
+    let known = [("https", 443), ("http", 80)];
+    let (scheme, port) = known.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(scheme))?;
+    Some((scheme, port, Place::parse(authority, port)?))
 }
 
 fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {

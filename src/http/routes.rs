@@ -21,9 +21,11 @@ struct Endpoint {
 
 const READ: &[&str] = &["GET", "HEAD"];
 const COMMAND: &[&str] = &["POST"];
+/// Pages of the product that this one replaces send DELETE.
+const UNLINK: &[&str] = &["POST", "DELETE"];
 
 const CONNECT: Endpoint = Endpoint { path: "/api/whatsapp/connect", methods: COMMAND };
-const DISCONNECT: Endpoint = Endpoint { path: "/api/whatsapp/disconnect", methods: COMMAND };
+const DISCONNECT: Endpoint = Endpoint { path: "/api/whatsapp/disconnect", methods: UNLINK };
 const PASSKEY: Endpoint = Endpoint { path: "/api/whatsapp/passkey", methods: COMMAND };
 const STATUS: Endpoint = Endpoint { path: "/api/whatsapp/status", methods: READ };
 const QR: Endpoint = Endpoint { path: "/api/whatsapp/qr", methods: READ };
@@ -54,7 +56,7 @@ pub fn routes(
     let passkey = at(&PASSKEY).and(ask.clone()).and(body::limited()).then(passkey::passkey).map(Reply::into_response);
     let status = at(&STATUS).and(ask.clone()).then(sessions::status).map(Reply::into_response);
     let qr = at(&QR).and(ask.clone()).then(qr::qr).map(Reply::into_response);
-    let events = at(&EVENTS).and(ask.clone()).then(events::events).map(Reply::into_response);
+    let events = at(&EVENTS).and(ask.clone()).and(query).then(events::events).map(Reply::into_response);
     let page = at(&PAGE).and(ask.clone()).then(page::page);
     let root = at(&ROOT).map(page::root);
     let asset = at(&STATIC).and(ask.clone()).and(path()).map(assets::asset).map(Reply::into_response);

@@ -1,4 +1,4 @@
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use hyper::{
     server::conn::http1,
@@ -11,12 +11,14 @@ use hyper_util::{
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use warp::reply::Reply as _;
 
 use super::{
     Context, Services,
     arrival::{Answered, Arrival, Listening},
     assets::Assets,
     events::Streams,
+    host,
     routes::routes,
 };
 
@@ -50,10 +52,17 @@ pub async fn serve(listener: TcpListener, services: Services, stop: Cancellation
         let Some(socket) = ready(accepted, &stop).await else { continue };
         let (service, arrival) = (service.clone(), Arc::new(Arrival::new()));
         let arrives = arrival.clone();
-        let served = service_fn(move |request| {
+        let served = service_fn(move |mut request| {
             arrives.begin();
-            let (answer, arrival) = (service.call(request), arrives.clone());
-            async move { answer.await.map(|answer| answer.map(|body| Answered { body, arrival })) }
+            let answer = host::settle(&mut request).map(|()| service.call(request));
+            let arrival = arrives.clone();
+            async move {
+                let answer = match answer {
+                    Ok(answer) => answer.await?,
+                    Err(problem) => problem.into_response(),
+                };
+                Ok::<_, Infallible>(answer.map(|body| Answered { body, arrival }))
+            }
         });
         let socket = Listening { socket, arrival: arrival.clone() };
         let connection = http.serve_connection(TokioIo::new(socket), served);

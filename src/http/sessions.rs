@@ -17,10 +17,10 @@ pub async fn connect(ask: Ask, body: Result<Bytes, Problem>) -> Result<Response,
     Ok(accepted(&shown, &identity.tenant))
 }
 
-/// A body says nothing here, and is read all the same: what arrives of it later would be taken for another request.
+/// No field counts here. The body is read all the same: what arrives of it later would be taken for another request.
 pub async fn disconnect(ask: Ask, body: Result<Bytes, Problem>) -> Result<Response, Problem> {
     let identity = identity::commander(&ask).await?;
-    body?;
+    body::object(&ask.headers, &body?)?;
     let shown = ask.services().sessions.disconnect(&identity.tenant).await?;
     Ok(answer(&status_body(shown, &identity.tenant), Some(StatusWord::Disconnected)))
 }

@@ -6,7 +6,7 @@ use std::{
 use cookie::{Cookie, SameSite};
 use sha2::{Digest as _, Sha256};
 use warp::{
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     reply::Response,
 };
 
@@ -43,11 +43,25 @@ fn digest(code: &str) -> [u8; 32] {
     Sha256::digest(code.as_bytes()).into()
 }
 
+/// Whether a browser fetches something that its user has not asked for yet: Chrome and Firefox say `Sec-Purpose`, Safari
+/// and older ones the others.
+fn is_ahead(headers: &HeaderMap) -> bool {
+    let names = ["sec-purpose", "purpose", "x-purpose", "x-moz"].into_iter();
+    let values = names.flat_map(|name| headers.get_all(name)).filter_map(|value| value.to_str().ok());
+    let mut purposes = values.flat_map(|value| value.split([';', ','])).map(str::trim);
+    purposes.any(|purpose| ["prefetch", "prerender", "preview"].iter().any(|ahead| ahead.eq_ignore_ascii_case(purpose)))
+}
+
 /// `GET /local/sign-in?code=…`: sets the cookie and leads to the page.
 pub fn sign_in(ask: Ask, query: String) -> Result<Response, Problem> {
     let Some(local) = &ask.services().sign_in else {
         return Err(Problem::new(Code::NotFound, "no such address"));
     };
+    // Before the code is looked at: the browser may never show what it fetched, and the user would open a used link.
+    if is_ahead(&ask.headers) {
+        let detail = "the browser fetched this link ahead of its user; open it to sign in";
+        return Err(Problem::new(Code::SignInRefused, detail));
+    }
     let code = query.split('&').find_map(|pair| pair.strip_prefix("code=")).unwrap_or_default();
     if !local.redeem(code) {
         tracing::warn!("a local sign-in was refused");

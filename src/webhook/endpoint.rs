@@ -46,7 +46,7 @@ pub enum Failure {
 impl Endpoint {
     pub fn parse(text: &str) -> Result<Self, EndpointError> {
         let uri: Uri = text.trim().parse().map_err(|_| EndpointError::Malformed)?;
-        let host = uri.host().filter(|host| !host.is_empty()).ok_or(EndpointError::Malformed)?;
+        let host = uri.host().filter(|host| !host.is_empty() && !host.contains('*')).ok_or(EndpointError::Malformed)?;
         match uri.scheme_str() {
             Some("https") => Ok(Self(uri)),
             Some("http") if is_loopback(host) => Ok(Self(uri)),
@@ -109,7 +109,7 @@ mod tests {
         for bad in ["http://a.example/", "http://10.0.0.1/", "http://localhost.example/", "http://127.0.0.1.example/"] {
             assert!(matches!(Endpoint::parse(bad), Err(EndpointError::Exposed)), "{bad}");
         }
-        for bad in ["", "a.example", "/path", "ftp://a.example", "https://"] {
+        for bad in ["", "a.example", "/path", "ftp://a.example", "https://", "https://*.example/"] {
             assert!(matches!(Endpoint::parse(bad), Err(EndpointError::Malformed)), "{bad}");
         }
     }

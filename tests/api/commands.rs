@@ -96,7 +96,7 @@ async fn a_body_is_json_or_nothing() {
     }
     assert_eq!(send("Application/JSON; charset=utf-8", "{}").await.unwrap().status(), 202);
     assert_eq!(send("text/plain", "").await.unwrap().status(), 202);
-    for bad in ["{", "[]", "\"628\"", "null", "{\"a\":1}x", "\u{0}"] {
+    for bad in ["{", "[]", "\"628\"", "0", "false", "nul", "null null", "{\"a\":1}x", "\u{0}"] {
         problem(send("application/json", bad).await.unwrap(), 400, "bad-json").await;
     }
     for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/jsonp", ""] {
@@ -104,6 +104,60 @@ async fn a_body_is_json_or_nothing() {
     }
     let large = format!("{{\"x\":\"{}\"}}", "x".repeat(16 * 1024));
     problem(send("application/json", &large).await.unwrap(), 413, "body-too-large").await;
+}
+
+#[tokio::test]
+async fn every_command_takes_empty_and_null_as_no_fields() {
+    let server = Server::start().await;
+    // The status of a command whose body has no fields; WhatsApp asks for no passkey, and an answer needs a field.
+    for (method, command, none) in
+        [("POST", "connect", 202), ("POST", "disconnect", 202), ("DELETE", "disconnect", 202), ("POST", "passkey", 400)]
+    {
+        let path = format!("/api/whatsapp/{command}");
+        let send = |kind: &str, body: &str| {
+            let request = server.request(method, &path).bearer_auth(server.token("toko")).body(body.to_owned());
+            request.header("content-type", kind.to_owned()).send()
+        };
+        for (kind, body) in [
+            ("application/json", ""),
+            ("application/json", "null"),
+            ("application/json", " null\r\n"),
+            ("application/json", "\n"),
+            ("application/json", "{}"),
+            ("application/x-www-form-urlencoded", ""),
+        ] {
+            let answer = send(kind, body).await.unwrap();
+            assert_eq!(answer.status(), none, "{method} {command} {kind} {body:?}");
+            if none == 400 {
+                problem(answer, 400, "bad-passkey").await;
+            }
+        }
+        for bad in ["[]", "0", "\"x\"", "true", "{"] {
+            problem(send("application/json", bad).await.unwrap(), 400, "bad-json").await;
+        }
+        problem(send("text/plain", "null").await.unwrap(), 415, "unsupported-media-type").await;
+    }
+}
+
+#[tokio::test]
+async fn delete_disconnect_does_what_the_post_does() {
+    let server = Server::start().await;
+    let path = "/api/whatsapp/disconnect";
+    problem(server.request("DELETE", path).send().await.unwrap(), 401, "missing-token").await;
+    let with_cookie = |origin: Option<&str>| {
+        let request = server.request("DELETE", path).header("cookie", format!("fibidy_auth={}", server.token("toko")));
+        origin.into_iter().fold(request, |request, origin| request.header("origin", origin)).send()
+    };
+    problem(with_cookie(None).await.unwrap(), 403, "origin-missing").await;
+    problem(with_cookie(Some("https://evil.example")).await.unwrap(), 403, "origin-not-allowed").await;
+    let never = with_cookie(Some(&server.url)).await.unwrap();
+    assert_eq!(never.status(), 200);
+    assert_eq!(never.json::<Value>().await.unwrap()["reason"], "never-linked");
+
+    let owner = server.own("toko").await;
+    owner.connected("6281234567890", None).await;
+    let answer = server.request("DELETE", path).bearer_auth(server.token("toko")).send().await.unwrap();
+    assert_eq!(answer.status(), 202, "the owner has to unlink first");
 }
 
 #[tokio::test]

@@ -3,10 +3,13 @@
 
 mod assets;
 mod commands;
+mod cookies;
+mod hosts;
 mod keys;
 mod origins;
 mod passkeys;
 mod qr;
+mod resuming;
 mod routes;
 mod server;
 mod sign_in;

@@ -93,6 +93,7 @@ async fn an_allowed_origin_may_read_answers_and_refusals_alike() {
             assert!(vary.iter().any(|vary| *vary == "Origin"), "{path}: {vary:?}");
             assert_eq!(header(&answer, "access-control-allow-origin"), if allowed { origin } else { "" });
             assert_eq!(header(&answer, "access-control-allow-credentials"), if allowed { "true" } else { "" });
+            assert_eq!(header(&answer, "access-control-expose-headers"), if allowed { "retry-after" } else { "" });
         }
     }
 }
@@ -100,7 +101,11 @@ async fn an_allowed_origin_may_read_answers_and_refusals_alike() {
 #[tokio::test]
 async fn a_preflight_needs_no_token() {
     let server = start().await;
-    for (path, methods) in [("/api/whatsapp/connect", "POST"), ("/api/whatsapp/events", "GET, HEAD")] {
+    for (path, methods) in [
+        ("/api/whatsapp/connect", "POST"),
+        ("/api/whatsapp/disconnect", "POST, DELETE"),
+        ("/api/whatsapp/events", "GET, HEAD"),
+    ] {
         let ask = |origin: &'static str| {
             let request = server.request("OPTIONS", path).header("origin", origin);
             request.header("access-control-request-method", "POST").send()
@@ -110,7 +115,8 @@ async fn a_preflight_needs_no_token() {
         assert_eq!(header(&answer, "access-control-allow-origin"), "https://app.example.com");
         assert_eq!(header(&answer, "access-control-allow-credentials"), "true");
         assert_eq!(header(&answer, "access-control-allow-methods"), methods);
-        assert_eq!(header(&answer, "access-control-allow-headers"), "authorization, content-type");
+        let names = "authorization, content-type, last-event-id, cache-control, if-tenant";
+        assert_eq!(header(&answer, "access-control-allow-headers"), names);
         assert_eq!(header(&answer, "access-control-max-age"), "600");
         assert_eq!(header(&answer, "vary"), "Origin");
 

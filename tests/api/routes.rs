@@ -33,7 +33,9 @@ async fn a_method_that_does_not_fit_is_told_which_do() {
     let server = Server::start().await;
     for (method, path, allow) in [
         ("GET", "/api/whatsapp/connect", "POST"),
-        ("DELETE", "/api/whatsapp/disconnect", "POST"),
+        ("GET", "/api/whatsapp/disconnect", "POST, DELETE"),
+        ("DELETE", "/api/whatsapp/connect", "POST"),
+        ("DELETE", "/api/whatsapp/passkey", "POST"),
         ("GET", "/api/whatsapp/passkey", "POST"),
         ("POST", "/api/whatsapp/events", "GET, HEAD"),
         ("PUT", "/api/whatsapp/status", "GET, HEAD"),
@@ -59,9 +61,12 @@ async fn readiness_follows_the_drain_and_not_the_store() {
     server.health.set_store(StoreState::Away);
     assert_eq!(ready().await, (200, json!({"store": "away"})));
     server.health.set_store(StoreState::Ok);
-    server.health.set_deaf(true);
-    assert_eq!(ready().await.0, 503);
-    server.health.set_deaf(false);
+    server.health.set_delivering(false);
+    assert_eq!(ready().await, (503, json!({"store": "not-delivering"})));
+    server.health.set_store(StoreState::Away);
+    assert_eq!(ready().await, (200, json!({"store": "away"})), "a store that is away delivers to no instance");
+    server.health.set_store(StoreState::Ok);
+    server.health.set_delivering(true);
     server.health.drain();
     assert_eq!(ready().await, (503, json!({"store": "ok", "draining": true})));
     assert_eq!(server.get("/healthz").send().await.unwrap().status(), 200);

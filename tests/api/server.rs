@@ -7,7 +7,7 @@ use tokio::{
 
 use crate::support::{Server, Setup, in_time};
 
-async fn send(server: &Server, request: &str) -> String {
+pub async fn send(server: &Server, request: &str) -> String {
     let mut socket = TcpStream::connect(server.host()).await.unwrap();
     socket.write_all(request.as_bytes()).await.unwrap();
     read(&mut socket).await

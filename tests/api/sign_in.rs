@@ -36,3 +36,25 @@ async fn the_code_signs_in_once() {
 
     problem(server.get("/local/sign-in?code=once-only").send().await.unwrap(), 403, "sign-in-refused").await;
 }
+
+/// Browsers fetch a link ahead when it is typed, hovered over or named by a page, and show what came only if it is opened.
+#[tokio::test]
+async fn a_prefetch_does_not_use_up_the_code() {
+    let server = start().await;
+    for (name, value) in [
+        ("sec-purpose", "prefetch"),
+        ("sec-purpose", "prefetch;prerender"),
+        ("sec-purpose", "prefetch;anonymous-client-ip"),
+        ("sec-purpose", "Prefetch"),
+        ("purpose", "prefetch"),
+        ("x-purpose", "preview"),
+        ("x-moz", "prefetch"),
+    ] {
+        let answer = server.get("/local/sign-in?code=once-only").header(name, value).send().await.unwrap();
+        assert_eq!((header(&answer, "set-cookie"), header(&answer, "cache-control")), ("", "no-store"), "{name}");
+        let detail = problem(answer, 403, "sign-in-refused").await;
+        assert!(detail.contains("ahead") && detail.contains("open"), "{detail}");
+    }
+    let answer = server.get("/local/sign-in?code=once-only").send().await.unwrap();
+    assert_eq!(answer.status(), 303);
+}

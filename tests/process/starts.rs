@@ -62,6 +62,17 @@ async fn without_a_key_nobody_outside_this_machine_is_served() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_key_or_redis_url_refuses_the_start() {
+    let stage = Stage::new().await;
+    // White space, since this stage takes an empty value for "leave the variable out".
+    fails(stage.settings().with("JWT_SECRET", " "), BAD_CONFIGURATION, &["JWT_SECRET: is empty"]);
+    fails(stage.settings().with("REDIS_URL", " "), BAD_CONFIGURATION, &["REDIS_URL: is empty"]);
+    fails(stage.settings().with("REDIS_URL_FILE", " "), BAD_CONFIGURATION, &["REDIS_URL_FILE: is empty"]);
+    let left = std::fs::read_dir(stage.directory.path()).expect("it is there").count();
+    assert_eq!(left, 0, "no local mode was begun");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_build_without_the_certificate_check_does_not_reach_for_whatsapp() {
     let stage = Stage::new().await;
     let real = stage.settings().with("TAUTAN_WHATSAPP_URL", "wss://web.whatsapp.com/ws/chat");

@@ -43,7 +43,7 @@ impl Streams {
     }
 }
 
-pub async fn events(ask: Ask) -> Result<Response, Problem> {
+pub async fn events(ask: Ask, query: String) -> Result<Response, Problem> {
     let identity = identity::reader(&ask).await?;
     let services = ask.services();
     let (tenant, max) = (&identity.tenant, services.settings.streams_per_tenant_max);
@@ -52,7 +52,7 @@ pub async fn events(ask: Ask) -> Result<Response, Problem> {
         let detail = format!("{max} streams are open for this tenant on this instance; close one");
         Problem::new(Code::TooManyStreams, detail).retry_after(CROWDED_RETRY_SECONDS)
     })?;
-    let after = last_event_id(&ask.headers);
+    let after = last_event_id(&ask.headers, &query);
     tracing::info!(%tenant, "stream authenticated for tenant");
 
     let mut subscription = services.journal.subscribe(tenant, after).await;
@@ -87,8 +87,12 @@ pub async fn events(ask: Ask) -> Result<Response, Problem> {
 }
 
 /// Leniently: an error would end an EventSource for good, and a header that is not ours says only "from the beginning".
-fn last_event_id(headers: &HeaderMap) -> Option<EventId> {
-    EventId::parse(headers.get("last-event-id")?.to_str().ok()?)
+/// Polyfills that cannot send the header append `lastEventId` to the query. No character of an id is ever escaped there.
+fn last_event_id(headers: &HeaderMap, query: &str) -> Option<EventId> {
+    match headers.get("last-event-id") {
+        Some(value) => EventId::parse(value.to_str().ok()?),
+        None => EventId::parse(query.split('&').rev().find_map(|pair| pair.strip_prefix("lastEventId="))?),
+    }
 }
 
 /// What was kept before the reader came: in hand already, so nothing is waited for.

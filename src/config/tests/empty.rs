@@ -1,0 +1,55 @@
+//! Settings that are there and say nothing.
+
+use super::*;
+use crate::config::variables::VARIABLES;
+
+#[test]
+fn an_empty_key_or_redis_url_refuses_the_start() {
+    let redis = ("REDIS_URL", "redis://127.0.0.1/");
+    let key = ("TAUTAN_ENCRYPTION_KEY", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=");
+    let good = ("JWT_SECRET", SECRET);
+    for empty in ["", " ", "\n"] {
+        for name in ["JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS", "JWT_SECRET_FILE", "JWT_PUBLIC_KEY_FILE"] {
+            assert_eq!(blamed(&[(name, empty)]), [name], "{empty:?}");
+            let everywhere = [(name, empty), ("TAUTAN_LISTEN", "0.0.0.0:8080"), ("JWT_ISSUER", "us"), redis, key];
+            assert_eq!(blamed(&everywhere), [name], "{empty:?}");
+            assert_eq!(blamed(&[(name, empty), ("JWT_SECRET_PREVIOUS", SECRET)]), [name], "{empty:?}");
+        }
+        let all = [("JWT_JWKS", empty), ("JWT_PUBLIC_KEY", empty), ("JWT_SECRET", empty)];
+        assert_eq!(blamed(&all), ["JWT_JWKS", "JWT_PUBLIC_KEY", "JWT_SECRET"]);
+        assert!(read(&[good, ("JWT_JWKS", empty), ("JWT_PUBLIC_KEY", empty), ("JWT_PUBLIC_KEY_FILE", empty)]).is_ok());
+        for name in ["REDIS_URL", "REDIS_URL_FILE"] {
+            assert_eq!(blamed(&[(name, empty)]), [name], "{empty:?}");
+            assert_eq!(blamed(&[(name, empty), good]), [name], "{empty:?}");
+        }
+    }
+    let flag = Config::read(vec![("JWT_JWKS".into(), String::new())], Vec::new()).unwrap_err();
+    assert_eq!(flag.mistakes[0].variable, "JWT_JWKS");
+}
+
+#[test]
+fn an_empty_variable_does_not_hide_its_file() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), SECRET).unwrap();
+    for empty in ["", " "] {
+        let config = read(&[("JWT_SECRET", empty), ("JWT_SECRET_FILE", file.path().to_str().unwrap())]).unwrap();
+        assert!(matches!(config.mode, Mode::Tokens(settings) if settings.keys.len() == 1));
+    }
+}
+
+#[test]
+fn an_empty_variable_is_unset_where_nothing_else_is_meant() {
+    for Variable { name, .. } in VARIABLES {
+        if !KEYS.contains(name) && *name != "REDIS_URL" {
+            assert!(read(&[(name, "")]).is_ok(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_file_of_a_token_setting_that_has_none_is_refused() {
+    for name in ["JWT_JWKS_FILE", "JWT_ISSUER_FILE", "JWT_AUDIENCE_FILE"] {
+        assert_eq!(blamed(&[(name, "/run/secrets/x")]), [name]);
+        assert!(read(&[(name, "")]).is_ok(), "{name}");
+    }
+}

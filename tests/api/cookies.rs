@@ -1,0 +1,118 @@
+//! How a token may stand in its cookie, and what a refusal says of one that cannot be read.
+
+use reqwest::Response;
+use serde_json::json;
+
+use crate::support::{Server, problem, sign};
+
+const STATUS: &str = "/api/whatsapp/status";
+
+async fn with(server: &Server, cookie: &str) -> Response {
+    server.get(STATUS).header("cookie", cookie).send().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_cookie_counts_in_quotes_and_behind_bearer() {
+    let server = Server::start().await;
+    let token = server.token("toko");
+    for (before, after) in [
+        ("\"", "\""),
+        ("%22", "%22"),
+        ("Bearer%20", ""),
+        ("bearer%20", ""),
+        ("Bearer+", ""),
+        ("Bearer ", ""),
+        ("\"Bearer ", "\""),
+        ("\"Bearer%20", "\""),
+        ("%22Bearer%20", "%22"),
+    ] {
+        for more in ["", "; other=2"] {
+            let answer = with(&server, &format!("other=1; fibidy_auth={before}{token}{after}{more}")).await;
+            assert_eq!(answer.status(), 200, "{before}…{after}{more}");
+        }
+    }
+    for (before, after) in
+        [("\"", ""), ("", "\""), ("Bearer", ""), ("Basic%20", ""), ("Bearer%20Bearer%20", ""), ("'", "'")]
+    {
+        problem(with(&server, &format!("fibidy_auth={before}{token}{after}")).await, 401, "malformed-token").await;
+    }
+    for empty in ["\"\"", "", "Bearer%20", "%22%22"] {
+        problem(with(&server, &format!("fibidy_auth={empty}")).await, 401, "missing-token").await;
+    }
+}
+
+#[tokio::test]
+async fn hardening_a_planted_cookie_in_quotes_is_noticed() {
+    let server = Server::start().await;
+    let (mine, theirs) = (server.token("toko"), server.token("attacker"));
+    for cookie in [
+        format!("fibidy_auth={mine}; fibidy_auth=\"{theirs}\""),
+        format!("fibidy_auth=Bearer%20{theirs}; fibidy_auth={mine}"),
+    ] {
+        problem(with(&server, &cookie).await, 401, "ambiguous-token").await;
+    }
+    let request = server.post("/api/whatsapp/connect").header("cookie", format!("fibidy_auth=\"{mine}\""));
+    problem(request.send().await.unwrap(), 403, "origin-missing").await;
+}
+
+#[tokio::test]
+async fn a_refusal_says_what_stands_where_a_token_should() {
+    let server = Server::start().await;
+    let part = |text: &str| base64::Engine::encode(&base64::prelude::BASE64_URL_SAFE_NO_PAD, text);
+    let (jwe, no_algorithm, critical) = (
+        format!("{}.hunter2.hunter2.hunter2.hunter2", part(r#"{"alg":"dir","enc":"A256GCM"}"#)),
+        format!("{}.hunter2.hunter2", part(r#"{"typ":"JWT"}"#)),
+        format!("{}.hunter2.hunter2", part(r#"{"alg":"HS256","crit":["b64"]}"#)),
+    );
+    for (value, told) in [
+        (jwe.as_str(), "encrypted"),
+        ("s%3Ahunter2.hunter2", "Express"),
+        ("j%3A%7B%22hunter2%22%3A1%7D", "JSON"),
+        ("hunter2hunter2hunter2", "21 characters"),
+        ("hunter2.hunter2", "2 parts"),
+        ("hunter2.hunter2.hunter2", "first part"),
+        (&no_algorithm, "alg"),
+        (&critical, "crit"),
+        ("undefined", "undefined"),
+        ("Bearer%20Bearer%20hunter2.a.b", "Bearer"),
+        ("\"hunter2.a.b", "quote"),
+    ] {
+        let detail = problem(with(&server, &format!("fibidy_auth={value}")).await, 401, "malformed-token").await;
+        assert!(detail.contains("fibidy_auth") && detail.contains(told), "{value}: {detail}");
+        assert!(!detail.contains("hunter2"), "{detail}");
+        let bearer = server.get(STATUS).header("authorization", format!("Bearer {value}")).send().await.unwrap();
+        let detail = problem(bearer, 401, "malformed-token").await;
+        assert!(detail.contains("Authorization") && !detail.contains("hunter2"), "{detail}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_without_a_token_says_what_came_instead() {
+    let server = Server::start().await;
+    let detail = async |headers: &[(&'static str, &str)]| {
+        let request = server.get(STATUS);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        problem(request.send().await.unwrap(), 401, "missing-token").await
+    };
+    let nothing = detail(&[]).await;
+    assert!(nothing.contains("Authorization: Bearer") && nothing.contains("fibidy_auth"), "{nothing}");
+    let others = detail(&[("cookie", "hunter2=hunter3; b=2")]).await;
+    assert!(others.contains("2 other cookies") && !others.contains("hunter"), "{others}");
+    let scheme = detail(&[("authorization", "Basic hunter2")]).await;
+    assert!(scheme.contains("word Bearer") && !scheme.contains("hunter"), "{scheme}");
+    let no_scheme = detail(&[("authorization", "hunter2.hunter2.hunter2")]).await;
+    assert!(no_scheme.contains("word Bearer") && !no_scheme.contains("hunter"), "{no_scheme}");
+    let empty = detail(&[("cookie", "fibidy_auth=")]).await;
+    assert!(empty.contains("empty"), "{empty}");
+}
+
+/// The page is public: what a token says must not be told to those who bring none that counts.
+#[tokio::test]
+async fn a_refusal_for_a_claim_names_no_claim_of_ours_or_theirs() {
+    let mut setup = crate::support::Setup::default();
+    setup.auth.issuer = Some("https://login.example/".into());
+    let server = setup.start().await;
+    let token = sign(&json!({"id": "toko", "exp": server.second() + 60, "iss": "https://login.example"}));
+    let detail = problem(server.get(STATUS).bearer_auth(token).send().await.unwrap(), 401, "wrong-issuer").await;
+    assert!(!detail.contains("login.example"), "{detail}");
+}
