@@ -1,7 +1,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use super::hub::Listener;
-use crate::events::{Event, EventId, Shown};
+use crate::events::{Cursor, Event, EventId, Shown};
 
 /// What a reader is told next.
 #[derive(Clone, Debug)]
@@ -19,9 +19,10 @@ pub struct Subscription {
     backlog: VecDeque<Update>,
     /// `None` once it ended: what a reader that fell behind would find after the gap is not for it.
     live: Option<Listener>,
-    /// Events of its journal at or below it were told: the hub was joined before the backlog was read. A later epoch is
-    /// a higher one.
-    seen: Option<EventId>,
+    /// Events at or below it were told: the hub was joined before the backlog was read. A later epoch is a higher one.
+    seen: Option<Cursor>,
+    /// The id that the reader came with, which the store has not looked at yet: it counts within its own journal only.
+    claimed: Option<EventId>,
 }
 
 impl Subscription {
@@ -29,9 +30,14 @@ impl Subscription {
     pub(in crate::store) fn new(
         backlog: impl IntoIterator<Item = Update>,
         live: Listener,
-        seen: Option<EventId>,
+        seen: Option<Cursor>,
     ) -> Self {
-        Self { backlog: backlog.into_iter().collect(), live: Some(live), seen }
+        Self { backlog: backlog.into_iter().collect(), live: Some(live), seen, claimed: None }
+    }
+
+    /// For a reader that comes while the store cannot be read.
+    pub(in crate::store) fn in_doubt(doubt: Update, live: Listener, claimed: Option<EventId>) -> Self {
+        Self { claimed, ..Self::new([doubt], live, None) }
     }
 
     /// How many of the next updates were kept before the reader came: they are replayed, and may be out of date.
@@ -51,11 +57,11 @@ impl Subscription {
                 return None;
             };
             if let Update::Event(event) = &update {
-                let id = event.id();
-                if self.seen.is_some_and(|seen| id.is_seen_by(&seen)) {
+                let told = self.seen.is_some_and(|seen| event.cursor <= seen);
+                if told || self.claimed.is_some_and(|claimed| event.id().is_seen_by(&claimed)) {
                     continue;
                 }
-                self.seen = Some(id);
+                self.seen = Some(event.cursor);
             }
             return Some(update);
         }
@@ -69,7 +75,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::Timestamp,
-        events::{Cursor, EndReason, JournalId, Status},
+        events::{EndReason, JournalId, Status},
         store::hub::Hub,
         tenant::TenantId,
     };
@@ -79,8 +85,12 @@ mod tests {
     }
 
     fn event(epoch: u64, sequence: u64) -> Update {
+        event_of(7, epoch, sequence)
+    }
+
+    fn event_of(journal: u64, epoch: u64, sequence: u64) -> Update {
         let status = Status::ended(EndReason::Cancelled);
-        Update::Event(Arc::new(Event::after(None, id(7, epoch, sequence), Timestamp::UNIX_EPOCH, status)))
+        Update::Event(Arc::new(Event::after(None, id(journal, epoch, sequence), Timestamp::UNIX_EPOCH, status)))
     }
 
     fn cursor(update: Option<Update>) -> Option<(u64, u64)> {
@@ -98,7 +108,7 @@ mod tests {
         for update in [event(9, 1), event(9, 2), event(9, 3), event(12, 1), event(9, 3), event(12, 1), event(12, 2)] {
             hub.publish(&tenant, update);
         }
-        let seen = Some(id(7, 9, 2));
+        let seen = Some(Cursor { epoch: 9, sequence: 2 });
         let mut subscription = Subscription::new([event(9, 1), event(9, 2)], live, seen);
         assert_eq!(subscription.backlog(), 2);
         for expected in [(9, 1), (9, 2), (9, 3), (12, 1), (12, 2)] {
@@ -113,7 +123,26 @@ mod tests {
         let (hub, tenant) = (Arc::new(Hub::default()), TenantId::parse("a").unwrap());
         let live = hub.join(&tenant);
         hub.publish(&tenant, event(9, 1));
-        let mut subscription = Subscription::new([], live, Some(id(8, 99, 1)));
+        let doubt = || event(0, 0);
+        let mut subscription = Subscription::in_doubt(doubt(), live, Some(id(8, 99, 1)));
+        assert_eq!(cursor(subscription.next().now_or_never().flatten()), Some((0, 0)));
         assert_eq!(cursor(subscription.next().now_or_never().flatten()), Some((9, 1)));
+    }
+
+    /// A run of Redis that may have lost writes begins another journal. What the one before it said must not be told
+    /// after what the new one says.
+    #[tokio::test]
+    async fn event_of_an_older_epoch_is_dropped_in_whatever_journal() {
+        let (hub, tenant) = (Arc::new(Hub::default()), TenantId::parse("a").unwrap());
+        let live = hub.join(&tenant);
+        for update in [event_of(7, 9, 4), event_of(8, 12, 1), event_of(7, 9, 6), event_of(8, 12, 2)] {
+            hub.publish(&tenant, update);
+        }
+        let mut subscription = Subscription::in_doubt(event(0, 0), live, Some(id(7, 9, 5)));
+        let mut told = Vec::new();
+        while let Some(Some(update)) = subscription.next().now_or_never() {
+            told.extend(cursor(Some(update)));
+        }
+        assert_eq!(told, [(0, 0), (12, 1), (12, 2)]);
     }
 }

@@ -76,10 +76,10 @@ impl Memory {
     }
 
     /// What a reader that has seen `after` is told before what comes, and what it has seen then.
-    pub fn backlog(&self, tenant: &TenantId, after: Option<EventId>) -> (Vec<Update>, Option<EventId>) {
+    pub fn backlog(&self, tenant: &TenantId, after: Option<EventId>) -> (Vec<Update>, Option<Cursor>) {
         let Some(Known { record, history }) = self.tenants.get(tenant) else { return (Vec::new(), None) };
         let Some(present) = record.shown() else { return (Vec::new(), None) };
-        let seen = Some(present.event.id());
+        let seen = Some(present.event.cursor);
         let place = after.and_then(|after| history.iter().position(|event| event.id() == after));
         let first = place.map_or(history.len() - 1, |place| place + 1);
         let mut updates: Vec<_> = history.range(first..).cloned().map(Update::Event).collect();
@@ -157,6 +157,6 @@ mod tests {
         (0..2 * HISTORIES_MAX as u64).for_each(|sequence| remember(&mut memory, &tenant(1), sequence));
         let (updates, seen) = memory.backlog(&tenant(0), Some(id(1)));
         assert_eq!(updates.len(), 1, "begins with the present");
-        assert_eq!(seen, Some(id(3)));
+        assert_eq!(seen, Some(id(3).cursor));
     }
 }

@@ -67,7 +67,7 @@ impl Journal for RedisStore {
                 if catch_up {
                     shared.catch_up(tenant.clone());
                 }
-                Subscription::new([doubt], live, after)
+                Subscription::in_doubt(doubt, live, after)
             }
         }
     }

@@ -117,9 +117,9 @@ impl Reading {
     }
 
     /// What a reader is told before what comes, and what it has seen then.
-    pub fn backlog(mut self) -> (Vec<Update>, Option<EventId>) {
+    pub fn backlog(mut self) -> (Vec<Update>, Option<Cursor>) {
         let Some(present) = self.shown() else { return (Vec::new(), None) };
-        let seen = Some(present.event.id());
+        let seen = Some(present.event.cursor);
         if present.stale {
             // As an event it would be a claim that nobody stands behind.
             self.events.pop();
