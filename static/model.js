@@ -11,8 +11,7 @@ function countdown(seconds) {
 }
 
 /** Takes an event in. Unknown fields change nothing; an unknown status throws. */
-export function take(model, name, json) {
-  const data = JSON.parse(json);
+export function take(model, name, data) {
   if (name === 'connection-status') takeStatus(model, data);
   // `qr`, `pair` or `passkey`: a code and the refusal of one take the same place.
   else model[name.split('-')[0]] = { ...data, left: countdown(data.expiresIn) };
@@ -22,11 +21,11 @@ export function take(model, name, json) {
 function takeStatus(model, next) {
   const { status, reason } = next;
   if (!/^((dis)?connected|connecting|qr_pending)$/.test(status)) throw new TypeError(status);
-  // Codes die with the window they came in, also where nobody here was told of what lay between two of them.
-  if (status !== 'qr_pending' || next.since !== model.status?.since) model.qr = model.pair = model.passkey = null;
+  // Codes die with the window they came in, also where this page missed what lay between two of them.
+  if (status !== 'qr_pending' || next.pairing !== model.status?.pairing) model.qr = model.pair = model.passkey = null;
   // Congratulated is who has just scanned, not who comes back to a link that stands.
-  model.justNow = status === 'connected' && (model.pairing || model.justNow);
-  model.pairing = status === 'qr_pending' || (status === 'connecting' && (model.pairing || reason === 'scanned'));
+  model.justNow = status === 'connected' && (model.joining || model.justNow);
+  model.joining = status === 'qr_pending' || (status === 'connecting' && (model.joining || reason === 'scanned'));
   if (model.status?.reason !== reason) model.problem = null;
   model.status = next;
 }
@@ -58,8 +57,11 @@ export function formatPhone(digits) {
   return '+' + digits.replace(/^62(...)(.{3,4}?)(.{3,4})$/, '62 $1-$2-$3');
 }
 
-/** What a person types (`0812 3456-7890`, `+62 812…`) → digits for WhatsApp; null if it cannot be a number. */
-export function parsePhone(typed) {
-  const digits = typed.replace(/\D/g, '').replace(/^00/, '').replace(/^0/, '62');
+/**
+ * What a person types (`0812 3456-7890`, `+62 812…`) → digits for WhatsApp; null if it cannot be a number. Only in
+ * Indonesian a leading 0 stands for 62: anywhere else a stranger's phone in Indonesia would ring.
+ */
+export function parsePhone(typed, indonesian) {
+  const digits = typed.replace(/\D/g, '').replace(/^00/, '').replace(/^0/, indonesian ? '62' : '0');
   return /^[1-9]\d{7,14}$/.test(digits) ? digits : null;
 }

@@ -34,5 +34,8 @@ for (const lang of LANGS) {
   });
 }
 
+// The page was made for the tenant before: its name stands in it.
+link.addEventListener('tenant-changed', () => location.reload());
+
 const asked = [kept(), document.documentElement.lang].find((lang) => LANGS.includes(lang));
 use(asked ?? 'id');

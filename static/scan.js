@@ -19,7 +19,8 @@ const CORNERS = 'M1 1h6v6H1zm3 3h.01M18 1h6v6h-6zm3 3h.01M1 18h6v6H1zm3 3h.01';
  * Everything between the press of the button and the finished link: the sketch, the code, its end, the passkey and the
  * finish take the same box, so nothing on the page moves when one follows the other.
  */
-export function scanView({ t }, acts) {
+export function scanView(first, acts) {
+  const { t } = first;
   const sketch = draw('sketch', '0 0 25 25', ['corners', CORNERS]);
   const image = h('img#qr');
   const veil = h('p.veil');
@@ -29,7 +30,7 @@ export function scanView({ t }, acts) {
   const title = h('h3.title', { tabindex: -1 });
   const text = h('p.text');
   const same = button('.primary.command#same', t.states.compare[2], acts.confirm);
-  const pair = pairing(t.pair, acts);
+  const pair = pairing(first, acts);
   const cancel = button('.command#cancel', t.cancel, acts.disconnect);
   const howTo = steps(t.steps);
   const node = h(
@@ -65,7 +66,8 @@ export function scanView({ t }, acts) {
 }
 
 /** A code that is typed on the phone instead of a scan: the offer of one, the code, or why there is none. */
-function pairing(t, acts) {
+function pairing(first, acts) {
+  const t = first.t.pair;
   const title = h('h4', t.title);
   const text = h('p.text');
   const code = h('code#pair-code', { tabindex: -1 });
@@ -74,7 +76,7 @@ function pairing(t, acts) {
   const copy = button('#copy', t.copy, () => navigator.clipboard.writeText(code.textContent).then(copied, () => {}));
   // Browsers let pages copy on https only.
   const typed = h('div.under', code, navigator.clipboard && copy);
-  const offer = pairOffer(t, acts);
+  const offer = pairOffer(first, acts);
   // Last, so that it pushes nothing aside.
   const why = h('p.help', { role: 'status' });
   const node = h('section.pair', title, text, typed, offer, why);

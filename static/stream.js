@@ -1,15 +1,15 @@
 // The page's line to the service: one event stream down, commands up.
 const HIDDEN_MS_MAX = 60_000;
-const ASLEEP_MS = 20_000;
-const PULSE_MS = 5_000;
 const RETRY_MS_MAX = 30_000;
 const ANSWER_MS_MAX = 20_000;
 // The first bytes come at once; a stream that waits longer is stuck.
 const PATIENCE_MS = 4_000;
+// A line can die in silence, and looks open for ever. So many missed heartbeats say that it is dead.
+const MISSED_MAX = 2.5;
 
 /**
  * Keeps one stream open while the page is looked at. `on.event(name, json)` for each event; `on.stream(word, why)` with
- * `opening`, `live`, `lost` or `signed-out`; nothing after `stop()`.
+ * `opening`, `live`, `lost` or `signed-out`; `on.tenant()` answers whose status is shown; nothing after `stop()`.
  */
 export class Stream {
   #base;
@@ -18,6 +18,8 @@ export class Stream {
   #channel;
   // For the first bytes of a stream, or for the next one.
   #timer;
+  // By the wall clock, which goes on while the machine sleeps.
+  #due;
   #hiding;
   #failures = 0;
   #life = new AbortController();
@@ -32,17 +34,14 @@ export class Stream {
     document.addEventListener('visibilitychange', () => {
       clearTimeout(this.#hiding);
       if (document.hidden) this.#hiding = setTimeout(() => this.#close(), HIDDEN_MS_MAX);
-      // Also after a sign-out: people sign in in another tab and come back.
-      else if (!this.#source) this.open();
+      // Anew also where one is open: in another tab somebody else may have signed in, or in again.
+      else this.open();
     }, { signal });
-    let beat = Date.now();
-    const pulse = setInterval(() => {
-      // A socket that died in the machine's sleep looks open for minutes.
-      const gap = Date.now() - beat;
-      beat += gap;
-      if (gap > ASLEEP_MS && this.#source && !document.hidden) this.open();
-    }, PULSE_MS);
-    signal.onabort = () => clearInterval(pulse);
+  }
+
+  /** Looks whether the line is dead; asked all the time. */
+  check() {
+    if (Date.now() > this.#due) this.open();
   }
 
   stop() {
@@ -58,31 +57,45 @@ export class Stream {
     this.#tell('opening');
     const source = new EventSource(`${this.#base}events`, { withCredentials: true });
     this.#source = source;
-    this.#channel = new BroadcastChannel('whatsapp-link');
-    // Six streams block a browser's whole origin over HTTP/1.1: the tabs that nobody looks at give way at once.
-    this.#channel.onmessage = () => document.hidden && this.#close();
+    this.#channel = new BroadcastChannel(this.#base);
+    // Six streams block a browser's whole origin over HTTP/1.1: the tabs that nobody looks at give way at once. One that
+    // is looked at beside this one asks again whose it is, where this one is somebody else's.
+    this.#channel.onmessage = ({ data }) => {
+      if (document.hidden) this.#close();
+      else if (data && data !== this.#on.tenant()) this.open();
+    };
     this.#channel.postMessage(0);
-    this.#timer = setTimeout(() => this.#tell('lost'), PATIENCE_MS);
+    // A try that hangs is given up: browsers keep connections in store that are as dead as the last one.
+    this.#timer = setTimeout(() => this.#lost(), PATIENCE_MS);
     source.onopen = () => {
       clearTimeout(this.#timer);
       this.#failures = 0;
       this.#tell('live');
     };
     source.onerror = () => {
-      clearTimeout(this.#timer);
-      this.#tell('lost');
-      // Otherwise the browser comes back by itself, after the pause that the server named.
       if (source.readyState === EventSource.CLOSED) this.#diagnose(source);
+      // The browser comes back by itself, after the pause that the server named, unless that hangs.
+      else this.#lost('', RETRY_MS_MAX);
     };
+    source.addEventListener('heartbeat', ({ data }) => {
+      this.#due = Date.now() + JSON.parse(data).every * 1000 * MISSED_MAX;
+    });
     for (const name of ['connection-status', 'qr-code', 'pair-code', 'pair-code-refused', 'passkey-required']) {
       source.addEventListener(name, ({ data }) => this.#on.event(name, data));
     }
-    source.addEventListener('token-expired', () => this.#signOut());
+    // The browser may have a newer sign-in by now. Only a 401 proves that it has none.
+    source.addEventListener('token-expired', () => this.open());
+  }
+
+  /** Tells the other tabs whose status this one shows. */
+  tellTabs(tenant) {
+    this.#channel?.postMessage(tenant);
   }
 
   /** `connect`, `disconnect` or `passkey`; throws `{ code, status, wait }`. */
   async command(name, body) {
-    const headers = body && { 'content-type': 'application/json' };
+    const tenant = this.#on.tenant();
+    const headers = { 'content-type': 'application/json', ...(tenant && { 'if-tenant': tenant }) };
     const answer = await this.#ask(name, { method: 'POST', headers, body: JSON.stringify(body) });
     if (answer.status === 401) this.#signOut();
     if (!answer.ok) throw await refusal(answer);
@@ -107,8 +120,12 @@ export class Stream {
     }
     if (this.#source !== source) return;
     if (refused.status === 401) return this.#signOut();
-    this.#tell('lost', refused.code);
-    const pause = refused.status === 429 ? refused.wait * 1000 : Math.min(RETRY_MS_MAX, 1000 * 2 ** this.#failures++);
+    this.#lost(refused.code, refused.status === 429 ? refused.wait * 1000 : undefined);
+  }
+
+  #lost(why, pause = Math.min(RETRY_MS_MAX, 1000 * 2 ** this.#failures++)) {
+    this.#tell('lost', why);
+    clearTimeout(this.#timer);
     // Pages that were cut off together must not come back together.
     this.#timer = setTimeout(() => this.open(), pause * (1 + Math.random() / 2));
   }
@@ -122,7 +139,7 @@ export class Stream {
     clearTimeout(this.#timer);
     this.#channel?.close();
     this.#source?.close();
-    this.#source = this.#channel = null;
+    this.#source = this.#channel = this.#due = undefined;
   }
 
   #tell(word, why) {

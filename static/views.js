@@ -141,7 +141,7 @@ function linked(model, acts) {
     h(
       'dl.facts',
       fact('phone', status.phoneNumber && formatPhone(status.phoneNumber)),
-      fact('name', status.name),
+      fact('name', status.name && h('bdi', status.name)),
       fact('platform', PLATFORMS[status.platform] ?? status.platform),
       fact('since', state === 'connected' && moment(model, status.since)),
     ),
@@ -161,7 +161,7 @@ function disconnected(model, acts, label) {
   return [
     sentences && h('p.help', sentences),
     ...(retryable
-      ? [button('.primary.command#connect', label, press), pairOffer(t.pair, acts)]
+      ? [button('.primary.command#connect', label, press), pairOffer(model, acts)]
       : name === 'credentials-unreadable'
         ? linked(model, acts)
         : [!(Date.parse(until) > Date.now()) && button('.command#connect', t.states['never-linked'][2], press)]),
@@ -169,12 +169,13 @@ function disconnected(model, acts, label) {
 }
 
 // For whom a scan is not possible: who reads this page on the phone that has WhatsApp.
-export function pairOffer(t, acts) {
+export function pairOffer(model, acts) {
+  const t = model.t.pair;
   const hint = h('p.text#hint', { role: 'status' }, t.hint);
   const input = h('input#number', { type: 'tel', autocomplete: 'tel', 'aria-label': t.label, 'aria-describedby': 'hint' });
   const submit = (event) => {
     event.preventDefault();
-    const number = parsePhone(input.value);
+    const number = parsePhone(input.value, model.indonesian);
     show(hint, number ? t.hint : t.invalid);
     input.setAttribute('aria-invalid', !number);
     if (number) acts.connect(number);

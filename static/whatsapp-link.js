@@ -4,7 +4,6 @@ import { Stream } from './stream.js';
 import { h, icon, look, show, stateView } from './views.js';
 
 const TICK_MS = 250;
-const OVERDUE_MS = 10_000;
 const SPEAK_MS = 700;
 
 // One language at a time comes over the wire; one that could not come is asked for again after a while, under another
@@ -16,8 +15,8 @@ let marked = '';
 /**
  * `<whatsapp-link base lang theme login-url tenant-name>`: the card that links one WhatsApp account.
  *
- * Events: each status by its name (`connected`, `disconnected`, `connecting`, `qr-pending`), `error`, and the cancelable
- * `token-expired`: who cancels it renews the sign-in and calls `reconnect()`.
+ * Events: each status by its name (`connected`, `disconnected`, `connecting`, `qr-pending`), `error`, `tenant-changed`,
+ * and the cancelable `token-expired`: who cancels it renews the sign-in and calls `reconnect()`.
  */
 export class WhatsappLink extends HTMLElement {
   static observedAttributes = ['base', 'lang', 'login-url', 'tenant-name'];
@@ -56,6 +55,7 @@ export class WhatsappLink extends HTMLElement {
     this.#stream = new Stream(this.getAttribute('base') ?? new URL('..', import.meta.url).href, {
       event: (name, json) => this.#receive(name, json),
       stream: (word, why) => this.#streamIs(word, why),
+      tenant: () => this.#model.status?.tenantRef,
     });
     this.#stream.open();
   }
@@ -82,14 +82,29 @@ export class WhatsappLink extends HTMLElement {
   }
 
   #receive(name, json) {
-    this.#guarded(() => take(this.#model, name, json));
+    this.#guarded(() => {
+      const data = JSON.parse(json);
+      const { tenantRef } = data;
+      if (tenantRef && (this.#model.status?.tenantRef ?? tenantRef) !== tenantRef) this.#forget();
+      take(this.#model, name, data);
+      this.#stream.tellTabs(tenantRef);
+    });
     this.#asked = false;
     this.#render();
-    const { status, reason, stale } = this.#model.status ?? {};
+    const { status, reason, stale, phoneNumber } = this.#model.status ?? {};
     // Each change once, and only what somebody vouches for.
-    if (!status || stale || this.#told === status + reason) return;
-    this.#told = status + reason;
+    const change = status + reason + phoneNumber;
+    if (!status || stale || this.#told === change) return;
+    this.#told = change;
     this.#emit(status.replace('_', '-'), { ...this.#model.status });
+  }
+
+  // Somebody else has signed in: nothing of the tenant before is shown, announced or sent any more.
+  #forget() {
+    this.#model = { stream: this.#model.stream };
+    this.#told = null;
+    this.removeAttribute('tenant-name');
+    this.#emit('tenant-changed', {});
   }
 
   #streamIs(word, why) {
@@ -131,7 +146,8 @@ export class WhatsappLink extends HTMLElement {
       // The stream tells what comes of it: an answer may be older than what it has said.
       await this.#stream.command(name, body);
     } catch (problem) {
-      if (problem.status !== 401) model.problem = problem;
+      if (problem.code === 'tenant-changed') this.reconnect();
+      else if (problem.status !== 401) model.problem = problem;
       this.#emit('error', { code: problem.code });
     }
     model.pending = false;
@@ -155,19 +171,15 @@ export class WhatsappLink extends HTMLElement {
   };
 
   #tick() {
-    const { qr, passkey, state } = this.#model;
-    if (qr ?? passkey) this.#render();
-    // The next code should have come long ago. Perhaps our stream is dead without knowing.
-    if (qr?.left() < -OVERDUE_MS && state === 'qr_pending' && !document.hidden) {
-      this.#model.qr = null;
-      this.#stream.open();
-    }
+    if (this.#model.qr ?? this.#model.passkey) this.#render();
+    this.#stream.check();
   }
 
   #render() {
     const model = this.#model;
     const tag = this.closest('[lang]')?.lang;
     model.lang = /^(id|in|ms)\b/i.test(tag) ? 'id' : 'en';
+    model.indonesian = /^i[dn]\b/i.test(tag);
     model.t = texts[model.lang];
     if (!model.t?.title) return this.#load(model.lang);
     this.#guarded(() => this.#show(model));
@@ -213,7 +225,7 @@ export class WhatsappLink extends HTMLElement {
     if (this.#at('status').textContent !== word) this.#at('status').replaceWith(h('span#status', word));
 
     const scan = model.name in SCANNING;
-    const key = JSON.stringify([lang, scan || [model.name, model.loginUrl, { ...status, stale: 0 }]]);
+    const key = JSON.stringify([lang, status?.tenantRef, scan || [model.name, model.loginUrl, { ...status, stale: 0 }]]);
     if (key !== this.#key) {
       const focused = body.contains(this.shadowRoot.activeElement);
       this.#view = (scan ? scanView : stateView)(model, this.#acts);

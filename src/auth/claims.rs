@@ -1,9 +1,8 @@
 use serde_json::Value;
 
 use super::{Identity, LEEWAY, Settings, TokenError};
-use crate::{clock::Timestamp, tenant::TenantId};
+use crate::{clock::Timestamp, events::shown_name, tenant::TenantId};
 
-const DISPLAY_NAME_LENGTH_MAX: usize = 100;
 const SHOWN_LENGTH_MAX: usize = 200;
 
 /// What a token whose signature is good says, held against the settings and the time of day.
@@ -105,8 +104,7 @@ fn names(claim: Option<&Value>, audience: &str) -> bool {
 }
 
 fn display_name(text: &str) -> Option<String> {
-    let name: String = text.trim().chars().filter(|c| !c.is_control()).take(DISPLAY_NAME_LENGTH_MAX).collect();
-    (!name.is_empty()).then_some(name)
+    shown_name(&text.chars().filter(|c| !c.is_control()).collect::<String>())
 }
 
 #[cfg(test)]

@@ -88,6 +88,22 @@ impl From<Platform> for String {
     }
 }
 
+/// Longer names are cut: a phone takes 25 characters, and what comes is whatever the other side sends.
+const NAME_CHARS_MAX: usize = 100;
+
+/// A name as it may be shown among other text: without the characters that turn the direction of what stands around it,
+/// with which a name could rewrite the sentence that it is part of. `None`: nothing is left.
+pub fn shown_name(name: &str) -> Option<String> {
+    let name: String = name.chars().filter(|c| !turns_direction(*c)).take(NAME_CHARS_MAX).collect();
+    let name = name.trim();
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+/// Unicode's `Bidi_Control` (UAX #9).
+fn turns_direction(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// The WhatsApp account that a session is linked to.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
@@ -117,5 +133,15 @@ mod tests {
         for bad in ["", "an droid", "android\n", "ponsel\u{e9}", &"x".repeat(PLATFORM_BYTES_MAX + 1)] {
             assert_eq!(Platform::parse(bad), Err(InvalidPlatform), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn name_cannot_turn_the_text_around_it() {
+        assert_eq!(shown_name(" Toko \u{202e}iraS\u{2066}\u{200f} ").as_deref(), Some("Toko iraS"));
+        assert_eq!(shown_name("متجر ساري").as_deref(), Some("متجر ساري"), "its own direction is no control character");
+        for nothing in ["", "  ", "\u{202e}\u{61c}"] {
+            assert_eq!(shown_name(nothing), None);
+        }
+        assert_eq!(shown_name(&"x".repeat(10_000)).unwrap().len(), NAME_CHARS_MAX);
     }
 }

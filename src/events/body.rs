@@ -1,6 +1,6 @@
 use serde::Serialize;
 
-use super::{EndReason, Event, Shown, Status, StatusWord};
+use super::{EndReason, Event, Shown, Status, StatusWord, shown_name};
 use crate::{clock::rfc3339, tenant::TenantRef};
 
 /// The contract's `connection-status`: on the stream, in the JSON endpoints and in what the back end is told. It has no
@@ -55,7 +55,7 @@ impl StatusBody {
         let body = Self {
             status: status.word().as_str(),
             phone_number: account.map(|account| account.phone.as_str().to_owned()),
-            name: account.and_then(|account| account.name.clone()),
+            name: account.and_then(|account| shown_name(account.name.as_deref()?)),
             platform: account.and_then(|account| Some(account.platform.as_ref()?.as_str().to_owned())),
             reason: None,
             retryable: false,

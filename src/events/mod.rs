@@ -9,7 +9,7 @@ mod pairing;
 mod passkey;
 mod status;
 
-pub use account::{Account, InvalidPhoneNumber, InvalidPlatform, PhoneNumber, Platform};
+pub use account::{Account, InvalidPhoneNumber, InvalidPlatform, PhoneNumber, Platform, shown_name};
 pub use body::StatusBody;
 pub use cursor::Cursor;
 pub use event::{Event, News, Shown};

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     clock::{SharedClock, until},
-    events::{Account, PairRefusal, PhoneNumber, Platform},
+    events::{Account, PairRefusal, PhoneNumber, Platform, shown_name},
     session::{End, Signal},
     store::{Lease, StoreError},
 };
@@ -292,6 +292,6 @@ impl Driver {
 
 fn account(client: &Client, platform: Option<&Platform>) -> Option<Account> {
     let phone = PhoneNumber::parse(&client.pn()?.user).ok()?;
-    let name = Some(client.push_name()).filter(|name| !name.is_empty());
+    let name = shown_name(&client.push_name());
     Some(Account { phone, name, platform: platform.cloned() })
 }

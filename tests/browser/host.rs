@@ -21,7 +21,7 @@ async fn dashboard(attributes: &str) -> Double {
              whatsapp-link::part(card) {{ border-style: dotted; }} whatsapp-link::part(title) {{ text-transform: uppercase; }}</style>\
              <whatsapp-link {attributes}></whatsapp-link>\
              <script nonce='n'>window.heard = [];\
-             for (const name of ['connected', 'disconnected', 'connecting', 'qr-pending', 'error', 'token-expired'])\
+             for (const name of ['connected', 'disconnected', 'connecting', 'qr-pending', 'error', 'token-expired', 'tenant-changed'])\
              document.addEventListener(name, (event) => {{ heard.push([name, event.detail]); if (name === 'token-expired') window.onexpiry?.(event); }}, true);</script>\
              <script type='module' src='{service}/static/whatsapp-link.js'></script></html>"
         );
@@ -57,7 +57,8 @@ async fn a_dashboard_of_another_origin_embeds_the_element_and_hears_of_each_stat
     let card = stage.browser.card();
     let shown = card.state("disconnected").await;
     assert_eq!(shown.status, "Not connected");
-    assert!(shown.words.to_lowercase().contains("whatsapp connection for toko <b>sari"), "{shown:#?}");
+    let title = "whatsapp connection for toko <b>sari";
+    assert!(shown.words.to_lowercase().contains(title), "{shown:#?}");
 
     card.click("#connect").await;
     let qr = card.code().await;
@@ -132,6 +133,7 @@ async fn a_host_that_reconnects_inside_its_handler_goes_on_without_a_word() {
     let renew = "
         window.onexpiry = (event) => {
             event.preventDefault();
+            document.cookie = 'fibidy_auth=' + arguments[0] + '; path=/';
             event.target.reconnect();
         };
         const root = document.querySelector('whatsapp-link').shadowRoot;
@@ -139,16 +141,59 @@ async fn a_host_that_reconnects_inside_its_handler_goes_on_without_a_word() {
         const note = () => seen.push([root.querySelector('#card').dataset.state, root.querySelector('#notice').textContent]);
         new MutationObserver(note).observe(root, { subtree: true, childList: true, attributes: true, characterData: true });
     ";
-    browser.run(renew, vec![]).await;
-    // The sign-in that the host has renewed by the time that the old one ends.
-    browser.set_token(stage.program.base(), &token(TENANT)).await;
-    let second = "const look = () => streams[1]?.readyState === 1 ? arguments[0](streams.length) : setTimeout(look, 20); look();";
-    assert_eq!(browser.run_async(second, vec![]).await, json!(2));
+    browser.run(renew, vec![json!(token(TENANT))]).await;
+    // A script cannot write over a cookie that it cannot read.
+    browser.delete_token().await;
+    // The second one is refused, which proves that the sign-in has ended.
+    assert_eq!(streams_when_open(&stage, 2).await, json!(3));
     card.state("disconnected").await;
     assert_eq!(heard(&stage, "token-expired").await.len(), 1);
     let seen = browser.run("return [...new Set(seen.map(String))]", vec![]).await;
     assert_eq!(seen, json!(["disconnected,"]), "no sign-in was asked for and no trouble was told");
     device_links(&stage).await;
+}
+
+/// Waits for a stream that is open; how many there were by then.
+async fn streams_when_open(stage: &Stage, number: u32) -> Value {
+    let open = "const look = () => streams[arguments[0]]?.readyState === 1 ? arguments[1](streams.length) : setTimeout(look, 20); look();";
+    stage.browser.run_async(open, vec![json!(number)]).await
+}
+
+/// A sign-in that was renewed in another tab, or by the dashboard, is taken without a word.
+#[tokio::test(flavor = "multi_thread")]
+async fn renewed_sign_in_is_used_when_the_old_token_ends() {
+    let Some((stage, _dashboard)) = open("", || token_accepted_for(6)).await else { return };
+    let card = stage.browser.card();
+    card.state("disconnected").await;
+    stage.browser.set_token(stage.program.base(), &token(TENANT)).await;
+    assert_eq!(streams_when_open(&stage, 1).await, json!(2));
+    assert_eq!(heard(&stage, "token-expired").await.len(), 0);
+    assert_eq!(card.look().await.notice, "");
+    device_links(&stage).await;
+}
+
+/// `connected` of the new tenant is news, although the one before was connected too.
+#[tokio::test(flavor = "multi_thread")]
+async fn element_forgets_the_tenant_whose_sign_in_is_gone() {
+    let Some((stage, _dashboard)) = open("lang='id' tenant-name='Toko Sari'", || token(TENANT)).await else { return };
+    let (browser, card) = (&stage.browser, stage.browser.card());
+    stage.link().await;
+    card.state("connected").await;
+    stage.link_as("other", "6289876543210").await;
+    browser.set_token(stage.program.base(), &token("other")).await;
+
+    card.click("#disconnect").await;
+    card.click("#confirm").await;
+    let shown = card.until("the other tenant", |shown| shown.phone == "+62 898-7654-3210").await;
+    assert_eq!(shown.state, "connected", "it was not unlinked");
+    assert!(!shown.words.contains("Toko Sari"), "the name that the host gave was the other's: {shown:#?}");
+    for tenant in [TENANT, "other"] {
+        assert_eq!(stage.program.api(tenant).status().await["status"], "connected", "{tenant}");
+    }
+    let numbers: Vec<Value> = heard(&stage, "connected").await.iter().map(|it| it["phoneNumber"].clone()).collect();
+    assert_eq!(numbers, [NUMBER, "6289876543210"]);
+    assert_eq!(heard(&stage, "tenant-changed").await.len(), 1);
+    assert_eq!(heard(&stage, "error").await, [json!({ "code": "tenant-changed" })]);
 }
 
 /// The stream that was opened last is the one that the card follows.

@@ -11,7 +11,7 @@ async fn the_language_is_the_browsers_until_the_switch_says_otherwise() {
     let heading = "return document.documentElement.lang + ' ' + document.querySelector('h1').innerText";
 
     let shown = card.state("disconnected").await;
-    assert_eq!((&*shown.status, &*shown.title), ("Not connected", "Start receiving messages here"));
+    assert_eq!((&*shown.status, &*shown.title), ("Not connected", "Connect your WhatsApp"));
     assert_eq!(browser.run(heading, vec![]).await, json!("en WhatsApp settings"));
 
     browser.click("#lang-id").await;

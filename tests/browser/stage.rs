@@ -57,11 +57,20 @@ impl Stage {
 
     /// Links the tenant's account as another client would, without the page.
     pub async fn link(&self) -> DeviceId {
-        let api = self.program.api(TENANT);
+        self.link_to(TENANT, &self.phone).await
+    }
+
+    /// The same for another tenant, with a phone of its own.
+    pub async fn link_as(&self, tenant: &str, number: &str) -> DeviceId {
+        self.link_to(tenant, &self.sim.phone(number, "Warung Budi")).await
+    }
+
+    async fn link_to(&self, tenant: &str, phone: &Phone) -> DeviceId {
+        let api = self.program.api(tenant);
         let mut events = api.events().await;
         api.connect().await;
         let qr = events.until_qr().await;
-        let device = self.scan(qr.text("qrText")).await;
+        let device = within("the scan", phone.scan(qr.text("qrText"))).await.expect("the phone takes the code");
         events.until_status("connected").await;
         device
     }

@@ -79,3 +79,43 @@ async fn an_open_page_finds_the_truth_again_after_the_service_was_killed() {
     assert!(ids.windows(2).all(|pair| pair[0].0 != pair[1].0 || pair[0].1 < pair[1].1), "{ids:?}");
     assert_eq!(stage.browser.run("return window.untouched", Vec::new()).await, json!(true), "it was never reloaded");
 }
+
+/// A router that forgets a connection closes nothing: EventSource hears nothing of it, and the page would say "connected"
+/// for hours after the phone has unlinked.
+#[tokio::test(flavor = "multi_thread")]
+async fn stream_that_falls_silent_is_replaced_after_missed_heartbeats() {
+    let Some(stage) = Stage::set(&[("TAUTAN_HEARTBEAT", "1s")], "id-ID").await else { return };
+    let wire = Wire::to(stage.program.base()).await;
+    stage.browser.set_token(&wire.base(), &token(TENANT)).await;
+    stage.browser.goto(&format!("{}{PAGE}", wire.base())).await;
+    let device = stage.link().await;
+    let card = stage.browser.card();
+    card.state("connected").await;
+
+    wire.fall_silent();
+    assert!(stage.phone.unlink(device));
+    let shown = card.reason("unlinked-by-phone").await;
+    assert_eq!((&*shown.stream, &*shown.notice), ("live", ""));
+    // A line that lives is left alone.
+    let opened = "return performance.getEntriesByType('resource').filter((it) => it.name.endsWith('/events')).length";
+    let before = stage.browser.run(opened, Vec::new()).await;
+    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+    assert_eq!(stage.browser.run(opened, Vec::new()).await, before);
+}
+
+/// Two windows side by side: neither is hidden, so only the other one's word makes a page ask whose it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_beside_one_another_show_one_tenant() {
+    let Some(stage) = Stage::open().await else { return };
+    stage.link().await;
+    stage.link_as("other", "6289876543210").await;
+    stage.browser.card().state("connected").await;
+    let first = stage.browser.tab().await;
+    stage.browser.run("Object.defineProperty(document, 'hidden', { get: () => false })", Vec::new()).await;
+    stage.browser.new_tab().await;
+    stage.sign_in_with(&token("other")).await;
+    stage.browser.card().until("the other tenant", |shown| shown.phone == "+62 898-7654-3210").await;
+    stage.browser.switch(&first).await;
+    let shown = stage.browser.card().until("the other tenant", |shown| shown.phone == "+62 898-7654-3210").await;
+    assert_eq!((&*shown.state, &*shown.stream), ("connected", "live"));
+}

@@ -10,7 +10,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// The network between the browser and the program: it can be cut and mended, and remembers what the browser said.
+/// The network between the browser and the program: it can be cut and mended, can fall silent, and remembers what the
+/// browser said.
 pub struct Wire {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -22,6 +23,8 @@ struct Shared {
     said: Mutex<String>,
     /// Cancelled while the wire is cut.
     whole: Mutex<CancellationToken>,
+    /// Cancelled for the connections that carry nothing any more.
+    heard: Mutex<CancellationToken>,
 }
 
 impl Wire {
@@ -32,6 +35,7 @@ impl Wire {
             program: base.trim_start_matches("http://").to_owned(),
             said: Mutex::default(),
             whole: Mutex::default(),
+            heard: Mutex::default(),
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, shared.clone()));
@@ -45,6 +49,12 @@ impl Wire {
     /// Breaks every connection, and each new one at once.
     pub fn cut(&self) {
         self.shared.whole.lock().expect("no holder panics").cancel();
+    }
+
+    /// The streams of now stay open and carry nothing any more, as behind a router that forgot them. The connections that
+    /// rest end, and new ones work.
+    pub fn fall_silent(&self) {
+        std::mem::take(&mut *self.shared.heard.lock().expect("no holder panics")).cancel();
     }
 
     pub fn mend(&self) {
@@ -63,21 +73,25 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     while let Ok((socket, _)) = listener.accept().await {
         let cut = shared.whole.lock().expect("no holder panics").clone();
+        let heard = shared.heard.lock().expect("no holder panics").clone();
         let shared = shared.clone();
         connections.spawn(async move {
             tokio::select! {
                 () = cut.cancelled() => {}
-                () = carry(socket, &shared) => {}
+                () = carry(socket, heard, &shared) => {}
             }
         });
     }
 }
 
-async fn carry(mut browser: TcpStream, shared: &Shared) {
+async fn carry(mut browser: TcpStream, heard: CancellationToken, shared: &Shared) {
     let Ok(mut program) = TcpStream::connect(&shared.program).await else { return };
     let (mut asked, mut answered) = ([0; 8192], [0; 8192]);
+    let mut streams = false;
     loop {
         tokio::select! {
+            biased;
+            () = heard.cancelled() => if streams { std::future::pending().await } else { return },
             read = browser.read(&mut asked) => {
                 let Some(bytes) = some(read, &asked) else { return };
                 shared.said.lock().expect("no holder panics").push_str(&String::from_utf8_lossy(bytes));
@@ -85,6 +99,7 @@ async fn carry(mut browser: TcpStream, shared: &Shared) {
             }
             read = program.read(&mut answered) => {
                 let Some(bytes) = some(read, &answered) else { return };
+                streams |= String::from_utf8_lossy(bytes).contains("text/event-stream");
                 if browser.write_all(bytes).await.is_err() { return }
             }
         }
