@@ -174,6 +174,8 @@ pub enum End {
     PasskeyTimeout,
     /// What was to be kept cannot be kept: going on would lose the pairing.
     StoreFailed,
+    /// A row of the credentials cannot be read now: it is sealed with another key, or another version wrote it.
+    Unreadable,
     /// The lease is not ours any more: say nothing.
     LeaseLost,
     /// The library gave up without a reason we know.
@@ -192,7 +194,7 @@ impl End {
             Self::ClientOutdated { .. } => Some(EndReason::ClientOutdated),
             // Only of a pairing: a linked device waits until it is let in.
             Self::RateLimited | Self::PairingFailed | Self::PairingCutShort => Some(EndReason::PairingFailed),
-            Self::OtherAccount => Some(EndReason::CredentialsUnreadable),
+            Self::OtherAccount | Self::Unreadable => Some(EndReason::CredentialsUnreadable),
             Self::PasskeyTimeout => Some(EndReason::PasskeyTimeout),
             Self::StoreFailed | Self::Internal => Some(EndReason::Internal),
             Self::LeaseLost => None,

@@ -156,7 +156,7 @@ pub fn overdue(status: &Status) -> Overdue {
 pub fn erases(end: End, paired: bool) -> bool {
     match end {
         End::UnlinkedByPhone => true,
-        End::LeaseLost => false,
+        End::LeaseLost | End::Unreadable => false,
         End::CodesUsedUp
         | End::Replaced
         | End::Banned { .. }

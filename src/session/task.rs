@@ -109,6 +109,10 @@ impl Session {
         // A link that ended and was kept is begun with a status that does not tell; what the next end erases depends on it.
         self.linked_as = link.resumes();
         self.paired |= self.linked_as.is_some();
+        if self.says_resuming().await == Told::Fenced {
+            link.close().await;
+            return Next::Over;
+        }
         self.be_patient();
         match self.attend(&mut *link).await {
             Leave::Stopped => {
@@ -269,6 +273,7 @@ impl Session {
         let settings = self.around.settings.clone();
         let again = match end {
             End::LeaseLost => return Next::Over,
+            End::Unreadable => return self.unreadable().await,
             End::CodesUsedUp if self.windows < settings.qr_windows => {
                 // Told first: whether anybody watches is known from the telling.
                 let told = self.teller.tell(Status::connecting(ConnectingReason::Starting, None)).await;
@@ -318,7 +323,13 @@ impl Session {
             _ if account.is_some() || self.paired => ConnectingReason::Reconnecting,
             _ => ConnectingReason::Starting,
         };
-        if self.teller.tell(Status::connecting(reason, account)).await == Told::Fenced {
+        self.wait(Status::connecting(reason, account), pause, end == End::RateLimited).await
+    }
+
+    /// Says the status and begins another link after the pause, or as soon as the user wants something. With
+    /// `to_unlink_only` nothing but an unlink ends the pause: WhatsApp has asked for it.
+    pub(super) async fn wait(&mut self, status: Status, pause: Duration, to_unlink_only: bool) -> Next {
+        if self.teller.tell(status).await == Told::Fenced {
             return Next::Over;
         }
         let over = Instant::now() + pause;
@@ -331,7 +342,7 @@ impl Session {
                 // The user wants something: the next link reads what. Where WhatsApp has told us to wait, only to be rid of
                 // it is worth a dial.
                 () = self.nudge.notified() => {
-                    if end != End::RateLimited {
+                    if !to_unlink_only {
                         return Next::Again;
                     }
                     ask_again = Some(Instant::now());

@@ -7,6 +7,8 @@ use tokio::time::Instant;
 pub(super) struct Trouble {
     crashes: VecDeque<Instant>,
     store_failures: usize,
+    /// Tries in a row at which the credentials could not be read.
+    unreadable: u32,
     replaced: Option<Instant>,
     /// Logins in a row that WhatsApp refused because there were too many.
     throttled: u32,
@@ -17,6 +19,7 @@ pub(super) struct Trouble {
 /// A second "replaced" this soon after the first means that somebody else really holds the account.
 const REPLACED_WINDOW: Duration = Duration::from_secs(600);
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
+const UNREADABLE_MAX: Duration = Duration::from_secs(300);
 const THROTTLED_MAX: Duration = Duration::from_secs(900);
 /// A user who waits for a code is told that none will come: by then he has waited for over a minute.
 const THROTTLED_PAIRINGS_MAX: u32 = 4;
@@ -42,6 +45,13 @@ impl Trouble {
         self.store_failures = 0;
     }
 
+    /// The pause before the credentials are read again. They become readable when the right version or the right key
+    /// is deployed, which may take days.
+    pub fn unreadable(&mut self) -> Duration {
+        self.unreadable += 1;
+        BACKOFF_MIN.saturating_mul(1 << (self.unreadable - 1).min(16)).min(UNREADABLE_MAX)
+    }
+
     /// The pause before the next try. `None`: a pairing for which it is not worth while.
     pub fn throttled(&mut self, paired: bool, first: Duration) -> Option<Duration> {
         self.throttled += 1;
@@ -51,7 +61,7 @@ impl Trouble {
 
     /// WhatsApp has let us in.
     pub fn welcomed(&mut self) {
-        (self.throttled, self.renewed) = (0, false);
+        (self.throttled, self.renewed, self.unreadable) = (0, false, 0);
     }
 
     /// Whether a newer release of the client is worth a dial: the first one is.
@@ -99,6 +109,15 @@ mod tests {
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 32, 32]);
         trouble.store_works();
         assert_eq!(trouble.store_failed(), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn unreadable_credentials_are_tried_ever_more_rarely_and_for_ever() {
+        let mut trouble = Trouble::default();
+        let pauses: Vec<u64> = (0..12).map(|_| trouble.unreadable().as_secs()).collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
+        trouble.welcomed();
+        assert_eq!(trouble.unreadable(), Duration::from_secs(1));
     }
 
     #[test]

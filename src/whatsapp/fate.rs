@@ -1,6 +1,6 @@
 use std::sync::{
     OnceLock,
-    atomic::{AtomicU8, Ordering},
+    atomic::{AtomicBool, AtomicU8, Ordering},
 };
 
 use tokio_util::sync::CancellationToken;
@@ -11,12 +11,18 @@ use crate::session::End;
 #[derive(Default)]
 pub(super) struct Fate {
     end: OnceLock<End>,
+    /// A row of the credentials could not be read. The library tells that as any other failure of its own.
+    unreadable: AtomicBool,
     sealed: CancellationToken,
     stop: CancellationToken,
 }
 
 impl Fate {
     pub fn seal(&self, end: End) {
+        let end = match end {
+            End::Internal | End::StoreFailed if self.unreadable.load(Ordering::Acquire) => End::Unreadable,
+            end => end,
+        };
         let first = self.end.set(end).is_ok();
         // After these the library would go on: dial without the right to, send what is not saved, show codes again, or
         // speak for somebody else.
@@ -27,12 +33,17 @@ impl Fate {
                 | End::PairingFailed
                 | End::PairingCutShort
                 | End::OtherAccount
+                | End::Unreadable
                 | End::Internal
         );
         if first && hard {
             self.stop.cancel();
         }
         self.sealed.cancel();
+    }
+
+    pub fn met_unreadable_row(&self) {
+        self.unreadable.store(true, Ordering::Release);
     }
 
     pub fn end(&self) -> Option<End> {
@@ -98,6 +109,22 @@ mod tests {
         fate.seal(End::StoreFailed);
         assert_eq!(fate.end(), Some(End::Replaced));
         assert!(!fate.stop().is_cancelled(), "a replaced link may still save what it has");
+    }
+
+    /// Three crashes end a session for good, and a row that cannot be read now must not.
+    #[test]
+    fn failure_after_an_unreadable_row_is_no_crash() {
+        for end in [End::Internal, End::StoreFailed] {
+            let fate = Fate::default();
+            fate.met_unreadable_row();
+            fate.seal(end);
+            assert_eq!(fate.end(), Some(End::Unreadable));
+            assert!(fate.stop().is_cancelled());
+        }
+        let fate = Fate::default();
+        fate.met_unreadable_row();
+        fate.seal(End::UnlinkedByPhone);
+        assert_eq!(fate.end(), Some(End::UnlinkedByPhone));
     }
 
     #[test]

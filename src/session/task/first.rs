@@ -6,7 +6,7 @@ use tracing::error;
 
 use super::{Next, Session, Surroundings};
 use crate::{
-    events::{ConnectingReason, Status},
+    events::{Account, ConnectingReason, Status},
     session::{
         bell::Bell,
         machine,
@@ -57,6 +57,25 @@ impl Session {
             return Err(Next::Over);
         }
         Ok(session)
+    }
+
+    /// A status without an account, where the link has the credentials of one: after an end that kept them, or while
+    /// they could not be read. Without this it would count as a pairing, and be given up when WhatsApp cannot be reached.
+    pub(super) async fn says_resuming(&mut self) -> Told {
+        let resumes = self.linked_as.clone().filter(|_| match self.teller.status() {
+            Status::Disconnected { .. } => true,
+            Status::Connecting { reason, account, .. } => account.is_none() && *reason == ConnectingReason::Starting,
+            Status::QrPending { .. } | Status::Connected { .. } => false,
+        });
+        let account = resumes.map(|phone| Account { phone, name: None, platform: None });
+        match (account, self.teller.status()) {
+            (Some(account), _) => self.teller.tell(Status::connecting(ConnectingReason::Resuming, Some(account))).await,
+            // They were unreadable, and are gone: a code will come.
+            (None, Status::Disconnected { .. }) => {
+                self.teller.tell(Status::connecting(ConnectingReason::Starting, None)).await
+            }
+            (None, _) => Told::Later,
+        }
     }
 
     async fn learn<T, F>(&self, ask: impl Fn() -> F) -> Result<Option<T>, Next>

@@ -11,8 +11,9 @@ use crate::{
 };
 
 impl Session {
-    /// Credentials that do not open cannot be used to tell WhatsApp either: an unlink wipes them, else they stay for
-    /// the day when the right key is back.
+    /// Credentials that cannot be read now are kept, and so is what the user wants: the right key, or the version that
+    /// wrote them, may be deployed at any time. Until then the page says so, and they are tried again at growing
+    /// intervals. They cannot be used to tell WhatsApp of an unlink, which wipes them.
     pub(super) async fn unreadable(&mut self) -> Next {
         match self.around.stores.roster.wish(self.lease.tenant()).await {
             Ok(Some((no, Wish::Unlink))) => {
@@ -25,8 +26,13 @@ impl Session {
                 if let Ok(Some((no, _))) = wish {
                     self.wish = no;
                 }
-                error!(tenant = %self.lease.tenant(), "credentials do not open with the configured key");
-                self.finish(Status::ended(EndReason::CredentialsUnreadable)).await
+                let pause = self.trouble.unreadable();
+                error!(
+                    tenant = %self.lease.tenant(),
+                    retry_in_s = pause.as_secs(),
+                    "credentials cannot be read: sealed with another key, or written by another version"
+                );
+                self.wait(Status::ended(EndReason::CredentialsUnreadable), pause, false).await
             }
         }
     }

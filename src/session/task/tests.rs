@@ -128,3 +128,47 @@ async fn a_wish_that_cannot_be_attended_at_once_is_no_failure() {
     stage.connect().await;
     stage.until_connected().await;
 }
+
+/// A version of the program that is rolled back must not end every tenant for good.
+#[tokio::test]
+async fn credentials_that_cannot_be_read_are_tried_until_they_can() {
+    let links = [Script::unreadable(), Script::unreadable(), Script::resuming(OURS, [connected(OURS)])];
+    let mut stage = Stage::new(links).await;
+    stage.connect().await;
+    let unreadable = Status::ended(EndReason::CredentialsUnreadable);
+    assert_eq!(stage.until_ended().await.last(), Some(&unreadable));
+    let told = stage.until_connected().await;
+    let resuming = Status::connecting(ConnectingReason::Resuming, Some(account(OURS)));
+    assert_eq!(told, [resuming, Status::Connected { account: account(OURS) }], "nothing ended and nobody pressed");
+}
+
+#[tokio::test]
+async fn session_resumes_after_a_restart_that_can_read_its_credentials() {
+    let mut stage = Stage::new([Script::unreadable(), Script::resuming(OURS, [connected(OURS)])]).await;
+    stage.connect().await;
+    stage.until_ended().await;
+    stage.restart().await;
+    stage.supervise();
+    stage.until_connected().await;
+}
+
+#[tokio::test]
+async fn failure_of_a_link_over_an_unreadable_row_is_no_crash() {
+    let failing = || Script::resuming(OURS, [connected(OURS), Signal::Ended(End::Unreadable)]);
+    let mut stage = Stage::new([failing(), failing(), failing(), Script::resuming(OURS, [connected(OURS)])]).await;
+    stage.connect().await;
+    for _ in 0..4 {
+        stage.until_connected().await;
+    }
+}
+
+#[tokio::test]
+async fn disconnect_makes_room_where_credentials_cannot_be_read() {
+    let mut stage = Stage::new([Script::unreadable(), Script::unreadable()]).await;
+    stage.connect().await;
+    stage.until_ended().await;
+    stage.disconnect().await;
+    let unlinked = Status::Disconnected { reason: EndReason::UnlinkedByUser, until: None, remote: false };
+    assert_eq!(stage.until_ended().await.last(), Some(&unlinked));
+    stage.is_over().await;
+}

@@ -5,7 +5,7 @@ use whatsapp_rust::{
     wacore::appstate::{hash::HashState, processor::AppStateMutationMAC},
 };
 
-use super::{Kept, Keys, joined, put, text, to_json, told};
+use super::{Kept, Keys, joined, put, text, to_json};
 use crate::store::Change;
 
 const SYNC_KEY: &str = "sync-key";
@@ -20,46 +20,48 @@ fn mac_key(name: &str, index_mac: &[u8]) -> Bytes {
 #[async_trait]
 impl AppSyncStore for Keys {
     async fn get_sync_key(&self, key_id: &[u8]) -> Kept<Option<AppStateSyncKey>> {
-        self.get_json(SYNC_KEY, key_id).await.map_err(told)
+        self.get_json(SYNC_KEY, key_id).await.map_err(|error| self.told(error))
     }
 
     async fn set_sync_key(&self, key_id: &[u8], key: AppStateSyncKey) -> Kept<()> {
         let key_id = Bytes::copy_from_slice(key_id);
         let changes = vec![
-            put(SYNC_KEY, key_id.clone(), to_json(&key).map_err(told)?),
+            put(SYNC_KEY, key_id.clone(), to_json(&key).map_err(|error| self.told(error))?),
             put(SYNC_KEY_LATEST, Bytes::new(), key_id),
         ];
-        self.write(changes).await.map_err(told)
+        self.write(changes).await.map_err(|error| self.told(error))
     }
 
     async fn get_version(&self, name: &str) -> Kept<HashState> {
-        Ok(self.get_json(SYNC_VERSION, name.as_bytes()).await.map_err(told)?.unwrap_or_default())
+        Ok(self.get_json(SYNC_VERSION, name.as_bytes()).await.map_err(|error| self.told(error))?.unwrap_or_default())
     }
 
     async fn set_version(&self, name: &str, state: HashState) -> Kept<()> {
-        self.put(SYNC_VERSION, text(name), to_json(&state).map_err(told)?).await.map_err(told)
+        self.put(SYNC_VERSION, text(name), to_json(&state).map_err(|error| self.told(error))?)
+            .await
+            .map_err(|error| self.told(error))
     }
 
     async fn put_mutation_macs(&self, name: &str, _version: u64, mutations: &[AppStateMutationMAC]) -> Kept<()> {
         let changes =
             mutations.iter().map(|m| put(SYNC_MAC, mac_key(name, &m.index_mac), m.value_mac.clone())).collect();
-        self.write(changes).await.map_err(told)
+        self.write(changes).await.map_err(|error| self.told(error))
     }
 
     async fn get_mutation_mac(&self, name: &str, index_mac: &[u8]) -> Kept<Option<Vec<u8>>> {
-        Ok(self.get(SYNC_MAC, &mac_key(name, index_mac)).await.map_err(told)?.map(Into::into))
+        Ok(self.get(SYNC_MAC, &mac_key(name, index_mac)).await.map_err(|error| self.told(error))?.map(Into::into))
     }
 
     async fn delete_mutation_macs(&self, name: &str, index_macs: &[Vec<u8>]) -> Kept<()> {
         let changes =
             index_macs.iter().map(|mac| Change::Delete { table: SYNC_MAC, key: mac_key(name, mac) }).collect();
-        self.write(changes).await.map_err(told)
+        self.write(changes).await.map_err(|error| self.told(error))
     }
 
     async fn clear_mutation_macs(&self, name: &str) -> Kept<()> {
         // Once per snapshot of a collection: reading the whole table is affordable.
         let collection = joined(&[name.as_bytes()]);
-        let rows = self.table(SYNC_MAC).await.map_err(told)?;
+        let rows = self.table(SYNC_MAC).await.map_err(|error| self.told(error))?;
         let changes: Vec<_> = rows
             .into_iter()
             .filter(|(key, _)| key.starts_with(&collection))
@@ -68,10 +70,10 @@ impl AppSyncStore for Keys {
         if changes.is_empty() {
             return Ok(());
         }
-        self.write(changes).await.map_err(told)
+        self.write(changes).await.map_err(|error| self.told(error))
     }
 
     async fn get_latest_sync_key_id(&self) -> Kept<Option<Vec<u8>>> {
-        Ok(self.get(SYNC_KEY_LATEST, b"").await.map_err(told)?.map(Into::into))
+        Ok(self.get(SYNC_KEY_LATEST, b"").await.map_err(|error| self.told(error))?.map(Into::into))
     }
 }

@@ -10,7 +10,7 @@ use whatsapp_rust::{
     wacore::store::Device,
 };
 
-use super::{Kept, Keys, from_json, to_json, told};
+use super::{Kept, Keys, from_json, to_json};
 use crate::{
     events::{PhoneNumber, Platform},
     session::End,
@@ -157,17 +157,17 @@ impl DeviceStore for Keys {
     async fn save(&self, device: &Device) -> Kept<()> {
         let saved = self.keep(device).await;
         self.count_failure(&saved);
-        saved.map_err(told)
+        saved.map_err(|error| self.told(error))
     }
 
     async fn load(&self) -> Kept<Option<Device>> {
-        let device = self.get_json(DEVICE, ONLY).await.map_err(told)?;
+        let device = self.get_json(DEVICE, ONLY).await.map_err(|error| self.told(error))?;
         self.device.lock().await.owner = device.as_ref().map(Owner::of);
         Ok(device)
     }
 
     async fn exists(&self) -> Kept<bool> {
-        Ok(self.get(DEVICE, ONLY).await.map_err(told)?.is_some())
+        Ok(self.get(DEVICE, ONLY).await.map_err(|error| self.told(error))?.is_some())
     }
 
     /// Writes nothing: the row appears once there is something to resume.

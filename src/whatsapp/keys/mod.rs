@@ -145,6 +145,14 @@ impl Keys {
         written
     }
 
+    /// The error that the library gets, with its cause.
+    fn told(&self, error: StoreError) -> LibraryError {
+        if let StoreError::Unreadable | StoreError::Damaged(_) = error {
+            self.fate.met_unreadable_row();
+        }
+        LibraryError::Database(Box::new(error))
+    }
+
     async fn in_time<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         match tokio::time::timeout(self.flush_deadline, work).await {
             Ok(done) => done,
@@ -195,11 +203,6 @@ fn as_array<const N: usize>(row: &[u8]) -> Result<[u8; N], StoreError> {
 
 fn as_number(row: &[u8]) -> Result<u32, StoreError> {
     as_array(row).map(u32::from_be_bytes)
-}
-
-/// What the library is told; the cause stays with it.
-fn told(error: StoreError) -> LibraryError {
-    LibraryError::Database(Box::new(error))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::{
 use async_trait::async_trait;
 use whatsapp_rust::store::{DeviceListRecord, LidPnMappingEntry, ProtocolStore, TcTokenEntry};
 
-use super::{Kept, Keys, as_text, from_json, put, text, to_json, told};
+use super::{Kept, Keys, as_text, from_json, put, text, to_json};
 use crate::store::{Change, StoreError};
 
 /// One row per group: device → whether it has our sender key.
@@ -58,52 +58,56 @@ impl Keys {
 #[async_trait]
 impl ProtocolStore for Keys {
     async fn get_sender_key_devices(&self, group_jid: &str) -> Kept<Vec<(String, bool)>> {
-        let row: Option<HasKey> = self.get_json(SENDER_KEY_DEVICES, group_jid.as_bytes()).await.map_err(told)?;
+        let row: Option<HasKey> =
+            self.get_json(SENDER_KEY_DEVICES, group_jid.as_bytes()).await.map_err(|error| self.told(error))?;
         Ok(row.unwrap_or_default().into_iter().collect())
     }
 
     async fn set_sender_key_status(&self, group_jid: &str, entries: &[(&str, bool)]) -> Kept<()> {
         let _alone = self.rewriting.lock().await;
-        let row: Option<HasKey> = self.get_json(SENDER_KEY_DEVICES, group_jid.as_bytes()).await.map_err(told)?;
+        let row: Option<HasKey> =
+            self.get_json(SENDER_KEY_DEVICES, group_jid.as_bytes()).await.map_err(|error| self.told(error))?;
         let mut devices = row.unwrap_or_default();
         devices.extend(entries.iter().map(|(device, has_key)| ((*device).to_owned(), *has_key)));
-        self.put(SENDER_KEY_DEVICES, text(group_jid), to_json(&devices).map_err(told)?).await.map_err(told)
+        self.put(SENDER_KEY_DEVICES, text(group_jid), to_json(&devices).map_err(|error| self.told(error))?)
+            .await
+            .map_err(|error| self.told(error))
     }
 
     async fn clear_sender_key_devices(&self, group_jid: &str) -> Kept<()> {
         let _alone = self.rewriting.lock().await;
-        self.delete(SENDER_KEY_DEVICES, text(group_jid)).await.map_err(told)
+        self.delete(SENDER_KEY_DEVICES, text(group_jid)).await.map_err(|error| self.told(error))
     }
 
     async fn delete_sender_key_device_rows(&self, device_jids: &[&str]) -> Kept<()> {
         let _alone = self.rewriting.lock().await;
         let mut changes = Vec::new();
-        for (group, row) in self.table(SENDER_KEY_DEVICES).await.map_err(told)? {
-            let mut devices: HasKey = from_json(&row).map_err(told)?;
+        for (group, row) in self.table(SENDER_KEY_DEVICES).await.map_err(|error| self.told(error))? {
+            let mut devices: HasKey = from_json(&row).map_err(|error| self.told(error))?;
             let before = devices.len();
             devices.retain(|device, _| !device_jids.contains(&device.as_str()));
             if devices.len() < before {
-                changes.push(put(SENDER_KEY_DEVICES, group, to_json(&devices).map_err(told)?));
+                changes.push(put(SENDER_KEY_DEVICES, group, to_json(&devices).map_err(|error| self.told(error))?));
             }
         }
         if changes.is_empty() {
             return Ok(());
         }
-        self.write(changes).await.map_err(told)
+        self.write(changes).await.map_err(|error| self.told(error))
     }
 
     async fn clear_all_sender_key_devices(&self) -> Kept<()> {
         let _alone = self.rewriting.lock().await;
-        self.write(vec![Change::Clear { table: SENDER_KEY_DEVICES }]).await.map_err(told)
+        self.write(vec![Change::Clear { table: SENDER_KEY_DEVICES }]).await.map_err(|error| self.told(error))
     }
 
     async fn get_lid_mapping(&self, lid: &str) -> Kept<Option<LidPnMappingEntry>> {
-        self.get_json(LID, lid.as_bytes()).await.map_err(told)
+        self.get_json(LID, lid.as_bytes()).await.map_err(|error| self.told(error))
     }
 
     async fn get_pn_mapping(&self, phone: &str) -> Kept<Option<LidPnMappingEntry>> {
-        match self.get(PN, phone.as_bytes()).await.map_err(told)? {
-            Some(lid) => self.get_lid_mapping(&as_text(&lid).map_err(told)?).await,
+        match self.get(PN, phone.as_bytes()).await.map_err(|error| self.told(error))? {
+            Some(lid) => self.get_lid_mapping(&as_text(&lid).map_err(|error| self.told(error))?).await,
             None => Ok(None),
         }
     }
@@ -114,13 +118,13 @@ impl ProtocolStore for Keys {
 
     async fn put_lid_mappings(&self, entries: &[LidPnMappingEntry]) -> Kept<()> {
         let _alone = self.rewriting.lock().await;
-        let changes = self.lid_changes(entries).await.map_err(told)?;
-        self.write(changes).await.map_err(told)
+        let changes = self.lid_changes(entries).await.map_err(|error| self.told(error))?;
+        self.write(changes).await.map_err(|error| self.told(error))
     }
 
     async fn get_all_lid_mappings(&self) -> Kept<Vec<LidPnMappingEntry>> {
-        let rows = self.table(LID).await.map_err(told)?;
-        rows.iter().map(|(_, row)| from_json(row).map_err(told)).collect()
+        let rows = self.table(LID).await.map_err(|error| self.told(error))?;
+        rows.iter().map(|(_, row)| from_json(row).map_err(|error| self.told(error))).collect()
     }
 
     async fn save_base_key(&self, address: &str, message_id: &str, base_key: &[u8]) -> Kept<()> {
@@ -147,40 +151,40 @@ impl ProtocolStore for Keys {
     async fn update_device_lists(&self, records: Vec<DeviceListRecord>) -> Kept<()> {
         let changes: Result<Vec<_>, StoreError> =
             records.iter().map(|record| Ok(put(DEVICES, text(&record.user), to_json(record)?))).collect();
-        self.write(changes.map_err(told)?).await.map_err(told)
+        self.write(changes.map_err(|error| self.told(error))?).await.map_err(|error| self.told(error))
     }
 
     async fn get_devices(&self, user: &str) -> Kept<Option<DeviceListRecord>> {
-        self.get_json(DEVICES, user.as_bytes()).await.map_err(told)
+        self.get_json(DEVICES, user.as_bytes()).await.map_err(|error| self.told(error))
     }
 
     async fn delete_devices(&self, user: &str) -> Kept<()> {
-        self.delete(DEVICES, text(user)).await.map_err(told)
+        self.delete(DEVICES, text(user)).await.map_err(|error| self.told(error))
     }
 
     async fn get_tc_token(&self, jid: &str) -> Kept<Option<TcTokenEntry>> {
-        self.get_json(TC_TOKEN, jid.as_bytes()).await.map_err(told)
+        self.get_json(TC_TOKEN, jid.as_bytes()).await.map_err(|error| self.told(error))
     }
 
     async fn put_tc_token(&self, jid: &str, entry: &TcTokenEntry) -> Kept<()> {
-        self.change_token(jid, |_| Some(entry.clone())).await.map_err(told)
+        self.change_token(jid, |_| Some(entry.clone())).await.map_err(|error| self.told(error))
     }
 
     async fn delete_tc_token(&self, jid: &str) -> Kept<()> {
         let _alone = self.rewriting.lock().await;
-        self.delete(TC_TOKEN, text(jid)).await.map_err(told)
+        self.delete(TC_TOKEN, text(jid)).await.map_err(|error| self.told(error))
     }
 
     async fn get_all_tc_token_jids(&self) -> Kept<Vec<String>> {
-        let rows = self.table(TC_TOKEN).await.map_err(told)?;
-        rows.iter().map(|(jid, _)| as_text(jid).map_err(told)).collect()
+        let rows = self.table(TC_TOKEN).await.map_err(|error| self.told(error))?;
+        rows.iter().map(|(jid, _)| as_text(jid).map_err(|error| self.told(error))).collect()
     }
 
     async fn delete_expired_tc_tokens(&self, token_cutoff: i64, sender_cutoff: i64) -> Kept<u32> {
         let _alone = self.rewriting.lock().await;
         let mut expired: Vec<Change> = Vec::new();
-        for (key, row) in self.table(TC_TOKEN).await.map_err(told)? {
-            let entry: TcTokenEntry = from_json(&row).map_err(told)?;
+        for (key, row) in self.table(TC_TOKEN).await.map_err(|error| self.told(error))? {
+            let entry: TcTokenEntry = from_json(&row).map_err(|error| self.told(error))?;
             let token_lives = !entry.token.is_empty() && entry.token_timestamp >= token_cutoff;
             let sender_lives = entry.sender_timestamp.is_some_and(|at| at >= sender_cutoff);
             if !token_lives && !sender_lives {
@@ -189,7 +193,7 @@ impl ProtocolStore for Keys {
         }
         let count = expired.len() as u32;
         if count > 0 {
-            self.write(expired).await.map_err(told)?;
+            self.write(expired).await.map_err(|error| self.told(error))?;
         }
         Ok(count)
     }
@@ -205,7 +209,7 @@ impl ProtocolStore for Keys {
             let newest = old.sender_timestamp.map_or(sender_timestamp, |at| at.max(sender_timestamp));
             Some(TcTokenEntry { sender_timestamp: Some(newest), ..old })
         };
-        self.change_token(jid, touch).await.map_err(told)
+        self.change_token(jid, touch).await.map_err(|error| self.told(error))
     }
 
     async fn store_received_tc_token(&self, jid: &str, token: &[u8], token_timestamp: i64) -> Kept<()> {
@@ -214,7 +218,7 @@ impl ProtocolStore for Keys {
             let sender_timestamp = old.and_then(|old| old.sender_timestamp);
             (!stale).then(|| TcTokenEntry { token: token.to_vec(), token_timestamp, sender_timestamp })
         };
-        self.change_token(jid, receive).await.map_err(told)
+        self.change_token(jid, receive).await.map_err(|error| self.told(error))
     }
 
     async fn store_sent_message(&self, chat_jid: &str, message_id: &str, payload: &[u8]) -> Kept<()> {

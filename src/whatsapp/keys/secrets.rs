@@ -4,7 +4,7 @@ use whatsapp_rust::store::{
     MessageSecret, MsgSecretEntry, MsgSecretStore, merge_msg_secret_expiry, merge_msg_secret_message_ts,
 };
 
-use super::{Kept, Keys, as_array, joined, put, told};
+use super::{Kept, Keys, as_array, joined, put};
 use crate::store::{Change, StoreError};
 
 const SECRET: &str = "secret";
@@ -78,23 +78,23 @@ impl MsgSecretStore for Keys {
         let mut known = self.secrets.lock().await;
         let mut count = match *known {
             Some(count) => count,
-            None => self.table(SECRET).await.map_err(told)?.len(),
+            None => self.table(SECRET).await.map_err(|error| self.told(error))?.len(),
         };
         let mut fresh = Vec::new();
         for entry in entries {
             let key = key(&entry.chat, &entry.sender, &entry.msg_id);
             let row = Row { expires_at: entry.expires_at, message_ts: entry.message_ts, secret: entry.secret };
-            let row = match self.get(SECRET, &key).await.map_err(told)? {
-                Some(old) => row.merged(Row::read(&old).map_err(told)?),
+            let row = match self.get(SECRET, &key).await.map_err(|error| self.told(error))? {
+                Some(old) => row.merged(Row::read(&old).map_err(|error| self.told(error))?),
                 None => row,
             };
             fresh.push((key, row));
         }
-        let surplus = self.crowded_out(count, fresh.len()).await.map_err(told)?;
+        let surplus = self.crowded_out(count, fresh.len()).await.map_err(|error| self.told(error))?;
         count = (count + fresh.len()).saturating_sub(surplus.len());
         let mut changes: Vec<_> = surplus.into_iter().map(|key| Change::Delete { table: SECRET, key }).collect();
         changes.extend(fresh.into_iter().map(|(key, row)| put(SECRET, key, row.write())));
-        self.write(changes).await.map_err(told)?;
+        self.write(changes).await.map_err(|error| self.told(error))?;
         *known = Some(count);
         Ok(stored)
     }
@@ -104,8 +104,8 @@ impl MsgSecretStore for Keys {
     }
 
     async fn get_msg_secret_with_ts(&self, chat: &str, sender: &str, msg_id: &str) -> Kept<Option<(Vec<u8>, i64)>> {
-        let row = self.get(SECRET, &key(chat, sender, msg_id)).await.map_err(told)?;
-        let row = row.map(|row| Row::read(&row)).transpose().map_err(told)?;
+        let row = self.get(SECRET, &key(chat, sender, msg_id)).await.map_err(|error| self.told(error))?;
+        let row = row.map(|row| Row::read(&row)).transpose().map_err(|error| self.told(error))?;
         Ok(row.map(|row| (row.secret.to_vec(), row.message_ts)))
     }
 
@@ -113,8 +113,8 @@ impl MsgSecretStore for Keys {
         let mut known = self.secrets.lock().await;
         let mut kept = 0;
         let mut expired = Vec::new();
-        for (key, row) in self.table(SECRET).await.map_err(told)? {
-            let expires_at = Row::read(&row).map_err(told)?.expires_at;
+        for (key, row) in self.table(SECRET).await.map_err(|error| self.told(error))? {
+            let expires_at = Row::read(&row).map_err(|error| self.told(error))?.expires_at;
             if expires_at == 0 || expires_at > cutoff_timestamp {
                 kept += 1;
             } else {
@@ -123,7 +123,7 @@ impl MsgSecretStore for Keys {
         }
         let count = expired.len() as u32;
         if count > 0 {
-            self.write(expired).await.map_err(told)?;
+            self.write(expired).await.map_err(|error| self.told(error))?;
         }
         *known = Some(kept);
         Ok(count)

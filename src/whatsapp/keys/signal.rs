@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use whatsapp_rust::store::SignalStore;
 
-use super::{Kept, Keys, as_array, as_number, put, text, told};
+use super::{Kept, Keys, as_array, as_number, put, text};
 use crate::store::Change;
 
 const IDENTITY: &str = "identity";
@@ -20,52 +20,52 @@ fn number(id: u32) -> Bytes {
 #[async_trait]
 impl SignalStore for Keys {
     async fn put_identity(&self, address: &str, key: [u8; 32]) -> Kept<()> {
-        self.put(IDENTITY, text(address), key.to_vec()).await.map_err(told)
+        self.put(IDENTITY, text(address), key.to_vec()).await.map_err(|error| self.told(error))
     }
 
     async fn put_identities_batch(&self, identities: &[(Arc<str>, [u8; 32])]) -> Kept<()> {
         let changes = identities.iter().map(|(address, key)| put(IDENTITY, text(address), key.to_vec())).collect();
-        self.write(changes).await.map_err(told)
+        self.write(changes).await.map_err(|error| self.told(error))
     }
 
     async fn load_identity(&self, address: &str) -> Kept<Option<[u8; 32]>> {
-        let row = self.get(IDENTITY, address.as_bytes()).await.map_err(told)?;
-        row.map(|row| as_array(&row)).transpose().map_err(told)
+        let row = self.get(IDENTITY, address.as_bytes()).await.map_err(|error| self.told(error))?;
+        row.map(|row| as_array(&row)).transpose().map_err(|error| self.told(error))
     }
 
     async fn delete_identity(&self, address: &str) -> Kept<()> {
-        self.delete(IDENTITY, text(address)).await.map_err(told)
+        self.delete(IDENTITY, text(address)).await.map_err(|error| self.told(error))
     }
 
     async fn get_session(&self, address: &str) -> Kept<Option<Bytes>> {
-        self.get(SESSION, address.as_bytes()).await.map_err(told)
+        self.get(SESSION, address.as_bytes()).await.map_err(|error| self.told(error))
     }
 
     async fn put_session(&self, address: &str, session: &[u8]) -> Kept<()> {
-        self.put(SESSION, text(address), session.to_vec()).await.map_err(told)
+        self.put(SESSION, text(address), session.to_vec()).await.map_err(|error| self.told(error))
     }
 
     async fn put_sessions_batch(&self, sessions: &[(Arc<str>, Bytes)]) -> Kept<()> {
         let changes = sessions.iter().map(|(address, session)| put(SESSION, text(address), session.clone())).collect();
-        self.write(changes).await.map_err(told)
+        self.write(changes).await.map_err(|error| self.told(error))
     }
 
     async fn delete_session(&self, address: &str) -> Kept<()> {
-        self.delete(SESSION, text(address)).await.map_err(told)
+        self.delete(SESSION, text(address)).await.map_err(|error| self.told(error))
     }
 
     /// Whether a key was uploaded is not kept: nothing reads it back, the device row's two counters decide.
     async fn store_prekey(&self, id: u32, record: &[u8], _uploaded: bool) -> Kept<()> {
-        self.put(PREKEY, number(id), record.to_vec()).await.map_err(told)
+        self.put(PREKEY, number(id), record.to_vec()).await.map_err(|error| self.told(error))
     }
 
     async fn store_prekeys_batch(&self, keys: &[(u32, Bytes)], _uploaded: bool) -> Kept<()> {
         let changes = keys.iter().map(|(id, record)| put(PREKEY, number(*id), record.clone())).collect();
-        self.write(changes).await.map_err(told)
+        self.write(changes).await.map_err(|error| self.told(error))
     }
 
     async fn load_prekey(&self, id: u32) -> Kept<Option<Bytes>> {
-        self.get(PREKEY, &id.to_be_bytes()).await.map_err(told)
+        self.get(PREKEY, &id.to_be_bytes()).await.map_err(|error| self.told(error))
     }
 
     async fn mark_prekeys_uploaded(&self, _ids: &[u32]) -> Kept<()> {
@@ -73,46 +73,48 @@ impl SignalStore for Keys {
     }
 
     async fn remove_prekey(&self, id: u32) -> Kept<()> {
-        self.delete(PREKEY, number(id)).await.map_err(told)
+        self.delete(PREKEY, number(id)).await.map_err(|error| self.told(error))
     }
 
     async fn get_max_prekey_id(&self) -> Kept<u32> {
-        let rows = self.table(PREKEY).await.map_err(told)?;
-        rows.iter().try_fold(0, |max, (key, _)| Ok(as_number(key).map_err(told)?.max(max)))
+        let rows = self.table(PREKEY).await.map_err(|error| self.told(error))?;
+        rows.iter().try_fold(0, |max, (key, _)| Ok(as_number(key).map_err(|error| self.told(error))?.max(max)))
     }
 
     async fn store_signed_prekey(&self, id: u32, record: &[u8]) -> Kept<()> {
-        self.put(SIGNED_PREKEY, number(id), record.to_vec()).await.map_err(told)
+        self.put(SIGNED_PREKEY, number(id), record.to_vec()).await.map_err(|error| self.told(error))
     }
 
     async fn load_signed_prekey(&self, id: u32) -> Kept<Option<Vec<u8>>> {
-        Ok(self.get(SIGNED_PREKEY, &id.to_be_bytes()).await.map_err(told)?.map(Into::into))
+        Ok(self.get(SIGNED_PREKEY, &id.to_be_bytes()).await.map_err(|error| self.told(error))?.map(Into::into))
     }
 
     async fn load_all_signed_prekeys(&self) -> Kept<Vec<(u32, Vec<u8>)>> {
-        let rows = self.table(SIGNED_PREKEY).await.map_err(told)?;
-        rows.into_iter().map(|(key, row)| Ok((as_number(&key).map_err(told)?, row.into()))).collect()
+        let rows = self.table(SIGNED_PREKEY).await.map_err(|error| self.told(error))?;
+        rows.into_iter()
+            .map(|(key, row)| Ok((as_number(&key).map_err(|error| self.told(error))?, row.into())))
+            .collect()
     }
 
     async fn remove_signed_prekey(&self, id: u32) -> Kept<()> {
-        self.delete(SIGNED_PREKEY, number(id)).await.map_err(told)
+        self.delete(SIGNED_PREKEY, number(id)).await.map_err(|error| self.told(error))
     }
 
     async fn put_sender_key(&self, address: &str, record: &[u8]) -> Kept<()> {
-        self.put(SENDER_KEY, text(address), record.to_vec()).await.map_err(told)
+        self.put(SENDER_KEY, text(address), record.to_vec()).await.map_err(|error| self.told(error))
     }
 
     async fn put_sender_keys_batch(&self, sender_keys: &[(Arc<str>, Bytes)]) -> Kept<()> {
         let changes: Vec<Change> =
             sender_keys.iter().map(|(address, record)| put(SENDER_KEY, text(address), record.clone())).collect();
-        self.write(changes).await.map_err(told)
+        self.write(changes).await.map_err(|error| self.told(error))
     }
 
     async fn get_sender_key(&self, address: &str) -> Kept<Option<Vec<u8>>> {
-        Ok(self.get(SENDER_KEY, address.as_bytes()).await.map_err(told)?.map(Into::into))
+        Ok(self.get(SENDER_KEY, address.as_bytes()).await.map_err(|error| self.told(error))?.map(Into::into))
     }
 
     async fn delete_sender_key(&self, address: &str) -> Kept<()> {
-        self.delete(SENDER_KEY, text(address)).await.map_err(told)
+        self.delete(SENDER_KEY, text(address)).await.map_err(|error| self.told(error))
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     events::{Account, PhoneNumber, Status},
     session::{ConnectError, Connector, Link, Request, Sessions, Settings, Signal},
     store::{
-        Lease, Stores, Subscription, Update,
+        Lease, StoreError, Stores, Subscription, Update,
         crypt::MasterKey,
         embedded::{self, EmbeddedStore},
     },
@@ -35,16 +35,22 @@ pub struct Script {
     resumes: Option<PhoneNumber>,
     signals: VecDeque<Signal>,
     unlink_takes: Duration,
+    unreadable: bool,
 }
 
 impl Script {
     /// Of a link that begins with nothing.
     pub fn new(signals: impl IntoIterator<Item = Signal>) -> Self {
-        Self { resumes: None, signals: signals.into_iter().collect(), unlink_takes: Duration::ZERO }
+        Self { resumes: None, signals: signals.into_iter().collect(), unlink_takes: Duration::ZERO, unreadable: false }
     }
 
     pub fn resuming(phone: &str, signals: impl IntoIterator<Item = Signal>) -> Self {
         Self { resumes: Some(account(phone).phone), ..Self::new(signals) }
+    }
+
+    /// Of a link that finds credentials which another version wrote.
+    pub fn unreadable() -> Self {
+        Self { unreadable: true, ..Self::new([]) }
     }
 
     pub fn slow_to_unlink(self, unlink_takes: Duration) -> Self {
@@ -65,7 +71,11 @@ impl Connector for Scripted {
     async fn open(&self, _: &Lease) -> Result<Box<dyn Link>, ConnectError> {
         self.opened.fetch_add(1, Ordering::SeqCst);
         let script = self.scripts.lock().unwrap().pop_front();
-        Ok(Box::new(ScriptedLink(script.expect("no more links are expected"))))
+        let script = script.expect("no more links are expected");
+        if script.unreadable {
+            return Err(StoreError::Damaged("written by another version".into()).into());
+        }
+        Ok(Box::new(ScriptedLink(script)))
     }
 }
 
@@ -139,6 +149,12 @@ impl Stage {
         self.sessions.closed().await;
         self.stop = CancellationToken::new();
         self.sessions = sessions(&self.stores, &self.scripted, &self.stop);
+    }
+
+    /// Lets this process resume what is wanted, until it is stopped.
+    pub fn supervise(&self) {
+        let sessions = self.sessions.clone();
+        tokio::spawn(async move { sessions.supervise().await });
     }
 
     pub fn links_opened(&self) -> usize {
