@@ -34,10 +34,12 @@ pub enum KeyError {
 }
 
 impl Key {
-    pub fn from_secret(secret: &Secret) -> Result<Self, KeyError> {
+    /// HS384 and HS512 are as good: 32 bytes are fewer than RFC 7518 section 3.2 asks for them, and still more than
+    /// anybody can guess.
+    pub fn from_secret(secret: &Secret) -> Result<[Self; 3], KeyError> {
         secret.check()?;
-        let decoding = DecodingKey::from_secret(secret.as_bytes());
-        Ok(Self { id: None, algorithm: Algorithm::HS256, decoding })
+        let key = |algorithm| Self { id: None, algorithm, decoding: DecodingKey::from_secret(secret.as_bytes()) };
+        Ok([Algorithm::HS256, Algorithm::HS384, Algorithm::HS512].map(key))
     }
 
     pub fn from_pem(pem: &str) -> Result<Self, KeyError> {

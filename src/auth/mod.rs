@@ -46,7 +46,7 @@ impl Default for Settings {
 
 #[derive(Clone, Debug)]
 pub enum KeySource {
-    /// HS256.
+    /// HS256, HS384 and HS512.
     Secret(Secret),
     /// PEM: RS256, ES256, ES384 or EdDSA by the kind of key.
     PublicKey(String),

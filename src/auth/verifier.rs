@@ -68,7 +68,7 @@ impl TokenVerifier {
         let (mut keys, mut sets, mut mistakes) = (Vec::new(), Vec::new(), Vec::new());
         for source in &settings.keys {
             let read = match source {
-                KeySource::Secret(secret) => Key::from_secret(secret).map(|key| keys.push(key)),
+                KeySource::Secret(secret) => Key::from_secret(secret).map(|all| keys.extend(all)),
                 KeySource::PublicKey(pem) => Key::from_pem(pem).map(|key| keys.push(key)),
                 KeySource::Jwks(place) => Jwks::open(place).map(|set| sets.push(Arc::new(set))),
             };

@@ -29,8 +29,14 @@ pub const VARIABLES: &[Variable] = &[
         "REDIS_URL",
         "share the state with other instances: redis[s]:// or redis[s]+sentinel://host,host/SERVICE, with user:password@",
     ),
-    secret("JWT_SECRET", "HS256: the secret that the SaaS product signs its tokens with, 32 bytes or more"),
-    secret("JWT_SECRET_PREVIOUS", "HS256: still accepted while what signed before is being replaced, by whatever key"),
+    secret(
+        "JWT_SECRET",
+        "HS256, HS384, HS512: the secret that the SaaS product signs its tokens with, 32 bytes or more",
+    ),
+    secret(
+        "JWT_SECRET_PREVIOUS",
+        "HS256, HS384, HS512: still accepted while what signed before is being replaced, by whatever key",
+    ),
     secret("JWT_PUBLIC_KEY", "RS256, ES256, ES384 or EdDSA: a public key in PEM"),
     unset("JWT_JWKS", "a JSON Web Key Set, file or URL; keys are chosen by kid"),
     unset("JWT_ISSUER", "required iss of every token"),

@@ -83,12 +83,31 @@ async fn hardening_alg_none_is_refused_in_every_writing() {
 }
 
 #[tokio::test]
-async fn hardening_another_algorithm_of_the_same_secret_is_refused() {
+async fn token_signed_with_hs384_or_hs512_counts() {
     let server = Server::start().await;
     let claims = json!({"id": "toko", "exp": server.second() + 60});
     for algorithm in [Algorithm::HS384, Algorithm::HS512] {
-        let token = sign_with(algorithm, &EncodingKey::from_secret(SECRET.as_bytes()), &claims);
-        refused(&server, &token, "wrong-algorithm").await;
+        let sign = |secret: &[u8]| sign_with(algorithm, &EncodingKey::from_secret(secret), &claims);
+        let answer = server.get(STATUS).bearer_auth(sign(SECRET.as_bytes())).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{algorithm:?}");
+        refused(&server, &sign(b"another-secret-another-secret-another"), "wrong-signature").await;
+    }
+}
+
+/// The secret is public knowledge for no algorithm of key pairs, and a header that lies about its algorithm proves nothing.
+#[tokio::test]
+async fn hardening_signature_of_another_hmac_than_the_header_says_is_refused() {
+    let server = Server::start().await;
+    let claims = json!({"id": "toko", "exp": server.second() + 60});
+    let token = |algorithm| sign_with(algorithm, &EncodingKey::from_secret(SECRET.as_bytes()), &claims);
+    for (said, made) in [
+        (Algorithm::HS256, Algorithm::HS512),
+        (Algorithm::HS512, Algorithm::HS256),
+        (Algorithm::HS384, Algorithm::HS512),
+    ] {
+        let (said, made) = (token(said), token(made));
+        let mixed = format!("{}.{}", said.rsplit_once('.').unwrap().0, made.rsplit_once('.').unwrap().1);
+        refused(&server, &mixed, "wrong-signature").await;
     }
 }
 
@@ -120,17 +139,25 @@ async fn what_is_not_a_token_is_refused() {
 }
 
 #[tokio::test]
-async fn a_tenant_is_a_short_plain_name() {
+async fn tenant_is_any_subject_of_an_identity_provider() {
     let server = Server::start().await;
     let exp = server.second() + 60;
     accepted(&server, &json!({"id": 42, "exp": exp})).await;
-    accepted(&server, &json!({"id": "org:a.b_c@d-1", "exp": exp})).await;
+    for good in
+        ["org:a.b_c@d-1", "auth0|5f7c8ec7c33c6c004bbafe82", "gid://shopify/Shop/1", "a+b@x.com", "/", "}", "{}", "*"]
+    {
+        accepted(&server, &json!({"id": good, "exp": exp})).await;
+    }
+    for encoded in ["%2F", "..", &"x".repeat(255)] {
+        accepted(&server, &json!({"id": encoded, "exp": exp})).await;
+    }
     for bad in [
         json!("a b"),
         json!("x".repeat(10_000)),
-        json!("x".repeat(129)),
+        json!("x".repeat(256)),
         json!(""),
-        json!("a/b"),
+        json!("tök"),
+        json!("a\u{0}"),
         json!(null),
         json!(["a"]),
     ] {

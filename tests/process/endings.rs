@@ -277,6 +277,14 @@ async fn credentials_that_do_not_open_are_told_and_kept_until_an_unlink_makes_ro
     assert_ended(&stream.until_status("disconnected").await, "credentials-unreadable", false);
     assert_eq!(stage.credentials_after(&mut program), rows, "the right key may come back");
 
+    // It does, and the session resumes without a click.
+    damage_credentials(stage.directory.path());
+    let mut program = stage.start();
+    program.api(TENANT).events().await.until_status("connected").await;
+    program.terminate();
+    assert!(program.wait().success());
+    damage_credentials(stage.directory.path());
+
     let program = stage.start();
     let api = program.api(TENANT);
     let mut stream = api.events().await;

@@ -40,6 +40,7 @@ mod hesitation;
 mod journal;
 mod keys;
 mod leases;
+mod names;
 mod outbox;
 mod redis;
 mod releases;

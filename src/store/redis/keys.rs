@@ -1,5 +1,6 @@
 //! The names of keys and channels. A tenant's all have the hash tag `{tenant}`, so each of its scripts stays in one slot
-//! of a cluster; what belongs to an incarnation or to all has a tag or a slot of its own and is never touched by them.
+//! of a cluster. Its name stands there percent-encoded: a `}` would end the tag, and a `/` would be the tag of the
+//! instances. Members of sets and words of messages are the names themselves. What belongs to an incarnation or to all has a tag or a slot of its own and is never touched by them.
 
 use crate::tenant::TenantId;
 
@@ -28,7 +29,7 @@ pub fn record(tenant: &TenantId) -> String {
 }
 
 pub fn tenant_of_record(key: &str) -> Option<TenantId> {
-    TenantId::parse(key.strip_prefix("tautan:{")?.strip_suffix('}')?).ok()
+    TenantId::parse_encoded(key.strip_prefix("tautan:{")?.strip_suffix('}')?).ok()
 }
 
 /// A stream of the newest events. Their codes stand in `…:code:<id>`, with a time to live.
@@ -91,6 +92,12 @@ mod tests {
         let tenant = TenantId::parse("org:1@x").unwrap();
         for key in [record(&tenant), history(&tenant), told(&tenant), tables(&tenant), rows(&tenant, "t")] {
             assert!(key.starts_with("tautan:{org:1@x}"), "{key}");
+        }
+        for name in ["/", "}", "{}", "*", "%2F", "..", "a}:told", "x}:history"] {
+            let odd = TenantId::parse(name).unwrap();
+            assert_eq!(tenant_of_told(&told(&odd)), Some(odd.clone()), "{name}");
+            assert_eq!(tenant_of_record(&record(&odd)), Some(odd.clone()), "{name}");
+            assert_eq!(record(&odd).matches(['{', '}', '/', '*']).count(), 2, "{name}");
         }
         assert_eq!(tenant_of_told(&told(&tenant)), Some(tenant.clone()));
         assert_eq!(tenant_of_told(NUDGES), None);

@@ -289,7 +289,11 @@ impl Shared {
     /// `leaving`: the incarnation that hands it over, and wants no other in its place.
     pub fn nudge_from(&self, pipeline: &mut Pipeline, tenant: &TenantId, leaving: &str) {
         self.nudges.add(tenant.clone());
-        pipeline.cmd("PUBLISH").arg(keys::NUDGES).arg(format!("{} {tenant} {leaving}", self.instance)).ignore();
+        pipeline
+            .cmd("PUBLISH")
+            .arg(keys::NUDGES)
+            .arg(format!("{} {} {leaving}", self.instance, tenant.as_str()))
+            .ignore();
     }
 
     /// What only saves time, and is found by looking where it got lost.

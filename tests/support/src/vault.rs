@@ -18,7 +18,7 @@ pub fn with_store<T>(data_dir: &Path, look: impl FnOnce(&Database) -> T) -> T {
     found
 }
 
-/// Changes the last byte of every credential, as a disk may. The program must have ended.
+/// Changes the last byte of every credential, as a disk may; done twice it is as before. The program must have ended.
 pub fn damage_credentials(data_dir: &Path) {
     with_store(data_dir, damage);
 }
