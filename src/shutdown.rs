@@ -1,25 +1,48 @@
 //! How the process is asked to go.
 
-use std::{future::Future, io, time::Duration};
+use std::{
+    fs::{self, File},
+    future::Future,
+    io,
+    time::Duration,
+};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::Instant,
 };
+use tracing::info;
 
 /// Signals within such a time are one: supervisors and `timeout` tell a process and then its group, and a Ctrl-C that
 /// reaches both is passed on by whoever started us.
 const ECHO_MAX: Duration = Duration::from_secs(1);
 
-/// SIGTERM and SIGINT, counted: the first asks to drain, the second not to wait any longer.
+/// SIGTERM, SIGINT and SIGQUIT, counted: the first asks to drain, the second not to wait any longer.
+///
+/// SIGHUP counts as well where there is a terminal, which has been closed then. Without one it comes from scripts that
+/// want a daemon to read its configuration again, and is ignored. So are SIGUSR1 and SIGUSR2. By default each of them
+/// would end the process at once, and cut every stream.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    quit: Signal,
+    /// `None`: whoever started us has it ignored, as `nohup` does, and it stays so.
+    hangup: Option<Signal>,
+    has_terminal: bool,
+    user: [Signal; 2],
 }
 
 impl Signals {
     pub fn listen() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        let hangup = if hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+            hangup,
+            has_terminal: File::open("/dev/tty").is_ok(),
+            user: [signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?],
+        })
     }
 
     /// When it came.
@@ -37,11 +60,40 @@ impl Signals {
     }
 
     async fn any(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+        loop {
+            let [one, two] = &mut self.user;
+            let ignored = tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.quit.recv() => return,
+                () = received(self.hangup.as_mut()) => {
+                    if self.has_terminal {
+                        return;
+                    }
+                    "SIGHUP"
+                }
+                _ = one.recv() => "SIGUSR1",
+                _ = two.recv() => "SIGUSR2",
+            };
+            info!(signal = ignored, "signal ignored, SIGTERM asks for a drain");
         }
     }
+}
+
+async fn received(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => _ = signal.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Asked of the kernel before anything listens. Where it does not say so, no: then the signal is handled as documented.
+fn hangup_is_ignored() -> bool {
+    let Ok(status) = fs::read_to_string("/proc/self/status") else { return false };
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // Bit 0 is signal 1, which is SIGHUP.
+    mask.is_some_and(|mask| mask & 1 == 1)
 }
 
 /// How a drain ended.

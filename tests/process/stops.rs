@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use tautan_test_support::within;
 use tokio::time::sleep;
 
@@ -83,4 +84,61 @@ async fn asked_twice_at_once_it_drains_as_if_asked_once() {
     program.terminate();
     assert_eq!(program.ended().0, Some(0));
     assert!(asked.elapsed() >= DRAIN_DELAY, "{:?}", asked.elapsed());
+}
+
+/// What scripts and terminals send by habit. Each of these cut every stream at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signals_that_ask_for_nothing_leave_streams_open() {
+    let stage = Stage::new().await;
+    // In a session of its own there is no terminal, wherever the tests run.
+    let mut program = stage.settings().run_by(&["setsid"]).start();
+    let mut stream = link(&program.api(TENANT), &stage.phone).await;
+    for (signal, name) in [(Signal::HUP, "SIGHUP"), (Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")] {
+        program.signal(signal);
+        program.wait_for_line(&format!("\"signal\":\"{name}\""));
+    }
+    assert!(stage.simulator.cut(stage.device()));
+    stream.until_status("connecting").await;
+    stream.until_status("connected").await;
+
+    program.signal(Signal::QUIT);
+    let (code, output) = program.ended();
+    assert_eq!(code, Some(0), "{output}");
+}
+
+/// `nohup` has it ignored, and a handler of ours would undo that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hangup_that_is_ignored_already_stays_ignored() {
+    let stage = Stage::new().await;
+    let mut program = stage.settings().run_by(&["nohup"]).start();
+    program.signal(Signal::HUP);
+    program.signal(Signal::USR1);
+    program.wait_for_line("SIGUSR1");
+    program.terminate();
+    let (code, output) = program.ended();
+    assert_eq!(code, Some(0), "{output}");
+    assert!(!output.contains("SIGHUP"), "it never arrived: {output}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closing_the_terminal_drains() {
+    let stage = Stage::new().await;
+    let on_terminal = ["script", "--quiet", "--flush", "/dev/null", "--command"];
+    let mut program = stage.settings().with("TAUTAN_DRAIN_DELAY", "3s").run_by(&on_terminal).start();
+    let ready = format!("{}/readyz", program.base());
+    assert!(reqwest::get(&ready).await.expect("it listens").status().is_success());
+    // The terminal goes with the process that made it.
+    program.kill();
+    within("the drain", async {
+        while reqwest::get(&ready).await.expect("it still answers").status().is_success() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    within("the end", async {
+        while reqwest::get(&ready).await.is_ok() {
+            sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
 }

@@ -70,12 +70,25 @@ pub struct Settings {
     pub data_dir: PathBuf,
     pub whatsapp_url: String,
     pub environment: Vec<(String, String)>,
+    /// A command that runs the program, with its own arguments.
+    pub runner: Vec<String>,
 }
 
 impl Settings {
     pub fn new(data_dir: &Path, whatsapp_url: &str) -> Self {
-        let environment = Vec::new();
-        Self { binary: Binary::Sim, data_dir: data_dir.to_owned(), whatsapp_url: whatsapp_url.to_owned(), environment }
+        Self {
+            binary: Binary::Sim,
+            data_dir: data_dir.to_owned(),
+            whatsapp_url: whatsapp_url.to_owned(),
+            environment: Vec::new(),
+            runner: Vec::new(),
+        }
+    }
+
+    /// Runs it by another command, such as `setsid`, which then is the process that signals go to.
+    pub fn run_by(mut self, command: &[&str]) -> Self {
+        self.runner = command.iter().map(|word| (*word).to_owned()).collect();
+        self
     }
 
     pub fn with(mut self, name: &str, value: &str) -> Self {
@@ -95,8 +108,10 @@ impl Settings {
 
     /// Starts it without waiting: for starts that are meant to fail.
     pub fn spawn(self) -> Program {
-        let mut command = Command::new(self.binary.path());
+        let mut words = self.runner.iter().map(Into::into).chain([self.binary.path().into_os_string()]);
+        let mut command = Command::new(words.next().expect("the program itself"));
         command
+            .args(words)
             .env_clear()
             .env("TAUTAN_LISTEN", "127.0.0.1:0")
             .env("TAUTAN_LOG", "json")
@@ -237,7 +252,7 @@ impl Program {
         self.signal(Signal::CONT);
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("it runs");
     }
 
