@@ -9,7 +9,7 @@ use std::{ops::ControlFlow, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{
     ConnectError, Connector, End, Link, Settings, Signal,
@@ -226,14 +226,14 @@ impl Session {
         self.be_patient();
         match (&signal, self.teller.status()) {
             (Signal::Qr { attempt, .. }, Status::QrPending { pair, .. }) => {
-                info!(tenant = %self.lease.tenant(), attempt, listeners = told.listeners(), "qr code generated and emitted");
+                debug!(tenant = %self.lease.tenant(), attempt, listeners = told.listeners(), "qr code generated");
                 if pair.is_none() && self.phone.is_some() {
                     self.request_pair_code(link).await;
                 }
             }
             (Signal::Connected { .. }, _) => info!(tenant = %self.lease.tenant(), "whatsapp connected"),
             (_, status) if status.word() != before => {
-                info!(tenant = %self.lease.tenant(), status = status.word().as_str(), "connection status changed");
+                debug!(tenant = %self.lease.tenant(), status = status.word().as_str(), "connection status changed");
             }
             _ => {}
         }

@@ -8,6 +8,7 @@ mod endings;
 mod interruptions;
 mod joining;
 mod kills;
+mod logs;
 mod mixups;
 mod outages;
 mod passkeys;

@@ -39,7 +39,7 @@ impl Teller {
         };
         backlog.retain(|update| matches!(update, Update::Event(_)));
         let mut notice_told = false;
-        let mut owed = NOTHING;
+        let (mut owed, mut written) = (NOTHING, NOTHING);
         let mut updates = backlog.into_iter().enumerate().peekable();
         while let Some((at, Update::Event(event))) = updates.next() {
             // If the first is not the very next one, what lies between is unknown, and it is told whole.
@@ -55,11 +55,13 @@ impl Teller {
                 && notice.as_ref().is_some_and(|shown| shown.stale && shown.event.cursor == event.cursor);
             notice_told |= stale;
             let id = Some(event.id());
-            self.tell(&Shown { event, stale }, news, id, now, &mut out);
+            written = with(written, self.tell(&Shown { event, stale }, news, id, now, &mut out));
         }
         if let Some(shown) = notice.filter(|_| !notice_told) {
-            self.tell(&shown, EVERYTHING, None, now, &mut out);
+            written = with(written, self.tell(&shown, EVERYTHING, None, now, &mut out));
         }
+        let News { status, qr: code, pair } = written;
+        tracing::info!(tenant = %self.tenant, status, code, pair, "stream opened for tenant");
         out
     }
 
@@ -73,7 +75,9 @@ impl Teller {
             }
             // This reader never heard of the doubt that is over now.
             Update::Notice(shown) if !shown.stale && !self.stale => {}
-            Update::Notice(shown) => self.tell(shown, EVERYTHING, None, now, &mut out),
+            Update::Notice(shown) => {
+                self.tell(shown, EVERYTHING, None, now, &mut out);
+            }
         }
         out
     }
@@ -85,13 +89,14 @@ impl Teller {
         out
     }
 
-    fn tell(&mut self, shown: &Shown, news: News, id: Option<EventId>, now: Timestamp, out: &mut String) {
+    /// Answers what of the news was written.
+    fn tell(&mut self, shown: &Shown, news: News, id: Option<EventId>, now: Timestamp, out: &mut String) -> News {
         let news = if self.stale { EVERYTHING } else { news };
+        let mut written = NOTHING;
         let mut frames = Vec::with_capacity(3);
         if news.status || shown.stale {
-            let body = StatusBody::of(shown, self.tenant_ref);
-            tracing::info!(tenant = %self.tenant, status = body.word(), "connection status emitted to tenant");
-            frames.push(Frame::new(Name::ConnectionStatus, &body));
+            frames.push(Frame::new(Name::ConnectionStatus, &StatusBody::of(shown, self.tenant_ref)));
+            written.status = true;
             self.stale = shown.stale;
         }
         // A code whose owner is gone leads nowhere.
@@ -99,11 +104,12 @@ impl Teller {
             && !shown.stale
         {
             if let Some(body) = news.qr.then(|| QrBody::of(qr, now)).flatten() {
-                tracing::info!(tenant = %self.tenant, attempt = qr.attempt, "qr code emitted to tenant");
                 frames.push(Frame::new(Name::QrCode, &body));
+                written.qr = true;
             }
-            if let Some(pair) = pair.as_ref().filter(|_| news.pair) {
-                frames.extend(self.pairing(pair, qr.pairing, now));
+            if let Some(frame) = pair.as_ref().filter(|_| news.pair).and_then(|pair| pairing(pair, qr.pairing, now)) {
+                frames.push(frame);
+                written.pair = true;
             }
         }
         if let Status::Connecting { passkey: Some(passkey), .. } = &shown.event.status
@@ -111,26 +117,23 @@ impl Teller {
             && !shown.stale
             && let Some(body) = PasskeyBody::of(passkey, now)
         {
-            tracing::info!(tenant = %self.tenant, "passkey asked of tenant");
             frames.push(Frame::new(Name::PasskeyRequired, &body));
+            written.qr = true;
         }
         // On the last one only: a cut between them repeats the first half, and loses nothing.
-        let Some((last, others)) = frames.split_last() else { return };
-        others.iter().for_each(|frame| frame.write(None, out));
-        last.write(id, out);
+        if let Some((last, others)) = frames.split_last() {
+            others.iter().for_each(|frame| frame.write(None, out));
+            last.write(id, out);
+        }
+        written
     }
+}
 
-    fn pairing(&self, pair: &PairCode, pairing: PairingId, now: Timestamp) -> Option<Frame> {
-        match &pair.code {
-            PairAnswer::Code(code) => {
-                let body = PairBody::of(code, pair, pairing, now)?;
-                tracing::info!(tenant = %self.tenant, "pair code emitted to tenant");
-                Some(Frame::new(Name::PairCode, &body))
-            }
-            PairAnswer::Refused { refused } => {
-                tracing::info!(tenant = %self.tenant, reason = refused.as_str(), "pair code was refused");
-                Some(Frame::new(Name::PairCodeRefused, &PairRefusedBody::of(*refused, &pair.phone)))
-            }
+fn pairing(pair: &PairCode, pairing: PairingId, now: Timestamp) -> Option<Frame> {
+    match &pair.code {
+        PairAnswer::Code(code) => PairBody::of(code, pair, pairing, now).map(|body| Frame::new(Name::PairCode, &body)),
+        PairAnswer::Refused { refused } => {
+            Some(Frame::new(Name::PairCodeRefused, &PairRefusedBody::of(*refused, &pair.phone)))
         }
     }
 }

@@ -17,7 +17,10 @@ use super::{
 use crate::store::greeting::starting;
 use crate::{
     events::{Event, EventId, Shown, Status},
-    store::{Appended, Journal, Lease, StoreError, Subscription, Wish, WishNo, hub::Listener},
+    store::{
+        Appended, Journal, Lease, StoreError, Subscription, Update, Wish, WishNo,
+        hub::{Listener, log_emitted},
+    },
     tenant::TenantId,
 };
 
@@ -89,12 +92,13 @@ pub async fn append_in(
         let (mut record, live) = write.record().await?;
         let previous = record.newest.clone();
         let said = record.say(status.clone(), shared.clock.now(), &live);
-        let outgoing = said.map(|event| seals.outgoing(previous.as_deref(), &event, Some(write.incarnation())));
+        let outgoing = said.as_ref().map(|event| seals.outgoing(previous.as_deref(), event, Some(write.incarnation())));
         let call = write.call(&APPEND).arg(&record.version).arg(u8::from(record.doubted)).arg(&record.run);
         let Some(heard) = write.ask(&with_event(call, outgoing.as_ref())).await? else { continue };
         let event = record.newest.clone().expect("it says the status, or said it before");
         write.done(record, &live);
         let heard = heard.parse().map_err(|_| Trouble::Nonsense(heard))?;
+        log_unheard(tenant, said, Some(heard));
         return Ok(Appended { event, listeners: shared.audience.listeners(tenant, heard) });
     }
     Err(Trouble::Contended.into())
@@ -118,24 +122,31 @@ async fn finish(
         let said = record.say(status.clone(), shared.clock.now(), &live);
         let last = record.newest.clone().expect("it says the status, or said it before");
         let follows = if goes_on { record.say(starting(), shared.clock.now(), &live) } else { None };
-        let said = said.map(|event| seals.outgoing(before.as_deref(), &event, None));
-        let follows = follows.map(|event| seals.outgoing(Some(&last), &event, None));
+        let outgoing = said.as_ref().map(|event| seals.outgoing(before.as_deref(), event, None));
+        let outgoing_next = follows.as_ref().map(|event| seals.outgoing(Some(&last), event, None));
         if newer.is_some() {
             // Before the record, like every index.
             shared.index_wanted(tenant).await?;
         }
         let call = write.call(&FINISH).arg(&record.version);
         let call = call.arg(u8::from(record.doubted || record.is_stale(false))).arg(&record.run).arg(u8::from(settled));
-        let call = with_event(with_event(call, said.as_ref()), follows.as_ref());
-        if write.ask(&call).await?.is_none() {
-            continue;
-        }
+        let call = with_event(with_event(call, outgoing.as_ref()), outgoing_next.as_ref());
+        let Some(heard) = write.ask(&call).await? else { continue };
+        log_unheard(tenant, said.into_iter().chain(follows), heard.parse().ok());
         shared.leases.end(lease.nonce());
         let wanted = if newer.is_some() { Wanted::Again } else { Wanted::No };
         shared.disowned(tenant, write.incarnation(), wanted).await;
         return Ok(last);
     }
     Err(Trouble::Contended.into())
+}
+
+/// The log line of events that no instance listened for: each that does writes its own, with the number of its streams.
+/// `heard`: how many instances heard it. `None`: the answer that said so was lost.
+pub fn log_unheard(tenant: &TenantId, events: impl IntoIterator<Item = Arc<Event>>, heard: Option<usize>) {
+    if heard == Some(0) {
+        events.into_iter().for_each(|event| log_emitted(tenant, &Update::Event(event), 0));
+    }
 }
 
 /// Of a tenant that its owner let go of.

@@ -17,12 +17,12 @@ use super::{
     census::{Beat, Tag},
     connection::Live,
     heart::TTL,
-    journal::append_in,
+    journal::{append_in, log_unheard},
     keys,
     leases::Held,
     random_name,
     record::Record,
-    script::{Call, LOSE},
+    script::{Answer, Call, LOSE},
     sealed::with_event,
     trouble::Trouble,
     writing::Write,
@@ -75,9 +75,12 @@ impl Shared {
         let live = self.connections.live().await?;
         let mut record = Record::default();
         let event = record.say(Status::ended(EndReason::StoreLost), self.clock.now(), &live);
-        let event = event.map(|event| self.seals(tenant).outgoing(None, &event, None));
+        let outgoing = event.as_ref().map(|event| self.seals(tenant).outgoing(None, event, None));
         let call = Call::on(&LOSE, tenant).arg(random_name()).arg(&record.run);
-        self.ask_script(&with_event(call, event.as_ref())).await.map(drop)
+        if let Answer::Done(heard) = self.ask_script(&with_event(call, outgoing.as_ref())).await? {
+            log_unheard(tenant, event, heard.parse().ok());
+        }
+        Ok(())
     }
 
     /// Another run of the server, or another server, with the same data: what was written last may be missing there.

@@ -11,11 +11,11 @@ use tokio::time::Instant;
 
 use super::{
     RedisStore, Shared,
-    journal::Wanted,
+    journal::{Wanted, log_unheard},
     keys, random_name,
     record::{Owner, Record, nonce_text, parse_nonce},
     said::{said, say},
-    script::{ACQUIRE, Answer, CRASH, Call, RELEASE, WANT},
+    script::{ACQUIRE, Answer, CRASH, Call, RELEASE, WANT, with_heard},
     sealed::with_event,
     surely,
     trouble::Trouble,
@@ -116,7 +116,7 @@ async fn want(shared: &Arc<Shared>, tenant: &TenantId, wish: Wish) -> Result<Wis
         let says = matches!(wish, Wish::Run { .. }) && disconnected;
         let said = says.then(|| record.say(starting(), shared.clock.now(), &live)).flatten();
         let owner = record.owner.clone().filter(|_| living).map(|owner| owner.incarnation);
-        let outgoing = said.map(|event| seals.outgoing(previous.as_deref(), &event, owner.as_deref()));
+        let outgoing = said.as_ref().map(|event| seals.outgoing(previous.as_deref(), event, owner.as_deref()));
         if !settled {
             // Before the record, like every index: whoever dies in between has left word.
             match &owner {
@@ -129,7 +129,9 @@ async fn want(shared: &Arc<Shared>, tenant: &TenantId, wish: Wish) -> Result<Wis
         let call = call.arg(u8::from(record.doubted || record.is_stale(living))).arg(&record.run);
         match shared.ask_script(&with_event(call, outgoing.as_ref())).await? {
             Answer::Done(value) => {
-                let number = value.parse().map_err(|_| Trouble::Nonsense(value))?;
+                let (number, heard) = with_heard(&value);
+                let number = number.parse().map_err(|_| Trouble::Nonsense(value.clone()))?;
+                log_unheard(tenant, said, heard);
                 if !settled {
                     shared.wanted(tenant, owner.as_deref()).await;
                 }
@@ -172,7 +174,7 @@ async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease
         let previous = record.newest.clone();
         let said = record.greeting().and_then(|status| record.say(status, shared.clock.now(), &live));
         let notice = said.is_none() && record.doubted;
-        let outgoing = said.map(|event| seals.outgoing(previous.as_deref(), &event, Some(&incarnation)));
+        let outgoing = said.as_ref().map(|event| seals.outgoing(previous.as_deref(), event, Some(&incarnation)));
         shared.index_owned(tenant, &incarnation).await?;
         indexed = Some(incarnation.clone());
         let call = Call::on(&ACQUIRE, tenant).arg(nonce_text(taking.nonce)).arg(&*incarnation);
@@ -180,7 +182,9 @@ async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease
         let call = call.arg(&record.run).arg(u8::from(notice));
         match shared.ask_script(&with_event(call, outgoing.as_ref())).await? {
             Answer::Done(value) => {
-                let fence = value.parse().map_err(|_| Trouble::Nonsense(value))?;
+                let (fence, heard) = with_heard(&value);
+                let fence = fence.parse().map_err(|_| Trouble::Nonsense(value.clone()))?;
+                log_unheard(tenant, said, heard);
                 let owner = Some(Owner { incarnation: incarnation.to_string(), nonce: taking.nonce });
                 let record = Record { version: nonce_text(taking.nonce), owner, ..record };
                 let lease = taking.done(tenant, &incarnation, fence, (live.run.clone(), record));

@@ -95,6 +95,11 @@ impl Call {
     }
 }
 
+/// A script's value, and how many instances heard the event that it published. `None`: the call came again.
+pub fn with_heard(value: &str) -> (&str, Option<usize>) {
+    value.split_once(' ').map_or((value, None), |(value, heard)| (value, heard.parse().ok()))
+}
+
 /// What a script that changes a tenant answers.
 pub enum Answer {
     Done(String),

@@ -10,7 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::flawed::{Flawed, Flaws};
 use crate::{
@@ -112,6 +112,7 @@ pub struct Stage {
     scripted: Arc<Scripted>,
     stop: CancellationToken,
     stream: Subscription,
+    supervisors: TaskTracker,
     _directory: tempfile::TempDir,
 }
 
@@ -132,7 +133,8 @@ impl Stage {
         let sessions = sessions(&stores, &scripted, &stop);
         let tenant = TenantId::parse("toko").unwrap();
         let stream = stores.journal.subscribe(&tenant, None).await;
-        Self { sessions, tenant, stores, scripted, stop, stream, _directory: directory }
+        let supervisors = TaskTracker::new();
+        Self { sessions, tenant, stores, scripted, stop, stream, supervisors, _directory: directory }
     }
 
     pub async fn connect(&self) {
@@ -154,7 +156,7 @@ impl Stage {
     /// Lets this process resume what is wanted, until it is stopped.
     pub fn supervise(&self) {
         let sessions = self.sessions.clone();
-        tokio::spawn(async move { sessions.supervise().await });
+        self.supervisors.spawn(async move { sessions.supervise().await });
     }
 
     pub fn links_opened(&self) -> usize {

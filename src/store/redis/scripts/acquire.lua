@@ -1,13 +1,14 @@
 -- ARGV: nonce, incarnation, the highest fence seen, version, doubted, run, whether readers are to look, event.
--- The fence is made here, in the step that takes: above every one that the record or the taker ever saw.
+-- The fence is made here, in the step that takes: above every one that the record or the taker ever saw. Answers it, and
+-- how many instances heard the event: not to a call that comes again.
 if read('owner_nonce') == ARGV[1] then return { 'done', read('owner_fence') } end
 if not is_at(ARGV[4]) then return { 'again', '' } end
 local fence = math.max(tonumber(redis.call('HGET', record, 'fences') or '0'), tonumber(ARGV[3])) + 1
 fence = string.format('%.0f', fence)
-tell(8)
+local heard = tell(8)
 redis.call('HSET', record, 'owner_nonce', ARGV[1], 'owner_incarnation', ARGV[2], 'owner_fence', fence, 'fences', fence,
   'run', ARGV[6])
 redis.call('UNLINK', record .. ':said')
 changed(ARGV[5], ARGV[1])
 if ARGV[7] == '1' then notice() end
-return { 'done', fence }
+return { 'done', fence .. ' ' .. heard }

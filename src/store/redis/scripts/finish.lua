@@ -3,8 +3,7 @@
 local answer = refused(ARGV[1], ARGV[2], ARGV[3])
 if answer then return answer end
 if not is_at(ARGV[4]) then return { 'again', '' } end
-local heard = tell(8)
-tell(15)
+local heard = tell(8) + tell(15)
 disown()
 if ARGV[7] == '1' then redis.call('HDEL', record, 'wish') end
 changed(ARGV[5], ARGV[1] .. ' ' .. ARGV[3])

@@ -1,13 +1,14 @@
 -- ARGV: the call's own token, number, the wish or '' where it is settled at once, version, doubted, run, event.
 -- What the last calls were answered is known for a moment: one whose answer was lost comes again, and others may have
--- wished meanwhile. Decided once more, the older wish would stand on the newer one.
+-- wished meanwhile. Decided once more, the older wish would stand on the newer one. Answers the number, and how many
+-- instances heard the event: not to a call that comes again.
 local wished, WISHED_MAX, WISHED_FOR_MS = record .. ':wished', 16, 10000
 for _, answer in ipairs(redis.call('LRANGE', wished, 0, -1)) do
   local token, number = string.match(answer, '^(%x+) (%d+)$')
   if token == ARGV[1] then return { 'done', number } end
 end
 if not is_at(ARGV[4]) then return { 'again', '' } end
-tell(7)
+local heard = tell(7)
 redis.call('HSET', record, 'wishes', ARGV[2], 'run', ARGV[6])
 redis.call('LPUSH', wished, ARGV[1] .. ' ' .. ARGV[2])
 redis.call('LTRIM', wished, 0, WISHED_MAX - 1)
@@ -18,4 +19,4 @@ else
   redis.call('HSET', record, 'wish', ARGV[3])
 end
 changed(ARGV[5], ARGV[1])
-return { 'done', ARGV[2] }
+return { 'done', ARGV[2] .. ' ' .. heard }
