@@ -1,6 +1,6 @@
 use std::{
     error::Error,
-    net::{SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     process::{Child, Command},
     sync::mpsc,
     time::{Instant, sleep},
@@ -140,7 +140,11 @@ fn program() -> Result<PathBuf, Failure> {
 }
 
 async fn start_redis(folder: &Path) -> Result<(Child, String), Failure> {
-    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    // Held until Redis listens beside it: another program could be given the port meanwhile.
+    let held = TcpSocket::new_v4()?;
+    held.set_reuseaddr(true)?;
+    held.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+    let port = held.local_addr()?.port();
     let mut command = Command::new("redis-server");
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--dir"]);
     command.arg(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);

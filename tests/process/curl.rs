@@ -6,9 +6,9 @@ use std::{
     sync::mpsc::{Receiver, channel},
 };
 
-use tautan_test_support::{DEADLINE, Program, token};
+use tautan_test_support::{DEADLINE, Program, rank, token};
 
-use crate::stage::{Stage, TENANT, link, rank};
+use crate::stage::{Stage, TENANT, link};
 
 /// Lines of a stream that curl prints; curl is killed with it.
 struct Curl {

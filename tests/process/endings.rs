@@ -213,9 +213,12 @@ async fn a_link_that_crashes_three_times_ends_as_our_own_fault_and_is_kept() {
     let program = stage.settings().with("SIM_STUBS", folder.path().to_str().expect("a name in UTF-8")).start();
     let mut stream = link(&program.api(TENANT), &stage.phone).await;
     for crash in 1..=3 {
-        std::fs::write(folder.path().join("bad-stanza"), "").expect("written");
-        assert!(stage.simulator.cut(stage.device()));
+        // The stanza lies ready only while no connection stands: a living link, which sends "unavailable" for two seconds
+        // after its login, would crash on it at once, and a third crash is told without a "connecting" before it.
+        stage.simulator.unreachable(true);
         stream.until_status("connecting").await;
+        std::fs::write(folder.path().join("bad-stanza"), "").expect("written");
+        stage.simulator.unreachable(false);
         let next = stream.until("what follows", |event| !event.is_status("connecting")).await;
         assert_eq!(next.is_status("disconnected"), crash == 3, "{crash}: {next:?}");
         if crash == 3 {

@@ -1,8 +1,8 @@
 //! Whoever opens a stream, whenever and with whatever he remembers, is shown the present at once and misses nothing.
 
-use tautan_test_support::{Api, Event, EventStream};
+use tautan_test_support::{Api, Event, EventStream, rank};
 
-use crate::stage::{Stage, TENANT, link, rank, scan};
+use crate::stage::{Stage, TENANT, link, scan};
 
 /// The status that a new stream begins with, and the code if one follows.
 async fn present(api: &Api) -> (Event, Option<Event>) {

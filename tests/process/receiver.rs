@@ -11,9 +11,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::Value;
 use sha2::Sha256;
-use tautan_test_support::Settings;
-
-use crate::stage::rank;
+use tautan_test_support::{Settings, rank};
 
 /// Longer than the longest wait between two tries that a test brings about, and the time a dead instance is given.
 const DEADLINE: Duration = Duration::from_secs(150);

@@ -4,7 +4,8 @@ use reqwest::Method;
 use serde_json::Value;
 use tautan_simulator::ScanError;
 
-use crate::stage::{Stage, TENANT, link, rank, scan};
+use crate::stage::{Stage, TENANT, link, scan};
+use tautan_test_support::rank;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connected_link_comes_back_after_a_kill_without_a_scan() {

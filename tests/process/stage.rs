@@ -1,6 +1,5 @@
 use redb::{ReadableDatabase as _, ReadableTableMetadata as _};
 use tautan_simulator::{DeviceId, Phone, Simulator};
-pub use tautan_test_support::rank;
 use tautan_test_support::{Api, DEADLINE, EventStream, Program, Settings, VAULT, read_data_url, with_store, within};
 use tempfile::TempDir;
 

@@ -1,9 +1,9 @@
 //! Two customers at once: neither stream carries a byte of the other's.
 
 use tautan_simulator::Phone;
-use tautan_test_support::{Program, read_data_url, within};
+use tautan_test_support::{Program, rank, read_data_url, within};
 
-use crate::stage::{Stage, link, rank};
+use crate::stage::{Stage, link};
 
 /// What a stream carried, and what nobody else's may carry.
 struct Told {

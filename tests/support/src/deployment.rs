@@ -12,7 +12,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::redis::encoded;
+use crate::{port::Port, redis::encoded};
 
 const START_TIME_MAX: Duration = Duration::from_secs(20);
 const SENTINELS: usize = 3;
@@ -25,6 +25,7 @@ pub struct RedisNode {
     child: Child,
     pub port: u16,
     dir: TempDir,
+    _reserved: Port,
 }
 
 impl RedisNode {
@@ -50,22 +51,18 @@ impl RedisNode {
     }
 
     fn start_as(program: &'static str, settings: impl Fn(u16, &Path) -> Vec<String>) -> Self {
-        loop {
-            let dir = tempfile::tempdir().unwrap();
-            // Free now; taken by another test before the server has it, it is tried again.
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let mut lines = settings(port, dir.path());
-            let tls = lines.iter().any(|line| line.starts_with("tls-port"));
-            lines.push(format!("port {}", if tls { 0 } else { port }));
-            lines.push("bind 127.0.0.1".to_owned());
-            lines.push(format!("dir {}", dir.path().display()));
-            fs::write(dir.path().join("conf"), lines.join("\n") + "\n").unwrap();
-            let child = spawn(program, &dir);
-            let mut node = Self { program, child, port, dir };
-            if node.is_up() {
-                return node;
-            }
-        }
+        let (dir, reserved) = (tempfile::tempdir().unwrap(), Port::reserve());
+        let port = reserved.number;
+        let mut lines = settings(port, dir.path());
+        let tls = lines.iter().any(|line| line.starts_with("tls-port"));
+        lines.push(format!("port {}", if tls { 0 } else { port }));
+        lines.push("bind 127.0.0.1".to_owned());
+        lines.push(format!("dir {}", dir.path().display()));
+        fs::write(dir.path().join("conf"), lines.join("\n") + "\n").unwrap();
+        let child = spawn(program, &dir);
+        let mut node = Self { program, child, port, dir, _reserved: reserved };
+        assert!(node.is_up(), "it starts");
+        node
     }
 
     pub fn url(&self) -> String {
@@ -83,6 +80,24 @@ impl RedisNode {
             .and_then(|()| connection.shutdown(Shutdown::Write))
             .and_then(|()| connection.read_to_end(&mut answer));
         String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// Waits until this replica has applied all that its master has taken so far. That their link is up says less: it is
+    /// up as soon as the replica has loaded the first snapshot, and what the master took since is still on its way.
+    pub fn catches_up_with(&self, master: &Self) {
+        let taken = master.offset("master_repl_offset").expect("a master counts what it takes");
+        wait_for("the replica to have it all", || {
+            self.replication().contains("master_link_status:up")
+                && self.offset("slave_repl_offset").is_some_and(|applied| applied >= taken)
+        });
+    }
+
+    fn offset(&self, field: &str) -> Option<u64> {
+        self.replication().lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')?.parse().ok())
+    }
+
+    fn replication(&self) -> String {
+        self.ask(&["INFO", "replication"])
     }
 
     pub fn stop(&mut self) {
@@ -222,10 +237,8 @@ impl Watched {
                 && sentinel.ask(&["SENTINEL", "CKQUORUM", SERVICE]).contains(&format!("OK {SENTINELS} usable"))
                 && sentinel.ask(&["SENTINEL", "REPLICAS", SERVICE]).contains("\r\nrole-reported\r\n$5\r\nslave\r\n")
         };
-        wait_for("the sentinels to know all", || {
-            self.sentinels.iter().all(settled)
-                && self.nodes[1 - master].ask(&["INFO", "replication"]).contains("master_link_status:up")
-        });
+        wait_for("the sentinels to know all", || self.sentinels.iter().all(settled));
+        self.nodes[1 - master].catches_up_with(&self.nodes[master]);
     }
 
     /// Waits until the sentinels have made it the master.

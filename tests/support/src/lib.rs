@@ -4,6 +4,7 @@
 mod api;
 mod deployment;
 mod network;
+mod port;
 mod program;
 mod qr;
 mod redis;

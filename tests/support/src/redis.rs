@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     io::{Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -11,6 +11,8 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+use crate::port::Port;
 
 const PROGRAM: &str = "redis-server";
 /// Where it keeps its append-only file, inside its directory.
@@ -22,6 +24,7 @@ pub struct RedisServer {
     pub port: u16,
     dir: TempDir,
     memory: Memory,
+    _reserved: Port,
 }
 
 /// What a server knows after a restart.
@@ -57,15 +60,11 @@ impl RedisServer {
     }
 
     fn start_with(memory: Memory) -> Self {
-        loop {
-            let dir = tempfile::tempdir().unwrap();
-            // Free now; taken by another test before the server has it, it is tried again.
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let mut server = Self { child: start(port, &dir, memory), port, dir, memory };
-            if server.answers() {
-                return server;
-            }
-        }
+        let (dir, reserved) = (tempfile::tempdir().unwrap(), Port::reserve());
+        let port = reserved.number;
+        let mut server = Self { child: start(port, &dir, memory), port, dir, memory, _reserved: reserved };
+        assert!(server.answers(), "it starts");
+        server
     }
 
     pub fn url(&self) -> String {
