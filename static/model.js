@@ -5,7 +5,7 @@
  * clocks, since `performance.now()` may stand still while the machine sleeps and `Date` can be set back: too early costs
  * a greyed code for a moment, too late would show a dead code as good.
  */
-function countdown(seconds) {
+export function countdown(seconds) {
   const [steady, wall] = [performance.now(), Date.now()];
   return () => seconds * 1000 - Math.max(performance.now() - steady, Date.now() - wall);
 }
@@ -58,10 +58,12 @@ export function formatPhone(digits) {
 }
 
 /**
- * What a person types (`0812 3456-7890`, `+62 812…`) → digits for WhatsApp; null if it cannot be a number. Only in
- * Indonesian a leading 0 stands for 62: anywhere else a stranger's phone in Indonesia would ring.
+ * What a person types → digits for WhatsApp; null if it cannot be a number. Digits without a country code are some
+ * stranger's number in another country (`0812…` of Indonesia, `212 555…` of New York, which is Morocco's code), so that a
+ * `+` or `00` is needed. Only a page in Indonesian takes `0812…` and `62812…` for what they are there.
  */
 export function parsePhone(typed, indonesian) {
-  const digits = typed.replace(/\D/g, '').replace(/^00/, '').replace(/^0/, indonesian ? '62' : '0');
-  return /^[1-9]\d{7,14}$/.test(digits) ? digits : null;
+  let digits = typed.replace(/[^+\d]/g, '').replace(/^00/, '+');
+  if (indonesian) digits = digits.replace(/^(0|62)/, '+62');
+  return /^\+[1-9]\d{7,14}$/.test(digits) ? digits.slice(1) : null;
 }

@@ -39,6 +39,7 @@ export function scanView(first, acts) {
     h('div', title, text, same, howTo, pair),
   );
 
+  let known;
   node.update = (model) => {
     const { name, qr, passkey } = model;
     const [head, line] = model.of(t.states);
@@ -53,7 +54,8 @@ export function scanView(first, acts) {
     show(title, head);
     show(text, line || say(t.attempt, qr.attempt, qr.maxAttempts));
     pair.update(model);
-    if (node.classList.contains(name)) return;
+    if (node.classList.contains(name) && known === passkey) return;
+    known = passkey;
     node.className = `split scan ${name}`;
     image.hidden = !qr;
     sketch.toggleAttribute('hidden', name !== 'starting');

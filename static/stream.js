@@ -1,6 +1,8 @@
 // The page's line to the service: one event stream down, commands up.
+import { countdown } from './model.js';
+
 const HIDDEN_MS_MAX = 60_000;
-const RETRY_MS_MAX = 30_000;
+const RETRY_S_MAX = 30;
 const ANSWER_MS_MAX = 20_000;
 // The first bytes come at once; a stream that waits longer is stuck.
 const PATIENCE_MS = 4_000;
@@ -18,14 +20,15 @@ export class Stream {
   #channel;
   // For the first bytes of a stream, or for the next one.
   #timer;
-  // By the wall clock, which goes on while the machine sleeps.
-  #due;
+  // Until the line counts as dead: set by each heartbeat.
+  #left;
   #hiding;
   #failures = 0;
   #life = new AbortController();
 
   constructor(base, on) {
-    this.#base = `${base.replace(/\/+$/, '')}/api/whatsapp/`;
+    // Whole, since tabs know each other by it, and `/` and the full address are one service.
+    this.#base = new URL(`${base.replace(/\/+$/, '')}/api/whatsapp/`, document.baseURI).href;
     this.#on = on;
     const { signal } = this.#life;
     // An open stream keeps a page out of the back/forward cache, and one that came back from it is dead.
@@ -41,7 +44,7 @@ export class Stream {
 
   /** Looks whether the line is dead; asked all the time. */
   check() {
-    if (Date.now() > this.#due) this.open();
+    if (this.#left?.() < 0) this.open();
   }
 
   stop() {
@@ -53,8 +56,8 @@ export class Stream {
   /** Opens a new stream in place of the old one; it begins with the present. */
   open() {
     this.#close();
-    if (this.#life.signal.aborted) return;
     this.#tell('opening');
+    const opened = Date.now();
     const source = new EventSource(`${this.#base}events`, { withCredentials: true });
     this.#source = source;
     this.#channel = new BroadcastChannel(this.#base);
@@ -64,7 +67,7 @@ export class Stream {
       if (document.hidden) this.#close();
       else if (data && data !== this.#on.tenant()) this.open();
     };
-    this.#channel.postMessage(0);
+    this.#channel.postMessage('');
     // A try that hangs is given up: browsers keep connections in store that are as dead as the last one.
     this.#timer = setTimeout(() => this.#lost(), PATIENCE_MS);
     source.onopen = () => {
@@ -75,59 +78,56 @@ export class Stream {
     source.onerror = () => {
       if (source.readyState === EventSource.CLOSED) this.#diagnose(source);
       // The browser comes back by itself, after the pause that the server named, unless that hangs.
-      else this.#lost('', RETRY_MS_MAX);
+      else this.#lost('', RETRY_S_MAX);
     };
     source.addEventListener('heartbeat', ({ data }) => {
-      this.#due = Date.now() + JSON.parse(data).every * 1000 * MISSED_MAX;
+      this.#left = countdown(JSON.parse(data).every * MISSED_MAX);
     });
     for (const name of ['connection-status', 'qr-code', 'pair-code', 'pair-code-refused', 'passkey-required']) {
-      source.addEventListener(name, ({ data }) => this.#on.event(name, data));
+      source.addEventListener(name, ({ data }) => {
+        this.#on.event(name, data);
+        this.#channel?.postMessage(this.#on.tenant());
+      });
     }
-    // The browser may have a newer sign-in by now. Only a 401 proves that it has none.
-    source.addEventListener('token-expired', () => this.open());
+    // The browser may have a newer sign-in by now. Only a 401 proves that it has none. A stream that ends at once is left to
+    // the browser, which comes back after the server's pause: two clocks that disagree must not make a page ask in a loop.
+    source.addEventListener('token-expired', () => Date.now() - opened > PATIENCE_MS && this.open());
   }
 
-  /** Tells the other tabs whose status this one shows. */
-  tellTabs(tenant) {
-    this.#channel?.postMessage(tenant);
-  }
-
-  /** `connect`, `disconnect` or `passkey`; throws `{ code, status, wait }`. */
+  /** `connect`, `disconnect` or `passkey`; answers the refusal, if it is one: `{ code, status, wait }`. */
   async command(name, body) {
     const tenant = this.#on.tenant();
     const headers = { 'content-type': 'application/json', ...(tenant && { 'if-tenant': tenant }) };
-    const answer = await this.#ask(name, { method: 'POST', headers, body: JSON.stringify(body) });
-    if (answer.status === 401) this.#signOut();
-    if (!answer.ok) throw await refusal(answer);
+    const refused = await this.#ask(name, { method: 'POST', headers, body: JSON.stringify(body) });
+    if (refused?.status === 401) this.#signOut();
+    return refused;
   }
 
-  #ask(path, init) {
+  async #ask(path, init) {
     const signal = AbortSignal.timeout(ANSWER_MS_MAX);
-    return fetch(this.#base + path, { credentials: 'include', cache: 'no-store', signal, ...init }).catch(() => {
-      throw { code: 'network' };
-    });
+    try {
+      const answer = await fetch(this.#base + path, { credentials: 'include', signal, ...init });
+      if (answer.ok) return answer.body?.cancel();
+      const { code } = await answer.json().catch(() => ({}));
+      return { code, status: answer.status, wait: +answer.headers.get('retry-after') || 30 };
+    } catch {
+      return { code: 'network' };
+    }
   }
 
   // EventSource hides the answer that it gave up on, so ask again in a way that shows it.
   async #diagnose(source) {
-    let refused = {};
-    try {
-      const answer = await this.#ask('events');
-      if (answer.ok) answer.body.cancel();
-      else refused = await refusal(answer);
-    } catch {
-      // Not reachable at all: the pause is the answer.
-    }
+    const { code, status, wait } = (await this.#ask('events')) ?? {};
     if (this.#source !== source) return;
-    if (refused.status === 401) return this.#signOut();
-    this.#lost(refused.code, refused.status === 429 ? refused.wait * 1000 : undefined);
+    if (status === 401) this.#signOut();
+    else this.#lost(status && code, status === 429 ? wait : undefined);
   }
 
-  #lost(why, pause = Math.min(RETRY_MS_MAX, 1000 * 2 ** this.#failures++)) {
+  #lost(why, seconds = Math.min(RETRY_S_MAX, 2 ** this.#failures++)) {
     this.#tell('lost', why);
     clearTimeout(this.#timer);
     // Pages that were cut off together must not come back together.
-    this.#timer = setTimeout(() => this.open(), pause * (1 + Math.random() / 2));
+    this.#timer = setTimeout(() => this.open(), seconds * (1000 + 500 * Math.random()));
   }
 
   #signOut() {
@@ -139,15 +139,10 @@ export class Stream {
     clearTimeout(this.#timer);
     this.#channel?.close();
     this.#source?.close();
-    this.#source = this.#channel = this.#due = undefined;
+    this.#source = this.#channel = this.#left = undefined;
   }
 
   #tell(word, why) {
     if (!this.#life.signal.aborted) this.#on.stream(word, why);
   }
-}
-
-async function refusal(answer) {
-  const { code } = await answer.json().catch(() => ({}));
-  return { code, status: answer.status, wait: +answer.headers.get('retry-after') || 30 };
 }

@@ -83,7 +83,7 @@ export default {
     'account-locked': ['Account locked', 'WhatsApp has locked this account for now.'],
     'client-outdated': ['The service needs an update', 'WhatsApp no longer accepts this version of the service.'],
     'pairing-failed': ['Linking did not work', 'Update WhatsApp on your phone, then try again.', 'Create QR code'],
-    'credentials-unreadable': ['The session cannot be read', 'The key of your session data does not fit.'],
+    'credentials-unreadable': ['The session cannot be read', 'We keep trying.'],
     'store-lost': ['Session data lost', 'Scan a new code.', 'Create QR code'],
     'passkey-timeout': ['Confirmation not completed', 'WhatsApp did not get the passkey in time. Try again, or link another number.', 'Create QR code'],
     'proxy-failed': ['Network trouble at the service', 'Its proxy does not answer. Try again in a moment.', 'Reload'],

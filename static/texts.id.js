@@ -83,7 +83,7 @@ export default {
     'account-locked': ['Akun terkunci', 'WhatsApp mengunci akun ini untuk sementara.'],
     'client-outdated': ['Layanan perlu diperbarui', 'WhatsApp tidak lagi menerima versi layanan ini.'],
     'pairing-failed': ['Penautan tidak berhasil', 'Perbarui WhatsApp di ponsel, lalu coba lagi.', 'Buat QR Code'],
-    'credentials-unreadable': ['Sesi tidak dapat dibaca', 'Kunci data sesi Anda tidak cocok.'],
+    'credentials-unreadable': ['Sesi tidak dapat dibaca', 'Kami terus mencoba.'],
     'store-lost': ['Data sesi hilang', 'Scan kode baru.', 'Buat QR Code'],
     'passkey-timeout': ['Konfirmasi tidak selesai', 'WhatsApp tidak menerima passkey. Coba lagi, atau tautkan nomor lain.', 'Buat QR Code'],
     'proxy-failed': ['Jaringan layanan bermasalah', 'Proxy tidak menjawab. Coba lagi sebentar lagi.', 'Muat Ulang'],

@@ -87,13 +87,12 @@ export class WhatsappLink extends HTMLElement {
       const { tenantRef } = data;
       if (tenantRef && (this.#model.status?.tenantRef ?? tenantRef) !== tenantRef) this.#forget();
       take(this.#model, name, data);
-      this.#stream.tellTabs(tenantRef);
     });
     this.#asked = false;
     this.#render();
-    const { status, reason, stale, phoneNumber } = this.#model.status ?? {};
+    const { status, reason, stale, phoneNumber, tenantRef } = this.#model.status ?? {};
     // Each change once, and only what somebody vouches for.
-    const change = status + reason + phoneNumber;
+    const change = status + reason + phoneNumber + tenantRef;
     if (!status || stale || this.#told === change) return;
     this.#told = change;
     this.#emit(status.replace('_', '-'), { ...this.#model.status });
@@ -102,7 +101,6 @@ export class WhatsappLink extends HTMLElement {
   // Somebody else has signed in: nothing of the tenant before is shown, announced or sent any more.
   #forget() {
     this.#model = { stream: this.#model.stream };
-    this.#told = null;
     this.removeAttribute('tenant-name');
     this.#emit('tenant-changed', {});
   }
@@ -142,10 +140,9 @@ export class WhatsappLink extends HTMLElement {
     const held = this.shadowRoot.activeElement;
     Object.assign(model, { pending: true, problem: null });
     this.#render();
-    try {
-      // The stream tells what comes of it: an answer may be older than what it has said.
-      await this.#stream.command(name, body);
-    } catch (problem) {
+    // The stream tells what comes of it: an answer may be older than what it has said.
+    const problem = await this.#stream.command(name, body);
+    if (problem) {
       if (problem.code === 'tenant-changed') this.reconnect();
       else if (problem.status !== 401) model.problem = problem;
       this.#emit('error', { code: problem.code });

@@ -114,3 +114,84 @@ async fn too_many_streams_are_told_apart_and_waited_for_as_long_as_the_service_s
     let pause = asked.last().expect("requests").at - asked[1].at;
     assert!(pause >= Duration::from_secs(2) && pause < Duration::from_secs(5), "{pause:?}");
 }
+
+/// Two clocks that disagree about a token's end: each stream opens, and is over at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn token_that_ends_at_once_is_not_retried_in_a_loop() {
+    let Some(stage) = Stage::set(&[], "id-ID").await else { return };
+    let page = page(&stage, "", |_| {
+        let events =
+            format!("retry: 1000\n\nevent: connection-status\ndata: {STATUS}\n\nevent: token-expired\ndata: {{}}\n\n");
+        Reply::stream(&events).that_ends()
+    })
+    .await;
+    let card = stage.browser.card();
+    card.until("the status", |shown| shown.state == "connected").await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let tries = page.asked(EVENTS).len();
+    assert!((2..=6).contains(&tries), "{tries} requests in four seconds");
+    let shown = card.look().await;
+    assert!(shown.stream != "signed-out", "no 401 has said so: {shown:#?}");
+}
+
+fn event(name: &str, data: &str) -> String {
+    format!("event: {name}\ndata: {data}\n\n")
+}
+
+/// What the phone shows now counts, whatever the card has shown before under the same title.
+#[tokio::test(flavor = "multi_thread")]
+async fn code_to_compare_follows_the_newest_one() {
+    let Some(stage) = Stage::set(&[], "id-ID").await else { return };
+    let status = r#"{"status":"connecting","reason":"passkey-required","since":"2026-01-28T10:00:00.123Z","stale":false,"pairing":"a"}"#;
+    let code = |code: &str| {
+        event("passkey-required", &format!(r#"{{"step":"compare","code":"{code}","expiresIn":60,"pairing":"a"}}"#))
+    };
+    let events = event("connection-status", status) + &code("1111-1111") + &code("2222-2222");
+    let _page = page(&stage, "", move |_| Reply::stream(&events)).await;
+    let shown = stage.browser.card().until("a code", |shown| !shown.compare.is_empty()).await;
+    assert_eq!((&*shown.mode, &*shown.compare), ("compare", "2222-2222"));
+}
+
+/// Cancelled and begun anew within one moment, which this page has missed.
+#[tokio::test(flavor = "multi_thread")]
+async fn codes_die_with_their_pairing_though_no_time_differs() {
+    let Some(stage) = Stage::set(&[], "id-ID").await else { return };
+    let status = |status: &str, reason: &str, pairing: &str| {
+        let data = format!(
+            r#"{{"status":"{status}","reason":{reason},"since":"2026-01-28T10:00:00.123Z","stale":false,"pairing":"{pairing}"}}"#
+        );
+        event("connection-status", &data)
+    };
+    let old = status("qr_pending", "null", "a")
+        + &event("qr-code", r#"{"qrCode":"data:,old","attempt":1,"maxAttempts":6,"expiresIn":60,"pairing":"a"}"#)
+        + &event("pair-code", r#"{"code":"ABCD-1234","phoneNumber":"6281234567890","expiresIn":160,"pairing":"a"}"#);
+    let events = old + &status("qr_pending", "null", "b");
+    let _page = page(&stage, "", move |_| Reply::stream(&events)).await;
+    let shown = stage.browser.card().until("the new window", |shown| shown.state == "qr_pending").await;
+    assert_eq!((&*shown.mode, &*shown.pair, shown.qr), ("starting", "", false), "{shown:#?}");
+}
+
+/// The tabs of one service know each other by its address, and six streams block it.
+#[tokio::test(flavor = "multi_thread")]
+async fn tab_gives_way_to_one_that_spells_the_base_otherwise() {
+    let Some(stage) = Stage::set(&[], "id-ID").await else { return };
+    let pages = ["/", "."].map(|base| double::host(stage.program.base(), "", base));
+    let double = Double::start(move |path, _| match path {
+        EVENTS => connected(),
+        "/dot" => Reply::html(&pages[1]),
+        _ => Reply::html(&pages[0]),
+    })
+    .await;
+    let (browser, card) = (&stage.browser, stage.browser.card());
+    browser.goto(&double.base()).await;
+    card.state("connected").await;
+    let note =
+        "setInterval(() => document.hidden && streams.every(({ readyState }) => readyState === EventSource.CLOSED)
+        && localStorage.setItem('quiet', 'yes'), 20)";
+    browser.run(note, vec![]).await;
+    browser.new_tab().await;
+    browser.goto(&format!("{}/dot", double.base())).await;
+    card.state("connected").await;
+    let quiet = "const look = () => localStorage.getItem('quiet') ? arguments[0](true) : setTimeout(look, 20); look();";
+    assert_eq!(browser.run_async(quiet, vec![]).await, json!(true));
+}

@@ -57,6 +57,12 @@ impl Reply {
         Self { head, body: format!("{{\"code\":\"{code}\"}}"), stays: false }
     }
 
+    /// The connection is closed after the last byte.
+    pub fn that_ends(mut self) -> Self {
+        self.stays = false;
+        self
+    }
+
     pub fn with(mut self, header: &str) -> Self {
         self.head.push_str("\r\n");
         self.head.push_str(header);

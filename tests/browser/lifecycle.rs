@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tautan_test_support::within;
+use tautan_test_support::{token, within};
 
 use crate::stage::{NUMBER_SHOWN, Stage};
 
@@ -96,4 +96,36 @@ async fn eight_tabs_do_not_block_each_other_over_six_connections() {
         browser.switch(tab).await;
         assert_eq!(card.state("connected").await.phone, NUMBER_SHOWN);
     }
+}
+
+/// No timer of the page runs while the machine sleeps, and its sockets die without a word.
+#[tokio::test(flavor = "multi_thread")]
+async fn page_opens_a_new_stream_after_the_machine_slept() {
+    let Some(stage) = Stage::open().await else { return };
+    let (browser, card) = (&stage.browser, stage.browser.card());
+    card.state("disconnected").await;
+    browser.run("const real = Date.now; Date.now = () => real() + 600_000", vec![]).await;
+    let second = "const look = () => streams[1]?.readyState === 1 ? arguments[0](true) : setTimeout(look, 20); look();";
+    assert_eq!(browser.run_async(second, vec![]).await, json!(true));
+    card.state("disconnected").await;
+    assert_eq!(browser.run(OPEN, vec![]).await, json!([false, true]), "one, and no third");
+}
+
+/// The first tab is told nothing: another page of the product signs somebody else in.
+#[tokio::test(flavor = "multi_thread")]
+async fn tab_asks_whose_it_is_when_it_is_shown_again() {
+    let Some(stage) = Stage::open().await else { return };
+    let (browser, card) = (&stage.browser, stage.browser.card());
+    stage.link().await;
+    card.state("connected").await;
+    stage.link_as("other", "6289876543210").await;
+    let first = browser.tab().await;
+    browser.new_tab().await;
+    browser.goto(&format!("{}/healthz", stage.program.base())).await;
+    browser.set_token(stage.program.base(), &token("other")).await;
+    browser.switch(&first).await;
+    let shown = card.until("the other tenant", |shown| shown.phone == "+62 898-7654-3210").await;
+    assert_eq!(shown.state, "connected");
+    let shown = card.state("connected").await;
+    assert_eq!(shown.phone, "+62 898-7654-3210");
 }

@@ -5,6 +5,7 @@ use tautan_simulator::{CodeError, CodeRefusal};
 use tautan_test_support::within;
 
 use crate::{
+    browser::Browser,
     card::Card,
     screen,
     stage::{NUMBER_SHOWN, Stage},
@@ -100,4 +101,46 @@ async fn each_refusal_is_told_with_its_sentence_and_the_one_action_that_helps() 
     let on_screen = card.scannable("#qr").await.expect("a camera reads the code on the screen");
     within("the scan", stage.phone.scan(&on_screen)).await.expect("the QR goes on");
     card.state("connected").await;
+}
+
+async fn unfold(browser: &Browser) {
+    let open = "document.querySelector('whatsapp-link').shadowRoot.querySelector('details').open = true";
+    browser.run(open, vec![]).await;
+}
+
+/// `0812…` is Indonesia's, and `(212) 555…` of New York would be Morocco's: somebody else's phone would ring.
+#[tokio::test(flavor = "multi_thread")]
+async fn number_without_its_country_is_asked_for() {
+    let Some(stage) = Stage::open().await else { return };
+    let (browser, card) = (&stage.browser, stage.browser.card());
+    for (language, status, asked, typed) in [
+        (
+            "en",
+            "Not connected",
+            "Begin with the country code",
+            ["0812 3456-7890", "(212) 555-123-4567", "+0812 3456 7890"],
+        ),
+        ("ms", "Belum Terhubung", "+62 812 3456 7890", ["0812 3456-7890", "012-345 6789", "812 3456 7890"]),
+        ("id", "Belum Terhubung", "+62 812 3456 7890", ["812 3456 7890", "447911123456", "+62"]),
+    ] {
+        let set = "document.querySelector('whatsapp-link').setAttribute('lang', arguments[0])";
+        browser.run(set, vec![json!(language)]).await;
+        card.until("the language", |shown| shown.status == status).await;
+        unfold(browser).await;
+        for number in typed {
+            card.write("#number", number).await;
+            card.click("#pair").await;
+            let shown = card.look().await;
+            assert!(shown.state == "disconnected" && shown.words.contains(asked), "{number} in {language}: {shown:#?}");
+        }
+    }
+    for number in ["+62 812-3456-7890", "0062 812 3456 7890", "6281234567890", TYPED] {
+        card.write("#number", number).await;
+        card.click("#pair").await;
+        let shown = card.until("a code", |shown| !shown.pair.is_empty()).await;
+        assert!(shown.state == "qr_pending", "{number}: {shown:#?}");
+        card.click("#cancel").await;
+        card.reason("cancelled").await;
+        unfold(browser).await;
+    }
 }
