@@ -67,8 +67,9 @@ pub fn heartbeat(every: Duration) -> String {
 }
 
 /// The first lines of every stream. The pause before coming back is each stream's own: after an outage a browser has no
-/// other reason to wait than the number it was given.
-/// A page counts missed heartbeats from the first one that it got, so that is there at once.
+/// other reason to wait than the number it was given. It stands in the first heartbeat, which a page counts missed ones
+/// from: httpx-sse and fetch-event-source dispatch a block of `retry:` alone as an event without name and data, at which
+/// a handler that parses JSON fails, and sseclient-py drops it.
 pub fn opening(retry_ms: u32, heartbeat_every: Duration) -> String {
-    format!("retry: {retry_ms}\n\n{}", heartbeat(heartbeat_every))
+    format!("retry: {retry_ms}\n{}", heartbeat(heartbeat_every))
 }

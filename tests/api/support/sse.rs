@@ -15,8 +15,7 @@ pub struct Stream {
 /// What stands between two empty lines.
 #[derive(Clone, Debug)]
 pub enum Frame {
-    Retry(u32),
-    Heartbeat { every: f64 },
+    Heartbeat { every: f64, retry_ms: Option<u32> },
     Event { name: String, id: Option<String>, data: Value },
 }
 
@@ -30,11 +29,9 @@ impl Stream {
         let headers = response.headers().clone();
         let mut stream = Self { retry_ms: 0, headers, bytes: response.bytes_stream().boxed(), text: String::new() };
         match stream.frame().await {
-            Some(Frame::Retry(ms)) => stream.retry_ms = ms,
-            other => panic!("a stream begins with retry, not {other:?}"),
+            Some(Frame::Heartbeat { retry_ms: Some(ms), .. }) => stream.retry_ms = ms,
+            other => panic!("a stream begins with retry in a heartbeat, not {other:?}"),
         }
-        let first = stream.frame().await;
-        assert!(matches!(first, Some(Frame::Heartbeat { .. })), "a page counts from the first heartbeat: {first:?}");
         stream
     }
 
@@ -59,8 +56,8 @@ impl Stream {
         loop {
             match self.frame().await.expect("the stream goes on") {
                 Frame::Event { name, id, data } => return (name, id, data),
-                Frame::Heartbeat { .. } => {}
-                Frame::Retry(_) => panic!("retry is sent once"),
+                Frame::Heartbeat { retry_ms: None, .. } => {}
+                Frame::Heartbeat { retry_ms: Some(_), .. } => panic!("retry is sent once"),
             }
         }
     }
@@ -84,17 +81,17 @@ impl Stream {
 fn read(frame: &str) -> Frame {
     let lines: Vec<&str> = frame.split('\n').collect();
     let field = |name: &str| lines.iter().find_map(|line| line.strip_prefix(name));
-    if let Some(ms) = field("retry: ") {
-        return Frame::Retry(ms.parse().unwrap());
-    }
     let data = field("data: ").unwrap_or_else(|| panic!("an event without data is not dispatched: {frame:?}"));
-    let known = lines.iter().all(|line| ["event: ", "id: ", "data: "].iter().any(|field| line.starts_with(field)));
+    let known =
+        lines.iter().all(|line| ["retry: ", "event: ", "id: ", "data: "].iter().any(|field| line.starts_with(field)));
     assert!(known && !frame.contains('\r'), "{frame:?}");
     let data: Value = serde_json::from_str(data).unwrap();
     let (name, id) = (field("event: ").unwrap().to_owned(), field("id: ").map(str::to_owned));
+    let retry_ms = field("retry: ").map(|ms| ms.parse::<u32>().unwrap());
     if name == "heartbeat" {
         assert_eq!(id, None, "a heartbeat moves nobody's place");
-        return Frame::Heartbeat { every: data["every"].as_f64().unwrap() };
+        return Frame::Heartbeat { every: data["every"].as_f64().unwrap(), retry_ms };
     }
+    assert_eq!(retry_ms, None, "{frame:?}");
     Frame::Event { name, id, data }
 }
