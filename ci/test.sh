@@ -36,13 +36,18 @@ step "tools" ci/tools.sh
 step "fmt" cargo fmt --all --check
 step "what ships keeps the certificate check" ci/features.sh
 lacks "licences, bans, sources" cargo-deny || step "licences, bans, sources" deny
-if python3 -c 'import ensurepip, venv' 2>/dev/null; then step "Dockerfile" dockerfile; else not_run+=("Dockerfile (needs python3-venv)"); fi
+if python3 -c 'import ensurepip, venv' 2>/dev/null; then
+    step "Dockerfile" dockerfile
+else
+    not_run+=("Dockerfile (needs python3-venv)" "the stream as SSE clients of PyPI see it (needs python3-venv)")
+fi
 step "clippy" cargo clippy --quiet --workspace --all-targets -- -D warnings
 # These say so themselves and pass where nobody demands them; here they are counted.
 lacks "the page in a browser" chromium chromedriver
 lacks "the page as axe sees it" npm
 lacks "the simulator held against Baileys" node npm
 lacks "the stream as curl sees it" curl
+lacks "the stream as SSE clients of npm see it" node npm
 lacks "the picture as zbar sees it" zbarimg
 lacks "the store over Redis" redis-server
 step "tests" tests

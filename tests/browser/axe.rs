@@ -1,6 +1,7 @@
-use std::{path::Path, process::Command, sync::OnceLock};
+use std::{path::Path, sync::OnceLock};
 
 use serde_json::{Value, json};
+use tautan_test_support::npm_packages;
 
 use crate::browser::Browser;
 
@@ -33,24 +34,7 @@ fn source() -> Option<&'static str> {
 }
 
 fn fetch() -> Option<String> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("axe");
-    let file = folder.join("node_modules/axe-core/axe.min.js");
-    if !file.exists() {
-        std::fs::create_dir_all(&folder).expect("the target directory can be written");
-        for (name, text) in [
-            ("package.json", include_str!("axe/package.json")),
-            ("package-lock.json", include_str!("axe/package-lock.json")),
-        ] {
-            std::fs::write(folder.join(name), text).expect("the target directory can be written");
-        }
-        let mut npm = Command::new("npm");
-        let Ok(npm) = npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&folder).output()
-        else {
-            println!("NOT RUN: axe (npm is not installed)");
-            assert!(std::env::var_os("CI").is_none(), "CI has to run axe");
-            return None;
-        };
-        assert!(npm.status.success(), "npm ci failed:\n{}", String::from_utf8_lossy(&npm.stderr));
-    }
-    Some(std::fs::read_to_string(file).expect("npm has put it there"))
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/axe");
+    let folder = npm_packages(&source, &Path::new(env!("CARGO_TARGET_TMPDIR")).join("axe"))?;
+    Some(std::fs::read_to_string(folder.join("node_modules/axe-core/axe.min.js")).expect("npm has put it there"))
 }

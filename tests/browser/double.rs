@@ -47,6 +47,10 @@ impl Reply {
         Self { head: "200 OK\r\ncontent-type: text/html; charset=utf-8".into(), body: body.into(), stays: false }
     }
 
+    pub fn script(body: &str) -> Self {
+        Self { head: "200 OK\r\ncontent-type: text/javascript; charset=utf-8".into(), body: body.into(), stays: false }
+    }
+
     pub fn stream(events: &str) -> Self {
         let head = "200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-store".into();
         Self { head, body: events.into(), stays: true }

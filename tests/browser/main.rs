@@ -14,6 +14,7 @@ mod wire;
 
 mod boundary;
 mod checklist;
+mod clients;
 mod countdown;
 mod ends;
 mod gallery;

@@ -1,27 +1,16 @@
 //! The stream as `curl` sees it: no client of ours hides what is on the wire.
 
-use std::{
-    io::{BufRead as _, BufReader},
-    process::{Child, Command, Stdio},
-    sync::mpsc::{Receiver, channel},
+use std::process::Command;
+
+use tautan_test_support::{Program, rank, token};
+
+use crate::{
+    printed::Printed,
+    stage::{Stage, TENANT, link},
 };
 
-use tautan_test_support::{DEADLINE, Program, rank, token};
-
-use crate::stage::{Stage, TENANT, link};
-
-/// Lines of a stream that curl prints; curl is killed with it.
-struct Curl {
-    child: Child,
-    lines: Receiver<String>,
-}
-
-impl Drop for Curl {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+/// A stream as curl prints it.
+struct Curl(Printed);
 
 impl Curl {
     /// `None`: there is no curl on this machine.
@@ -32,36 +21,22 @@ impl Curl {
         if let Some(id) = last_event_id {
             command.args(["--header", &format!("last-event-id: {id}")]);
         }
-        command.arg(format!("{}/api/whatsapp/events", program.base())).stdout(Stdio::piped());
-        let mut child = match command.spawn() {
-            Ok(child) => child,
+        command.arg(format!("{}/api/whatsapp/events", program.base()));
+        match Printed::by(&mut command) {
+            Ok(printed) => Some(Self(printed)),
             Err(error) => {
                 println!("NOT RUN: curl does not start: {error}");
                 assert!(std::env::var_os("CI").is_none(), "a test was not run, and this is CI");
-                return None;
+                None
             }
-        };
-        let (sender, lines) = channel();
-        let stdout = child.stdout.take().expect("piped");
-        std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if sender.send(line.trim_end_matches('\r').to_owned()).is_err() {
-                    return;
-                }
-            }
-        });
-        Some(Self { child, lines })
-    }
-
-    fn next(&self) -> String {
-        self.lines.recv_timeout(DEADLINE).expect("another line")
+        }
     }
 
     /// Lines up to the first with this part, which is the last of them.
     fn until(&self, part: &str) -> Vec<String> {
-        let mut lines = vec![self.next()];
+        let mut lines = vec![self.0.next()];
         while !lines.last().expect("not empty").contains(part) {
-            lines.push(self.next());
+            lines.push(self.0.next());
         }
         lines
     }

@@ -1,6 +1,7 @@
 //! The program as a process of its own, beside a WhatsApp simulator: it is killed, ended, started wrongly and worn out, and
 //! clients see what they were promised. Each test has a simulator and a data directory for itself.
 
+mod clients;
 mod codes;
 mod curl;
 mod demo;
@@ -17,6 +18,7 @@ mod receiver;
 mod redis;
 mod revivals;
 mod presence;
+mod printed;
 mod proxies;
 mod rounds;
 mod secrets;

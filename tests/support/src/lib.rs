@@ -4,6 +4,7 @@
 mod api;
 mod deployment;
 mod network;
+mod packages;
 mod port;
 mod program;
 mod qr;
@@ -17,10 +18,11 @@ use std::time::Duration;
 pub use api::Api;
 pub use deployment::{Certificates, RedisNode, SERVICE, Watched, stranger};
 pub use network::{Network, Way};
+pub use packages::{npm_packages, pip_packages};
 pub use program::{Binary, Program, Settings};
 pub use qr::{read_data_url, read_png};
 pub use redis::{Backup, RedisServer, redis_is_installed};
-pub use stream::{Event, EventStream, rank};
+pub use stream::{Event, EventStream, ids, rank};
 pub use token::{SECRET, token, token_with};
 pub use vault::{VAULT, damage_credentials, with_store};
 

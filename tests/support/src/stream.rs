@@ -17,6 +17,15 @@ impl Event {
         self.name == "connection-status" && self.data["status"] == status
     }
 
+    /// As a client that others wrote has dispatched it: name, id and data as texts. Each has a name and JSON, as our
+    /// documents say; a handler that relies on it fails otherwise.
+    pub fn dispatched(event: &Value) -> Self {
+        let text = |field: &str| event[field].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        let data = text("data").and_then(|data| serde_json::from_str(&data).ok());
+        let (Some(name), Some(data)) = (text("event"), data) else { panic!("no event of ours: {event}") };
+        Self { name, id: text("id"), data }
+    }
+
     pub fn text(&self, field: &str) -> &str {
         self.data[field].as_str().unwrap_or_else(|| panic!("{field} in {self:?}"))
     }
@@ -87,6 +96,14 @@ fn parse(block: &str) -> Option<Event> {
         id: field("id: ").map(str::to_owned),
         data: serde_json::from_str(data).expect("data is JSON on one line"),
     })
+}
+
+/// The ids of what a client has dispatched, each once: of an event without an id, clients give the one before or none.
+pub fn ids(events: &[Event]) -> Vec<&str> {
+    let beside_heartbeats = events.iter().filter(|event| event.name != "heartbeat");
+    let mut ids: Vec<&str> = beside_heartbeats.filter_map(|event| event.id.as_deref()).collect();
+    ids.dedup();
+    ids
 }
 
 /// An id's epoch and sequence, which rise within one tenant's journal.
