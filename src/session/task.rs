@@ -317,7 +317,8 @@ impl Session {
     }
 
     async fn pause(&mut self, pause: Duration, end: End) -> Next {
-        let account = self.teller.status().account().cloned();
+        // A pairing that was cut short has linked nobody: a page that shows an account would wait for no code.
+        let account = self.teller.status().account().filter(|_| end != End::PairingCutShort).cloned();
         let reason = match end {
             End::RateLimited => ConnectingReason::WhatsappUnreachable,
             _ if account.is_some() || self.paired => ConnectingReason::Reconnecting,

@@ -59,23 +59,19 @@ impl Session {
         Ok(session)
     }
 
-    /// A status without an account, where the link has the credentials of one: after an end that kept them, or while
-    /// they could not be read. Without this it would count as a pairing, and be given up when WhatsApp cannot be reached.
+    /// Credentials that could not be read can be now. Without the account the status would count as a pairing, and be
+    /// given up when WhatsApp cannot be reached.
     pub(super) async fn says_resuming(&mut self) -> Told {
-        let resumes = self.linked_as.clone().filter(|_| match self.teller.status() {
-            Status::Disconnected { .. } => true,
-            Status::Connecting { reason, account, .. } => account.is_none() && *reason == ConnectingReason::Starting,
-            Status::QrPending { .. } | Status::Connected { .. } => false,
-        });
-        let account = resumes.map(|phone| Account { phone, name: None, platform: None });
-        match (account, self.teller.status()) {
-            (Some(account), _) => self.teller.tell(Status::connecting(ConnectingReason::Resuming, Some(account))).await,
-            // They were unreadable, and are gone: a code will come.
-            (None, Status::Disconnected { .. }) => {
-                self.teller.tell(Status::connecting(ConnectingReason::Starting, None)).await
+        let Status::Disconnected { .. } = self.teller.status() else { return Told::Later };
+        let status = match self.linked_as.clone() {
+            Some(phone) => {
+                let account = Account { phone, name: None, platform: None };
+                Status::connecting(ConnectingReason::Resuming, Some(account))
             }
-            (None, _) => Told::Later,
-        }
+            // They were unreadable, and are gone: a code will come.
+            None => Status::connecting(ConnectingReason::Starting, None),
+        };
+        self.teller.tell(status).await
     }
 
     async fn learn<T, F>(&self, ask: impl Fn() -> F) -> Result<Option<T>, Next>
