@@ -106,9 +106,7 @@ fn news(instance: usize, line: &str) -> Option<News> {
     let line: Value = serde_json::from_str(line).ok()?;
     match line["message"].as_str()? {
         "listening" => Some(News::Listens { instance, address: line["address"].as_str()?.parse().ok()? }),
-        what @ ("qr code generated and emitted" | "whatsapp connected" | "connection status changed") => {
-            Some(News::Runs { instance, what: what.to_owned() })
-        }
+        what @ ("session started" | "whatsapp connected") => Some(News::Runs { instance, what: what.to_owned() }),
         _ => None,
     }
 }

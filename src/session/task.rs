@@ -39,6 +39,8 @@ pub(super) struct Surroundings {
 
 /// Runs a session until it is finished, handed over or lost. A panic inside a link is a crash of this session only.
 pub(super) async fn run(lease: Lease, nudge: Arc<Bell>, around: Arc<Surroundings>) {
+    // Where several instances share the work, this line is how an operator finds the one that runs the session.
+    info!(tenant = %lease.tenant(), "session started");
     let Ok(mut session) = Session::begin(lease, nudge, around).await else { return };
     while let Next::Again = session.guarded_link().await {}
 }

@@ -241,7 +241,7 @@ impl Reader {
         }
         self.saw(What::Opened);
         let mut stream = EventStream::new(answer);
-        while let Some(event) = stream.next().await {
+        while let Some(event) = stream.next_without_deadline().await {
             if event.id.is_some() {
                 last_id.clone_from(&event.id);
             }

@@ -21,7 +21,7 @@ const SESSION_KIB_MAX: u64 = 1024;
 /// Waits without a deadline of its own: the crowd has one.
 async fn until(stream: &mut EventStream, wanted: impl Fn(&Event) -> bool) -> Event {
     loop {
-        let event = stream.next().await.expect("the stream stays");
+        let event = stream.next_without_deadline().await.expect("the stream stays");
         assert!(!event.is_status("disconnected"), "{event:?}");
         if wanted(&event) {
             return event;

@@ -14,14 +14,12 @@ use crate::{
     stage::{Stage, TENANT, link},
 };
 
-/// Events that the client has dispatched, up to the first that is wanted.
-fn until(client: &Printed, wanted: impl Fn(&Event) -> bool) -> Vec<Event> {
-    let mut seen: Vec<Event> = Vec::new();
-    while !seen.last().is_some_and(&wanted) {
-        let line = client.next();
-        seen.push(Event::dispatched(&serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"))));
-    }
-    seen
+/// Events that the client has dispatched, up to the first with this status.
+fn until_status(client: &Printed, status: &str) -> Vec<Event> {
+    let event =
+        |line: &str| Event::dispatched(&serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")));
+    let lines = client.until(status, |line| event(line).is_status(status));
+    lines.iter().map(|line| event(line)).collect()
 }
 
 /// The present, live events, and after a cut everything that happened meanwhile.
@@ -35,11 +33,11 @@ async fn sees_all(client: Option<Command>) {
     // What the environment names as a proxy is for other traffic.
     let client = Printed::by(command.env("NO_PROXY", "*").env("no_proxy", "*")).expect("its runtime starts");
 
-    let present = until(&client, |event| event.is_status("disconnected"));
+    let present = until_status(&client, "disconnected");
     assert_eq!(present[0].name, "heartbeat", "{present:?}");
     assert_eq!(present[present.len() - 1].data["reason"], "never-linked");
     let mut watching = link(&program.api(TENANT), &stage.phone).await;
-    let live = until(&client, |event| event.is_status("connected"));
+    let live = until_status(&client, "connected");
     assert!(live.iter().any(|event| event.name == "qr-code"), "{live:?}");
     assert!(ids(&live).len() >= 4 && ids(&live).is_sorted_by(|one, next| rank(one) < rank(next)), "{live:?}");
     assert_eq!(ids(&live).last().copied(), watching.last_id.as_deref());
@@ -51,7 +49,7 @@ async fn sees_all(client: Option<Command>) {
         missed.push(within("an event", watching.next()).await.expect("the stream goes on"));
     }
     network.set(Way::Open);
-    let caught_up = until(&client, |event| event.is_status("connected"));
+    let caught_up = until_status(&client, "connected");
     assert!(missed.iter().any(|event| event.data["reason"] == "reconnecting"), "{missed:?}");
     assert_eq!(ids(&caught_up), ids(&missed), "{caught_up:?}");
 }

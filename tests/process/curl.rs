@@ -34,11 +34,7 @@ impl Curl {
 
     /// Lines up to the first with this part, which is the last of them.
     fn until(&self, part: &str) -> Vec<String> {
-        let mut lines = vec![self.0.next()];
-        while !lines.last().expect("not empty").contains(part) {
-            lines.push(self.0.next());
-        }
-        lines
+        self.0.until(part, |line| line.contains(part))
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     process::{Child, ChildStdin, Command, Stdio},
     sync::mpsc::{Receiver, channel},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use reqwest::{Client, Method, StatusCode, header, redirect::Policy};
@@ -47,8 +47,10 @@ impl Demo {
     }
 
     fn shows(&self, part: &str) -> String {
+        let until = Instant::now() + DEADLINE;
         loop {
-            let line = self.screen.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("{part:?} is not shown"));
+            let left = until.saturating_duration_since(Instant::now());
+            let line = self.screen.recv_timeout(left).unwrap_or_else(|_| panic!("{part:?} is not shown"));
             if line.contains(part) {
                 return line;
             }

@@ -2,6 +2,7 @@ use std::{
     io::{self, BufRead as _, BufReader},
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, channel},
+    time::Instant,
 };
 
 use tautan_test_support::DEADLINE;
@@ -34,7 +35,17 @@ impl Printed {
         Ok(Self { child, lines })
     }
 
-    pub fn next(&self) -> String {
-        self.lines.recv_timeout(DEADLINE).expect("another line")
+    /// Lines up to the first that is wanted, which is the last of them. The deadline holds for all: heartbeats come for
+    /// ever, so a deadline for each line would never pass.
+    pub fn until(&self, what: &str, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+        let until = Instant::now() + DEADLINE;
+        let mut lines: Vec<String> = Vec::new();
+        while !lines.last().is_some_and(|line| wanted(line)) {
+            match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(line) => lines.push(line),
+                Err(error) => panic!("{what} was not printed ({error}), but {lines:#?}"),
+            }
+        }
+        lines
     }
 }

@@ -61,7 +61,7 @@ async fn no_log_line_holds_a_secret_even_with_every_log_switched_on() {
     program.terminate();
     output.push_str(&program.ended().1);
 
-    for line in ["qr code emitted to tenant", "whatsapp connected", "session ended"] {
+    for line in ["session started", "qr code emitted to tenant", "whatsapp connected", "session ended"] {
         assert!(output.contains(line), "the log was on: {line}");
     }
     for (what, secret) in &secrets {

@@ -45,8 +45,14 @@ impl EventStream {
         Self { body: answer.bytes_stream().boxed(), bytes: Vec::new(), unread: String::new(), last_id: None }
     }
 
-    /// The next event but for heartbeats, as a page that ignores them sees it. `None`: the stream has ended.
+    /// The next event but for heartbeats, as a page that ignores them sees it. `None`: the stream has ended. Without the
+    /// deadline a test whose event never comes waits for ever: heartbeats keep its stream open.
     pub async fn next(&mut self) -> Option<Event> {
+        within("the next event", self.next_without_deadline()).await
+    }
+
+    /// For a reader that watches in the background, as long as its test lasts.
+    pub async fn next_without_deadline(&mut self) -> Option<Event> {
         loop {
             while let Some((block, rest)) = self.unread.split_once("\n\n") {
                 let event = parse(block);
