@@ -7,7 +7,7 @@ use tokio::sync::broadcast;
 
 use super::Update;
 use crate::{
-    events::{News, PairAnswer, Status},
+    events::{EventId, News, PairAnswer, Status},
     tenant::TenantId,
 };
 
@@ -22,8 +22,23 @@ pub struct Hub(Mutex<Channels>);
 #[derive(Default)]
 struct Channels {
     /// Invariant: each has at least one listener, so tenants that nobody watches cost nothing.
-    open: HashMap<TenantId, broadcast::Sender<Update>>,
+    open: HashMap<TenantId, broadcast::Sender<Published>>,
     closed: bool,
+}
+
+/// What a listener receives at once.
+#[derive(Clone)]
+pub enum Published {
+    One(Update),
+    Missed(Arc<Missed>),
+}
+
+/// What happened while the store could not be read, read in one step. It is published as one, so that a reader with an
+/// id of its own can look for it among all of them: cursors of two journals cannot be compared.
+pub struct Missed {
+    /// The event before the first of them, if the store still has it.
+    pub follows: Option<EventId>,
+    pub updates: Vec<Update>,
 }
 
 /// A place in the audience of one tenant; leaving is dropping it.
@@ -31,7 +46,7 @@ pub struct Listener {
     hub: Arc<Hub>,
     tenant: TenantId,
     /// Always there but in `drop`, where it has to go before the rest.
-    updates: Option<broadcast::Receiver<Update>>,
+    updates: Option<broadcast::Receiver<Published>>,
 }
 
 impl Hub {
@@ -50,9 +65,21 @@ impl Hub {
     /// Never waits: a reader that is too slow loses its subscription, not the news. Writes one log line, however many
     /// readers there are: with a line for each of them, logging took half of the time of a fan-out.
     pub fn publish(&self, tenant: &TenantId, update: Update) {
+        let streams = self.send(tenant, Published::One(update.clone()));
+        log_emitted(tenant, &update, streams);
+    }
+
+    pub fn publish_missed(&self, tenant: &TenantId, missed: Missed) {
+        let missed = Arc::new(missed);
+        let streams = self.send(tenant, Published::Missed(missed.clone()));
+        for update in &missed.updates {
+            log_emitted(tenant, update, streams);
+        }
+    }
+
+    fn send(&self, tenant: &TenantId, published: Published) -> usize {
         // An error says that the last reader is leaving just now.
-        let sent = self.channels().open.get(tenant).map(|channel| channel.send(update.clone()).unwrap_or(0));
-        log_emitted(tenant, &update, sent.unwrap_or(0));
+        self.channels().open.get(tenant).map_or(0, |channel| channel.send(published).unwrap_or(0))
     }
 
     pub fn listeners(&self, tenant: &TenantId) -> usize {
@@ -112,7 +139,7 @@ pub fn log_emitted(tenant: &TenantId, update: &Update, streams: usize) {
 
 impl Listener {
     /// `None`: fell behind, or the hub closed. Cancel safe.
-    pub async fn next(&mut self) -> Option<Update> {
+    pub async fn next(&mut self) -> Option<Published> {
         self.updates.as_mut()?.recv().await.ok()
     }
 }
@@ -142,10 +169,10 @@ mod tests {
         Update::Event(Arc::new(Event::after(None, id, Timestamp::UNIX_EPOCH, status)))
     }
 
-    fn sequence(update: Option<Update>) -> Option<u64> {
-        match update? {
-            Update::Event(event) => Some(event.cursor.sequence),
-            Update::Notice(_) => None,
+    fn sequence(published: Option<Published>) -> Option<u64> {
+        match published? {
+            Published::One(Update::Event(event)) => Some(event.cursor.sequence),
+            Published::One(Update::Notice(_)) | Published::Missed(_) => None,
         }
     }
 

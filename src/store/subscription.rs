@@ -1,6 +1,6 @@
 use std::{collections::VecDeque, sync::Arc};
 
-use super::hub::Listener;
+use super::hub::{Listener, Missed, Published};
 use crate::events::{Cursor, Event, EventId, Shown};
 
 /// What a reader is told next.
@@ -17,6 +17,8 @@ pub enum Update {
 /// One reader's view of a tenant's journal: the backlog, then what comes.
 pub struct Subscription {
     backlog: VecDeque<Update>,
+    /// Received at once, and not looked at yet.
+    missed: VecDeque<Update>,
     /// `None` once it ended: what a reader that fell behind would find after the gap is not for it.
     live: Option<Listener>,
     /// Events at or below it were told: the hub was joined before the backlog was read. A later epoch is a higher one.
@@ -32,7 +34,8 @@ impl Subscription {
         live: Listener,
         seen: Option<Cursor>,
     ) -> Self {
-        Self { backlog: backlog.into_iter().collect(), live: Some(live), seen, claimed: None }
+        let backlog = backlog.into_iter().collect();
+        Self { backlog, missed: VecDeque::new(), live: Some(live), seen, claimed: None }
     }
 
     /// For a reader that comes while the store cannot be read.
@@ -52,9 +55,19 @@ impl Subscription {
             return Some(update);
         }
         loop {
-            let Some(update) = self.live.as_mut()?.next().await else {
-                self.live = None;
-                return None;
+            let update = match self.missed.pop_front() {
+                Some(update) => update,
+                None => match self.live.as_mut()?.next().await {
+                    Some(Published::One(update)) => update,
+                    Some(Published::Missed(missed)) => {
+                        self.missed = self.not_claimed(&missed);
+                        continue;
+                    }
+                    None => {
+                        self.live = None;
+                        return None;
+                    }
+                },
             };
             if let Update::Event(event) = &update {
                 let told = self.seen.is_some_and(|seen| event.cursor <= seen);
@@ -65,6 +78,24 @@ impl Subscription {
             }
             return Some(update);
         }
+    }
+
+    /// Of what was missed, what the reader's own id does not cover. Without this, a reader that has seen events of a new
+    /// journal is shown older ones of the journal before. An id of no journal among them begins with the present.
+    fn not_claimed(&self, missed: &Missed) -> VecDeque<Update> {
+        let Some(claimed) = self.claimed else { return missed.updates.iter().cloned().collect() };
+        let id = |update: &Update| match update {
+            Update::Event(event) => Some(event.id()),
+            Update::Notice(_) => None,
+        };
+        let ids: Vec<Option<EventId>> = missed.updates.iter().map(id).collect();
+        let mut known = ids.iter().flatten().chain(&missed.follows);
+        let begin = if known.any(|id| id.journal == claimed.journal) {
+            ids.iter().rposition(|id| id.is_some_and(|id| id.is_seen_by(&claimed))).map_or(0, |last| last + 1)
+        } else {
+            ids.len().saturating_sub(1)
+        };
+        missed.updates[begin..].iter().cloned().collect()
     }
 }
 
@@ -127,6 +158,33 @@ mod tests {
         let mut subscription = Subscription::in_doubt(doubt(), live, Some(id(8, 99, 1)));
         assert_eq!(cursor(subscription.next().now_or_never().flatten()), Some((0, 0)));
         assert_eq!(cursor(subscription.next().now_or_never().flatten()), Some((9, 1)));
+    }
+
+    fn told_of(missed: Missed, claimed: EventId) -> Vec<Option<(u64, u64)>> {
+        let (hub, tenant) = (Arc::new(Hub::default()), TenantId::parse("a").unwrap());
+        let mut subscription = Subscription::in_doubt(event(0, 0), hub.join(&tenant), Some(claimed));
+        hub.publish_missed(&tenant, missed);
+        let mut told = Vec::new();
+        while let Some(Some(update)) = subscription.next().now_or_never() {
+            told.push(cursor(Some(update)));
+        }
+        told.split_off(1)
+    }
+
+    /// Redis was restarted and began a journal, which the reader knows from another instance. This instance comes back
+    /// and reads both journals.
+    #[tokio::test]
+    async fn missed_events_before_the_readers_own_id_are_left_out() {
+        let missed = || Missed {
+            follows: Some(id(7, 9, 3)),
+            updates: vec![event_of(7, 9, 4), event_of(7, 9, 5), event_of(8, 12, 1), event_of(8, 12, 2)],
+        };
+        assert_eq!(told_of(missed(), id(8, 12, 1)), [Some((12, 2))]);
+        assert_eq!(told_of(missed(), id(8, 12, 2)), []);
+        assert_eq!(told_of(missed(), id(7, 9, 4)), [Some((9, 5)), Some((12, 1)), Some((12, 2))]);
+        let all = [Some((9, 4)), Some((9, 5)), Some((12, 1)), Some((12, 2))];
+        assert_eq!(told_of(missed(), id(7, 9, 3)), all, "the event before the first one is known");
+        assert_eq!(told_of(missed(), id(6, 12, 1)), [Some((12, 2))], "of another tenant, or lost with Redis");
     }
 
     /// A run of Redis that may have lost writes begins another journal. What the one before it said must not be told

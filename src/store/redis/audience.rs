@@ -21,7 +21,7 @@ use crate::{
     events::{ConnectingReason, Cursor, EndReason, Event, EventId, JournalId, News, Shown, Status},
     store::{
         Update,
-        hub::{Hub, Listener},
+        hub::{Hub, Listener, Missed},
     },
     tenant::TenantId,
 };
@@ -59,6 +59,13 @@ pub enum Based {
     Overtaken,
     /// It has joined, or read, at a server that is no more, and has to do both again.
     Gone,
+}
+
+/// Where a reading for all readers of a tenant begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ReadFrom {
+    pub cursor: Option<Cursor>,
+    doubted: u64,
 }
 
 /// A place in the hub, and the server that all which is told there comes from, until it is [`Based::Gone`].
@@ -250,6 +257,8 @@ impl Audience {
         // Whoever is not told of the doubt does not mind being told of its end.
         shown.stale = true;
         let doubt = Update::Notice(shown.clone());
+        // What is being read now may be older than what this reader has seen elsewhere.
+        watched.doubted += 1;
         let reads = watched.reader == Reader::Task;
         watched.reader = Reader::Task;
         // From here on everything is told from its cursor on; what came before would hide what is between.
@@ -296,25 +305,19 @@ impl Audience {
     }
 
     /// From where to read.
-    pub fn told(&self, tenant: &TenantId) -> Option<Cursor> {
-        self.lock().get(tenant)?.told.cursor()
+    pub fn read_from(&self, tenant: &TenantId) -> ReadFrom {
+        self.lock().get(tenant).map_or(ReadFrom { cursor: None, doubted: 0 }, Watched::read_from)
     }
 
     /// Tells what was read, at this server, of what follows `from`. True: it has to be read again.
-    pub fn caught_up(
-        &self,
-        server: &str,
-        tenant: &TenantId,
-        from: Option<Cursor>,
-        reading: Reading,
-        now: Timestamp,
-    ) -> bool {
+    pub fn caught_up(&self, server: &str, tenant: &TenantId, from: ReadFrom, reading: Reading, now: Timestamp) -> bool {
         let mut all = self.lock();
         let Some(watched) = all.get_mut(tenant) else { return false };
         // Or a stream opened meanwhile, and begins elsewhere.
-        if self.is_gone(server) || watched.told.cursor() != from {
+        if self.is_gone(server) || watched.read_from() != from {
             return true;
         }
+        let ReadFrom { cursor: from, .. } = from;
         let known = watched.shown.clone();
         let newest = reading.record.newest.as_ref().map(|newest| newest.cursor);
         watched.know(&reading);
@@ -325,9 +328,8 @@ impl Audience {
         watched.told = newest.into();
         if moved {
             watched.unattended = None;
-            for update in reading.backlog().0 {
-                self.hub.publish(tenant, update);
-            }
+            let follows = reading.follows;
+            self.hub.publish_missed(tenant, Missed { follows, updates: reading.backlog().0 });
             let ended = |shown: &Shown| matches!(shown.event.status, Status::Disconnected { .. });
             if let Some(shown) = watched.shown.clone().filter(|shown| newest < from && ended(shown)) {
                 // Redis has lost what was told, and nobody who knows it takes an older event. Of what goes on somebody will

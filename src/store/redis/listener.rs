@@ -202,8 +202,8 @@ impl Shared {
 
     async fn caught_up(&self, tenant: &TenantId) {
         while !self.stop.is_cancelled() && self.audience.is_watched(tenant) {
-            let (server, from) = (self.audience.server(), self.audience.told(tenant));
-            match self.read_on(tenant, from).await {
+            let (server, from) = (self.audience.server(), self.audience.read_from(tenant));
+            match self.read_on(tenant, from.cursor).await {
                 Ok(reading) if self.audience.misses(tenant, &reading) => {
                     // Whether it is said here or by another, it is read with the next turn.
                     let pause = match self.lose(tenant).await {

@@ -24,6 +24,8 @@ pub struct Reading {
     /// What follows the cursor that was asked for, if that one is still in the history; else the newest alone, or, to be
     /// told on, all that is behind it.
     pub events: Vec<Arc<Event>>,
+    /// The event at the cursor that was asked for, if the history still has it.
+    pub follows: Option<EventId>,
 }
 
 type Entry = (String, Vec<u8>, Vec<u8>, String);
@@ -54,11 +56,14 @@ impl Shared {
         let (fields, known, entries, credentials): Answer = self.connections.call(&call).await?;
         let seals = self.seals(tenant);
         let mut skip = usize::from(known == 1);
-        let (mut events, mut newest) = (Vec::new(), None);
+        let (mut events, mut newest, mut follows) = (Vec::new(), None, None);
         let last = entries.len().checked_sub(1);
         for (at, (id, kept, code, coded)) in entries.iter().enumerate() {
             let sealed = if code.is_empty() { kept } else { code };
             let event = Arc::new(seals.open_event(id, sealed).ok_or(StoreError::Unreadable)?);
+            if at < skip {
+                follows = Some(event.id());
+            }
             if at < skip && journal.is_some_and(|journal| journal != event.journal) {
                 // Another journal has an event at this place: the reader begins with the present.
                 skip = entries.len() - 1;
@@ -82,7 +87,7 @@ impl Shared {
             Some(owner) => self.is_living(owner).await?,
             None => false,
         };
-        Ok(Reading { record, living, events })
+        Ok(Reading { record, living, events, follows })
     }
 
     async fn is_living(&self, owner: &Owner) -> Result<bool, StoreError> {

@@ -1,7 +1,10 @@
 use futures_util::FutureExt as _;
 
 use super::*;
-use crate::store::{Subscription, redis::record::Record};
+use crate::{
+    events::{ConnectingReason, JournalId},
+    store::{Subscription, redis::record::Record},
+};
 
 fn reading(sequences: std::ops::RangeInclusive<u64>) -> Reading {
     let event = |sequence| {
@@ -9,7 +12,8 @@ fn reading(sequences: std::ops::RangeInclusive<u64>) -> Reading {
         Arc::new(Event { cursor, status: Status::ended(EndReason::Cancelled), ..unknown(Timestamp::UNIX_EPOCH) })
     };
     let events: Vec<_> = sequences.map(event).collect();
-    Reading { record: Record { newest: events.last().cloned(), ..Record::default() }, living: false, events }
+    let record = Record { newest: events.last().cloned(), ..Record::default() };
+    Reading { record, living: false, events, follows: None }
 }
 
 /// An audience with one tenant that is watched, as nobody has read it yet, and what changes its server.
@@ -76,14 +80,33 @@ fn what_a_server_said_that_has_lost_it_is_told_to_nobody_who_has_read_since() {
     assert_eq!(audience.based(&tenant, &restored(), &joined), Based::Well);
     let mut late = subscribed(restored(), joined);
 
-    let (from, now) = (audience.told(&tenant), Timestamp::UNIX_EPOCH);
-    assert_eq!(from.map(|told| told.sequence), Some(2));
+    let (from, now) = (audience.read_from(&tenant), Timestamp::UNIX_EPOCH);
+    assert_eq!(from.cursor.map(|told| told.sequence), Some(2));
     assert!(audience.suspect(&tenant));
     assert!(audience.caught_up("first", &tenant, from, reading(1..=3), now), "read at the server that is no more");
     assert!(!audience.caught_up("second", &tenant, from, restored(), now));
     assert_eq!([next(&mut late), next(&mut late)], [Some(1), None]);
     let told = [next(&mut early), next(&mut early), next(&mut early)];
     assert_eq!(told, [Some(1), Some(2), None], "whoever knows more is told the present");
+}
+
+/// The instance reads while a reader comes who has seen event 5 elsewhere. What is being read may end before event 5.
+#[test]
+fn reading_that_began_before_a_reader_in_doubt_is_repeated() {
+    let (_server, audience, tenant) = audience();
+    let joined = audience.join(&tenant);
+    assert_eq!(audience.based(&tenant, &reading(1..=1), &joined), Based::Well);
+    assert!(audience.suspect(&tenant));
+    let (from, now) = (audience.read_from(&tenant), Timestamp::UNIX_EPOCH);
+    let seen = EventId { journal: JournalId::new(0), cursor: Cursor { epoch: 7, sequence: 5 } };
+    let (doubt, live, reads) = audience.doubted(&tenant, Some(seen), now);
+    assert!(!reads, "a task reads already");
+    let mut reader = Subscription::in_doubt(doubt, live, Some(seen));
+    assert_eq!(next(&mut reader), None);
+    assert!(audience.caught_up("first", &tenant, from, reading(2..=3), now), "read again");
+    let from = audience.read_from(&tenant);
+    assert!(!audience.caught_up("first", &tenant, from, reading(2..=6), now));
+    assert_eq!(next(&mut reader), Some(6));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 use tokio::time::Instant;
 
+use super::ReadFrom;
 use crate::{
     events::{Cursor, Shown},
     store::redis::reading::Reading,
@@ -21,6 +22,8 @@ pub struct Watched {
     pub unattended: Option<Instant>,
     pub owner: Option<String>,
     pub deserted: Option<Instant>,
+    /// How many readers began in doubt.
+    pub doubted: u64,
 }
 
 /// Who reads the tenant now, and will tell what is found: what arrives meanwhile is only a reason to read again.
@@ -68,11 +71,16 @@ impl Default for Watched {
             unattended: None,
             owner: None,
             deserted: None,
+            doubted: 0,
         }
     }
 }
 
 impl Watched {
+    pub fn read_from(&self) -> ReadFrom {
+        ReadFrom { cursor: self.told.cursor(), doubted: self.doubted }
+    }
+
     /// The reading is done. True: a task has to read again.
     pub fn read_on(&mut self) -> bool {
         let again = std::mem::take(&mut self.again);
