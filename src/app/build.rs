@@ -73,7 +73,8 @@ impl From<Unfit> for StartError {
     fn from(unfit: Unfit) -> Self {
         match unfit {
             Unfit::WrongKey => Self::OtherKey(unfit),
-            Unfit::NotRedis
+            Unfit::Later
+            | Unfit::NotRedis
             | Unfit::Password
             | Unfit::Permission
             | Unfit::Cluster

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConnectingReason, Cursor, EventId, JournalId, Status, StatusBody};
+use super::{ConnectingReason, Cursor, EventId, JournalId, Status, StatusBody, vocabulary};
 use crate::clock::Timestamp;
 
 /// A status with its place and time. Made by a store, in the step that keeps and publishes it.
@@ -15,6 +15,7 @@ pub struct Event {
     pub at: Timestamp,
     /// Since when the status has been this word: a fresh QR code does not restart it.
     pub since: Timestamp,
+    #[serde(deserialize_with = "vocabulary::status")]
     pub status: Status,
     pub news: News,
 }
@@ -35,6 +36,13 @@ impl Event {
         let since = same_word.map_or(at, |p| p.since);
         let news = News::between(same_word.map(|p| &p.status), &status);
         Self { journal, cursor, at, since, status, news }
+    }
+
+    /// Stands for an event that is kept and cannot be read here.
+    pub fn unread(cursor: Cursor, at: Timestamp) -> Self {
+        let status = Status::connecting(ConnectingReason::Moving, None);
+        let news = News { status: true, qr: false, pair: false };
+        Self { journal: JournalId::NONE, cursor, at, since: at, status, news }
     }
 
     pub fn id(&self) -> EventId {

@@ -12,6 +12,9 @@ use super::Cursor;
 pub struct JournalId(u64);
 
 impl JournalId {
+    /// Of an event that no journal gave.
+    pub const NONE: Self = Self(0);
+
     pub fn new(bits: u64) -> Self {
         Self(bits)
     }

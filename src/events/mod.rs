@@ -8,6 +8,7 @@ mod id;
 mod pairing;
 mod passkey;
 mod status;
+mod vocabulary;
 
 pub use account::{Account, InvalidPhoneNumber, InvalidPlatform, PhoneNumber, Platform, shown_name};
 pub use body::StatusBody;
@@ -17,3 +18,4 @@ pub use id::{EventId, JournalId};
 pub use pairing::{PairAnswer, PairCode, PairingId, QrCode};
 pub use passkey::{Passkey, PasskeyStep};
 pub use status::{ConnectingReason, EndReason, PairRefusal, Status, StatusWord};
+pub use vocabulary::VOCABULARY;

@@ -188,7 +188,7 @@ impl Session {
                 }
                 ControlFlow::Continue(())
             }
-            Ok(None) => ControlFlow::Continue(()),
+            Ok(Some((_, Wish::Unknown(_))) | None) => ControlFlow::Continue(()),
             Err(StoreError::Fenced) => ControlFlow::Break(Leave::LeaseLost),
             Err(error) => {
                 // The wish is durable, only our reading of it failed.

@@ -12,7 +12,7 @@ pub(in crate::store) fn greeting(newest: Option<&Event>, wish: Option<&Wish>) ->
         (Some(Status::QrPending { .. }) | None, _) => Some(starting()),
         (Some(Status::Disconnected { .. }), Some(Wish::Run { .. })) => Some(starting()),
         // Credentials that outlived their session are about to be wiped: the page knows all there is to know.
-        (Some(Status::Disconnected { .. }), Some(Wish::Unlink) | None) => None,
+        (Some(Status::Disconnected { .. }), Some(Wish::Unlink | Wish::Unknown(_)) | None) => None,
     }
 }
 

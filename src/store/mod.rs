@@ -170,6 +170,10 @@ pub enum Wish {
     Run { phone: Option<PhoneNumber> },
     /// Be unlinked, or give up the pairing under way; credentials are wiped.
     Unlink,
+    /// What a later version of this program kept, as it was kept. It is left to instances of that version: nothing here
+    /// acts on it or settles it, and the user's next request takes its place.
+    #[serde(untagged)]
+    Unknown(serde_json::Value),
 }
 
 /// One change of a tenant's credentials.

@@ -39,6 +39,7 @@ mod finish;
 mod hesitation;
 mod journal;
 mod keys;
+mod later;
 mod leases;
 mod names;
 mod outbox;

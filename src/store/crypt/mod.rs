@@ -1,6 +1,7 @@
 //! What is kept at rest is sealed: XChaCha20-Poly1305 under keys that HKDF-SHA256 derives for each tenant from one
 //! master key. A sealed row opens only in the place it was sealed for.
 
+mod json;
 mod key;
 mod ring;
 
@@ -12,6 +13,7 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+pub use json::parse;
 pub use key::{KeyError, MasterKey};
 pub use ring::{MasterKeys, Ring};
 

@@ -114,9 +114,13 @@ impl<'a> Batch<'a> {
             return Ok(());
         }
         record.untold = None;
-        let Some(newest) = record.newest.clone().filter(|_| !record.kept_as_starting) else { return Ok(()) };
-        let sealed = KeptEvent::of(&newest, None).seal(&self.shared.keys(tenant));
-        self.put(JOURNAL, tenant, &sealed)
+        if record.kept_as_starting {
+            return Ok(());
+        }
+        let kept = self.transaction()?.open_table(JOURNAL)?.get(tenant.as_str())?.map(|row| row.value().to_vec());
+        let Some(kept) = kept else { return Ok(()) };
+        let settled = KeptEvent::settled(&self.shared.keys(tenant), &kept).map_err(Stop::Refused)?;
+        self.put(JOURNAL, tenant, &settled)
     }
 
     /// Tells readers the present again, as it is when the batch is done.

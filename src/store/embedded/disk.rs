@@ -15,8 +15,8 @@ use super::{
     CommitHook, CommitPoint, OpenError,
     batch::Failure,
     rows::{
-        EPOCH_ROW, FORMAT_ROW, JOURNAL, KeptEvent, KeptWish, META, PROOF_PLACE, PROOF_ROW, VAULT, WISHES, open_row,
-        seal_row,
+        EPOCH_ROW, FORMAT_ROW, JOURNAL, KeptEvent, KeptWish, META, PROOF_PLACE, PROOF_ROW, VAULT, WISHES, event_anew,
+        open_row, seal_row, wish_anew,
     },
 };
 use crate::{
@@ -221,9 +221,11 @@ fn read_all(transaction: &WriteTransaction, key: &MasterKey) -> Result<Found, re
         let (tenant, sealed) = entry?;
         if let Some((tenant, keys)) = keyed(tenant.value(), key) {
             match KeptEvent::open(&keys, sealed.value()) {
-                Some(event) => found.events.push((tenant, event)),
+                Ok(event) => found.events.push((tenant, event)),
                 // One tenant's damage must not keep all the others from starting.
-                None => tracing::error!(%tenant, "the newest event does not open: the tenant begins anew"),
+                Err(error) => {
+                    tracing::error!(%tenant, ?error, "the newest event cannot be read: the tenant begins anew")
+                }
             }
         }
     }
@@ -231,8 +233,10 @@ fn read_all(transaction: &WriteTransaction, key: &MasterKey) -> Result<Found, re
         let (tenant, sealed) = entry?;
         if let Some((tenant, keys)) = keyed(tenant.value(), key) {
             match KeptWish::open(&keys, sealed.value()) {
-                Some(wish) => found.wishes.push((tenant, wish)),
-                None => tracing::error!(%tenant, "the wish does not open: the tenant has to connect again"),
+                Ok(wish) => found.wishes.push((tenant, wish)),
+                Err(error) => {
+                    tracing::error!(%tenant, ?error, "the wish cannot be read: the tenant has to connect again")
+                }
             }
         }
     }
@@ -252,11 +256,11 @@ fn seal_anew(transaction: &WriteTransaction, old: &MasterKey, new: &MasterKey) -
     let both = |tenant: &str| Some((keyed(tenant, old)?.1, keyed(tenant, new)?.1));
     each_again(transaction.open_table(JOURNAL)?, |tenant, sealed| {
         let (old, new) = both(tenant)?;
-        Some(KeptEvent::open(&old, sealed)?.seal(&new))
+        event_anew(&old, &new, sealed)
     })?;
     each_again(transaction.open_table(WISHES)?, |tenant, sealed| {
         let (old, new) = both(tenant)?;
-        Some(KeptWish::open(&old, sealed)?.seal(&new))
+        wish_anew(&old, &new, sealed)
     })?;
     let mut vault = transaction.open_table(VAULT)?;
     // The rows get new names, which stand anywhere in the order: one tenant at a time is read whole and written back.

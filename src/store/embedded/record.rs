@@ -42,7 +42,7 @@ impl Record {
     }
 
     pub fn is_unattended(&self) -> bool {
-        self.wish.is_some() && !self.is_owned()
+        matches!(self.wish, Some((_, Wish::Run { .. } | Wish::Unlink))) && !self.is_owned()
     }
 
     pub fn is_disconnected(&self) -> bool {

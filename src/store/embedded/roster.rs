@@ -122,7 +122,7 @@ fn want(batch: &mut Batch<'_>, tenant: &TenantId, wish: Wish) -> Step<WishNo> {
         Wish::Run { .. } if disconnected => {
             batch.tell(tenant, starting())?;
         }
-        Wish::Run { .. } | Wish::Unlink => {}
+        Wish::Run { .. } | Wish::Unlink | Wish::Unknown(_) => {}
     }
     batch.set_wish(tenant, number, Some(wish))?;
     batch.nudge(tenant);

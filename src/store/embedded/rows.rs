@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use redb::TableDefinition;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
 use zeroize::Zeroizing;
 
@@ -12,8 +12,8 @@ use crate::{
     clock::Timestamp,
     events::{Cursor, Event, Status},
     store::{
-        Wish,
-        crypt::{Place, TenantKeys},
+        StoreError, Wish,
+        crypt::{self, Place, TenantKeys},
     },
     tenant::TenantId,
 };
@@ -92,9 +92,31 @@ impl KeptEvent {
         seal_json(keys, JOURNAL_PLACE, self)
     }
 
-    pub fn open(keys: &TenantKeys, sealed: &[u8]) -> Option<Self> {
-        open_json(keys, JOURNAL_PLACE, sealed)
+    pub fn open(keys: &TenantKeys, sealed: &[u8]) -> Result<Self, StoreError> {
+        crypt::parse(keys.open(JOURNAL_PLACE, sealed))
     }
+
+    /// The same row once the back end knows of its event. Only that is changed: words of a later version stay.
+    pub fn settled(keys: &TenantKeys, sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let mut row: serde_json::Value = crypt::parse(keys.open(JOURNAL_PLACE, sealed))?;
+        row["untold"] = serde_json::Value::Null;
+        Ok(seal_json(keys, JOURNAL_PLACE, &row))
+    }
+}
+
+/// The same row under another key. `None`: it does not open with the old one.
+pub fn event_anew(old: &TenantKeys, new: &TenantKeys, sealed: &[u8]) -> Option<Vec<u8>> {
+    anew(old, new, JOURNAL_PLACE, sealed)
+}
+
+/// As [`event_anew`].
+pub fn wish_anew(old: &TenantKeys, new: &TenantKeys, sealed: &[u8]) -> Option<Vec<u8>> {
+    anew(old, new, WISH_PLACE, sealed)
+}
+
+/// Without reading it: a word of a later version would be lost on the way.
+fn anew(old: &TenantKeys, new: &TenantKeys, place: Place<'_>, sealed: &[u8]) -> Option<Vec<u8>> {
+    Some(new.seal(place, &old.open(place, sealed)?))
 }
 
 impl KeptWish {
@@ -102,18 +124,14 @@ impl KeptWish {
         seal_json(keys, WISH_PLACE, self)
     }
 
-    pub fn open(keys: &TenantKeys, sealed: &[u8]) -> Option<Self> {
-        open_json(keys, WISH_PLACE, sealed)
+    pub fn open(keys: &TenantKeys, sealed: &[u8]) -> Result<Self, StoreError> {
+        crypt::parse(keys.open(WISH_PLACE, sealed))
     }
 }
 
 fn seal_json(keys: &TenantKeys, place: Place<'_>, row: &impl Serialize) -> Vec<u8> {
     let json = serde_json::to_vec(row).expect("these types have string keys and no failing serializer");
     keys.seal(place, &json)
-}
-
-fn open_json<T: DeserializeOwned>(keys: &TenantKeys, place: Place<'_>, sealed: &[u8]) -> Option<T> {
-    serde_json::from_slice(&keys.open(place, sealed)?).ok()
 }
 
 /// A credential's key and value in one: the key's length, the key, the value.

@@ -18,7 +18,7 @@ use self::watched::{Reader, Told, Watched};
 use super::{Shared, reading::Reading, record::is_pairing};
 use crate::{
     clock::Timestamp,
-    events::{ConnectingReason, Cursor, EndReason, Event, EventId, JournalId, News, Shown, Status},
+    events::{Cursor, EndReason, Event, EventId, Shown, Status},
     store::{
         Update,
         hub::{Hub, Listener, Missed},
@@ -359,9 +359,7 @@ const NOWHERE: Cursor = Cursor { epoch: 0, sequence: 0 };
 
 /// What is said of a tenant of whom nothing could be read yet; always with the notice that it is stale.
 fn unknown(now: Timestamp) -> Event {
-    let news = News { status: true, qr: false, pair: false };
-    let status = Status::connecting(ConnectingReason::Moving, None);
-    Event { journal: JournalId::new(0), cursor: NOWHERE, at: now, since: now, status, news }
+    Event::unread(NOWHERE, now)
 }
 
 impl Shared {

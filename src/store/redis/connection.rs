@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     census::Tag,
-    keys,
+    keys, layout,
     proof::{Standing, prove},
     script::Call,
     server::Server,
@@ -255,7 +255,11 @@ impl Live {
         let server = Server::ask(&mut connection).await?;
         server.check()?;
         // Before anything of ours is written.
+        let unwritten = layout::check(&mut connection, begins).await?;
         prove(&mut connection, master, begins).await?;
+        if unwritten {
+            layout::write(&mut connection).await?;
+        }
         let mut pipeline = redis::pipe();
         pipeline.cmd("TIME");
         pipeline.cmd("SET").arg(keys::DATA).arg(super::random_name()).arg("NX").ignore();

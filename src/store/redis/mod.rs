@@ -17,6 +17,7 @@ mod connection;
 mod heart;
 mod journal;
 mod keys;
+mod layout;
 mod leases;
 mod listener;
 mod lost;
@@ -36,6 +37,7 @@ mod sweep;
 mod trouble;
 mod unattended;
 mod unfit;
+mod unread;
 mod url;
 mod vault;
 mod watch;
@@ -54,6 +56,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use condition::Condition;
 pub use unfit::Unfit;
+use unread::Unread;
 pub use url::{Url, UrlError};
 
 use self::{
@@ -120,6 +123,7 @@ struct Shared {
     /// A session is left alone until everybody has compared.
     waits: AtomicBool,
     condition: watched::Sender<Condition>,
+    unread: Unread,
     /// When something published last arrived.
     delivered: Mutex<Instant>,
     /// Ends with the first of the tasks that must not end.
@@ -154,6 +158,7 @@ impl RedisStore {
             past: Mutex::default(),
             waits: AtomicBool::new(false),
             condition: watched::Sender::default(),
+            unread: Unread::default(),
             delivered: Mutex::new(Instant::now()),
             crashed: CancellationToken::new(),
             stop: CancellationToken::new(),

@@ -182,7 +182,7 @@ impl Shared {
             "taken" => {
                 let listed = number(&due)?;
                 self.list_notice(tenant, listed).await?;
-                let event = self.seals(tenant).open_event(&newest, &sealed).ok_or(StoreError::Unreadable)?;
+                let event = self.seals(tenant).open_event(&newest, &sealed)?;
                 let nonsense = || Trouble::Nonsense(at.clone());
                 let at = at.parse().ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).ok_or_else(nonsense)?;
                 Ok(Some(Notice {

@@ -7,7 +7,7 @@ use super::{
     Shared, keys,
     record::{Owner, Record},
     script::{Call, READ},
-    sealed::stream_id,
+    sealed::{parse_stream_id, stream_id},
     trouble::Trouble,
 };
 use crate::{
@@ -60,13 +60,25 @@ impl Shared {
         let last = entries.len().checked_sub(1);
         for (at, (id, kept, code, coded)) in entries.iter().enumerate() {
             let sealed = if code.is_empty() { kept } else { code };
-            let event = Arc::new(seals.open_event(id, sealed).ok_or(StoreError::Unreadable)?);
-            if at < skip {
+            let event = Arc::new(match seals.open_event(id, sealed) {
+                Ok(event) => event,
+                Err(error) => {
+                    self.unread.report(tenant, id, &error);
+                    // An error would refuse all commands of the tenant, also those that need no event.
+                    let cursor = parse_stream_id(id).ok_or_else(|| Trouble::Nonsense(id.clone()))?;
+                    Event::unread(cursor, self.clock.now())
+                }
+            });
+            let is_read = event.journal != JournalId::NONE;
+            if at < skip && is_read {
                 follows = Some(event.id());
             }
             if at < skip && journal.is_some_and(|journal| journal != event.journal) {
                 // Another journal has an event at this place: the reader begins with the present.
                 skip = entries.len() - 1;
+            }
+            if !is_read && Some(at) != last {
+                continue;
             }
             // Codes that are no more are left out; the newest event stands all the same, without them.
             if coded == "1" && code.is_empty() && Some(at) != last {
@@ -83,6 +95,9 @@ impl Shared {
             self.connections.saw(newest.cursor.epoch);
         }
         let record = Record::parse(&fields, newest, credentials, &seals)?;
+        if let Some(error) = &record.unread_wish {
+            self.unread.report(tenant, &format!("wish {}", record.wishes), error);
+        }
         let living = match &record.owner {
             Some(owner) => self.is_living(owner).await?,
             None => false,

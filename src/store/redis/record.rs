@@ -23,6 +23,8 @@ pub struct Record {
     /// A reader may have been told that the newest event is stale, and has to be told when it is no more.
     pub doubted: bool,
     pub credentials: bool,
+    /// Why the wish is unknown, where it could not be read.
+    pub unread_wish: Option<Arc<StoreError>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,10 +46,13 @@ impl Record {
             None => Ok(0_u64),
         };
         let wishes = number("wishes")?;
-        let wish = match fields.get("wish") {
-            Some(sealed) => Some((WishNo(wishes), seals.open_wish(wishes, sealed).ok_or(StoreError::Unreadable)?)),
-            None => None,
+        let opened = fields.get("wish").map(|sealed| seals.open_wish(wishes, sealed));
+        let (wish, unread_wish) = match opened.transpose() {
+            Ok(wish) => (wish, None),
+            // An error would refuse all commands of the tenant, also the unlink that could end this.
+            Err(error) => (Some(Wish::Unknown(serde_json::Value::Null)), Some(Arc::new(error))),
         };
+        let wish = wish.map(|wish| (WishNo(wishes), wish));
         let owner = match (text("owner_incarnation"), text("owner_nonce")) {
             (Some(incarnation), Some(nonce)) => {
                 let nonce = parse_nonce(nonce).ok_or_else(|| Trouble::Nonsense("owner_nonce".to_owned()))?;
@@ -64,6 +69,7 @@ impl Record {
             owner,
             doubted: text("doubted") == Some("1"),
             credentials,
+            unread_wish,
         })
     }
 
@@ -100,7 +106,8 @@ impl Record {
         if self.run == live.run && newest.is_some_and(|newest| newest.status == status) {
             return None;
         }
-        let id = match newest.map(|newest| newest.id()).filter(|_| self.run == live.run) {
+        let gone_on_with = |id: &EventId| self.run == live.run && id.journal != JournalId::NONE;
+        let id = match newest.map(|newest| newest.id()).filter(gone_on_with) {
             Some(EventId { journal, cursor: Cursor { epoch, sequence } }) => {
                 EventId { journal, cursor: Cursor { epoch, sequence: sequence + 1 } }
             }

@@ -153,7 +153,9 @@ async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease
         let silent = |owner: &String| shared.census.is_silent(owner, Instant::now());
         // Of a pairing nothing is lost, and whoever waits for a code should not wait for a death to be certain.
         let attended = before.as_ref().is_some_and(|owner| !(reading.record.is_pairing() && silent(owner)));
-        if reading.record.wish.is_none() || attended {
+        // What is wanted in a word of a later version is left to an instance that knows it.
+        let wanted = matches!(reading.record.wish, Some((_, Wish::Run { .. } | Wish::Unlink)));
+        if !wanted || attended {
             if let Some(incarnation) = indexed.filter(|ours| before.as_deref() != Some(&**ours)) {
                 // Somebody else was quicker.
                 shared.disowned(tenant, &incarnation, Wanted::No).await;

@@ -21,6 +21,7 @@ scripts! {
     CRASH = "prelude" "crash";
     ERASE = "prelude" "erase";
     FINISH = "prelude" "finish";
+    LAYOUT = "layout";
     LOSE = "prelude" "lose";
     POSTPONE = "prelude" "postpone";
     PROVE = "prove";

@@ -10,8 +10,8 @@ use crate::{
     clock::Timestamp,
     events::{Cursor, Event, EventId, QrCode, Status},
     store::{
-        Wish,
-        crypt::{MasterKeys, Place, Ring},
+        StoreError, Wish,
+        crypt::{self, MasterKeys, Place, Ring},
     },
     tenant::TenantId,
 };
@@ -80,8 +80,7 @@ impl Seals {
         }
     }
 
-    /// `None`: sealed with another key.
-    pub fn open_event(&self, id: &str, sealed: &[u8]) -> Option<Event> {
+    pub fn open_event(&self, id: &str, sealed: &[u8]) -> Result<Event, StoreError> {
         self.open(event_place(id), sealed)
     }
 
@@ -93,7 +92,7 @@ impl Seals {
         let mut words = std::str::from_utf8(&payload[..end]).ok()?.split(' ');
         let (previous, id, owner) = (words.next()?, words.next()?, words.next()?);
         let previous = if previous == NOBODY { None } else { Some(parse_stream_id(previous)?) };
-        let event = Box::new(self.open_event(id, &payload[end + 1..])?);
+        let event = Box::new(self.open_event(id, &payload[end + 1..]).ok()?);
         Some(Message::Event { previous, event, owner: (owner != NOBODY).then(|| owner.to_owned()) })
     }
 
@@ -102,7 +101,7 @@ impl Seals {
         self.ring.seal(wish_place(&number.to_be_bytes()), &json)
     }
 
-    pub fn open_wish(&self, number: u64, sealed: &[u8]) -> Option<Wish> {
+    pub fn open_wish(&self, number: u64, sealed: &[u8]) -> Result<Wish, StoreError> {
         self.open(wish_place(&number.to_be_bytes()), sealed)
     }
 
@@ -163,8 +162,8 @@ impl Seals {
         self.ring.seal(event_place(id), &Zeroizing::new(json(event)))
     }
 
-    fn open<T: DeserializeOwned>(&self, place: Place<'_>, sealed: &[u8]) -> Option<T> {
-        serde_json::from_slice(&self.ring.open(place, sealed)?).ok()
+    fn open<T: DeserializeOwned>(&self, place: Place<'_>, sealed: &[u8]) -> Result<T, StoreError> {
+        crypt::parse(self.ring.open(place, sealed))
     }
 }
 
@@ -240,6 +239,7 @@ mod tests {
         let before = json.replace(",\"platform\":null", "");
         assert_ne!(before, json);
         let id = stream_id(event.cursor);
-        assert_eq!(seals.open_event(&id, &seals.ring.seal(event_place(&id), before.as_bytes())), Some(event));
+        let opened = seals.open_event(&id, &seals.ring.seal(event_place(&id), before.as_bytes()));
+        assert_eq!(opened.expect("it is read"), event);
     }
 }

@@ -4,6 +4,11 @@
 pub enum Unfit {
     #[error("what is in this Redis was sealed with another encryption key")]
     WrongKey,
+    #[error(
+        "a later version of this program has changed how this Redis is laid out: start that version, or restore a \
+             backup from before it"
+    )]
+    Later,
     #[error("what answers there is no Redis")]
     NotRedis,
     #[error("this Redis refuses the user or the password")]

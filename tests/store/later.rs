@@ -1,0 +1,225 @@
+//! Rows that a later version of this program wrote: an upgrade runs beside this version, and may be rolled back.
+
+use redb::TableDefinition;
+use serde_json::{Value, json};
+use tautan::{
+    events::EndReason,
+    store::{
+        Wish,
+        crypt::{MasterKey, Place, TenantKeys},
+        embedded::{EmbeddedStore, OpenError, Settings},
+        redis::Unfit,
+    },
+    tenant::TenantId,
+};
+use tautan_test_support::{RedisServer, with_store};
+
+use crate::{
+    backend::{Backend, Embedded, instance, key, settings},
+    redis::with_redis,
+    statuses::{connected, ended, resuming, starting, tenant},
+};
+
+const WORD: &str = "eaten-by-a-whale";
+
+fn sealed(keys: &TenantKeys, table: &str, row: &[u8], value: &Value) -> Vec<u8> {
+    keys.seal(Place { table, row }, value.to_string().as_bytes())
+}
+
+/// A tenant whose session ended, and one that is to be linked and has been before.
+async fn before_the_upgrade(store: &(impl Backend + Sync)) {
+    let lease = store.running(&tenant("ended")).await;
+    let (number, _) = store.roster().wish(&tenant("ended")).await.unwrap().unwrap();
+    store.journal().finish(lease, ended(EndReason::QrExpired), number).await.unwrap();
+    let lease = store.running(&tenant("linked")).await;
+    store.journal().append(&lease, connected()).await.unwrap();
+    store.roster().release(lease).await.unwrap();
+}
+
+/// "ended" ended with an unknown reason, "linked" is wanted in an unknown word.
+async fn after_the_rollback(store: &(impl Backend + Sync)) {
+    let latest = store.journal().latest(&tenant("ended")).await.unwrap().unwrap();
+    assert_eq!(latest.event.status, ended(EndReason::Internal), "the general case");
+    let lease = store.running(&tenant("ended")).await;
+    assert_eq!(store.journal().latest(&tenant("ended")).await.unwrap().unwrap().event.status, starting());
+    store.roster().release(lease).await.unwrap();
+
+    let wish = store.roster().wish(&tenant("linked")).await.unwrap().unwrap().1;
+    assert_eq!(wish, Wish::Unknown(json!({"Dance": {"steps": 3}})));
+    assert!(store.roster().acquire(&tenant("linked")).await.unwrap().is_none(), "left to the version that knows it");
+    assert_eq!(store.roster().wish(&tenant("linked")).await.unwrap().unwrap().1, wish, "and not dropped");
+    store.roster().want(&tenant("linked"), Wish::Unlink).await.unwrap();
+    let lease = store.roster().acquire(&tenant("linked")).await.unwrap().expect("the user asked anew");
+    assert_eq!(store.journal().latest(&tenant("linked")).await.unwrap().unwrap().event.status, resuming());
+    store.roster().release(lease).await.unwrap();
+}
+
+fn event_with_unknown_word(event: &impl serde::Serialize) -> Value {
+    let mut event = serde_json::to_value(event).unwrap();
+    event["status"]["reason"] = WORD.into();
+    event["status"]["whale"] = json!({"length": 30});
+    event
+}
+
+async fn unknown_event(store: &(impl Backend + Sync)) -> (String, Value) {
+    let latest = store.journal().latest(&tenant("ended")).await.unwrap().unwrap().event;
+    let id = format!("{}-{}", latest.cursor.epoch, latest.cursor.sequence);
+    (id, event_with_unknown_word(&*latest))
+}
+
+/// Bytes as a string of a script.
+fn quoted(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("\\{byte:03}")).collect()
+}
+
+fn keep_in_redis(server: &RedisServer, tenant: &TenantId, id: &str, event: &[u8]) {
+    let history = format!("tautan:{{{tenant}}}:history");
+    let script = format!(
+        "redis.call('DEL', '{history}') redis.call('XADD', '{history}', '{id}', 'event', '{}', 'coded', '0')",
+        quoted(event)
+    );
+    assert!(!server.ask(&["EVAL", &script, "0"]).starts_with(b"-"));
+}
+
+fn want_in_redis(server: &RedisServer, tenant: &TenantId, wish: &[u8]) {
+    let script = format!("redis.call('HSET', 'tautan:{{{tenant}}}', 'wish', '{}')", quoted(wish));
+    assert!(!server.ask(&["EVAL", &script, "0"]).starts_with(b"-"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unknown_words_in_redis_lock_no_tenant_out() {
+    with_redis(async |redis| {
+        before_the_upgrade(&redis).await;
+        let keys = |name: &str| TenantKeys::new(&key(), &tenant(name));
+        let (id, event) = unknown_event(&redis).await;
+        keep_in_redis(&redis.server, &tenant("ended"), &id, &sealed(&keys("ended"), "event", id.as_bytes(), &event));
+        let (number, _) = redis.roster().wish(&tenant("linked")).await.unwrap().unwrap();
+        let wish = sealed(&keys("linked"), "wish", &number.0.to_be_bytes(), &json!({"Dance": {"steps": 3}}));
+        want_in_redis(&redis.server, &tenant("linked"), &wish);
+        after_the_rollback(&redis).await;
+    })
+    .await;
+}
+
+/// Damage, or a key that this instance does not have: an unlink must still end it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_do_not_open_in_redis_can_be_unlinked() {
+    with_redis(async |redis| {
+        before_the_upgrade(&redis).await;
+        let foreign = TenantKeys::new(&MasterKey::from([9; 32]), &tenant("linked"));
+        let latest = redis.journal().latest(&tenant("linked")).await.unwrap().unwrap().event;
+        let id = format!("{}-{}", latest.cursor.epoch, latest.cursor.sequence);
+        let event = sealed(&foreign, "event", id.as_bytes(), &serde_json::to_value(&*latest).unwrap());
+        keep_in_redis(&redis.server, &tenant("linked"), &id, &event);
+        want_in_redis(&redis.server, &tenant("linked"), b"no wish at all");
+
+        let present = redis.journal().present(&tenant("linked")).await.unwrap().unwrap();
+        assert!(present.stale, "it says what is not known: {present:?}");
+        assert!(redis.roster().acquire(&tenant("linked")).await.unwrap().is_none());
+        redis.roster().want(&tenant("linked"), Wish::Unlink).await.unwrap();
+        let lease = redis.roster().acquire(&tenant("linked")).await.unwrap().expect("the user asked anew");
+        let (number, _) = redis.roster().wish(&tenant("linked")).await.unwrap().unwrap();
+        let over = redis.journal().finish(lease, ended(EndReason::UnlinkedByUser), number).await.unwrap();
+        assert_ne!(over.journal, latest.journal, "ids of an event that was not read are not gone on with");
+        assert_eq!(redis.journal().latest(&tenant("linked")).await.unwrap().unwrap().event, over);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn later_layout_in_redis_refuses_the_start() {
+    with_redis(async |redis| {
+        let field = |name: &str| String::from_utf8(redis.server.ask(&["HGET", "tautan:proof", name])).unwrap();
+        redis.store.sweep().await.unwrap();
+        assert!(field("layout").contains("\r\n1\r\n") && field("vocabulary").contains("\r\n1\r\n"));
+        redis.server.ask(&["HSET", "tautan:proof", "vocabulary", "2"]);
+        let wait = std::time::Duration::from_secs(3);
+        assert_eq!(instance(&redis.server).proven(wait).await, Ok(true), "new words are no reason");
+        assert!(field("vocabulary").contains("\r\n2\r\n"), "it never falls");
+        redis.server.ask(&["HSET", "tautan:proof", "layout", "2"]);
+        assert_eq!(instance(&redis.server).proven(wait).await, Err(Unfit::Later));
+    })
+    .await;
+}
+
+const JOURNAL: TableDefinition<&str, &[u8]> = TableDefinition::new("journal");
+const WISHES: TableDefinition<&str, &[u8]> = TableDefinition::new("wishes");
+const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+
+fn put(dir: &tempfile::TempDir, table: TableDefinition<&'static str, &'static [u8]>, row: &str, value: &[u8]) {
+    with_store(dir.path(), |file| {
+        let transaction = file.begin_write().unwrap();
+        transaction.open_table(table).unwrap().insert(row, value).unwrap();
+        transaction.commit().unwrap();
+    });
+}
+
+/// The tenant's newest event, as the file has it.
+fn kept_event(dir: &tempfile::TempDir, key: &MasterKey, name: &str) -> Value {
+    let sealed = with_store(dir.path(), |file| {
+        use redb::ReadableDatabase as _;
+        let table = file.begin_read().unwrap().open_table(JOURNAL).unwrap();
+        table.get(name).unwrap().unwrap().value().to_vec()
+    });
+    let plain = TenantKeys::new(key, &tenant(name)).open(Place { table: "journal", row: b"" }, &sealed).unwrap();
+    serde_json::from_slice(&plain).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unknown_words_in_the_file_lock_no_tenant_out_and_stay() {
+    let store = Embedded::fresh();
+    store.outbox();
+    before_the_upgrade(&store).await;
+    let (_, event) = unknown_event(&store).await;
+    let Embedded { dir, store, .. } = store;
+    store.close().await;
+    drop(store);
+    let mut kept = kept_event(&dir, &key(), "ended");
+    assert_ne!(kept["untold"], Value::Null, "the back end is to be told of it");
+    kept["event"] = event;
+    let keys = |name: &str| TenantKeys::new(&key(), &tenant(name));
+    put(&dir, JOURNAL, "ended", &sealed(&keys("ended"), "journal", b"", &kept));
+    let wish = json!({"number": 7, "unsettled": {"Dance": {"steps": 3}}});
+    put(&dir, WISHES, "linked", &sealed(&keys("linked"), "wish", b"", &wish));
+
+    // The back end is told, and the key is changed: each writes the row anew.
+    let store = Embedded::at(dir);
+    let outbox = store.outbox();
+    loop {
+        let notice = outbox.next().await;
+        outbox.settle(&notice).await.unwrap();
+        if notice.tenant == tenant("ended") {
+            break;
+        }
+    }
+    let Embedded { dir, store, .. } = store;
+    drop(outbox);
+    store.close().await;
+    drop(store);
+    let settled = kept_event(&dir, &key(), "ended");
+    assert_eq!(settled["untold"], Value::Null);
+    assert_eq!(
+        (&settled["event"]["status"]["reason"], &settled["event"]["status"]["whale"]["length"]),
+        (&json!(WORD), &json!(30))
+    );
+    let (old, new) = (key(), MasterKey::from([8; 32]));
+    let rotated = Settings { key: new.clone(), previous: Some(old), ..settings(dir.path()) };
+    let store = Embedded::with(rotated, dir);
+    let Embedded { dir, store, .. } = store;
+    store.close().await;
+    drop(store);
+    assert_eq!(kept_event(&dir, &new, "ended")["event"], settled["event"]);
+
+    after_the_rollback(&Embedded::with(Settings { key: new, ..settings(dir.path()) }, dir)).await;
+}
+
+#[tokio::test]
+async fn later_format_of_the_file_refuses_the_start() {
+    let Embedded { dir, store, .. } = Embedded::fresh();
+    store.close().await;
+    drop(store);
+    put(&dir, META, "format", &2_u64.to_le_bytes());
+    let clock = std::sync::Arc::new(crate::backend::Ticking::default());
+    let refused = EmbeddedStore::open(settings(dir.path()), clock).err();
+    assert!(matches!(refused, Some(OpenError::Later { format: 2, .. })), "{refused:?}");
+}
