@@ -25,6 +25,7 @@ long:
 	@ci/lighthouse.sh
 	for round in 1 2 3 4 5 6 7 8 9 10; do echo "round $$round"; cargo test --test store --test whatsapp --test process; done
 	cargo test --workspace --test cluster -- --ignored --nocapture --test-threads 1
+	ci/later.sh
 	ci/flaws.sh
 
 bench:

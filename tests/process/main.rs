@@ -9,6 +9,7 @@ mod endings;
 mod interruptions;
 mod joining;
 mod kills;
+mod later;
 mod logs;
 mod mixups;
 mod outages;

@@ -15,7 +15,7 @@ use tautan::{
 use tautan_test_support::{RedisServer, with_store};
 
 use crate::{
-    backend::{Backend, Embedded, instance, key, settings},
+    backend::{Backend, Embedded, in_time, instance, key, settings},
     redis::with_redis,
     statuses::{connected, ended, resuming, starting, tenant},
 };
@@ -167,6 +167,10 @@ fn kept_event(dir: &tempfile::TempDir, key: &MasterKey, name: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unknown_words_in_the_file_lock_no_tenant_out_and_stay() {
+    in_time(unknown_words_in_the_file()).await;
+}
+
+async fn unknown_words_in_the_file() {
     let store = Embedded::fresh();
     store.outbox();
     before_the_upgrade(&store).await;

@@ -24,6 +24,8 @@ pub enum Binary {
     SimRelease,
     /// The demo: the whole service beside a simulator of its own.
     Demo,
+    /// `tautan-sim` of a later version, which `ci/later.sh` builds.
+    Later,
 }
 
 impl Binary {
@@ -33,11 +35,15 @@ impl Binary {
         if let Some(other) = std::env::var_os("TAUTAN_SIM_PROGRAM").filter(|_| self == Self::Sim) {
             return other.into();
         }
+        if self == Self::Later {
+            return std::env::var_os("TAUTAN_LATER_PROGRAM").expect("ci/later.sh says where it is").into();
+        }
         static BUILT: [OnceLock<PathBuf>; 3] = [const { OnceLock::new() }; 3];
         let (slot, example, profile, folder) = match self {
             Self::Sim => (&BUILT[0], "tautan-sim", "dev", "debug"),
             Self::SimRelease => (&BUILT[1], "tautan-sim", "release", "release"),
             Self::Demo => (&BUILT[2], "demo", "dev", "debug"),
+            Self::Later => unreachable!("it is not built here"),
         };
         slot.get_or_init(|| {
             let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
