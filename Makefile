@@ -1,23 +1,31 @@
 # The words that CI types are the words that you type.
-#
-#   make test    everything that guards correctness
-#   make long    the suites that race, ten times over, many instances for a long time, the page under Lighthouse
-#   make bench   figures, in release
-#   make ship    the release build and the proof that its certificate check is in it
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: test long bench ship tools fmt
+.DEFAULT_GOAL := help
+.PHONY: help check test long bench ship tools fmt
 
-TARGET := $(shell cargo metadata --format-version 1 --no-deps 2>/dev/null | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+# Asked only by what needs it: cargo takes a moment to answer.
+TARGET = $(shell cargo metadata --format-version 1 --no-deps 2>/dev/null | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 
-test:
+help:
+	@echo 'Targets:'
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s  %s\n", $$1, $$2 }'
+
+# Not the suites that start processes: they take longer than you would wait between two edits.
+check: ## the quick loop: fmt, clippy, unit tests, documents; two minutes once it is built
+	cargo fmt --all --check
+	cargo clippy --quiet --workspace --all-targets -- -D warnings
+	cargo test --quiet --workspace --lib
+	cargo test --quiet --workspace --test docs --test layers
+
+test: ## everything that guards correctness
 	@ci/test.sh
 
 # What takes longer than a change should wait for: the suites that race, ten times over, the store's own figures, the
 # page under Lighthouse, ten thousand sessions, a minute without Redis, twenty histories, and the proof that their check
 # finds what is wrong.
-long:
+long: ## the suites that race, ten times over, many instances for a long time, the page under Lighthouse
 	@ci/tools.sh
 	cargo build --workspace --all-targets
 	cargo test --test store -- --ignored figures --nocapture
@@ -28,15 +36,15 @@ long:
 	ci/later.sh
 	ci/flaws.sh
 
-bench:
+bench: ## figures, in release
 	cargo test --release --test bench -- --ignored --nocapture
 
-ship:
+ship: ## the release build and the proof that its certificate check is in it
 	cargo build --release --bin tautan
 	@ci/guard.sh $(TARGET)/release/tautan
 
-tools:
+tools: ## installs what the tests need besides Rust
 	@ci/tools.sh
 
-fmt:
+fmt: ## formats the code
 	cargo fmt --all
