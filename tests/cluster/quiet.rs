@@ -23,7 +23,7 @@ pub async fn together() -> Option<RwLockReadGuard<'static, ()>> {
     Some(MACHINE.read().await)
 }
 
-/// Asserts a bound and prints what was measured, which the README cites.
+/// Asserts a bound and prints what was measured, which docs/measurements.md cites.
 pub fn within_bound(what: &str, from: Instant, to: Instant, bound: Duration) {
     let took = to.saturating_duration_since(from);
     println!("FIGURE {what}: {:.3} s (at most {:.1} s)", took.as_secs_f64(), bound.as_secs_f64());

@@ -147,14 +147,14 @@ async fn a_sentinel_and_its_master_are_reached_over_tls() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_session_lives_on_redis_over_tls_with_the_readmes_rights() {
+async fn a_session_lives_on_redis_over_tls_with_the_documented_rights() {
     if !redis_is_installed() {
         return;
     }
     let stage = Stage::new().await;
     let certificates = Certificates::new();
-    let readme = include_str!("../../README.md");
-    let rule = readme.lines().find_map(|line| line.strip_prefix("ACL SETUSER ")).expect("the README has it");
+    let document = include_str!("../../docs/redis.md");
+    let rule = document.lines().find_map(|line| line.strip_prefix("ACL SETUSER ")).expect("the document has it");
     let user = format!("user {}", rule.replace("PASSWORD", "hunter2"));
     let server = RedisNode::start_with_tls(&certificates, &[&user, "user default off", "save \"\""]);
     let url = format!("rediss://tautan:hunter2@127.0.0.1:{}", server.port);

@@ -28,10 +28,10 @@ fn open(url: &str) -> RedisStore {
     instance_at(url, key(), None)
 }
 
-/// The rule as the README gives it.
+/// The rule as the document gives it.
 fn acl_rule() -> String {
-    let readme = include_str!("../../README.md");
-    let rule = readme.lines().find(|line| line.starts_with("ACL SETUSER tautan ")).expect("the README has it");
+    let document = include_str!("../../docs/redis.md");
+    let rule = document.lines().find(|line| line.starts_with("ACL SETUSER tautan ")).expect("the document has it");
     rule.replace("PASSWORD", "se/cret")
 }
 
@@ -72,7 +72,7 @@ fn connected_no_more() -> tautan::events::Status {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_user_with_the_readmes_rights_can_do_all_and_no_right_is_needed_beyond_them() {
+async fn a_user_with_the_documented_rights_can_do_all_and_no_right_is_needed_beyond_them() {
     if !redis_is_installed() {
         return;
     }

@@ -13,7 +13,7 @@ pub enum Unfit {
     NotRedis,
     #[error("this Redis refuses the user or the password")]
     Password,
-    #[error("this Redis does not let the user run a command that is needed (the README has the ACL rule)")]
+    #[error("this Redis does not let the user run a command that is needed (docs/redis.md has the ACL rule)")]
     Permission,
     #[error("this Redis is a node of a cluster, which is not supported: use a single server or Sentinel")]
     Cluster,
