@@ -33,6 +33,9 @@
 //! appends it to the journal. The writer thread of `store::embedded` keeps it and publishes it to `store::hub`; the open
 //! stream (`http::events`) wakes, draws the code once for all tabs, and writes `qr-code`.
 
+// An impossible case is an `expect` with its reason.
+#![warn(clippy::unwrap_used)]
+
 // Nouns, no I/O.
 pub mod clock;
 pub mod tenant;

@@ -9,7 +9,7 @@ use crate::{browser::Browser, camera};
 const LOOK_EVERY: Duration = Duration::from_millis(15);
 
 /// Reads the card as a person sees it: what is hidden is not there.
-const LOOK: &str = r#"
+const LOOK: &str = r"
     const root = document.querySelector('whatsapp-link')?.shadowRoot;
     const card = root?.querySelector('.card');
     if (!card?.dataset.state) return null;
@@ -36,7 +36,7 @@ const LOOK: &str = r#"
         buttons: [...root.querySelectorAll('.body .button:not(dialog *)')].filter(visible).map((node) => node.id),
         words: visible(card) ? card.innerText : '',
     };
-"#;
+";
 
 /// What the card shows at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

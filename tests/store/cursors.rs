@@ -150,10 +150,10 @@ async fn after_a_restart_the_cursor_of_a_qr_code_is_not_known(mut store: impl Ba
             kept.cursor > seen.cursor,
             "{kept} after {seen}: the code needed no write, but a reader has seen its cursor"
         );
-        let _lease = store.roster().acquire(&tenant("a")).await.unwrap().unwrap();
+        let lease = store.roster().acquire(&tenant("a")).await.unwrap().unwrap();
         let mut reader = store.journal().subscribe(&tenant("a"), Some(seen)).await;
         assert_eq!(all(&mut reader).await, [Told::Event(starting())]);
-        drop(_lease);
+        drop(lease);
     }
 }
 

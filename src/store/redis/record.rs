@@ -107,7 +107,7 @@ impl Record {
             return None;
         }
         let gone_on_with = |id: &EventId| self.run == live.run && id.journal != JournalId::NONE;
-        let id = match newest.map(|newest| newest.id()).filter(gone_on_with) {
+        let id = match newest.map(Event::id).filter(gone_on_with) {
             Some(EventId { journal, cursor: Cursor { epoch, sequence } }) => {
                 EventId { journal, cursor: Cursor { epoch, sequence: sequence + 1 } }
             }
