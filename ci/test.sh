@@ -3,6 +3,8 @@
 # CI is set. The last line sums up what the test runner counted.
 set -u -o pipefail
 cd "$(dirname "$0")/.."
+# Debian installs haproxy and nginx there, and only root's PATH has it.
+PATH=$PATH:/usr/sbin
 mkdir -p target/tools
 log=target/tools/tests.log
 
@@ -57,6 +59,7 @@ lacks "the stream as curl sees it" curl
 lacks "the stream as SSE clients of npm see it" node npm
 lacks "the picture as zbar sees it" zbarimg
 lacks "the store over Redis" redis-server
+lacks "streams behind reverse proxies" haproxy nginx caddy
 step "tests" tests
 
 echo

@@ -3,10 +3,13 @@
 # cargo-deny from crates.io. What stays missing is told by the step that needs it.
 set -u
 cd "$(dirname "$0")/.."
+# Debian installs haproxy and nginx there, and only root's PATH has it.
+PATH=$PATH:/usr/sbin
 
 declare -A package=(
     [cc]=gcc [curl]=curl [node]=nodejs [npm]=npm [zbarimg]=zbar-tools [chromium]=chromium [chromedriver]=chromium-driver
     [python3]=python3 [redis-server]=redis-server [redis-sentinel]=redis-sentinel [openssl]=openssl
+    [haproxy]=haproxy [nginx]=nginx [caddy]=caddy
 )
 missing=()
 for command in "${!package[@]}"; do
@@ -16,6 +19,13 @@ python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 if [ ${#missing[@]} -gt 0 ] && command -v apt-get >/dev/null; then
     if [ "$(id -u)" = 0 ]; then sudo=(); elif sudo -n true 2>/dev/null; then sudo=(sudo -n); else sudo=(false); fi
     export DEBIAN_FRONTEND=noninteractive
+    # Debian starts each server that it installs. Unless the machine has a rule of its own, none is started here: the tests
+    # start their own, and nginx and Caddy would both listen on port 80.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e $policy ]; then
+        trap '"${sudo[@]}" rm -f $policy' EXIT
+        printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee $policy >/dev/null && "${sudo[@]}" chmod 755 $policy
+    fi
     echo "installing: ${missing[*]}"
     "${sudo[@]}" apt-get update -qq && "${sudo[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null ||
         echo "could not be installed here; as root: apt-get install ${missing[*]}"

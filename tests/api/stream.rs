@@ -230,6 +230,28 @@ async fn a_stream_too_many_is_refused_until_another_is_closed() {
     .await;
 }
 
+/// A proxy such as HAProxy notices only at a write that its client has gone.
+#[tokio::test]
+async fn streams_are_written_to_before_another_is_refused() {
+    let mut setup = Setup::default();
+    setup.http.streams_per_tenant_max = 1;
+    // No heartbeat but the ones that the refused request causes.
+    setup.http.heartbeat = Duration::from_secs(3_600);
+    let server = setup.start().await;
+    let (mut held, mut foreign) = (server.stream("toko").await, server.stream("another").await);
+    for stream in [&mut held, &mut foreign] {
+        stream.expect("connection-status").await;
+    }
+    let answer = server.get(EVENTS).bearer_auth(server.token("toko")).send().await.unwrap();
+    problem(answer, 429, "too-many-streams").await;
+    // The write after a client's end succeeds, so one is not enough to notice it.
+    for _ in 0..2 {
+        assert!(matches!(held.frame().await, Some(Frame::Heartbeat { every: 3_600.0, .. })));
+    }
+    server.end_streams.cancel();
+    assert!(foreign.rest().await.is_empty(), "another tenant's streams are not written to");
+}
+
 #[tokio::test]
 async fn a_draining_instance_ends_its_streams_and_refuses_none() {
     let server = Server::start().await;

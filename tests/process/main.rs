@@ -6,6 +6,7 @@ mod codes;
 mod curl;
 mod demo;
 mod endings;
+mod gateways;
 mod interruptions;
 mod joining;
 mod kills;

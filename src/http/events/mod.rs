@@ -47,7 +47,7 @@ pub async fn events(ask: Ask, query: String) -> Result<Response, Problem> {
     let identity = identity::reader(&ask).await?;
     let services = ask.services();
     let (tenant, max) = (&identity.tenant, services.settings.streams_per_tenant_max);
-    let place = ask.context.streams.places.take(tenant, max).ok_or_else(|| {
+    let place = ask.context.streams.places.take(tenant, max).await.ok_or_else(|| {
         tracing::warn!(%tenant, max, "a stream too many was refused for tenant");
         let detail = format!("{max} streams are open for this tenant on this instance; close one");
         Problem::new(Code::TooManyStreams, detail).retry_after(CROWDED_RETRY_SECONDS)
@@ -71,7 +71,7 @@ pub async fn events(ask: Ask, query: String) -> Result<Response, Problem> {
         teller,
         clock: services.clock.clone(),
         token_ends_at: identity.expires_at,
-        beats: ask.context.streams.pulse.join(rand::random()),
+        beats: ask.context.streams.pulse.join(rand::random(), place.checks()),
         drain: services.end_streams.clone(),
         _place: place,
     };

@@ -7,7 +7,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::frame;
+use super::{frame, places::Checks};
 
 /// Streams beat in as many groups, one after the other: ten thousand writes are not made in the same instant.
 const GROUPS: u32 = 7;
@@ -22,13 +22,17 @@ pub struct Pulse {
 /// One stream's share of the beats.
 pub struct Beats {
     group: watch::Receiver<()>,
+    checks: Checks,
     frame: Bytes,
 }
 
 impl Beats {
-    /// Waits for the next one. `None`: this instance stops. Cancel safe.
+    /// Waits for the next one, or for a check whether the reader is still there. `None`: this instance stops. Cancel safe.
     pub async fn next(&mut self) -> Option<Bytes> {
-        self.group.changed().await.ok()?;
+        tokio::select! {
+            beat = self.group.changed() => beat.ok()?,
+            check = self.checks.changed() => check.ok()?,
+        }
         Some(self.frame.clone())
     }
 }
@@ -53,7 +57,7 @@ impl Pulse {
     }
 
     /// `lot`: any number; it chooses the group.
-    pub fn join(&self, lot: u32) -> Beats {
-        Beats { group: self.groups[(lot % GROUPS) as usize].subscribe(), frame: self.frame.clone() }
+    pub fn join(&self, lot: u32, checks: Checks) -> Beats {
+        Beats { group: self.groups[(lot % GROUPS) as usize].subscribe(), checks, frame: self.frame.clone() }
     }
 }

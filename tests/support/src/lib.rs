@@ -3,6 +3,7 @@
 
 mod api;
 mod deployment;
+mod gateway;
 mod network;
 mod packages;
 mod port;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 pub use api::Api;
 pub use deployment::{Certificates, RedisNode, SERVICE, Watched, stranger};
+pub use gateway::{Gateway, RunningGateway};
 pub use network::{Network, Way};
 pub use packages::{npm_packages, pip_packages};
 pub use program::{Binary, Program, Settings};
