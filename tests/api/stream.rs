@@ -252,6 +252,29 @@ async fn streams_are_written_to_before_another_is_refused() {
     assert!(foreign.rest().await.is_empty(), "another tenant's streams are not written to");
 }
 
+/// Caddy 2.6.2 compresses and does not flush a stream whose first write is larger than 512 bytes.
+#[tokio::test]
+async fn first_write_is_small_where_a_code_follows() {
+    let server = Server::start().await;
+    let owner = server.own("toko").await;
+    owner.show_qr("one", 60).await;
+    let mut answer = server.get(EVENTS).bearer_auth(server.token("toko")).send().await.unwrap();
+    let first = in_time(answer.chunk()).await.unwrap().unwrap();
+    assert!(first.starts_with(b"retry: ") && first.ends_with(b"\n\n") && first.len() <= 512, "{first:?}");
+    let second = in_time(answer.chunk()).await.unwrap().unwrap();
+    assert!(second.starts_with(b"event: connection-status\n"), "{second:?}");
+    assert!(second.windows(15).any(|part| part == b"\nevent: qr-code"), "{second:?}");
+}
+
+#[tokio::test]
+async fn first_write_holds_the_present_where_it_is_small() {
+    let server = Server::start().await;
+    let mut answer = server.get(EVENTS).bearer_auth(server.token("toko")).send().await.unwrap();
+    let first = in_time(answer.chunk()).await.unwrap().unwrap();
+    assert!(first.starts_with(b"retry: ") && first.len() <= 512, "{first:?}");
+    assert!(first.windows(26).any(|part| part == b"\nevent: connection-status\n"), "{first:?}");
+}
+
 #[tokio::test]
 async fn a_draining_instance_ends_its_streams_and_refuses_none() {
     let server = Server::start().await;

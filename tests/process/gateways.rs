@@ -48,3 +48,21 @@ async fn short_visits_through_nginx_do_not_use_up_the_places() {
 async fn short_visits_through_caddy_do_not_use_up_the_places() {
     visits_are_all_let_in(Gateway::Caddy).await;
 }
+
+/// Caddy 2.6.2 compresses a stream whose first write is large, and never flushes it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn compressing_caddy_passes_on_a_code_that_is_there_already() {
+    let stage = Stage::new().await;
+    let program = stage.start();
+    let Some(gateway) = Gateway::Caddy.start(program.base()) else { return };
+    let api = program.api(TENANT);
+    api.connect().await;
+    api.events().await.until_qr().await;
+    let api = api.at(&gateway.base());
+    for accepted in ["gzip", "zstd", "gzip, deflate, br, zstd"].repeat(5) {
+        let ask = api.ask(Method::GET, "events").header("accept-encoding", accepted);
+        let answer = within("the stream's headers", ask.send()).await.expect("an answer");
+        assert_eq!(answer.headers().get("content-encoding"), None);
+        EventStream::new(answer).until_qr().await;
+    }
+}

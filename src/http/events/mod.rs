@@ -29,6 +29,9 @@ use teller::Teller;
 const RETRY_MS: std::ops::RangeInclusive<u32> = 1_000..=5_000;
 /// Some tab has to be closed first, and nobody does that at once.
 const CROWDED_RETRY_SECONDS: u32 = 30;
+/// Caddy up to 2.6.2 with `encode` compresses a stream whose first write is larger than this, and never flushes it. If the
+/// first write is not, the whole stream passes as it is.
+const FIRST_WRITE_BYTES_MAX: usize = 512;
 
 /// What all streams of this instance share.
 pub struct Streams {
@@ -57,16 +60,20 @@ pub async fn events(ask: Ask, query: String) -> Result<Response, Problem> {
 
     let mut subscription = services.journal.subscribe(tenant, after).await;
     let mut teller = Teller::new(tenant.clone());
-    let mut first = frame::opening(rand::random_range(RETRY_MS), services.settings.heartbeat);
+    let mut opening = frame::opening(rand::random_range(RETRY_MS), services.settings.heartbeat);
     let backlog = backlog(&mut subscription).await;
-    if backlog.is_empty() && is_unknown(services.journal.as_ref(), tenant, after).await {
-        first.push_str(&teller.never_linked());
+    let mut present = if backlog.is_empty() && is_unknown(services.journal.as_ref(), tenant, after).await {
+        teller.never_linked()
     } else {
-        first.push_str(&teller.opening(backlog, after, services.clock.now()));
+        teller.opening(backlog, after, services.clock.now())
+    };
+    if opening.len() + present.len() <= FIRST_WRITE_BYTES_MAX {
+        opening.push_str(&std::mem::take(&mut present));
     }
 
     let stream = EventStream {
-        first: Some(first),
+        opening: Some(opening),
+        present,
         subscription,
         teller,
         clock: services.clock.clone(),

@@ -1,9 +1,9 @@
-use std::{pin::Pin, time::Duration};
+use std::{mem, pin::Pin, time::Duration};
 
 use bytes::Bytes;
 use futures_util::Stream;
 use serde_json::json;
-use tokio::time::{Instant, Sleep};
+use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -19,7 +19,10 @@ use crate::{
 
 /// One open response. Nothing runs for it: it is polled by the connection that it is written to, and dropped with it.
 pub struct EventStream {
-    pub first: Option<String>,
+    /// The first write.
+    pub opening: Option<String>,
+    /// The second one, if the first does not hold everything that is known.
+    pub present: String,
     pub subscription: Subscription,
     pub teller: Teller,
     pub clock: SharedClock,
@@ -38,12 +41,15 @@ struct Running {
     over: bool,
 }
 
+/// Time for a proxy to read the first write alone: two writes that it reads at once are one large write to it.
+const SECOND_WRITE_AFTER: Duration = Duration::from_millis(50);
+
 /// A tokio timer of many years overflows nothing, but a token may be valid until the end of time.
 const SLEEP_MAX: Duration = Duration::from_secs(24 * 3600);
 
 impl EventStream {
     pub fn into_stream(self) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> + Send + Sync {
-        let token_end = Box::pin(tokio::time::sleep(self.token_left()));
+        let token_end = Box::pin(sleep(self.token_left()));
         let running = Box::new(Running { stream: self, token_end, over: false });
         futures_util::stream::unfold(running, |mut running| async move {
             let bytes = running.next().await?;
@@ -59,8 +65,12 @@ impl EventStream {
 
 impl Running {
     async fn next(&mut self) -> Option<Bytes> {
-        if let Some(first) = self.stream.first.take() {
-            return Some(first.into());
+        if let Some(opening) = self.stream.opening.take() {
+            return Some(opening.into());
+        }
+        if !self.stream.present.is_empty() {
+            sleep(SECOND_WRITE_AFTER).await;
+            return Some(mem::take(&mut self.stream.present).into());
         }
         while !self.over {
             tokio::select! {

@@ -19,7 +19,7 @@ pub enum Gateway {
     HaProxy,
     /// With `proxy_ignore_client_abort on`: the same.
     Nginx,
-    /// With `flush_interval -1`: the same.
+    /// With `flush_interval -1`: the same. With `encode`: it compresses what clients accept.
     Caddy,
 }
 
@@ -118,6 +118,7 @@ http {{
 }}
 http://127.0.0.1:{port} {{
   bind 127.0.0.1
+  encode gzip zstd
   reverse_proxy {target} {{
     flush_interval -1
   }}
