@@ -103,11 +103,12 @@ impl Record {
     /// an earlier run may be older than what readers have seen, and nothing else would tell them.
     pub fn say(&mut self, status: Status, at: Timestamp, live: &Live) -> Option<Arc<Event>> {
         let newest = self.newest.as_deref();
-        if self.run == live.run && newest.is_some_and(|newest| newest.status == status) {
+        // One that could not be read has no journal, and its id is not gone on with.
+        let of_this_run = newest.filter(|newest| self.run == live.run && newest.journal != JournalId::NONE);
+        if of_this_run.is_some_and(|newest| newest.status == status) {
             return None;
         }
-        let gone_on_with = |id: &EventId| self.run == live.run && id.journal != JournalId::NONE;
-        let id = match newest.map(Event::id).filter(gone_on_with) {
+        let id = match of_this_run.map(Event::id) {
             Some(EventId { journal, cursor: Cursor { epoch, sequence } }) => {
                 EventId { journal, cursor: Cursor { epoch, sequence: sequence + 1 } }
             }
