@@ -1,4 +1,5 @@
 use cookie::Cookie;
+use futures_util::future::join_all;
 use warp::http::{HeaderMap, HeaderValue, header};
 
 use super::{
@@ -11,7 +12,8 @@ use crate::{
     tenant::TenantId,
 };
 
-/// Cookies of one name that are looked at: a browser sends a few at most (one for each path and domain).
+/// Cookies of our name in one request. A browser sends a few at most, one for each path and domain. More are refused: if
+/// some were left out, a sibling subdomain could plant so many that the user's own is not looked at.
 const COOKIES_MAX: usize = 8;
 
 /// The `tenantRef` that a command is meant for.
@@ -56,13 +58,24 @@ async fn caller(ask: &Ask) -> Result<(Identity, Carrier), Problem> {
     let verifier = &ask.services().verifier;
     // A bad Bearer never falls back to the cookie: the answer would be about another tenant than the caller thinks. Another
     // scheme speaks to somebody else, such as the proxy before a staging site, and browsers send it with every request.
-    if let Some(token) = ask.headers.get_all(header::AUTHORIZATION).iter().find_map(bearer) {
+    let mut bearers = ask.headers.get_all(header::AUTHORIZATION).iter().filter_map(bearer);
+    if let Some(token) = bearers.next() {
+        if bearers.any(|other| other != token) {
+            return Err(Problem::new(Code::AmbiguousToken, "several Authorization: Bearer came; send one"));
+        }
         let token = token.unwrap_or_default();
         let identity = verifier.verify(token).await;
         return Ok((identity.map_err(|error| refused(error, "the token of Authorization", token))?, Carrier::Bearer));
     }
     let name = &ask.services().settings.cookie;
     let tokens = cookies(&ask.headers, name);
+    if tokens.len() > COOKIES_MAX {
+        let detail = format!(
+            "{} cookies {name} came, at most {COOKIES_MAX} are looked at: delete this site's cookies and sign in again",
+            tokens.len()
+        );
+        return Err(Problem::new(Code::AmbiguousToken, detail));
+    }
     match from_cookies(verifier, &tokens).await {
         Ok(identity) => Ok((identity, Carrier::Cookie)),
         Err(Refusal::Ambiguous) => {
@@ -119,7 +132,7 @@ fn all_cookies(headers: &HeaderMap) -> impl Iterator<Item = Cookie<'static>> {
 
 fn cookies(headers: &HeaderMap, name: &str) -> Vec<String> {
     let ours = all_cookies(headers).filter(|cookie| cookie.name() == name);
-    ours.map(|cookie| unwrapped(cookie.value()).to_owned()).take(COOKIES_MAX).collect()
+    ours.map(|cookie| unwrapped(cookie.value()).to_owned()).collect()
 }
 
 /// The token in a cookie's value: back ends put quotes around it (RFC 6265 section 4.1.1), or the word Bearer before it,
@@ -143,19 +156,22 @@ enum Refusal<'t> {
 }
 
 /// Another subdomain, or an attacker on one, can plant a second cookie of the same name, and which comes first is theirs
-/// to choose. Stale ones are passed over; two that count must mean the same tenant.
+/// to choose. Stale ones are passed over; two that count must mean the same tenant. One that cannot be checked now may be
+/// the user's own: then none counts, or the planted one would decide while the key set cannot be fetched.
 async fn from_cookies<'t>(verifier: &TokenVerifier, tokens: &'t [String]) -> Result<Identity, Refusal<'t>> {
     let mut found: Option<Identity> = None;
     let mut refusal = (TokenError::Missing, "");
-    for token in tokens.iter().filter(|token| !token.is_empty()) {
-        match (verifier.verify(token).await, &mut found) {
+    let tokens: Vec<_> = tokens.iter().map(String::as_str).filter(|token| !token.is_empty()).collect();
+    // At the same time: eight made-up keys must not wait for the key set one after the other.
+    let checked = join_all(tokens.iter().map(|token| verifier.verify(token))).await;
+    for (checked, token) in checked.into_iter().zip(tokens) {
+        match (checked, &mut found) {
+            (Err(TokenError::KeysUnavailable), _) => return Err(Refusal::Token(TokenError::KeysUnavailable, token)),
             (Ok(identity), Some(other)) if identity.tenant != other.tenant => return Err(Refusal::Ambiguous),
             (Ok(identity), Some(same)) if identity.expires_at > same.expires_at => *same = identity,
             (Ok(_), Some(_)) => {}
             (Ok(identity), none) => *none = Some(identity),
-            // Another cookie that does not count says nothing of one that could not be checked.
-            (Err(_), _) if refusal.0 == TokenError::KeysUnavailable => {}
-            (Err(error), _) => refusal = (error, token.as_str()),
+            (Err(error), _) => refusal = (error, token),
         }
     }
     found.ok_or(Refusal::Token(refusal.0, refusal.1))

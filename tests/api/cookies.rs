@@ -1,9 +1,11 @@
 //! How a token may stand in its cookie, and what a refusal says of one that cannot be read.
 
+use jsonwebtoken::{Algorithm, EncodingKey};
 use reqwest::Response;
 use serde_json::json;
+use tautan::auth::{KeySource, Secret, Settings};
 
-use crate::support::{Server, problem, sign};
+use crate::support::{SECRET, Server, Setup, problem, sign, sign_with};
 
 const STATUS: &str = "/api/whatsapp/status";
 
@@ -53,6 +55,43 @@ async fn hardening_a_planted_cookie_in_quotes_is_noticed() {
     }
     let request = server.post("/api/whatsapp/connect").header("cookie", format!("fibidy_auth=\"{mine}\""));
     problem(request.send().await.unwrap(), 403, "origin-missing").await;
+}
+
+/// A sibling subdomain plants as many as it likes, and the browser may send them first.
+#[tokio::test]
+async fn hardening_more_cookies_than_the_maximum_are_refused() {
+    let server = Server::start().await;
+    let (mine, theirs) = (server.token("toko"), server.token("attacker"));
+    let named = |tokens: &[&str]| tokens.iter().map(|token| format!("fibidy_auth={token}")).collect::<Vec<_>>();
+    for planted in [[theirs.as_str(); 8], ["junk"; 8], [""; 8]] {
+        let first = [&planted[..], &[mine.as_str()]].concat();
+        let last = [&[mine.as_str()], &planted[..]].concat();
+        for cookies in [named(&first), named(&last)] {
+            let detail = problem(with(&server, &cookies.join("; ")).await, 401, "ambiguous-token").await;
+            assert!(detail.contains("9 cookies") && detail.contains("fibidy_auth"), "{detail}");
+            let lines = cookies.iter().fold(server.get(STATUS), |request, cookie| request.header("cookie", cookie));
+            problem(lines.send().await.unwrap(), 401, "ambiguous-token").await;
+        }
+    }
+    assert_eq!(with(&server, &named(&[mine.as_str(); 8]).join("; ")).await.status(), 200);
+    let others: Vec<_> = (0..40).map(|number| format!("other{number}=x")).chain(named(&[mine.as_str()])).collect();
+    assert_eq!(with(&server, &others.join("; ")).await.status(), 200);
+}
+
+/// The one that cannot be checked may be the user's own.
+#[tokio::test]
+async fn hardening_a_cookie_that_cannot_be_checked_is_not_skipped() {
+    let away = KeySource::Jwks("http://127.0.0.1:1/jwks.json".into());
+    let keys = vec![KeySource::Secret(Secret::new(SECRET)), away];
+    let server = Setup { auth: Settings { keys, ..Settings::default() }, ..Setup::default() }.start().await;
+    let theirs = server.token("attacker");
+    let key = EncodingKey::from_ed_pem(include_bytes!("keys/ed25519.pem")).unwrap();
+    let mine = sign_with(Algorithm::EdDSA, &key, &json!({"id": "toko", "exp": server.second() + 60}));
+    for cookie in
+        [format!("fibidy_auth={theirs}; fibidy_auth={mine}"), format!("fibidy_auth={mine}; fibidy_auth={theirs}")]
+    {
+        problem(with(&server, &cookie).await, 503, "keys-unavailable").await;
+    }
 }
 
 #[tokio::test]

@@ -203,6 +203,20 @@ async fn a_bad_bearer_never_falls_back_to_a_good_cookie() {
     }
 }
 
+#[tokio::test]
+async fn hardening_a_second_bearer_token_is_noticed() {
+    let server = Server::start().await;
+    let (mine, theirs) = (server.token("toko"), server.token("attacker"));
+    let with = |tokens: [&str; 2]| {
+        let header = |request: RequestBuilder, token| request.header("authorization", format!("Bearer {token}"));
+        tokens.into_iter().fold(server.get(STATUS), header).send()
+    };
+    for tokens in [[mine.as_str(), &theirs], [&theirs, &mine], [&mine, "junk"]] {
+        problem(with(tokens).await.unwrap(), 401, "ambiguous-token").await;
+    }
+    assert_eq!(with([&mine, &mine]).await.unwrap().status(), 200);
+}
+
 /// A staging site behind HTTP Basic: its browsers send the password of that with every request, and the cookie is ours.
 #[tokio::test]
 async fn a_cookie_counts_beside_another_scheme_and_still_has_to_prove_its_origin() {
