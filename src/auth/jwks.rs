@@ -1,90 +1,62 @@
 use std::{
-    fmt, io,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use tokio::time::Instant;
-use ureq::http::Uri;
+use tokio::{
+    sync::{Semaphore, watch},
+    time::{Instant, timeout_at},
+};
 
-use super::keys::{Key, KeyError};
-use crate::proxy;
+use super::{
+    bucket::Bucket,
+    keys::{Key, KeyError},
+    publisher::{Fetch, FileFetch, Pace, UrlFetch},
+};
+use crate::clock::until;
 
-const SIZE_MAX_BYTES: u64 = 256 * 1024;
-const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Fetches that tokens with an unknown key may cause at once.
+const UNKNOWN_AT_ONCE: u32 = 3;
+/// Requests that wait at the same time because their key is not known. One more is answered at once: tokens with made-up
+/// keys cost nothing to make.
+const WAITING_MAX: usize = 64;
+/// How long each of them waits.
+const WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// Brings a key set from where it is published. Blocks: called where that is allowed.
-pub trait Fetch: Send + Sync + 'static {
-    fn fetch(&self) -> io::Result<Vec<u8>>;
-
-    fn pace(&self) -> Pace;
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    /// How old an answer may become before it is asked for again.
-    pub age_max: Duration,
-    /// How soon after an answer a token with an unknown key may ask.
-    pub retry_min: Duration,
-    /// How soon after a failure one may.
-    pub failure_min: Duration,
-}
-
-/// None of the keys that are known is meant, and whoever publishes them could not be asked.
+/// None of the keys that are known is meant, and the publisher has not said whether there is another one.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Away;
 
-pub struct FileFetch(pub PathBuf);
-
-impl Fetch for FileFetch {
-    fn fetch(&self) -> io::Result<Vec<u8>> {
-        std::fs::read(&self.0)
-    }
-
-    fn pace(&self) -> Pace {
-        let second = Duration::from_secs(1);
-        Pace { age_max: 10 * second, retry_min: second, failure_min: second }
-    }
-}
-
-pub struct UrlFetch(pub Uri);
-
-impl Fetch for UrlFetch {
-    fn fetch(&self) -> io::Result<Vec<u8>> {
-        let proxy = proxy::towards(self.0.host().unwrap_or_default());
-        let config = ureq::Agent::config_builder().timeout_global(Some(FETCH_TIMEOUT)).proxy(proxy).build();
-        let mut answer = ureq::Agent::new_with_config(config).get(&self.0).call().map_err(io::Error::other)?;
-        answer.body_mut().with_config().limit(SIZE_MAX_BYTES).read_to_vec().map_err(io::Error::other)
-    }
-
-    fn pace(&self) -> Pace {
-        let second = Duration::from_secs(1);
-        Pace { age_max: 600 * second, retry_min: 60 * second, failure_min: 5 * second }
-    }
-}
-
-/// A key set that keeps itself fresh. While its source is away the last known keys go on counting.
+/// A key set that keeps itself fresh. While its publisher is away the last known keys go on counting.
 pub struct Jwks {
     source: Arc<dyn Fetch>,
     keys: Mutex<Arc<[Key]>>,
-    /// Held while asking: others do not ask meanwhile.
-    asked: tokio::sync::Mutex<Asked>,
+    fetches: Mutex<Fetches>,
+    ended: watch::Sender<Ended>,
+    waiting: Semaphore,
 }
 
-/// How the source was asked last.
-#[derive(Default)]
-struct Asked {
-    at: Option<Instant>,
+struct Fetches {
+    /// How many have begun: the number of the last one.
+    begun: u64,
+    running: bool,
+    ended_at: Option<Instant>,
+    for_unknown: Bucket,
+}
+
+/// The last fetch that has ended.
+#[derive(Clone, Copy, Default)]
+struct Ended {
+    number: u64,
     failed: bool,
 }
 
 impl Jwks {
     /// A file is read at once, so that a mistake stops the start; a URL when the first token comes.
     pub fn open(place: &str) -> Result<Self, KeyError> {
-        if place.starts_with("https://") || place.starts_with("http://") {
-            let url: Uri = place.parse().map_err(|_| KeyError::NotAUrl)?;
-            return Ok(Self::new(Arc::new(UrlFetch(url))));
+        if place.contains("://") {
+            return Ok(Self::new(Arc::new(UrlFetch::new(place)?)));
         }
         let set = Self::new(Arc::new(FileFetch(place.into())));
         set.reload()?;
@@ -92,26 +64,52 @@ impl Jwks {
     }
 
     pub fn new(source: Arc<dyn Fetch>) -> Self {
-        Self { source, keys: Mutex::new(Arc::new([])), asked: tokio::sync::Mutex::default() }
+        let for_unknown = Bucket::new(UNKNOWN_AT_ONCE, source.pace().unknown_every);
+        Self {
+            source,
+            keys: Mutex::new(Arc::new([])),
+            fetches: Mutex::new(Fetches { begun: 0, running: false, ended_at: None, for_unknown }),
+            ended: watch::Sender::new(Ended::default()),
+            waiting: Semaphore::new(WAITING_MAX),
+        }
     }
 
-    /// The keys that may have signed a token with this `kid`; none: there is no such key, and the source was asked.
+    /// The keys that may have signed a token with this `kid`. None: the publisher knows no such key, or could not be asked
+    /// again so soon.
     pub async fn find(self: &Arc<Self>, id: Option<&str>) -> Result<Vec<Key>, Away> {
-        let pace = self.source.pace();
-        // Whoever finds somebody asking goes on with what is known.
-        if let Ok(mut asked) = self.asked.try_lock() {
-            self.ask(&mut asked, pace.age_max).await;
+        let (begun, deadline) = (self.fetches().begun, Instant::now() + WAIT_MAX);
+        if let Some(number) = self.begin_if_old() {
+            // Otherwise a token of a withdrawn key would count if it came first after a quiet night. Requests that come
+            // while this fetch is under way do not wait for it.
+            let _ = timeout_at(deadline, self.ended.subscribe().wait_for(|ended| ended.number >= number)).await;
         }
         let known = self.matching(id);
         if !known.is_empty() {
             return Ok(known);
         }
-        // It may have been published since, and be in the answer that somebody else waits for.
-        let mut asked = self.asked.lock().await;
-        let age_max = if asked.failed { pace.failure_min } else { pace.retry_min };
-        self.ask(&mut asked, age_max).await;
+        let Ok(_place) = self.waiting.try_acquire() else { return Err(Away) };
+        let answered = timeout_at(deadline, self.look_up(id, begun)).await;
         let known = self.matching(id);
-        if known.is_empty() && asked.failed { Err(Away) } else { Ok(known) }
+        let failed = self.ended.borrow().failed;
+        let unanswered = answered.is_err() && self.fetches().running;
+        if known.is_empty() && (failed || unanswered) { Err(Away) } else { Ok(known) }
+    }
+
+    /// Returns once the key is known, or a fetch has ended that began after the `since`th: it says what was published when
+    /// the token came. Cancel safe: a fetch goes on without those who wait for it.
+    async fn look_up(self: &Arc<Self>, id: Option<&str>, since: u64) {
+        let mut ended = self.ended.subscribe();
+        loop {
+            let last = *ended.borrow_and_update();
+            if last.number > since || !self.matching(id).is_empty() {
+                return;
+            }
+            let next = self.begin_for_unknown(since);
+            tokio::select! {
+                _ = ended.changed() => {}
+                () = until(next) => {}
+            }
+        }
     }
 
     fn matching(&self, id: Option<&str>) -> Vec<Key> {
@@ -124,20 +122,46 @@ impl Jwks {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn ask(self: &Arc<Self>, asked: &mut Asked, age_max: Duration) {
-        if asked.at.is_some_and(|at| at.elapsed() < age_max) {
-            return;
+    fn fetches(&self) -> MutexGuard<'_, Fetches> {
+        // Nothing under this lock can leave it half changed.
+        self.fetches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of the fetch that it begins. `None`: what is known is young enough, or is being fetched.
+    fn begin_if_old(self: &Arc<Self>) -> Option<u64> {
+        let mut fetches = self.fetches();
+        let Pace { age_max, .. } = self.source.pace();
+        let young = fetches.ended_at.is_some_and(|at| at.elapsed() < age_max);
+        (!young && !fetches.running).then(|| self.begin(&mut fetches))
+    }
+
+    /// `None`: a fetch is under way. `Some`: when to look again.
+    fn begin_for_unknown(self: &Arc<Self>, since: u64) -> Option<Instant> {
+        let (mut fetches, now) = (self.fetches(), Instant::now());
+        if fetches.running {
+            return None;
         }
-        // A caller that goes away meanwhile leaves a failure behind, and the next one asks soon.
-        *asked = Asked { at: Some(Instant::now()), failed: true };
-        let set = Arc::clone(self);
-        match tokio::task::spawn_blocking(move || set.reload()).await {
-            Ok(Ok(())) => asked.failed = false,
-            Ok(Err(error)) => tracing::warn!(error = chain(&error), "the key set could not be refreshed"),
-            Err(error) => tracing::warn!(%error, "the key set could not be refreshed"),
+        // It ended after the caller looked.
+        if fetches.begun > since {
+            return Some(now);
         }
-        // Counted from its end: a source that hangs is not asked by everybody who waited, one after the other.
-        asked.at = Some(Instant::now());
+        let taken = fetches.for_unknown.take(now);
+        taken.map(|()| self.begin(&mut fetches)).err()
+    }
+
+    /// Belongs to no request: a client that hangs up neither stops the fetch nor makes it a failure.
+    fn begin(self: &Arc<Self>, fetches: &mut Fetches) -> u64 {
+        fetches.begun += 1;
+        fetches.running = true;
+        let (set, number) = (Arc::clone(self), fetches.begun);
+        drop(tokio::task::spawn_blocking(move || {
+            let mut end = End { set: &set, ended: Ended { number, failed: true } };
+            match set.reload() {
+                Ok(()) => end.ended.failed = false,
+                Err(error) => tracing::warn!(error = chain(&error), "the key set could not be refreshed"),
+            }
+        }));
+        number
     }
 
     fn reload(&self) -> Result<(), KeyError> {
@@ -145,6 +169,22 @@ impl Jwks {
         let keys = Key::from_set(&json)?;
         *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = keys.into();
         Ok(())
+    }
+}
+
+/// Ends a fetch when it is dropped. Without it one that panics would be under way for ever.
+struct End<'s> {
+    set: &'s Jwks,
+    ended: Ended,
+}
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        let mut fetches = self.set.fetches();
+        fetches.running = false;
+        fetches.ended_at = Some(Instant::now());
+        // Under the lock: a fetch that is not running any more has been announced.
+        self.set.ended.send_replace(self.ended);
     }
 }
 
@@ -165,93 +205,4 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
-    const SET: &str =
-        r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"one","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
-
-    const ROTATED: &str =
-        r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"two","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
-    const SECOND: Duration = Duration::from_secs(1);
-
-    /// Answers one after the other, then nothing; and not while it holds them back.
-    struct Script {
-        answers: &'static [Option<&'static str>],
-        asked: AtomicUsize,
-        pace: Pace,
-        holds: AtomicBool,
-    }
-
-    impl Script {
-        fn new(answers: &'static [Option<&'static str>], pace: [Duration; 3]) -> Arc<Self> {
-            let [age_max, retry_min, failure_min] = pace;
-            let pace = Pace { age_max, retry_min, failure_min };
-            Arc::new(Self { answers, asked: AtomicUsize::new(0), pace, holds: AtomicBool::new(false) })
-        }
-    }
-
-    impl Fetch for Script {
-        fn fetch(&self) -> io::Result<Vec<u8>> {
-            let number = self.asked.fetch_add(1, Ordering::SeqCst);
-            while self.holds.load(Ordering::SeqCst) {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            self.answers.get(number).copied().flatten().map(Into::into).ok_or_else(|| io::Error::other("away"))
-        }
-
-        fn pace(&self) -> Pace {
-            self.pace
-        }
-    }
-
-    #[tokio::test]
-    async fn a_flood_of_unknown_keys_asks_the_source_once_a_while() {
-        let source = Script::new(&[Some(SET)], [600 * SECOND, 60 * SECOND, SECOND]);
-        let set = Arc::new(Jwks::new(source.clone()));
-        for _ in 0..100 {
-            assert!(set.find(Some("other")).await.unwrap().is_empty());
-        }
-        assert_eq!(source.asked.load(Ordering::SeqCst), 1);
-    }
-
-    #[tokio::test]
-    async fn known_keys_go_on_counting_while_their_source_is_away() {
-        let source = Script::new(&[Some(SET)], [Duration::ZERO; 3]);
-        let set = Arc::new(Jwks::new(source.clone()));
-        assert_eq!(set.find(Some("one")).await.unwrap().len(), 1);
-        assert_eq!(set.find(Some("one")).await.unwrap().len(), 1);
-        assert_eq!(set.find(None).await.unwrap().len(), 1);
-        assert_eq!(source.asked.load(Ordering::SeqCst), 3);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_key_is_not_unknown_while_the_source_cannot_be_asked_and_it_is_asked_again_soon() {
-        let source = Script::new(&[Some(SET), None, Some(ROTATED)], [600 * SECOND, 60 * SECOND, 5 * SECOND]);
-        let set = Arc::new(Jwks::new(source.clone()));
-        assert_eq!(set.find(Some("one")).await.unwrap().len(), 1);
-        tokio::time::advance(60 * SECOND).await;
-        for _ in 0..10 {
-            assert_eq!(set.find(Some("two")).await.unwrap_err(), Away);
-            assert_eq!(set.find(Some("one")).await.unwrap().len(), 1, "what is known goes on counting");
-        }
-        assert_eq!(source.asked.load(Ordering::SeqCst), 2);
-        tokio::time::advance(5 * SECOND).await;
-        assert_eq!(set.find(Some("two")).await.unwrap().len(), 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_new_key_is_known_to_all_who_come_while_it_is_fetched() {
-        let source = Script::new(&[Some(SET), Some(ROTATED)], [600 * SECOND, 60 * SECOND, SECOND]);
-        let set = Arc::new(Jwks::new(source.clone()));
-        assert_eq!(set.find(Some("one")).await.unwrap().len(), 1);
-        tokio::time::advance(60 * SECOND).await;
-        source.holds.store(true, Ordering::SeqCst);
-        // In this order: the second one comes before there is an answer.
-        let answer = async { source.holds.store(false, Ordering::SeqCst) };
-        let (first, second, ()) = tokio::join!(set.find(Some("two")), set.find(Some("two")), answer);
-        assert_eq!((first.unwrap().len(), second.unwrap().len()), (1, 1));
-        assert_eq!(source.asked.load(Ordering::SeqCst), 2);
-    }
-}
+mod tests;

@@ -25,6 +25,10 @@ pub enum KeyError {
     PrivateKey,
     #[error("the key set's address is not a URL with a host")]
     NotAUrl,
+    #[error(
+        "the key set's address is not https:// (http:// is for a publisher on this machine, at a loopback address)"
+    )]
+    ExposedSet,
     #[error("the key set cannot be read")]
     UnreadableSet(#[source] std::io::Error),
     #[error("the key set is not a JSON Web Key Set")]

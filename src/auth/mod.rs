@@ -1,9 +1,11 @@
 //! Who asks: reads a JSON Web Token and answers whose tenant it names. Knows no HTTP.
 
+mod bucket;
 mod claims;
 mod jwks;
 mod keys;
 mod mint;
+mod publisher;
 mod secret;
 mod shape;
 mod verifier;
@@ -13,7 +15,6 @@ use std::time::Duration;
 use jwks::Jwks;
 use keys::Key;
 
-pub use jwks::{Fetch, FileFetch, Pace, UrlFetch};
 pub use keys::KeyError;
 pub use mint::Minter;
 pub use secret::{Secret, WeakSecret};
@@ -50,7 +51,7 @@ pub enum KeySource {
     Secret(Secret),
     /// PEM: RS256, ES256, ES384 or EdDSA by the kind of key.
     PublicKey(String),
-    /// A JSON Web Key Set: `http://` and `https://` are fetched, anything else is a file's path.
+    /// A JSON Web Key Set: `https://`, and `http://` on loopback, is fetched; anything else is a file's path.
     Jwks(String),
 }
 

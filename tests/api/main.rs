@@ -5,6 +5,7 @@ mod assets;
 mod commands;
 mod cookies;
 mod hosts;
+mod key_sets;
 mod keys;
 mod origins;
 mod passkeys;

@@ -112,6 +112,9 @@ fn an_address_without_a_host_is_refused() {
         ("TAUTAN_WHATSAPP_URL", "wss:///ws"),
         ("TAUTAN_WHATSAPP_URL", "wss://*.example.com/ws"),
         ("JWT_JWKS", "https://*.example.com/jwks.json"),
+        ("JWT_JWKS", "ftp://login.example/jwks.json"),
+        ("JWT_JWKS", "http://login.example/jwks.json"),
+        ("JWT_JWKS", "HTTP://login.example/jwks.json"),
     ] {
         assert_eq!(blamed(&[(name, bad)]), [name], "{bad}");
     }
