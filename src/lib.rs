@@ -38,6 +38,7 @@
 
 // Nouns, no I/O.
 pub mod clock;
+pub mod strength;
 pub mod tenant;
 pub mod qr;
 pub mod events;

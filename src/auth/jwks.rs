@@ -59,8 +59,10 @@ impl Jwks {
             return Ok(Self::new(Arc::new(UrlFetch::new(place)?)));
         }
         let set = Self::new(Arc::new(FileFetch(place.into())));
-        set.reload()?;
-        Ok(set)
+        match set.reload()?.pop() {
+            Some(weak) => Err(weak),
+            None => Ok(set),
+        }
     }
 
     pub fn new(source: Arc<dyn Fetch>) -> Self {
@@ -157,18 +159,22 @@ impl Jwks {
         drop(tokio::task::spawn_blocking(move || {
             let mut end = End { set: &set, ended: Ended { number, failed: true } };
             match set.reload() {
-                Ok(()) => end.ended.failed = false,
+                Ok(weak) => {
+                    end.ended.failed = false;
+                    weak.iter().for_each(|error| tracing::warn!(%error, "a key of the key set is not used"));
+                }
                 Err(error) => tracing::warn!(error = chain(&error), "the key set could not be refreshed"),
             }
         }));
         number
     }
 
-    fn reload(&self) -> Result<(), KeyError> {
+    /// Answers what is wrong with the keys of the set that are left out.
+    fn reload(&self) -> Result<Vec<KeyError>, KeyError> {
         let json = self.source.fetch().map_err(KeyError::UnreadableSet)?;
-        let keys = Key::from_set(&json)?;
+        let (keys, weak) = Key::from_set(&json)?;
         *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = keys.into();
-        Ok(())
+        Ok(weak)
     }
 }
 

@@ -3,7 +3,10 @@ use jsonwebtoken::{
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse},
 };
 
-use super::{Secret, WeakSecret};
+use super::{
+    Secret, WeakSecret,
+    weak_key::{self, WeakKey},
+};
 
 /// A key and the one algorithm it is good for: what a token says of its algorithm chooses nothing.
 #[derive(Clone, Debug)]
@@ -21,6 +24,10 @@ pub enum KeyError {
     None,
     #[error("the public key is not a PEM of an RSA, EC (P-256, P-384) or Ed25519 public key")]
     NotAPublicKey,
+    #[error("the public key {0}")]
+    WeakPublicKey(#[from] WeakKey),
+    #[error("the key {} of the set {weak}", .id.as_deref().unwrap_or("without a kid"))]
+    WeakInSet { id: Option<String>, weak: WeakKey },
     #[error("this PEM is a private key: give the public one, so that this service cannot sign")]
     PrivateKey,
     #[error("the key set's address is not a URL with a host")]
@@ -51,29 +58,43 @@ impl Key {
             return Err(KeyError::PrivateKey);
         }
         let bytes = pem.as_bytes();
-        let key = |algorithm, decoding| Self { id: None, algorithm, decoding };
+        let key = |algorithm, decoding| match weak_key::check(&decoding, algorithm) {
+            Ok(()) => Ok(Self { id: None, algorithm, decoding }),
+            Err(weak) => Err(weak.into()),
+        };
         if let Ok(decoding) = DecodingKey::from_rsa_pem(bytes) {
-            return Ok(key(Algorithm::RS256, decoding));
+            return key(Algorithm::RS256, decoding);
         }
         if let Ok(decoding) = DecodingKey::from_ed_pem(bytes) {
-            return Ok(key(Algorithm::EdDSA, decoding));
+            return key(Algorithm::EdDSA, decoding);
         }
         if let Ok(decoding) = DecodingKey::from_ec_pem(bytes) {
             // An uncompressed point: one byte of form and two coordinates.
             match decoding.try_get_as_bytes().map(<[u8]>::len) {
-                Ok(65) => return Ok(key(Algorithm::ES256, decoding)),
-                Ok(97) => return Ok(key(Algorithm::ES384, decoding)),
+                Ok(65) => return key(Algorithm::ES256, decoding),
+                Ok(97) => return key(Algorithm::ES384, decoding),
                 _ => {}
             }
         }
         Err(KeyError::NotAPublicKey)
     }
 
-    /// Every key of the set that can check a signature. A symmetric one cannot: whoever reads the set could sign.
-    pub fn from_set(json: &[u8]) -> Result<Vec<Self>, KeyError> {
+    /// Every key of the set that can check a signature, and those that are too weak for it. A symmetric one cannot: a
+    /// reader of the set could sign.
+    pub fn from_set(json: &[u8]) -> Result<(Vec<Self>, Vec<KeyError>), KeyError> {
         let set: JwkSet = serde_json::from_slice(json).map_err(KeyError::NotASet)?;
-        let keys: Vec<Self> = set.keys.iter().filter_map(Self::from_jwk).collect();
-        if keys.is_empty() { Err(KeyError::EmptySet) } else { Ok(keys) }
+        let (mut keys, mut weak) = (Vec::new(), Vec::new());
+        for key in set.keys.iter().filter_map(Self::from_jwk) {
+            match weak_key::check(&key.decoding, key.algorithm) {
+                Ok(()) => keys.push(key),
+                Err(found) => weak.push(KeyError::WeakInSet { id: key.id, weak: found }),
+            }
+        }
+        match (keys.is_empty(), weak.is_empty()) {
+            (true, true) => Err(KeyError::EmptySet),
+            (true, false) => Err(weak.remove(0)),
+            (false, _) => Ok((keys, weak)),
+        }
     }
 
     fn from_jwk(jwk: &Jwk) -> Option<Self> {

@@ -9,6 +9,7 @@ mod publisher;
 mod secret;
 mod shape;
 mod verifier;
+mod weak_key;
 
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ pub use mint::Minter;
 pub use secret::{Secret, WeakSecret};
 pub use shape::describe;
 pub use verifier::{Identity, TokenError, TokenVerifier};
+pub use weak_key::WeakKey;
 
 /// How far clocks may differ: a token counts this much longer than it says, and this much earlier.
 pub const LEEWAY: Duration = Duration::from_secs(30);

@@ -2,57 +2,11 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+use crate::strength::{self, Weakness};
+
 pub const LENGTH_MIN: usize = 32;
 
-/// Words that examples, tutorials and templates put where a secret belongs. Whoever finds a service that runs with one of
-/// them can sign any token. Longer words come first: they are taken out of the text one after the other.
-const PLACEHOLDERS: &[&str] = &[
-    "thisismysecuretoken",
-    "replacethis",
-    "replaceme",
-    "placeholder",
-    "1234567890",
-    "development",
-    "changethis",
-    "changeit",
-    "changeme",
-    "password",
-    "insecure",
-    "fixme",
-    "default",
-    "example",
-    "fibidy",
-    "tautan",
-    "please",
-    "secure",
-    "secret",
-    "string",
-    "random",
-    "token",
-    "super",
-    "admin",
-    "value",
-    "local",
-    "value",
-    "your",
-    "this",
-    "test",
-    "jwt",
-    "key",
-    "dev",
-    "abc",
-    "bit",
-    "256",
-    "512",
-    "128",
-    "123",
-    "my",
-    "is",
-    "in",
-    "a",
-];
-/// What must be left of a secret without those words, and how many different bytes it must have: random ones are far above.
-const REST_MIN: usize = 12;
+/// How many different bytes a secret must have: random ones are far above.
 const VARIETY_MIN: usize = 10;
 
 /// A signing secret. Hides itself in `Debug`, wiped when dropped.
@@ -70,15 +24,9 @@ impl Secret {
 
     /// Whether it can keep anything secret.
     pub fn check(&self) -> Result<(), WeakSecret> {
-        let text = String::from_utf8_lossy(&self.0).to_lowercase();
-        let mut rest: String = text.chars().filter(|c| c.is_alphanumeric()).collect();
-        let familiar = PLACEHOLDERS.iter().any(|word| rest.contains(word));
-        for word in PLACEHOLDERS {
-            rest = rest.replace(word, "");
-        }
         // The familiar come first: "too short" would send their owner off to append a few characters.
-        if familiar && rest.len() < REST_MIN {
-            return Err(WeakSecret::Placeholder);
+        if strength::is_placeholder(&String::from_utf8_lossy(&self.0)) {
+            return Err(WeakSecret::WellKnown);
         }
         if self.0.len() < LENGTH_MIN {
             return Err(WeakSecret::Short { bytes: self.0.len() });
@@ -88,7 +36,11 @@ impl Secret {
         if seen.iter().filter(|seen| **seen).count() < VARIETY_MIN {
             return Err(WeakSecret::Monotonous);
         }
-        Ok(())
+        match strength::check(&self.0) {
+            Ok(()) => Ok(()),
+            Err(Weakness::Repeats) => Err(WeakSecret::Monotonous),
+            Err(Weakness::WellKnown) => Err(WeakSecret::WellKnown),
+        }
     }
 }
 
@@ -102,8 +54,8 @@ impl fmt::Debug for Secret {
 pub enum WeakSecret {
     #[error("has {bytes} bytes, {LENGTH_MIN} are needed; `openssl rand -base64 32` makes a good one")]
     Short { bytes: usize },
-    #[error("is a well-known placeholder that anybody can guess; `openssl rand -base64 32` makes a good one")]
-    Placeholder,
+    #[error("is well-known, attackers try it first; `openssl rand -base64 32` makes a good one")]
+    WellKnown,
     #[error("repeats a few characters; `openssl rand -base64 32` makes a good one")]
     Monotonous,
 }
@@ -136,7 +88,7 @@ mod tests {
             "THISISMYSECURETOKENTHISISMYSECURETOKEN",
             "please_change_this_secret_in_development",
         ] {
-            assert_eq!(Secret::new(bad).check(), Err(WeakSecret::Placeholder), "{bad}");
+            assert_eq!(Secret::new(bad).check(), Err(WeakSecret::WellKnown), "{bad}");
         }
     }
 

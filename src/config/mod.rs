@@ -165,7 +165,7 @@ impl Config {
 
 fn store(reader: &mut Reader, sessions_max: Option<usize>) -> Store {
     let key = reader.optional("TAUTAN_ENCRYPTION_KEY", read::master_key);
-    let previous = reader.optional("TAUTAN_ENCRYPTION_KEY_PREVIOUS", read::master_key);
+    let previous = reader.optional("TAUTAN_ENCRYPTION_KEY_PREVIOUS", read::previous_master_key);
     if !reader.is_named("TAUTAN_ENCRYPTION_KEY") && previous.is_some() {
         reader.mistake("TAUTAN_ENCRYPTION_KEY_PREVIOUS", "is set without TAUTAN_ENCRYPTION_KEY, the key to change to");
     }

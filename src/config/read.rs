@@ -188,6 +188,11 @@ fn usable(source: KeySource) -> Result<KeySource, String> {
 }
 
 pub(super) fn master_key(text: &str) -> Result<MasterKey, String> {
+    MasterKey::strong(text).map_err(|error| error.to_string())
+}
+
+/// May be a weak one, that is being replaced.
+pub(super) fn previous_master_key(text: &str) -> Result<MasterKey, String> {
     MasterKey::from_base64(text).map_err(|error| error.to_string())
 }
 

@@ -90,7 +90,7 @@ fn a_file_without_a_secret_is_blamed_and_nothing_else_is() {
     let empty = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(empty.path(), " \n").unwrap();
     let redis = ("REDIS_URL", "redis://127.0.0.1/");
-    let key = ("TAUTAN_ENCRYPTION_KEY", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=");
+    let key = ("TAUTAN_ENCRYPTION_KEY", "q83vEjRWeJq83vEjRWeJq83vEjRWeJq83vEjRWeJq80=");
     for path in [empty.path().to_str().unwrap(), "/nowhere"] {
         let everywhere =
             [("JWT_SECRET_FILE", path), ("TAUTAN_LISTEN", "0.0.0.0:8080"), ("JWT_ISSUER", "us"), redis, key];
@@ -146,7 +146,7 @@ fn a_key_that_is_no_good_is_named_and_nothing_else_is_blamed_for_it() {
 #[test]
 fn redis_needs_the_keys_that_its_instances_share() {
     let url = ("REDIS_URL", "redis://user:hunter2@127.0.0.1:6379/1");
-    let key = ("TAUTAN_ENCRYPTION_KEY", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=");
+    let key = ("TAUTAN_ENCRYPTION_KEY", "q83vEjRWeJq83vEjRWeJq83vEjRWeJq83vEjRWeJq80=");
     let config = read(&[url, key, ("JWT_SECRET", SECRET), ("TAUTAN_MAX_SESSIONS", "5")]).unwrap();
     assert!(matches!(&config.store, Store::Redis(settings) if settings.sessions_max == Some(5)));
     assert!(!format!("{config:?}").contains("hunter2"));
@@ -167,7 +167,7 @@ fn redis_needs_the_keys_that_its_instances_share() {
 #[test]
 fn a_webhook_needs_an_address_and_a_secret() {
     let url = ("TAUTAN_WEBHOOK_URL", "https://app.example.com/hooks/hunter2");
-    let secret = ("TAUTAN_WEBHOOK_SECRET", "whsec_aHVudGVyMmh1bnRlcjJodW50ZXIyaHVudGVyMg==");
+    let secret = ("TAUTAN_WEBHOOK_SECRET", "whsec_aHVudGVyMiBvZiB0aGUgYmFjayBlbmQsIGxvbmcgZW5vdWdo");
     let config = read(&[url, secret]).unwrap();
     assert!(config.webhook.is_some() && read(&[]).unwrap().webhook.is_none());
     let shown = format!("{config:?}");

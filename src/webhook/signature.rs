@@ -8,6 +8,8 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use crate::strength::{self, Weakness};
+
 const PREFIX: &str = "whsec_";
 /// What the standard asks of a symmetric secret.
 const LENGTH_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
@@ -17,19 +19,25 @@ const LENGTH_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 pub struct SigningKey(Zeroizing<Vec<u8>>);
 
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "is not whsec_ and 24 to 64 random bytes in base64, as `echo \"whsec_$(openssl rand -base64 32)\"` prints; the back \
-     end checks signatures with the same text"
-)]
-pub struct SigningKeyError;
+pub enum SigningKeyError {
+    #[error(
+        "is not whsec_ and 24 to 64 random bytes in base64, as `echo \"whsec_$(openssl rand -base64 32)\"` prints; the back \
+         end checks signatures with the same text"
+    )]
+    Malformed,
+    #[error("{0}: `echo \"whsec_$(openssl rand -base64 32)\"` prints a good one")]
+    Weak(#[from] Weakness),
+}
 
 impl SigningKey {
     pub fn parse(text: &str) -> Result<Self, SigningKeyError> {
-        let encoded = text.trim().strip_prefix(PREFIX).ok_or(SigningKeyError)?;
+        let encoded = text.trim().strip_prefix(PREFIX).ok_or(SigningKeyError::Malformed)?;
         // With or without the `=` at the end: shells and secret stores like to lose it.
-        let bytes = BASE64_STANDARD_NO_PAD.decode(encoded.trim_end_matches('=')).map_err(|_| SigningKeyError)?;
-        let bytes = Zeroizing::new(bytes);
-        if LENGTH_BYTES.contains(&bytes.len()) { Ok(Self(bytes)) } else { Err(SigningKeyError) }
+        let bytes = BASE64_STANDARD_NO_PAD.decode(encoded.trim_end_matches('=')).ok();
+        let bytes = bytes.map(Zeroizing::new).filter(|bytes| LENGTH_BYTES.contains(&bytes.len()));
+        let bytes = bytes.ok_or(SigningKeyError::Malformed)?;
+        strength::check(&bytes)?;
+        Ok(Self(bytes))
     }
 
     /// `webhook-signature`: over the id, the seconds of `webhook-timestamp` and the body as it is sent.
@@ -51,11 +59,13 @@ impl fmt::Debug for SigningKey {
 mod tests {
     use super::*;
 
-    const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    const KEY: &str = "whsec_dGhlIHdlYmhvb2sga2V5IG9mIHRoZXNlIHRlc3Rz";
 
     #[test]
     fn it_signs_as_the_libraries_of_the_standard_do() {
-        let key = SigningKey::parse(KEY).unwrap();
+        // The standard's own example, which nothing may be signed with outside of a test.
+        let key = BASE64_STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let key = SigningKey(Zeroizing::new(key));
         let signature = key.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
         assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
@@ -63,7 +73,7 @@ mod tests {
     #[test]
     fn a_key_that_is_too_short_or_no_key_is_refused_and_none_is_shown() {
         for wrong in ["", "whsec_", "whsec_c2hvcnQ=", &KEY[6..], "whsec_not base64 at all, but long enough"] {
-            assert!(SigningKey::parse(wrong).is_err(), "{wrong}");
+            assert!(matches!(SigningKey::parse(wrong), Err(SigningKeyError::Malformed)), "{wrong}");
         }
         assert_eq!(format!("{:?}", SigningKey::parse(KEY).unwrap()), "SigningKey(…)");
     }

@@ -17,3 +17,4 @@ mod sign_in;
 mod stream;
 mod support;
 mod tokens;
+mod weak_keys;

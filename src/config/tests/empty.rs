@@ -6,7 +6,7 @@ use crate::config::variables::VARIABLES;
 #[test]
 fn an_empty_key_or_redis_url_refuses_the_start() {
     let redis = ("REDIS_URL", "redis://127.0.0.1/");
-    let key = ("TAUTAN_ENCRYPTION_KEY", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=");
+    let key = ("TAUTAN_ENCRYPTION_KEY", "q83vEjRWeJq83vEjRWeJq83vEjRWeJq83vEjRWeJq80=");
     let good = ("JWT_SECRET", SECRET);
     for empty in ["", " ", "\n"] {
         for name in ["JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS", "JWT_SECRET_FILE", "JWT_PUBLIC_KEY_FILE"] {

@@ -13,6 +13,8 @@ use base64::{
 };
 use zeroize::Zeroizing;
 
+use crate::strength::{self, Weakness};
+
 /// With or without the `=` at the end: shells and secret stores like to lose it.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
@@ -27,6 +29,12 @@ pub struct MasterKey(Zeroizing<[u8; 32]>);
 pub enum KeyError {
     #[error("an encryption key is 32 bytes in base64 (`openssl rand -base64 32` makes one)")]
     Malformed,
+    #[error(
+        "{0}; `openssl rand -base64 32` makes a good one. What was kept with it stays readable with it as the previous key"
+    )]
+    Weak(#[from] Weakness),
+    #[error("the key file {} holds a key that {weakness}: configure a new key, and this one as the previous key", .path.display())]
+    WeakFile { path: PathBuf, weakness: Weakness },
     #[error("the key file {} does not hold 32 bytes in base64", .0.display())]
     MalformedFile(PathBuf),
     #[error("everybody may read the key file {path}: `chmod 600 {path}`", path = .0.display())]
@@ -40,10 +48,18 @@ pub enum KeyError {
 }
 
 impl MasterKey {
+    /// Any 32 bytes, weak ones too: what was kept with them must stay readable while the key is being replaced.
     pub fn from_base64(text: &str) -> Result<Self, KeyError> {
         let bytes = Zeroizing::new(LENIENT.decode(text.trim()).map_err(|_| KeyError::Malformed)?);
         let bytes: [u8; 32] = bytes.as_slice().try_into().map_err(|_| KeyError::Malformed)?;
         Ok(Self::from(bytes))
+    }
+
+    /// One to encrypt with.
+    pub fn strong(text: &str) -> Result<Self, KeyError> {
+        let key = Self::from_base64(text)?;
+        strength::check(key.bytes())?;
+        Ok(key)
     }
 
     /// The key kept in a file that is made, for its owner's eyes only, when it is not there: what the embedded store
@@ -73,7 +89,10 @@ impl MasterKey {
         if mode & 0o070 != 0 {
             tracing::warn!(path = %path.display(), "the key file can be read by its group");
         }
-        Self::from_base64(&text).map_err(|_| KeyError::MalformedFile(path.to_owned()))
+        Self::strong(&text).map_err(|error| match error {
+            KeyError::Weak(weakness) => KeyError::WeakFile { path: path.to_owned(), weakness },
+            _ => KeyError::MalformedFile(path.to_owned()),
+        })
     }
 
     pub(in crate::store) fn bytes(&self) -> &[u8; 32] {
@@ -168,6 +187,20 @@ mod tests {
         assert!(matches!(MasterKey::load_or_create(&path), Err(KeyError::Exposed(_))));
         set(0o640);
         assert!(MasterKey::load_or_create(&path).is_ok());
+    }
+
+    #[test]
+    fn weak_key_is_refused_from_a_file_and_read_as_a_previous_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        create(&path).unwrap();
+        for weak in [BASE64_STANDARD.encode([0; 32]), BASE64_STANDARD.encode([7; 32])] {
+            fs::write(&path, &weak).unwrap();
+            assert!(matches!(MasterKey::load_or_create(&path), Err(KeyError::WeakFile { .. })));
+            assert!(matches!(MasterKey::strong(&weak), Err(KeyError::Weak(Weakness::Repeats))));
+            assert!(MasterKey::from_base64(&weak).is_ok());
+            assert_eq!(fs::read_to_string(&path).unwrap(), weak);
+        }
     }
 
     #[test]
