@@ -1,6 +1,7 @@
 use std::{
     fmt,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -29,11 +30,19 @@ impl fmt::Display for PairingId {
     }
 }
 
+/// When something ends that was given for so long. Without the lifetime, a clock that is set back by an hour would give a
+/// code of a minute an hour more. `None`: it was kept before lifetimes were.
+pub(super) fn ends(expires_at: Timestamp, lifetime: Option<Duration>, now: Timestamp) -> Timestamp {
+    lifetime.and_then(|lifetime| now.checked_add(lifetime).ok()).map_or(expires_at, |latest| expires_at.min(latest))
+}
+
 /// A QR code on offer. Whoever scans it owns the tenant's link: it hides itself in `Debug` and is never stored in clear.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct QrCode {
     text: String,
     pub expires_at: Timestamp,
+    #[serde(default)]
+    lifetime: Option<Duration>,
     /// Counts from 1 within one window of WhatsApp's codes.
     pub attempt: u32,
     pub attempts_max: u32,
@@ -54,7 +63,18 @@ impl QrCode {
         attempts_max: u32,
         pairing: PairingId,
     ) -> Option<Self> {
-        qr::fits(&text).then(|| Self { text, expires_at, attempt, attempts_max, pairing, data_url: Arc::default() })
+        let (lifetime, data_url) = (None, Arc::default());
+        qr::fits(&text).then(|| Self { text, expires_at, lifetime, attempt, attempts_max, pairing, data_url })
+    }
+
+    /// For how long WhatsApp gave it.
+    pub fn given_for(self, lifetime: Duration) -> Self {
+        Self { lifetime: Some(lifetime), ..self }
+    }
+
+    /// As the clock stands now.
+    pub fn ends(&self, now: Timestamp) -> Timestamp {
+        ends(self.expires_at, self.lifetime, now)
     }
 
     pub fn text(&self) -> &str {
@@ -86,6 +106,9 @@ pub struct PairCode {
     pub code: PairAnswer,
     pub phone: PhoneNumber,
     pub expires_at: Timestamp,
+    /// For how long it was given.
+    #[serde(default)]
+    pub lifetime: Option<Duration>,
 }
 
 /// What came of asking for a pairing code.
@@ -106,6 +129,11 @@ impl From<&str> for PairAnswer {
 }
 
 impl PairCode {
+    /// As the clock stands now.
+    pub fn ends(&self, now: Timestamp) -> Timestamp {
+        ends(self.expires_at, self.lifetime, now)
+    }
+
     /// Whether it can be typed.
     pub fn is_alive(&self, now: Timestamp) -> bool {
         matches!(self.code, PairAnswer::Code(_)) && self.expires_at > now

@@ -1,8 +1,8 @@
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::PairingId;
+use super::{PairingId, pairing::ends};
 use crate::clock::Timestamp;
 
 /// What WhatsApp asks of an account's owner between the scan and the link. Hides itself in `Debug`.
@@ -11,12 +11,20 @@ pub struct Passkey {
     pub step: PasskeyStep,
     /// Until then WhatsApp holds the pairing open.
     pub expires_at: Timestamp,
+    /// For how long it was asked.
+    #[serde(default)]
+    pub lifetime: Option<Duration>,
     /// The window of codes whose scan led here.
     #[serde(default = "PairingId::random")]
     pub pairing: PairingId,
 }
 
 impl Passkey {
+    /// As the clock stands now.
+    pub fn ends(&self, now: Timestamp) -> Timestamp {
+        ends(self.expires_at, self.lifetime, now)
+    }
+
     /// Whether both are one question of WhatsApp's. Its times do not tell: two questions can end at the same time.
     pub fn is_same_question(&self, other: &Self) -> bool {
         self.pairing == other.pairing && self.step == other.step

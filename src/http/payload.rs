@@ -23,11 +23,12 @@ pub struct QrBody<'a> {
 
 impl<'a> QrBody<'a> {
     pub fn of(qr: &'a QrCode, now: Timestamp) -> Option<Self> {
+        let ends = qr.ends(now);
         Some(Self {
-            expires_in: seconds_left(qr.expires_at, now)?,
+            expires_in: seconds_left(ends, now)?,
             qr_code: qr.data_url(),
             qr_text: qr.text(),
-            expires_at: rfc3339(qr.expires_at),
+            expires_at: rfc3339(ends),
             attempt: qr.attempt,
             max_attempts: qr.attempts_max,
             pairing: qr.pairing.to_string(),
@@ -48,11 +49,12 @@ pub struct PairBody<'a> {
 
 impl<'a> PairBody<'a> {
     pub fn of(code: &'a str, pair: &'a PairCode, pairing: PairingId, now: Timestamp) -> Option<Self> {
+        let ends = pair.ends(now);
         Some(Self {
-            expires_in: seconds_left(pair.expires_at, now)?,
+            expires_in: seconds_left(ends, now)?,
             code,
             phone_number: pair.phone.as_str(),
-            expires_at: rfc3339(pair.expires_at),
+            expires_at: rfc3339(ends),
             pairing: pairing.to_string(),
         })
     }
@@ -95,8 +97,9 @@ impl<'a> PasskeyBody<'a> {
             PasskeyStep::Assert { options } => ("assert", Some(serde_json::from_str(options).ok()?), None),
             PasskeyStep::Compare { code } => ("compare", None, Some(code.as_str())),
         };
-        let expires_in = seconds_left(passkey.expires_at, now)?;
-        let (expires_at, pairing) = (rfc3339(passkey.expires_at), passkey.pairing.to_string());
+        let ends = passkey.ends(now);
+        let expires_in = seconds_left(ends, now)?;
+        let (expires_at, pairing) = (rfc3339(ends), passkey.pairing.to_string());
         Some(Self { step, options, code, expires_in, expires_at, pairing })
     }
 }

@@ -58,7 +58,7 @@ async fn current(ask: &Ask) -> Result<Response, Problem> {
     let event = shown.filter(|shown| !shown.stale).ok_or_else(none)?.event;
     let Status::QrPending { qr, .. } = &event.status else { return Err(none()) };
     let now = ask.services().clock.now();
-    seconds_left(qr.expires_at, now).ok_or_else(none)?;
+    seconds_left(qr.ends(now), now).ok_or_else(none)?;
     let (kind, body) = match form {
         Form::Terminal => ("text/plain; charset=utf-8", draw::terminal(qr.text()).into_bytes()),
         Form::Png => ("image/png", draw::png(qr.text())),

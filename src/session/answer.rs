@@ -44,7 +44,7 @@ mod tests {
     fn an_answer_counts_for_the_question_it_was_given_to_alone() {
         let expires_at = Timestamp::UNIX_EPOCH;
         let (step, pairing) = (PasskeyStep::Assert { options: "{}".into() }, PairingId::new(1));
-        let asked = Passkey { step, expires_at, pairing };
+        let asked = Passkey { step, expires_at, lifetime: None, pairing };
         let answer = PasskeyAnswer::Assertion { json: "{}".into(), credential: vec![1, 2] };
         let words = Answer::new(&asked, answer.clone()).to_words();
         let read = || Answer::of_words(&words).unwrap();

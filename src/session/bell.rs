@@ -68,7 +68,7 @@ mod tests {
     fn confirmed() -> Answer {
         let step = PasskeyStep::Compare { code: "ABCD-1234".into() };
         let (expires_at, pairing) = (Timestamp::UNIX_EPOCH, PairingId::new(1));
-        Answer::new(&Passkey { step, expires_at, pairing }, PasskeyAnswer::Confirmed)
+        Answer::new(&Passkey { step, expires_at, lifetime: None, pairing }, PasskeyAnswer::Confirmed)
     }
 
     #[tokio::test(start_paused = true)]

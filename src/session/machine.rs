@@ -27,25 +27,27 @@ pub fn advance(from: &Status, signal: &Signal, now: Timestamp, fresh: PairingId)
                 _ => fresh,
             };
             Status::QrPending {
-                qr: QrCode::new(text.clone(), now + *lifetime, *attempt, *attempts_max, pairing)?,
+                qr: QrCode::new(text.clone(), now + *lifetime, *attempt, *attempts_max, pairing)?.given_for(*lifetime),
                 pair,
             }
         }
         Signal::PairCode { code, phone, lifetime } => {
             let Status::QrPending { qr, .. } = from else { return None };
             let code = PairAnswer::Code(code.clone());
-            let pair = PairCode { code, phone: phone.clone(), expires_at: now + *lifetime };
+            let pair = PairCode { code, phone: phone.clone(), expires_at: now + *lifetime, lifetime: Some(*lifetime) };
             Status::QrPending { qr: qr.clone(), pair: Some(pair) }
         }
         Signal::PairCodeRefused { phone, reason } => {
             let Status::QrPending { qr, .. } = from else { return None };
             let code = PairAnswer::Refused { refused: *reason };
-            let pair = PairCode { code, phone: phone.clone(), expires_at: now + REFUSAL_SHOWN };
+            let lifetime = Some(REFUSAL_SHOWN);
+            let pair = PairCode { code, phone: phone.clone(), expires_at: now + REFUSAL_SHOWN, lifetime };
             Status::QrPending { qr: qr.clone(), pair: Some(pair) }
         }
         Signal::PasskeyRequired { step, lifetime } => {
             let pairing = from.pairing().unwrap_or(fresh);
-            Status::passkey_required(Passkey { step: step.clone(), expires_at: now + *lifetime, pairing })
+            let (expires_at, lifetime) = (now + *lifetime, Some(*lifetime));
+            Status::passkey_required(Passkey { step: step.clone(), expires_at, lifetime, pairing })
         }
         Signal::Scanned => Status::connecting(ConnectingReason::Scanned, None),
         Signal::Connected { account } => Status::Connected { account: account.clone() },
@@ -109,8 +111,8 @@ pub fn patience(status: &Status, now: Timestamp, settings: &Settings) -> Option<
         },
         Status::QrPending { qr, pair } => {
             // A pairing code may outlive the last QR: whoever is typing it is not cut off.
-            let code = pair.iter().filter(|pair| pair.is_alive(now)).map(|pair| pair.expires_at);
-            let ends = code.fold(qr.expires_at, Timestamp::max);
+            let code = pair.iter().filter(|pair| pair.is_alive(now)).map(|pair| pair.ends(now));
+            let ends = code.fold(qr.ends(now), Timestamp::max);
             let left = Duration::try_from(ends.duration_since(now)).unwrap_or_default();
             Some(left + settings.code_overdue_max)
         }
@@ -287,6 +289,18 @@ mod tests {
         let settings = Settings::default();
         let patience = patience(&showing(), now(), &settings).unwrap();
         assert_eq!(patience, Duration::from_secs(60) + settings.code_overdue_max);
+    }
+
+    #[test]
+    fn code_is_waited_for_no_longer_when_the_clock_is_set_back() {
+        let settings = Settings::default();
+        let earlier = now() - Duration::from_secs(3_600);
+        let phone = PhoneNumber::parse("6281234567890").unwrap();
+        let code = Signal::PairCode { code: "ABCD-1234".into(), phone, lifetime: Duration::from_secs(180) };
+        for (status, seconds) in [(showing(), 60), (advance(&showing(), &code, now()).unwrap(), 180)] {
+            let expected = Duration::from_secs(seconds) + settings.code_overdue_max;
+            assert_eq!(patience(&status, earlier, &settings), Some(expected));
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! would write into the journal.
 
 mod assets;
+mod clocks;
 mod commands;
 mod cookies;
 mod hosts;

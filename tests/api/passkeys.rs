@@ -9,7 +9,7 @@ const PASSKEY: &str = "/api/whatsapp/passkey";
 
 async fn asks(owner: &Owner<'_>, server: &Server, step: PasskeyStep, seconds: i64) {
     let expires_at = server.clock.after(seconds);
-    owner.say(Status::passkey_required(Passkey { step, expires_at, pairing: PairingId::new(1) })).await;
+    owner.say(Status::passkey_required(Passkey { step, expires_at, lifetime: None, pairing: PairingId::new(1) })).await;
 }
 
 async fn answer(server: &Server, body: Value) -> reqwest::Response {

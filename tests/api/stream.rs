@@ -87,7 +87,7 @@ async fn who_comes_late_is_told_the_present_with_what_is_left_of_it() {
     let server = Server::start().await;
     let owner = server.own("toko").await;
     let phone = PhoneNumber::parse("6281234567890").unwrap();
-    let pair = PairCode { code: "ABCD-1234".into(), phone, expires_at: server.clock.after(160) };
+    let pair = PairCode { code: "ABCD-1234".into(), phone, expires_at: server.clock.after(160), lifetime: None };
     let Status::QrPending { qr, .. } = owner.qr("one", 60) else { unreachable!() };
     owner.say(Status::QrPending { qr, pair: Some(pair) }).await;
     server.clock.advance(40);

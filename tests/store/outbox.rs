@@ -92,7 +92,10 @@ async fn a_notice_has_no_code_in_it(store: impl Backend + Sync) {
     for step in [PasskeyStep::Assert { options: PASSKEY.into() }, PasskeyStep::Compare { code: PASSKEY.into() }] {
         store
             .journal()
-            .append(&lease, Status::passkey_required(Passkey { step, expires_at, pairing: PairingId::new(1) }))
+            .append(
+                &lease,
+                Status::passkey_required(Passkey { step, expires_at, lifetime: None, pairing: PairingId::new(1) }),
+            )
             .await
             .unwrap();
     }
@@ -106,7 +109,10 @@ async fn a_notice_has_no_code_in_it(store: impl Backend + Sync) {
     let step = PasskeyStep::Compare { code: "another".into() };
     store
         .journal()
-        .append(&lease, Status::passkey_required(Passkey { step, expires_at, pairing: PairingId::new(1) }))
+        .append(
+            &lease,
+            Status::passkey_required(Passkey { step, expires_at, lifetime: None, pairing: PairingId::new(1) }),
+        )
         .await
         .unwrap();
     assert!(is_empty(&*outbox).await, "what exactly is asked for is no news to a back end");

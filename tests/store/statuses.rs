@@ -48,7 +48,7 @@ pub fn ended(reason: EndReason) -> Status {
 
 pub fn qr(number: u32) -> Status {
     let expires_at = Timestamp::from_second(1_900_000_000).unwrap();
-    let code = PairCode { code: PAIR_CODE.into(), phone: phone(), expires_at };
+    let code = PairCode { code: PAIR_CODE.into(), phone: phone(), expires_at, lifetime: None };
     let qr = QrCode::new(format!("{QR}-{number}"), expires_at, number, 6, PairingId::new(1)).unwrap();
     Status::QrPending { qr, pair: Some(code) }
 }

@@ -153,7 +153,7 @@ mod tests {
 
     fn qr(text: &str, expires: i64, pair: Option<&str>) -> Status {
         let phone = PhoneNumber::parse("6281234567890").unwrap();
-        let pair = pair.map(|code| PairCode { code: code.into(), phone, expires_at: at(400) });
+        let pair = pair.map(|code| PairCode { code: code.into(), phone, expires_at: at(400), lifetime: None });
         Status::QrPending { qr: QrCode::new(text.into(), at(expires), 1, 6, PairingId::new(1)).unwrap(), pair }
     }
 

@@ -207,7 +207,7 @@ mod tests {
     fn codes_to_pair_with_are_not_even_sealed() {
         let at = Timestamp::UNIX_EPOCH;
         let phone = PhoneNumber::parse("6281234567890").unwrap();
-        let pair = PairCode { code: "ABCD-1234".into(), phone, expires_at: at };
+        let pair = PairCode { code: "ABCD-1234".into(), phone, expires_at: at, lifetime: None };
         let qr = QrCode::new("2@qr-secret".into(), at, 1, 6, PairingId::new(1)).unwrap();
         let status = Status::QrPending { qr, pair: Some(pair) };
         let kept = KeptEvent::of(&Event::after(None, id(), at, status), None);

@@ -189,7 +189,7 @@ fn json(value: &impl Serialize) -> Vec<u8> {
 /// place; its code is one that had expired from the beginning, so no reader takes it for a code.
 fn without_codes(event: &Event) -> Option<(Event, Timestamp)> {
     let Status::QrPending { qr, pair } = &event.status else { return None };
-    let expires_at = pair.iter().map(|pair| pair.expires_at).fold(qr.expires_at, Timestamp::max);
+    let expires_at = pair.iter().map(|pair| pair.ends(event.at)).fold(qr.ends(event.at), Timestamp::max);
     let expired = QrCode::new(EXPIRED.into(), event.at, qr.attempt, qr.attempts_max, qr.pairing).expect("it is short");
     Some((Event { status: Status::QrPending { qr: expired, pair: None }, ..event.clone() }, expires_at))
 }
@@ -223,9 +223,26 @@ pub fn with_event(call: Call, event: Option<&Outgoing>) -> Call {
 mod tests {
     use super::*;
     use crate::{
-        events::{Account, JournalId, PhoneNumber},
+        events::{Account, JournalId, PairingId, PhoneNumber},
         store::crypt::MasterKey,
     };
+
+    /// The code was given before the clock was set back by an hour, its record is written after.
+    #[test]
+    fn code_is_kept_no_longer_than_its_lifetime() {
+        let keys = MasterKeys { current: MasterKey::from([7; 32]), previous: None };
+        let seals = Seals::new(&keys, &TenantId::parse("a").unwrap(), false);
+        let (hour, minute) = (Duration::from_secs(3_600), Duration::from_secs(60));
+        let given_at = Timestamp::UNIX_EPOCH + hour;
+        let qr = QrCode::new("2@x".into(), given_at + minute, 1, 6, PairingId::new(1)).unwrap().given_for(minute);
+        let id = EventId { journal: JournalId::new(7), cursor: Cursor { epoch: 1, sequence: 1 } };
+        let ttl = |at| {
+            let event = Event::after(None, id, at, Status::QrPending { qr: qr.clone(), pair: None });
+            seals.outgoing(None, &event, None).code.unwrap().1
+        };
+        assert_eq!(ttl(given_at), 60_000);
+        assert_eq!(ttl(given_at - hour), 60_000);
+    }
 
     #[test]
     fn an_account_that_was_kept_before_platforms_were_is_read() {

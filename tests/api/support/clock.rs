@@ -3,9 +3,10 @@ use std::{
     time::Instant,
 };
 
+use jiff::SignedDuration;
 use tautan::clock::{Clock, SystemClock, Timestamp};
 
-/// The real time, which a test can move on.
+/// The real time, which a test can move on, and back.
 pub struct TestClock {
     began_at: Timestamp,
     began: Instant,
@@ -20,9 +21,7 @@ impl Default for TestClock {
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        self.began_at
-            + self.began.elapsed()
-            + std::time::Duration::from_secs(self.ahead_seconds.load(Ordering::SeqCst) as u64)
+        self.began_at + self.began.elapsed() + SignedDuration::from_secs(self.ahead_seconds.load(Ordering::SeqCst))
     }
 }
 

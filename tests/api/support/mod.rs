@@ -158,7 +158,8 @@ impl Owner<'_> {
 
     pub fn qr(&self, text: &str, seconds: i64) -> Status {
         let expires_at = self.server.clock.after(seconds);
-        Status::QrPending { qr: QrCode::new(text.into(), expires_at, 1, 6, PairingId::new(1)).unwrap(), pair: None }
+        let qr = QrCode::new(text.into(), expires_at, 1, 6, PairingId::new(1)).unwrap();
+        Status::QrPending { qr: qr.given_for(Duration::from_secs(seconds.unsigned_abs())), pair: None }
     }
 
     pub async fn connected(&self, phone: &str, name: Option<&str>) {
