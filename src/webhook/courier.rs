@@ -1,6 +1,6 @@
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{
     sync::Semaphore,
-    time::{Instant, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, error, info, warn};
@@ -17,6 +17,7 @@ use ureq::Agent;
 use super::{
     Settings, backoff,
     endpoint::{Failure, Outcome, TIME_MAX},
+    gone::{GONE_FOR, Gone},
     letter::Letter,
 };
 use crate::{
@@ -41,13 +42,12 @@ struct Shared {
     agent: Agent,
     /// The last delivery failed, and was told of.
     failing: AtomicBool,
-    /// The receiver wants nothing any more.
-    gone: CancellationToken,
+    gone: Mutex<Gone>,
 }
 
 impl Courier {
     pub fn new(settings: Settings, outbox: Arc<dyn Outbox>, clock: SharedClock) -> Self {
-        let (failing, gone) = (AtomicBool::new(false), CancellationToken::new());
+        let (failing, gone) = (AtomicBool::new(false), Mutex::default());
         let agent = settings.endpoint.agent();
         Self { shared: Arc::new(Shared { settings, outbox, clock, agent, failing, gone }) }
     }
@@ -57,7 +57,12 @@ impl Courier {
         let (tasks, slots) = (TaskTracker::new(), Arc::new(Semaphore::new(AT_ONCE)));
         let deliver = async {
             while let Ok(slot) = slots.clone().acquire_owned().await {
+                self.shared.may_send().await;
                 let notice = self.shared.outbox.next().await;
+                // All were stopped while it waited. It is due again by itself.
+                if self.shared.stopped_until().is_some() {
+                    continue;
+                }
                 let (shared, tasks_of_it) = (self.shared.clone(), tasks.clone());
                 tasks.spawn(async move {
                     shared.deliver(&notice, &tasks_of_it).await;
@@ -67,7 +72,6 @@ impl Courier {
         };
         tokio::select! {
             () = stop.cancelled() => {}
-            () = self.shared.gone.cancelled() => stop.cancelled().await,
             () = deliver => {}
         }
         tasks.close();
@@ -87,13 +91,18 @@ impl Shared {
         let shared = self.clone();
         let posted = tasks.spawn_blocking(move || shared.settings.endpoint.post(&shared.agent, &letter)).await;
         let kept = match posted {
-            Ok(Outcome::Delivered) => self.delivered(notice).await,
+            Ok(Outcome::Delivered) => {
+                self.gone().answers();
+                self.delivered(notice).await
+            }
             Ok(Outcome::Gone) => {
-                error!("TAUTAN_WEBHOOK_URL answers 410 Gone: nothing is sent there until the program is started again");
-                self.gone.cancel();
-                self.again(notice, None).await
+                self.is_gone(notice);
+                self.outbox.postpone(notice, GONE_FOR).await
             }
             Ok(Outcome::Failed { failure, retry_after }) => {
+                if matches!(failure, Failure::Status(_)) {
+                    self.gone().answers();
+                }
                 self.failed(notice, &failure);
                 let asked = retry_after.and_then(|asked| backoff::asked(&asked, self.clock.now()));
                 self.again(notice, asked).await
@@ -105,6 +114,31 @@ impl Shared {
         };
         if let Err(error) = kept {
             debug!(tenant = %notice.tenant, %error, "what came of a delivery could not be kept, it is sent again");
+        }
+    }
+
+    fn is_gone(&self, notice: &Notice) {
+        warn!(tenant = %notice.tenant, "the back end answers 410 Gone for a tenant: no webhook is sent for it for a day");
+        if self.gone().add(&notice.tenant, Instant::now()) {
+            error!(
+                "the back end answers 410 Gone for several tenants in a row: no webhook is sent for a day or until a restart"
+            );
+        }
+    }
+
+    fn gone(&self) -> MutexGuard<'_, Gone> {
+        // Nothing under this lock can leave it half changed.
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stopped_until(&self) -> Option<Instant> {
+        self.gone().until(Instant::now())
+    }
+
+    /// Waits for the day to be over after which a receiver that was gone is asked again. Cancel safe.
+    async fn may_send(&self) {
+        while let Some(until) = self.stopped_until() {
+            sleep_until(until).await;
         }
     }
 

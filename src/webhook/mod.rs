@@ -5,6 +5,7 @@
 mod backoff;
 mod courier;
 mod endpoint;
+mod gone;
 mod letter;
 mod signature;
 

@@ -50,6 +50,8 @@ pub enum Mood {
     IsBusy(u16, u64),
     /// Reads what concerns this tenant, and says nothing for as long as it hangs.
     HangsFor(&'static str),
+    /// Answers 410 to what concerns this tenant, and takes the rest.
+    GoneFor(&'static str),
 }
 
 #[derive(Clone, Debug)]
@@ -211,8 +213,9 @@ impl Shared {
         }
         let answer = match seen.mood {
             Mood::Answers(status) => (status, None),
+            Mood::GoneFor(tenant) if letter.body["tenant"] == tenant => (410, None),
             Mood::IsBusy(status, seconds) => (status, Some(seconds)),
-            Mood::Takes | Mood::Down | Mood::HangsFor(_) => (200, None),
+            Mood::Takes | Mood::Down | Mood::HangsFor(_) | Mood::GoneFor(_) => (200, None),
         };
         if answer.0 == 200 {
             seen.letters.push(letter)

@@ -164,13 +164,36 @@ async fn a_receiver_that_hangs_holds_up_neither_sessions_nor_other_tenants() {
     told(&receiver, &[(TENANT, "connected")]);
 }
 
+/// One tenant of many was deleted in the back end, which answers 410 for it and goes on taking all others'.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_receiver_that_is_gone_for_good_is_left_alone() {
+async fn one_tenant_that_is_gone_stops_its_own_webhooks_only() {
+    let (stage, receiver) = (Stage::new().await, Receiver::start());
+    let mut program = receiver.told_by(stage.settings()).start();
+    receiver.is(Mood::GoneFor(TENANT));
+    let api = program.api(TENANT);
+    api.connect().await;
+    receiver.has_refused();
+    let line = program.wait_for_line("410 Gone");
+    assert!(line.contains(TENANT), "{line}");
+    let phone = stage.simulator.phone("6289876543210", "Warung Budi");
+    let _linked = link(&program.api(OTHER), &phone).await;
+    told(&receiver, &[(OTHER, "connected")]);
+    receiver.is(Mood::Takes);
+    api.disconnect().await;
+    program.api(OTHER).disconnect().await;
+    let letters = told(&receiver, &[(OTHER, "disconnected")]);
+    assert!(newest(&letters, TENANT).is_none(), "for a day: {letters:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn receiver_that_is_gone_for_several_tenants_gets_nothing() {
     let (stage, receiver) = (Stage::new().await, Receiver::start());
     let mut program = receiver.told_by(stage.settings()).start();
     receiver.is(Mood::Answers(410));
-    program.api(TENANT).connect().await;
-    program.wait_for_line("410 Gone");
+    for tenant in [TENANT, WAITING, "toko-lama"] {
+        program.api(tenant).connect().await;
+    }
+    program.wait_for_line("several tenants in a row");
     receiver.is(Mood::Takes);
     let _linked = link(&program.api(OTHER), &stage.phone).await;
     program.terminate();
