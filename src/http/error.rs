@@ -33,6 +33,7 @@ macro_rules! codes {
 }
 
 codes! {
+    BadRequest = "bad-request", BAD_REQUEST, "The request cannot be read";
     BadHost = "bad-host", BAD_REQUEST, "The request does not say for which host it is";
     BadJson = "bad-json", BAD_REQUEST, "The body is not the JSON expected here";
     BadPhoneNumber = "bad-phone-number", BAD_REQUEST, "The phone number cannot be used";
@@ -61,6 +62,7 @@ codes! {
     RequestTimeout = "request-timeout", REQUEST_TIMEOUT, "The request took too long to arrive";
     BodyTooLarge = "body-too-large", PAYLOAD_TOO_LARGE, "The body is too large";
     UnsupportedMediaType = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "The body is not JSON";
+    HeadersTooLarge = "headers-too-large", REQUEST_HEADER_FIELDS_TOO_LARGE, "The request's headers are too large";
     TooManyStreams = "too-many-streams", TOO_MANY_REQUESTS, "Too many streams are open";
     Internal = "internal", INTERNAL_SERVER_ERROR, "Something went wrong here";
     StoreUnavailable = "store-unavailable", SERVICE_UNAVAILABLE, "The store cannot be reached";
@@ -91,17 +93,24 @@ impl Problem {
     }
 }
 
-impl Reply for Problem {
-    fn into_response(self) -> Response {
-        let status = self.code.status();
+impl Problem {
+    /// The JSON.
+    pub fn body(&self) -> String {
         let body = json!({
             "type": format!("urn:tautan:problem:{}", self.code.as_str()),
             "title": self.code.title(),
-            "status": status.as_u16(),
+            "status": self.code.status().as_u16(),
             "detail": self.detail,
             "code": self.code.as_str(),
         });
-        let mut response = Response::new(body.to_string().into());
+        body.to_string()
+    }
+}
+
+impl Reply for Problem {
+    fn into_response(self) -> Response {
+        let status = self.code.status();
+        let mut response = Response::new(self.body().into());
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -18,6 +18,7 @@ mod routes;
 mod server;
 mod sessions;
 mod sign_in;
+mod unread;
 
 use std::{sync::Arc, time::Duration};
 

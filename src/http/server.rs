@@ -20,6 +20,7 @@ use super::{
     events::Streams,
     host,
     routes::routes,
+    unread::Explained,
 };
 
 /// A client that sends its headers a byte at a time is gone after this long.
@@ -65,7 +66,7 @@ pub async fn serve(listener: TcpListener, services: Services, stop: Cancellation
             }
         });
         let socket = Listening { socket, arrival: arrival.clone() };
-        let connection = http.serve_connection(TokioIo::new(socket), served);
+        let connection = http.serve_connection(TokioIo::new(Explained::new(socket)), served);
         let (stop, cut) = (stop.clone(), cut.clone());
         connections.spawn(async move {
             tokio::pin!(connection);

@@ -5,7 +5,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{Server, Setup, in_time};
+use crate::support::{Server, Setup, check_problem, in_time};
 
 pub async fn send(server: &Server, request: &str) -> String {
     let mut socket = TcpStream::connect(server.host()).await.unwrap();
@@ -19,6 +19,45 @@ async fn read(socket: &mut TcpStream) -> String {
     // A reset after the answer is fine: it had not read all that was sent.
     let _ = in_time(socket.read_to_end(&mut all)).await;
     String::from_utf8(all).unwrap()
+}
+
+/// Head and body of a refusal, which closes the connection.
+#[track_caller]
+fn refusal(answer: &str, status: u16, code: &str) {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head in {answer:?}"));
+    let header = |name: &str| {
+        let line = head.lines().find_map(|line| line.split_once(": ").filter(|(found, _)| *found == name));
+        line.unwrap_or_else(|| panic!("no {name} in {head:?}")).1
+    };
+    let said = head[9..12].parse().unwrap();
+    assert_eq!((header("connection"), header("cache-control")), ("close", "no-store"));
+    assert_eq!(header("content-length"), body.len().to_string());
+    check_problem(said, header("content-type"), &serde_json::from_str(body).unwrap(), (status, code));
+}
+
+#[tokio::test]
+async fn what_the_parser_refuses_is_a_problem() {
+    let server = Server::start().await;
+    let large = "x".repeat(60_000);
+    for (request, status, code) in [
+        (format!("GET /healthz HTTP/1.1\r\nhost: x\r\nx-large: {large}\r\n\r\n"), 431, "headers-too-large"),
+        (format!("GET /{large} HTTP/1.1\r\nhost: x\r\n\r\n"), 431, "headers-too-large"),
+        (format!("GET / HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(200)), 431, "headers-too-large"),
+        ("hello\r\n\r\n".into(), 400, "bad-request"),
+        ("GET / HTTP/9.9\r\n\r\n".into(), 400, "bad-request"),
+        ("G\u{0}T / HTTP/1.1\r\n\r\n".into(), 400, "bad-request"),
+        ("GET / HTTP/1.1\r\nhost: x\r\nno colon\r\n\r\n".into(), 400, "bad-request"),
+        ("GET / HTTP/1.1\r\nhost: x\r\na b: c\r\n\r\n".into(), 400, "bad-request"),
+        ("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: x\r\n\r\n".into(), 400, "bad-request"),
+        ("POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip\r\n\r\n".into(), 400, "bad-request"),
+    ] {
+        refusal(&send(&server, &request).await, status, code);
+        // Behind answers that were sent on the same connection.
+        let first = "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\nGET /static/page.js HTTP/1.1\r\nhost: x\r\n\r\n";
+        let answers = send(&server, &format!("{first}{request}")).await;
+        assert_eq!(answers.matches("HTTP/1.1 200 ").count(), 2, "{answers:?}");
+        refusal(&answers[answers.rfind("HTTP/1.1 ").unwrap()..], status, code);
+    }
 }
 
 #[tokio::test]
