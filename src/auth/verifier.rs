@@ -60,6 +60,7 @@ pub struct TokenVerifier {
     keys: Vec<Key>,
     sets: Vec<Arc<Jwks>>,
     clock: HiddenClock,
+    lines: claims::Lines,
 }
 
 impl TokenVerifier {
@@ -77,7 +78,8 @@ impl TokenVerifier {
         if settings.keys.is_empty() {
             mistakes.push(KeyError::None);
         }
-        if mistakes.is_empty() { Ok(Self { settings, keys, sets, clock: HiddenClock(clock) }) } else { Err(mistakes) }
+        let (clock, lines) = (HiddenClock(clock), claims::Lines::default());
+        if mistakes.is_empty() { Ok(Self { settings, keys, sets, clock, lines }) } else { Err(mistakes) }
     }
 
     /// Waits only where a key set has to be fetched first, and none of the keys that are here is the right one.
@@ -106,7 +108,7 @@ impl TokenVerifier {
     }
 
     fn read(&self, claims: &Value) -> Result<Identity, TokenError> {
-        claims::read(claims, &self.settings, self.clock.0.now())
+        claims::read(claims, &self.settings, self.clock.0.now(), &self.lines)
     }
 }
 

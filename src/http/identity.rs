@@ -28,14 +28,16 @@ enum Carrier {
 
 /// Who asks to read.
 pub async fn reader(ask: &Ask) -> Result<Identity, Problem> {
-    Ok(caller(ask).await?.0)
+    let caller = caller(ask).await.inspect_err(|problem| ask.context.refusals.add(problem.code));
+    Ok(caller?.0)
 }
 
 /// Who asks for a change.
 pub async fn commander(ask: &Ask) -> Result<Identity, Problem> {
-    let (identity, carrier) = caller(ask).await?;
+    let refused = |problem: &Problem| ask.context.refusals.add(problem.code);
+    let (identity, carrier) = caller(ask).await.inspect_err(refused)?;
     if carrier == Carrier::Cookie {
-        origin::check(&ask.services().settings, &ask.headers)?;
+        origin::check(&ask.services().settings, &ask.headers).inspect_err(refused)?;
     }
     check_tenant(&ask.headers, &identity.tenant)?;
     Ok(identity)

@@ -14,6 +14,7 @@ mod passkey;
 mod payload;
 mod phone;
 mod qr;
+mod refusals;
 mod routes;
 mod server;
 mod sessions;
@@ -32,6 +33,7 @@ pub use sign_in::LocalSignIn;
 
 use crate::{auth::TokenVerifier, clock::SharedClock, session::Sessions, store::Journal};
 use events::Streams;
+use refusals::Refusals;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -88,6 +90,7 @@ struct Ask {
 struct Context {
     services: Services,
     streams: Streams,
+    refusals: Arc<Refusals>,
     assets: assets::Assets,
 }
 

@@ -19,6 +19,7 @@ use super::{
     assets::Assets,
     events::Streams,
     host,
+    refusals::Refusals,
     routes::routes,
     unread::Explained,
 };
@@ -44,7 +45,13 @@ pub async fn serve(listener: TcpListener, services: Services, stop: Cancellation
     let (connections, cut) = (TaskTracker::new(), CancellationToken::new());
     let (grace, end_streams) = (services.settings.grace, services.end_streams.clone());
     let streams = Streams::start(&services.settings, &connections, stop.clone());
-    let context = Arc::new(Context { services, streams, assets: Assets::load() });
+    let refusals = Arc::new(Refusals::default());
+    let (reporting, reports_end) = (refusals.clone(), stop.clone());
+    connections.spawn(async move {
+        reports_end.run_until_cancelled(reporting.report()).await;
+        reporting.flush();
+    });
+    let context = Arc::new(Context { services, streams, refusals, assets: Assets::load() });
     let service = TowerToHyperService::new(warp::service(routes(context)));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(IDLE_MAX).max_buf_size(BUFFER_SIZE_BYTES);

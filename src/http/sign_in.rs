@@ -64,7 +64,7 @@ pub fn sign_in(ask: Ask, query: String) -> Result<Response, Problem> {
     }
     let code = query.split('&').find_map(|pair| pair.strip_prefix("code=")).unwrap_or_default();
     if !local.redeem(code) {
-        tracing::warn!("a local sign-in was refused");
+        ask.context.refusals.add(Code::SignInRefused);
         let detail = "the code is wrong or was used already; restart tautan for a new one";
         return Err(Problem::new(Code::SignInRefused, detail));
     }

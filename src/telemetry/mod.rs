@@ -1,10 +1,13 @@
 //! What the program says of itself. Never: tokens, cookies, QR texts, keys, phone numbers, bodies.
 
 mod library;
+mod sampled;
 
 use std::io::{IsTerminal as _, stderr};
 
 use tracing_subscriber::{EnvFilter, Layer as _, filter::filter_fn, fmt, layer::SubscriberExt as _, registry};
+
+pub use sampled::Sampled;
 
 #[derive(Clone, Debug)]
 pub struct Settings {

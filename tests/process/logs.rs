@@ -1,7 +1,10 @@
 //! What the log says of an event, at the level that most operators run with.
 
-use serde_json::Value;
-use tautan_test_support::{Program, RedisServer, redis_is_installed};
+use std::collections::BTreeMap;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tautan_test_support::{Api, Program, RedisServer, redis_is_installed, token_with};
 
 use crate::{
     redis::on,
@@ -98,4 +101,42 @@ async fn event_over_redis_is_logged_where_its_streams_are() {
     let ended = |program| lines(program, STATUS).into_iter().filter(|line| line["status"] == "disconnected").collect();
     let (there, here): (Vec<Value>, Vec<Value>) = (ended(&reads), ended(&writes));
     assert_eq!((streams(&there), streams(&here)), (vec![2], vec![]));
+}
+
+/// An operator sees that tokens are tried, and the client that tries them cannot fill the disk.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failed_authentication_is_logged_sampled() {
+    let stage = Stage::new().await;
+    let mut program = stage.start();
+    let ends = 4_000_000_000_u64;
+    let tokens = [
+        ("malformed-token", "hunter2.hunter2.hunter2".to_owned()),
+        ("bad-tenant", token_with(json!({"id": "hunter2 hunter2", "exp": ends}))),
+        ("expired-token", token_with(json!({"id": "toko", "exp": 1}))),
+    ];
+    for (_, token) in &tokens {
+        let api = Api::with_token(program.base(), token);
+        for _ in 0..200 {
+            assert_eq!(api.ask(Method::GET, "status").send().await.expect("an answer").status(), 401);
+        }
+    }
+    // The summary of the last ten seconds comes after the first lines.
+    for (code, _) in &tokens {
+        program.wait_for_line(&format!("\"code\":\"{code}\",\"refused\":1"));
+    }
+    tokio::time::sleep(std::time::Duration::from_secs(11)).await;
+    let output = program.output();
+    let mut seen = BTreeMap::new();
+    for line in output.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        if line["message"] == "authentication failed" {
+            let (lines, refused) = seen.entry(line["code"].as_str().expect("a code").to_owned()).or_insert((0, 0));
+            (*lines, *refused) = (*lines + 1, *refused + line["refused"].as_u64().expect("a number"));
+        }
+    }
+    for (code, _) in &tokens {
+        let (lines, refused) = seen[*code];
+        assert!(refused == 200 && lines <= 4, "{code}: {refused} in {lines} lines");
+    }
+    assert!(output.len() < 100, "{} lines", output.len());
+    assert!(!output.iter().any(|line| line.contains("hunter2")), "no token and no claim");
 }

@@ -1,0 +1,56 @@
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use super::error::Code;
+
+/// How often a kind of refusal may have a line of the log.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// Failed authentication, as the log shows it: the first of a kind at once, and then how many came in ten seconds. Without
+/// a line an operator does not see that tokens are tried; with one for each, a client could fill the disk.
+#[derive(Default)]
+pub(super) struct Refusals {
+    /// For each kind that had a line in the last ten seconds: how many came since, which have no line yet.
+    untold: Mutex<HashMap<&'static str, (Code, u64)>>,
+}
+
+impl Refusals {
+    pub fn add(&self, code: Code) {
+        let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+        match untold.get_mut(code.as_str()) {
+            Some((_, count)) => *count += 1,
+            None => {
+                untold.insert(code.as_str(), (code, 0));
+                write(code, 1);
+            }
+        }
+    }
+
+    /// Writes the lines of those that come more often. Cancel safe.
+    pub async fn report(&self) {
+        loop {
+            tokio::time::sleep(LINE_EVERY).await;
+            self.flush();
+        }
+    }
+
+    pub fn flush(&self) {
+        let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+        untold.retain(|_, (_, count)| *count > 0);
+        for (code, count) in untold.values_mut() {
+            write(*code, std::mem::take(count));
+        }
+    }
+}
+
+fn write(code: Code, refused: u64) {
+    let (word, message) = (code.as_str(), "authentication failed");
+    match code {
+        // Ordinary: a page that is opened before its user signs in, or left open.
+        Code::MissingToken | Code::ExpiredToken => tracing::info!(code = word, refused, "{message}"),
+        _ => tracing::warn!(code = word, refused, "{message}"),
+    }
+}
