@@ -1,5 +1,6 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
+use tokio::time::interval;
 use tracing::warn;
 
 use super::StartError;
@@ -10,15 +11,15 @@ use crate::{
     store::{
         Outbox, Stores,
         crypt::MasterKey,
-        embedded::{self, CommitHook, EmbeddedStore},
+        embedded::{self, CommitHook, Directory, EmbeddedStore, KEY_FILE},
         redis::RedisStore,
     },
 };
 
-/// The file, beside the store, of the key that seals credentials where none is configured.
-const KEY_FILE: &str = "encryption.key";
 /// Longer than a Redis that is there takes to say whether it can be used; then the start goes on without it.
 const REDIS_TIME_MAX: Duration = Duration::from_secs(3);
+/// How often the store looks after its file when nothing is to be written.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The one store of this process.
 #[derive(Clone)]
@@ -36,11 +37,15 @@ impl Backend {
     ) -> Result<Self, StartError> {
         match store {
             config::Store::Embedded { key, previous } => {
-                embedded::make_directory(data_dir)?;
+                // Before the key is made, which would look like what an earlier start has left.
+                let directory = Directory::enter(data_dir)?;
+                let key_file = data_dir.join(KEY_FILE);
                 let key = match key {
-                    Some(key) => key,
-                    None => MasterKey::load_or_create(&data_dir.join(KEY_FILE)).map_err(StartError::Key)?,
+                    Some(key) => Ok(key),
+                    None if directory.has_store() => MasterKey::load(&key_file),
+                    None => MasterKey::load_or_create(&key_file),
                 };
+                let key = key.map_err(StartError::Key)?;
                 let settings = embedded::Settings { dir: data_dir.to_owned(), key, previous, on_commit };
                 Ok(Self::Embedded(EmbeddedStore::open(settings, clock)?))
             }
@@ -76,18 +81,11 @@ impl Backend {
         }
     }
 
-    /// Keeps `health` true, until a part of the store ended that must not. The embedded store is always there.
+    /// Keeps `health` true, until a part of the store ended that must not.
     pub async fn watch(&self, health: &Health) {
-        let Self::Redis(store) = self else { return std::future::pending().await };
-        let mut condition = store.condition();
-        loop {
-            let now = *condition.borrow_and_update();
-            health.set_store(if now.away { StoreState::Away } else { StoreState::Ok });
-            health.set_delivering(!now.deaf);
-            tokio::select! {
-                () = store.crashed() => return,
-                _ = condition.changed() => {}
-            }
+        match self {
+            Self::Embedded(store) => watch_embedded(store).await,
+            Self::Redis(store) => watch_redis(store, health).await,
         }
     }
 
@@ -95,6 +93,29 @@ impl Backend {
         match self {
             Self::Embedded(store) => store.close().await,
             Self::Redis(store) => store.close().await,
+        }
+    }
+}
+
+async fn watch_embedded(store: &EmbeddedStore) {
+    let mut looks = interval(LOOK_EVERY);
+    loop {
+        tokio::select! {
+            () = store.ended() => return,
+            _ = looks.tick() => store.look(),
+        }
+    }
+}
+
+async fn watch_redis(store: &RedisStore, health: &Health) {
+    let mut condition = store.condition();
+    loop {
+        let now = *condition.borrow_and_update();
+        health.set_store(if now.away { StoreState::Away } else { StoreState::Ok });
+        health.set_delivering(!now.deaf);
+        tokio::select! {
+            () = store.crashed() => return,
+            _ = condition.changed() => {}
         }
     }
 }

@@ -6,12 +6,10 @@ use super::StartError;
 use crate::{
     auth::{self, KeySource, Minter, Secret},
     http::LocalSignIn,
-    store::crypt::MasterKey,
+    store::{crypt::MasterKey, embedded::SIGN_IN_FILE},
     tenant::TenantId,
 };
 
-/// The file, beside the store, of the secret that local mode signs with.
-const SECRET_FILE: &str = "sign-in.key";
 const TENANT: &str = "local";
 
 /// What local mode adds: its own tokens, and the link that hands one out once.
@@ -22,7 +20,7 @@ pub(super) struct Local {
 }
 
 pub(super) fn local(data_dir: &Path, address: SocketAddr) -> Result<Local, StartError> {
-    let path = data_dir.join(SECRET_FILE);
+    let path = data_dir.join(SIGN_IN_FILE);
     // Made and checked like an encryption key: 32 random bytes in a file for its owner only.
     MasterKey::load_or_create(&path).map_err(StartError::Key)?;
     let text = fs::read_to_string(&path).map_err(|source| StartError::SignInKey { path, source })?;

@@ -5,6 +5,7 @@ mod clients;
 mod codes;
 mod curl;
 mod demo;
+mod disk;
 mod endings;
 mod gateways;
 mod interruptions;

@@ -103,6 +103,28 @@ async fn a_missing_directory_is_made_for_its_owner_only() {
     assert_eq!(mode(&file(&path)), 0o600);
 }
 
+/// A file that allows an empty store, left behind by one of them, would be used after the store file is lost.
+#[tokio::test]
+async fn first_starts_at_once_leave_one_store_and_a_marker() {
+    const STARTS: usize = 8;
+    for _ in 0..20 {
+        let dir = tempfile::tempdir().unwrap();
+        let start = std::sync::Barrier::new(STARTS);
+        let opened: Vec<_> = std::thread::scope(|scope| {
+            let starts = [(); STARTS].map(|()| {
+                scope.spawn(|| {
+                    start.wait();
+                    open(settings(dir.path()))
+                })
+            });
+            starts.into_iter().map(|start| start.join().unwrap()).collect()
+        });
+        assert_eq!(opened.iter().filter(|opened| opened.is_ok()).count(), 1);
+        assert!(dir.path().join("tautan.marker").exists());
+        assert!(!dir.path().join("begin-empty").exists());
+    }
+}
+
 #[tokio::test]
 async fn a_wrong_key_is_told_when_the_store_is_opened() {
     let Embedded { dir, store, .. } = Embedded::fresh();

@@ -39,6 +39,8 @@ pub enum KeyError {
     MalformedFile(PathBuf),
     #[error("everybody may read the key file {path}: `chmod 600 {path}`", path = .0.display())]
     Exposed(PathBuf),
+    #[error("the key file {} is missing, and no key is configured: nothing that is kept opens without it", .0.display())]
+    Missing(PathBuf),
     #[error("the key file {} cannot be read or made", .path.display())]
     File {
         path: PathBuf,
@@ -70,7 +72,7 @@ impl MasterKey {
     pub fn load_or_create(path: &Path) -> Result<Self, KeyError> {
         let failed = |source| KeyError::File { path: path.to_owned(), source };
         match Self::load(path) {
-            Err(KeyError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Err(KeyError::Missing(_)) => {
                 create(path).map_err(failed)?;
                 // Read back, not kept: had another process been quicker, its key is the one that counts.
                 Self::load(path)
@@ -79,8 +81,12 @@ impl MasterKey {
         }
     }
 
-    fn load(path: &Path) -> Result<Self, KeyError> {
-        let failed = |source| KeyError::File { path: path.to_owned(), source };
+    /// For what was sealed already: another key in its place would open nothing.
+    pub fn load(path: &Path) -> Result<Self, KeyError> {
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::NotFound => KeyError::Missing(path.to_owned()),
+            _ => KeyError::File { path: path.to_owned(), source },
+        };
         let text = Zeroizing::new(fs::read_to_string(path).map_err(failed)?);
         let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
         if mode & 0o007 != 0 {

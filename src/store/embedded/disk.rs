@@ -1,19 +1,19 @@
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
     io,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{PoisonError, RwLock},
 };
 
 use redb::{
-    Builder, Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase as _, ReadableTable as _,
-    StorageError, Table, WriteTransaction,
+    Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase as _, ReadableTable as _, StorageError,
+    Table, WriteTransaction,
 };
 
 use super::{
     CommitHook, CommitPoint, OpenError,
     batch::Failure,
+    directory::Directory,
+    file::{self, FileId},
     rows::{
         EPOCH_ROW, FORMAT_ROW, JOURNAL, KeptEvent, KeptWish, META, PROOF_PLACE, PROOF_ROW, VAULT, WISHES, event_anew,
         open_row, seal_row, wish_anew,
@@ -25,15 +25,13 @@ use crate::{
     tenant::TenantId,
 };
 
-const FILE: &str = "tautan.redb";
 const FORMAT: u64 = 1;
-/// redb's own default is a gigabyte.
-const CACHE_BYTES: usize = 32 << 20;
 
 /// The file, open. After a write that failed redb refuses everything until the file is opened again; so it is, by the
 /// writer, as soon as it can be.
 pub struct Disk {
     path: PathBuf,
+    id: FileId,
     epoch: u64,
     open: RwLock<Option<Database>>,
 }
@@ -45,11 +43,18 @@ pub struct Found {
     pub wishes: Vec<(TenantId, KeptWish)>,
 }
 
-/// Why a file that was let go could not be had again.
+/// Why the store cannot go on with its file.
+#[derive(Debug, thiserror::Error)]
 pub enum Lost {
-    /// The disk is still in trouble.
+    /// The disk is still in trouble: to be tried again.
+    #[error("the store file cannot be opened now")]
     Away,
-    /// Another process has it, or had it: what is in memory is not the present any more.
+    #[error("the store file is gone")]
+    Gone,
+    #[error("another file is in the place of the store file")]
+    Replaced,
+    /// What is in memory may not be the present any more.
+    #[error("another process took the store file")]
     Taken,
 }
 
@@ -61,10 +66,15 @@ impl Disk {
         now: Timestamp,
         on_commit: Option<&CommitHook>,
     ) -> Result<(Self, Found), OpenError> {
-        let path = dir.join(FILE);
+        let directory = Directory::enter(dir)?;
+        let path = directory.store();
         let unusable = |source| OpenError::Directory { path: dir.to_owned(), source };
-        make_directory(dir)?;
-        let database = prepare(dir, &path).and_then(|()| database(&path)).map_err(|error| match error {
+        let opened = file::create(&path).and_then(|()| {
+            // The file's name is still there after a power cut.
+            directory.sync().map_err(StorageError::Io)?;
+            file::open(&path)
+        });
+        let (database, id) = opened.map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen => OpenError::InUse(dir.to_owned()),
             DatabaseError::Storage(StorageError::Io(source)) => unusable(source),
             other => engine(dir, other),
@@ -76,7 +86,8 @@ impl Disk {
         hook(CommitPoint::Before);
         transaction.commit().map_err(|error| engine(dir, error))?;
         hook(CommitPoint::After);
-        Ok((Self { path, epoch, open: RwLock::new(Some(database)) }, found))
+        directory.settle()?;
+        Ok((Self { path, id, epoch, open: RwLock::new(Some(database)) }, found))
     }
 
     /// The time of opening in milliseconds, or one more than the last epoch where the clock went back. So cursors and
@@ -98,19 +109,35 @@ impl Disk {
         Ok(read(&transaction)?)
     }
 
-    /// Lets go of the file and takes it again.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the file that is open is the one that the next start will find. Without this everything that is kept from
+    /// here on would be lost with the process.
+    pub fn check(&self) -> Result<(), Lost> {
+        match FileId::at(&self.path) {
+            Ok(id) if id == self.id => Ok(()),
+            Ok(_) => Err(Lost::Replaced),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Lost::Gone),
+            // The path cannot be looked at now, which says nothing of the file.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Lets go of the file and takes it again. Never creates it.
     pub fn reopen(&self) -> Result<(), Lost> {
-        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        drop(open.take());
-        let database = database(&self.path).map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => Lost::Taken,
-            _ => Lost::Away,
-        })?;
-        let epoch = read_epoch(&database).map_err(|_| Lost::Away)?;
-        if epoch != Some(self.epoch) {
+        let closed = self.open.write().unwrap_or_else(PoisonError::into_inner).take();
+        // Outside the lock, for which readers wait in their own threads: a file that was not closed cleanly is checked.
+        drop(closed);
+        let (database, id) = file::open(&self.path).map_err(redb::Error::from)?;
+        if id != self.id {
+            return Err(Lost::Replaced);
+        }
+        if read_epoch(&database)? != Some(self.epoch) {
             return Err(Lost::Taken);
         }
-        *open = Some(database);
+        *self.open.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
         Ok(())
     }
 
@@ -122,45 +149,20 @@ impl Disk {
     }
 }
 
-/// Makes the data directory, for its owner only, where it is not there.
-pub fn make_directory(dir: &Path) -> Result<(), OpenError> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    made.map_err(|source| OpenError::Directory { path: dir.to_owned(), source })
-}
-
-/// The file is for its owner only, and stays there after a power cut. It appears whole or not at all: one that redb did not
-/// finish making it would refuse for ever.
-fn prepare(dir: &Path, path: &Path) -> Result<(), DatabaseError> {
-    if !path.exists() {
-        let draft = path.with_extension(format!("{:016x}.new", rand::random::<u64>()));
-        let made = make(&draft, path);
-        // What a crash leaves of it is in nobody's way.
-        let _ = fs::remove_file(&draft);
-        made?;
+impl From<redb::Error> for Lost {
+    fn from(error: redb::Error) -> Self {
+        match error {
+            redb::Error::DatabaseAlreadyOpen => Self::Taken,
+            redb::Error::Io(error) => match error.kind() {
+                io::ErrorKind::NotFound => Self::Gone,
+                // Overwritten or cut short: another try finds the same.
+                io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => Self::Replaced,
+                _ => Self::Away,
+            },
+            redb::Error::PreviousIo | redb::Error::DatabaseClosed => Self::Away,
+            _ => Self::Replaced,
+        }
     }
-    Ok(File::open(dir).and_then(|dir| dir.sync_all()).map_err(StorageError::Io)?)
-}
-
-fn make(draft: &Path, path: &Path) -> Result<(), DatabaseError> {
-    // An empty file is a new database to redb.
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft).map_err(StorageError::Io)?;
-    drop(database(draft)?);
-    match fs::hard_link(draft, path) {
-        // Another process was quicker: its file is the one, and in use.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        linked => Ok(linked.map_err(StorageError::Io)?),
-    }
-}
-
-fn database(path: &Path) -> Result<Database, DatabaseError> {
-    Builder::new()
-        .set_cache_size(CACHE_BYTES)
-        .set_repair_callback(|repair| {
-            if repair.progress() == 0.0 {
-                tracing::info!("the store was not closed cleanly: checking it");
-            }
-        })
-        .create(path)
 }
 
 fn begin(database: &Database) -> Result<WriteTransaction, redb::Error> {

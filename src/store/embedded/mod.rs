@@ -10,7 +10,9 @@
 //! Leases are in memory only: a restart is a new incarnation, which begins with nobody running.
 
 mod batch;
+mod directory;
 mod disk;
+mod file;
 mod journal;
 mod memory;
 mod outbox;
@@ -29,8 +31,9 @@ use std::{
 };
 
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
-pub use disk::make_directory;
+pub use directory::{Directory, KEY_FILE, SIGN_IN_FILE};
 
 use self::{
     batch::{Batch, Failure, Step},
@@ -79,6 +82,17 @@ pub enum OpenError {
         #[source]
         source: io::Error,
     },
+    /// What was kept is not there, and an empty store in its place would say of every tenant that it was never linked.
+    #[error(
+        "the store file {} is missing, but {} shows that there was one. Restore it from a backup. To begin with an empty \
+         store instead, in which no account is linked, and start again: touch {}",
+        .store.display(),
+        .trace.display(),
+        .begin_empty.display()
+    )]
+    Missing { store: PathBuf, trace: PathBuf, begin_empty: PathBuf },
+    #[error("the store file {} is empty. Restore it from a backup, or move it away and start again", .0.display())]
+    Emptied(PathBuf),
     #[error("another process uses the data directory {}", .0.display())]
     InUse(PathBuf),
     #[error("the store in {} was sealed with another encryption key", .0.display())]
@@ -114,6 +128,8 @@ struct Shared {
     key: MasterKey,
     clock: SharedClock,
     on_commit: Option<CommitHook>,
+    /// The writer has ended, whatever the reason.
+    ended: CancellationToken,
 }
 
 impl EmbeddedStore {
@@ -125,7 +141,8 @@ impl EmbeddedStore {
         let outbox = Schedule::default();
         memory.untold().for_each(|tenant| outbox.add(tenant));
         let (memory, hub, nudges) = (Mutex::new(memory), Arc::default(), Nudges::default());
-        let shared = Arc::new(Shared { disk, memory, hub, nudges, outbox, key, clock, on_commit });
+        let ended = CancellationToken::new();
+        let shared = Arc::new(Shared { disk, memory, hub, nudges, outbox, key, clock, on_commit, ended });
         let (jobs, queue) = mpsc::channel(STEPS_MAX);
         let writer = Writer::new(shared.clone(), queue);
         let thread = std::thread::Builder::new().name("store".into()).spawn(move || writer.run());
@@ -142,6 +159,17 @@ impl EmbeddedStore {
     pub fn outbox(&self) -> Arc<dyn Outbox> {
         self.shared().outbox.ask();
         Arc::new(self.clone())
+    }
+
+    /// Has the writer look whether the file is still there: without a step to do it would not notice. Does not wait.
+    pub fn look(&self) {
+        // A queue that is full, or closed, makes it look anyway, or has ended it.
+        let _ = self.jobs().try_send(Job::Look);
+    }
+
+    /// Waits until the writer has ended: from then on nothing can be kept, and only a new start helps.
+    pub async fn ended(&self) {
+        self.shared().ended.cancelled().await;
     }
 
     /// Does the steps that wait, ends every lease and subscription, and lets go of the directory. Whatever is asked

@@ -1,4 +1,5 @@
 use std::{
+    io,
     sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
@@ -20,6 +21,8 @@ const REOPEN_AFTER: Duration = Duration::from_secs(1);
 
 pub enum Job {
     Step(Task),
+    /// Nothing but the look at the file that follows every batch.
+    Look,
     Close(oneshot::Sender<()>),
 }
 
@@ -85,6 +88,7 @@ impl Writer {
             while let Some(job) = next {
                 match job {
                     Job::Step(step) => steps.push(step),
+                    Job::Look => {}
                     Job::Close(done) => {
                         // What came before it is done still, what comes after it is refused.
                         self.jobs.close();
@@ -93,11 +97,11 @@ impl Writer {
                 }
                 next = if steps.len() < BATCH_MAX { self.jobs.try_recv().ok() } else { None };
             }
-            if self.recover() == Recovery::Taken {
-                tracing::error!("another process took the store's file: this one gives up every session");
+            if let Err(lost) = self.recover().and_then(|()| self.work(steps)) {
+                let path = self.shared.disk.path().display();
+                tracing::error!(%path, "{lost}: the store ends, and every session with it");
                 break;
             }
-            self.work(steps);
         }
         drop(self);
         for done in asked {
@@ -105,7 +109,7 @@ impl Writer {
         }
     }
 
-    fn work(&mut self, steps: Vec<Task>) {
+    fn work(&mut self, steps: Vec<Task>) -> Result<(), Lost> {
         let shared = self.shared.clone();
         let mut batch = Batch::new(&shared, &mut self.leases);
         let mut answers = Vec::with_capacity(steps.len());
@@ -120,6 +124,12 @@ impl Writer {
             Some(failure) => Err(failure),
             None => commit(&shared, transaction),
         };
+        // Before anything is answered: what was written into a file that is gone is not kept.
+        let there = shared.disk.check();
+        let committed = match &there {
+            Ok(()) => committed,
+            Err(lost) => Err(redb::Error::Io(io::Error::other(lost.to_string())).into()),
+        };
         match &committed {
             Ok(()) => outcome.apply(),
             Err(failure) => {
@@ -133,12 +143,13 @@ impl Writer {
         for tell in answers {
             tell(committed.clone());
         }
+        there
     }
 
-    fn recover(&mut self) -> Recovery {
-        let Some(failed) = self.failed else { return Recovery::Fine };
+    fn recover(&mut self) -> Result<(), Lost> {
+        let Some(failed) = self.failed else { return Ok(()) };
         if failed.elapsed() < REOPEN_AFTER {
-            return Recovery::Fine;
+            return Ok(());
         }
         match self.shared.disk.reopen() {
             Ok(()) => {
@@ -146,13 +157,13 @@ impl Writer {
                 self.failed = None;
                 // The commit that failed may be in the file all the same.
                 self.shared.memory.lock().unwrap_or_else(PoisonError::into_inner).distrust_file();
-                Recovery::Fine
+                Ok(())
             }
             Err(Lost::Away) => {
                 self.failed = Some(Instant::now());
-                Recovery::Fine
+                Ok(())
             }
-            Err(Lost::Taken) => Recovery::Taken,
+            Err(lost) => Err(lost),
         }
     }
 }
@@ -163,6 +174,7 @@ impl Drop for Writer {
         self.shared.memory.lock().unwrap_or_else(PoisonError::into_inner).end_leases();
         self.shared.hub.close();
         self.shared.disk.close();
+        self.shared.ended.cancel();
     }
 }
 
@@ -173,11 +185,4 @@ fn commit(shared: &Shared, transaction: Option<WriteTransaction>) -> Result<(), 
     transaction.commit().map_err(redb::Error::from)?;
     hook(CommitPoint::After);
     Ok(())
-}
-
-#[derive(PartialEq, Eq)]
-enum Recovery {
-    /// Or as before.
-    Fine,
-    Taken,
 }

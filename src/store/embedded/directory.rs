@@ -1,0 +1,124 @@
+//! The data directory: made where it is not there, and refused where the store that it had is missing.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use super::OpenError;
+
+/// The key that seals what is kept, where none is configured.
+pub const KEY_FILE: &str = "encryption.key";
+/// The secret that local mode signs with.
+pub const SIGN_IN_FILE: &str = "sign-in.key";
+
+const STORE_FILE: &str = "tautan.redb";
+/// Written when the store is there. Versions before it left none.
+const MARKER: &str = "tautan.marker";
+/// While it is there a missing store file is created. A first start writes it, so that the next one continues a start that
+/// was killed; and an operator does, to begin with an empty store on purpose.
+const BEGIN_EMPTY: &str = "begin-empty";
+/// Each of them shows that there was a store.
+const TRACES: [&str; 3] = [MARKER, KEY_FILE, SIGN_IN_FILE];
+
+const MARKER_TEXT: &str = "Tautan has created its store in this directory. If tautan.redb is missing, Tautan refuses to \
+                           start: restore it from a backup. To begin with an empty store instead, create a file named \
+                           begin-empty here.\n";
+
+pub struct Directory {
+    path: PathBuf,
+    has_store: bool,
+}
+
+impl Directory {
+    /// Makes the directory, for its owner only, where it is not there. Refuses it if its store file is missing and this is
+    /// no first start: with an empty store every tenant would be shown as never linked. To be called before anything
+    /// else is written there; a second call answers the same.
+    pub fn enter(path: &Path) -> Result<Self, OpenError> {
+        let mut directory = Self { path: path.to_owned(), has_store: false };
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+        made.map_err(|source| directory.unusable(source))?;
+        match fs::metadata(directory.store()) {
+            Ok(metadata) if metadata.len() == 0 => return Err(OpenError::Emptied(directory.store())),
+            Ok(_) => directory.has_store = true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => directory.allow_creation()?,
+            Err(error) => return Err(directory.unusable(error)),
+        }
+        Ok(directory)
+    }
+
+    /// A start before this one has made the store.
+    pub fn has_store(&self) -> bool {
+        self.has_store
+    }
+
+    pub fn store(&self) -> PathBuf {
+        self.path.join(STORE_FILE)
+    }
+
+    /// To be called once the store is there: from now on a missing store file is never created.
+    pub fn settle(&self) -> Result<(), OpenError> {
+        let settled = self.write_marker().and_then(|()| {
+            // The marker reaches the disk first: after a power cut in between, one of the two is there.
+            self.sync()?;
+            remove_if_there(&self.path.join(BEGIN_EMPTY))?;
+            self.sync()
+        });
+        settled.map_err(|source| self.unusable(source))
+    }
+
+    pub fn sync(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+
+    fn allow_creation(&self) -> Result<(), OpenError> {
+        let begin_empty = self.path.join(BEGIN_EMPTY);
+        if self.has(BEGIN_EMPTY)? {
+            return Ok(());
+        }
+        for trace in TRACES {
+            if self.has(trace)? {
+                let (store, trace) = (self.store(), self.path.join(trace));
+                return Err(OpenError::Missing { store, trace, begin_empty });
+            }
+        }
+        let allowed = create_for_owner(&begin_empty, "").and_then(|()| self.sync());
+        allowed.map_err(|source| self.unusable(source))?;
+        if self.has(MARKER)? {
+            // Another process finished its first start meanwhile. Left there, the file would allow an empty store after
+            // the next loss.
+            remove_if_there(&begin_empty).map_err(|source| self.unusable(source))?;
+        }
+        Ok(())
+    }
+
+    fn write_marker(&self) -> io::Result<()> {
+        create_for_owner(&self.path.join(MARKER), MARKER_TEXT)
+    }
+
+    fn has(&self, name: &str) -> Result<bool, OpenError> {
+        self.path.join(name).try_exists().map_err(|source| self.unusable(source))
+    }
+
+    fn unusable(&self, source: io::Error) -> OpenError {
+        OpenError::Directory { path: self.path.clone(), source }
+    }
+}
+
+/// A file that is there already stays as it is.
+fn create_for_owner(path: &Path, text: &str) -> io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(mut file) => file.write_all(text.as_bytes()).and_then(|()| file.sync_all()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}

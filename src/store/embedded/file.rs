@@ -1,0 +1,79 @@
+//! The store file: made whole or not at all, opened only where it is there, and recognised.
+
+use std::{
+    fs::{self, File, Metadata, OpenOptions},
+    io,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::Path,
+};
+
+use redb::{Builder, Database, DatabaseError, StorageError, backends::FileBackend};
+
+/// redb's own default is a gigabyte.
+const CACHE_BYTES: usize = 32 << 20;
+
+/// Which file it is, whatever its name is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    pub fn at(path: &Path) -> io::Result<Self> {
+        fs::metadata(path).map(|metadata| Self::of(&metadata))
+    }
+
+    fn of(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
+}
+
+/// Makes the file where it is not there, for its owner only. It appears whole or not at all: one that redb did not finish
+/// making it would refuse for ever.
+pub fn create(path: &Path) -> Result<(), DatabaseError> {
+    if path.exists() {
+        return Ok(());
+    }
+    let draft = path.with_extension(format!("{:016x}.new", rand::random::<u64>()));
+    let made = make(&draft, path);
+    // What a crash leaves of it is never read.
+    let _ = fs::remove_file(&draft);
+    made
+}
+
+fn make(draft: &Path, path: &Path) -> Result<(), DatabaseError> {
+    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(draft);
+    drop(database(file.map_err(StorageError::Io)?)?);
+    match fs::hard_link(draft, path) {
+        // Another process was quicker: its file is the one, and in use.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(StorageError::Io(error).into()),
+        Ok(()) => {
+            tracing::info!(path = %path.display(), "created an empty store");
+            Ok(())
+        }
+    }
+}
+
+/// Fails where the file is not there: it is never created here.
+pub fn open(path: &Path) -> Result<(Database, FileId), DatabaseError> {
+    let file = OpenOptions::new().read(true).write(true).open(path).map_err(StorageError::Io)?;
+    let metadata = file.metadata().map_err(StorageError::Io)?;
+    if metadata.len() == 0 {
+        // To redb an empty file is a new database.
+        return Err(StorageError::Io(io::ErrorKind::UnexpectedEof.into()).into());
+    }
+    Ok((database(file)?, FileId::of(&metadata)))
+}
+
+fn database(file: File) -> Result<Database, DatabaseError> {
+    Builder::new()
+        .set_cache_size(CACHE_BYTES)
+        .set_repair_callback(|repair| {
+            if repair.progress() == 0.0 {
+                tracing::info!("the store was not closed cleanly: checking it");
+            }
+        })
+        .create_with_backend(FileBackend::new(file)?)
+}
