@@ -4,6 +4,7 @@
 //! `SIM_KILL=commit-before:7` ends the process, as `kill -9` would, right before its seventh commit to the store;
 //! `commit-after:7` right after it, before anybody is told; `frame:7` right before the seventh frame to WhatsApp.
 //! `SIM_COMMIT_PAUSE=100` is a slow disk: each commit, and a death before it, waits so many milliseconds first.
+//! `SIM_COMMIT_HANG=FILE` is a disk that hangs: each commit waits for as long as the file exists.
 //! `SIM_QR_PACE=0.05` makes QR codes live a twentieth of their time.
 //! `SIM_PATIENCE=0.02` makes sessions wait for WhatsApp and the user a fiftieth as long before they say or end something.
 //! `SIM_STUBS=FOLDER` gives tenants whose names begin with `idle-`, `chatty-` or `panic-` links that lead nowhere (see
@@ -33,6 +34,9 @@ fn main() -> ExitCode {
     );
     let mut seams = Seams { qr_pace: read("SIM_QR_PACE"), patience: read("SIM_PATIENCE"), ..Seams::default() };
     seams.on_commit = read("SIM_COMMIT_PAUSE").map(|pause| slow_disk(Duration::from_millis(pause)));
+    if let Some(file) = std::env::var_os("SIM_COMMIT_HANG").map(PathBuf::from) {
+        seams.on_commit = Some(hanging_disk(file));
+    }
     if let Ok(kill) = std::env::var("SIM_KILL") {
         let (place, number) = kill.split_once(':').expect("SIM_KILL is PLACE:NUMBER");
         let countdown = Countdown::from(number.parse().expect("SIM_KILL ends in a number"));
@@ -67,6 +71,14 @@ fn slow_disk(pause: Duration) -> CommitHook {
     Arc::new(move |point| {
         if point == CommitPoint::Before {
             std::thread::sleep(pause);
+        }
+    })
+}
+
+fn hanging_disk(while_there: PathBuf) -> CommitHook {
+    Arc::new(move |point| {
+        while point == CommitPoint::Before && while_there.exists() {
+            std::thread::sleep(Duration::from_millis(10));
         }
     })
 }

@@ -84,7 +84,7 @@ impl Backend {
     /// Keeps `health` true, until a part of the store ended that must not.
     pub async fn watch(&self, health: &Health) {
         match self {
-            Self::Embedded(store) => watch_embedded(store).await,
+            Self::Embedded(store) => watch_embedded(store, health).await,
             Self::Redis(store) => watch_redis(store, health).await,
         }
     }
@@ -97,12 +97,19 @@ impl Backend {
     }
 }
 
-async fn watch_embedded(store: &EmbeddedStore) {
+async fn watch_embedded(store: &EmbeddedStore, health: &Health) {
+    let mut writable = store.writable();
     let mut looks = interval(LOOK_EVERY);
     loop {
+        let state = if *writable.borrow_and_update() { StoreState::Ok } else { StoreState::ReadOnly };
+        health.set_store(state);
         tokio::select! {
-            () = store.ended() => return,
+            () = store.ended() => {
+                health.set_store(StoreState::Away);
+                return;
+            }
             _ = looks.tick() => store.look(),
+            _ = writable.changed() => {}
         }
     }
 }

@@ -19,6 +19,7 @@ pub struct Health(Arc<Flags>);
 struct Flags {
     draining: AtomicBool,
     store_away: AtomicBool,
+    store_read_only: AtomicBool,
     not_delivering: AtomicBool,
 }
 
@@ -27,6 +28,8 @@ pub enum StoreState {
     Ok,
     /// Answers nothing. Readiness does not change: a balancer's 503 would end every EventSource for good.
     Away,
+    /// Answers, and refuses writes. Readiness does not change either.
+    ReadOnly,
 }
 
 impl Health {
@@ -37,6 +40,7 @@ impl Health {
 
     pub fn set_store(&self, state: StoreState) {
         self.0.store_away.store(state == StoreState::Away, Ordering::Relaxed);
+        self.0.store_read_only.store(state == StoreState::ReadOnly, Ordering::Relaxed);
     }
 
     /// False: our own subscription delivers nothing although the store answers. Other instances serve better.
@@ -52,10 +56,14 @@ pub fn healthz() -> Response {
 pub fn readyz(ask: Ask) -> Response {
     let flags = &ask.services().health.0;
     let draining = flags.draining.load(Ordering::Relaxed) || ask.services().end_streams.is_cancelled();
-    let store = match (flags.store_away.load(Ordering::Relaxed), flags.not_delivering.load(Ordering::Relaxed)) {
-        (true, _) => "away",
-        (false, true) => "not-delivering",
-        (false, false) => "ok",
+    let store = if flags.store_away.load(Ordering::Relaxed) {
+        "away"
+    } else if flags.not_delivering.load(Ordering::Relaxed) {
+        "not-delivering"
+    } else if flags.store_read_only.load(Ordering::Relaxed) {
+        "read-only"
+    } else {
+        "ok"
     };
     let body = if draining { json!({ "store": store, "draining": true }) } else { json!({ "store": store }) };
     let ready = !draining && store != "not-delivering";

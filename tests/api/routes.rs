@@ -60,6 +60,8 @@ async fn readiness_follows_the_drain_and_not_the_store() {
     assert_eq!(ready().await, (200, json!({"store": "ok"})));
     server.health.set_store(StoreState::Away);
     assert_eq!(ready().await, (200, json!({"store": "away"})));
+    server.health.set_store(StoreState::ReadOnly);
+    assert_eq!(ready().await, (200, json!({"store": "read-only"})));
     server.health.set_store(StoreState::Ok);
     server.health.set_delivering(false);
     assert_eq!(ready().await, (503, json!({"store": "not-delivering"})));

@@ -1,14 +1,16 @@
-//! The disk of the embedded store goes bad under a running program: the store file is deleted or replaced, and writes fail.
+//! The disk of the embedded store goes bad under a running program: the store file is deleted or replaced, writes fail,
+//! commits hang.
 
 use std::{
     fs::{self, File},
     path::PathBuf,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use reqwest::{Method, StatusCode};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
-use tautan_test_support::{Program, Settings};
+use serde_json::{Value, json};
+use tautan_test_support::{Program, Settings, within};
 use tokio::time::sleep;
 
 use crate::{
@@ -17,6 +19,8 @@ use crate::{
 };
 
 const CRASHED: i32 = 70;
+/// Longer than a step of the store may take, shorter than two of them.
+const ANSWER_MAX: Duration = Duration::from_secs(8);
 
 fn store(stage: &Stage) -> PathBuf {
     stage.directory.path().join("tautan.redb")
@@ -39,6 +43,20 @@ fn limitable(stage: &Stage) -> Settings {
 fn limit_files(program: &Program, bytes: Option<u64>) {
     let pid = Pid::from_raw(program.pid().cast_signed()).expect("a process");
     prlimit(Some(pid), Resource::Fsize, Rlimit { current: bytes, maximum: None }).expect("it runs");
+}
+
+async fn ready(program: &Program) -> (u16, Value) {
+    let answer = reqwest::get(format!("{}/readyz", program.base())).await.expect("it listens");
+    (answer.status().as_u16(), answer.json().await.expect("JSON"))
+}
+
+async fn until_ready_says(program: &Program, store: &str) {
+    within(store, async {
+        while ready(program).await != (200, json!({ "store": store })) {
+            sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
 }
 
 async fn post_connect(program: &Program) -> StatusCode {
@@ -160,4 +178,62 @@ async fn first_start_that_was_killed_is_followed_by_another_first_start() {
     fs::remove_file(store(&stage)).expect("it is there");
     assert_eq!(stage.start().api(TENANT).status().await["reason"], "never-linked");
     assert!(!begin_empty(&stage).exists() && marker(&stage).exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readiness_says_read_only_while_writes_fail() {
+    let stage = Stage::new().await;
+    let mut program = limitable(&stage).start();
+    assert_eq!(ready(&program).await, (200, json!({ "store": "ok" })));
+    limit_files(&program, Some(1));
+    assert_eq!(post_connect(&program).await, StatusCode::SERVICE_UNAVAILABLE);
+    until_ready_says(&program, "read-only").await;
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(ready(&program).await, (200, json!({ "store": "read-only" })), "opening the file again is no write");
+    limit_files(&program, None);
+    // No request comes: the program tries by itself.
+    until_ready_says(&program, "ok").await;
+    assert_eq!(post_connect(&program).await, StatusCode::ACCEPTED);
+    program.terminate();
+    let (code, output) = program.ended();
+    assert_eq!(code, Some(0), "{output}");
+    for line in ["store file cannot be written", "store file can be written again"] {
+        assert_eq!(output.matches(line).count(), 1, "once an episode: {output}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn command_is_refused_in_time_while_the_disk_hangs() {
+    let stage = Stage::new().await;
+    let hang = tempfile::tempdir().expect("a directory");
+    let hang = hang.path().join("hang");
+    let program = stage.settings().with("SIM_COMMIT_HANG", hang.to_str().expect("UTF-8")).start();
+    File::create(&hang).expect("written");
+    let asked = Instant::now();
+    assert_eq!(post_connect(&program).await, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(asked.elapsed() < ANSWER_MAX, "{:?}", asked.elapsed());
+    until_ready_says(&program, "read-only").await;
+    assert_eq!(program.api(TENANT).status().await["status"], "disconnected", "what is known is still answered");
+    fs::remove_file(&hang).expect("it is there");
+    until_ready_says(&program, "ok").await;
+    assert_eq!(post_connect(&program).await, StatusCode::ACCEPTED);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn second_sigterm_ends_the_program_while_the_disk_hangs() {
+    let stage = Stage::new().await;
+    let hang = tempfile::tempdir().expect("a directory");
+    let hang = hang.path().join("hang");
+    let mut program = stage.settings().with("SIM_COMMIT_HANG", hang.to_str().expect("UTF-8")).start();
+    File::create(&hang).expect("written");
+    assert_eq!(post_connect(&program).await, StatusCode::SERVICE_UNAVAILABLE);
+    program.terminate();
+    program.wait_for_line("draining");
+    // Signals within a second are one.
+    sleep(Duration::from_millis(1_200)).await;
+    program.terminate();
+    let asked = Instant::now();
+    let (code, output) = program.ended();
+    assert_eq!(code, Some(CRASHED), "{output}");
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
 }

@@ -52,3 +52,4 @@ mod staleness;
 mod statuses;
 mod vault;
 mod wishes;
+mod writer;

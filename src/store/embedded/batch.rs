@@ -10,7 +10,7 @@ use redb::{ReadableTable as _, WriteTransaction};
 use super::{
     Shared,
     record::Record,
-    rows::{JOURNAL, KeptEvent, KeptWish, META, Span, Untold, VAULT, WISHES, seal_row},
+    rows::{EPOCH_ROW, JOURNAL, KeptEvent, KeptWish, META, Span, Untold, VAULT, WISHES, seal_row},
 };
 use crate::store::greeting::starting;
 use crate::{
@@ -195,6 +195,14 @@ impl<'a> Batch<'a> {
 
     pub fn keep_meta(&mut self, row: &'static str, value: &[u8]) -> Step<()> {
         self.transaction()?.open_table(META)?.insert(row, value)?;
+        Ok(())
+    }
+
+    /// Writes what is there already.
+    pub fn probe(&mut self) -> Result<(), Failure> {
+        let epoch = self.shared.disk.epoch().to_le_bytes();
+        let mut meta = self.transaction()?.open_table(META).map_err(redb::Error::from)?;
+        meta.insert(EPOCH_ROW, epoch.as_slice()).map_err(redb::Error::from)?;
         Ok(())
     }
 

@@ -26,11 +26,19 @@ mod writer;
 use std::{
     io,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, channel},
+    },
     thread::JoinHandle,
+    time::Duration,
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 pub use directory::{Directory, KEY_FILE, SIGN_IN_FILE};
@@ -52,6 +60,11 @@ use crate::{clock::SharedClock, tenant::TenantId};
 
 /// Steps that may wait for the writer. When it is full callers wait.
 const STEPS_MAX: usize = 1_024;
+/// A caller does not wait longer for a step, its place in the queue included. Without this a request waits for as long as
+/// the disk hangs.
+const STEP_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long the end of the process waits for a writer whose disk hangs. What it has not finished was never answered.
+const END_TIME_MAX: Duration = Duration::from_secs(2);
 
 pub struct Settings {
     /// Made, for its owner only, when it is not there. Belongs to one process at a time.
@@ -115,7 +128,13 @@ struct Inner {
     shared: Arc<Shared>,
     /// `None` only while it is dropped, which ends the writer.
     jobs: Option<mpsc::Sender<Job>>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writer: Mutex<Option<Thread>>,
+}
+
+struct Thread {
+    handle: JoinHandle<()>,
+    /// Nothing is ever sent: it closes with the thread's end.
+    end: Receiver<()>,
 }
 
 /// What callers and the writer both see.
@@ -128,6 +147,10 @@ struct Shared {
     key: MasterKey,
     clock: SharedClock,
     on_commit: Option<CommitHook>,
+    /// The last write succeeded, and in time.
+    writable: watch::Sender<bool>,
+    /// A [`Job::Look`] is in the queue.
+    looks: AtomicBool,
     /// The writer has ended, whatever the reason.
     ended: CancellationToken,
 }
@@ -141,13 +164,28 @@ impl EmbeddedStore {
         let outbox = Schedule::default();
         memory.untold().for_each(|tenant| outbox.add(tenant));
         let (memory, hub, nudges) = (Mutex::new(memory), Arc::default(), Nudges::default());
-        let ended = CancellationToken::new();
-        let shared = Arc::new(Shared { disk, memory, hub, nudges, outbox, key, clock, on_commit, ended });
+        let shared = Arc::new(Shared {
+            disk,
+            memory,
+            hub,
+            nudges,
+            outbox,
+            key,
+            clock,
+            on_commit,
+            writable: watch::Sender::new(true),
+            looks: AtomicBool::new(false),
+            ended: CancellationToken::new(),
+        });
         let (jobs, queue) = mpsc::channel(STEPS_MAX);
         let writer = Writer::new(shared.clone(), queue);
-        let thread = std::thread::Builder::new().name("store".into()).spawn(move || writer.run());
-        let thread = thread.map_err(|source| OpenError::Engine { path: dir, source: source.into() })?;
-        Ok(Self(Arc::new(Inner { shared, jobs: Some(jobs), writer: Mutex::new(Some(thread)) })))
+        let (alive, end) = channel::<()>();
+        let thread = std::thread::Builder::new().name("store".into()).spawn(move || {
+            let _alive = alive;
+            writer.run();
+        });
+        let handle = thread.map_err(|source| OpenError::Engine { path: dir, source: source.into() })?;
+        Ok(Self(Arc::new(Inner { shared, jobs: Some(jobs), writer: Mutex::new(Some(Thread { handle, end })) })))
     }
 
     pub fn stores(&self) -> Stores {
@@ -161,10 +199,19 @@ impl EmbeddedStore {
         Arc::new(self.clone())
     }
 
-    /// Has the writer look whether the file is still there: without a step to do it would not notice. Does not wait.
+    /// Has the writer look after its file: whether it is still there, and, where the last write failed, whether it can be
+    /// written again. Without a step to do it would not notice. Does not wait.
     pub fn look(&self) {
-        // A queue that is full, or closed, makes it look anyway, or has ended it.
-        let _ = self.jobs().try_send(Job::Look);
+        let looks = &self.shared().looks;
+        // Without this, looks fill the queue while the disk hangs.
+        if !looks.swap(true, Ordering::Relaxed) && self.jobs().try_send(Job::Look).is_err() {
+            looks.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the last write succeeded, and in time. What is known can be read either way.
+    pub fn writable(&self) -> watch::Receiver<bool> {
+        self.shared().writable.subscribe()
     }
 
     /// Waits until the writer has ended: from then on nothing can be kept, and only a new start helps.
@@ -183,15 +230,23 @@ impl EmbeddedStore {
         self.0.join();
     }
 
-    /// Has the writer do it, with whatever else waits. A caller that stops waiting stops a step that has not
-    /// begun; one that has is done.
+    /// Has the writer do it, with whatever else waits. A caller that stops waiting, or has waited too long, stops a step
+    /// that has not begun; one that has is done.
     async fn step<T: Send + 'static>(
         &self,
         step: impl FnOnce(&mut Batch<'_>) -> Step<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.jobs().send(Job::step(step, reply)).await.map_err(|_| closed())?;
-        answer.await.map_err(|_| closed())?
+        let done = async {
+            self.jobs().send(Job::step(step, reply)).await.map_err(|_| closed())?;
+            answer.await.map_err(|_| closed())?
+        };
+        timeout(STEP_TIME_MAX, done).await.unwrap_or_else(|_| {
+            if self.shared().set_writable(false) {
+                tracing::error!(limit_s = STEP_TIME_MAX.as_secs(), "store step exceeded its deadline, the disk hangs");
+            }
+            Err(StoreError::Unavailable(Box::new(Late)))
+        })
     }
 
     fn jobs(&self) -> &mpsc::Sender<Job> {
@@ -207,12 +262,21 @@ impl Shared {
     fn keys(&self, tenant: &TenantId) -> TenantKeys {
         TenantKeys::new(&self.key, tenant)
     }
+
+    /// Whether that is a change: each episode is logged once.
+    fn set_writable(&self, writable: bool) -> bool {
+        self.writable.send_if_modified(|now| std::mem::replace(now, writable) != writable)
+    }
 }
 
 impl Inner {
     fn join(&self) {
-        let thread = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if thread.is_some_and(|thread| thread.join().is_err()) {
+        let Some(Thread { handle, end }) = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return;
+        };
+        if end.recv_timeout(END_TIME_MAX) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!("the store's writer still waits for the disk, not waiting for it any longer");
+        } else if handle.join().is_err() {
             tracing::error!("the store's writer panicked");
         }
     }
@@ -228,6 +292,10 @@ impl Drop for Inner {
 #[derive(Debug, thiserror::Error)]
 #[error("the store is closed")]
 struct Closed;
+
+#[derive(Debug, thiserror::Error)]
+#[error("the store did not finish in time")]
+struct Late;
 
 fn closed() -> StoreError {
     StoreError::Unavailable(Box::new(Closed))

@@ -1,6 +1,6 @@
 use std::{
     io,
-    sync::{Arc, PoisonError},
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -21,7 +21,7 @@ const REOPEN_AFTER: Duration = Duration::from_secs(1);
 
 pub enum Job {
     Step(Task),
-    /// Nothing but the look at the file that follows every batch.
+    /// Nothing but the look at the file that follows every batch; and a write, where the last one failed.
     Look,
     Close(oneshot::Sender<()>),
 }
@@ -83,12 +83,15 @@ impl Writer {
     pub fn run(mut self) {
         let mut asked = Vec::new();
         while let Some(first) = self.jobs.blocking_recv() {
-            let mut steps = Vec::new();
+            let (mut steps, mut looks) = (Vec::new(), false);
             let mut next = Some(first);
             while let Some(job) = next {
                 match job {
                     Job::Step(step) => steps.push(step),
-                    Job::Look => {}
+                    Job::Look => {
+                        self.shared.looks.store(false, Ordering::Relaxed);
+                        looks = true;
+                    }
                     Job::Close(done) => {
                         // What came before it is done still, what comes after it is refused.
                         self.jobs.close();
@@ -97,7 +100,7 @@ impl Writer {
                 }
                 next = if steps.len() < BATCH_MAX { self.jobs.try_recv().ok() } else { None };
             }
-            if let Err(lost) = self.recover().and_then(|()| self.work(steps)) {
+            if let Err(lost) = self.recover().and_then(|()| self.work(steps, looks)) {
                 let path = self.shared.disk.path().display();
                 tracing::error!(%path, "{lost}: the store ends, and every session with it");
                 break;
@@ -109,7 +112,7 @@ impl Writer {
         }
     }
 
-    fn work(&mut self, steps: Vec<Task>) -> Result<(), Lost> {
+    fn work(&mut self, steps: Vec<Task>, looks: bool) -> Result<(), Lost> {
         let shared = self.shared.clone();
         let mut batch = Batch::new(&shared, &mut self.leases);
         let mut answers = Vec::with_capacity(steps.len());
@@ -119,7 +122,12 @@ impl Writer {
             failure = failure.or_else(|| answer.failure.clone());
             answers.push(answer.tell);
         }
+        if looks && !*shared.writable.borrow() {
+            // Opening the file again says nothing of writing: the disk may still be full.
+            failure = failure.or_else(|| batch.probe().err());
+        }
         let (transaction, outcome) = batch.finish();
+        let writes = transaction.is_some();
         let committed = match failure {
             Some(failure) => Err(failure),
             None => commit(&shared, transaction),
@@ -131,13 +139,18 @@ impl Writer {
             Err(lost) => Err(redb::Error::Io(io::Error::other(lost.to_string())).into()),
         };
         match &committed {
-            Ok(()) => outcome.apply(),
-            Err(failure) => {
-                let error = std::error::Error::source(failure).map(tracing::field::display);
-                if self.failed.is_none() {
-                    tracing::error!(error, "the store's file cannot be written");
+            Ok(()) => {
+                outcome.apply();
+                if writes && shared.set_writable(true) {
+                    tracing::info!("store file can be written again");
                 }
+            }
+            Err(failure) => {
                 self.failed.get_or_insert_with(Instant::now);
+                if shared.set_writable(false) {
+                    let error = std::error::Error::source(failure).map(tracing::field::display);
+                    tracing::error!(error, "store file cannot be written");
+                }
             }
         }
         for tell in answers {
@@ -153,7 +166,6 @@ impl Writer {
         }
         match self.shared.disk.reopen() {
             Ok(()) => {
-                tracing::info!("the store's file can be written again");
                 self.failed = None;
                 // The commit that failed may be in the file all the same.
                 self.shared.memory.lock().unwrap_or_else(PoisonError::into_inner).distrust_file();
