@@ -6,6 +6,7 @@ mod local;
 
 use std::{future::Future, io, net::SocketAddr, process::ExitCode, time::Duration};
 
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
@@ -27,6 +28,11 @@ const GRACE: Duration = Duration::from_secs(25);
 
 /// The program: what `main` is, and what the simulator's build runs with other seams.
 pub fn run(seams: Seams) -> ExitCode {
+    // Before any secret is read. Without this a crash leaves all of them in a core dump, and every process of the same user
+    // reads them from the environment or the memory.
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        return failed(&StartError::Dumpable(error.into()));
+    }
     let flags = match crate::config::flags() {
         Ok(flags) => flags,
         Err(told) => return told,

@@ -38,6 +38,8 @@ pub type Wrap = Box<dyn FnOnce(Arc<dyn Connector>) -> Arc<dyn Connector> + Send>
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    #[error("core dumps cannot be switched off")]
+    Dumpable(#[source] io::Error),
     #[error("the async runtime does not start")]
     Runtime(#[source] io::Error),
     #[error("signals cannot be listened to")]

@@ -22,6 +22,7 @@ mod redis;
 mod revivals;
 mod presence;
 mod printed;
+mod privacy;
 mod proxies;
 mod rounds;
 mod secrets;

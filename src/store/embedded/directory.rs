@@ -1,11 +1,14 @@
-//! The data directory: made where it is not there, and refused where the store that it had is missing.
+//! The data directory: made where it is not there, and refused where others may write in it or the store that it had is
+//! missing.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, File, Metadata, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
+
+use rustix::process::{getegid, getgroups};
 
 use super::OpenError;
 
@@ -30,16 +33,23 @@ const MARKER_TEXT: &str = "Tautan has created its store in this directory. If ta
 pub struct Directory {
     path: PathBuf,
     has_store: bool,
+    group_may_write: bool,
 }
 
 impl Directory {
-    /// Makes the directory, for its owner only, where it is not there. Refuses it if its store file is missing and this is
-    /// no first start: with an empty store every tenant would be shown as never linked. To be called before anything
-    /// else is written there; a second call answers the same.
+    /// Makes the directory, for its owner only, where it is not there. Refuses it if others may write in it, who could
+    /// delete or replace what is kept. Refuses it if its store file is missing and this is no first start: with an empty
+    /// store every tenant would be shown as never linked. To be called before anything else is written there, and may be
+    /// called again.
     pub fn enter(path: &Path) -> Result<Self, OpenError> {
-        let mut directory = Self { path: path.to_owned(), has_store: false };
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-        made.map_err(|source| directory.unusable(source))?;
+        let mut directory = Self { path: path.to_owned(), has_store: false, group_may_write: false };
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(path).and_then(|()| fs::metadata(path));
+        let metadata = made.map_err(|source| directory.unusable(source))?;
+        match WriteAccess::of(&metadata).map_err(|source| directory.unusable(source))? {
+            WriteAccess::Owner => {}
+            WriteAccess::Group => directory.group_may_write = true,
+            WriteAccess::Others => return Err(OpenError::Exposed(directory.path)),
+        }
         match fs::metadata(directory.store()) {
             Ok(metadata) if metadata.len() == 0 => return Err(OpenError::Emptied(directory.store())),
             Ok(_) => directory.has_store = true,
@@ -60,6 +70,9 @@ impl Directory {
 
     /// To be called once the store is there: from now on a missing store file is never created.
     pub fn settle(&self) -> Result<(), OpenError> {
+        if self.group_may_write {
+            tracing::warn!(path = %self.path.display(), "group may write in the data directory");
+        }
         let settled = self.write_marker().and_then(|()| {
             // The marker reaches the disk first: after a power cut in between, one of the two is there.
             self.sync()?;
@@ -105,6 +118,34 @@ impl Directory {
     fn unusable(&self, source: io::Error) -> OpenError {
         OpenError::Directory { path: self.path.clone(), source }
     }
+}
+
+/// Who may create and delete files in a directory.
+enum WriteAccess {
+    Owner,
+    /// A group of this process, by a volume's ownership.
+    Group,
+    Others,
+}
+
+impl WriteAccess {
+    fn of(directory: &Metadata) -> io::Result<Self> {
+        let may = |bit| directory.mode() & bit != 0;
+        if may(0o002) {
+            return Ok(Self::Others);
+        }
+        if !may(0o020) {
+            return Ok(Self::Owner);
+        }
+        // Kubernetes gives a volume to a group of the pod (`fsGroup`), with both bits, at every mount: the program must not
+        // fail to start again for that.
+        let ours = may(0o2000) && (getegid().as_raw() == directory.gid() || is_member(directory.gid())?);
+        Ok(if ours { Self::Group } else { Self::Others })
+    }
+}
+
+fn is_member(group: u32) -> io::Result<bool> {
+    Ok(getgroups()?.iter().any(|member| member.as_raw() == group))
 }
 
 /// A file that is there already stays as it is.

@@ -1,9 +1,9 @@
 //! The store file: made whole or not at all, opened only where it is there, and recognised.
 
 use std::{
-    fs::{self, File, Metadata, OpenOptions},
+    fs::{self, File, Metadata, OpenOptions, Permissions},
     io,
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
 };
 
@@ -64,7 +64,27 @@ pub fn open(path: &Path) -> Result<(Database, FileId), DatabaseError> {
         // To redb an empty file is a new database.
         return Err(StorageError::Io(io::ErrorKind::UnexpectedEof.into()).into());
     }
+    restrict(&file, &metadata).map_err(StorageError::Io)?;
     Ok((database(file)?, FileId::of(&metadata)))
+}
+
+/// Takes from others what they may do with the file: `cp` gives them more when it puts a backup back, and Kubernetes when
+/// it mounts a volume.
+fn restrict(file: &File, metadata: &Metadata) -> io::Result<()> {
+    if metadata.mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    match file.set_permissions(Permissions::from_mode(0o600)) {
+        // Another user's file, which this process may use as a member of its group.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && metadata.mode() & 0o007 == 0 => {
+            tracing::warn!("group may read or write the store file");
+            Ok(())
+        }
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Err(io::Error::new(error.kind(), "the store file is another user's, and everybody may read or write it"))
+        }
+        restricted => restricted,
+    }
 }
 
 fn database(file: File) -> Result<Database, DatabaseError> {

@@ -67,7 +67,7 @@ const STEP_TIME_MAX: Duration = Duration::from_secs(5);
 const END_TIME_MAX: Duration = Duration::from_secs(2);
 
 pub struct Settings {
-    /// Made, for its owner only, when it is not there. Belongs to one process at a time.
+    /// Made, for its owner only, when it is not there. Nobody else may write in it. Belongs to one process at a time.
     pub dir: PathBuf,
     pub key: MasterKey,
     /// The key that everything was sealed with until now. Opening with it seals everything anew with `key`, in one
@@ -95,6 +95,8 @@ pub enum OpenError {
         #[source]
         source: io::Error,
     },
+    #[error("other users may write in the data directory {path}: chmod go-w {path}", path = .0.display())]
+    Exposed(PathBuf),
     /// What was kept is not there, and an empty store in its place would say of every tenant that it was never linked.
     #[error(
         "the store file {} is missing, but {} shows that there was one. Restore it from a backup. To begin with an empty \
