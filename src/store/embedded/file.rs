@@ -71,12 +71,13 @@ pub fn open(path: &Path) -> Result<(Database, FileId), DatabaseError> {
 /// Takes from others what they may do with the file: `cp` gives them more when it puts a backup back, and Kubernetes when
 /// it mounts a volume.
 fn restrict(file: &File, metadata: &Metadata) -> io::Result<()> {
-    if metadata.mode() & 0o077 == 0 {
+    let may = |bits| metadata.mode() & bits != 0;
+    if !may(0o077) {
         return Ok(());
     }
     match file.set_permissions(Permissions::from_mode(0o600)) {
         // Another user's file, which this process may use as a member of its group.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && metadata.mode() & 0o007 == 0 => {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !may(0o007) => {
             tracing::warn!("group may read or write the store file");
             Ok(())
         }
