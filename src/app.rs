@@ -44,7 +44,7 @@ pub fn run(seams: Seams) -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    telemetry::install(&config.telemetry);
+    let _log = telemetry::install(&config.telemetry);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&StartError::Runtime(error)),

@@ -1,10 +1,12 @@
 //! What the program says of itself. Never: tokens, cookies, QR texts, keys, phone numbers, bodies.
 
+mod dropped;
 mod library;
 mod sampled;
 
 use std::io::{IsTerminal as _, stderr};
 
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{EnvFilter, Layer as _, filter::filter_fn, fmt, layer::SubscriberExt as _, registry};
 
 pub use sampled::Sampled;
@@ -38,11 +40,22 @@ pub fn check_filter(filter: &str) -> Result<(), InvalidFilter> {
     EnvFilter::try_new(filter).map(drop).map_err(|error| InvalidFilter(error.into()))
 }
 
-/// Logs go to standard error from here on. Once per process; a second call changes nothing.
-pub fn install(settings: &Settings) {
+/// Lines that wait for a log reader that is too slow, about 1 MB. What does not fit is dropped and counted.
+const LINES_MAX: usize = 4_096;
+
+/// While it lives, lines are written. Dropping it writes what waits, for a second at most.
+#[must_use]
+pub struct Log(#[expect(dead_code, reason = "it is dropped with this")] Option<WorkerGuard>);
+
+/// Logs go to standard error from here on, by a thread of their own. Without it, a log reader that stops reading stops
+/// every request, heartbeat and shutdown. Once per process; a second call changes nothing.
+pub fn install(settings: &Settings) -> Log {
     let filter = EnvFilter::try_new(&settings.filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let format = settings.format.unwrap_or(if stderr().is_terminal() { Format::Text } else { Format::Json });
-    let lines = fmt::layer().with_writer(stderr);
+    let (writer, guard) =
+        NonBlockingBuilder::default().buffered_lines_limit(LINES_MAX).lossy(true).thread_name("log").finish(stderr());
+    let dropped = writer.error_counter();
+    let lines = fmt::layer().with_writer(writer);
     let lines = match format {
         Format::Text => lines.with_ansi(stderr().is_terminal()).boxed(),
         Format::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
@@ -53,12 +66,15 @@ pub fn install(settings: &Settings) {
         record.target().starts_with("tautan") || *record.level() <= tracing::Level::WARN
     }));
     let installed = tracing::subscriber::set_global_default(registry().with(filter).with(guarded));
-    if installed.is_ok() {
-        library::install();
-        std::panic::set_hook(Box::new(|panic| {
-            // Where, and not what: a panic's message may quote what it choked on.
-            let location = panic.location().map(ToString::to_string);
-            tracing::error!(location, "panicked");
-        }));
+    if installed.is_err() {
+        return Log(None);
     }
+    library::install();
+    dropped::report(dropped);
+    std::panic::set_hook(Box::new(|panic| {
+        // Where, and not what: a panic's message may quote what it choked on.
+        let location = panic.location().map(ToString::to_string);
+        tracing::error!(location, "panicked");
+    }));
+    Log(Some(guard))
 }

@@ -29,6 +29,7 @@ mod secrets;
 mod stage;
 mod starts;
 mod stops;
+mod stuck_log;
 mod tenants;
 mod unlinks;
 mod versions;
