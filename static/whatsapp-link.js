@@ -87,6 +87,7 @@ export class WhatsappLink extends HTMLElement {
       const { tenantRef } = data;
       if (tenantRef && (this.#model.status?.tenantRef ?? tenantRef) !== tenantRef) this.#forget();
       take(this.#model, name, data);
+      this.#model.named = this.getAttribute('tenant-name');
     });
     this.#asked = false;
     this.#render();
@@ -100,8 +101,9 @@ export class WhatsappLink extends HTMLElement {
 
   // Somebody else has signed in: nothing of the tenant before is shown, announced or sent any more.
   #forget() {
+    // A host that has named the new tenant already is right.
+    if (this.#model.named === this.getAttribute('tenant-name')) this.removeAttribute('tenant-name');
     this.#model = { stream: this.#model.stream };
-    this.removeAttribute('tenant-name');
     this.#emit('tenant-changed', {});
   }
 
@@ -143,8 +145,11 @@ export class WhatsappLink extends HTMLElement {
     // The stream tells what comes of it: an answer may be older than what it has said.
     const problem = await this.#stream.command(name, body);
     if (problem) {
-      if (problem.code === 'tenant-changed') this.reconnect();
-      else if (problem.status !== 401) model.problem = problem;
+      if (problem.code === 'tenant-changed') {
+        // At once: the next stream may be refused for minutes. The stream may have said so before the answer came.
+        if (model === this.#model) this.#forget();
+        this.reconnect();
+      } else if (problem.status !== 401) model.problem = problem;
       this.#emit('error', { code: problem.code });
     }
     model.pending = false;

@@ -30,3 +30,4 @@ mod reload;
 mod sign_in;
 mod store;
 mod streams;
+mod tenants;

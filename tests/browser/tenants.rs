@@ -1,0 +1,81 @@
+//! Another user has signed in, told by a service that does what the real one does rarely.
+
+use serde_json::json;
+
+use crate::{
+    double::{self, Double, Reply},
+    stage::{NUMBER_SHOWN, Stage},
+};
+
+const OTHER_SHOWN: &str = "+62 898-7654-3210";
+
+fn connected(tenant: &str, number: &str) -> Reply {
+    let status = json!({
+        "status": "connected", "phoneNumber": number, "name": null, "reason": null, "retryable": false, "until": null,
+        "since": "2026-01-28T10:00:00.123Z", "stale": false, "pairing": null, "tenantRef": tenant,
+    });
+    Reply::stream(&format!("event: connection-status\ndata: {status}\n\n"))
+}
+
+/// A page whose service refuses each command, since the page is another tenant's.
+async fn page(stage: &Stage, stream: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Double {
+    let hear = "<script>
+        window.heard = [];
+        document.addEventListener('tenant-changed', () => heard.push('tenant-changed'));
+    </script>";
+    let html = double::host(stage.program.base(), hear, "/");
+    let double = Double::start(move |path, before| match path {
+        "/api/whatsapp/events" => stream(before),
+        "/api/whatsapp/disconnect" => Reply::refusal("409 Conflict", "tenant-changed"),
+        _ => Reply::html(&html),
+    })
+    .await;
+    stage.browser.goto(&double.base()).await;
+    double
+}
+
+/// A dashboard that switches the account itself names the new one before the stream says whose it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn tenant_name_set_before_the_change_is_heard_stays() {
+    let Some(stage) = Stage::set(&[], "id-ID").await else { return };
+    let _page = page(&stage, |before| match before {
+        0 => connected("a", "6281234567890"),
+        1 => connected("b", "6289876543210"),
+        _ => connected("a", "6281234567890"),
+    })
+    .await;
+    let (browser, card) = (&stage.browser, stage.browser.card());
+    card.until("the first tenant", |shown| shown.phone == NUMBER_SHOWN).await;
+    let switch = "
+        const link = document.querySelector('whatsapp-link');
+        link.setAttribute('tenant-name', 'Warung Budi');
+        link.reconnect();
+    ";
+    browser.run(switch, vec![]).await;
+    let shown = card.until("the other tenant", |shown| shown.phone == OTHER_SHOWN).await;
+    assert!(shown.words.contains("untuk Warung Budi"), "{shown:#?}");
+    // The name that stood there while this tenant was shown is not the next one's.
+    browser.run("document.querySelector('whatsapp-link').reconnect()", vec![]).await;
+    let shown = card.until("the first tenant", |shown| shown.phone == NUMBER_SHOWN).await;
+    assert!(!shown.words.contains("Warung Budi"), "{shown:#?}");
+}
+
+/// The number of the user before must not stay on the screen until a stream opens: it may be refused for minutes.
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_command_hides_the_account_before_a_stream_opens() {
+    let Some(stage) = Stage::set(&[], "id-ID").await else { return };
+    let _page = page(&stage, |before| match before {
+        0 => connected("a", "6281234567890"),
+        1..=4 => Reply::refusal("429 Too Many Requests", "too-many-streams").with("retry-after: 1"),
+        _ => connected("b", "6289876543210"),
+    })
+    .await;
+    let (browser, card) = (&stage.browser, stage.browser.card());
+    card.until("the first tenant", |shown| shown.phone == NUMBER_SHOWN).await;
+    card.click("#disconnect").await;
+    card.click("#confirm").await;
+    let shown = card.until("the refusal", |shown| shown.notice.contains("Terlalu banyak tab")).await;
+    assert_eq!((&*shown.state, &*shown.phone), ("loading", ""), "{shown:#?}");
+    card.until("the other tenant", |shown| shown.phone == OTHER_SHOWN).await;
+    assert_eq!(browser.run("return heard", vec![]).await, json!(["tenant-changed"]));
+}
