@@ -38,6 +38,8 @@
 
 // Nouns, no I/O.
 pub mod clock;
+pub mod bucket;
+pub mod limit;
 pub mod strength;
 pub mod tenant;
 pub mod qr;

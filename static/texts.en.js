@@ -103,7 +103,7 @@ export default {
   problems: {
     'too-many-streams': 'Too many tabs are open. Close some; this page is trying again by itself.',
     network: 'The server cannot be reached. Check your internet connection, then try again.',
-    'rate-limited': 'Too many attempts. Try again in {} seconds.',
+    429: 'Too many attempts. Try again in {} seconds.',
     'no-capacity': 'The service is full right now. Try again later.',
     other: 'The request did not work. Try again in a moment.',
   },

@@ -103,7 +103,7 @@ export default {
   problems: {
     'too-many-streams': 'Terlalu banyak tab terbuka. Tutup sebagian; kami menyambung lagi sendiri.',
     network: 'Server tidak dapat dihubungi. Periksa internet Anda, lalu coba lagi.',
-    'rate-limited': 'Terlalu banyak percobaan. Coba lagi dalam {} detik.',
+    429: 'Terlalu banyak percobaan. Coba lagi dalam {} detik.',
     'no-capacity': 'Layanan sedang penuh. Coba lagi nanti.',
     other: 'Permintaan ditolak. Coba lagi sebentar lagi.',
   },

@@ -220,7 +220,7 @@ export class WhatsappLink extends HTMLElement {
     put('title', tenant ? `${t.title} ${say(t.tenant, tenant)}` : t.title);
     put('subtitle', t.subtitle);
     put('label', t.label);
-    put('problem', problem ? say(t.problems[problem.code] ?? t.problems.other, problem.wait) : '');
+    put('problem', problem ? say(t.problems[problem.code] ?? t.problems[problem.status] ?? t.problems.other, problem.wait) : '');
     put('notice', notice(model));
     // Made anew, since its beginning moves with its length.
     const word = status?.stale ? t.status.checking : model.of(t.status);

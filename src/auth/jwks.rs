@@ -10,11 +10,10 @@ use tokio::{
 };
 
 use super::{
-    bucket::Bucket,
     keys::{Key, KeyError},
     publisher::{Fetch, FileFetch, Pace, UrlFetch},
 };
-use crate::clock::until;
+use crate::{bucket::Bucket, clock::until};
 
 /// Fetches that tokens with an unknown key may cause at once.
 const UNKNOWN_AT_ONCE: u32 = 3;

@@ -1,6 +1,5 @@
 //! Who asks: reads a JSON Web Token and answers whose tenant it names. Knows no HTTP.
 
-mod bucket;
 mod claims;
 mod jwks;
 mod keys;

@@ -225,6 +225,11 @@ fn http_settings(reader: &mut Reader) -> http::Settings {
         allowed_origins: reader.optional("TAUTAN_ALLOWED_ORIGINS", origin::origins).unwrap_or_default(),
         heartbeat: reader.parsed("TAUTAN_HEARTBEAT", read::heartbeat),
         streams_per_tenant_max: reader.parsed("TAUTAN_MAX_STREAMS_PER_TENANT", read::positive) as usize,
+        limits: http::Limits {
+            command_burst: reader.parsed("TAUTAN_LIMIT_COMMAND_BURST", read::positive),
+            commands_per_second: reader.parsed("TAUTAN_LIMIT_COMMANDS", read::rate),
+            stream_openings: reader.parsed("TAUTAN_LIMIT_STREAM_OPENINGS", read::limit),
+        },
         ..http::Settings::default()
     }
 }

@@ -9,10 +9,14 @@ use super::{
 };
 use crate::{
     auth::{KeySource, Secret},
+    limit::Limit,
     store::{crypt::MasterKey, redis},
     telemetry::{self, Format},
     webhook,
 };
+
+/// Each time is remembered until it no longer counts.
+const LIMIT_COUNT_MAX: u32 = 1_000_000;
 
 /// Reads settings one by one and collects what is wrong with them.
 pub(super) struct Reader {
@@ -153,6 +157,15 @@ pub(super) fn positive(text: &str) -> Result<u32, String> {
 
 pub(super) fn rate(text: &str) -> Result<u32, String> {
     positive(text.strip_suffix("/s").unwrap_or(text)).map_err(|_| format!("{text:?} is not a rate such as 20/s"))
+}
+
+/// How often something may be done: a number and a time.
+pub(super) fn limit(text: &str) -> Result<Limit, String> {
+    let parts = text.split_once('/').and_then(|(count, per)| Some((positive(count).ok()?, duration(per).ok()?)));
+    let limit = parts.filter(|(count, _)| *count <= LIMIT_COUNT_MAX).and_then(|(count, per)| Limit::new(count, per));
+    limit.ok_or_else(|| {
+        format!("{text:?} is not a limit such as 5/10m, from 1 to {LIMIT_COUNT_MAX} times in a duration")
+    })
 }
 
 pub(super) fn version(text: &str) -> Result<(u32, u32, u32), String> {

@@ -2,6 +2,7 @@ mod empty;
 mod matching;
 
 use super::*;
+use crate::limit::Limit;
 
 fn read(environment: &[(&str, &str)]) -> Result<Config, Vec<Mistake>> {
     let environment = environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
@@ -25,6 +26,9 @@ fn nothing_configured_is_local_mode_with_the_contract_s_defaults() {
     assert_eq!(config.http.heartbeat, Duration::from_secs(15));
     assert_eq!((config.session.qr_windows, config.session.resume_rate), (3, 20));
     assert_eq!((config.session.sessions_max, config.http.streams_per_tenant_max), (None, 20));
+    let limits = config.http.limits;
+    assert_eq!((limits.command_burst, limits.commands_per_second), (20, 5));
+    assert_eq!(limits.stream_openings, Limit::new(60, Duration::from_secs(60)).unwrap());
 }
 
 #[test]
@@ -48,6 +52,16 @@ fn every_mistake_is_told_at_once() {
         assert!(blamed.iter().any(|name| name == variable), "{variable} in {blamed:?}");
     }
     assert_eq!(blamed.len(), 6, "{blamed:?}");
+}
+
+#[test]
+fn limit_is_a_number_in_a_duration() {
+    let limit =
+        |text: &str| read(&[("TAUTAN_LIMIT_STREAM_OPENINGS", text)]).map(|config| config.http.limits.stream_openings);
+    assert_eq!(limit("7/90s").unwrap(), Limit::new(7, Duration::from_secs(90)).unwrap());
+    for bad in ["60", "60/", "/1m", "0/1m", "60/0s", "-1/1m", "60/-1m", "1000001/1m", "60 in 1m"] {
+        assert_eq!(limit(bad).unwrap_err()[0].variable, "TAUTAN_LIMIT_STREAM_OPENINGS", "{bad}");
+    }
 }
 
 #[test]

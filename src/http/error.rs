@@ -64,6 +64,7 @@ codes! {
     UnsupportedMediaType = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "The body is not JSON";
     HeadersTooLarge = "headers-too-large", REQUEST_HEADER_FIELDS_TOO_LARGE, "The request's headers are too large";
     TooManyStreams = "too-many-streams", TOO_MANY_REQUESTS, "Too many streams are open";
+    TooManyCommands = "too-many-commands", TOO_MANY_REQUESTS, "Too many commands came";
     Internal = "internal", INTERNAL_SERVER_ERROR, "Something went wrong here";
     StoreUnavailable = "store-unavailable", SERVICE_UNAVAILABLE, "The store cannot be reached";
     NoCapacity = "no-capacity", SERVICE_UNAVAILABLE, "There is no room for another session";

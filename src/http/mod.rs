@@ -3,6 +3,7 @@
 mod arrival;
 mod assets;
 mod body;
+mod budgets;
 mod error;
 mod events;
 mod health;
@@ -26,12 +27,14 @@ use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use warp::http::HeaderMap;
 
+pub use budgets::Limits;
 pub use error::Code;
 pub use health::{Health, StoreState};
 pub use server::serve;
 pub use sign_in::LocalSignIn;
 
 use crate::{auth::TokenVerifier, clock::SharedClock, session::Sessions, store::Journal};
+use budgets::Budgets;
 use events::Streams;
 use refusals::Refusals;
 
@@ -48,6 +51,8 @@ pub struct Settings {
     pub heartbeat: Duration,
     /// On this instance; one more is refused.
     pub streams_per_tenant_max: usize,
+    /// Likewise; what is over them is refused.
+    pub limits: Limits,
     /// How long open connections may take to finish once [`serve`] is stopped.
     pub grace: Duration,
 }
@@ -61,6 +66,7 @@ impl Default for Settings {
             allowed_origins: Vec::new(),
             heartbeat: Duration::from_secs(15),
             streams_per_tenant_max: 20,
+            limits: Limits::default(),
             grace: Duration::from_secs(10),
         }
     }
@@ -90,6 +96,7 @@ struct Ask {
 struct Context {
     services: Services,
     streams: Streams,
+    budgets: Budgets,
     refusals: Arc<Refusals>,
     assets: assets::Assets,
 }

@@ -15,6 +15,7 @@ use crate::{events::Status, session::PasskeyAnswer};
 /// same. What comes of it is told by the stream.
 pub async fn passkey(ask: Ask, body: Result<Bytes, Problem>) -> Result<Response, Problem> {
     let identity = identity::commander(&ask).await?;
+    ask.context.budgets.take_command(&identity.tenant)?;
     let answer = read(&body::object(&ask.headers, &body?)?)?;
     let shown = ask.services().journal.latest(&identity.tenant).await?;
     let now = ask.services().clock.now();

@@ -17,6 +17,7 @@ use super::{
     Context, Services,
     arrival::{Answered, Arrival, Listening},
     assets::Assets,
+    budgets::Budgets,
     events::Streams,
     host,
     refusals::Refusals,
@@ -51,7 +52,8 @@ pub async fn serve(listener: TcpListener, services: Services, stop: Cancellation
         reports_end.run_until_cancelled(reporting.report()).await;
         reporting.flush();
     });
-    let context = Arc::new(Context { services, streams, refusals, assets: Assets::load() });
+    let budgets = Budgets::new(services.settings.limits);
+    let context = Arc::new(Context { services, streams, budgets, refusals, assets: Assets::load() });
     let service = TowerToHyperService::new(warp::service(routes(context)));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(IDLE_MAX).max_buf_size(BUFFER_SIZE_BYTES);

@@ -12,6 +12,7 @@ use crate::{
 
 pub async fn connect(ask: Ask, body: Result<Bytes, Problem>) -> Result<Response, Problem> {
     let identity = identity::commander(&ask).await?;
+    ask.context.budgets.take_command(&identity.tenant)?;
     let phone = phone::asked(&body::object(&ask.headers, &body?)?)?;
     let shown = ask.services().sessions.connect(&identity.tenant, phone).await?;
     Ok(accepted(&shown, &identity.tenant))

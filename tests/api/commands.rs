@@ -1,10 +1,11 @@
 use serde_json::{Value, json};
 use tautan::{
     events::{Account, PhoneNumber, Platform, Status},
+    http::{Limits, Settings},
     tenant::TenantId,
 };
 
-use crate::support::{Server, header, problem};
+use crate::support::{Server, Setup, header, problem};
 
 const CONNECT: &str = "/api/whatsapp/connect";
 
@@ -108,7 +109,9 @@ async fn a_body_is_json_or_nothing() {
 
 #[tokio::test]
 async fn every_command_takes_empty_and_null_as_no_fields() {
-    let server = Server::start().await;
+    let limits = Limits { command_burst: 100, ..Limits::default() };
+    let http = Settings { limits, ..Settings::default() };
+    let server = Setup { http, ..Setup::default() }.start().await;
     // The status of a command whose body has no fields; WhatsApp asks for no passkey, and an answer needs a field.
     for (method, command, none) in
         [("POST", "connect", 202), ("POST", "disconnect", 202), ("DELETE", "disconnect", 202), ("POST", "passkey", 400)]

@@ -8,6 +8,7 @@ mod cookies;
 mod hosts;
 mod key_sets;
 mod keys;
+mod limits;
 mod origins;
 mod passkeys;
 mod qr;

@@ -29,6 +29,9 @@ use teller::Teller;
 const RETRY_MS: std::ops::RangeInclusive<u32> = 1_000..=5_000;
 /// Some tab has to be closed first, and nobody does that at once.
 const CROWDED_RETRY_SECONDS: u32 = 30;
+/// What a stream that is opened too often says before it ends. With another status than 200 an EventSource would never come
+/// back.
+const OVER_BUDGET_RETRY_MS: u32 = 30_000;
 /// Caddy up to 2.6.2 with `encode` compresses a stream whose first write is larger than this, and never flushes it. If the
 /// first write is not, the whole stream passes as it is.
 const FIRST_WRITE_BYTES_MAX: usize = 512;
@@ -50,6 +53,10 @@ pub async fn events(ask: Ask, query: String) -> Result<Response, Problem> {
     let identity = identity::reader(&ask).await?;
     let services = ask.services();
     let (tenant, max) = (&identity.tenant, services.settings.streams_per_tenant_max);
+    if !ask.context.budgets.take_opening(tenant) {
+        let opening = frame::opening(OVER_BUDGET_RETRY_MS, services.settings.heartbeat);
+        return Ok(as_stream(Response::new(opening.into())));
+    }
     let place = ask.context.streams.places.take(tenant, max).await.ok_or_else(|| {
         tracing::warn!(%tenant, max, "a stream too many was refused for tenant");
         let detail = format!("{max} streams are open for this tenant on this instance; close one");
@@ -82,7 +89,10 @@ pub async fn events(ask: Ask, query: String) -> Result<Response, Problem> {
         drain: services.end_streams.clone(),
         _place: place,
     };
-    let mut answer = warp::reply::stream(stream.into_stream()).into_response();
+    Ok(as_stream(warp::reply::stream(stream.into_stream()).into_response()))
+}
+
+fn as_stream(mut answer: Response) -> Response {
     let headers = answer.headers_mut();
     for (name, value) in
         [(header::CONTENT_TYPE, "text/event-stream; charset=utf-8"), (header::CACHE_CONTROL, "no-store, no-transform")]
@@ -90,7 +100,7 @@ pub async fn events(ask: Ask, query: String) -> Result<Response, Problem> {
         headers.insert(name, HeaderValue::from_static(value));
     }
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    Ok(answer)
+    answer
 }
 
 /// Leniently: an error would end an EventSource for good, and a header that is not ours says only "from the beginning".

@@ -14,6 +14,13 @@ use crate::{Api, DEADLINE, SECRET};
 
 /// Lines of the log that are kept.
 const LINES_MAX: usize = 200_000;
+/// Most tests connect, disconnect and open streams more often than a user does. A test of a limit sets it, or removes it to
+/// have the default.
+const WIDE_LIMITS: [(&str, &str); 3] = [
+    ("TAUTAN_LIMIT_COMMANDS", "10000/s"),
+    ("TAUTAN_LIMIT_COMMAND_BURST", "10000"),
+    ("TAUTAN_LIMIT_STREAM_OPENINGS", "100000/1m"),
+];
 const LISTENING: &str = "\"listening\"";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +131,7 @@ impl Settings {
             .env("TAUTAN_DATA_DIR", &self.data_dir)
             .env("TAUTAN_WHATSAPP_URL", &self.whatsapp_url)
             .env("JWT_SECRET", SECRET)
+            .envs(WIDE_LIMITS)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

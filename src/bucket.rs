@@ -19,6 +19,21 @@ impl Bucket {
 
     /// `Err`: none is left, and when the next one comes back.
     pub fn take(&mut self, now: Instant) -> Result<(), Instant> {
+        self.refill(now);
+        if self.left == 0 {
+            return Err(self.since + self.every);
+        }
+        self.left -= 1;
+        Ok(())
+    }
+
+    /// As new: nothing is lost if it is forgotten.
+    pub fn is_full(&mut self, now: Instant) -> bool {
+        self.refill(now);
+        self.left == self.size
+    }
+
+    fn refill(&mut self, now: Instant) {
         while self.left < self.size && now >= self.since + self.every {
             self.left += 1;
             self.since += self.every;
@@ -26,11 +41,6 @@ impl Bucket {
         if self.left == self.size {
             self.since = now;
         }
-        if self.left == 0 {
-            return Err(self.since + self.every);
-        }
-        self.left -= 1;
-        Ok(())
     }
 }
 

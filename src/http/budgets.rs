@@ -1,0 +1,163 @@
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::error::{Code, Problem};
+use crate::{bucket::Bucket, limit::Limit, telemetry::Sampled, tenant::TenantId};
+
+/// Tenants that have their whole budget again are forgotten as often as this.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
+
+/// How often each tenant may ask this instance for something.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Commands at once, and then so many per second.
+    pub command_burst: u32,
+    pub commands_per_second: u32,
+    pub stream_openings: Limit,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            command_burst: 20,
+            commands_per_second: 5,
+            stream_openings: Limit::new(60, Duration::from_secs(60)).expect("neither is zero"),
+        }
+    }
+}
+
+/// What each tenant has used of its limits on this instance. Without them one tenant could keep the store and the log busy
+/// for all.
+pub(super) struct Budgets {
+    limits: Limits,
+    used: Mutex<Used>,
+    command_lines: Sampled,
+    opening_lines: Sampled,
+}
+
+struct Used {
+    tenants: HashMap<TenantId, Budget>,
+    forgot_at: Instant,
+}
+
+struct Budget {
+    commands: Bucket,
+    /// When streams were opened, the last first.
+    openings: VecDeque<Instant>,
+}
+
+impl Budgets {
+    pub fn new(limits: Limits) -> Self {
+        let used = Mutex::new(Used { tenants: HashMap::new(), forgot_at: Instant::now() });
+        Self { limits, used, command_lines: Sampled::default(), opening_lines: Sampled::default() }
+    }
+
+    /// Uses one command. Not asked for "disconnect": a tenant must be able to stop what it started.
+    pub fn take_command(&self, tenant: &TenantId) -> Result<(), Problem> {
+        let Limits { command_burst, commands_per_second, .. } = self.limits;
+        let now = Instant::now();
+        let taken = self.with(tenant, now, |budget| budget.commands.take(now));
+        taken.map_err(|next| {
+            if self.command_lines.is_due() {
+                tracing::warn!(%tenant, "commands of tenant are refused, too many came");
+            }
+            let detail = format!("at most {command_burst} commands at once, then {commands_per_second} per second");
+            Problem::new(Code::TooManyCommands, detail).retry_after(whole_seconds(next - now))
+        })
+    }
+
+    /// Uses one opening of a stream. False: none is left.
+    pub fn take_opening(&self, tenant: &TenantId) -> bool {
+        let (limit, now) = (self.limits.stream_openings, Instant::now());
+        let taken = self.with(tenant, now, |budget| {
+            let ages = budget.openings.iter().map(|at| now.duration_since(*at));
+            let is_left = limit.wait(ages).is_none();
+            if is_left {
+                budget.openings.push_front(now);
+                budget.openings.truncate(limit.count() as usize);
+            }
+            is_left
+        });
+        if !taken && self.opening_lines.is_due() {
+            tracing::warn!(%tenant, "streams of tenant are ended at once, too many were opened");
+        }
+        taken
+    }
+
+    fn with<T>(&self, tenant: &TenantId, now: Instant, take: impl FnOnce(&mut Budget) -> T) -> T {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.duration_since(used.forgot_at) >= FORGET_EVERY {
+            used.forgot_at = now;
+            let per = self.limits.stream_openings.per();
+            used.tenants.retain(|_, budget| !budget.is_whole(now, per));
+        }
+        let Limits { command_burst, commands_per_second, .. } = self.limits;
+        let new = || Budget {
+            commands: Bucket::new(command_burst, Duration::from_secs(1) / commands_per_second),
+            openings: VecDeque::new(),
+        };
+        take(used.tenants.entry(tenant.clone()).or_insert_with(new))
+    }
+}
+
+impl Budget {
+    fn is_whole(&mut self, now: Instant, per: Duration) -> bool {
+        self.commands.is_full(now) && self.openings.iter().all(|at| now.duration_since(*at) >= per)
+    }
+}
+
+/// For `Retry-After`: never too early, and never 0.
+pub(super) fn whole_seconds(wait: Duration) -> u32 {
+    u32::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tenant(name: &str) -> TenantId {
+        TenantId::parse(name).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn openings_are_counted_over_the_last_minute() {
+        let (budgets, a, b) = (Budgets::new(Limits::default()), tenant("a"), tenant("b"));
+        for _ in 0..60 {
+            assert!(budgets.take_opening(&a));
+            tokio::time::advance(Duration::from_millis(500)).await;
+        }
+        assert!(!budgets.take_opening(&a), "30 s after the first");
+        assert!(budgets.take_opening(&b), "another tenant has a budget of its own");
+        tokio::time::advance(Duration::from_secs(30)).await;
+        assert!(budgets.take_opening(&a), "the first is a minute old");
+        assert!(!budgets.take_opening(&a), "the second is not");
+    }
+
+    /// Without it a program that runs for months keeps an entry for every tenant that ever came.
+    #[tokio::test(start_paused = true)]
+    async fn tenants_with_a_whole_budget_are_forgotten() {
+        let budgets = Budgets::new(Limits::default());
+        let known = || budgets.used.lock().unwrap().tenants.len();
+        for number in 0..100 {
+            assert!(budgets.take_command(&tenant(&number.to_string())).is_ok());
+            assert!(budgets.take_opening(&tenant(&number.to_string())));
+        }
+        tokio::time::advance(FORGET_EVERY - Duration::from_secs(1)).await;
+        assert!(budgets.take_opening(&tenant("late")));
+        assert_eq!(known(), 101);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(budgets.take_command(&tenant("new")).is_ok());
+        assert_eq!(known(), 2, "one opened a stream a second ago, one is new");
+    }
+
+    #[test]
+    fn retry_after_is_rounded_up_to_whole_seconds() {
+        let seconds = [0, 1, 1_000, 1_001].map(|ms| whole_seconds(Duration::from_millis(ms)));
+        assert_eq!(seconds, [1, 1, 1, 2]);
+    }
+}

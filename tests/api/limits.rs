@@ -1,0 +1,64 @@
+//! What one tenant may ask for how often.
+
+use futures_util::future::join_all;
+use serde_json::json;
+use tautan::http::{Limits, Settings};
+
+use crate::support::{Frame, Server, Setup, Stream, header, problem};
+
+async fn connects(server: &Server, tenant: &str, count: usize) -> Vec<reqwest::Response> {
+    let connects = (0..count).map(|_| server.post("/api/whatsapp/connect").bearer_auth(server.token(tenant)).send());
+    join_all(connects).await.into_iter().map(Result::unwrap).collect()
+}
+
+/// One tenant that sent 2,491 commands a second had them all accepted.
+#[tokio::test]
+async fn commands_beyond_the_burst_are_refused_until_a_second_on() {
+    let limits = Limits { commands_per_second: 1, ..Limits::default() };
+    let http = Settings { limits, ..Settings::default() };
+    let server = Setup { http, ..Setup::default() }.start().await;
+    let (accepted, refused): (Vec<_>, Vec<_>) =
+        connects(&server, "a", 40).await.into_iter().partition(|answer| answer.status() == 202);
+    // One more comes back for each second that sending them takes.
+    assert!((20..=22).contains(&accepted.len()), "{}", accepted.len());
+    for answer in refused {
+        assert_eq!(header(&answer, "retry-after"), "1");
+        let detail = problem(answer, 429, "too-many-commands").await;
+        assert!(detail.contains("20 commands at once, then 1 per second"), "{detail}");
+    }
+    let passkey = || server.post("/api/whatsapp/passkey").bearer_auth(server.token("a")).json(&json!({}));
+    let mut codes = Vec::new();
+    for _ in 0..3 {
+        codes.push(passkey().send().await.unwrap().status().as_u16());
+    }
+    assert!(codes.contains(&429), "every command counts: {codes:?}");
+    for answer in connects(&server, "b", 20).await {
+        assert_eq!(answer.status(), 202, "another tenant has a budget of its own");
+    }
+    let disconnect = || server.post("/api/whatsapp/disconnect").bearer_auth(server.token("a")).send();
+    for answer in join_all((0..40).map(|_| disconnect())).await {
+        assert_eq!(answer.unwrap().status(), 202, "who has used up its budget can stop all the same");
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(1_050)).await;
+    assert_eq!(connects(&server, "a", 1).await[0].status(), 202, "after Retry-After");
+}
+
+#[tokio::test]
+async fn stream_over_its_budget_asks_to_come_back_later() {
+    let server = Server::start().await;
+    for _ in 0..60 {
+        let stream = server.stream("a").await;
+        assert!(stream.retry_ms <= 5_000, "{}", stream.retry_ms);
+    }
+    let mut stream = server.stream("a").await;
+    assert_eq!(stream.retry_ms, 30_000);
+    assert_eq!(stream.headers["content-type"], "text/event-stream; charset=utf-8");
+    assert_eq!(stream.headers["cache-control"], "no-store, no-transform");
+    let rest: Vec<Frame> = stream.rest().await;
+    assert!(rest.is_empty(), "it ends: {rest:?}");
+    assert!(server.stream("b").await.retry_ms <= 5_000, "another tenant has a budget of its own");
+    let refused = server.get("/api/whatsapp/events").send().await.unwrap();
+    problem(refused, 401, "missing-token").await;
+    let again = Stream::open(server.get("/api/whatsapp/events").bearer_auth(server.token("a"))).await;
+    assert_eq!(again.retry_ms, 30_000);
+}
