@@ -36,7 +36,7 @@ impl Backend {
         clock: SharedClock,
     ) -> Result<Self, StartError> {
         match store {
-            config::Store::Embedded { key, previous } => {
+            config::Store::Embedded { key, previous, limits } => {
                 // Before the key is made, which would look like what an earlier start has left.
                 let directory = Directory::enter(data_dir)?;
                 let key_file = data_dir.join(KEY_FILE);
@@ -46,7 +46,7 @@ impl Backend {
                     None => MasterKey::load_or_create(&key_file),
                 };
                 let key = key.map_err(StartError::Key)?;
-                let settings = embedded::Settings { dir: data_dir.to_owned(), key, previous, on_commit };
+                let settings = embedded::Settings { dir: data_dir.to_owned(), key, previous, limits, on_commit };
                 Ok(Self::Embedded(EmbeddedStore::open(settings, clock)?))
             }
             config::Store::Redis(settings) => {

@@ -15,7 +15,7 @@ pub use variables::Variable;
 
 use crate::{
     auth, http, session,
-    store::{crypt::MasterKey, redis},
+    store::{self, crypt::MasterKey, redis},
     telemetry, webhook,
 };
 use read::Reader;
@@ -58,7 +58,7 @@ pub enum Mode {
 #[derive(Debug)]
 pub enum Store {
     /// In the data directory, for one process. Without a key one is made there.
-    Embedded { key: Option<MasterKey>, previous: Option<MasterKey> },
+    Embedded { key: Option<MasterKey>, previous: Option<MasterKey>, limits: store::Limits },
     /// Shared by any number of instances.
     Redis(redis::Settings),
 }
@@ -164,6 +164,10 @@ impl Config {
 }
 
 fn store(reader: &mut Reader, sessions_max: Option<usize>) -> Store {
+    let limits = store::Limits {
+        pair_codes: reader.parsed("TAUTAN_LIMIT_PAIR_CODES", read::limit),
+        dials: reader.parsed("TAUTAN_LIMIT_DIALS", read::limit),
+    };
     let key = reader.optional("TAUTAN_ENCRYPTION_KEY", read::master_key);
     let previous = reader.optional("TAUTAN_ENCRYPTION_KEY_PREVIOUS", read::previous_master_key);
     if !reader.is_named("TAUTAN_ENCRYPTION_KEY") && previous.is_some() {
@@ -180,8 +184,8 @@ fn store(reader: &mut Reader, sessions_max: Option<usize>) -> Store {
     reader
         .must_not_be_empty("REDIS_URL", "is empty: give it a value, or remove it to keep the state in TAUTAN_DATA_DIR");
     match (url, key) {
-        (Some(url), Some(key)) => Store::Redis(redis::Settings { url, key, previous, sessions_max }),
-        (_, key) => Store::Embedded { key, previous },
+        (Some(url), Some(key)) => Store::Redis(redis::Settings { url, key, previous, sessions_max, limits }),
+        (_, key) => Store::Embedded { key, previous, limits },
     }
 }
 

@@ -17,6 +17,7 @@ use crate::{
 
 /// Each time is remembered until it no longer counts.
 const LIMIT_COUNT_MAX: u32 = 1_000_000;
+const LIMIT_TIME_MAX: Duration = Duration::from_secs(24 * 3_600);
 
 /// Reads settings one by one and collects what is wrong with them.
 pub(super) struct Reader {
@@ -162,9 +163,11 @@ pub(super) fn rate(text: &str) -> Result<u32, String> {
 /// How often something may be done: a number and a time.
 pub(super) fn limit(text: &str) -> Result<Limit, String> {
     let parts = text.split_once('/').and_then(|(count, per)| Some((positive(count).ok()?, duration(per).ok()?)));
-    let limit = parts.filter(|(count, _)| *count <= LIMIT_COUNT_MAX).and_then(|(count, per)| Limit::new(count, per));
+    let limit = parts
+        .filter(|(count, per)| *count <= LIMIT_COUNT_MAX && *per <= LIMIT_TIME_MAX)
+        .and_then(|(count, per)| Limit::new(count, per));
     limit.ok_or_else(|| {
-        format!("{text:?} is not a limit such as 5/10m, from 1 to {LIMIT_COUNT_MAX} times in a duration")
+        format!("{text:?} is not a limit such as 5/10m, from 1 to {LIMIT_COUNT_MAX} times in 24h at most")
     })
 }
 

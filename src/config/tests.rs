@@ -29,6 +29,9 @@ fn nothing_configured_is_local_mode_with_the_contract_s_defaults() {
     let limits = config.http.limits;
     assert_eq!((limits.command_burst, limits.commands_per_second), (20, 5));
     assert_eq!(limits.stream_openings, Limit::new(60, Duration::from_secs(60)).unwrap());
+    let Store::Embedded { limits, .. } = config.store else { panic!("{:?}", config.store) };
+    let in_ten_minutes = |count| Limit::new(count, Duration::from_secs(600)).unwrap();
+    assert_eq!((limits.pair_codes, limits.dials), (in_ten_minutes(5), in_ten_minutes(10)));
 }
 
 #[test]
@@ -59,7 +62,7 @@ fn limit_is_a_number_in_a_duration() {
     let limit =
         |text: &str| read(&[("TAUTAN_LIMIT_STREAM_OPENINGS", text)]).map(|config| config.http.limits.stream_openings);
     assert_eq!(limit("7/90s").unwrap(), Limit::new(7, Duration::from_secs(90)).unwrap());
-    for bad in ["60", "60/", "/1m", "0/1m", "60/0s", "-1/1m", "60/-1m", "1000001/1m", "60 in 1m"] {
+    for bad in ["60", "60/", "/1m", "0/1m", "60/0s", "-1/1m", "60/-1m", "1000001/1m", "60/25h", "60 in 1m"] {
         assert_eq!(limit(bad).unwrap_err()[0].variable, "TAUTAN_LIMIT_STREAM_OPENINGS", "{bad}");
     }
 }

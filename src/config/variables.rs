@@ -61,6 +61,12 @@ pub const VARIABLES: &[Variable] = &[
     plain("TAUTAN_LIMIT_COMMANDS", "5/s", "commands of one tenant on this instance, once the burst is used up"),
     plain("TAUTAN_LIMIT_COMMAND_BURST", "20", "commands of one tenant at once on this instance"),
     plain("TAUTAN_LIMIT_STREAM_OPENINGS", "60/1m", "streams that one tenant may open on this instance"),
+    plain("TAUTAN_LIMIT_PAIR_CODES", "5/10m", "pairing codes that one tenant may ask for, all instances together"),
+    plain(
+        "TAUTAN_LIMIT_DIALS",
+        "10/10m",
+        "connections to WhatsApp that one tenant may ask for, all instances together",
+    ),
     plain("TAUTAN_QR_WINDOWS", "3", "windows of six QR codes opened in all while somebody watches"),
     unset("TAUTAN_MAX_SESSIONS", "sessions this instance will own"),
     plain("TAUTAN_RESUME_RATE", "20/s", "links opened per second after a start"),

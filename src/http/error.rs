@@ -6,7 +6,12 @@ use warp::{
     reply::{Reply, Response},
 };
 
-use crate::{auth::TokenError, session::SessionError, store::StoreError};
+use super::budgets::whole_seconds;
+use crate::{
+    auth::TokenError,
+    session::SessionError,
+    store::{Limited, StoreError},
+};
 
 /// Declares the closed list of problems: code, status, title.
 macro_rules! codes {
@@ -65,6 +70,8 @@ codes! {
     HeadersTooLarge = "headers-too-large", REQUEST_HEADER_FIELDS_TOO_LARGE, "The request's headers are too large";
     TooManyStreams = "too-many-streams", TOO_MANY_REQUESTS, "Too many streams are open";
     TooManyCommands = "too-many-commands", TOO_MANY_REQUESTS, "Too many commands came";
+    TooManyPairCodes = "too-many-pair-codes", TOO_MANY_REQUESTS, "Too many pairing codes were asked for";
+    TooManyDials = "too-many-dials", TOO_MANY_REQUESTS, "Connections to WhatsApp were asked for too often";
     Internal = "internal", INTERNAL_SERVER_ERROR, "Something went wrong here";
     StoreUnavailable = "store-unavailable", SERVICE_UNAVAILABLE, "The store cannot be reached";
     NoCapacity = "no-capacity", SERVICE_UNAVAILABLE, "There is no room for another session";
@@ -161,6 +168,15 @@ impl From<StoreError> for Problem {
                     "what was asked for is not known to be kept; asking again in a moment is safe",
                 )
                 .retry_after(2)
+            }
+            StoreError::Limited { limited, wait } => {
+                let (code, what) = match limited {
+                    Limited::PairCodes => (Code::TooManyPairCodes, "pairing codes"),
+                    Limited::Dials => (Code::TooManyDials, "connections to WhatsApp"),
+                };
+                let seconds = whole_seconds(*wait);
+                let detail = format!("this tenant has asked for too many {what}; try again in {seconds} s");
+                Self::new(code, detail).retry_after(seconds)
             }
             StoreError::Fenced | StoreError::Unreadable | StoreError::Damaged(_) => {
                 tracing::error!(%error, "the store failed a request");

@@ -7,6 +7,7 @@ pub mod embedded;
 mod greeting;
 mod hub;
 mod lease;
+mod limits;
 mod nudges;
 mod outbox;
 pub mod redis;
@@ -20,6 +21,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use lease::Lease;
+pub use limits::{Limited, Limits, Usage};
 pub use outbox::{Notice, Outbox, TAKEN_FOR};
 pub use release::{Release, Releases};
 pub use subscription::{Subscription, Update};
@@ -78,6 +80,9 @@ pub trait Roster: Send + Sync + 'static {
     /// [`Wish::Run`] for a tenant that is disconnected appends `connecting`/`starting` in the same step, so that every
     /// later read says so. [`Wish::Unlink`] for a tenant with nothing to unlink (disconnected and without credentials) is
     /// settled at once and changes nothing.
+    ///
+    /// [`StoreError::Limited`]: its tenant has used up what it asks for, see [`Usage`], and nothing was kept. What it uses is
+    /// counted in the same step, over all instances.
     async fn want(&self, tenant: &TenantId, wish: Wish) -> Result<WishNo, StoreError>;
 
     /// The newest wish that is not settled.
@@ -212,6 +217,9 @@ pub enum StoreError {
     /// Passing trouble: worth another try.
     #[error("the store cannot be reached")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A request over a limit of its tenant: nothing was kept.
+    #[error("the tenant has asked for it too often")]
+    Limited { limited: Limited, wait: Duration },
     #[error("a stored row does not open with the configured key")]
     Unreadable,
     /// The store holds what we cannot have written.

@@ -1,7 +1,7 @@
 //! What one tenant may ask for how often.
 
 use futures_util::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 use tautan::http::{Limits, Settings};
 
 use crate::support::{Frame, Server, Setup, Stream, header, problem};
@@ -61,4 +61,43 @@ async fn stream_over_its_budget_asks_to_come_back_later() {
     problem(refused, 401, "missing-token").await;
     let again = Stream::open(server.get("/api/whatsapp/events").bearer_auth(server.token("a"))).await;
     assert_eq!(again.retry_ms, 30_000);
+}
+
+async fn over(server: &Server, body: Value, code: &str) {
+    let answer = server.post("/api/whatsapp/connect").bearer_auth(server.token("a")).json(&body).send().await.unwrap();
+    let seconds: u32 = header(&answer, "retry-after").parse().unwrap();
+    assert!((590..=600).contains(&seconds), "{seconds}");
+    problem(answer, 429, code).await;
+}
+
+async fn command(server: &Server, name: &str, body: Value) -> u16 {
+    let path = format!("/api/whatsapp/{name}");
+    server.post(&path).bearer_auth(server.token("a")).json(&body).send().await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn sixth_pairing_code_is_refused_until_ten_minutes_on() {
+    let server = Server::start().await;
+    let to = |number: usize| json!({ "phoneNumber": format!("628123456789{number}") });
+    for number in 0..5 {
+        assert_eq!(command(&server, "connect", to(number)).await, 202, "{number}");
+    }
+    over(&server, to(5), "too-many-pair-codes").await;
+    assert_eq!(command(&server, "connect", to(4)).await, 202, "a repetition is free");
+    assert_eq!(command(&server, "disconnect", json!({})).await, 202);
+    server.clock.advance(600);
+    assert_eq!(command(&server, "connect", to(5)).await, 202);
+}
+
+#[tokio::test]
+async fn eleventh_dial_is_refused_and_disconnect_is_not() {
+    let server = Server::start().await;
+    for dial in 0..10 {
+        assert_eq!(command(&server, "connect", json!({})).await, 202, "{dial}");
+        assert_eq!(command(&server, "disconnect", json!({})).await, 202, "{dial}");
+    }
+    over(&server, json!({}), "too-many-dials").await;
+    assert_eq!(command(&server, "disconnect", json!({})).await, 202);
+    server.clock.advance(600);
+    assert_eq!(command(&server, "connect", json!({})).await, 202);
 }

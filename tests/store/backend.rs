@@ -90,7 +90,13 @@ pub fn key() -> MasterKey {
 }
 
 pub fn settings(dir: &Path) -> Settings {
-    Settings { dir: dir.to_owned(), key: key(), previous: None, on_commit: None }
+    Settings {
+        dir: dir.to_owned(),
+        key: key(),
+        previous: None,
+        limits: tautan::store::Limits::default(),
+        on_commit: None,
+    }
 }
 
 impl Embedded {
@@ -149,7 +155,13 @@ pub fn instance(server: &RedisServer) -> RedisStore {
 }
 
 pub fn instance_at(url: &str, key: MasterKey, previous: Option<MasterKey>) -> RedisStore {
-    let settings = redis::Settings { url: Url::parse(url).unwrap(), key, previous, sessions_max: None };
+    let settings = redis::Settings {
+        url: Url::parse(url).unwrap(),
+        key,
+        previous,
+        sessions_max: None,
+        limits: tautan::store::Limits::default(),
+    };
     RedisStore::open(settings, Arc::new(Ticking::default()))
 }
 

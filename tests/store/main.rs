@@ -41,6 +41,7 @@ mod journal;
 mod keys;
 mod later;
 mod leases;
+mod limits;
 mod names;
 mod outbox;
 mod redis;

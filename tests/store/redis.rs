@@ -403,7 +403,10 @@ async fn no_error_shows_where_redis_is() {
     let error = Url::parse("redis://:hunter2@[bad").unwrap_err();
     assert!(!format!("{error}{error:?}").contains("hunter2"));
     let url = Url::parse("redis://:hunter2@127.0.0.1:1/").unwrap();
-    let away = RedisStore::open(Settings { url, key: key(), previous: None, sessions_max: None }, clock::system());
+    let away = RedisStore::open(
+        Settings { url, key: key(), previous: None, sessions_max: None, limits: tautan::store::Limits::default() },
+        clock::system(),
+    );
     let error = away.stores().journal.latest(&tenant("a")).await.unwrap_err();
     let said = format!("{error}{error:?}");
     assert!(!said.contains("127.0.0.1") && !said.contains("hunter2"), "{said}");

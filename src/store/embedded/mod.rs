@@ -20,6 +20,7 @@ mod record;
 mod release;
 mod roster;
 mod rows;
+mod used;
 mod vault;
 mod writer;
 
@@ -51,7 +52,7 @@ use self::{
     writer::{Job, Writer},
 };
 use super::{
-    Outbox, StoreError, Stores,
+    Limits, Outbox, StoreError, Stores,
     crypt::{MasterKey, TenantKeys},
     hub::Hub,
     nudges::Nudges,
@@ -73,6 +74,7 @@ pub struct Settings {
     /// The key that everything was sealed with until now. Opening with it seals everything anew with `key`, in one
     /// transaction; from then on it is not needed.
     pub previous: Option<MasterKey>,
+    pub limits: Limits,
     /// `None` but in tests, which end the process there.
     pub on_commit: Option<CommitHook>,
 }
@@ -147,6 +149,7 @@ struct Shared {
     nudges: Nudges,
     outbox: Schedule,
     key: MasterKey,
+    limits: Limits,
     clock: SharedClock,
     on_commit: Option<CommitHook>,
     /// The last write succeeded, and in time.
@@ -160,7 +163,7 @@ struct Shared {
 impl EmbeddedStore {
     /// Blocks: reads every tenant's newest event and wish, after a crash the whole file, and on a new key seals it anew.
     pub fn open(settings: Settings, clock: SharedClock) -> Result<Self, OpenError> {
-        let Settings { dir, key, previous, on_commit } = settings;
+        let Settings { dir, key, previous, limits, on_commit } = settings;
         let (disk, found) = Disk::open(&dir, &key, previous.as_ref(), clock.now(), on_commit.as_ref())?;
         let memory = Memory::new(found, disk.epoch());
         let outbox = Schedule::default();
@@ -173,6 +176,7 @@ impl EmbeddedStore {
             nudges,
             outbox,
             key,
+            limits,
             clock,
             on_commit,
             writable: watch::Sender::new(true),

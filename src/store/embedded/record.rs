@@ -2,7 +2,10 @@ use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 
-use super::rows::{KeptEvent, Untold};
+use super::{
+    rows::{KeptEvent, Untold},
+    used::Used,
+};
 use crate::{
     clock::Timestamp,
     events::{Cursor, Event, Shown, Status},
@@ -34,6 +37,7 @@ pub struct Record {
     pub doubted: bool,
     /// What was said to the owner and it has not heard, with its time. In memory alone.
     pub said: VecDeque<(Timestamp, Bytes)>,
+    pub used: Used,
 }
 
 impl Record {

@@ -3,19 +3,22 @@ use std::{sync::PoisonError, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{EmbeddedStore, batch::Batch, batch::Step};
+use super::{
+    EmbeddedStore,
+    batch::{Batch, Step, Stop},
+};
 use crate::store::greeting::starting;
 use crate::{
     clock::Timestamp,
-    store::{Lease, Roster, SAID_FOR, SAID_MAX, StoreError, Wish, WishNo},
+    store::{Lease, Limits, Roster, SAID_FOR, SAID_MAX, StoreError, Usage, Wish, WishNo},
     tenant::TenantId,
 };
 
 #[async_trait]
 impl Roster for EmbeddedStore {
     async fn want(&self, tenant: &TenantId, wish: Wish) -> Result<WishNo, StoreError> {
-        let tenant = tenant.clone();
-        self.step(move |batch| want(batch, &tenant, wish)).await
+        let (tenant, limits, now) = (tenant.clone(), self.shared().limits, self.shared().clock.now());
+        self.step(move |batch| want(batch, &tenant, wish, &limits, now)).await
     }
 
     async fn wish(&self, tenant: &TenantId) -> Result<Option<(WishNo, Wish)>, StoreError> {
@@ -105,8 +108,11 @@ impl Roster for EmbeddedStore {
     }
 }
 
-fn want(batch: &mut Batch<'_>, tenant: &TenantId, wish: Wish) -> Step<WishNo> {
+fn want(batch: &mut Batch<'_>, tenant: &TenantId, wish: Wish, limits: &Limits, now: Timestamp) -> Step<WishNo> {
     let record = batch.record(tenant);
+    let standing = record.wish.as_ref().map(|(_, wish)| wish);
+    let usage = Usage::of(&wish, standing, record.newest.as_ref().map(|newest| &newest.status));
+    record.used.take(usage, limits, now).map_err(Stop::Refused)?;
     let number = WishNo(record.wishes + 1);
     let (disconnected, owned, wanted) = (record.is_disconnected(), record.is_owned(), record.wish.is_some());
     match &wish {

@@ -69,7 +69,7 @@ use self::{
     trouble::Trouble,
 };
 use super::{
-    Outbox, StoreError, Stores,
+    Limits, Outbox, StoreError, Stores,
     crypt::{MasterKey, MasterKeys},
     hub::Hub,
     nudges::Nudges,
@@ -89,6 +89,7 @@ pub struct Settings {
     pub previous: Option<MasterKey>,
     /// Sessions this instance will own; `None`: as many as come.
     pub sessions_max: Option<usize>,
+    pub limits: Limits,
 }
 
 /// A handle; clones are the same store. With the last one its tasks end.
@@ -109,6 +110,7 @@ struct Shared {
     leases: Leases,
     census: Census,
     sessions_max: Option<usize>,
+    limits: Limits,
     audience: Audience,
     outbox: Desk,
     orders: mpsc::Sender<Order>,
@@ -151,6 +153,7 @@ impl RedisStore {
             leases: Leases::default(),
             census: Census::default(),
             sessions_max: settings.sessions_max,
+            limits: settings.limits,
             orders,
             incarnation: watched::Sender::new(None),
             instance: random_name(),

@@ -23,7 +23,8 @@ use super::{
 };
 use crate::store::greeting::starting;
 use crate::{
-    store::{Lease, Roster, StoreError, Wish, WishNo},
+    limit::Limit,
+    store::{Lease, Roster, StoreError, Usage, Wish, WishNo},
     tenant::TenantId,
 };
 
@@ -113,6 +114,8 @@ async fn want(shared: &Arc<Shared>, tenant: &TenantId, wish: Wish) -> Result<Wis
         // An owner is about to say something, and hears of the wish; only where there is none it can be settled here.
         let settled = wish == Wish::Unlink && disconnected && !living && !record.credentials;
         let previous = record.newest.clone();
+        let standing = record.wish.as_ref().map(|(_, wish)| wish);
+        let usage = Usage::of(&wish, standing, previous.as_ref().map(|newest| &newest.status));
         let says = matches!(wish, Wish::Run { .. }) && disconnected;
         let said = says.then(|| record.say(starting(), shared.clock.now(), &live)).flatten();
         let owner = record.owner.clone().filter(|_| living).map(|owner| owner.incarnation);
@@ -127,6 +130,8 @@ async fn want(shared: &Arc<Shared>, tenant: &TenantId, wish: Wish) -> Result<Wis
         let sealed = if settled { Vec::new() } else { seals.wish(number, &wish) };
         let call = Call::on(&WANT, tenant).arg(&token).arg(number).arg(sealed).arg(&record.version);
         let call = call.arg(u8::from(record.doubted || record.is_stale(living))).arg(&record.run);
+        let call = with_limit(call, usage.pair_code, shared.limits.pair_codes);
+        let call = with_limit(call, usage.dial, shared.limits.dials);
         match shared.ask_script(&with_event(call, outgoing.as_ref())).await? {
             Answer::Done(value) => {
                 let (number, heard) = with_heard(&value);
@@ -138,10 +143,17 @@ async fn want(shared: &Arc<Shared>, tenant: &TenantId, wish: Wish) -> Result<Wis
                 return Ok(WishNo(number));
             }
             Answer::Again => {}
+            Answer::Limited(limited, wait) => return Err(limited.after(wait)),
             Answer::Fenced | Answer::Overtaken => return Err(Trouble::Nonsense("fenced".to_owned()).into()),
         }
     }
     Err(Trouble::Contended.into())
+}
+
+/// How many in how many ms; nothing where it is not used.
+fn with_limit(call: Call, is_used: bool, limit: Limit) -> Call {
+    let per_ms = u64::try_from(limit.per().as_millis()).unwrap_or(u64::MAX);
+    if is_used { call.arg(limit.count()).arg(per_ms) } else { call.arg("").arg("") }
 }
 
 async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease>, StoreError> {
@@ -194,7 +206,9 @@ async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease
                 return Ok(lease);
             }
             Answer::Again => {}
-            Answer::Fenced | Answer::Overtaken => return Err(Trouble::Nonsense("fenced".to_owned()).into()),
+            Answer::Fenced | Answer::Overtaken | Answer::Limited(..) => {
+                return Err(Trouble::Nonsense("fenced".to_owned()).into());
+            }
         }
     }
     Err(Trouble::Contended.into())

@@ -1,11 +1,11 @@
 //! The scripts: one for each change, atomic, under a short name in Redis's cache (EVALSHA; loaded where it is missing).
 
-use std::sync::LazyLock;
+use std::{sync::LazyLock, time::Duration};
 
 use redis::{FromRedisValue, Script, ScriptInvocation, ToRedisArgs, aio::MultiplexedConnection};
 
 use super::{keys, trouble::Trouble};
-use crate::tenant::TenantId;
+use crate::{store::Limited, tenant::TenantId};
 
 macro_rules! scripts {
     ($($name:ident = $($file:literal)+;)+) => {
@@ -108,6 +108,8 @@ pub enum Answer {
     Again,
     Fenced,
     Overtaken,
+    /// It was over this limit and changed nothing. How long until it is not.
+    Limited(Limited, Duration),
 }
 
 impl TryFrom<(String, String)> for Answer {
@@ -119,7 +121,19 @@ impl TryFrom<(String, String)> for Answer {
             "again" => Ok(Self::Again),
             "fenced" => Ok(Self::Fenced),
             "overtaken" => Ok(Self::Overtaken),
+            "limited" => limited(&value).ok_or(Trouble::Nonsense(value)),
             _ => Err(Trouble::Nonsense(word)),
         }
     }
+}
+
+/// Of which limit, and the wait in ms.
+fn limited(value: &str) -> Option<Answer> {
+    let (name, wait) = value.split_once(' ')?;
+    let limited = match name {
+        "pair-codes" => Limited::PairCodes,
+        "dials" => Limited::Dials,
+        _ => return None,
+    };
+    Some(Answer::Limited(limited, Duration::from_millis(wait.parse().ok()?)))
 }

@@ -158,6 +158,7 @@ impl<'a> Write<'a> {
                 Ok(None)
             }
             Answer::Overtaken => Err(Trouble::Overtaken.into()),
+            Answer::Limited(..) => Err(Trouble::Nonsense("limited".to_owned()).into()),
             Answer::Fenced => {
                 self.shared.leases.end(self.lease.nonce());
                 Err(StoreError::Fenced)

@@ -1,4 +1,5 @@
--- ARGV: the call's own token, number, the wish or '' where it is settled at once, version, doubted, run, event.
+-- ARGV: the call's own token, number, the wish or '' where it is settled at once, version, doubted, run, how many pairing
+-- codes in how many ms ('' where none is asked for), how many dials in how many ms, event.
 -- What the last calls were answered is known for a moment: one whose answer was lost comes again, and others may have
 -- wished meanwhile. Decided once more, the older wish would stand on the newer one. Answers the number, and how many
 -- instances heard the event.
@@ -8,7 +9,32 @@ for _, answer in ipairs(redis.call('LRANGE', wished, 0, -1)) do
   if token == ARGV[1] then return { 'done', told } end
 end
 if not is_at(ARGV[4]) then return { 'again', '' } end
-local heard = tell(7)
+-- By the time of the server, which all instances share. The lists hold when it was used, the last time first.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local limits = {
+  { 'pair-codes', record .. ':used-codes', ARGV[7], ARGV[8] },
+  { 'dials', record .. ':used-dials', ARGV[9], ARGV[10] },
+}
+for _, limit in ipairs(limits) do
+  local name, used, max, per = unpack(limit)
+  if max ~= '' then
+    local first = tonumber(redis.call('LRANGE', used, max - 1, max - 1)[1])
+    -- Not one of the future: a clock that was set back must not shut a tenant out.
+    if first and first <= now and now - first < tonumber(per) then
+      return { 'limited', name .. ' ' .. string.format('%.0f', first + per - now) }
+    end
+  end
+end
+for _, limit in ipairs(limits) do
+  local _, used, max, per = unpack(limit)
+  if max ~= '' then
+    redis.call('LPUSH', used, string.format('%.0f', now))
+    redis.call('LTRIM', used, 0, max - 1)
+    redis.call('PEXPIRE', used, per)
+  end
+end
+local heard = tell(11)
 redis.call('HSET', record, 'wishes', ARGV[2], 'run', ARGV[6])
 local answer = ARGV[2] .. ' ' .. heard
 redis.call('LPUSH', wished, ARGV[1] .. ' ' .. answer)

@@ -1,0 +1,137 @@
+//! How often a tenant's users may ask for what others notice.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use tautan::{
+    clock,
+    events::PhoneNumber,
+    limit::Limit,
+    store::{
+        Limited, Limits, StoreError, Stores, Wish,
+        embedded::{EmbeddedStore, Settings},
+        redis::{RedisStore, Settings as RedisSettings, Url},
+    },
+};
+
+use crate::{
+    backend::{Backend, instance, key, settings},
+    redis::with_redis,
+    statuses::tenant,
+};
+
+promises![
+    pairing_codes_are_refused_when_five_were_asked_for,
+    dials_are_refused_when_ten_were_asked_for,
+    repeated_request_is_free,
+];
+
+const RUN: Wish = Wish::Run { phone: None };
+const TEN_MINUTES: Duration = Duration::from_secs(600);
+
+fn by_code(number: usize) -> Wish {
+    Wish::Run { phone: Some(PhoneNumber::parse(&format!("62812345{number:04}")).unwrap()) }
+}
+
+/// Which limit refuses it; `None`: it is kept.
+async fn refused(stores: &Stores, name: &str, wish: Wish) -> Option<Limited> {
+    match stores.roster.want(&tenant(name), wish).await {
+        Ok(_) => None,
+        Err(StoreError::Limited { limited, wait }) => {
+            assert!(wait > Duration::ZERO && wait <= TEN_MINUTES, "{wait:?}");
+            Some(limited)
+        }
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+/// One tenant made 119 requests for 119 foreign numbers in 10 s, each of which rang on a stranger's phone.
+async fn pairing_codes_are_refused_when_five_were_asked_for(store: impl Backend + Sync) {
+    let stores = store.stores();
+    for number in 0..5 {
+        assert_eq!(refused(stores, "a", by_code(number)).await, None, "{number}");
+    }
+    assert_eq!(refused(stores, "a", by_code(5)).await, Some(Limited::PairCodes));
+    let (_, kept) = stores.roster.wish(&tenant("a")).await.unwrap().unwrap();
+    assert_eq!(kept, by_code(4), "a refused request leaves nothing");
+    assert_eq!(refused(stores, "a", RUN).await, None, "a QR code needs no number");
+    assert_eq!(refused(stores, "b", by_code(5)).await, None, "another tenant");
+    assert_eq!(refused(stores, "a", Wish::Unlink).await, None);
+}
+
+/// 149 pairs of connect and disconnect made 149 dials in 10 s.
+async fn dials_are_refused_when_ten_were_asked_for(store: impl Backend + Sync) {
+    let stores = store.stores();
+    for dial in 0..10 {
+        assert_eq!(refused(stores, "a", RUN).await, None, "{dial}");
+        assert_eq!(refused(stores, "a", Wish::Unlink).await, None, "{dial}");
+    }
+    assert_eq!(refused(stores, "a", RUN).await, Some(Limited::Dials));
+    assert_eq!(refused(stores, "a", by_code(0)).await, Some(Limited::Dials));
+    let (_, kept) = stores.roster.wish(&tenant("a")).await.unwrap().unwrap();
+    assert_eq!(kept, Wish::Unlink, "a refused request leaves nothing");
+    for _ in 0..20 {
+        assert_eq!(refused(stores, "a", Wish::Unlink).await, None, "disconnect is never refused");
+    }
+    assert_eq!(refused(stores, "b", RUN).await, None, "another tenant");
+}
+
+async fn repeated_request_is_free(store: impl Backend + Sync) {
+    let stores = store.stores();
+    for _ in 0..30 {
+        assert_eq!(refused(stores, "plain", RUN).await, None);
+        assert_eq!(refused(stores, "code", by_code(0)).await, None);
+    }
+    for number in 1..5 {
+        assert_eq!(refused(stores, "code", by_code(number)).await, None, "{number}");
+    }
+    assert_eq!(refused(stores, "code", by_code(5)).await, Some(Limited::PairCodes), "the repetitions were free");
+}
+
+/// Two dials in a time, which is short in the tests.
+fn two_dials(per: Duration) -> Limits {
+    Limits { dials: Limit::new(2, per).unwrap(), ..Limits::default() }
+}
+
+async fn dial(stores: &Stores) -> Option<Limited> {
+    let refused = refused(stores, "a", RUN).await;
+    stores.roster.want(&tenant("a"), Wish::Unlink).await.unwrap();
+    refused
+}
+
+async fn is_free_after(stores: &Stores, per: Duration) {
+    assert_eq!((dial(stores).await, dial(stores).await), (None, None));
+    assert_eq!(dial(stores).await, Some(Limited::Dials));
+    tokio::time::sleep(per).await;
+    assert_eq!(dial(stores).await, None, "the first one counts no more");
+}
+
+fn embedded(dir: &Path, limits: Limits) -> EmbeddedStore {
+    EmbeddedStore::open(Settings { limits, ..settings(dir) }, clock::system()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn embedded_limit_ends_with_its_time() {
+    let (dir, per) = (tempfile::tempdir().unwrap(), Duration::from_secs(1));
+    is_free_after(&embedded(dir.path(), two_dials(per)).stores(), per).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_are_shared_by_the_instances() {
+    with_redis(async |redis| {
+        let other = instance(&redis.server).stores();
+        for number in 0..10 {
+            let stores = if number % 2 == 0 { redis.stores() } else { &other };
+            assert_eq!(dial(stores).await, None, "{number}");
+        }
+        assert_eq!((dial(redis.stores()).await, dial(&other).await), (Some(Limited::Dials), Some(Limited::Dials)));
+        let left = redis.server.ask(&["PTTL", "tautan:{a}:used-dials"]);
+        let left: u64 = str::from_utf8(&left).unwrap().lines().next().unwrap().trim_start_matches(':').parse().unwrap();
+        assert!((500_000..=600_000).contains(&left), "its list goes by itself: {left}");
+
+        let (url, per) = (Url::parse(&redis.server.url()).unwrap(), Duration::from_secs(1));
+        let short = RedisSettings { url, key: key(), previous: None, sessions_max: None, limits: two_dials(per) };
+        redis.server.ask(&["DEL", "tautan:{a}:used-dials"]);
+        is_free_after(&RedisStore::open(short, Arc::new(clock::SystemClock)).stores(), per).await;
+    })
+    .await;
+}
