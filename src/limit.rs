@@ -1,6 +1,6 @@
 //! How often something may be done.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 /// At most `count` times in any time as long as `per`. Invariant: neither is zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,17 +23,15 @@ impl Limit {
         self.per
     }
 
+    pub fn per_ms(self) -> u64 {
+        u64::try_from(self.per.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// How long to wait until it may be done once more; `None`: it may be done now. `ages`: how long ago it was done each
     /// time, the last time first.
     pub fn wait(self, mut ages: impl Iterator<Item = Duration>) -> Option<Duration> {
         let first = ages.nth(self.count as usize - 1)?;
         self.per.checked_sub(first).filter(|wait| !wait.is_zero())
-    }
-}
-
-impl fmt::Display for Limit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} in {} s", self.count, self.per.as_secs_f32())
     }
 }
 

@@ -167,6 +167,7 @@ fn store(reader: &mut Reader, sessions_max: Option<usize>) -> Store {
     let limits = store::Limits {
         pair_codes: reader.parsed("TAUTAN_LIMIT_PAIR_CODES", read::limit),
         dials: reader.parsed("TAUTAN_LIMIT_DIALS", read::limit),
+        number_codes: reader.parsed("TAUTAN_LIMIT_NUMBER_CODES", read::limit),
     };
     let key = reader.optional("TAUTAN_ENCRYPTION_KEY", read::master_key);
     let previous = reader.optional("TAUTAN_ENCRYPTION_KEY_PREVIOUS", read::previous_master_key);

@@ -32,6 +32,7 @@ fn nothing_configured_is_local_mode_with_the_contract_s_defaults() {
     let Store::Embedded { limits, .. } = config.store else { panic!("{:?}", config.store) };
     let in_ten_minutes = |count| Limit::new(count, Duration::from_secs(600)).unwrap();
     assert_eq!((limits.pair_codes, limits.dials), (in_ten_minutes(5), in_ten_minutes(10)));
+    assert_eq!(limits.number_codes, in_ten_minutes(3));
 }
 
 #[test]

@@ -61,6 +61,8 @@ struct Session {
     windows: u32,
     /// The account accepted this device, as far as we were told.
     paired: bool,
+    /// When a pairing code was asked for that has not come.
+    code_asked_at: Option<Instant>,
     /// The passkey question that was answered last.
     answered: Option<Passkey>,
     /// When to read a wish again that could not be read.
@@ -110,6 +112,7 @@ impl Session {
         };
         // A link that ended and was kept is begun with a status that does not tell; what the next end erases depends on it.
         self.linked_as = link.resumes();
+        self.code_asked_at = None;
         self.paired |= self.linked_as.is_some();
         if self.says_resuming().await == Told::Fenced {
             link.close().await;
@@ -184,7 +187,7 @@ impl Session {
                     self.windows = 1;
                 }
                 if let Some(phone) = phone {
-                    self.offer_pair_code(phone, asked_again, link).await;
+                    return self.offer_pair_code(phone, asked_again, link).await;
                 }
                 ControlFlow::Continue(())
             }
@@ -224,13 +227,19 @@ impl Session {
         if matches!(signal, Signal::Connected { .. } | Signal::Qr { .. }) {
             self.trouble.welcomed();
         }
+        if matches!(signal, Signal::PairCode { .. } | Signal::PairCodeRefused { .. }) {
+            self.code_asked_at = None;
+        }
         let told = self.teller.tell(status).await;
         self.be_patient();
         match (&signal, self.teller.status()) {
             (Signal::Qr { attempt, .. }, Status::QrPending { pair, .. }) => {
                 debug!(tenant = %self.lease.tenant(), attempt, listeners = told.listeners(), "qr code generated");
-                if pair.is_none() && self.phone.is_some() {
-                    self.request_pair_code(link).await;
+                if pair.is_none() && !self.code_is_coming() {
+                    let flow = self.request_pair_code(link).await;
+                    if flow.is_break() {
+                        return flow;
+                    }
                 }
             }
             (Signal::Connected { .. }, _) => info!(tenant = %self.lease.tenant(), "whatsapp connected"),

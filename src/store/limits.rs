@@ -12,12 +12,14 @@ pub struct Limits {
     pub pair_codes: Limit,
     /// Requests that open a connection to WhatsApp.
     pub dials: Limit,
+    /// Pairing codes for one phone number, over all tenants.
+    pub number_codes: Limit,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         let limit = |count| Limit::new(count, TEN_MINUTES).expect("neither is zero");
-        Self { pair_codes: limit(5), dials: limit(10) }
+        Self { pair_codes: limit(5), dials: limit(10), number_codes: limit(3) }
     }
 }
 

@@ -114,6 +114,10 @@ pub trait Roster: Send + Sync + 'static {
     /// Takes what was said to this owner, oldest first: nobody is ever given it again, not even after an error.
     async fn said(&self, lease: &Lease) -> Result<Vec<Bytes>, StoreError>;
 
+    /// Counts a pairing code for this number, over all tenants and instances. False: it has had as many as it may, and none
+    /// may be asked for now. The store keeps a keyed hash of the number.
+    async fn count_code(&self, number: &PhoneNumber) -> Result<bool, StoreError>;
+
     /// Waits for tenants whose wish or owner changed; each is named once however often it changed. Cancel safe. One
     /// caller at a time.
     async fn nudged(&self) -> Vec<TenantId>;

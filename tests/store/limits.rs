@@ -23,6 +23,7 @@ promises![
     pairing_codes_are_refused_when_five_were_asked_for,
     dials_are_refused_when_ten_were_asked_for,
     repeated_request_is_free,
+    code_is_refused_when_its_number_had_three,
 ];
 
 const RUN: Wish = Wish::Run { phone: None };
@@ -87,6 +88,16 @@ async fn repeated_request_is_free(store: impl Backend + Sync) {
     assert_eq!(refused(stores, "code", by_code(5)).await, Some(Limited::PairCodes), "the repetitions were free");
 }
 
+async fn code_is_refused_when_its_number_had_three(store: impl Backend + Sync) {
+    let number = |last: char| PhoneNumber::parse(&format!("62812345678{last}")).unwrap();
+    let roster = store.roster();
+    for _ in 0..3 {
+        assert!(roster.count_code(&number('1')).await.unwrap());
+    }
+    assert!(!roster.count_code(&number('1')).await.unwrap());
+    assert!(roster.count_code(&number('2')).await.unwrap(), "another number");
+}
+
 /// Two dials in a time, which is short in the tests.
 fn two_dials(per: Duration) -> Limits {
     Limits { dials: Limit::new(2, per).unwrap(), ..Limits::default() }
@@ -132,6 +143,24 @@ async fn limits_are_shared_by_the_instances() {
         let short = RedisSettings { url, key: key(), previous: None, sessions_max: None, limits: two_dials(per) };
         redis.server.ask(&["DEL", "tautan:{a}:used-dials"]);
         is_free_after(&RedisStore::open(short, Arc::new(clock::SystemClock)).stores(), per).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn codes_of_a_number_are_counted_over_instances_by_its_hash() {
+    with_redis(async |redis| {
+        let other = instance(&redis.server).stores();
+        let number = PhoneNumber::parse("6281234567890").unwrap();
+        for stores in [redis.stores(), &other, redis.stores()] {
+            assert!(stores.roster.count_code(&number).await.unwrap());
+        }
+        assert!(!other.roster.count_code(&number).await.unwrap());
+        let keys = String::from_utf8(redis.server.ask(&["KEYS", "tautan:number:*"])).unwrap();
+        let key = keys.lines().find(|line| line.starts_with("tautan:")).expect("it is counted");
+        assert_eq!(key.len(), "tautan:number:".len() + 64, "{key}");
+        let list = String::from_utf8(redis.server.ask(&["LRANGE", key, "0", "-1"])).unwrap();
+        assert!(![&keys, &list].into_iter().any(|text| text.contains("81234567890")), "{keys}{list}");
     })
     .await;
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::*;
 use crate::{
     clock,
-    events::EndReason,
+    events::{EndReason, PhoneNumber},
     session::{ConnectError, Link},
     store::{
         Roster, Update, WishNo,
@@ -118,6 +118,10 @@ impl Roster for Crowded {
     }
 
     async fn crashed(&self, _: &Lease, _: Duration) -> Result<usize, StoreError> {
+        unimplemented!("nothing runs")
+    }
+
+    async fn count_code(&self, _: &PhoneNumber) -> Result<bool, StoreError> {
         unimplemented!("nothing runs")
     }
 

@@ -28,6 +28,7 @@ impl Session {
             linked_as: None,
             windows: 1,
             paired: false,
+            code_asked_at: None,
             answered: None,
             heed_at: None,
             patience_ends: None,

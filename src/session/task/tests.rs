@@ -10,8 +10,8 @@ use self::{
     stage::{OURS, Script, Stage, THEIRS, account, connected},
 };
 use crate::{
-    events::{ConnectingReason, EndReason, Status},
-    session::{End, Signal},
+    events::{ConnectingReason, EndReason, PairAnswer, PairRefusal, Status},
+    session::{End, Request, Signal},
     store::StoreError,
 };
 
@@ -171,4 +171,42 @@ async fn disconnect_makes_room_where_credentials_cannot_be_read() {
     let unlinked = Status::Disconnected { reason: EndReason::UnlinkedByUser, until: None, remote: false };
     assert_eq!(stage.until_ended().await.last(), Some(&unlinked));
     stage.is_over().await;
+}
+
+fn shows_qr() -> Signal {
+    Signal::Qr { text: "2@a".into(), lifetime: Duration::from_secs(60), attempt: 1, attempts_max: 6 }
+}
+
+/// Many tenants that ask for the same number would ring on one phone as often as they like.
+#[tokio::test]
+async fn code_is_refused_when_its_number_had_three() {
+    let mut stage = Stage::new([Script::new([shows_qr()])]).await;
+    for _ in 0..3 {
+        assert!(stage.count_code(THEIRS).await);
+    }
+    stage.connect_by_code(THEIRS).await;
+    let refused = |status: &Status| {
+        let Status::QrPending { pair: Some(pair), .. } = status else { return false };
+        pair.code == PairAnswer::Refused { refused: PairRefusal::RateLimited }
+    };
+    stage.until("a refusal beside the QR", refused).await;
+    assert!(stage.requests().is_empty(), "WhatsApp is not asked: {:?}", stage.requests());
+    stage.connect_by_code(OURS).await;
+    let until = Instant::now() + Duration::from_secs(5);
+    while stage.requests() != [Request::PairCode(account(OURS).phone)] {
+        assert!(Instant::now() < until, "another number gets a code: {:?}", stage.requests());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn code_is_asked_for_once_while_it_is_coming() {
+    let mut stage = Stage::new([Script::new([shows_qr()])]).await;
+    stage.connect_by_code(OURS).await;
+    stage.until("a code", |status| matches!(status, Status::QrPending { .. })).await;
+    for _ in 0..10 {
+        stage.connect_by_code(OURS).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(stage.requests(), [Request::PairCode(account(OURS).phone)]);
 }

@@ -23,6 +23,9 @@ use crate::tenant::TenantId;
 const VERSION: u8 = 1;
 const NONCE_BYTES: usize = 24;
 
+/// Names phone numbers that pairing codes are counted for: a store sees a keyed hash of each.
+pub const NUMBER_TABLE: &str = "number";
+
 /// One tenant's keys. Derived when needed and gone with the value: nothing caches them.
 pub struct TenantKeys {
     cipher: XChaCha20Poly1305,

@@ -49,6 +49,7 @@ use self::{
     disk::Disk,
     memory::Memory,
     outbox::Schedule,
+    used::Numbers,
     writer::{Job, Writer},
 };
 use super::{
@@ -150,6 +151,7 @@ struct Shared {
     outbox: Schedule,
     key: MasterKey,
     limits: Limits,
+    numbers: Numbers,
     clock: SharedClock,
     on_commit: Option<CommitHook>,
     /// The last write succeeded, and in time.
@@ -177,6 +179,7 @@ impl EmbeddedStore {
             outbox,
             key,
             limits,
+            numbers: Numbers::default(),
             clock,
             on_commit,
             writable: watch::Sender::new(true),

@@ -10,7 +10,11 @@ use super::{
 use crate::store::greeting::starting;
 use crate::{
     clock::Timestamp,
-    store::{Lease, Limits, Roster, SAID_FOR, SAID_MAX, StoreError, Usage, Wish, WishNo},
+    events::PhoneNumber,
+    store::{
+        Lease, Limits, Roster, SAID_FOR, SAID_MAX, StoreError, Usage, Wish, WishNo,
+        crypt::{NUMBER_TABLE, TenantKeys},
+    },
     tenant::TenantId,
 };
 
@@ -88,6 +92,12 @@ impl Roster for EmbeddedStore {
             Ok(said.into_iter().filter(|(at, _)| fresh(*at)).map(|(_, words)| words).collect())
         })
         .await
+    }
+
+    async fn count_code(&self, number: &PhoneNumber) -> Result<bool, StoreError> {
+        let shared = self.shared();
+        let hash = TenantKeys::own(&shared.key).row(NUMBER_TABLE, number.as_str().as_bytes());
+        Ok(shared.numbers.take(hash, shared.limits.number_codes, shared.clock.now()))
     }
 
     async fn nudged(&self) -> Vec<TenantId> {

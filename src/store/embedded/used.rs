@@ -1,4 +1,8 @@
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use crate::{
     clock::Timestamp,
@@ -6,39 +10,83 @@ use crate::{
     store::{Limited, Limits, StoreError, Usage},
 };
 
-/// When a tenant used what is limited, the last time first. In memory alone: after some minutes it does not count.
+/// When something was done, the last time first.
+#[derive(Clone, Default)]
+struct Times(VecDeque<Timestamp>);
+
+/// When a tenant used what is limited. In memory alone: after some minutes it does not count.
 #[derive(Clone, Default)]
 pub struct Used {
-    pair_codes: VecDeque<Timestamp>,
-    dials: VecDeque<Timestamp>,
+    pair_codes: Times,
+    dials: Times,
+}
+
+/// When pairing codes were asked for each number, by a keyed hash of it. In memory alone.
+#[derive(Default)]
+pub struct Numbers(Mutex<HashMap<[u8; 32], Times>>);
+
+impl Numbers {
+    /// False: no more is left of the limit.
+    pub fn take(&self, number: [u8; 32], limit: Limit, now: Timestamp) -> bool {
+        let mut numbers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        numbers.retain(|_, times| times.ages(now).next().is_some_and(|age| age < limit.per()));
+        let times = numbers.entry(number).or_default();
+        let is_left = times.wait(limit, now).is_none();
+        if is_left {
+            times.add(limit, now);
+        }
+        is_left
+    }
 }
 
 impl Used {
     /// All of it or nothing.
     pub fn take(&mut self, usage: Usage, limits: &Limits, now: Timestamp) -> Result<(), StoreError> {
-        let code = usage.pair_code.then(|| wait(&self.pair_codes, limits.pair_codes, now)).flatten();
-        let dial = usage.dial.then(|| wait(&self.dials, limits.dials, now)).flatten();
+        let code = usage.pair_code.then(|| self.pair_codes.wait(limits.pair_codes, now)).flatten();
+        let dial = usage.dial.then(|| self.dials.wait(limits.dials, now)).flatten();
         match (code, dial) {
             (Some(wait), _) => return Err(Limited::PairCodes.after(wait)),
             (None, Some(wait)) => return Err(Limited::Dials.after(wait)),
             (None, None) => {}
         }
         if usage.pair_code {
-            add(&mut self.pair_codes, limits.pair_codes, now);
+            self.pair_codes.add(limits.pair_codes, now);
         }
         if usage.dial {
-            add(&mut self.dials, limits.dials, now);
+            self.dials.add(limits.dials, now);
         }
         Ok(())
     }
 }
 
-fn wait(times: &VecDeque<Timestamp>, limit: Limit, now: Timestamp) -> Option<Duration> {
-    // A clock that was set back must not shut a tenant out.
-    limit.wait(times.iter().map(|at| Duration::try_from(now.duration_since(*at)).unwrap_or(Duration::MAX)))
+impl Times {
+    /// A clock that was set back must not shut a tenant out: what lies in the future counts as long ago.
+    fn ages(&self, now: Timestamp) -> impl Iterator<Item = Duration> {
+        self.0.iter().map(move |at| Duration::try_from(now.duration_since(*at)).unwrap_or(Duration::MAX))
+    }
+
+    fn wait(&self, limit: Limit, now: Timestamp) -> Option<Duration> {
+        limit.wait(self.ages(now))
+    }
+
+    fn add(&mut self, limit: Limit, now: Timestamp) {
+        self.0.push_front(now);
+        self.0.truncate(limit.count() as usize);
+    }
 }
 
-fn add(times: &mut VecDeque<Timestamp>, limit: Limit, now: Timestamp) {
-    times.push_front(now);
-    times.truncate(limit.count() as usize);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_forgotten_when_their_codes_count_no_more() {
+        let (numbers, limit) = (Numbers::default(), Limit::new(1, Duration::from_secs(600)).unwrap());
+        let at = |second| Timestamp::from_second(second).unwrap();
+        assert!((0..100).all(|number| numbers.take([number; 32], limit, at(0))));
+        assert!(!numbers.take([0; 32], limit, at(599)));
+        assert!(numbers.take([0; 32], limit, at(600)));
+        assert_eq!(numbers.0.lock().unwrap().len(), 1);
+        assert!(numbers.take([0; 32], limit, at(0)), "after the clock was set back");
+    }
 }

@@ -78,6 +78,11 @@ pub fn inbox(incarnation: &str) -> String {
     format!("tautan:inbox:{incarnation}")
 }
 
+/// A list: when pairing codes were asked for one phone number, over all tenants. The number is a keyed hash.
+pub fn number(hash: &str) -> String {
+    format!("tautan:number:{hash}")
+}
+
 /// A channel that one instance publishes to and listens to, to see that what is published arrives.
 pub fn probe(instance: &str) -> String {
     format!("tautan:probe:{instance}")

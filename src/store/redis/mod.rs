@@ -21,6 +21,7 @@ mod layout;
 mod leases;
 mod listener;
 mod lost;
+mod number;
 mod outbox;
 mod proof;
 mod reading;

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::store::greeting::starting;
 use crate::{
+    events::PhoneNumber,
     limit::Limit,
     store::{Lease, Roster, StoreError, Usage, Wish, WishNo},
     tenant::TenantId,
@@ -74,6 +75,10 @@ impl Roster for RedisStore {
 
     async fn said(&self, lease: &Lease) -> Result<Vec<Bytes>, StoreError> {
         said(self.shared(), lease).await
+    }
+
+    async fn count_code(&self, number: &PhoneNumber) -> Result<bool, StoreError> {
+        self.shared().count_code(number).await
     }
 
     async fn nudged(&self) -> Vec<TenantId> {
@@ -152,8 +157,7 @@ async fn want(shared: &Arc<Shared>, tenant: &TenantId, wish: Wish) -> Result<Wis
 
 /// How many in how many ms; nothing where it is not used.
 fn with_limit(call: Call, is_used: bool, limit: Limit) -> Call {
-    let per_ms = u64::try_from(limit.per().as_millis()).unwrap_or(u64::MAX);
-    if is_used { call.arg(limit.count()).arg(per_ms) } else { call.arg("").arg("") }
+    if is_used { call.arg(limit.count()).arg(limit.per_ms()) } else { call.arg("").arg("") }
 }
 
 async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease>, StoreError> {

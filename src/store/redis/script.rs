@@ -23,6 +23,7 @@ scripts! {
     FINISH = "prelude" "finish";
     LAYOUT = "layout";
     LOSE = "prelude" "lose";
+    NUMBER = "number";
     POSTPONE = "prelude" "postpone";
     PROVE = "prove";
     READ = "read";

@@ -16,7 +16,8 @@ use crate::{Api, DEADLINE, SECRET};
 const LINES_MAX: usize = 200_000;
 /// Most tests connect, disconnect and open streams more often than a user does. A test of a limit sets it, or removes it to
 /// have the default.
-const WIDE_LIMITS: [(&str, &str); 5] = [
+const WIDE_LIMITS: [(&str, &str); 6] = [
+    ("TAUTAN_LIMIT_NUMBER_CODES", "1000/10m"),
     ("TAUTAN_LIMIT_PAIR_CODES", "1000/10m"),
     ("TAUTAN_LIMIT_DIALS", "1000/10m"),
     ("TAUTAN_LIMIT_COMMANDS", "10000/s"),

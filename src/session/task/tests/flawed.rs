@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::{
-    events::{Event, EventId, Shown, Status},
+    events::{Event, EventId, PhoneNumber, Shown, Status},
     store::{Appended, Journal, Lease, Roster, StoreError, Stores, Subscription, Wish, WishNo},
     tenant::TenantId,
 };
@@ -115,6 +115,10 @@ impl Roster for Flawed {
 
     async fn said(&self, lease: &Lease) -> Result<Vec<Bytes>, StoreError> {
         self.inner.roster.said(lease).await
+    }
+
+    async fn count_code(&self, number: &PhoneNumber) -> Result<bool, StoreError> {
+        self.inner.roster.count_code(number).await
     }
 
     async fn nudged(&self) -> Vec<TenantId> {

@@ -62,9 +62,10 @@ impl Script {
 struct Scripted {
     scripts: Mutex<VecDeque<Script>>,
     opened: AtomicUsize,
+    requests: Arc<Mutex<Vec<Request>>>,
 }
 
-struct ScriptedLink(Script);
+struct ScriptedLink(Script, Arc<Mutex<Vec<Request>>>);
 
 #[async_trait]
 impl Connector for Scripted {
@@ -75,7 +76,7 @@ impl Connector for Scripted {
         if script.unreadable {
             return Err(StoreError::Damaged("written by another version".into()).into());
         }
-        Ok(Box::new(ScriptedLink(script)))
+        Ok(Box::new(ScriptedLink(script, self.requests.clone())))
     }
 }
 
@@ -92,7 +93,8 @@ impl Link for ScriptedLink {
         }
     }
 
-    async fn tell(&mut self, _: Request) -> Result<(), ConnectError> {
+    async fn tell(&mut self, request: Request) -> Result<(), ConnectError> {
+        self.1.lock().unwrap().push(request);
         Ok(())
     }
 
@@ -145,6 +147,21 @@ impl Stage {
 
     pub async fn connect(&self) {
         self.sessions.connect(&self.tenant, None).await.unwrap();
+    }
+
+    pub async fn connect_by_code(&self, phone: &str) {
+        let phone = PhoneNumber::parse(phone).unwrap();
+        self.sessions.connect(&self.tenant, Some(phone)).await.unwrap();
+    }
+
+    /// Another tenant asks for a code for this number.
+    pub async fn count_code(&self, phone: &str) -> bool {
+        self.stores.roster.count_code(&PhoneNumber::parse(phone).unwrap()).await.unwrap()
+    }
+
+    /// What links were asked for.
+    pub fn requests(&self) -> Vec<Request> {
+        self.scripted.requests.lock().unwrap().clone()
     }
 
     pub async fn disconnect(&self) {
