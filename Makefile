@@ -28,16 +28,16 @@ test: ## everything that guards correctness
 long: ## the suites that race, ten times over, many instances for a long time, the page under Lighthouse
 	@ci/tools.sh
 	cargo build --workspace --all-targets
-	cargo test --test store -- --ignored figures --nocapture
-	cargo test --test process -- --ignored webhooks
+	cargo test --workspace --test store -- --ignored figures --nocapture
+	cargo test --workspace --test process -- --ignored webhooks
 	@ci/lighthouse.sh
-	for round in 1 2 3 4 5 6 7 8 9 10; do echo "round $$round"; cargo test --test store --test whatsapp --test process; done
+	for round in 1 2 3 4 5 6 7 8 9 10; do echo "round $$round"; cargo test --workspace --test store --test whatsapp --test process; done
 	cargo test --workspace --test cluster -- --ignored --nocapture --test-threads 1
 	ci/later.sh
 	ci/flaws.sh
 
 bench: ## figures, in release
-	cargo test --release --test bench -- --ignored --nocapture
+	cargo test --workspace --release --test bench -- --ignored --nocapture
 
 ship: ## the release build and the proof that its certificate check is in it
 	cargo build --release --bin tautan
