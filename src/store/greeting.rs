@@ -1,5 +1,5 @@
 use super::Wish;
-use crate::events::{ConnectingReason, Event, Status};
+use crate::events::{ConnectingReason, EndReason, Event, Status};
 
 /// What a new owner says first. `None`: the newest event is true as it stands.
 pub(in crate::store) fn greeting(newest: Option<&Event>, wish: Option<&Wish>) -> Option<Status> {
@@ -10,6 +10,9 @@ pub(in crate::store) fn greeting(newest: Option<&Event>, wish: Option<&Wish>) ->
         }
         (Some(Status::Connecting { account: None, .. }), _) => None,
         (Some(Status::QrPending { .. }) | None, _) => Some(starting()),
+        // The session waits for credentials that it can read. With "starting" it would count as a pairing, and be given up
+        // when WhatsApp cannot be reached.
+        (Some(Status::Disconnected { reason: EndReason::CredentialsUnreadable, .. }), _) => None,
         (Some(Status::Disconnected { .. }), Some(Wish::Run { .. })) => Some(starting()),
         // Credentials that outlived their session are about to be wiped: the page knows all there is to know.
         (Some(Status::Disconnected { .. }), Some(Wish::Unlink | Wish::Unknown(_)) | None) => None,
@@ -18,4 +21,24 @@ pub(in crate::store) fn greeting(newest: Option<&Event>, wish: Option<&Wish>) ->
 
 pub(in crate::store) fn starting() -> Status {
     Status::connecting(ConnectingReason::Starting, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::Timestamp,
+        events::{Cursor, EventId, JournalId},
+    };
+
+    #[test]
+    fn new_owner_of_unreadable_credentials_does_not_say_starting() {
+        let said = |reason| {
+            let id = EventId { journal: JournalId::new(7), cursor: Cursor { epoch: 1, sequence: 1 } };
+            let event = Event::after(None, id, Timestamp::UNIX_EPOCH, Status::ended(reason));
+            greeting(Some(&event), Some(&Wish::Run { phone: None }))
+        };
+        assert_eq!(said(EndReason::CredentialsUnreadable), None);
+        assert_eq!(said(EndReason::QrExpired), Some(starting()));
+    }
 }

@@ -92,7 +92,8 @@ pub trait Roster: Send + Sync + 'static {
     ///
     /// Appends `connecting`/`resuming` in the same step where the newest status claims a link (`connected`, or
     /// `connecting` with an account), `connecting`/`starting` where it is `qr_pending` or there is none; a `connecting`
-    /// without an account stands as it is, and so does `disconnected` where the wish is to unlink. Where nothing is
+    /// without an account stands as it is, and so does `disconnected` where the wish is to unlink or the credentials could
+    /// not be read. Where nothing is
     /// appended, readers are told by a notice that the status is vouched for again.
     async fn acquire(&self, tenant: &TenantId) -> Result<Option<Lease>, StoreError>;
 
