@@ -82,15 +82,21 @@ impl Subscription {
 
     /// Of what was missed, what the reader's own id does not cover. Without this, a reader that has seen events of a new
     /// journal is shown older ones of the journal before. An id of no journal among them begins with the present.
-    fn not_claimed(&self, missed: &Missed) -> VecDeque<Update> {
-        let Some(claimed) = self.claimed else { return missed.updates.iter().cloned().collect() };
+    fn not_claimed(&mut self, missed: &Missed) -> VecDeque<Update> {
         let id = |update: &Update| match update {
             Update::Event(event) => Some(event.id()),
             Update::Notice(_) => None,
         };
         let ids: Vec<Option<EventId>> = missed.updates.iter().map(id).collect();
-        let mut known = ids.iter().flatten().chain(&missed.follows);
-        let begin = if known.any(|id| id.journal == claimed.journal) {
+        let Some(claimed) = self.claimed.filter(|_| ids.iter().flatten().chain(&missed.follows).next().is_some())
+        else {
+            return missed.updates.iter().cloned().collect();
+        };
+        // Looked at once: what is missed later may be of the next journal alone, and all of it is for this reader.
+        self.claimed = None;
+        let begin = if ids.iter().flatten().chain(&missed.follows).any(|id| id.journal == claimed.journal) {
+            // It is of this tenant, whose cursors rise over its journals.
+            self.seen = self.seen.max(Some(claimed.cursor));
             ids.iter().rposition(|id| id.is_some_and(|id| id.is_seen_by(&claimed))).map_or(0, |last| last + 1)
         } else {
             ids.len().saturating_sub(1)
@@ -185,6 +191,23 @@ mod tests {
         let all = [Some((9, 4)), Some((9, 5)), Some((12, 1)), Some((12, 2))];
         assert_eq!(told_of(missed(), id(7, 9, 3)), all, "the event before the first one is known");
         assert_eq!(told_of(missed(), id(6, 12, 1)), [Some((12, 2))], "of another tenant, or lost with Redis");
+    }
+
+    /// What was missed after the reader's id was found is of the next journal alone: all of it is for this reader.
+    #[tokio::test]
+    async fn reader_whose_id_was_found_is_told_all_that_is_missed_later() {
+        let (hub, tenant) = (Arc::new(Hub::default()), TenantId::parse("a").unwrap());
+        let mut subscription = Subscription::in_doubt(event(0, 0), hub.join(&tenant), Some(id(7, 9, 5)));
+        let missed = |follows, updates| Missed { follows: Some(follows), updates };
+        hub.publish_missed(&tenant, missed(id(7, 9, 3), vec![event_of(7, 9, 4)]));
+        hub.publish(&tenant, event_of(7, 9, 5));
+        hub.publish_missed(&tenant, missed(id(7, 9, 5), vec![event_of(8, 12, 1), event_of(8, 12, 2)]));
+        hub.publish_missed(&tenant, missed(id(8, 12, 2), vec![event_of(8, 12, 3), event_of(8, 12, 4)]));
+        let mut told = Vec::new();
+        while let Some(Some(update)) = subscription.next().now_or_never() {
+            told.extend(cursor(Some(update)));
+        }
+        assert_eq!(told, [(0, 0), (12, 1), (12, 2), (12, 3), (12, 4)]);
     }
 
     /// A run of Redis that may have lost writes begins another journal. What the one before it said must not be told
