@@ -30,7 +30,7 @@ fn streams(lines: &[Value]) -> Vec<u64> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn event_leaves_one_line_with_the_number_of_its_streams() {
     let stage = Stage::new().await;
-    let program = stage.start();
+    let mut program = stage.start();
     let api = program.api(TENANT);
     let mut open = Vec::new();
     for _ in 0..3 {
@@ -44,6 +44,8 @@ async fn event_leaves_one_line_with_the_number_of_its_streams() {
     for stream in &mut open {
         stream.until_status("connected").await;
     }
+    // The log has a thread of its own.
+    program.wait_for_line("\"status\":\"connected\"");
     let codes = lines(&program, CODE);
     assert_eq!(streams(&codes), [4], "{codes:?}");
     assert_eq!(codes[0]["attempt"], 1);
@@ -89,7 +91,7 @@ async fn event_over_redis_is_logged_where_its_streams_are() {
     assert!(streams(&lines(&writes, STATUS)).iter().all(|streams| *streams == 0), "starting");
     assert!(!lines(&writes, STATUS).is_empty());
 
-    let (reads, _other) = start();
+    let (mut reads, _other) = start();
     let mut open = [reads.api(TENANT).events().await, reads.api(TENANT).events().await];
     for stream in &mut open {
         stream.until_qr().await;
@@ -98,6 +100,8 @@ async fn event_over_redis_is_logged_where_its_streams_are() {
     for stream in &mut open {
         stream.until_status("disconnected").await;
     }
+    // The log has a thread of its own.
+    reads.wait_for_line("\"status\":\"disconnected\"");
     let ended = |program| lines(program, STATUS).into_iter().filter(|line| line["status"] == "disconnected").collect();
     let (there, here): (Vec<Value>, Vec<Value>) = (ended(&reads), ended(&writes));
     assert_eq!((streams(&there), streams(&here)), (vec![2], vec![]));

@@ -12,6 +12,7 @@ mod interruptions;
 mod joining;
 mod kills;
 mod later;
+mod limits;
 mod logs;
 mod mixups;
 mod outages;
