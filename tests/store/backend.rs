@@ -90,13 +90,7 @@ pub fn key() -> MasterKey {
 }
 
 pub fn settings(dir: &Path) -> Settings {
-    Settings {
-        dir: dir.to_owned(),
-        key: key(),
-        previous: None,
-        limits: tautan::store::Limits::default(),
-        on_commit: None,
-    }
+    Settings::new(dir, key())
 }
 
 impl Embedded {

@@ -47,14 +47,8 @@ impl Bench {
         let phone = sim.phone(NUMBER, NAME);
         let dir = tempfile::tempdir().unwrap();
         let key = MasterKey::load_or_create(&dir.path().join("key")).unwrap();
-        let store = embedded::Settings {
-            dir: dir.path().join("store"),
-            key,
-            previous: None,
-            limits: tautan::store::Limits::default(),
-            on_commit: None,
-        };
-        let store = EmbeddedStore::open(store, clock::system()).unwrap();
+        let store =
+            EmbeddedStore::open(embedded::Settings::new(dir.path().join("store"), key), clock::system()).unwrap();
         let stores = store.stores();
         let vault = Shaky::new(stores.vault.clone());
         let mut settings = Settings { url: sim.url(), ..Settings::default() };

@@ -33,14 +33,7 @@ impl Connector for Broken {
 #[tokio::test]
 async fn a_session_whose_links_never_open_ends_and_does_not_begin_anew_for_ever() {
     let dir = tempfile::tempdir().unwrap();
-    let key = MasterKey::from([7; 32]);
-    let settings = embedded::Settings {
-        dir: dir.path().into(),
-        key,
-        previous: None,
-        limits: crate::store::Limits::default(),
-        on_commit: None,
-    };
+    let settings = embedded::Settings::new(dir.path(), MasterKey::from([7; 32]));
     let store = EmbeddedStore::open(settings, clock::system()).unwrap();
     let (broken, stop) = (Arc::new(Broken::default()), CancellationToken::new());
     let settings = Settings { crashes_max: 1, ..Settings::default() };
@@ -137,14 +130,7 @@ impl Roster for Crowded {
 /// What the roster is asked for in a minute by a supervisor with as many sessions as it may have.
 async fn sessions_in(crowd: &Arc<Crowded>, sessions_max: Option<usize>) -> (tempfile::TempDir, Sessions) {
     let dir = tempfile::tempdir().unwrap();
-    let key = MasterKey::from([7; 32]);
-    let settings = embedded::Settings {
-        dir: dir.path().into(),
-        key,
-        previous: None,
-        limits: crate::store::Limits::default(),
-        on_commit: None,
-    };
+    let settings = embedded::Settings::new(dir.path(), MasterKey::from([7; 32]));
     let store = EmbeddedStore::open(settings, clock::system()).unwrap();
     let stores = Stores { roster: crowd.clone(), ..store.stores() };
     let settings = Settings { sessions_max, sweep_every: Duration::from_secs(10), ..Settings::default() };

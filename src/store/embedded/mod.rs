@@ -80,6 +80,12 @@ pub struct Settings {
     pub on_commit: Option<CommitHook>,
 }
 
+impl Settings {
+    pub fn new(dir: impl Into<PathBuf>, key: MasterKey) -> Self {
+        Self { dir: dir.into(), key, previous: None, limits: Limits::default(), on_commit: None }
+    }
+}
+
 pub type CommitHook = Arc<dyn Fn(CommitPoint) + Send + Sync>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -55,6 +55,7 @@ impl Shared {
         let call = Call::on(&READ, tenant).arg(after.map_or(String::new(), stream_id)).arg(u8::from(on));
         let (fields, known, entries, credentials): Answer = self.connections.call(&call).await?;
         let seals = self.seals(tenant);
+        let unread = |row: &str, error: &StoreError| self.unread.report(tenant, row, error);
         let mut skip = usize::from(known == 1);
         let (mut events, mut newest, mut follows) = (Vec::new(), None, None);
         let last = entries.len().checked_sub(1);
@@ -63,7 +64,7 @@ impl Shared {
             let event = Arc::new(match seals.open_event(id, sealed) {
                 Ok(event) => event,
                 Err(error) => {
-                    self.unread.report(tenant, id, &error);
+                    unread(id, &error);
                     // An error would refuse all commands of the tenant, also those that need no event.
                     let cursor = parse_stream_id(id).ok_or_else(|| Trouble::Nonsense(id.clone()))?;
                     Event::unread(cursor, self.clock.now())
@@ -94,10 +95,7 @@ impl Shared {
         if let Some(newest) = &newest {
             self.connections.saw(newest.cursor.epoch);
         }
-        let record = Record::parse(&fields, newest, credentials, &seals)?;
-        if let Some(error) = &record.unread_wish {
-            self.unread.report(tenant, &format!("wish {}", record.wishes), error);
-        }
+        let record = Record::parse(&fields, newest, credentials, &seals, unread)?;
         let living = match &record.owner {
             Some(owner) => self.is_living(owner).await?,
             None => false,

@@ -23,8 +23,6 @@ pub struct Record {
     /// A reader may have been told that the newest event is stale, and has to be told when it is no more.
     pub doubted: bool,
     pub credentials: bool,
-    /// Why the wish is unknown, where it could not be read.
-    pub unread_wish: Option<Arc<StoreError>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,11 +32,13 @@ pub struct Owner {
 }
 
 impl Record {
+    /// `unread` is called with the name of a row that cannot be read, and why.
     pub fn parse(
         fields: &HashMap<String, Vec<u8>>,
         newest: Option<Arc<Event>>,
         credentials: bool,
         seals: &Seals,
+        unread: impl Fn(&str, &StoreError),
     ) -> Result<Self, StoreError> {
         let text = |name: &str| fields.get(name).and_then(|value| std::str::from_utf8(value).ok());
         let number = |name: &str| match text(name) {
@@ -47,12 +47,14 @@ impl Record {
         };
         let wishes = number("wishes")?;
         let opened = fields.get("wish").map(|sealed| seals.open_wish(wishes, sealed));
-        let (wish, unread_wish) = match opened.transpose() {
-            Ok(wish) => (wish, None),
+        let wish = opened.map(|opened| {
             // An error would refuse all commands of the tenant, also the unlink that could end this.
-            Err(error) => (Some(Wish::Unknown(serde_json::Value::Null)), Some(Arc::new(error))),
-        };
-        let wish = wish.map(|wish| (WishNo(wishes), wish));
+            let wish = opened.unwrap_or_else(|error| {
+                unread(&format!("wish {wishes}"), &error);
+                Wish::Unknown(serde_json::Value::Null)
+            });
+            (WishNo(wishes), wish)
+        });
         let owner = match (text("owner_incarnation"), text("owner_nonce")) {
             (Some(incarnation), Some(nonce)) => {
                 let nonce = parse_nonce(nonce).ok_or_else(|| Trouble::Nonsense("owner_nonce".to_owned()))?;
@@ -69,7 +71,6 @@ impl Record {
             owner,
             doubted: text("doubted") == Some("1"),
             credentials,
-            unread_wish,
         })
     }
 

@@ -34,13 +34,7 @@ impl Bench {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let key = MasterKey::load_or_create(&dir.path().join("key")).unwrap();
-        let settings = Settings {
-            dir: dir.path().join("store"),
-            key,
-            previous: None,
-            limits: crate::store::Limits::default(),
-            on_commit: None,
-        };
+        let settings = Settings::new(dir.path().join("store"), key);
         let store = EmbeddedStore::open(settings, clock::system()).unwrap();
         let stores = store.stores();
         let tenant = TenantId::parse("toko").unwrap();

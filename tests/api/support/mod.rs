@@ -60,13 +60,7 @@ impl Setup {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(TestClock::default());
         let key = MasterKey::from_base64("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
-        let settings = Store {
-            dir: dir.path().join("data"),
-            key,
-            previous: None,
-            limits: tautan::store::Limits::default(),
-            on_commit: None,
-        };
+        let settings = Store::new(dir.path().join("data"), key);
         let store = EmbeddedStore::open(settings, clock.clone()).unwrap();
         let stores = store.stores();
         let (end_streams, stop, health) = (CancellationToken::new(), CancellationToken::new(), Health::default());

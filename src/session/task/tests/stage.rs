@@ -125,14 +125,7 @@ impl Stage {
 
     pub async fn with(flaws: Flaws, links: impl IntoIterator<Item = Script>) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let key = MasterKey::from([7; 32]);
-        let settings = embedded::Settings {
-            dir: directory.path().into(),
-            key,
-            previous: None,
-            limits: crate::store::Limits::default(),
-            on_commit: None,
-        };
+        let settings = embedded::Settings::new(directory.path(), MasterKey::from([7; 32]));
         let stores = EmbeddedStore::open(settings, clock::system()).unwrap().stores();
         let stores = Flawed::over(stores, flaws);
         let scripted = Arc::new(Scripted::default());
