@@ -10,7 +10,8 @@ use super::{ConnectingReason, EndReason, Status};
 /// not know; how they are kept is the store's layout, which has a number of its own.
 pub const VOCABULARY: u64 = 1;
 
-/// A status that is not known is shown as the general case of what is known of it.
+/// Reads an unknown reason as `internal` or `moving`, and any other unknown status as `connecting`/`moving`. Fields that are
+/// known stay.
 pub(super) fn status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Status, D::Error> {
     let written = Value::deserialize(deserializer)?;
     Ok(Status::deserialize(&written).unwrap_or_else(|_| general(written)))
@@ -63,7 +64,7 @@ mod tests {
         }
     }
 
-    /// Whoever adds a word raises the number beside it.
+    /// If you add a word, raise `VOCABULARY` and the count here.
     #[test]
     fn number_of_the_vocabulary_rises_with_its_words() {
         let words = ConnectingReason::ALL.len() + EndReason::ALL.len() + PairRefusal::ALL.len();

@@ -34,8 +34,8 @@ impl<S: AsyncWrite + Unpin> Explained<S> {
     }
 }
 
-/// Where an answer of the parser's own begins, and the one with a body. It is the last of what is written on a connection,
-/// and the only refusal without a body: those of our routes are problems.
+/// Finds an answer that the HTTP parser wrote itself. Returns where it begins, and the problem that takes its place. The
+/// parser's answer is the last on a connection and has no body; refusals of our routes have one.
 fn explained(bytes: &[u8]) -> Option<(usize, Bytes)> {
     let bytes = bytes.strip_suffix(b"\r\n\r\n")?;
     let begin = bytes.windows(STATUS_LINE.len()).rposition(|window| window == STATUS_LINE)?;

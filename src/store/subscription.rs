@@ -80,8 +80,8 @@ impl Subscription {
         }
     }
 
-    /// Of what was missed, what the reader's own id does not cover. Without this, a reader that has seen events of a new
-    /// journal is shown older ones of the journal before. An id of no journal among them begins with the present.
+    /// Leaves out missed events that the reader's own id covers. Without this, a reader that has seen events of a new
+    /// journal is shown older events of the journal before. With an id of another journal the reader gets the present alone.
     fn not_claimed(&mut self, missed: &Missed) -> VecDeque<Update> {
         let id = |update: &Update| match update {
             Update::Event(event) => Some(event.id()),

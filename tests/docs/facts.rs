@@ -6,7 +6,7 @@ use tautan::http::Code;
 
 use crate::{assert_same, documents, quoted, read, rows, section};
 
-/// Names that Kubernetes makes up, given as examples of what is ignored.
+/// Variables that Kubernetes injects. The documents name them as examples of variables that are ignored.
 const INJECTED: [&str; 2] = ["TAUTAN_PORT", "TAUTAN_REDIS_SERVICE_HOST"];
 /// The beginning of a name, in a sentence about all of them.
 const PREFIXES: [&str; 2] = ["TAUTAN_", "JWT_"];

@@ -64,7 +64,7 @@ async fn post_connect(program: &Program) -> StatusCode {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn deleted_store_file_ends_the_program_and_refuses_the_next_start() {
+async fn deleted_store_file_ends_this_run_and_refuses_the_next() {
     let stage = Stage::new().await;
     let mut program = stage.start();
     drop(link(&program.api(TENANT), &stage.phone).await);
@@ -111,7 +111,7 @@ async fn another_file_in_the_store_files_place_ends_the_program() {
     let (stage, other) = (Stage::new().await, Stage::new().await);
     other.start().kill();
     let mut program = stage.start();
-    // As `mv`, and whoever writes a backup back.
+    // An operator who puts a backup back replaces the file like this.
     fs::copy(store(&other), stage.directory.path().join("backup")).expect("copied");
     fs::rename(stage.directory.path().join("backup"), store(&stage)).expect("renamed");
     let (code, output) = program.ended();
@@ -169,7 +169,7 @@ async fn empty_store_file_refuses_the_start() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn first_start_that_was_killed_is_followed_by_another_first_start() {
+async fn first_start_that_was_killed_is_made_again() {
     let stage = Stage::new().await;
     let mut program = stage.settings().with("SIM_KILL", "commit-before:1").spawn();
     assert_eq!(program.ended().0, None);

@@ -72,7 +72,7 @@ fn connected_no_more() -> tautan::events::Status {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_user_with_the_documented_rights_can_do_all_and_no_right_is_needed_beyond_them() {
+async fn documented_redis_rights_are_enough() {
     if !redis_is_installed() {
         return;
     }

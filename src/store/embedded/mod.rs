@@ -69,7 +69,7 @@ const STEP_TIME_MAX: Duration = Duration::from_secs(5);
 const END_TIME_MAX: Duration = Duration::from_secs(2);
 
 pub struct Settings {
-    /// Made, for its owner only, when it is not there. Nobody else may write in it. Belongs to one process at a time.
+    /// Created for its owner only, if it is missing. Refused if others may write in it. One process uses it at a time.
     pub dir: PathBuf,
     pub key: MasterKey,
     /// The key that everything was sealed with until now. Opening with it seals everything anew with `key`, in one

@@ -128,7 +128,7 @@ impl TryFrom<(String, String)> for Answer {
     }
 }
 
-/// Of which limit, and the wait in ms.
+/// Parses `LIMIT MS`: the limit that is used up, and how long to wait.
 fn limited(value: &str) -> Option<Answer> {
     let (name, wait) = value.split_once(' ')?;
     let limited = match name {
