@@ -1,7 +1,10 @@
 use std::{
     io,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -19,6 +22,8 @@ use tokio::{
 pub(super) struct Arrival {
     state: Mutex<State>,
     changed: Notify,
+    /// The last write was refused: the server keeps bytes that were not written.
+    refusing_writes: AtomicBool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,12 +36,20 @@ enum State {
 
 impl Arrival {
     pub fn new() -> Self {
-        Self { state: Mutex::new(State::Arriving(Instant::now())), changed: Notify::new() }
+        Self {
+            state: Mutex::new(State::Arriving(Instant::now())),
+            changed: Notify::new(),
+            refusing_writes: AtomicBool::new(false),
+        }
     }
 
     /// A request's headers are there.
     pub fn begin(&self) {
         self.set(State::Served);
+    }
+
+    pub fn is_refusing_writes(&self) -> bool {
+        self.refusing_writes.load(Ordering::Relaxed)
     }
 
     fn heard(&self, now: Instant) {
@@ -115,7 +128,9 @@ impl AsyncRead for Listening {
 
 impl AsyncWrite for Listening {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.arrival.refusing_writes.store(written.is_pending(), Ordering::Relaxed);
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -131,7 +146,9 @@ impl AsyncWrite for Listening {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, bytes)
+        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, bytes);
+        self.arrival.refusing_writes.store(written.is_pending(), Ordering::Relaxed);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

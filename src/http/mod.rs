@@ -4,6 +4,7 @@ mod arrival;
 mod assets;
 mod body;
 mod budgets;
+mod detach;
 mod error;
 mod events;
 mod health;
@@ -95,7 +96,7 @@ struct Ask {
 
 struct Context {
     services: Services,
-    streams: Streams,
+    streams: Arc<Streams>,
     budgets: Budgets,
     refusals: Arc<Refusals>,
     assets: assets::Assets,

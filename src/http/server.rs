@@ -1,4 +1,4 @@
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::poll_fn, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use hyper::{
     server::conn::http1,
@@ -18,6 +18,7 @@ use super::{
     arrival::{Answered, Arrival, Listening},
     assets::Assets,
     budgets::Budgets,
+    detach::{self, Detach, Detached, Served},
     events::Streams,
     host,
     refusals::Refusals,
@@ -44,8 +45,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// False: some connections had to be cut.
 pub async fn serve(listener: TcpListener, services: Services, stop: CancellationToken) -> bool {
     let (connections, cut) = (TaskTracker::new(), CancellationToken::new());
-    let (grace, end_streams) = (services.settings.grace, services.end_streams.clone());
-    let streams = Streams::start(&services.settings, &connections, stop.clone());
+    let (grace, end_streams, clock) = (services.settings.grace, services.end_streams.clone(), services.clock.clone());
+    let streams = Arc::new(Streams::start(&services.settings, end_streams.clone(), stop.clone(), &connections));
     let refusals = Arc::new(Refusals::default());
     let (reporting, reports_end) = (refusals.clone(), stop.clone());
     connections.spawn(async move {
@@ -60,40 +61,47 @@ pub async fn serve(listener: TcpListener, services: Services, stop: Cancellation
 
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
         let Some(socket) = ready(accepted, &stop).await else { continue };
-        let (service, arrival) = (service.clone(), Arc::new(Arrival::new()));
-        let arrives = arrival.clone();
+        let (service, arrival, detach) = (service.clone(), Arc::new(Arrival::new()), Arc::new(Detach::default()));
+        let (arrives, leaves, clock) = (arrival.clone(), detach.clone(), clock.clone());
         let served = service_fn(move |mut request| {
             arrives.begin();
+            let line = (request.method().clone(), request.version());
             let answer = host::settle(&mut request).map(|()| service.call(request));
-            let arrival = arrives.clone();
+            let (arrival, detach, now) = (arrives.clone(), leaves.clone(), clock.now());
             async move {
                 let answer = match answer {
-                    Ok(answer) => answer.await?,
+                    Ok(answer) => detach.leave(line, now, answer.await?).await,
                     Err(problem) => problem.into_response(),
                 };
                 Ok::<_, Infallible>(answer.map(|body| Answered { body, arrival }))
             }
         });
         let socket = Listening { socket, arrival: arrival.clone() };
-        let connection = http.serve_connection(TokioIo::new(Explained::new(socket)), served);
-        let (stop, cut) = (stop.clone(), cut.clone());
+        let mut connection = http.serve_connection(TokioIo::new(Explained::new(socket)), served);
+        let (stop, cut, streams) = (stop.clone(), cut.clone(), connections.clone());
         connections.spawn(async move {
-            tokio::pin!(connection);
-            let ended = tokio::select! {
-                ended = connection.as_mut() => Some(ended),
+            let served = tokio::select! {
+                served = poll_fn(|cx| detach.poll(&mut connection, &arrival, cx)) => Some(served),
                 () = stop.cancelled() => None,
                 () = arrival.is_overdue(HEADERS_ARRIVAL_MAX) => return,
             };
-            let ended = match ended {
-                Some(ended) => Some(ended),
+            let served = match served {
+                Some(served) => Some(served),
                 None => {
                     // Idle ones close now, busy ones after the answer under way.
-                    connection.as_mut().graceful_shutdown();
-                    cut.run_until_cancelled(connection).await
+                    Pin::new(&mut connection).graceful_shutdown();
+                    cut.run_until_cancelled(poll_fn(|cx| detach.poll(&mut connection, &arrival, cx))).await
                 }
             };
-            if let Some(Err(error)) = ended {
-                tracing::debug!(%error, "a connection broke off");
+            match served {
+                Some(Served::Detached(detached)) => {
+                    let Detached { head, chunked, stream } = *detached;
+                    let socket = detach::socket(connection, chunked);
+                    // A task of its own, without what the server's part of the connection took.
+                    streams.spawn(stream.write_to(socket, head));
+                }
+                Some(Served::Ended(Err(error))) => tracing::debug!(%error, "a connection broke off"),
+                Some(Served::Ended(Ok(()))) | None => {}
             }
         });
     }

@@ -22,6 +22,10 @@ impl<S: AsyncWrite + Unpin> Explained<S> {
         Self { socket, instead: Bytes::new() }
     }
 
+    pub fn into_inner(self) -> S {
+        self.socket
+    }
+
     fn poll_instead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.instead.has_remaining() {
             let written = ready!(Pin::new(&mut self.socket).poll_write(cx, &self.instead))?;

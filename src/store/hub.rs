@@ -1,9 +1,9 @@
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    any::Any,
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    task::{Context, Poll, Waker},
 };
-
-use tokio::sync::broadcast;
 
 use super::Update;
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// How many updates a reader may fall behind before its subscription ends. A status changes a few times a minute, so
-/// this is minutes of a stalled network; the room is reserved for each tenant that is listened to, about 1 KB.
+/// this is minutes of a stalled network.
 const BEHIND_MAX: usize = 16;
 
 /// Hands updates to the readers in this process, by tenant. Knows no backend: each of them publishes here.
@@ -21,15 +21,15 @@ pub struct Hub(Mutex<Channels>);
 
 #[derive(Default)]
 struct Channels {
-    /// Invariant: each has at least one listener, so tenants that nobody watches cost nothing.
-    open: HashMap<TenantId, broadcast::Sender<Published>>,
+    /// Invariant: each has at least one listener, so tenants without readers cost nothing.
+    open: HashMap<TenantId, Vec<Arc<Inbox>>>,
     closed: bool,
 }
 
 /// What a listener receives at once.
 #[derive(Clone)]
 pub enum Published {
-    One(Update),
+    One(Update, Arc<Memo>),
     Missed(Arc<Missed>),
 }
 
@@ -41,61 +41,146 @@ pub struct Missed {
     pub updates: Vec<Update>,
 }
 
-/// A place in the audience of one tenant; leaving is dropping it.
+/// Shared by all readers of one publication, and gone with the last of them: what one has computed from it, the others
+/// need not compute again. The hub does not know what that is.
+#[derive(Default)]
+pub struct Memo(OnceLock<Box<dyn Any + Send + Sync>>);
+
+impl Memo {
+    /// `None` if another type was kept here first.
+    pub fn get_or_init<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Option<&T> {
+        self.0.get_or_init(|| Box::new(make())).downcast_ref()
+    }
+}
+
+/// One reader of one tenant; dropping it ends it.
 pub struct Listener {
     hub: Arc<Hub>,
     tenant: TenantId,
-    /// Always there but in `drop`, where it has to go before the rest.
-    updates: Option<broadcast::Receiver<Published>>,
+    inbox: Arc<Inbox>,
+}
+
+/// What was published and not yet received by one listener. An empty one holds no buffer: most readers of a page that
+/// stays open wait, and a buffer for each would be most of what they cost.
+#[derive(Default)]
+struct Inbox(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    updates: VecDeque<Published>,
+    /// Nothing comes after what waits.
+    ended: bool,
+    reader: Option<Waker>,
+}
+
+impl Inbox {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers who is to be woken once no lock is held.
+    fn push(&self, published: Published) -> Option<Waker> {
+        let mut waiting = self.waiting();
+        if waiting.ended {
+            return None;
+        }
+        if waiting.updates.len() < BEHIND_MAX {
+            waiting.updates.push_back(published);
+        } else {
+            // What it would find after the gap is not for it.
+            waiting.updates = VecDeque::new();
+            waiting.ended = true;
+        }
+        waiting.reader.take()
+    }
+
+    fn end(&self) -> Option<Waker> {
+        let mut waiting = self.waiting();
+        waiting.ended = true;
+        waiting.reader.take()
+    }
+
+    fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Published>> {
+        let mut waiting = self.waiting();
+        if let Some(published) = waiting.updates.pop_front() {
+            if waiting.updates.is_empty() {
+                waiting.updates = VecDeque::new();
+            }
+            return Poll::Ready(Some(published));
+        }
+        if waiting.ended {
+            return Poll::Ready(None);
+        }
+        if !waiting.reader.as_ref().is_some_and(|reader| reader.will_wake(cx.waker())) {
+            waiting.reader = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
 }
 
 impl Hub {
     /// From the moment it returns, nothing published is missed.
     pub fn join(self: &Arc<Self>, tenant: &TenantId) -> Listener {
+        let inbox = Arc::new(Inbox::default());
         let mut channels = self.channels();
-        let updates = if channels.closed {
-            broadcast::channel(1).1
+        if channels.closed {
+            inbox.end();
         } else {
-            let open = channels.open.entry(tenant.clone());
-            open.or_insert_with(|| broadcast::Sender::new(BEHIND_MAX)).subscribe()
-        };
-        Listener { hub: self.clone(), tenant: tenant.clone(), updates: Some(updates) }
+            channels.open.entry(tenant.clone()).or_insert_with(|| Vec::with_capacity(1)).push(inbox.clone());
+        }
+        drop(channels);
+        Listener { hub: self.clone(), tenant: tenant.clone(), inbox }
     }
 
     /// Never waits: a reader that is too slow loses its subscription, not the news. Writes one log line, however many
     /// readers there are: with a line for each of them, logging took half of the time of a fan-out.
     pub fn publish(&self, tenant: &TenantId, update: Update) {
-        let streams = self.send(tenant, Published::One(update.clone()));
+        let streams = self.send(tenant, &Published::One(update.clone(), Arc::default()));
         log_emitted(tenant, &update, streams);
     }
 
     pub fn publish_missed(&self, tenant: &TenantId, missed: Missed) {
         let missed = Arc::new(missed);
-        let streams = self.send(tenant, Published::Missed(missed.clone()));
+        let streams = self.send(tenant, &Published::Missed(missed.clone()));
         for update in &missed.updates {
             log_emitted(tenant, update, streams);
         }
     }
 
-    fn send(&self, tenant: &TenantId, published: Published) -> usize {
-        // An error says that the last reader is leaving just now.
-        self.channels().open.get(tenant).map_or(0, |channel| channel.send(published).unwrap_or(0))
+    /// Answers how many listeners there are.
+    fn send(&self, tenant: &TenantId, published: &Published) -> usize {
+        let (count, readers) = match self.channels().open.get(tenant) {
+            None => return 0,
+            Some(inboxes) => {
+                let readers: Vec<Waker> = inboxes.iter().filter_map(|inbox| inbox.push(published.clone())).collect();
+                (inboxes.len(), readers)
+            }
+        };
+        readers.into_iter().for_each(Waker::wake);
+        count
     }
 
     pub fn listeners(&self, tenant: &TenantId) -> usize {
-        self.channels().open.get(tenant).map_or(0, broadcast::Sender::receiver_count)
+        self.channels().open.get(tenant).map_or(0, Vec::len)
     }
 
     /// Ends every subscription once it has read what was published, and each that is made from now on.
     pub fn close(&self) {
         let mut channels = self.channels();
         channels.closed = true;
-        channels.open.clear();
+        let inboxes = channels.open.drain().flat_map(|(_, inboxes)| inboxes);
+        let readers: Vec<Waker> = inboxes.filter_map(|inbox| inbox.end()).collect();
+        drop(channels);
+        readers.into_iter().for_each(Waker::wake);
     }
 
-    fn leave(&self, tenant: &TenantId) {
+    fn leave(&self, tenant: &TenantId, inbox: &Arc<Inbox>) {
         let mut channels = self.channels();
-        if channels.open.get(tenant).is_some_and(|channel| channel.receiver_count() == 0) {
+        let Some(inboxes) = channels.open.get_mut(tenant) else { return };
+        if let Some(place) = inboxes.iter().position(|other| Arc::ptr_eq(other, inbox)) {
+            inboxes.swap_remove(place);
+        }
+        if inboxes.is_empty() {
             channels.open.remove(tenant);
         }
     }
@@ -138,16 +223,15 @@ pub fn log_emitted(tenant: &TenantId, update: &Update, streams: usize) {
 }
 
 impl Listener {
-    /// `None`: fell behind, or the hub closed. Cancel safe.
-    pub async fn next(&mut self) -> Option<Published> {
-        self.updates.as_mut()?.recv().await.ok()
+    /// `None`: fell behind, or the hub closed.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Published>> {
+        self.inbox.poll_next(cx)
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        drop(self.updates.take());
-        self.hub.leave(&self.tenant);
+        self.hub.leave(&self.tenant, &self.inbox);
     }
 }
 
@@ -169,10 +253,10 @@ mod tests {
         Update::Event(Arc::new(Event::after(None, id, Timestamp::UNIX_EPOCH, status)))
     }
 
-    fn sequence(published: Option<Published>) -> Option<u64> {
-        match published? {
-            Published::One(Update::Event(event)) => Some(event.cursor.sequence),
-            Published::One(Update::Notice(_)) | Published::Missed(_) => None,
+    async fn sequence(listener: &mut Listener) -> Option<u64> {
+        match std::future::poll_fn(|cx| listener.poll_next(cx)).await? {
+            Published::One(Update::Event(event), _) => Some(event.cursor.sequence),
+            Published::One(Update::Notice(_), _) | Published::Missed(_) => None,
         }
     }
 
@@ -182,9 +266,9 @@ mod tests {
         let (mut one, mut two, mut other) = (hub.join(&tenant("a")), hub.join(&tenant("a")), hub.join(&tenant("b")));
         hub.publish(&tenant("a"), update(1));
         hub.publish(&tenant("b"), update(2));
-        assert_eq!(sequence(one.next().await), Some(1));
-        assert_eq!(sequence(two.next().await), Some(1));
-        assert_eq!(sequence(other.next().await), Some(2));
+        assert_eq!(sequence(&mut one).await, Some(1));
+        assert_eq!(sequence(&mut two).await, Some(1));
+        assert_eq!(sequence(&mut other).await, Some(2));
     }
 
     #[tokio::test]
@@ -205,9 +289,9 @@ mod tests {
         let (mut slow, mut quick) = (hub.join(&tenant("a")), hub.join(&tenant("a")));
         for number in 0..=BEHIND_MAX as u64 {
             hub.publish(&tenant("a"), update(number));
-            assert_eq!(sequence(quick.next().await), Some(number));
+            assert_eq!(sequence(&mut quick).await, Some(number));
         }
-        assert!(slow.next().await.is_none());
+        assert!(sequence(&mut slow).await.is_none());
     }
 
     #[tokio::test]
@@ -216,8 +300,8 @@ mod tests {
         let mut early = hub.join(&tenant("a"));
         hub.publish(&tenant("a"), update(1));
         hub.close();
-        assert_eq!(sequence(early.next().await), Some(1));
-        assert!(early.next().await.is_none());
-        assert!(hub.join(&tenant("a")).next().await.is_none());
+        assert_eq!(sequence(&mut early).await, Some(1));
+        assert!(sequence(&mut early).await.is_none());
+        assert!(sequence(&mut hub.join(&tenant("a"))).await.is_none());
     }
 }

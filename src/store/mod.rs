@@ -20,6 +20,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+pub use hub::Memo;
 pub use lease::Lease;
 pub use limits::{Limited, Limits, Usage};
 pub use outbox::{Notice, Outbox, TAKEN_FOR};

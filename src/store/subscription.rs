@@ -1,6 +1,11 @@
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
-use super::hub::{Listener, Missed, Published};
+use super::hub::{Listener, Memo, Missed, Published};
 use crate::events::{Cursor, Event, EventId, Shown};
 
 /// What a reader is told next.
@@ -51,21 +56,28 @@ impl Subscription {
     /// `None`: the reader fell too far behind, or the store closes; it stays so. The reader comes back with its cursor
     /// and misses nothing. Cancel safe.
     pub async fn next(&mut self) -> Option<Update> {
+        poll_fn(|cx| self.poll_next_shared(cx)).await.map(|(update, _)| update)
+    }
+
+    /// [`Self::next`], with what its other readers may have kept; nothing is shared of an update that was replayed. No
+    /// future, since it would be a large part of what an idle stream costs.
+    pub fn poll_next_shared(&mut self, cx: &mut Context<'_>) -> Poll<Option<(Update, Option<Arc<Memo>>)>> {
         if let Some(update) = self.backlog.pop_front() {
-            return Some(update);
+            return Poll::Ready(Some((update, None)));
         }
         loop {
-            let update = match self.missed.pop_front() {
-                Some(update) => update,
-                None => match self.live.as_mut()?.next().await {
-                    Some(Published::One(update)) => update,
-                    Some(Published::Missed(missed)) => {
+            let (update, memo) = match self.missed.pop_front() {
+                Some(update) => (update, None),
+                None => match self.live.as_mut().map_or(Poll::Ready(None), |live| live.poll_next(cx)) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Some(Published::One(update, memo))) => (update, Some(memo)),
+                    Poll::Ready(Some(Published::Missed(missed))) => {
                         self.missed = self.not_claimed(&missed);
                         continue;
                     }
-                    None => {
+                    Poll::Ready(None) => {
                         self.live = None;
-                        return None;
+                        return Poll::Ready(None);
                     }
                 },
             };
@@ -76,7 +88,7 @@ impl Subscription {
                 }
                 self.seen = Some(event.cursor);
             }
-            return Some(update);
+            return Poll::Ready(Some((update, memo)));
         }
     }
 

@@ -5,6 +5,7 @@ mod assets;
 mod clocks;
 mod commands;
 mod cookies;
+mod detached;
 mod hosts;
 mod key_sets;
 mod keys;

@@ -1,20 +1,24 @@
 //! `GET /api/whatsapp/events`: identity → subscription → first bytes at once → backlog → live, until the token ends, the
 //! instance drains or the reader falls behind.
 
+mod chunk;
 mod frame;
+mod handle;
 mod places;
 mod pulse;
+mod socket;
 mod stream;
 mod teller;
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use warp::{
     http::{HeaderMap, HeaderValue, header},
-    reply::{Reply, Response},
+    reply::Response,
 };
 
 use super::{
     Ask, Settings,
+    detach::Leaving,
     error::{Code, Problem},
     identity,
 };
@@ -23,7 +27,9 @@ use crate::{
     store::{Journal, StoreError, Subscription, Update},
     tenant::TenantId,
 };
-use stream::EventStream;
+use chunk::Chunk;
+pub use socket::Socket;
+pub use stream::EventStream;
 use teller::Teller;
 
 const RETRY_MS: std::ops::RangeInclusive<u32> = 1_000..=5_000;
@@ -39,13 +45,15 @@ const FIRST_WRITE_BYTES_MAX: usize = 512;
 /// What all streams of this instance share.
 pub struct Streams {
     places: places::Places,
-    pulse: pulse::Pulse,
+    heartbeat: Chunk,
 }
 
 impl Streams {
-    pub fn start(settings: &Settings, tracker: &TaskTracker, stop: CancellationToken) -> Self {
-        let pulse = pulse::Pulse::start(settings.heartbeat, tracker, stop);
-        Self { places: places::Places::default(), pulse }
+    /// `end`: streams end, all else goes on until `stop`.
+    pub fn start(settings: &Settings, end: CancellationToken, stop: CancellationToken, tracker: &TaskTracker) -> Self {
+        let places = places::Places::default();
+        pulse::start(places.clone(), settings.heartbeat, end, stop, tracker);
+        Self { places, heartbeat: Chunk::new(&frame::heartbeat(settings.heartbeat)) }
     }
 }
 
@@ -79,17 +87,18 @@ pub async fn events(ask: Ask, query: String) -> Result<Response, Problem> {
     }
 
     let stream = EventStream {
-        opening: Some(opening),
+        opening,
         present,
         subscription,
         teller,
         clock: services.clock.clone(),
         token_ends_at: identity.expires_at,
-        beats: ask.context.streams.pulse.join(rand::random(), place.checks()),
-        drain: services.end_streams.clone(),
-        _place: place,
+        streams: ask.context.streams.clone(),
+        place,
     };
-    Ok(as_stream(warp::reply::stream(stream.into_stream()).into_response()))
+    let mut answer = as_stream(Response::default());
+    answer.extensions_mut().insert(Leaving::new(stream));
+    Ok(answer)
 }
 
 fn as_stream(mut answer: Response) -> Response {

@@ -1,14 +1,16 @@
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Waker,
     time::Duration,
 };
 
 use tokio::{
-    sync::{Notify, futures::OwnedNotified, watch},
+    sync::{Notify, futures::OwnedNotified},
     time::{Instant, timeout_at},
 };
 
+use super::handle::{Handle, Order};
 use crate::tenant::TenantId;
 
 /// How long a request waits for a place when the tenant has all that it may have.
@@ -17,27 +19,36 @@ const WAIT_MAX: Duration = Duration::from_millis(300);
 /// succeeds after the client has gone, and only a later one fails. HAProxy (2.6, without `http-no-delay`) also holds what
 /// it writes for 200 ms, and closes the stream at its next write: that must come well before the wait is over.
 const CHECK_EVERY: Duration = Duration::from_millis(40);
+/// Streams have their heartbeats in as many groups, one after the other: ten thousand writes are not made in the same
+/// instant.
+pub const GROUPS: u32 = 7;
 
-/// Counts the open streams of each tenant.
+/// The open streams of this instance, by tenant.
 #[derive(Clone, Default)]
-pub struct Places(Arc<Mutex<HashMap<TenantId, Open>>>);
+pub struct Places(Arc<Mutex<All>>);
 
-/// Changes when each of the tenant's streams is to be written to. Its value is the time of the last check.
-pub type Checks = watch::Receiver<Option<Instant>>;
+#[derive(Default)]
+struct All {
+    tenants: HashMap<TenantId, Open>,
+    opened: u32,
+    /// Streams end, and each that is opened from now on.
+    ended: bool,
+}
 
-/// The open streams of one tenant.
+/// The open streams of one tenant. Small, since most tenants have one.
 #[derive(Default)]
 struct Open {
-    count: usize,
-    checks: watch::Sender<Option<Instant>>,
-    freed: Arc<Notify>,
+    handles: Vec<Arc<Handle>>,
+    checked_at: Option<Instant>,
+    /// Made for the first request that waits.
+    freed: Option<Arc<Notify>>,
 }
 
 /// Held by a stream; given back when it is dropped, however it ends.
 pub struct Place {
     places: Places,
     tenant: TenantId,
-    checks: Checks,
+    handle: Arc<Handle>,
 }
 
 impl Places {
@@ -62,53 +73,93 @@ impl Places {
 
     /// `Err`: the tenant has `max`, its streams are being checked; completes when one of them ends.
     fn take_or_check(&self, tenant: &TenantId, max: usize) -> Result<Place, OwnedNotified> {
-        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(open) = taken.get(tenant).filter(|open| open.count >= max) {
+        let mut all = self.all();
+        if let Some(open) = all.tenants.get_mut(tenant).filter(|open| open.handles.len() >= max) {
             // Made under the lock: a place that is given back after this is not missed.
-            let freed = open.freed.clone().notified_owned();
-            open.check();
+            let freed = open.freed.get_or_insert_default().clone().notified_owned();
+            let streams = open.check();
+            drop(all);
+            streams.into_iter().for_each(Waker::wake);
             return Err(freed);
         }
-        let open = taken.entry(tenant.clone()).or_default();
-        open.count += 1;
-        Ok(Place { places: self.clone(), tenant: tenant.clone(), checks: open.checks.subscribe() })
+        all.opened = all.opened.wrapping_add(1);
+        let handle = Arc::new(Handle::new(all.opened % GROUPS));
+        if all.ended {
+            handle.order(Order::End);
+        }
+        let open = all.tenants.entry(tenant.clone()).or_default();
+        // Most tenants have one stream.
+        open.handles.reserve_exact(1);
+        open.handles.push(handle.clone());
+        Ok(Place { places: self.clone(), tenant: tenant.clone(), handle })
+    }
+
+    /// Orders a heartbeat of the streams of one group.
+    pub fn beat(&self, group: u32) {
+        let all = self.all();
+        let handles = all.tenants.values().flat_map(|open| &open.handles).filter(|handle| handle.group == group);
+        let streams: Vec<Waker> = handles.filter_map(|handle| handle.order(Order::Heartbeat)).collect();
+        drop(all);
+        streams.into_iter().for_each(Waker::wake);
+    }
+
+    /// Ends all streams, and each that is opened from now on.
+    pub fn end(&self) {
+        let mut all = self.all();
+        all.ended = true;
+        let handles = all.tenants.values().flat_map(|open| &open.handles);
+        let streams: Vec<Waker> = handles.filter_map(|handle| handle.order(Order::End)).collect();
+        drop(all);
+        streams.into_iter().for_each(Waker::wake);
+    }
+
+    fn all(&self) -> MutexGuard<'_, All> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Open {
-    fn check(&self) {
-        self.checks.send_if_modified(|last| {
-            let due = last.is_none_or(|last| last.elapsed() >= CHECK_EVERY);
-            if due {
-                *last = Some(Instant::now());
-            }
-            due
-        });
+    /// Answers who is to be woken.
+    fn check(&mut self) -> Vec<Waker> {
+        if self.checked_at.is_some_and(|last| last.elapsed() < CHECK_EVERY) {
+            return Vec::new();
+        }
+        self.checked_at = Some(Instant::now());
+        self.handles.iter().filter_map(|handle| handle.order(Order::Heartbeat)).collect()
     }
 }
 
 impl Place {
-    pub fn checks(&self) -> Checks {
-        self.checks.clone()
+    pub fn handle(&self) -> &Handle {
+        &self.handle
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut taken = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(open) = taken.get_mut(&self.tenant) {
-            open.count -= 1;
-            open.freed.notify_waiters();
-            if open.count == 0 {
-                taken.remove(&self.tenant);
-            }
+        let mut all = self.places.all();
+        let Some(open) = all.tenants.get_mut(&self.tenant) else { return };
+        open.handles.retain(|handle| !Arc::ptr_eq(handle, &self.handle));
+        if let Some(freed) = &open.freed {
+            freed.notify_waiters();
+        }
+        if open.handles.is_empty() {
+            all.tenants.remove(&self.tenant);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
+    use futures_util::FutureExt as _;
+
     use super::*;
+
+    fn order(place: &Place) -> Option<Order> {
+        poll_fn(|cx| place.handle().poll_order(cx)).now_or_never()
+    }
 
     fn tenant(name: &str) -> TenantId {
         TenantId::parse(name).unwrap()
@@ -124,16 +175,15 @@ mod tests {
         assert!(places.take(&b, 2).await.is_some(), "another tenant has places of its own");
         drop(first);
         assert!(places.take(&a, 2).await.is_some());
-        assert_eq!(places.0.lock().unwrap().len(), 1, "tenants without streams are forgotten");
+        assert_eq!(places.all().tenants.len(), 1, "tenants without streams are forgotten");
     }
 
     #[tokio::test(start_paused = true)]
     async fn place_is_taken_when_a_stream_ends_after_a_check() {
         let (places, a) = (Places::default(), tenant("a"));
         let stale = places.take(&a, 1).await.unwrap();
-        let mut checks = stale.checks();
         let ends_when_checked = async move {
-            checks.changed().await.unwrap();
+            assert_eq!(poll_fn(|cx| stale.handle().poll_order(cx)).await, Order::Heartbeat);
             drop(stale);
         };
         let began = Instant::now();
@@ -146,16 +196,44 @@ mod tests {
     async fn waiting_requests_share_the_checks() {
         let (places, a) = (Places::default(), tenant("a"));
         let held = places.take(&a, 1).await.unwrap();
-        let mut checks = held.checks();
         let mut count = 0;
         let began = Instant::now();
         let refused = futures_util::future::join_all((0..50).map(|_| places.take(&a, 1)));
         tokio::select! {
             refused = refused => assert!(refused.iter().all(Option::is_none)),
-            () = async { while checks.changed().await.is_ok() { count += 1; } } => unreachable!("the place is held"),
+            () = async { loop { poll_fn(|cx| held.handle().poll_order(cx)).await; count += 1; } } => unreachable!("the place is held"),
         }
         let waited = began.elapsed();
         assert!((WAIT_MAX..WAIT_MAX + CHECK_EVERY).contains(&waited), "{waited:?}");
         assert!((7..=8).contains(&count), "{count}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_stream_has_one_heartbeat_in_a_round() {
+        let (places, a) = (Places::default(), tenant("a"));
+        let mut streams = Vec::new();
+        for _ in 0..15 {
+            streams.push(places.take(&a, 20).await.unwrap());
+        }
+        let mut count = 0;
+        for group in 0..GROUPS {
+            places.beat(group);
+            let due = streams.iter().filter(|place| order(place).is_some()).count();
+            assert!((2..=3).contains(&due), "groups are of about one size: {due}");
+            count += due;
+        }
+        assert_eq!(count, 15);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stream_that_is_opened_after_the_end_ends() {
+        let (places, a) = (Places::default(), tenant("a"));
+        let early = places.take(&a, 2).await.unwrap();
+        assert_eq!(order(&early), None);
+        places.end();
+        let late = places.take(&a, 2).await.unwrap();
+        for place in [&early, &late, &early] {
+            assert_eq!(order(place), Some(Order::End));
+        }
     }
 }

@@ -1,11 +1,14 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::frame::{Frame, Name};
+use super::{
+    chunk::Chunk,
+    frame::{Frame, Name},
+};
 use crate::{
     clock::Timestamp,
     events::{EventId, News, PairAnswer, PairCode, PairingId, Shown, Status},
-    http::payload::{PairBody, PairRefusedBody, PasskeyBody, QrBody, StatusBody},
-    store::Update,
+    http::payload::{PairBody, PairRefusedBody, PasskeyBody, QrBody, StatusBody, seconds_left},
+    store::{Memo, Update},
     tenant::{TenantId, TenantRef},
 };
 
@@ -15,6 +18,37 @@ pub struct Teller {
     tenant_ref: TenantRef,
     /// The last status told was marked stale: the next one clears that, whether or not it is news.
     stale: bool,
+}
+
+/// One update as it is written, shared by the streams of its tenant.
+struct Encoded {
+    key: Key,
+    /// How the stream stands after it.
+    is_stale: bool,
+    chunk: Chunk,
+}
+
+/// All that the bytes of one update depend on besides itself.
+#[derive(PartialEq, Eq)]
+struct Key {
+    was_stale: bool,
+    codes: [Option<(Timestamp, Option<i64>)>; 2],
+}
+
+/// When the codes of an update end, and the whole seconds until then.
+fn codes_left(update: &Update, now: Timestamp) -> [Option<(Timestamp, Option<i64>)>; 2] {
+    let status = match update {
+        Update::Event(event) => &event.status,
+        Update::Notice(shown) => &shown.event.status,
+    };
+    let ends = match status {
+        Status::QrPending { qr, pair } => [Some(qr.ends(now)), pair.as_ref().map(|pair| pair.ends(now))],
+        Status::Connecting { passkey: Some(passkey), .. } => [Some(passkey.ends(now)), None],
+        Status::Connecting { passkey: None, .. } | Status::Connected { .. } | Status::Disconnected { .. } => {
+            [None, None]
+        }
+    };
+    ends.map(|ends| ends.map(|ends| (ends, seconds_left(ends, now))))
 }
 
 const NOTHING: News = News { status: false, qr: false, pair: false };
@@ -63,6 +97,22 @@ impl Teller {
         let News { status, qr: code, pair } = written;
         tracing::info!(tenant = %self.tenant, status, code, pair, "stream opened for tenant");
         out
+    }
+
+    /// [`Self::live`], which the streams of a tenant that write the same to the byte share.
+    pub fn live_shared(&mut self, update: &Update, memo: Option<&Memo>, now: Timestamp) -> Chunk {
+        let Some(shared) = memo.and_then(|memo| memo.get_or_init(|| Mutex::new(None::<Encoded>))) else {
+            return Chunk::new(&self.live(update, now));
+        };
+        let key = Key { was_stale: self.stale, codes: codes_left(update, now) };
+        let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(encoded) = shared.as_ref().filter(|encoded| encoded.key == key) {
+            self.stale = encoded.is_stale;
+            return encoded.chunk.clone();
+        }
+        let chunk = Chunk::new(&self.live(update, now));
+        *shared = Some(Encoded { key, is_stale: self.stale, chunk: chunk.clone() });
+        chunk
     }
 
     /// What a reader who is here is told. Empty: nothing of it is left.
@@ -280,6 +330,38 @@ mod tests {
         let text = teller.live(&Update::Event(events[1].clone()), at(8));
         assert_eq!(told(&text), ["connection-status", "qr-code#2"]);
         assert!(text.contains(r#""stale":false"#));
+    }
+
+    /// The memo is filled by the first, in the second in which it writes.
+    #[test]
+    fn shared_bytes_are_those_that_each_stream_would_write() {
+        let events = journal([qr("a", 70, None), connected()]);
+        let event = Update::Event(events[0].clone());
+        let notice = |stale| Update::Notice(Shown { event: events[1].clone(), stale });
+        for updates in
+            [vec![event.clone()], vec![notice(true), notice(false)], vec![notice(false)], vec![event, notice(true)]]
+        {
+            let memos: Vec<Memo> = updates.iter().map(|_| Memo::default()).collect();
+            for (second, begins_stale) in [(5, false), (5, false), (5, true), (6, false), (5, true), (75, false)] {
+                let (mut own, mut shared) = (teller(), teller());
+                (own.stale, shared.stale) = (begins_stale, begins_stale);
+                for (update, memo) in updates.iter().zip(&memos) {
+                    let expected = own.live(update, at(second));
+                    let chunk = shared.live_shared(update, Some(memo), at(second));
+                    assert_eq!(chunk.framed(false), expected, "{second} {begins_stale}");
+                    assert_eq!(shared.stale, own.stale);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_are_encoded_once_for_streams_that_write_the_same() {
+        let update = Update::Event(journal([qr("a", 70, None)])[0].clone());
+        let memo = Memo::default();
+        let first = teller().live_shared(&update, Some(&memo), at(5)).framed(true);
+        let second = teller().live_shared(&update, Some(&memo), at(5)).framed(true);
+        assert_eq!(first.as_ptr(), second.as_ptr());
     }
 
     #[test]

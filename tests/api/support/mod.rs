@@ -148,12 +148,13 @@ pub struct Owner<'s> {
 }
 
 impl Owner<'_> {
-    pub async fn say(&self, status: Status) {
-        self.server.stores.journal.append(&self.lease, status).await.unwrap();
+    /// Answers how many readers listened.
+    pub async fn say(&self, status: Status) -> usize {
+        self.server.stores.journal.append(&self.lease, status).await.unwrap().listeners
     }
 
-    pub async fn show_qr(&self, text: &str, seconds: i64) {
-        self.say(self.qr(text, seconds)).await;
+    pub async fn show_qr(&self, text: &str, seconds: i64) -> usize {
+        self.say(self.qr(text, seconds)).await
     }
 
     pub fn qr(&self, text: &str, seconds: i64) -> Status {

@@ -1,0 +1,76 @@
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+/// How the instance reaches one open stream. A timer and channels for each stream would be most of what an idle one costs.
+#[derive(Default)]
+pub struct Handle {
+    /// Streams of one group have their heartbeats together.
+    pub group: u32,
+    orders: Mutex<Orders>,
+}
+
+#[derive(Default)]
+struct Orders {
+    heartbeat: bool,
+    end: bool,
+    stream: Option<Waker>,
+}
+
+/// What a stream is to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    Heartbeat,
+    /// The instance drains or stops. Stays so.
+    End,
+}
+
+impl Handle {
+    pub fn new(group: u32) -> Self {
+        Self { group, ..Self::default() }
+    }
+
+    /// Answers who is to be woken once no lock is held. One heartbeat is enough for two orders that come together.
+    pub fn order(&self, order: Order) -> Option<Waker> {
+        let mut orders = self.orders();
+        match order {
+            Order::Heartbeat => orders.heartbeat = true,
+            Order::End => orders.end = true,
+        }
+        orders.stream.take()
+    }
+
+    /// For the one task that writes the stream.
+    pub fn poll_order(&self, cx: &mut Context<'_>) -> Poll<Order> {
+        let mut orders = self.orders();
+        if orders.end {
+            return Poll::Ready(Order::End);
+        }
+        if std::mem::take(&mut orders.heartbeat) {
+            return Poll::Ready(Order::Heartbeat);
+        }
+        Self::wait(&mut orders, cx);
+        Poll::Pending
+    }
+
+    /// For a stream that cannot write now: it only wants to know whether to end. A heartbeat stays due.
+    pub fn poll_end(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut orders = self.orders();
+        if orders.end {
+            return Poll::Ready(());
+        }
+        Self::wait(&mut orders, cx);
+        Poll::Pending
+    }
+
+    fn wait(orders: &mut Orders, cx: &Context<'_>) {
+        if !orders.stream.as_ref().is_some_and(|stream| stream.will_wake(cx.waker())) {
+            orders.stream = Some(cx.waker().clone());
+        }
+    }
+
+    fn orders(&self) -> MutexGuard<'_, Orders> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,115 @@
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Buf as _, Bytes};
+use socket2::SockRef;
+use tokio::{
+    net::TcpStream,
+    time::{Instant, Sleep},
+};
+
+use super::chunk::LAST;
+
+/// A reader that takes no byte of what waits for it is gone after this long. One that is only sent heartbeats does not
+/// come here: the kernel holds thousands of them.
+const STALLED_MAX: Duration = Duration::from_secs(20);
+/// What the kernel may hold for a reader that does not read. It counts its own overhead, and takes twice the number.
+const SEND_BUFFER_BYTES: usize = 16 * 1024;
+/// Of that, what was not even sent. The socket refuses more, so a stalled reader is noticed early.
+const NOT_SENT_BYTES_MAX: u32 = 8 * 1024;
+/// A client has nothing to send behind its request. So much is read and dropped, to see the end behind it; what comes
+/// after that stays in the kernel, which lets the client wait.
+const UNASKED_BYTES_MAX: usize = 16 * 1024;
+
+/// The socket of one stream.
+pub struct Socket {
+    socket: TcpStream,
+    /// The body is sent in chunks.
+    chunked: bool,
+    unasked_bytes: usize,
+}
+
+impl Socket {
+    /// `unasked_bytes`: what the client has sent behind its request.
+    pub fn new(socket: TcpStream, chunked: bool, unasked_bytes: usize) -> Self {
+        let tuning = SockRef::from(&socket);
+        let tuned = tuning
+            .set_send_buffer_size(SEND_BUFFER_BYTES)
+            .and_then(|()| tuning.set_tcp_notsent_lowat(NOT_SENT_BYTES_MAX));
+        if let Err(error) = tuned {
+            tracing::debug!(%error, "a stream's socket could not be tuned");
+        }
+        Self { socket, chunked, unasked_bytes }
+    }
+
+    /// When a reader that takes nothing from now on is given up.
+    pub fn stalls_at() -> Instant {
+        Instant::now() + STALLED_MAX
+    }
+
+    pub fn is_chunked(&self) -> bool {
+        self.chunked
+    }
+
+    /// Ends the body, if the socket takes so much now. Without it a client sees a lost connection, and comes back as well.
+    pub fn end_body(&self) {
+        if self.chunked {
+            let _ = self.socket.try_write(LAST);
+        }
+    }
+
+    /// Writes as much as the socket takes now. True: all of it.
+    pub fn try_write(&self, bytes: &mut Bytes) -> io::Result<bool> {
+        while !bytes.is_empty() {
+            match self.socket.try_write(bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => bytes.advance(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes all. An error once `stall` is over; each byte that the socket accepts begins it anew.
+    pub fn poll_write(
+        &self,
+        bytes: &mut Bytes,
+        mut stall: Pin<&mut Sleep>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            let left = bytes.len();
+            if self.try_write(bytes)? {
+                return Poll::Ready(Ok(()));
+            }
+            if bytes.len() < left {
+                stall.as_mut().reset(Self::stalls_at());
+            }
+            if self.socket.poll_write_ready(cx)?.is_pending() {
+                ready!(stall.poll(cx));
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        }
+    }
+
+    /// Ready once the client has closed its side, whether or not it would go on reading.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.unasked_bytes < UNASKED_BYTES_MAX {
+            if ready!(self.socket.poll_read_ready(cx)).is_err() {
+                return Poll::Ready(());
+            }
+            match self.socket.try_read(&mut [0; 512]) {
+                Ok(0) => return Poll::Ready(()),
+                Ok(count) => self.unasked_bytes += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Poll::Ready(()),
+            }
+        }
+        Poll::Pending
+    }
+}
