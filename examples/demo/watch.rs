@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
+use futures::StreamExt as _;
 
 use crate::phone::DemoPhone;
 

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use futures_util::{Stream, StreamExt, pin_mut};
+use futures::{Stream, StreamExt, pin_mut};
 use warp::{
     Filter, Rejection,
     http::{HeaderMap, header},

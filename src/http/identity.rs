@@ -1,5 +1,5 @@
 use cookie::Cookie;
-use futures_util::future::join_all;
+use futures::future::join_all;
 use warp::http::{HeaderMap, HeaderValue, header};
 
 use super::{

@@ -4,7 +4,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::FutureExt as _;
+use futures::FutureExt as _;
 use tokio::{sync::Notify, time::Instant};
 
 use super::answer::Answer;

@@ -119,7 +119,7 @@ impl Subscription {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt as _;
+    use futures::FutureExt as _;
 
     use super::*;
     use crate::{

@@ -14,7 +14,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures_util::FutureExt;
+use futures::FutureExt;
 use tokio_util::task::TaskTracker;
 use tracing::error;
 use whatsapp_rust::wacore::runtime::{AbortHandle, Runtime};

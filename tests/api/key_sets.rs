@@ -117,7 +117,7 @@ async fn hardening_a_flood_of_made_up_kids_leaves_one_fetch_in_10_s() {
     let server = server(&publisher.url).await;
     assert_eq!(ask(&server, signed(&server, "one")).await.status(), 200);
     let flood = |round: u32| {
-        futures_util::future::join_all((0..100).map(move |n| format!("made-up-{round}-{n}")).map(|kid| {
+        futures::future::join_all((0..100).map(move |n| format!("made-up-{round}-{n}")).map(|kid| {
             let server = &server;
             async move { ask(server, unsigned(server, &kid)).await.status().as_u16() }
         }))

@@ -1,6 +1,6 @@
 //! What one tenant may ask for how often.
 
-use futures_util::future::join_all;
+use futures::future::join_all;
 use serde_json::{Value, json};
 use tautan::http::{Limits, Settings};
 

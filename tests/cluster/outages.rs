@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures::future::join_all;
 use tautan_simulator::Phone;
 use tautan_test_support::{Api, Way, within};
 use tokio::time::{Instant, sleep, sleep_until};

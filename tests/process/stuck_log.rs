@@ -1,6 +1,6 @@
 //! A log reader that stops reading, as a container runtime with a full disk does.
 
-use futures_util::StreamExt as _;
+use futures::StreamExt as _;
 use rustix::process::{Pid, Signal, kill_process};
 use tautan_test_support::{Api, Program};
 
@@ -18,7 +18,7 @@ async fn fill(program: &Program, streams: usize) {
         let api = Api::new(program.base(), &format!("toko-{}", number / OF_A_TENANT));
         async move { drop(api.events().await) }
     };
-    futures_util::stream::iter(0..streams).for_each_concurrent(8, open).await;
+    futures::stream::iter(0..streams).for_each_concurrent(8, open).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

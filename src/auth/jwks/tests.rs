@@ -123,7 +123,7 @@ async fn requests_that_come_during_a_fetch_share_the_next_one() {
     source.hold(true);
     // In this order: all but the first come before there is an answer.
     let answer = async { source.hold(false) };
-    let all = futures_util::future::join_all((0..WAITING_MAX).map(|number| {
+    let all = futures::future::join_all((0..WAITING_MAX).map(|number| {
         let set = set.clone();
         async move { finds(&set, &format!("made up {number}")).await }
     }));
@@ -144,7 +144,7 @@ async fn request_beyond_64_waiting_ones_is_answered_at_once() {
         source.hold(false);
         assert_eq!((answered, known), (Ok(Err(Away)), Ok(1)));
     };
-    let all = futures_util::future::join_all((0..WAITING_MAX).map(|_| finds(&set, "other")));
+    let all = futures::future::join_all((0..WAITING_MAX).map(|_| finds(&set, "other")));
     let (found, ()) = tokio::join!(all, beyond);
     assert!(found.iter().all(|found| *found == Ok(0)), "{found:?}");
 }

@@ -153,7 +153,7 @@ impl Drop for Place {
 mod tests {
     use std::future::poll_fn;
 
-    use futures_util::FutureExt as _;
+    use futures::FutureExt as _;
 
     use super::*;
 
@@ -198,7 +198,7 @@ mod tests {
         let held = places.take(&a, 1).await.unwrap();
         let mut count = 0;
         let began = Instant::now();
-        let refused = futures_util::future::join_all((0..50).map(|_| places.take(&a, 1)));
+        let refused = futures::future::join_all((0..50).map(|_| places.take(&a, 1)));
         tokio::select! {
             refused = refused => assert!(refused.iter().all(Option::is_none)),
             () = async { loop { poll_fn(|cx| held.handle().poll_order(cx)).await; count += 1; } } => unreachable!("the place is held"),

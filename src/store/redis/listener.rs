@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use futures_util::{StreamExt as _, stream};
+use futures::{StreamExt as _, stream};
 use rand::RngExt as _;
 use redis::{
     Msg,

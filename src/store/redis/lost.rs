@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{StreamExt as _, stream};
+use futures::{StreamExt as _, stream};
 use tokio::time::sleep;
 
 use super::{

@@ -1,6 +1,6 @@
 use std::{collections::HashMap, time::Duration};
 
-use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use futures::{StreamExt as _, stream::FuturesUnordered};
 use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo};
 use tokio::time::{Instant, timeout_at};
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures_util::future::join_all;
+use futures::future::join_all;
 use whatsapp_rust::{
     anyhow::{self, anyhow},
     http::{HttpClient, HttpRequest, HttpResponse},

@@ -1,4 +1,4 @@
-use futures_util::{StreamExt as _, stream::BoxStream};
+use futures::{StreamExt as _, stream::BoxStream};
 use reqwest::{RequestBuilder, Response};
 use serde_json::Value;
 

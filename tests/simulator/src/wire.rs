@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use futures_util::{SinkExt, StreamExt};
+use futures::{SinkExt, StreamExt};
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio_websockets::{Message, ServerBuilder, WebSocketStream};

@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _};
 use serde_json::Value;
 
 use crate::within;
