@@ -1,5 +1,6 @@
-//! The program itself, built without WhatsApp's certificate check so that it can talk to the simulator: what tests,
-//! benches and rehearsals run as a process of its own. Refuses every WhatsApp URL that is not a loopback address.
+//! A test program, not an example for users and not for production: the whole service, built without WhatsApp's
+//! certificate check so that it can talk to the simulator. Tests and benches run it as a process of its own. It refuses
+//! every WhatsApp URL that is not a loopback address. `Cargo.toml` says why cargo calls it an example.
 //!
 //! `SIM_KILL=commit-before:7` ends the process, as `kill -9` would, right before its seventh commit to the store;
 //! `commit-after:7` right after it, before anybody is told; `frame:7` right before the seventh frame to WhatsApp.
