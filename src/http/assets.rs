@@ -12,6 +12,7 @@ use warp::{
 use super::{
     Ask,
     error::{Code, Problem},
+    preference::preferences,
 };
 
 /// The page itself, with its placeholders: answered by [`super::page`].
@@ -123,12 +124,8 @@ pub fn asset(ask: Ask, path: FullPath) -> Result<Response, Problem> {
 /// Every browser names `gzip` plainly. Who only says `*`, or lowers it by a weight of zero, is served the plain form.
 fn takes_gzip(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    let mut codings =
-        lines.flat_map(|line| line.split(',')).map(|coding| coding.split_once(';').unwrap_or((coding, "")));
-    codings.any(|(name, weight)| {
-        let weight = weight.trim().strip_prefix("q=").map_or(Ok(1.0), str::parse::<f32>);
-        name.trim().eq_ignore_ascii_case("gzip") && weight.is_ok_and(|weight| weight > 0.0)
-    })
+    let mut codings = lines.flat_map(preferences);
+    codings.any(|coding| coding.value.eq_ignore_ascii_case("gzip") && coding.weight.is_some_and(|weight| weight > 0.0))
 }
 
 /// `If-None-Match` compares weakly (RFC 9110 section 13.1.2): a proxy that compresses may have made our tag a weak one.

@@ -15,6 +15,7 @@ mod page;
 mod passkey;
 mod payload;
 mod phone;
+mod preference;
 mod qr;
 mod refusals;
 mod routes;

@@ -3,7 +3,7 @@ use warp::{
     reply::Response,
 };
 
-use super::{Ask, assets, identity};
+use super::{Ask, assets, identity, preference::preferences};
 
 pub const PATH: &str = "/dashboard/settings/whatsapp";
 
@@ -66,13 +66,11 @@ fn escaped(text: &str) -> String {
 fn language(headers: &HeaderMap) -> &'static str {
     let written = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let mut best = (0.0, LANGUAGES[0]);
-    for range in written.split(',') {
-        let (tag, weight) = range.split_once(';').unwrap_or((range, "q=1"));
-        let quality: f32 = weight.trim().strip_prefix("q=").and_then(|q| q.parse().ok()).unwrap_or(0.0);
-        let primary = tag.trim().split('-').next().unwrap_or_default();
+    for range in preferences(written) {
+        let (weight, primary) = (range.weight.unwrap_or(0.0), range.value.split('-').next().unwrap_or_default());
         let ours = LANGUAGES.into_iter().find(|language| language.eq_ignore_ascii_case(primary));
-        if let Some(language) = ours.filter(|_| quality > best.0) {
-            best = (quality, language);
+        if let Some(language) = ours.filter(|_| weight > best.0) {
+            best = (weight, language);
         }
     }
     best.1

@@ -1,10 +1,3 @@
-use std::str::FromStr;
-
-use headers_accept::Accept;
-use mediatype::{
-    MediaType, MediaTypeList, ReadParams as _,
-    names::{APPLICATION, IMAGE, JSON, PLAIN, PNG, Q, SVG, TEXT, XML},
-};
 use warp::{
     http::{HeaderMap, HeaderValue, header},
     reply::Response,
@@ -15,6 +8,7 @@ use super::{
     error::{Code, Problem},
     identity,
     payload::{QrBody, seconds_left},
+    preference::{Preference, preferences},
 };
 use crate::{
     clock::Timestamp,
@@ -22,7 +16,7 @@ use crate::{
     qr as draw,
 };
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     Terminal,
     Png,
@@ -31,11 +25,11 @@ enum Form {
 }
 
 /// In our order of preference: it decides where a wildcard fits several.
-static FORMS: [(MediaType<'static>, Form); 4] = [
-    (MediaType::new(TEXT, PLAIN), Form::Terminal),
-    (MediaType::new(IMAGE, PNG), Form::Png),
-    (MediaType::from_parts(IMAGE, SVG, Some(XML), &[]), Form::Svg),
-    (MediaType::new(APPLICATION, JSON), Form::Json),
+const FORMS: [(&str, Form); 4] = [
+    ("text/plain", Form::Terminal),
+    ("image/png", Form::Png),
+    ("image/svg+xml", Form::Svg),
+    ("application/json", Form::Json),
 ];
 
 pub async fn qr(ask: Ask) -> Result<Response, Problem> {
@@ -74,24 +68,91 @@ fn json(qr: &QrCode, now: Timestamp) -> Option<Vec<u8>> {
     serde_json::to_vec(&QrBody::of(qr, now)?).ok()
 }
 
-/// An `Accept` that cannot be read counts as none: the terminal's form is of use to whoever typed it.
+/// An `Accept` that cannot be read counts as none: the terminal's form is of use to somebody who types the request.
 fn negotiate(headers: &HeaderMap) -> Result<Form, Problem> {
     let lines = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let written = lines.collect::<Vec<_>>().join(",");
-    let ranges: Option<Vec<_>> = MediaTypeList::new(&written).map(|range| Some(weighed(&range.ok()?))).collect();
-    let accept = ranges.and_then(|ranges| Accept::from_str(&ranges.join(",")).ok());
-    let Some(accept) = accept.filter(|accept| accept.media_types().next().is_some()) else {
-        return Ok(Form::Terminal);
-    };
-    let chosen = accept.negotiate(FORMS.iter().map(|(kind, _)| kind));
-    let form = FORMS.iter().find(|(kind, _)| Some(kind) == chosen).map(|(_, form)| *form);
-    form.ok_or_else(|| {
+    let ranges: Option<Vec<Range<'_>>> = lines.flat_map(preferences).map(Range::read).collect();
+    let Some(ranges) = ranges.filter(|ranges| !ranges.is_empty()) else { return Ok(Form::Terminal) };
+    let mut best: Option<(f32, Precision, usize, Form)> = None;
+    for (kind, form) in FORMS {
+        // The most precise range decides about a form, and of several the first.
+        let fitting = ranges.iter().enumerate().filter(|(_, range)| range.fits(kind));
+        let Some((at, range)) = fitting.min_by_key(|(_, range)| range.precision) else { continue };
+        let better = match best {
+            None => true,
+            Some((weight, precision, earlier, _)) => {
+                range.weight > weight || range.weight == weight && (range.precision, at) < (precision, earlier)
+            }
+        };
+        if range.weight > 0.0 && better {
+            best = Some((range.weight, range.precision, at, form));
+        }
+    }
+    best.map(|(.., form)| form).ok_or_else(|| {
         Problem::new(Code::NotAcceptable, "text/plain, image/png, image/svg+xml and application/json are to be had")
     })
 }
 
-/// There is one charset and one version of each form: of what a range demands besides only its weight counts.
-fn weighed(range: &MediaType<'_>) -> String {
-    let weight = range.get_param(Q).map(|weight| format!(";q={weight}")).unwrap_or_default();
-    format!("{}{weight}", range.essence())
+/// A media range of `Accept`. There is one charset and one version of each form, so other parameters do not count.
+struct Range<'h> {
+    group: &'h str,
+    subtype: &'h str,
+    weight: f32,
+    precision: Precision,
+}
+
+/// The most precise first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Precision {
+    Type,
+    Group,
+    Anything,
+}
+
+impl<'h> Range<'h> {
+    /// `None`: it is no media range, or its weight cannot be read.
+    fn read(preference: Preference<'h>) -> Option<Self> {
+        let (group, subtype) = preference.value.split_once('/')?;
+        let is_name = |text: &str| {
+            !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+*".contains(&b))
+        };
+        let precision = match (group, subtype) {
+            ("*", "*") => Precision::Anything,
+            ("*", _) => return None,
+            (_, "*") => Precision::Group,
+            _ => Precision::Type,
+        };
+        let weight = preference.weight?;
+        (is_name(group) && is_name(subtype)).then_some(Self { group, subtype, weight, precision })
+    }
+
+    fn fits(&self, kind: &str) -> bool {
+        let (group, subtype) = kind.split_once('/').expect("the forms are media types");
+        let same = |ours: &str, theirs: &str| theirs == "*" || ours.eq_ignore_ascii_case(theirs);
+        same(group, self.group) && same(subtype, self.subtype)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn most_precise_range_decides_and_then_the_first() {
+        for (accept, form) in [
+            ("application/json, text/plain", Some(Form::Json)),
+            ("text/plain, application/json", Some(Form::Terminal)),
+            ("*/*, image/svg+xml", Some(Form::Svg)),
+            ("image/*;q=0.5, image/png;q=0.1", Some(Form::Svg)),
+            ("*/*;q=0.1, text/plain;q=0", Some(Form::Png)),
+            ("IMAGE/PNG", Some(Form::Png)),
+            ("image/png;q=1;x=\"a,b\", */*;q=0.2", Some(Form::Png)),
+            ("image/png, nonsense", Some(Form::Terminal)),
+            ("image/png;q=2", Some(Form::Terminal)),
+            ("text/html", None),
+        ] {
+            let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))]);
+            assert_eq!(negotiate(&headers).ok(), form, "{accept:?}");
+        }
+    }
 }
