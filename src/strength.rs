@@ -37,14 +37,14 @@ const PLACEHOLDERS: &[&str] = &[
     "thisismysecuretoken",
     "replacethis",
     "placeholder",
+    "development",
     "1234567890",
     "0123456789",
     "qwertyuiop",
-    "replaceme",
-    "asdfghjkl",
-    "development",
     "changethis",
     "characters",
+    "replaceme",
+    "asdfghjkl",
     "changeit",
     "changeme",
     "password",
@@ -96,9 +96,7 @@ const REST_MIN: usize = 12;
 
 /// Whether a key can keep anything secret.
 pub fn check(key: &[u8]) -> Result<(), Weakness> {
-    let mut seen = [false; 256];
-    key.iter().for_each(|byte| seen[usize::from(*byte)] = true);
-    if seen.iter().filter(|seen| **seen).count() < VARIETY_MIN {
+    if variety(key) < VARIETY_MIN {
         return Err(Weakness::Repeats);
     }
     let text = std::str::from_utf8(key).ok().filter(|text| text.chars().all(|c| !c.is_control()));
@@ -106,6 +104,13 @@ pub fn check(key: &[u8]) -> Result<(), Weakness> {
         return Err(Weakness::WellKnown);
     }
     Ok(())
+}
+
+/// How many different bytes are in a key.
+pub fn variety(key: &[u8]) -> usize {
+    let mut seen = [false; 256];
+    key.iter().for_each(|byte| seen[usize::from(*byte)] = true);
+    seen.iter().filter(|seen| **seen).count()
 }
 
 /// Whether hardly more than familiar words is in the text.
@@ -149,6 +154,14 @@ mod tests {
                 assert_eq!(check(form), Ok(()), "{form:?}");
             }
         }
+    }
+
+    /// A word that stood twice, or behind one that is part of it, would do nothing.
+    #[test]
+    fn placeholders_stand_once_and_longer_ones_first() {
+        assert!(PLACEHOLDERS.is_sorted_by(|a, b| a.len() >= b.len()), "{PLACEHOLDERS:?}");
+        let different: std::collections::HashSet<_> = PLACEHOLDERS.iter().collect();
+        assert_eq!(different.len(), PLACEHOLDERS.len());
     }
 
     #[test]

@@ -31,9 +31,7 @@ impl Secret {
         if self.0.len() < LENGTH_MIN {
             return Err(WeakSecret::Short { bytes: self.0.len() });
         }
-        let mut seen = [false; 256];
-        self.0.iter().for_each(|byte| seen[usize::from(*byte)] = true);
-        if seen.iter().filter(|seen| **seen).count() < VARIETY_MIN {
+        if strength::variety(&self.0) < VARIETY_MIN {
             return Err(WeakSecret::Monotonous);
         }
         match strength::check(&self.0) {
