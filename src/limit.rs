@@ -1,6 +1,10 @@
 //! How often something may be done.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::clock::Timestamp;
 
 /// At most `count` times in any time as long as `per`. Invariant: neither is zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +39,63 @@ impl Limit {
     }
 }
 
+/// When something was done, the last time first, for as many times as its limit needs.
+#[derive(Clone, Debug)]
+pub struct Times<M>(VecDeque<M>);
+
+impl<M> Default for Times<M> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+/// A moment on one of the two clocks: what is kept in memory alone is counted on tokio's, what a store decides on the
+/// wall clock.
+pub trait Moment: Copy {
+    /// How long ago it was.
+    fn age(self, now: Self) -> Duration;
+}
+
+impl Moment for Instant {
+    fn age(self, now: Self) -> Duration {
+        now.duration_since(self)
+    }
+}
+
+impl Moment for Timestamp {
+    /// A time in the future counts as long ago. Without this, a wall clock that was set back shuts a tenant out.
+    fn age(self, now: Self) -> Duration {
+        Duration::try_from(now.duration_since(self)).unwrap_or(Duration::MAX)
+    }
+}
+
+impl<M: Moment> Times<M> {
+    /// How long to wait until it may be done once more; `None`: it may be done now.
+    pub fn wait(&self, limit: Limit, now: M) -> Option<Duration> {
+        limit.wait(self.0.iter().map(|at| at.age(now)))
+    }
+
+    /// It is done now.
+    pub fn add(&mut self, limit: Limit, now: M) {
+        self.0.push_front(now);
+        self.0.truncate(limit.count as usize);
+    }
+
+    /// Does it if it may be done now. False: nothing is left of the limit.
+    pub fn take(&mut self, limit: Limit, now: M) -> bool {
+        let is_left = self.wait(limit, now).is_none();
+        if is_left {
+            self.add(limit, now);
+        }
+        is_left
+    }
+
+    /// Whether none of the times counts any more: nothing is lost if they are forgotten.
+    pub fn are_over(&self, limit: Limit, now: M) -> bool {
+        self.0.front().is_none_or(|last| last.age(now) >= limit.per)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,5 +110,26 @@ mod tests {
         assert_eq!(wait(&[0, 3, 4]), Some(Duration::from_secs(7)));
         assert_eq!(wait(&[0, 10]), None);
         assert_eq!((Limit::new(0, Duration::MAX), Limit::new(1, Duration::ZERO)), (None, None));
+    }
+
+    #[test]
+    fn time_in_the_future_counts_as_long_ago_after_the_clock_was_set_back() {
+        let (limit, mut times) = (Limit::new(1, Duration::from_secs(10)).unwrap(), Times::default());
+        let at = |second| Timestamp::from_second(second).unwrap();
+        assert!(times.take(limit, at(100)) && !times.take(limit, at(109)));
+        assert!(!times.are_over(limit, at(109)) && times.are_over(limit, at(110)));
+        assert!(times.are_over(limit, at(50)) && times.take(limit, at(50)));
+    }
+
+    #[test]
+    fn no_more_times_are_kept_than_the_limit_needs() {
+        let (limit, start) = (Limit::new(2, Duration::from_secs(10)).unwrap(), Instant::now());
+        let mut times = Times::default();
+        for second in 0..100 {
+            let now = start + Duration::from_secs(second * 5);
+            assert!(times.take(limit, now));
+            assert_eq!(times.wait(limit, now).is_some(), second > 0, "{second}");
+        }
+        assert_eq!(times.0.len(), 2);
     }
 }

@@ -1,5 +1,5 @@
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -7,7 +7,12 @@ use std::{
 use tokio::time::Instant;
 
 use super::error::{Code, Problem};
-use crate::{bucket::Bucket, limit::Limit, telemetry::Sampled, tenant::TenantId};
+use crate::{
+    bucket::Bucket,
+    limit::{Limit, Times},
+    telemetry::Sampled,
+    tenant::TenantId,
+};
 
 /// Tenants that have their whole budget again are forgotten as often as this.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
@@ -47,8 +52,7 @@ struct Used {
 
 struct Budget {
     commands: Bucket,
-    /// When streams were opened, the last first.
-    openings: VecDeque<Instant>,
+    openings: Times<Instant>,
 }
 
 impl Budgets {
@@ -74,15 +78,7 @@ impl Budgets {
     /// Uses one opening of a stream. False: none is left.
     pub fn take_opening(&self, tenant: &TenantId) -> bool {
         let (limit, now) = (self.limits.stream_openings, Instant::now());
-        let taken = self.with(tenant, now, |budget| {
-            let ages = budget.openings.iter().map(|at| now.duration_since(*at));
-            let is_left = limit.wait(ages).is_none();
-            if is_left {
-                budget.openings.push_front(now);
-                budget.openings.truncate(limit.count() as usize);
-            }
-            is_left
-        });
+        let taken = self.with(tenant, now, |budget| budget.openings.take(limit, now));
         if !taken && self.opening_lines.is_due() {
             tracing::warn!(%tenant, "streams of tenant are ended at once, too many were opened");
         }
@@ -93,21 +89,21 @@ impl Budgets {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         if now.duration_since(used.forgot_at) >= FORGET_EVERY {
             used.forgot_at = now;
-            let per = self.limits.stream_openings.per();
-            used.tenants.retain(|_, budget| !budget.is_whole(now, per));
+            let openings = self.limits.stream_openings;
+            used.tenants.retain(|_, budget| !budget.is_whole(now, openings));
         }
         let Limits { command_burst, commands_per_second, .. } = self.limits;
         let new = || Budget {
             commands: Bucket::new(command_burst, Duration::from_secs(1) / commands_per_second),
-            openings: VecDeque::new(),
+            openings: Times::default(),
         };
         take(used.tenants.entry(tenant.clone()).or_insert_with(new))
     }
 }
 
 impl Budget {
-    fn is_whole(&mut self, now: Instant, per: Duration) -> bool {
-        self.commands.is_full(now) && self.openings.iter().all(|at| now.duration_since(*at) >= per)
+    fn is_whole(&mut self, now: Instant, openings: Limit) -> bool {
+        self.commands.is_full(now) && self.openings.are_over(openings, now)
     }
 }
 

@@ -1,41 +1,31 @@
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     sync::{Mutex, PoisonError},
-    time::Duration,
 };
 
 use crate::{
     clock::Timestamp,
-    limit::Limit,
+    limit::{Limit, Times},
     store::{Limited, Limits, StoreError, Usage},
 };
-
-/// When something was done, the last time first.
-#[derive(Clone, Default)]
-struct Times(VecDeque<Timestamp>);
 
 /// When a tenant used what is limited. In memory alone: after some minutes it does not count.
 #[derive(Clone, Default)]
 pub struct Used {
-    pair_codes: Times,
-    dials: Times,
+    pair_codes: Times<Timestamp>,
+    dials: Times<Timestamp>,
 }
 
 /// When pairing codes were asked for each number, by a keyed hash of it. In memory alone.
 #[derive(Default)]
-pub struct Numbers(Mutex<HashMap<[u8; 32], Times>>);
+pub struct Numbers(Mutex<HashMap<[u8; 32], Times<Timestamp>>>);
 
 impl Numbers {
     /// False: no more is left of the limit.
     pub fn take(&self, number: [u8; 32], limit: Limit, now: Timestamp) -> bool {
         let mut numbers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        numbers.retain(|_, times| times.ages(now).next().is_some_and(|age| age < limit.per()));
-        let times = numbers.entry(number).or_default();
-        let is_left = times.wait(limit, now).is_none();
-        if is_left {
-            times.add(limit, now);
-        }
-        is_left
+        numbers.retain(|_, times| !times.are_over(limit, now));
+        numbers.entry(number).or_default().take(limit, now)
     }
 }
 
@@ -59,24 +49,10 @@ impl Used {
     }
 }
 
-impl Times {
-    /// A clock that was set back must not shut a tenant out: what lies in the future counts as long ago.
-    fn ages(&self, now: Timestamp) -> impl Iterator<Item = Duration> {
-        self.0.iter().map(move |at| Duration::try_from(now.duration_since(*at)).unwrap_or(Duration::MAX))
-    }
-
-    fn wait(&self, limit: Limit, now: Timestamp) -> Option<Duration> {
-        limit.wait(self.ages(now))
-    }
-
-    fn add(&mut self, limit: Limit, now: Timestamp) {
-        self.0.push_front(now);
-        self.0.truncate(limit.count() as usize);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
