@@ -3,8 +3,9 @@
 use futures::future::join_all;
 use serde_json::{Value, json};
 use tautan::http::{Limits, Settings};
+use tautan_test_support::{EventStream, Frame};
 
-use crate::support::{Frame, Server, Setup, Stream, header, problem};
+use crate::support::{Server, Setup, header, problem};
 
 async fn connects(server: &Server, tenant: &str, count: usize) -> Vec<reqwest::Response> {
     let connects = (0..count).map(|_| server.post("/api/whatsapp/connect").bearer_auth(server.token(tenant)).send());
@@ -59,7 +60,7 @@ async fn stream_over_its_budget_asks_to_come_back_later() {
     assert!(server.stream("b").await.retry_ms <= 5_000, "another tenant has a budget of its own");
     let refused = server.get("/api/whatsapp/events").send().await.unwrap();
     problem(refused, 401, "missing-token").await;
-    let again = Stream::open(server.get("/api/whatsapp/events").bearer_auth(server.token("a"))).await;
+    let again = EventStream::open(server.get("/api/whatsapp/events").bearer_auth(server.token("a"))).await;
     assert_eq!(again.retry_ms, 30_000);
 }
 

@@ -1,15 +1,10 @@
 use serde_json::Value;
+use tautan_test_support::read_png;
 
 use crate::support::{Server, header, problem};
 
 const QR: &str = "/api/whatsapp/qr";
 const TEXT: &str = "2@hZtWJ2Kp0B7yQ0m1S9dXbnVqTq0rUuCw4Gk8FZ1yY2o3a5c7e9gBiDkFmHoJqLsNuPwRyTzV,3q2+7wAA=,3q2+7wAA=,9";
-
-pub fn read_png(png: &[u8]) -> String {
-    let image = image::load_from_memory_with_format(png, image::ImageFormat::Png).unwrap();
-    let mut prepared = rqrr::PreparedImage::prepare(image.into_luma8());
-    prepared.detect_grids()[0].decode().unwrap().1
-}
 
 #[tokio::test]
 async fn the_form_of_a_qr_code_is_the_one_asked_for() {

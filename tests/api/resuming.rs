@@ -2,8 +2,9 @@
 
 use serde_json::json;
 use tautan::events::{ConnectingReason, Status};
+use tautan_test_support::EventStream;
 
-use crate::support::{Server, Stream};
+use crate::support::Server;
 
 /// event-source-polyfill sends the header's value in the address, since the header would take a preflight.
 #[tokio::test]
@@ -21,7 +22,7 @@ async fn last_event_id_in_the_query_resumes_where_no_header_does() {
         let path = format!("/api/whatsapp/events{query}");
         let request = server.get(&path).bearer_auth(server.token("toko"));
         let request = header.into_iter().fold(request, |request, id| request.header("last-event-id", id));
-        let mut stream = Stream::open(request).await;
+        let mut stream = EventStream::open(request).await;
         let mut reasons = Vec::new();
         while reasons.last() != Some(&json!("scanned")) {
             reasons.push(stream.expect("connection-status").await.1["reason"].clone());

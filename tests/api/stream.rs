@@ -1,13 +1,10 @@
 use std::time::Duration;
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::json;
 use tautan::events::{EndReason, PairCode, PhoneNumber, Status};
+use tautan_test_support::{Event, EventStream, Frame, read_data_url};
 
-use crate::{
-    qr::read_png,
-    support::{Frame, Server, Setup, Stream, header, in_time, problem, sign},
-};
+use crate::support::{Server, Setup, header, in_time, problem, sign};
 
 const EVENTS: &str = "/api/whatsapp/events";
 
@@ -78,8 +75,7 @@ async fn the_picture_in_a_stream_reads_back_as_its_text() {
     let mut stream = server.stream("toko").await;
     stream.expect("connection-status").await;
     let (_, data) = stream.expect("qr-code").await;
-    let png = data["qrCode"].as_str().unwrap().strip_prefix("data:image/png;base64,").unwrap();
-    assert_eq!(read_png(&BASE64_STANDARD.decode(png).unwrap()), data["qrText"].as_str().unwrap());
+    assert_eq!(read_data_url(data["qrCode"].as_str().unwrap()), data["qrText"].as_str().unwrap());
 }
 
 #[tokio::test]
@@ -190,7 +186,7 @@ async fn a_silent_stream_has_a_heartbeat() {
 async fn a_stream_ends_with_its_token() {
     let server = Server::start().await;
     let token = sign(&json!({"id": "toko", "exp": server.second() - 28}));
-    let mut stream = Stream::open(server.get(EVENTS).bearer_auth(&token)).await;
+    let mut stream = EventStream::open(server.get(EVENTS).bearer_auth(&token)).await;
     stream.expect("connection-status").await;
     let (id, _) = stream.expect("token-expired").await;
     assert_eq!(id, None);
@@ -280,7 +276,7 @@ async fn a_draining_instance_ends_its_streams_and_refuses_none() {
     let server = Server::start().await;
     let mut stream = server.stream("toko").await;
     server.end_streams.cancel();
-    let told = stream.rest().await.into_iter().filter(|frame| matches!(frame, Frame::Event { .. }));
+    let told = stream.rest().await.into_iter().filter(|frame| matches!(frame, Frame::Event(_)));
     assert_eq!(told.count(), 1, "the status, and no goodbye");
     // An error would end an EventSource for good; an ended stream is asked for again, elsewhere.
     let mut late = server.stream("toko").await;
@@ -311,7 +307,7 @@ async fn neither_of_two_tenants_hears_a_byte_of_the_other() {
         // Readers that fall behind are cut, and these two shall hear everything.
         for (stream, own, other) in [(&mut ani, "ANI-", "BUDI-"), (&mut budi, "BUDI-", "ANI-")] {
             loop {
-                let (name, _, data) = stream.event().await;
+                let Event { name, data, .. } = stream.next().await.expect("the stream goes on");
                 let text = data.to_string();
                 assert!(!text.contains(other), "{text}");
                 if name == "qr-code" {

@@ -1,5 +1,4 @@
 mod clock;
-mod sse;
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,11 +18,11 @@ use tautan::{
     },
     tenant::TenantId,
 };
+use tautan_test_support::EventStream;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use clock::TestClock;
-pub use sse::{Frame, Stream};
 
 pub const SECRET: &str = "q2Xo0v4n3bS1uJb7cD5mZk9rWf8yLhTgPaEiNwVsQxM=";
 /// Nothing that is waited for takes longer, unless it is broken.
@@ -123,13 +122,13 @@ impl Server {
         self.clock.now().as_second()
     }
 
-    pub async fn stream(&self, tenant: &str) -> Stream {
-        Stream::open(self.get("/api/whatsapp/events").bearer_auth(self.token(tenant))).await
+    pub async fn stream(&self, tenant: &str) -> EventStream {
+        EventStream::open(self.get("/api/whatsapp/events").bearer_auth(self.token(tenant))).await
     }
 
-    pub async fn stream_after(&self, tenant: &str, last: &str) -> Stream {
+    pub async fn stream_after(&self, tenant: &str, last: &str) -> EventStream {
         let request = self.get("/api/whatsapp/events").bearer_auth(self.token(tenant));
-        Stream::open(request.header("last-event-id", last)).await
+        EventStream::open(request.header("last-event-id", last)).await
     }
 
     /// Becomes the owner of the tenant's session, as an instance does that a user asked to connect.

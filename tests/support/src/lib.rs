@@ -24,7 +24,7 @@ pub use packages::{npm_packages, pip_packages};
 pub use program::{Binary, Program, Settings};
 pub use qr::{read_data_url, read_png};
 pub use redis::{Backup, RedisServer, redis_is_installed};
-pub use stream::{Event, EventStream, ids, rank};
+pub use stream::{Event, EventStream, Frame, ids, rank};
 pub use token::{SECRET, token, token_with};
 pub use vault::{VAULT, damage_credentials, with_store};
 

@@ -1,5 +1,6 @@
 use bytes::Bytes;
-use futures::{Stream, StreamExt as _};
+use futures::{StreamExt as _, stream::BoxStream};
+use reqwest::{RequestBuilder, Response, StatusCode, header::HeaderMap};
 use serde_json::Value;
 
 use crate::within;
@@ -31,22 +32,80 @@ impl Event {
     }
 }
 
-/// An open stream, read as it comes.
+/// What stands between two empty lines of a stream.
+#[derive(Clone, Debug)]
+pub enum Frame {
+    Heartbeat { every: f64, retry_ms: Option<u32> },
+    Event(Event),
+}
+
+/// An open stream, read as it comes. Every test that reads a stream of ours itself reads it with this.
 pub struct EventStream {
-    body: std::pin::Pin<Box<dyn Stream<Item = Result<Bytes, reqwest::Error>> + Send>>,
+    pub headers: HeaderMap,
+    /// The pause before coming back that the stream asks for; 0 until its first frame is read.
+    pub retry_ms: u32,
     /// Everything that came, for tests that look at bytes.
     pub bytes: Vec<u8>,
-    unread: String,
     pub last_id: Option<String>,
+    body: BoxStream<'static, reqwest::Result<Bytes>>,
+    unread: String,
 }
 
 impl EventStream {
-    pub fn new(answer: reqwest::Response) -> Self {
-        Self { body: answer.bytes_stream().boxed(), bytes: Vec::new(), unread: String::new(), last_id: None }
+    /// Reads the stream from its first frame on, which has to hold `retry:`.
+    pub async fn open(request: RequestBuilder) -> Self {
+        let answer = within("the stream's headers", request.send()).await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::OK);
+        let mut stream = Self::new(answer);
+        match stream.frame().await {
+            Some(Frame::Heartbeat { retry_ms: Some(_), .. }) => stream,
+            other => panic!("a stream begins with retry in a heartbeat, not {other:?}"),
+        }
     }
 
-    /// The next event but for heartbeats, as a page that ignores them sees it. `None`: the stream has ended. Without the
-    /// deadline a test whose event never comes waits for ever: heartbeats keep its stream open.
+    pub fn new(answer: Response) -> Self {
+        let headers = answer.headers().clone();
+        let body = answer.bytes_stream().boxed();
+        Self { headers, retry_ms: 0, bytes: Vec::new(), last_id: None, body, unread: String::new() }
+    }
+
+    /// The next frame. `None`: the stream has ended. Without the deadline a test whose event never comes waits for ever:
+    /// heartbeats keep its stream open.
+    pub async fn frame(&mut self) -> Option<Frame> {
+        within("the next frame", self.frame_without_deadline()).await
+    }
+
+    async fn frame_without_deadline(&mut self) -> Option<Frame> {
+        loop {
+            if let Some((frame, rest)) = self.unread.split_once("\n\n") {
+                let (frame, rest) = (read(frame), rest.to_owned());
+                self.unread = rest;
+                match &frame {
+                    Frame::Heartbeat { retry_ms: Some(ms), .. } => {
+                        assert_eq!(self.retry_ms, 0, "retry is sent once");
+                        self.retry_ms = *ms;
+                    }
+                    Frame::Heartbeat { retry_ms: None, .. } => {}
+                    Frame::Event(event) => self.last_id = event.id.clone().or(self.last_id.take()),
+                }
+                return Some(frame);
+            }
+            let part = self.body.next().await?.ok()?;
+            self.bytes.extend_from_slice(&part);
+            self.unread.push_str(std::str::from_utf8(&part).expect("the stream is UTF-8"));
+        }
+    }
+
+    /// All frames until the stream ends.
+    pub async fn rest(&mut self) -> Vec<Frame> {
+        let mut all = Vec::new();
+        while let Some(frame) = self.frame().await {
+            all.push(frame);
+        }
+        all
+    }
+
+    /// The next event but for heartbeats, as a page that ignores them sees it. `None`: the stream has ended.
     pub async fn next(&mut self) -> Option<Event> {
         within("the next event", self.next_without_deadline()).await
     }
@@ -54,18 +113,17 @@ impl EventStream {
     /// For a reader that watches in the background, as long as its test lasts.
     pub async fn next_without_deadline(&mut self) -> Option<Event> {
         loop {
-            while let Some((block, rest)) = self.unread.split_once("\n\n") {
-                let event = parse(block);
-                self.unread = rest.to_owned();
-                if let Some(event) = event.filter(|event| event.name != "heartbeat") {
-                    self.last_id = event.id.clone().or(self.last_id.take());
-                    return Some(event);
-                }
+            if let Frame::Event(event) = self.frame_without_deadline().await? {
+                return Some(event);
             }
-            let chunk = self.body.next().await?.ok()?;
-            self.bytes.extend_from_slice(&chunk);
-            self.unread.push_str(std::str::from_utf8(&chunk).expect("the stream is UTF-8"));
         }
+    }
+
+    /// The next event, which has to have this name: its id and its data.
+    pub async fn expect(&mut self, name: &str) -> (Option<String>, Value) {
+        let event = self.next().await.expect("the stream goes on");
+        assert_eq!(event.name, name, "{}", event.data);
+        (event.id, event.data)
     }
 
     /// The next event that is wanted; those before it are passed over.
@@ -94,14 +152,23 @@ impl EventStream {
     }
 }
 
-fn parse(block: &str) -> Option<Event> {
-    let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name));
-    let data = field("data: ")?;
-    Some(Event {
-        name: field("event: ").unwrap_or("message").to_owned(),
-        id: field("id: ").map(str::to_owned),
-        data: serde_json::from_str(data).expect("data is JSON on one line"),
-    })
+/// Stricter than clients are: a frame holds nothing but what our documents name.
+fn read(frame: &str) -> Frame {
+    let lines: Vec<&str> = frame.split('\n').collect();
+    let field = |name: &str| lines.iter().find_map(|line| line.strip_prefix(name));
+    let data = field("data: ").unwrap_or_else(|| panic!("an event without data is not dispatched: {frame:?}"));
+    let known =
+        lines.iter().all(|line| ["retry: ", "event: ", "id: ", "data: "].iter().any(|field| line.starts_with(field)));
+    assert!(known && !frame.contains('\r'), "{frame:?}");
+    let data: Value = serde_json::from_str(data).expect("data is JSON on one line");
+    let (name, id) = (field("event: ").expect("each event has a name"), field("id: ").map(str::to_owned));
+    let retry_ms = field("retry: ").map(|ms| ms.parse::<u32>().expect("a number"));
+    if name == "heartbeat" {
+        assert_eq!(id, None, "a heartbeat does not move the reader's place");
+        return Frame::Heartbeat { every: data["every"].as_f64().expect("a number"), retry_ms };
+    }
+    assert_eq!(retry_ms, None, "{frame:?}");
+    Frame::Event(Event { name: name.to_owned(), id, data })
 }
 
 /// The ids of what a client has dispatched, each once: of an event without an id, clients give the one before or none.
