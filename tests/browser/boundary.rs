@@ -4,8 +4,8 @@ use serde_json::json;
 
 use crate::{
     double::{self, Asked, Double, Reply},
+    page_test::PageTest,
     screen,
-    stage::Stage,
 };
 
 const STATUS: &str = r#"{"status":"connected","phoneNumber":"6281234567890","name":"Toko Sari","reason":null,"retryable":false,"until":null,"since":"2026-01-28T10:00:00Z","stale":false}"#;
@@ -16,7 +16,7 @@ fn connected() -> Reply {
 }
 
 /// A page of its own whose service answers requests for the stream as told; the rest of the world is the real one.
-async fn page(stage: &Stage, before: &str, stream: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Double {
+async fn page(stage: &PageTest, before: &str, stream: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Double {
     let script = stage.program.base().to_owned();
     let html = double::host(&script, &format!("<script>{before}</script>"), "/");
     let double =
@@ -27,7 +27,7 @@ async fn page(stage: &Stage, before: &str, stream: impl Fn(usize) -> Reply + Sen
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_read_leaves_a_card_that_says_so_with_a_retry() {
-    let Some(stage) = Stage::set(&[], "id-ID").await else { return };
+    let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
     let card = stage.browser.card();
     let unreadable = ["{\"status\":\"conn", "{\"status\":\"levitating\"}", "null", "[]", "\"connected\"", "{}"];
     let _page = page(&stage, "", move |before| match unreadable.get(before) {
@@ -49,7 +49,7 @@ async fn what_cannot_be_read_leaves_a_card_that_says_so_with_a_retry() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_exception_in_our_own_code_leaves_the_same_card_and_tells_the_host() {
-    let Some(stage) = Stage::set(&[], "id-ID").await else { return };
+    let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
     let card = stage.browser.card();
     let sabotage = "
         window.heard = [];
@@ -69,7 +69,7 @@ async fn an_exception_in_our_own_code_leaves_the_same_card_and_tells_the_host() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_the_browser_gave_up_is_rebuilt_with_growing_pauses_and_without_an_id() {
-    let Some(stage) = Stage::set(&[], "id-ID").await else { return };
+    let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
     // Each try is the EventSource's request and the question why it failed.
     let page = page(&stage, "", |before| match before {
         0 => Reply::stream(&format!("id: 1-1\nevent: connection-status\ndata: {STATUS}\n\n")).with("x-first: 1"),
@@ -100,7 +100,7 @@ async fn a_stream_that_the_browser_gave_up_is_rebuilt_with_growing_pauses_and_wi
 
 #[tokio::test(flavor = "multi_thread")]
 async fn too_many_streams_are_told_apart_and_waited_for_as_long_as_the_service_says() {
-    let Some(stage) = Stage::set(&[], "id-ID").await else { return };
+    let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
     let page = page(&stage, "", |before| match before {
         0 | 1 => Reply::refusal("429 Too Many Requests", "too-many-streams").with("retry-after: 2"),
         _ => connected(),
@@ -118,7 +118,7 @@ async fn too_many_streams_are_told_apart_and_waited_for_as_long_as_the_service_s
 /// Two clocks that disagree about a token's end: each stream opens, and is over at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn token_that_ends_at_once_is_not_retried_in_a_loop() {
-    let Some(stage) = Stage::set(&[], "id-ID").await else { return };
+    let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
     let page = page(&stage, "", |_| {
         let events =
             format!("retry: 1000\n\nevent: connection-status\ndata: {STATUS}\n\nevent: token-expired\ndata: {{}}\n\n");
@@ -141,7 +141,7 @@ fn event(name: &str, data: &str) -> String {
 /// What the phone shows now counts, whatever the card has shown before under the same title.
 #[tokio::test(flavor = "multi_thread")]
 async fn code_to_compare_follows_the_newest_one() {
-    let Some(stage) = Stage::set(&[], "id-ID").await else { return };
+    let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
     let status = r#"{"status":"connecting","reason":"passkey-required","since":"2026-01-28T10:00:00.123Z","stale":false,"pairing":"a"}"#;
     let code = |code: &str| {
         event("passkey-required", &format!(r#"{{"step":"compare","code":"{code}","expiresIn":60,"pairing":"a"}}"#))
@@ -155,7 +155,7 @@ async fn code_to_compare_follows_the_newest_one() {
 /// Cancelled and begun anew within one moment, which this page has missed.
 #[tokio::test(flavor = "multi_thread")]
 async fn codes_die_with_their_pairing_though_no_time_differs() {
-    let Some(stage) = Stage::set(&[], "id-ID").await else { return };
+    let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
     let status = |status: &str, reason: &str, pairing: &str| {
         let data = format!(
             r#"{{"status":"{status}","reason":{reason},"since":"2026-01-28T10:00:00.123Z","stale":false,"pairing":"{pairing}"}}"#
@@ -174,7 +174,7 @@ async fn codes_die_with_their_pairing_though_no_time_differs() {
 /// The tabs of one service know each other by its address, and six streams block it.
 #[tokio::test(flavor = "multi_thread")]
 async fn tab_gives_way_to_one_that_spells_the_base_otherwise() {
-    let Some(stage) = Stage::set(&[], "id-ID").await else { return };
+    let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
     let pages = ["/", "."].map(|base| double::host(stage.program.base(), "", base));
     let double = Double::start(move |path, _| match path {
         EVENTS => connected(),

@@ -2,12 +2,12 @@ use std::time::{Duration, Instant};
 
 use tautan_test_support::{token, within};
 
-use crate::stage::{NUMBER_SHOWN, Stage, TENANT};
+use crate::page_test::{NUMBER_SHOWN, PageTest, TENANT};
 
 /// The list that a person ticks off by hand, in its order.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_seeds_checklist_login_page_button_qr_scan_connected_number_reload() {
-    let Some(stage) = Stage::set(&[], "id-ID").await else { return };
+    let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
     let card = stage.browser.card();
 
     stage.browser.set_token(stage.program.base(), &token(TENANT)).await;
@@ -43,7 +43,7 @@ async fn the_seeds_checklist_login_page_button_qr_scan_connected_number_reload()
 /// Silence proves something only where a violation would be heard.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_style_and_a_script_in_the_markup_are_refused_and_heard() {
-    let Some(stage) = Stage::open().await else { return };
+    let Some(stage) = PageTest::open().await else { return };
     stage.browser.card().state("disconnected").await;
     stage.browser.complaints().await;
     let markup = "document.body.insertAdjacentHTML('beforeend', '<p style=\"color: red\" onclick=\"alert(1)\">…</p>')";

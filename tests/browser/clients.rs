@@ -12,7 +12,7 @@ use tautan_test_support::{DEADLINE, Event, Network, Way, ids, npm_packages, toke
 use crate::{
     browser::Browser,
     double::{Double, Reply},
-    stage::{Stage, TENANT},
+    page_test::{PageTest, TENANT},
 };
 
 /// `None`: node or npm is missing, and the test has said so.
@@ -62,7 +62,7 @@ async fn until_status(browser: &Browser, status: &str) -> Vec<Event> {
 /// The present, live events, and after a cut everything that happened meanwhile.
 async fn sees_all(page: &str) {
     let Some(dashboard) = dashboard(page).await else { return };
-    let Some(stage) = Stage::set(&[("TAUTAN_ALLOWED_ORIGINS", &dashboard.base())], "id-ID").await else { return };
+    let Some(stage) = PageTest::set(&[("TAUTAN_ALLOWED_ORIGINS", &dashboard.base())], "id-ID").await else { return };
     let browser = &stage.browser;
     let address = stage.program.base().trim_start_matches("http://").parse().expect("an address");
     let network = Network::to(address).await.expect("a free port");
@@ -80,7 +80,7 @@ async fn sees_all(page: &str) {
 
     let mut watching = stage.program.api(TENANT).events_after(ids(&live).last().copied()).await;
     network.set(Way::Cut);
-    assert!(stage.sim.cut(device));
+    assert!(stage.simulator.cut(device));
     let mut missed = Vec::new();
     while missed.last().is_none_or(|event: &Event| !event.is_status("connected")) {
         missed.push(within("an event", watching.next()).await.expect("the stream goes on"));

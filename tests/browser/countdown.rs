@@ -2,8 +2,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tautan_test_support::within;
 
 use crate::{
+    page_test::{NUMBER_SHOWN, PageTest},
     screen,
-    stage::{NUMBER_SHOWN, Stage},
 };
 
 /// Six seconds for the first code of a window, two for each other one.
@@ -11,7 +11,7 @@ const SHORT: &[(&str, &str)] = &[("SIM_QR_PACE", "0.1")];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_countdown_falls_and_the_next_code_takes_over_by_itself() {
-    let Some(stage) = Stage::set(SHORT, "id-ID").await else { return };
+    let Some(stage) = PageTest::set(SHORT, "id-ID").await else { return };
     stage.sign_in().await;
     let card = stage.browser.card();
     card.state("disconnected").await;
@@ -31,7 +31,7 @@ async fn the_countdown_falls_and_the_next_code_takes_over_by_itself() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_code_cannot_be_scanned_from_the_screen() {
-    let Some(stage) = Stage::set(SHORT, "id-ID").await else { return };
+    let Some(stage) = PageTest::set(SHORT, "id-ID").await else { return };
     stage.sign_in().await;
     let card = stage.browser.card();
     card.state("disconnected").await;

@@ -1,10 +1,10 @@
 use tautan_test_support::within;
 
-use crate::stage::{NUMBER_SHOWN, Stage};
+use crate::page_test::{NUMBER_SHOWN, PageTest};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unlinking_asks_first_and_then_ends_the_link() {
-    let Some(stage) = Stage::open().await else { return };
+    let Some(stage) = PageTest::open().await else { return };
     let card = stage.browser.card();
     let device = stage.link().await;
     card.state("connected").await;
@@ -26,7 +26,7 @@ async fn unlinking_asks_first_and_then_ends_the_link() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pairing_under_way_can_be_cancelled_and_begun_anew() {
-    let Some(stage) = Stage::open().await else { return };
+    let Some(stage) = PageTest::open().await else { return };
     let card = stage.browser.card();
     card.state("disconnected").await;
     card.click("#connect").await;
@@ -48,7 +48,7 @@ async fn a_pairing_under_way_can_be_cancelled_and_begun_anew() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unlink_on_the_phone_is_told_with_its_reason() {
-    let Some(stage) = Stage::open().await else { return };
+    let Some(stage) = PageTest::open().await else { return };
     let card = stage.browser.card();
     let device = stage.link().await;
     card.state("connected").await;
@@ -62,17 +62,17 @@ async fn an_unlink_on_the_phone_is_told_with_its_reason() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_whatsapp_is_shown_as_such_and_comes_back_by_itself() {
-    let Some(stage) = Stage::open().await else { return };
+    let Some(stage) = PageTest::open().await else { return };
     let card = stage.browser.card();
     stage.link().await;
     card.state("connected").await;
 
-    stage.sim.unreachable(true);
+    stage.simulator.unreachable(true);
     let shown = card.state("connecting").await;
     assert!(["reconnecting", "whatsapp-unreachable"].contains(&&*shown.reason), "{shown:#?}");
     assert_eq!((&*shown.status, &*shown.phone), ("Menghubungkan", NUMBER_SHOWN), "the account is still known");
 
-    stage.sim.unreachable(false);
+    stage.simulator.unreachable(false);
     let shown = card.state("connected").await;
     assert_eq!(
         (&*shown.title, &*shown.phone),

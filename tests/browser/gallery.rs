@@ -9,8 +9,8 @@ use crate::{
     card::Shown,
     double::{self, Double, Reply},
     driver::Driver,
+    page_test::PageTest,
     screen,
-    stage::Stage,
 };
 
 /// What nothing brings about yet, and only this stand-in shows. Every other state is forced for real in this suite, by the
@@ -22,7 +22,7 @@ const UNTOLD: &str = "untold";
 
 /// A page whose component listens to a service that says one thing for ever: the only way to see reasons that nothing
 /// in the simulator brings about.
-async fn hall(stage: &Stage) -> Double {
+async fn hall(stage: &PageTest) -> Double {
     let script = stage.program.base().to_owned();
     Double::start(move |path, _| match path.strip_prefix("/says/") {
         Some(rest) => {
@@ -50,7 +50,7 @@ async fn says(browser: &Browser, status: &str, reason: &str) -> Shown {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_reason_has_a_picture_a_sentence_and_what_helps() {
-    let Some(stage) = Stage::set(&[], "id-ID").await else { return };
+    let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
     let (browser, hall) = (&stage.browser, hall(&stage).await);
     browser.goto(&hall.base()).await;
     let connecting = ConnectingReason::ALL.iter().map(|reason| ("connecting", reason.as_str(), "disconnect"));
@@ -81,7 +81,7 @@ async fn every_reason_has_a_picture_a_sentence_and_what_helps() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reason_that_is_newer_than_the_page_gets_a_general_sentence() {
-    let Some(stage) = Stage::set(&[], "id-ID").await else { return };
+    let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
     let (browser, hall) = (&stage.browser, hall(&stage).await);
     browser.goto(&hall.base()).await;
     let shown = says(browser, "disconnected", "moon-phase").await;
@@ -93,7 +93,7 @@ async fn a_reason_that_is_newer_than_the_page_gets_a_general_sentence() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_platform_is_named_as_people_name_it_and_a_newer_one_as_whatsapp_does() {
-    let Some(stage) = Stage::set(&[], "id-ID").await else { return };
+    let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
     let (browser, hall) = (&stage.browser, hall(&stage).await);
     browser.goto(&hall.base()).await;
     for (word, named) in [

@@ -3,8 +3,8 @@ use tautan_test_support::{token, within};
 
 use crate::{
     double::{Double, Reply},
+    page_test::{NUMBER, PageTest, TENANT},
     sign_in::token_accepted_for,
-    stage::{NUMBER, Stage, TENANT},
 };
 
 /// A dashboard of another origin with a policy as strict as it can be with the element in it, and with looks of its own.
@@ -34,15 +34,15 @@ async fn dashboard(attributes: &str) -> Double {
 }
 
 /// The service must allow an origin that is known only once the dashboard listens.
-async fn open(attributes: &str, sign_in: impl Fn() -> String) -> Option<(Stage, Double)> {
+async fn open(attributes: &str, sign_in: impl Fn() -> String) -> Option<(PageTest, Double)> {
     let dashboard = dashboard(attributes).await;
-    let stage = Stage::set(&[("TAUTAN_ALLOWED_ORIGINS", &dashboard.base())], "id-ID").await?;
+    let stage = PageTest::set(&[("TAUTAN_ALLOWED_ORIGINS", &dashboard.base())], "id-ID").await?;
     stage.browser.set_token(stage.program.base(), &sign_in()).await;
     stage.browser.goto(&format!("{}/?service={}", dashboard.base(), stage.program.base())).await;
     Some((stage, dashboard))
 }
 
-async fn heard(stage: &Stage, name: &str) -> Vec<Value> {
+async fn heard(stage: &PageTest, name: &str) -> Vec<Value> {
     let all = stage.browser.run("return heard", vec![]).await;
     let all = all.as_array().expect("a list").iter();
     all.filter(|event| event[0] == name).map(|event| event[1].clone()).collect()
@@ -154,7 +154,7 @@ async fn a_host_that_reconnects_inside_its_handler_goes_on_without_a_word() {
 }
 
 /// Waits for a stream that is open; how many there were by then.
-async fn streams_when_open(stage: &Stage, number: u32) -> Value {
+async fn streams_when_open(stage: &PageTest, number: u32) -> Value {
     let open = "const look = () => streams[arguments[0]]?.readyState === 1 ? arguments[1](streams.length) : setTimeout(look, 20); look();";
     stage.browser.run_async(open, vec![json!(number)]).await
 }
@@ -197,7 +197,7 @@ async fn element_forgets_the_tenant_whose_sign_in_is_gone() {
 }
 
 /// The stream that was opened last is the one that the card follows.
-async fn device_links(stage: &Stage) {
+async fn device_links(stage: &PageTest) {
     stage.link().await;
     stage.browser.card().state("connected").await;
 }

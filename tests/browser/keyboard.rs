@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use crate::{browser::Browser, stage::Stage};
+use crate::{browser::Browser, page_test::PageTest};
 
 async fn press(browser: &Browser, key: &str, code: u32) {
     for kind in ["rawKeyDown", "char", "keyUp"] {
@@ -32,7 +32,7 @@ async fn tab_to(browser: &Browser, id: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_whole_way_can_be_gone_by_keyboard() {
-    let Some(stage) = Stage::open().await else { return };
+    let Some(stage) = PageTest::open().await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
     card.state("disconnected").await;
     tab_to(browser, "connect").await;
@@ -57,7 +57,7 @@ async fn the_whole_way_can_be_gone_by_keyboard() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_screen_reader_hears_states_and_no_seconds() {
-    let Some(stage) = Stage::set(&[("SIM_QR_PACE", "0.1")], "id-ID").await else { return };
+    let Some(stage) = PageTest::set(&[("SIM_QR_PACE", "0.1")], "id-ID").await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
     stage.sign_in().await;
     card.state("disconnected").await;
@@ -87,9 +87,9 @@ async fn a_screen_reader_hears_states_and_no_seconds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_for_less_motion_sees_none() {
-    let Some(stage) = Stage::set(&[], "id-ID").await else { return };
+    let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
-    stage.sim.faults().set(tautan_simulator::Fault::SilentLogin);
+    stage.simulator.faults().set(tautan_simulator::Fault::SilentLogin);
     stage.sign_in().await;
     card.state("disconnected").await;
     card.click("#connect").await;

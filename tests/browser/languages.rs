@@ -1,11 +1,11 @@
 use serde_json::{Value, json};
 use tautan::events::{ConnectingReason, EndReason, PairRefusal};
 
-use crate::stage::Stage;
+use crate::page_test::PageTest;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_language_is_the_browsers_until_the_switch_says_otherwise() {
-    let Some(stage) = Stage::set(&[], "en-US").await else { return };
+    let Some(stage) = PageTest::set(&[], "en-US").await else { return };
     stage.sign_in().await;
     let (browser, card) = (&stage.browser, stage.browser.card());
     let heading = "return document.documentElement.lang + ' ' + document.querySelector('h1').innerText";
@@ -23,7 +23,7 @@ async fn the_language_is_the_browsers_until_the_switch_says_otherwise() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_reason_has_its_words_in_both_languages() {
-    let Some(stage) = Stage::open().await else { return };
+    let Some(stage) = PageTest::open().await else { return };
     let script = "Promise.all(['id', 'en'].map((lang) => import(`/static/texts.${lang}.js`)))
         .then((both) => arguments[0](both.map((module) => module.default)))";
     let texts = stage.browser.run_async(script, vec![]).await;
@@ -73,7 +73,7 @@ fn keys(value: &Value) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn words_that_could_not_come_are_asked_for_again() {
-    let Some(stage) = Stage::set(&[], "id-ID").await else { return };
+    let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
     let browser = &stage.browser;
     browser.devtools("Network.enable", json!({})).await;
     browser.devtools("Network.setBlockedURLs", json!({ "urls": ["*/texts.*"] })).await;

@@ -3,13 +3,13 @@ use std::time::Duration;
 use serde_json::json;
 use tautan_test_support::{token, within};
 
-use crate::stage::{NUMBER_SHOWN, Stage};
+use crate::page_test::{NUMBER_SHOWN, PageTest};
 
 const OPEN: &str = "return streams.map((stream) => stream.readyState !== EventSource.CLOSED)";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_is_left_closes_its_stream_and_opens_one_when_it_comes_back_from_the_cache() {
-    let Some(stage) = Stage::open().await else { return };
+    let Some(stage) = PageTest::open().await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
     card.state("disconnected").await;
     browser.run("window.untouched = true", vec![]).await;
@@ -27,7 +27,7 @@ async fn a_page_that_is_left_closes_its_stream_and_opens_one_when_it_comes_back_
 
 /// A minute of this page lasts half a second. Whoever looks at a hidden tab shows it, so it leaves word where another tab of
 /// its origin can read it: of a stream that was closed while it was hidden, and of one that was opened then.
-async fn hidden_in_a_hurry(stage: &Stage) {
+async fn hidden_in_a_hurry(stage: &PageTest) {
     let hurry = "{ const real = setTimeout; window.setTimeout = (act, ms, ...rest) => real(act, ms === 60_000 ? 500 : ms, ...rest); }";
     stage.browser.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": hurry })).await;
     stage.sign_in().await;
@@ -42,7 +42,7 @@ async fn hidden_in_a_hurry(stage: &Stage) {
 }
 
 /// In another tab, which shows no page of ours.
-async fn is_quiet(stage: &Stage) {
+async fn is_quiet(stage: &PageTest) {
     stage.browser.new_tab().await;
     stage.browser.goto(&format!("{}/healthz", stage.program.base())).await;
     let quiet = "const look = () => localStorage.getItem('quiet') ? arguments[0](true) : setTimeout(look, 20); look();";
@@ -51,7 +51,7 @@ async fn is_quiet(stage: &Stage) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tab_that_was_hidden_for_a_minute_holds_no_stream_until_it_is_shown() {
-    let Some(stage) = Stage::set(&[], "id-ID").await else { return };
+    let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
     hidden_in_a_hurry(&stage).await;
     let first = browser.tab().await;
@@ -66,7 +66,7 @@ async fn a_tab_that_was_hidden_for_a_minute_holds_no_stream_until_it_is_shown() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hidden_tab_whose_code_has_run_out_asks_for_no_other() {
     // Of the first code nothing is left after 1.8 s.
-    let Some(stage) = Stage::set(&[("SIM_QR_PACE", "0.03")], "id-ID").await else { return };
+    let Some(stage) = PageTest::set(&[("SIM_QR_PACE", "0.03")], "id-ID").await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
     hidden_in_a_hurry(&stage).await;
     card.click("#connect").await;
@@ -79,7 +79,7 @@ async fn a_hidden_tab_whose_code_has_run_out_asks_for_no_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn eight_tabs_do_not_block_each_other_over_six_connections() {
-    let Some(stage) = Stage::open().await else { return };
+    let Some(stage) = PageTest::open().await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
     card.state("disconnected").await;
     let mut tabs = vec![browser.tab().await];
@@ -101,7 +101,7 @@ async fn eight_tabs_do_not_block_each_other_over_six_connections() {
 /// No timer of the page runs while the machine sleeps, and its sockets die without a word.
 #[tokio::test(flavor = "multi_thread")]
 async fn page_opens_a_new_stream_after_the_machine_slept() {
-    let Some(stage) = Stage::open().await else { return };
+    let Some(stage) = PageTest::open().await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
     card.state("disconnected").await;
     browser.run("const real = Date.now; Date.now = () => real() + 600_000", vec![]).await;
@@ -114,7 +114,7 @@ async fn page_opens_a_new_stream_after_the_machine_slept() {
 /// The first tab is told nothing: another page of the product signs somebody else in.
 #[tokio::test(flavor = "multi_thread")]
 async fn tab_asks_whose_it_is_when_it_is_shown_again() {
-    let Some(stage) = Stage::open().await else { return };
+    let Some(stage) = PageTest::open().await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
     stage.link().await;
     card.state("connected").await;

@@ -3,14 +3,14 @@ use tautan_test_support::within;
 
 use crate::{
     card::Card,
+    page_test::{NUMBER_SHOWN, PageTest},
     screen,
-    stage::{NUMBER_SHOWN, Stage},
 };
 
 /// Once through every state, with pictures. The other tests say what the states must say.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_state_fits_a_narrow_and_a_wide_screen() {
-    let Some(stage) = Stage::open().await else { return };
+    let Some(stage) = PageTest::open().await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
     screen::narrow(browser).await;
     browser.reload().await;
@@ -18,11 +18,11 @@ async fn every_state_fits_a_narrow_and_a_wide_screen() {
     screen::keep(browser, "01-never-linked").await;
     screen::narrow(browser).await;
 
-    stage.sim.faults().set(Fault::SilentLogin);
+    stage.simulator.faults().set(Fault::SilentLogin);
     card.click("#connect").await;
     card.until("the sketch", |shown| shown.mode == "starting").await;
     screen::keep(browser, "02-preparing").await;
-    stage.sim.faults().clear(Fault::SilentLogin);
+    stage.simulator.faults().clear(Fault::SilentLogin);
     card.click("#cancel").await;
     card.reason("cancelled").await;
     screen::keep(browser, "03-cancelled").await;
@@ -30,7 +30,7 @@ async fn every_state_fits_a_narrow_and_a_wide_screen() {
     card.click("#connect").await;
     card.code().await;
     screen::keep(browser, "04-code").await;
-    stage.sim.faults().set_times(Fault::SilentPairing, 1);
+    stage.simulator.faults().set_times(Fault::SilentPairing, 1);
     let code = stage.offered().await;
     let pairing = stage.phone.clone();
     let mut scans = tokio::task::JoinSet::new();
@@ -44,7 +44,7 @@ async fn every_state_fits_a_narrow_and_a_wide_screen() {
     connected(&stage, &card).await;
 }
 
-async fn connected(stage: &Stage, card: &Card<'_>) {
+async fn connected(stage: &PageTest, card: &Card<'_>) {
     let browser = &stage.browser;
     card.click("#connect").await;
     card.code().await;
@@ -60,10 +60,10 @@ async fn connected(stage: &Stage, card: &Card<'_>) {
     screen::keep(browser, "08-question").await;
     card.click("#keep").await;
 
-    stage.sim.unreachable(true);
+    stage.simulator.unreachable(true);
     card.state("connecting").await;
     screen::keep(browser, "09-reconnecting").await;
-    stage.sim.unreachable(false);
+    stage.simulator.unreachable(false);
     card.state("connected").await;
 
     stage.phone.refuse(Refusal::Banned { expire_seconds: Some(86_400) });
@@ -80,7 +80,7 @@ async fn connected(stage: &Stage, card: &Card<'_>) {
 /// Each end that the simulator can bring about, as the page shows it, and that the one action which helps does help.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_end_that_whatsapp_can_bring_about_is_shown_and_left_again() {
-    let Some(stage) = Stage::open().await else { return };
+    let Some(stage) = PageTest::open().await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
     let device = stage.link().await;
     card.state("connected").await;
@@ -103,7 +103,7 @@ async fn each_end_that_whatsapp_can_bring_about_is_shown_and_left_again() {
     card.reason("unlinked-by-phone").await;
     screen::keep(browser, "14-unlinked-by-phone").await;
 
-    stage.sim.faults().set_times(Fault::CorruptHmac, 1);
+    stage.simulator.faults().set_times(Fault::CorruptHmac, 1);
     card.click("#connect").await;
     card.code().await;
     let _ = within("the scan", stage.phone.scan(&stage.offered().await)).await;
@@ -111,25 +111,25 @@ async fn each_end_that_whatsapp_can_bring_about_is_shown_and_left_again() {
     screen::keep(browser, "15-pairing-failed").await;
 }
 
-async fn again(stage: &Stage, card: &Card<'_>) {
+async fn again(stage: &PageTest, card: &Card<'_>) {
     card.click("#connect").await;
     card.state("connected").await;
     screen::narrow(&stage.browser).await;
 }
 
 /// Said once it is redialled, said again it is believed.
-async fn replaced(stage: &Stage, device: DeviceId) {
+async fn replaced(stage: &PageTest, device: DeviceId) {
     let mut events = stage.program.api("tenant").events().await;
-    assert!(stage.sim.replace(device));
+    assert!(stage.simulator.replace(device));
     events.until_status("connecting").await;
     events.until_status("connected").await;
-    assert!(stage.sim.replace(device));
+    assert!(stage.simulator.replace(device));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn codes_that_are_used_up_are_told_and_one_press_brings_new_ones() {
     let settings = [("SIM_QR_PACE", "0.02"), ("TAUTAN_QR_WINDOWS", "1")];
-    let Some(stage) = Stage::set(&settings, "id-ID").await else { return };
+    let Some(stage) = PageTest::set(&settings, "id-ID").await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
     stage.sign_in().await;
     card.state("disconnected").await;

@@ -9,7 +9,7 @@ mod double;
 mod driver;
 mod listener;
 mod screen;
-mod stage;
+mod page_test;
 mod wire;
 
 mod boundary;

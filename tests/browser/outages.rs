@@ -4,18 +4,18 @@ use tautan_simulator::Fault;
 use tautan_test_support::damage_credentials;
 
 use crate::{
+    page_test::{NUMBER_SHOWN, PageTest},
     screen,
-    stage::{NUMBER_SHOWN, Stage},
 };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_while_whatsapp_says_nothing_is_resuming_then_unreachable_and_can_be_ended() {
-    let Some(mut stage) = Stage::open().await else { return };
+    let Some(mut stage) = PageTest::open().await else { return };
     stage.link().await;
     stage.browser.card().state("connected").await;
     screen::narrow(&stage.browser).await;
     stage.program.kill();
-    stage.sim.faults().set(Fault::SilentLogin);
+    stage.simulator.faults().set(Fault::SilentLogin);
     stage.start_again();
     let (browser, card) = (&stage.browser, stage.browser.card());
     let shown = card.reason("resuming").await;
@@ -24,7 +24,7 @@ async fn a_restart_while_whatsapp_says_nothing_is_resuming_then_unreachable_and_
     browser.complaints().await;
     screen::keep(browser, "23-resuming").await;
 
-    stage.sim.unreachable(true);
+    stage.simulator.unreachable(true);
     let shown = card.reason("whatsapp-unreachable").await;
     assert_eq!((&*shown.state, &*shown.phone), ("connecting", NUMBER_SHOWN), "the account is still known");
     screen::keep(browser, "24-whatsapp-unreachable").await;
@@ -38,11 +38,11 @@ async fn a_restart_while_whatsapp_says_nothing_is_resuming_then_unreachable_and_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pairing_that_whatsapp_does_not_answer_can_be_given_up_and_goes_on_when_it_does() {
-    let Some(stage) = Stage::open().await else { return };
+    let Some(stage) = PageTest::open().await else { return };
     let card = stage.browser.card();
     card.state("disconnected").await;
     screen::narrow(&stage.browser).await;
-    stage.sim.unreachable(true);
+    stage.simulator.unreachable(true);
     card.click("#connect").await;
     let shown = card.reason("whatsapp-unreachable").await;
     assert!(shown.offers("cancel") && !shown.offers("disconnect"), "nothing is linked: {shown:#?}");
@@ -51,13 +51,13 @@ async fn a_pairing_that_whatsapp_does_not_answer_can_be_given_up_and_goes_on_whe
     card.reason("cancelled").await;
     card.click("#connect").await;
     card.state("connecting").await;
-    stage.sim.unreachable(false);
+    stage.simulator.unreachable(false);
     card.code().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn credentials_that_do_not_open_lead_to_the_one_way_out() {
-    let Some(mut stage) = Stage::open().await else { return };
+    let Some(mut stage) = PageTest::open().await else { return };
     let device = stage.link().await;
     stage.browser.card().state("connected").await;
     screen::narrow(&stage.browser).await;
@@ -82,7 +82,7 @@ async fn a_link_that_crashes_again_and_again_is_told_as_our_own_fault() {
     let folder = tempfile::tempdir().expect("a directory");
     let stanza = folder.path().join("bad-stanza");
     let stubs = [("SIM_STUBS", folder.path().to_str().expect("a name in UTF-8"))];
-    let Some(stage) = Stage::set(&stubs, "id-ID").await else { return };
+    let Some(stage) = PageTest::set(&stubs, "id-ID").await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
     stage.sign_in().await;
     card.state("disconnected").await;

@@ -7,8 +7,8 @@ use tautan_test_support::within;
 use crate::{
     browser::Browser,
     card::Card,
+    page_test::{NUMBER_SHOWN, PageTest},
     screen,
-    stage::{NUMBER_SHOWN, Stage},
 };
 
 /// As people write the number of the stage's phone.
@@ -24,7 +24,7 @@ async fn ask(card: &Card<'_>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_code_is_shown_beside_the_qr_can_be_copied_and_links_once_the_phone_has_it() {
-    let Some(stage) = Stage::open().await else { return };
+    let Some(stage) = PageTest::open().await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
     screen::narrow(browser).await;
     ask(&card).await;
@@ -55,7 +55,7 @@ async fn a_code_is_shown_beside_the_qr_can_be_copied_and_links_once_the_phone_ha
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_qr_that_is_scanned_beside_a_code_wins() {
-    let Some(stage) = Stage::open().await else { return };
+    let Some(stage) = PageTest::open().await else { return };
     let card = stage.browser.card();
     ask(&card).await;
     let shown = card.until("the code", |shown| !shown.pair.is_empty()).await;
@@ -67,10 +67,10 @@ async fn a_qr_that_is_scanned_beside_a_code_wins() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_refusal_is_told_with_its_sentence_and_the_one_action_that_helps() {
-    let Some(stage) = Stage::open().await else { return };
+    let Some(stage) = PageTest::open().await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
     screen::narrow(browser).await;
-    stage.sim.refuse_codes(Some(CodeRefusal::RateLimited));
+    stage.simulator.refuse_codes(Some(CodeRefusal::RateLimited));
     ask(&card).await;
     let told = |sentence: &'static str| card.until(sentence, move |shown| shown.pairing.starts_with(sentence));
     let shown = told("Terlalu banyak kode").await;
@@ -82,18 +82,18 @@ async fn each_refusal_is_told_with_its_sentence_and_the_one_action_that_helps() 
         (CodeRefusal::BadRequest, "WhatsApp tidak memberi kode untuk nomor ini"),
         (CodeRefusal::Internal, "WhatsApp tidak menjawab"),
     ] {
-        stage.sim.refuse_codes(Some(refusal));
+        stage.simulator.refuse_codes(Some(refusal));
         card.click("#pair").await;
         assert!(told(sentence).await.offers("pair"));
     }
-    stage.sim.refuse_codes(None);
+    stage.simulator.refuse_codes(None);
     card.click("#pair").await;
     let shown = card.until("a code", |shown| !shown.pair.is_empty()).await;
     assert!(!shown.offers("pair"), "{shown:#?}");
-    stage.sim.refresh_codes(true);
+    stage.simulator.refresh_codes(true);
     assert!(told("Kode tadi tidak berlaku lagi").await.offers("pair"));
 
-    stage.sim.refuse_codes(Some(CodeRefusal::NotAvailable));
+    stage.simulator.refuse_codes(Some(CodeRefusal::NotAvailable));
     card.click("#pair").await;
     let shown = told("Akun ini tidak dapat ditautkan dengan nomor").await;
     assert!(!shown.offers("pair"), "asking again does not help: {shown:#?}");
@@ -111,7 +111,7 @@ async fn unfold(browser: &Browser) {
 /// `0812…` is Indonesia's, and `(212) 555…` of New York would be Morocco's: somebody else's phone would ring.
 #[tokio::test(flavor = "multi_thread")]
 async fn number_without_its_country_is_asked_for() {
-    let Some(stage) = Stage::open().await else { return };
+    let Some(stage) = PageTest::open().await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
     for (language, status, asked, typed) in [
         (

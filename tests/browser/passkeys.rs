@@ -7,20 +7,20 @@ use tautan_test_support::within;
 use tokio::task::JoinSet;
 
 use crate::{
+    page_test::{NUMBER_SHOWN, PageTest},
     screen,
     sign_in::token_accepted_for,
-    stage::{NUMBER_SHOWN, Stage},
 };
 
 struct Scanned {
-    stage: Stage,
+    stage: PageTest,
     passkey: Passkey,
     scan: JoinSet<Result<DeviceId, ScanError>>,
 }
 
 /// An account that asks for a passkey has scanned the page's code.
 async fn scanned(environment: &[(&str, &str)]) -> Option<Scanned> {
-    let stage = Stage::set(environment, "id-ID").await?;
+    let stage = PageTest::set(environment, "id-ID").await?;
     let passkey = stage.phone.asks_for_passkey();
     stage.sign_in().await;
     let card = stage.browser.card();
@@ -110,7 +110,7 @@ async fn a_sign_in_that_ends_while_codes_are_compared_takes_the_code_away() {
     asks_to_sign_in(&stage).await;
 }
 
-async fn asks_to_sign_in(stage: &Stage) {
+async fn asks_to_sign_in(stage: &PageTest) {
     let card = stage.browser.card();
     let shown = card.until("the signed-out view", |shown| shown.stream == "signed-out").await;
     assert_eq!((&*shown.title, &*shown.status, &*shown.compare), ("Masuk lagi", "Perlu Masuk", ""), "{shown:#?}");
@@ -118,7 +118,7 @@ async fn asks_to_sign_in(stage: &Stage) {
 }
 
 /// What no page of ours can do: the owner shows the passkey on a page of WhatsApp's own.
-async fn shows_passkey(stage: &Stage, passkey: &Passkey) {
+async fn shows_passkey(stage: &PageTest, passkey: &Passkey) {
     let api = stage.program.api("tenant");
     let asked = api.events().await.until("what is asked", |event| event.name == "passkey-required").await;
     let assertion = passkey.assertion(&asked.data["options"]);
@@ -136,7 +136,7 @@ async fn a_passkey_that_nobody_shows_in_time_is_told_and_another_number_links() 
     screen::keep(&stage.browser, "22-passkey-timeout").await;
     card.click("#connect").await;
     card.code().await;
-    let other = stage.sim.phone("6289876543210", "Budi");
+    let other = stage.simulator.phone("6289876543210", "Budi");
     within("the scan", other.scan(&stage.offered().await)).await.expect("the phone takes the code");
     card.state("connected").await;
 }

@@ -3,14 +3,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::json;
 use tautan_test_support::token_with;
 
-use crate::stage::{Stage, TENANT};
+use crate::page_test::{PageTest, TENANT};
 
 /// How long a token is taken after its `exp`, since clocks differ.
 const LEEWAY_SECONDS: u64 = 30;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_token_the_page_asks_to_sign_in_again() {
-    let Some(stage) = Stage::set(&[("TAUTAN_LOGIN_URL", "https://login.example/")], "id-ID").await else { return };
+    let Some(stage) = PageTest::set(&[("TAUTAN_LOGIN_URL", "https://login.example/")], "id-ID").await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
     browser.goto(&stage.page()).await;
     let shown = card.until("the signed-out view", |shown| shown.stream == "signed-out").await;
@@ -28,7 +28,7 @@ async fn without_a_token_the_page_asks_to_sign_in_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_ends_while_the_page_is_open_signs_it_out() {
-    let Some(stage) = Stage::set(&[], "id-ID").await else { return };
+    let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
     let card = stage.browser.card();
     stage.sign_in_with(&token_accepted_for(6)).await;
     card.state("disconnected").await;

@@ -4,8 +4,8 @@ use tautan_test_support::{RedisServer, Settings, redis_is_installed, token};
 
 use crate::{
     browser::PAGE,
+    page_test::{NUMBER_SHOWN, PageTest, TENANT},
     screen,
-    stage::{NUMBER_SHOWN, Stage, TENANT},
 };
 
 /// 32 bytes, which all instances share.
@@ -18,7 +18,7 @@ async fn a_redis_that_comes_back_empty_is_told_and_one_press_begins_anew() {
     }
     let mut redis = RedisServer::start();
     let environment = [("REDIS_URL", &*redis.url()), ("TAUTAN_ENCRYPTION_KEY", KEY)];
-    let Some(stage) = Stage::set(&environment, "id-ID").await else { return };
+    let Some(stage) = PageTest::set(&environment, "id-ID").await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
     stage.sign_in().await;
     card.state("disconnected").await;
@@ -47,9 +47,9 @@ async fn a_session_whose_instance_died_is_moving_until_another_has_room_for_it()
         ("TAUTAN_MAX_SESSIONS", "1"),
         ("SIM_STUBS", stubs),
     ];
-    let Some(mut stage) = Stage::set(&environment, "id-ID").await else { return };
+    let Some(mut stage) = PageTest::set(&environment, "id-ID").await else { return };
     stage.link().await;
-    let mut settings = Settings::new(folder.path(), &stage.sim.url());
+    let mut settings = Settings::new(folder.path(), &stage.simulator.url());
     for (name, value) in environment {
         settings = settings.with(name, value);
     }

@@ -4,14 +4,14 @@ use tautan_test_support::{token, within};
 use crate::{
     browser::PAGE,
     listener::{Listener, ids},
+    page_test::{NUMBER_SHOWN, PageTest, TENANT},
     screen,
-    stage::{NUMBER_SHOWN, Stage, TENANT},
     wire::Wire,
 };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_stream_comes_back_with_its_last_event_id_and_misses_nothing() {
-    let Some(stage) = Stage::set(&[], "id-ID").await else { return };
+    let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
     let wire = Wire::to(stage.program.base()).await;
     stage.browser.set_token(&wire.base(), &token(TENANT)).await;
     stage.browser.goto(&format!("{}{PAGE}", wire.base())).await;
@@ -48,7 +48,7 @@ async fn a_cut_stream_comes_back_with_its_last_event_id_and_misses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_open_page_finds_the_truth_again_after_the_service_was_killed() {
-    let Some(mut stage) = Stage::open().await else { return };
+    let Some(mut stage) = PageTest::open().await else { return };
     let device = stage.link().await;
     stage.browser.card().state("connected").await;
     stage.browser.run("window.untouched = true", Vec::new()).await;
@@ -84,7 +84,7 @@ async fn an_open_page_finds_the_truth_again_after_the_service_was_killed() {
 /// for hours after the phone has unlinked.
 #[tokio::test(flavor = "multi_thread")]
 async fn stream_that_falls_silent_is_replaced_after_missed_heartbeats() {
-    let Some(stage) = Stage::set(&[("TAUTAN_HEARTBEAT", "1s")], "id-ID").await else { return };
+    let Some(stage) = PageTest::set(&[("TAUTAN_HEARTBEAT", "1s")], "id-ID").await else { return };
     let wire = Wire::to(stage.program.base()).await;
     stage.browser.set_token(&wire.base(), &token(TENANT)).await;
     stage.browser.goto(&format!("{}{PAGE}", wire.base())).await;
@@ -106,7 +106,7 @@ async fn stream_that_falls_silent_is_replaced_after_missed_heartbeats() {
 /// Two windows side by side: neither is hidden, so only the other one's word makes a page ask whose it is.
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_beside_one_another_show_one_tenant() {
-    let Some(stage) = Stage::open().await else { return };
+    let Some(stage) = PageTest::open().await else { return };
     stage.link().await;
     stage.link_as("other", "6289876543210").await;
     stage.browser.card().state("connected").await;

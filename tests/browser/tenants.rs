@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::{
     double::{self, Double, Reply},
-    stage::{NUMBER_SHOWN, Stage},
+    page_test::{NUMBER_SHOWN, PageTest},
 };
 
 const OTHER_SHOWN: &str = "+62 898-7654-3210";
@@ -18,7 +18,7 @@ fn connected(tenant: &str, number: &str) -> Reply {
 }
 
 /// A page whose service refuses each command, since the page is another tenant's.
-async fn page(stage: &Stage, stream: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Double {
+async fn page(stage: &PageTest, stream: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Double {
     let hear = "<script>
         window.heard = [];
         document.addEventListener('tenant-changed', () => heard.push('tenant-changed'));
@@ -37,7 +37,7 @@ async fn page(stage: &Stage, stream: impl Fn(usize) -> Reply + Send + Sync + 'st
 /// A dashboard that switches the account itself names the new one before the stream says whose it is.
 #[tokio::test(flavor = "multi_thread")]
 async fn tenant_name_set_before_the_change_is_heard_stays() {
-    let Some(stage) = Stage::set(&[], "id-ID").await else { return };
+    let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
     let _page = page(&stage, |before| match before {
         0 => connected("a", "6281234567890"),
         1 => connected("b", "6289876543210"),
@@ -63,7 +63,7 @@ async fn tenant_name_set_before_the_change_is_heard_stays() {
 /// The number of the user before must not stay on the screen until a stream opens: it may be refused for minutes.
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_command_hides_the_account_before_a_stream_opens() {
-    let Some(stage) = Stage::set(&[], "id-ID").await else { return };
+    let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
     let _page = page(&stage, |before| match before {
         0 => connected("a", "6281234567890"),
         1..=4 => Reply::refusal("429 Too Many Requests", "too-many-streams").with("retry-after: 1"),

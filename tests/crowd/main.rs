@@ -1,16 +1,10 @@
 //! Many tenants at once. A binary of its own, so that no other test's waits are measured under this load.
 
-#[path = "../process/stage.rs"]
-#[expect(dead_code, reason = "shared with the tests of single tenants, which need more of it")]
-mod stage;
-
 use std::time::{Duration, Instant};
 
 use tautan_simulator::Simulator;
-use tautan_test_support::{Api, Event, EventStream, Program};
+use tautan_test_support::{Api, Event, EventStream, Program, stage::Stage};
 use tokio::task::JoinSet;
-
-use crate::stage::Stage;
 
 const EACH: u64 = 50;
 /// Unoptimised, on two slow cores: each code costs four times 131,072 rounds of PBKDF2.

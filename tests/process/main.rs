@@ -27,7 +27,6 @@ mod privacy;
 mod proxies;
 mod rounds;
 mod secrets;
-mod stage;
 mod starts;
 mod stops;
 mod stuck_log;
@@ -37,3 +36,5 @@ mod versions;
 mod waits;
 mod webhooks;
 mod windows;
+
+use tautan_test_support::stage;

@@ -1,13 +1,13 @@
 //! What no server can be made to do: links and a store that do what a script says.
 
 mod flawed;
-mod stage;
+mod session_test;
 
 use std::time::{Duration, Instant};
 
 use self::{
     flawed::{Flaws, unavailable},
-    stage::{OURS, Script, Stage, THEIRS, account, connected},
+    session_test::{OURS, Script, SessionTest, THEIRS, account, connected},
 };
 use crate::{
     events::{ConnectingReason, EndReason, PairAnswer, PairRefusal, Status},
@@ -19,7 +19,7 @@ use crate::{
 async fn a_login_as_another_account_is_never_told_as_connected() {
     let first = [connected(OURS), Signal::Dropped, connected(OURS), Signal::Dropped, connected(THEIRS)];
     let again = Script::resuming(OURS, [connected(THEIRS)]);
-    let mut stage = Stage::new([Script::new(first), again]).await;
+    let mut stage = SessionTest::new([Script::new(first), again]).await;
     let refused = Status::ended(EndReason::CredentialsUnreadable);
     stage.connect().await;
     let told = stage.until_ended().await;
@@ -38,7 +38,7 @@ async fn a_login_as_another_account_is_never_told_as_connected() {
 #[tokio::test]
 async fn an_unlink_that_is_asked_for_again_while_it_is_under_way_is_one_unlink() {
     let link = Script::new([connected(OURS)]).slow_to_unlink(Duration::from_millis(500));
-    let mut stage = Stage::new([link]).await;
+    let mut stage = SessionTest::new([link]).await;
     stage.connect().await;
     stage.until_connected().await;
     stage.disconnect().await;
@@ -52,7 +52,7 @@ async fn an_unlink_that_is_asked_for_again_while_it_is_under_way_is_one_unlink()
 /// As a process leaves it that dies between erasing the credentials and telling why.
 #[tokio::test]
 async fn an_account_whose_credentials_are_gone_is_told_so_at_once() {
-    let mut stage = Stage::new([Script::new([connected(OURS)]), Script::new([])]).await;
+    let mut stage = SessionTest::new([Script::new([connected(OURS)]), Script::new([])]).await;
     stage.connect().await;
     stage.until_connected().await;
     stage.restart().await;
@@ -68,7 +68,7 @@ async fn what_could_not_be_told_before_a_pause_is_told_within_it() {
     }
     let link = Script::new([connected(OURS), Signal::Ended(End::RateLimited)]);
     let flaws = Flaws { append: Some(is_waiting), ..Flaws::default() };
-    let mut stage = Stage::with(flaws, [link, Script::resuming(OURS, [])]).await;
+    let mut stage = SessionTest::with(flaws, [link, Script::resuming(OURS, [])]).await;
     stage.connect().await;
     stage.until_connected().await;
     let begun = Instant::now();
@@ -79,7 +79,7 @@ async fn what_could_not_be_told_before_a_pause_is_told_within_it() {
 #[tokio::test]
 async fn a_link_is_heard_although_the_wish_never_opens() {
     let flaws = Flaws { wish: Some(|number| (number > 1).then_some(StoreError::Unreadable)), ..Flaws::default() };
-    let mut stage = Stage::with(flaws, [Script::new([Signal::Ended(End::PairingFailed)])]).await;
+    let mut stage = SessionTest::with(flaws, [Script::new([Signal::Ended(End::PairingFailed)])]).await;
     stage.connect().await;
     assert_eq!(stage.until_ended().await.last(), Some(&Status::ended(EndReason::PairingFailed)));
     stage.is_over().await;
@@ -88,7 +88,7 @@ async fn a_link_is_heard_although_the_wish_never_opens() {
 #[tokio::test]
 async fn a_wish_that_could_not_be_read_is_read_again() {
     let flaws = Flaws { wish: Some(|number| (number == 3).then(unavailable)), ..Flaws::default() };
-    let mut stage = Stage::with(flaws, [Script::new([connected(OURS)])]).await;
+    let mut stage = SessionTest::with(flaws, [Script::new([connected(OURS)])]).await;
     stage.connect().await;
     stage.until_connected().await;
     stage.disconnect().await;
@@ -99,7 +99,7 @@ async fn a_wish_that_could_not_be_read_is_read_again() {
 #[tokio::test]
 async fn a_session_that_could_not_read_its_wish_at_first_ends_for_good() {
     let flaws = Flaws { wish: Some(|number| (number < 3).then(unavailable)), ..Flaws::default() };
-    let mut stage = Stage::with(flaws, [Script::new([Signal::Ended(End::PairingFailed)])]).await;
+    let mut stage = SessionTest::with(flaws, [Script::new([Signal::Ended(End::PairingFailed)])]).await;
     stage.connect().await;
     assert_eq!(stage.until_ended().await.last(), Some(&Status::ended(EndReason::PairingFailed)));
     stage.is_over().await;
@@ -110,7 +110,7 @@ async fn a_session_that_could_not_read_its_wish_at_first_ends_for_good() {
 async fn a_session_that_panics_before_its_first_link_can_be_begun_again() {
     let flaws =
         Flaws { wish: Some(|number| if number == 1 { panic!("on purpose") } else { None }), ..Flaws::default() };
-    let mut stage = Stage::with(flaws, [Script::new([connected(OURS)])]).await;
+    let mut stage = SessionTest::with(flaws, [Script::new([connected(OURS)])]).await;
     let begun = Instant::now();
     while stage.links_opened() == 0 {
         assert!(begun.elapsed() < Duration::from_secs(10), "nobody runs it");
@@ -123,7 +123,8 @@ async fn a_session_that_panics_before_its_first_link_can_be_begun_again() {
 /// What is wanted is kept; who runs it comes later.
 #[tokio::test]
 async fn a_wish_that_cannot_be_attended_at_once_is_no_failure() {
-    let mut stage = Stage::with(Flaws { acquire: true, ..Flaws::default() }, [Script::new([connected(OURS)])]).await;
+    let mut stage =
+        SessionTest::with(Flaws { acquire: true, ..Flaws::default() }, [Script::new([connected(OURS)])]).await;
     stage.connect().await;
     stage.connect().await;
     stage.until_connected().await;
@@ -133,7 +134,7 @@ async fn a_wish_that_cannot_be_attended_at_once_is_no_failure() {
 #[tokio::test]
 async fn credentials_that_cannot_be_read_are_tried_until_they_can() {
     let links = [Script::unreadable(), Script::unreadable(), Script::resuming(OURS, [connected(OURS)])];
-    let mut stage = Stage::new(links).await;
+    let mut stage = SessionTest::new(links).await;
     stage.connect().await;
     let unreadable = Status::ended(EndReason::CredentialsUnreadable);
     assert_eq!(stage.until_ended().await.last(), Some(&unreadable));
@@ -144,7 +145,7 @@ async fn credentials_that_cannot_be_read_are_tried_until_they_can() {
 
 #[tokio::test]
 async fn session_resumes_after_a_restart_that_can_read_its_credentials() {
-    let mut stage = Stage::new([Script::unreadable(), Script::resuming(OURS, [connected(OURS)])]).await;
+    let mut stage = SessionTest::new([Script::unreadable(), Script::resuming(OURS, [connected(OURS)])]).await;
     stage.connect().await;
     stage.until_ended().await;
     stage.restart().await;
@@ -155,7 +156,8 @@ async fn session_resumes_after_a_restart_that_can_read_its_credentials() {
 #[tokio::test]
 async fn failure_of_a_link_over_an_unreadable_row_is_no_crash() {
     let failing = || Script::resuming(OURS, [connected(OURS), Signal::Ended(End::Unreadable)]);
-    let mut stage = Stage::new([failing(), failing(), failing(), Script::resuming(OURS, [connected(OURS)])]).await;
+    let mut stage =
+        SessionTest::new([failing(), failing(), failing(), Script::resuming(OURS, [connected(OURS)])]).await;
     stage.connect().await;
     for _ in 0..4 {
         stage.until_connected().await;
@@ -164,7 +166,7 @@ async fn failure_of_a_link_over_an_unreadable_row_is_no_crash() {
 
 #[tokio::test]
 async fn disconnect_makes_room_where_credentials_cannot_be_read() {
-    let mut stage = Stage::new([Script::unreadable(), Script::unreadable()]).await;
+    let mut stage = SessionTest::new([Script::unreadable(), Script::unreadable()]).await;
     stage.connect().await;
     stage.until_ended().await;
     stage.disconnect().await;
@@ -180,7 +182,7 @@ fn shows_qr() -> Signal {
 /// Many tenants that ask for the same number would ring on one phone as often as they like.
 #[tokio::test]
 async fn code_is_refused_when_its_number_had_three() {
-    let mut stage = Stage::new([Script::new([shows_qr()])]).await;
+    let mut stage = SessionTest::new([Script::new([shows_qr()])]).await;
     for _ in 0..3 {
         assert!(stage.count_code(THEIRS).await);
     }
@@ -201,7 +203,7 @@ async fn code_is_refused_when_its_number_had_three() {
 
 #[tokio::test]
 async fn code_is_asked_for_once_while_it_is_coming() {
-    let mut stage = Stage::new([Script::new([shows_qr()])]).await;
+    let mut stage = SessionTest::new([Script::new([shows_qr()])]).await;
     stage.connect_by_code(OURS).await;
     stage.until("a code", |status| matches!(status, Status::QrPending { .. })).await;
     for _ in 0..10 {

@@ -10,6 +10,7 @@ mod port;
 mod program;
 mod qr;
 mod redis;
+pub mod stage;
 mod stream;
 mod token;
 mod vault;

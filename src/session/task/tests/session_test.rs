@@ -107,7 +107,7 @@ impl Link for ScriptedLink {
 }
 
 /// One tenant's sessions, in a process that may be followed by others.
-pub struct Stage {
+pub struct SessionTest {
     pub sessions: Sessions,
     pub tenant: TenantId,
     stores: Stores,
@@ -118,7 +118,7 @@ pub struct Stage {
     _directory: tempfile::TempDir,
 }
 
-impl Stage {
+impl SessionTest {
     pub async fn new(links: impl IntoIterator<Item = Script>) -> Self {
         Self::with(Flaws::default(), links).await
     }

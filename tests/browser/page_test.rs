@@ -1,5 +1,9 @@
 use tautan_simulator::{DeviceId, Phone, Simulator};
-use tautan_test_support::{Program, Settings, token, within};
+use tautan_test_support::{
+    Program, Settings,
+    stage::{self, Stage},
+    token, within,
+};
 use tempfile::TempDir;
 
 use crate::{
@@ -7,22 +11,23 @@ use crate::{
     driver::Driver,
 };
 
+pub use stage::NUMBER;
+
 pub const TENANT: &str = "tenant";
-pub const NUMBER: &str = "6281234567890";
 /// The number as the page writes it.
 pub const NUMBER_SHOWN: &str = "+62 812-3456-7890";
 
-/// Everything a test of the page needs: WhatsApp, a phone, the program and a browser.
-pub struct Stage {
+/// Everything that a test of the page needs: what a [`Stage`] has, the running program, and a browser.
+pub struct PageTest {
     pub browser: Browser,
     pub program: Program,
-    pub sim: Simulator,
+    pub simulator: Simulator,
     pub phone: Phone,
     environment: Vec<(String, String)>,
-    data_dir: TempDir,
+    directory: TempDir,
 }
 
-impl Stage {
+impl PageTest {
     /// Signed in, on the page, the tenant never linked. `None`: there is no Chromium here.
     pub async fn open() -> Option<Self> {
         let stage = Self::set(&[], "id-ID").await?;
@@ -33,13 +38,11 @@ impl Stage {
     /// Nothing is opened yet.
     pub async fn set(environment: &[(&str, &str)], languages: &str) -> Option<Self> {
         let driver = Driver::shared()?;
-        let sim = Simulator::start().await.expect("a free port");
-        let data_dir = TempDir::new().expect("a directory");
+        let Stage { simulator, phone, directory } = Stage::new().await;
         let environment = environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        let program = start(&data_dir, &sim, &environment);
+        let program = start(&directory, &simulator, &environment);
         let browser = Browser::start(driver, languages).await;
-        let phone = sim.phone(NUMBER, "Toko Sari");
-        Some(Self { browser, program, sim, phone, environment, data_dir })
+        Some(Self { browser, program, simulator, phone, environment, directory })
     }
 
     pub fn page(&self) -> String {
@@ -62,7 +65,7 @@ impl Stage {
 
     /// The same for another tenant, with a phone of its own.
     pub async fn link_as(&self, tenant: &str, number: &str) -> DeviceId {
-        self.link_to(tenant, &self.sim.phone(number, "Warung Budi")).await
+        self.link_to(tenant, &self.simulator.phone(number, "Warung Budi")).await
     }
 
     async fn link_to(&self, tenant: &str, phone: &Phone) -> DeviceId {
@@ -107,12 +110,12 @@ impl Stage {
         let address = self.program.base().trim_start_matches("http://").to_owned();
         let mut environment = self.environment.clone();
         environment.push(("TAUTAN_LISTEN".into(), address));
-        self.program = start(&self.data_dir, &self.sim, &environment);
+        self.program = start(&self.directory, &self.simulator, &environment);
     }
 }
 
-fn start(data_dir: &TempDir, sim: &Simulator, environment: &Vec<(String, String)>) -> Program {
-    let mut settings = Settings::new(data_dir.path(), &sim.url());
+fn start(directory: &TempDir, simulator: &Simulator, environment: &Vec<(String, String)>) -> Program {
+    let mut settings = Settings::new(directory.path(), &simulator.url());
     for (name, value) in environment {
         settings = settings.with(name, value);
     }

@@ -1,7 +1,10 @@
+//! What most tests of the program begin with: a simulator, a phone, and a directory for the program's data.
+
 use redb::{ReadableDatabase as _, ReadableTableMetadata as _};
 use tautan_simulator::{DeviceId, Phone, Simulator};
-use tautan_test_support::{Api, DEADLINE, EventStream, Program, Settings, VAULT, read_data_url, with_store, within};
 use tempfile::TempDir;
+
+use crate::{Api, DEADLINE, EventStream, Program, Settings, VAULT, read_data_url, with_store, within};
 
 pub const TENANT: &str = "toko-sari";
 pub const NUMBER: &str = "6281234567890";
