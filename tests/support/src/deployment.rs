@@ -1,7 +1,7 @@
 //! Redis as others run it: with arguments of its own, behind TLS, watched by sentinels. Each process ends with its test.
 
 use std::{
-    fs,
+    fs, io,
     io::{Read as _, Write as _},
     net::{Shutdown, TcpListener, TcpStream},
     path::{Path, PathBuf},
@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use crate::{port::Port, redis::encoded};
 
+pub const REDIS: &str = "redis-server";
 const START_TIME_MAX: Duration = Duration::from_secs(20);
 const SENTINELS: usize = 3;
 /// The name that the sentinels know the master by.
@@ -25,18 +26,19 @@ pub struct RedisNode {
     child: Child,
     pub port: u16,
     dir: TempDir,
+    tls: bool,
     _reserved: Port,
 }
 
 impl RedisNode {
     /// `settings`: lines of its configuration file.
     pub fn start(settings: &[&str]) -> Self {
-        Self::start_as("redis-server", |_, _| settings.iter().map(|line| (*line).to_owned()).collect())
+        Self::start_as(REDIS, |_, _| settings.iter().map(|line| (*line).to_owned()).collect())
     }
 
     /// On a certificate that is for 127.0.0.1, and on nothing else.
     pub fn start_with_tls(certificates: &Certificates, settings: &[&str]) -> Self {
-        Self::start_as("redis-server", |port, _| certificates.lines(port, settings))
+        Self::start_as(REDIS, |port, _| certificates.lines(port, settings))
     }
 
     /// One sentinel alone.
@@ -60,9 +62,13 @@ impl RedisNode {
         lines.push(format!("dir {}", dir.path().display()));
         fs::write(dir.path().join("conf"), lines.join("\n") + "\n").unwrap();
         let child = spawn(program, &dir);
-        let mut node = Self { program, child, port, dir, _reserved: reserved };
+        let mut node = Self { program, child, port, dir, tls, _reserved: reserved };
         assert!(node.is_up(), "it starts");
         node
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     pub fn url(&self) -> String {
@@ -123,12 +129,27 @@ impl RedisNode {
     fn is_up(&mut self) -> bool {
         let begin = Instant::now();
         while begin.elapsed() < START_TIME_MAX && self.child.try_wait().unwrap().is_none() {
-            if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+            if self.answers().is_ok_and(|answers| answers) {
                 return true;
             }
             std::thread::sleep(Duration::from_millis(5));
         }
         false
+    }
+}
+
+impl RedisNode {
+    /// Behind TLS it is only seen to listen. Any answer will do but that it still reads its file.
+    fn answers(&self) -> io::Result<bool> {
+        let mut connection = TcpStream::connect(("127.0.0.1", self.port))?;
+        if self.tls {
+            return Ok(true);
+        }
+        connection.set_read_timeout(Some(Duration::from_secs(1)))?;
+        connection.write_all(b"PING\r\n")?;
+        let mut answer = [0; 5];
+        connection.read_exact(&mut answer)?;
+        Ok(&answer != b"-LOAD")
     }
 }
 

@@ -4,35 +4,22 @@ use std::{
     fs, io,
     io::{Read as _, Write as _},
     net::TcpStream,
-    path::Path,
-    process::{Child, Command, Stdio},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::port::Port;
+use crate::deployment::{REDIS, RedisNode};
 
-const PROGRAM: &str = "redis-server";
 /// Where it keeps its append-only file, inside its directory.
 const FOLDER: &str = "appendonlydir";
-const START_TIME_MAX: Duration = Duration::from_secs(20);
+const SAVE_TIME_MAX: Duration = Duration::from_secs(20);
 
 pub struct RedisServer {
-    child: Child,
+    node: RedisNode,
     pub port: u16,
-    dir: TempDir,
-    memory: Memory,
-    _reserved: Port,
-}
-
-/// What a server knows after a restart.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Memory {
-    Nothing,
-    /// An append-only file, synced every second, as the documentation of the program asks for.
-    File,
 }
 
 /// A server's append-only file as it was at one moment.
@@ -40,35 +27,36 @@ pub struct Backup(TempDir);
 
 /// False is said once for each test and fails it in CI, where it would hide half of the promises.
 pub fn redis_is_installed() -> bool {
-    let found = Command::new(PROGRAM).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let found = Command::new(REDIS).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     let found = found.is_ok_and(|status| status.success());
     if !found {
-        assert!(std::env::var_os("CI").is_none(), "{PROGRAM} is not installed");
-        println!("NOT RUN: {PROGRAM} is not installed");
+        assert!(std::env::var_os("CI").is_none(), "{REDIS} is not installed");
+        println!("NOT RUN: {REDIS} is not installed");
     }
     found
 }
 
 impl RedisServer {
     pub fn start() -> Self {
-        Self::start_with(Memory::Nothing)
+        Self::start_with("no")
     }
 
-    /// One that keeps an append-only file, so that a restart brings back what was there.
+    /// One that keeps an append-only file, synced every second as the documentation of the program asks for, so that a
+    /// restart brings back what was there.
     pub fn start_durable() -> Self {
-        Self::start_with(Memory::File)
+        Self::start_with("yes")
     }
 
-    fn start_with(memory: Memory) -> Self {
-        let (dir, reserved) = (tempfile::tempdir().unwrap(), Port::reserve());
-        let port = reserved.number;
-        let mut server = Self { child: start(port, &dir, memory), port, dir, memory, _reserved: reserved };
-        assert!(server.answers(), "it starts");
-        server
+    fn start_with(appends: &str) -> Self {
+        let appends = format!("appendonly {appends}");
+        // A rewrite would change the files while they are copied.
+        let settings = ["save \"\"", &appends, "appendfsync everysec", "auto-aof-rewrite-percentage 0"];
+        let node = RedisNode::start(&settings);
+        Self { port: node.port, node }
     }
 
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/", self.port)
+        self.node.url()
     }
 
     /// As `redis-cli` would ask: the raw answer, which is enough to see what is in it.
@@ -83,70 +71,87 @@ impl RedisServer {
     }
 
     pub fn stop(&mut self) {
-        let _ = self.child.kill();
-        self.child.wait().unwrap();
+        self.node.stop();
     }
 
     /// On the same port, with what its file holds: without a file nothing.
     pub fn restart(&mut self) {
-        self.stop();
-        self.child = start(self.port, &self.dir, self.memory);
-        assert!(self.answers(), "it starts again");
+        self.node.start_again();
     }
 
     /// On the same port, with nothing in it.
     pub fn restart_empty(&mut self) {
         self.stop();
-        let _ = fs::remove_dir_all(self.dir.path().join(FOLDER));
+        let _ = fs::remove_dir_all(self.node.dir().join(FOLDER));
         self.restart();
     }
 
     /// What a crash at this moment would leave.
     pub fn backup(&self) -> Backup {
         let to = tempfile::tempdir().unwrap();
-        copy(&self.dir.path().join(FOLDER), &to.path().join(FOLDER)).unwrap();
+        copy(&self.node.dir().join(FOLDER), &to.path().join(FOLDER)).unwrap();
         Backup(to)
     }
 
     /// On the same port, as it was when the backup was made: whatever was written since is lost.
     pub fn restart_from(&mut self, backup: &Backup) {
         self.stop();
-        fs::remove_dir_all(self.dir.path().join(FOLDER)).unwrap();
-        copy(&backup.0.path().join(FOLDER), &self.dir.path().join(FOLDER)).unwrap();
+        fs::remove_dir_all(self.node.dir().join(FOLDER)).unwrap();
+        copy(&backup.0.path().join(FOLDER), &self.node.dir().join(FOLDER)).unwrap();
         self.restart();
     }
 
     pub fn pause(&self) {
-        kill_process(self.pid(), Signal::STOP).unwrap();
+        self.node.pause();
     }
 
     pub fn resume(&self) {
-        kill_process(self.pid(), Signal::CONT).unwrap();
+        self.node.resume();
     }
 
-    fn pid(&self) -> Pid {
-        Pid::from_child(&self.child)
+    pub fn set(&self, setting: &str, value: &str) {
+        self.does(&["CONFIG", "SET", setting, value]);
     }
 
-    fn answers(&mut self) -> bool {
-        let begin = Instant::now();
-        while begin.elapsed() < START_TIME_MAX && self.child.try_wait().unwrap().is_none() {
-            if pong(self.port).is_some() {
-                return true;
-            }
+    /// From here on it refuses writes, as with a full disk: a snapshot cannot be moved to where a folder is.
+    pub fn break_snapshots(&self) {
+        fs::create_dir(self.snapshot()).unwrap();
+        self.set("save", "3600 1");
+        self.saves("err");
+    }
+
+    pub fn mend_snapshots(&self) {
+        fs::remove_dir(self.snapshot()).unwrap();
+        self.saves("ok");
+    }
+
+    fn snapshot(&self) -> PathBuf {
+        self.node.dir().join("dump.rdb")
+    }
+
+    fn saves(&self, status: &str) {
+        self.ask(&["BGSAVE"]);
+        let (begin, wanted) = (Instant::now(), format!("rdb_last_bgsave_status:{status}\r\n"));
+        while !String::from_utf8_lossy(&self.ask(&["INFO", "persistence"])).contains(&wanted) {
+            assert!(begin.elapsed() < SAVE_TIME_MAX, "the snapshot ends {status}");
             std::thread::sleep(Duration::from_millis(5));
         }
-        false
     }
-}
 
-fn start(port: u16, dir: &TempDir, memory: Memory) -> Child {
-    let (port, appends) = (port.to_string(), if memory == Memory::File { "yes" } else { "no" });
-    let mut command = Command::new(PROGRAM);
-    command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", appends]);
-    // A rewrite would change the files while they are copied.
-    command.args(["--appendfsync", "everysec", "--auto-aof-rewrite-percentage", "0", "--dir"]).arg(dir.path());
-    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    /// Keeps it busy with a script for so long, and returns when it is over.
+    pub fn run_slow_script(&self, time: Duration) {
+        const SCRIPT: &str = "local began = redis.call('TIME') \
+                              repeat local now = redis.call('TIME') \
+                              until (now[1] - began[1]) * 1000000 + now[2] - began[2] >= tonumber(ARGV[1]) \
+                              return redis.status_reply('OK')";
+        self.does(&["EVAL", SCRIPT, "0", &time.as_micros().to_string()]);
+    }
+
+    /// A command that is answered `OK`.
+    pub fn does(&self, command: &[&str]) {
+        let answer = String::from_utf8_lossy(&self.ask(command)).into_owned();
+        assert!(answer.starts_with("+OK"), "{command:?}: {answer}");
+    }
 }
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
@@ -162,19 +167,4 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 pub fn encoded(command: &[&str]) -> String {
     let words = command.iter().map(|word| format!("${}\r\n{word}\r\n", word.len()));
     format!("*{}\r\n{}", command.len(), words.collect::<String>())
-}
-
-fn pong(port: u16) -> Option<()> {
-    let mut connection = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    connection.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
-    connection.write_all(b"PING\r\n").ok()?;
-    let mut answer = [0; 7];
-    connection.read_exact(&mut answer).ok()?;
-    (&answer == b"+PONG\r\n").then_some(())
-}
-
-impl Drop for RedisServer {
-    fn drop(&mut self) {
-        self.stop();
-    }
 }
