@@ -54,7 +54,9 @@ impl Backend {
                 match store.proven(REDIS_TIME_MAX).await {
                     Ok(true) => {}
                     Ok(false) => {
-                        warn!("redis is away: starting all the same, the encryption key is checked when it is back")
+                        warn!(
+                            "redis cannot be used yet: starting all the same, the encryption key is checked once it can be"
+                        )
                     }
                     Err(unfit) => {
                         store.close().await;
@@ -117,8 +119,12 @@ async fn watch_embedded(store: &EmbeddedStore, health: &Health) {
 async fn watch_redis(store: &RedisStore, health: &Health) {
     let mut condition = store.condition();
     loop {
-        let now = *condition.borrow_and_update();
-        health.set_store(if now.away { StoreState::Away } else { StoreState::Ok });
+        let now = condition.borrow_and_update().clone();
+        health.set_store(match now.refuses {
+            _ if now.away => StoreState::Away,
+            Some(_) => StoreState::ReadOnly,
+            None => StoreState::Ok,
+        });
         health.set_delivering(!now.deaf);
         tokio::select! {
             () = store.crashed() => return,

@@ -9,6 +9,7 @@ mod losses;
 mod outages;
 mod panics;
 mod quiet;
+mod refusals;
 mod sharing;
 mod stage;
 mod tab;

@@ -45,6 +45,7 @@ mod limits;
 mod names;
 mod outbox;
 mod redis;
+mod refusals;
 mod releases;
 mod restarts;
 mod rollback;

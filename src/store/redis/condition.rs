@@ -1,8 +1,12 @@
+use super::refusal::Refusal;
+
 /// How Redis looks from here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Condition {
     /// It answers nothing.
     pub away: bool,
     /// Nothing that is published arrives although it answers: other instances serve better.
     pub deaf: bool,
+    /// It answers, and refused the newest heartbeat, or took it only as what needs no memory.
+    pub refuses: Option<Refusal>,
 }

@@ -18,7 +18,8 @@ use tokio::{
 use super::{
     census::Tag,
     keys, layout,
-    proof::{Standing, prove},
+    proof::{self, Standing, prove},
+    refusal::Refusal,
     script::Call,
     server::Server,
     trouble::Trouble,
@@ -127,6 +128,14 @@ impl Connections {
         self.look_at(&live, answer).await
     }
 
+    /// What needs memory. Where there is none, the script that does the same all the same.
+    pub async fn query_or_call(&self, pipeline: &Pipeline, call: impl FnOnce() -> Call) -> Result<(), Trouble> {
+        match self.query(pipeline).await {
+            Err(Trouble::Refused(Refusal::Memory)) => self.call(&call()).await,
+            done => done,
+        }
+    }
+
     pub async fn call<T: FromRedisValue>(&self, call: &Call) -> Result<T, Trouble> {
         let live = self.live().await?;
         let answer = call.run(&mut live.connection.clone()).await;
@@ -170,7 +179,12 @@ impl Connections {
     /// Where the data goes, asked anew.
     pub async fn standing(&self) -> Result<Standing, Trouble> {
         let live = self.live().await?;
-        let standing = prove(&mut live.connection.clone(), &self.keys, false).await;
+        let mut connection = live.connection.clone();
+        let standing = async {
+            let found = proof::find(&mut connection).await?;
+            prove(&mut connection, &self.keys, false, found).await
+        };
+        let standing = standing.await;
         self.look_at(&live, standing).await
     }
 
@@ -240,6 +254,15 @@ impl Current {
     }
 }
 
+/// Gives the data set its random id, if no other instance has.
+async fn name_data(connection: &mut MultiplexedConnection) -> Result<String, Trouble> {
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("SET").arg(keys::DATA).arg(super::random_name()).arg("NX").ignore();
+    pipeline.cmd("GET").arg(keys::DATA);
+    let (data,) = pipeline.query_async(connection).await.map_err(Trouble::greeted_with)?;
+    Ok(data)
+}
+
 impl Live {
     async fn connect(
         client: Client,
@@ -254,20 +277,26 @@ impl Live {
         let mut connection = connection.map_err(Trouble::greeted_with)?;
         let server = Server::ask(&mut connection).await?;
         server.check()?;
-        // Before anything of ours is written.
-        let unwritten = layout::check(&mut connection, begins).await?;
-        prove(&mut connection, master, begins).await?;
+        let mut ask = redis::pipe();
+        ask.cmd("HMGET").arg(keys::PROOF).arg(&proof::FIELDS).arg("layout").arg("vocabulary");
+        ask.cmd("GET").arg(keys::DATA).cmd("TIME");
+        type Found = ((Option<Vec<u8>>, Option<Vec<u8>>, Option<u64>, Option<u64>), Option<String>, (u64, u64));
+        let ((proof, former, layout, vocabulary), data, (seconds, micros)): Found =
+            ask.query_async(&mut connection).await.map_err(Trouble::greeted_with)?;
+        let made = Instant::now();
+        // Before anything of ours is written. What is there already is not written again: a Redis that refuses writes can be
+        // read.
+        let unwritten = layout::check(layout, vocabulary, begins)?;
+        prove(&mut connection, master, begins, (proof, former)).await?;
         if unwritten {
             layout::write(&mut connection).await?;
         }
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("TIME");
-        pipeline.cmd("SET").arg(keys::DATA).arg(super::random_name()).arg("NX").ignore();
-        pipeline.cmd("GET").arg(keys::DATA);
-        let ((seconds, micros), data): ((u64, u64), String) =
-            pipeline.query_async(&mut connection).await.map_err(Trouble::greeted_with)?;
+        let data = match data {
+            Some(data) => data,
+            None => name_data(&mut connection).await?,
+        };
         let (run, time_ms) = (server.run(), seconds * 1000 + micros / 1000);
-        let (made, server_run, has_followed) = (Instant::now(), run.clone(), server.has_followed());
+        let (server_run, has_followed) = (run.clone(), server.has_followed());
         let run = format!("{run} {data}");
         let live =
             Self { connection, client, server: server_run, run, made, epochs, time_ms, began: None, has_followed };

@@ -5,6 +5,7 @@ use std::{
 };
 
 use rand::RngExt as _;
+use redis::RedisResult;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout, timeout_at};
 
 use super::{
@@ -12,13 +13,16 @@ use super::{
     census::{Beat, Tag},
     connection::{ANSWER_TIME_MAX, Live},
     keys, random_name,
-    script::{BORN, Call},
+    refusal::Refusal,
+    script::{BEAT, BORN, Call},
     trouble::Trouble,
 };
 use crate::{store::StoreError, tenant::TenantId};
 
 pub const TTL: Duration = Duration::from_secs(8);
 const BEAT_EVERY: Duration = Duration::from_secs(1);
+/// After a beat that failed. At the next regular one the deadline may have passed, although Redis was there before it.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// Counted from the start of the last beat that arrived: an owner has hung up well before others may take over.
 const DEADLINE: Duration = Duration::from_secs(6);
 /// Tenants taken out of the inbox with one beat; more than that wait for the next.
@@ -56,8 +60,9 @@ pub async fn run(shared: Arc<Shared>) {
                 past = Some(Past { name, tenants });
             }
             Err(trouble) => {
+                shared.note_refusal(&trouble);
                 if wait.is_zero() {
-                    tracing::warn!(error = %trouble, "redis is away, no session can be run until it is back");
+                    tracing::warn!(error = %trouble, "no session can be run until redis takes a heartbeat");
                 }
                 wait = rand::rng().random_range(BEAT_EVERY / 10..BEAT_EVERY / 4);
             }
@@ -74,6 +79,11 @@ async fn be_born(shared: &Shared, name: &str, past: Option<&Past>) -> Result<Arc
     let past = past.map(|past| keys::heartbeat(&past.name));
     let names = [keys::INCARNATIONS.to_owned(), keys::heartbeat(name)].into_iter().chain(past);
     shared.compared.send_replace(shared.connections.live().await?.tag());
+    // Changes nothing, and is refused where a heartbeat is. Redis 6 refuses a plain command for want of replicas and takes
+    // the same from a script: an incarnation would begin, be refused its heartbeat, and end, again and again.
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("PEXPIRE").arg(keys::heartbeat(name)).arg(millis(TTL)).ignore();
+    let () = shared.connections.query(&pipeline).await?;
     let first = shared.beat(0);
     let call = Call::on_keys(&BORN, names).arg(name).arg(first.text()).arg(millis(TTL));
     let () = shared.connections.call(&call).await?;
@@ -92,7 +102,7 @@ async fn live(shared: &Arc<Shared>, name: &str, born: Instant, live: Arc<Live>) 
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut compared = shared.compared.subscribe();
     let mut refreshed = born;
-    let mut missed = false;
+    let mut missed: Option<Trouble> = None;
     for number in 1.. {
         let regular = tokio::select! {
             biased;
@@ -103,7 +113,8 @@ async fn live(shared: &Arc<Shared>, name: &str, born: Instant, live: Arc<Live>) 
             () = sleep_until(refreshed + DEADLINE) => {
                 tracing::warn!(
                     incarnation = name,
-                    "redis was away for too long, the sessions of this incarnation are ended"
+                    error = missed.map(tracing::field::display),
+                    "redis took no heartbeat for too long, the sessions of this incarnation are ended"
                 );
                 break;
             }
@@ -119,7 +130,7 @@ async fn live(shared: &Arc<Shared>, name: &str, born: Instant, live: Arc<Live>) 
                 refreshed = begun;
                 let mut inbox: BTreeSet<_> = inbox.iter().filter_map(|name| TenantId::parse(name).ok()).collect();
                 let moved = shared.connections.live().await.ok().filter(|live| live.run != run);
-                if std::mem::take(&mut missed) || moved.is_some() {
+                if missed.take().is_some() || moved.is_some() {
                     // What was put into the inbox, or published, may have been lost as well.
                     inbox.extend(shared.leases.tenants());
                 }
@@ -141,8 +152,10 @@ async fn live(shared: &Arc<Shared>, name: &str, born: Instant, live: Arc<Live>) 
                 break;
             }
             Err(trouble) => {
-                missed = true;
+                shared.note_refusal(&trouble);
                 tracing::debug!(error = %trouble, "a beat was missed");
+                missed = Some(trouble);
+                beats.reset_after(RETRY_AFTER);
             }
         }
     }
@@ -154,12 +167,51 @@ async fn live(shared: &Arc<Shared>, name: &str, born: Instant, live: Arc<Live>) 
 
 /// Answers its inbox. `None`: it is gone, and must never be made again.
 async fn beat(shared: &Shared, name: &str, number: u64) -> Result<Option<Vec<String>>, Trouble> {
-    let mut pipeline = redis::pipe();
     let beat = shared.beat(number).text();
-    pipeline.cmd("SET").arg(keys::heartbeat(name)).arg(beat).arg("XX").arg("PX").arg(millis(TTL));
+    let mut pipeline = redis::pipe();
+    // Each with its own answer: what was taken out of the inbox must not be lost with a refusal of the heartbeat.
+    pipeline.ignore_errors();
+    pipeline.cmd("SET").arg(keys::heartbeat(name)).arg(&beat).arg("XX").arg("PX").arg(millis(TTL));
     pipeline.cmd("SPOP").arg(keys::inbox(name)).arg(INBOX_MAX);
-    let (done, inbox): (Option<String>, Vec<String>) = shared.connections.query(&pipeline).await?;
-    Ok(done.map(|_| inbox))
+    type Answers = (RedisResult<Option<String>>, RedisResult<Vec<String>>);
+    let (set, inbox): Answers = shared.connections.query(&pipeline).await?;
+    let lives = match set.map_err(Trouble::from) {
+        Ok(set) => {
+            shared.set_refusal(None);
+            set.is_some()
+        }
+        Err(Trouble::Refused(Refusal::Memory)) => {
+            let lives = beat_in_full_memory(shared, name, &beat).await?;
+            shared.set_refusal(Some(Refusal::Memory));
+            lives
+        }
+        Err(trouble) => {
+            // The connection does not know of errors that are answers.
+            if trouble.breaks() {
+                shared.connections.renew().await;
+            }
+            return Err(trouble);
+        }
+    };
+    let inbox = inbox?;
+    Ok(lives.then_some(inbox))
+}
+
+/// Whether the incarnation is still there. What keeps it is a plain command that needs no memory: where there are too few
+/// replicas as well, all versions of Redis refuse it, and a server that was cut off keeps no lease. The script only shows the
+/// others a new beat, without which they would take its pairings over.
+async fn beat_in_full_memory(shared: &Shared, name: &str, beat: &str) -> Result<bool, Trouble> {
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("PEXPIRE").arg(keys::heartbeat(name)).arg(millis(TTL));
+    let (lives,): (bool,) = shared.connections.query(&pipeline).await?;
+    if lives {
+        let call = Call::on_keys(&BEAT, [keys::heartbeat(name)]).arg(beat).arg(millis(TTL));
+        let shown: Result<(), _> = shared.connections.call(&call).await;
+        if let Err(trouble) = shown {
+            tracing::debug!(error = %trouble, "others cannot see this beat, and may take over pairings");
+        }
+    }
+    Ok(lives)
 }
 
 /// Others need not wait for the end of an incarnation that ends itself.
@@ -183,6 +235,31 @@ impl Shared {
         let known = timeout(ANSWER_TIME_MAX, known.wait_for(Option::is_some)).await;
         let known = known.ok().and_then(Result::ok).and_then(|known| known.clone());
         known.ok_or_else(|| Trouble::Unborn.into())
+    }
+
+    fn note_refusal(&self, trouble: &Trouble) {
+        if let Trouble::Refused(refusal) = trouble
+            && refusal.is_of_writes()
+        {
+            self.set_refusal(Some(refusal.clone()));
+        }
+    }
+
+    /// What Redis answered to the newest heartbeat.
+    fn set_refusal(&self, refusal: Option<Refusal>) {
+        let remedy = refusal.as_ref().map(Refusal::remedy);
+        let word = refusal.clone().map(tracing::field::display);
+        if !self.condition.send_if_modified(|now| std::mem::replace(&mut now.refuses, refusal.clone()) != refusal) {
+            return;
+        }
+        match word {
+            Some(word) => tracing::warn!(word, remedy, "redis refuses writes"),
+            None => {
+                tracing::info!("redis takes writes again");
+                // Sessions that could not be taken meanwhile would wait for the next sweep.
+                self.nudges.shake();
+            }
+        }
     }
 
     fn beat(&self, number: u64) -> Beat {

@@ -17,13 +17,9 @@ pub const LAYOUT: u64 = 1;
 
 /// Refuses a server with a later layout. True: our numbers are to be written, once our key has proved to be the right
 /// one.
-pub async fn check(connection: &mut MultiplexedConnection, begins: bool) -> Result<bool, Trouble> {
-    let mut ask = redis::cmd("HMGET");
-    let ask = ask.arg(keys::PROOF).arg("layout").arg("vocabulary");
-    let (layout, vocabulary): (Option<u64>, Option<u64>) =
-        ask.query_async(connection).await.map_err(Trouble::greeted_with)?;
+pub fn check(layout: Option<u64>, vocabulary: Option<u64>, begins: bool) -> Result<bool, Unfit> {
     if layout.is_some_and(|layout| layout > LAYOUT) {
-        return Err(Unfit::Later.into());
+        return Err(Unfit::Later);
     }
     let known = vocabulary.unwrap_or_default();
     if known > VOCABULARY && begins {

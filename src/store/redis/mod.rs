@@ -26,6 +26,7 @@ mod outbox;
 mod proof;
 mod reading;
 mod record;
+mod refusal;
 mod release;
 mod reseal;
 mod roster;

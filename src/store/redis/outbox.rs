@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     RedisStore, Shared, keys,
     record::nonce_text,
-    script::{Call, POSTPONE, SETTLE, TAKE, UNLIST},
+    script::{Call, LIST, POSTPONE, SETTLE, TAKE, UNLIST},
     trouble::Trouble,
 };
 use crate::{
@@ -128,7 +128,8 @@ impl Shared {
     pub async fn list_notice(&self, tenant: &TenantId, due_ms: u64) -> Result<(), Trouble> {
         let mut pipeline = redis::pipe();
         pipeline.cmd("ZADD").arg(keys::NOTICES).arg(due_ms).arg(tenant.as_str()).ignore();
-        self.connections.query(&pipeline).await
+        let call = || Call::on_keys(&LIST, [keys::NOTICES.to_owned()]).arg(tenant.as_str()).arg(due_ms);
+        self.connections.query_or_call(&pipeline, call).await
     }
 
     /// Of these tenants, the notices that the index does not know.

@@ -29,7 +29,16 @@ pub enum Standing {
     Settled,
 }
 
-type Found = (Option<Vec<u8>>, Option<Vec<u8>>);
+/// The key check, as it is and as it was before.
+pub type Found = (Option<Vec<u8>>, Option<Vec<u8>>);
+
+/// The fields of [`Found`].
+pub const FIELDS: [&str; 2] = ["proof", "former"];
+
+pub async fn find(connection: &mut MultiplexedConnection) -> Result<Found, Trouble> {
+    let mut ask = redis::cmd("HMGET");
+    ask.arg(keys::PROOF).arg(&FIELDS).query_async(connection).await.map_err(Trouble::greeted_with)
+}
 
 /// Proves the keys; makes the proof where there is none. `begins`: the process has just been started, so its keys are
 /// the newest will of whoever configures them.
@@ -37,17 +46,11 @@ pub async fn prove(
     connection: &mut MultiplexedConnection,
     master: &MasterKeys,
     begins: bool,
+    mut found: Found,
 ) -> Result<Standing, Trouble> {
     let ring = master.own();
     for _ in 0..TRIES {
-        let mut ask = redis::cmd("HMGET");
-        let (proof, former): Found = ask
-            .arg(keys::PROOF)
-            .arg("proof")
-            .arg("former")
-            .query_async(connection)
-            .await
-            .map_err(Trouble::greeted_with)?;
+        let (proof, former) = found;
         match judge(&ring, proof.as_deref(), former.as_deref())? {
             Judgement::Stands(standing) => return Ok(standing),
             Judgement::Behind if !begins => return Ok(Standing::Settled),
@@ -56,6 +59,7 @@ pub async fn prove(
         let proof = proof.unwrap_or_default();
         let call = Call::on_keys(&PROVE, [keys::PROOF.to_owned()]).arg(&proof).arg(ring.seal(PLACE, b"tautan"));
         let _: () = call.greet(connection).await?;
+        found = find(connection).await?;
     }
     Err(Trouble::Contended)
 }

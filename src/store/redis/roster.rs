@@ -15,7 +15,7 @@ use super::{
     keys, random_name,
     record::{Owner, Record, nonce_text, parse_nonce},
     said::{said, say},
-    script::{ACQUIRE, Answer, CRASH, Call, RELEASE, WANT, with_heard},
+    script::{ACQUIRE, Answer, CRASH, Call, INDEX, RELEASE, WANT, with_heard},
     sealed::with_event,
     surely,
     trouble::Trouble,
@@ -248,20 +248,26 @@ impl Shared {
     pub async fn index_wanted(&self, tenant: &TenantId) -> Result<(), Trouble> {
         let mut pipeline = redis::pipe();
         pipeline.cmd("SADD").arg(keys::WANTED).arg(tenant.as_str()).ignore();
-        self.connections.query(&pipeline).await
+        self.index(&pipeline, keys::WANTED.to_owned(), tenant, "").await
     }
 
     /// An inbox that its owner does not live to read goes by itself.
     async fn index_inbox(&self, tenant: &TenantId, incarnation: &str) -> Result<(), Trouble> {
         let mut pipeline = redis::pipe();
         put_into_inbox(&mut pipeline, tenant, incarnation);
-        self.connections.query(&pipeline).await
+        let kept_for = INBOX_KEPT_FOR.as_millis().to_string();
+        self.index(&pipeline, keys::inbox(incarnation), tenant, &kept_for).await
     }
 
     pub async fn index_owned(&self, tenant: &TenantId, incarnation: &str) -> Result<(), Trouble> {
         let mut pipeline = redis::pipe();
         pipeline.cmd("SADD").arg(keys::owned(incarnation)).arg(tenant.as_str()).ignore();
-        self.connections.query(&pipeline).await
+        self.index(&pipeline, keys::owned(incarnation), tenant, "").await
+    }
+
+    async fn index(&self, pipeline: &Pipeline, key: String, tenant: &TenantId, kept_for: &str) -> Result<(), Trouble> {
+        let call = || Call::on_keys(&INDEX, [key]).arg(tenant.as_str()).arg(kept_for);
+        self.connections.query_or_call(pipeline, call).await
     }
 
     /// After the record. An owner that was only silent finds it in its inbox when it wakes.

@@ -17,11 +17,14 @@ macro_rules! scripts {
 scripts! {
     ACQUIRE = "prelude" "acquire";
     APPEND = "prelude" "append";
+    BEAT = "beat";
     BORN = "born";
     CRASH = "prelude" "crash";
     ERASE = "prelude" "erase";
     FINISH = "prelude" "finish";
+    INDEX = "index";
     LAYOUT = "layout";
+    LIST = "list";
     LOSE = "prelude" "lose";
     NUMBER = "number";
     POSTPONE = "prelude" "postpone";

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use redis::{ErrorKind, ServerErrorKind, aio::MultiplexedConnection};
+use redis::aio::MultiplexedConnection;
 
-use super::{trouble::Trouble, unfit::Unfit};
+use super::{refusal::Refusal, trouble::Trouble, unfit::Unfit};
 
 /// What a server says of itself (INFO). A user who may not ask knows nothing, and is served all the same.
 #[derive(Default)]
@@ -20,7 +20,7 @@ impl Server {
     pub async fn ask(connection: &mut MultiplexedConnection) -> Result<Self, Trouble> {
         match redis::cmd("INFO").query_async(connection).await {
             Ok(info) => Ok(Self { info }),
-            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => Ok(Self::default()),
+            Err(error) if Refusal::of(&error) == Some(Refusal::Permission) => Ok(Self::default()),
             Err(error) => Err(Trouble::greeted_with(error)),
         }
     }
@@ -53,7 +53,7 @@ impl Server {
         // A replica is none for long, or its master is asked for with the next connection.
         match self.field("role") {
             None | Some("master") => Ok(()),
-            Some(_) => Err(Trouble::Away("it is a replica".to_owned())),
+            Some(_) => Err(Trouble::Refused(Refusal::Replica)),
         }
     }
 
@@ -112,6 +112,6 @@ mod tests {
         let check = |info| server(info).check().unwrap_err();
         assert!(matches!(check("redis_mode:cluster\nrole:master"), Trouble::Unfit(Unfit::Cluster)));
         assert!(matches!(check("redis_mode:sentinel"), Trouble::Unfit(Unfit::Sentinel)));
-        assert!(matches!(check("redis_mode:standalone\nrole:slave"), Trouble::Away(_)));
+        assert!(matches!(check("redis_mode:standalone\nrole:slave"), Trouble::Refused(Refusal::Replica)));
     }
 }

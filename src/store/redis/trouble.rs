@@ -1,8 +1,8 @@
 use std::{error::Error as _, io, sync::Arc, time::Duration};
 
-use redis::{ErrorKind, RedisError, ServerErrorKind};
+use redis::{ErrorKind, RedisError};
 
-use super::unfit::Unfit;
+use super::{refusal::Refusal, unfit::Unfit};
 use crate::store::StoreError;
 
 /// What went wrong with Redis, without its address: neither a log line nor an answer shows where it stands.
@@ -16,7 +16,7 @@ pub enum Trouble {
     #[error("redis cannot be used: {0}")]
     Unfit(#[from] Unfit),
     #[error("redis refused ({0})")]
-    Refused(String),
+    Refused(Refusal),
     #[error("redis answered what was not asked for ({0})")]
     Nonsense(String),
     #[error("this incarnation is not known to redis yet")]
@@ -34,12 +34,24 @@ pub enum Trouble {
 impl Trouble {
     /// Whether the connection is of no use any more.
     pub fn breaks(&self) -> bool {
-        matches!(self, Self::Away(_))
+        match self {
+            Self::Away(_) => true,
+            Self::Refused(refusal) => refusal.is_no_master(),
+            _ => false,
+        }
     }
 
     /// Whether the same command may be sent again at once: only where it says itself that it is a repetition.
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Away(_) | Self::Slow(_))
+        self.breaks() || matches!(self, Self::Slow(_))
+    }
+
+    /// What to do about it, where Redis says what it is about.
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::Refused(refusal) => Some(refusal.remedy()),
+            _ => None,
+        }
     }
 
     /// What the first answers of a new connection say of who is there.
@@ -47,10 +59,12 @@ impl Trouble {
         match error.kind() {
             ErrorKind::Parse | ErrorKind::UnexpectedReturnType => Unfit::NotRedis.into(),
             ErrorKind::AuthenticationFailed => Unfit::Password.into(),
-            ErrorKind::Server(ServerErrorKind::NoPerm) => Unfit::Permission.into(),
-            ErrorKind::Extension if matches!(error.code(), Some("NOAUTH" | "WRONGPASS")) => Unfit::Password.into(),
             ErrorKind::Io if is_tls(&error) => Unfit::Tls.into(),
-            _ => error.into(),
+            _ => match error.into() {
+                Self::Refused(Refusal::Permission) => Unfit::Permission.into(),
+                Self::Refused(Refusal::Password) => Unfit::Password.into(),
+                trouble => trouble,
+            },
         }
     }
 }
@@ -68,17 +82,16 @@ fn is_tls(error: &RedisError) -> bool {
 
 impl From<RedisError> for Trouble {
     fn from(error: RedisError) -> Self {
-        let code = || error.code().map_or_else(|| format!("{:?}", error.kind()), str::to_owned);
+        if let Some(refusal) = Refusal::of(&error) {
+            return Self::Refused(refusal);
+        }
+        // The parts of an error that are no address.
+        let category = error.category().to_owned();
         match error.kind() {
-            ErrorKind::UnexpectedReturnType | ErrorKind::Parse => Self::Nonsense(code()),
-            // The parts of an I/O error that are no address.
-            ErrorKind::Io => Self::Away(error.category().to_owned()),
-            // It is not, or not yet, the master: another one may be by now, and is asked for with the next connection.
-            ErrorKind::Server(
-                ServerErrorKind::ReadOnly | ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown,
-            ) => Self::Away(code()),
-            _ if error.is_unrecoverable_error() => Self::Away(code()),
-            _ => Self::Refused(code()),
+            ErrorKind::UnexpectedReturnType | ErrorKind::Parse => Self::Nonsense(category),
+            ErrorKind::Io => Self::Away(category),
+            _ if error.is_unrecoverable_error() => Self::Away(category),
+            _ => Self::Refused(Refusal::Other(category)),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{
 
 use tokio::time::{Instant, sleep};
 
-use super::{Shared, census::Beat, keys, trouble::Trouble};
+use super::{Shared, census::Beat, keys, refusal::Refusal, trouble::Trouble};
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// While somebody is about to fall silent or to be gone: each moment is one in which nobody shows a code.
@@ -20,7 +20,7 @@ const DEAF_AFTER: Duration = Duration::from_secs(30);
 
 /// Looks at who lives and at whether Redis answers at all, and has done what follows: nobody who died says so.
 pub async fn run(shared: Arc<Shared>) {
-    let mut watch = Watch { listed: Vec::new(), looks: 0, answered: Instant::now() };
+    let mut watch = Watch { listed: Vec::new(), looks: 0, answered: Instant::now(), away: None };
     loop {
         let closely = shared.census.is_suspicious(Instant::now()) || shared.waits.load(Ordering::SeqCst);
         tokio::select! {
@@ -31,7 +31,7 @@ pub async fn run(shared: Arc<Shared>) {
         shared.audience.doubt_unattended(Instant::now());
         match looked {
             Ok(dead) => {
-                watch.answered = Instant::now();
+                (watch.answered, watch.away) = (Instant::now(), None);
                 shared.is_back();
                 shared.after_look(&dead).await;
             }
@@ -39,7 +39,8 @@ pub async fn run(shared: Arc<Shared>) {
                 tracing::debug!(error = %trouble, "could not look who lives");
                 shared.census.blink(Instant::now());
                 if watch.answered.elapsed() >= AWAY_AFTER {
-                    shared.is_away(&trouble).await;
+                    shared.is_away().await;
+                    watch.log_away(&trouble);
                 }
             }
         }
@@ -52,6 +53,8 @@ struct Watch {
     looks: u32,
     /// When Redis last did.
     answered: Instant,
+    /// It is away, and what the log has of why: Redis's own word, if it said one.
+    away: Option<Option<Refusal>>,
 }
 
 /// What a look found.
@@ -62,6 +65,18 @@ struct Dead {
 }
 
 impl Watch {
+    /// Once, and again where Redis says why: one that a script keeps busy is silent for seconds before.
+    fn log_away(&mut self, trouble: &Trouble) {
+        let word = match trouble {
+            Trouble::Refused(refusal) => Some(refusal.clone()),
+            _ => None,
+        };
+        if self.away.as_ref().is_none_or(|logged| word.is_some() && *logged != word) {
+            tracing::warn!(error = %trouble, remedy = trouble.remedy(), "redis is away");
+            self.away = Some(word);
+        }
+    }
+
     async fn look(&mut self, shared: &Shared) -> Result<Dead, Trouble> {
         let begun = Instant::now();
         if self.looks.is_multiple_of(LOOKS_PER_LIST) {
@@ -126,10 +141,8 @@ impl Shared {
     }
 
     /// The listener takes its own connection for broken and marks what readers know as stale.
-    async fn is_away(&self, trouble: &Trouble) {
-        if self.condition.send_if_modified(|now| !std::mem::replace(&mut now.away, true)) {
-            tracing::warn!(error = %trouble, "redis is away");
-        }
+    async fn is_away(&self) {
+        self.condition.send_if_modified(|now| !std::mem::replace(&mut now.away, true));
         // On the old one commands may wait for a network that forgot it.
         self.connections.renew().await;
     }

@@ -3,6 +3,7 @@
 -- how many instances heard the event: not to a call that comes again.
 if read('owner_nonce') == ARGV[1] then return { 'done', read('owner_fence') } end
 if not is_at(ARGV[4]) then return { 'again', '' } end
+allow_oom()
 local fence = math.max(tonumber(redis.call('HGET', record, 'fences') or '0'), tonumber(ARGV[3])) + 1
 fence = string.format('%.0f', fence)
 local heard = tell(8)

@@ -2,6 +2,7 @@
 -- begins with the record's name, so it has the same hash tag and lives in the same slot.
 local record, history = KEYS[1], KEYS[2]
 local HISTORY_MAX = 32
+local NO_FIELD = ''
 
 local function read(field)
   return redis.call('HGET', record, field) or ''
@@ -10,6 +11,13 @@ end
 -- Whoever decided on what it read of the record decides again if the record is another by now.
 local function is_at(version)
   return read('version') == version
+end
+
+-- What the flag allow-oom says from Redis 7 on. A Redis whose memory is full refuses a script's first write if that needs
+-- memory, and no later one; this one needs none and changes nothing. Without it a session that runs could save nothing
+-- more, and would end.
+local function allow_oom()
+  redis.call('HDEL', record, NO_FIELD)
 end
 
 -- `change` is the name that no other change ever has, which the version is from here on: not a number, which a Redis that
@@ -32,6 +40,7 @@ local function refused(nonce, fence, number)
   if read('owner_nonce') ~= nonce or read('owner_fence') ~= fence then
     return { 'fenced', '' }
   end
+  allow_oom()
 end
 
 local function answered(nonce, number, value)

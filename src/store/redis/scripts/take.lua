@@ -6,6 +6,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local due = tonumber(read('notice_due')) or 0
 if due > now then return { 'later', string.format('%.0f', due), '', '', '', '', '' } end
+allow_oom()
 due = string.format('%.0f', now + tonumber(ARGV[2]))
 redis.call('HSET', record, 'notice_due', due, 'notice_claim', ARGV[1])
 local newest = redis.call('XREVRANGE', history, '+', '-', 'COUNT', 1)[1]

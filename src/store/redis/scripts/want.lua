@@ -34,6 +34,8 @@ for _, limit in ipairs(limits) do
     redis.call('PEXPIRE', used, per)
   end
 end
+-- A repetition, or one to disconnect. Not of a tenant that was never seen, of which there may be any number.
+if ARGV[7] == '' and ARGV[9] == '' and redis.call('EXISTS', record) == 1 then allow_oom() end
 local heard = tell(11)
 redis.call('HSET', record, 'wishes', ARGV[2], 'run', ARGV[6])
 local answer = ARGV[2] .. ' ' .. heard
