@@ -2,7 +2,9 @@
 
 mod backend;
 mod build;
+mod capacity;
 mod local;
+mod memory;
 
 use std::{future::Future, io, net::SocketAddr, process::ExitCode, time::Duration};
 
@@ -97,7 +99,7 @@ impl App {
     /// Serves until `stop`, then drains: unready, the drain delay, streams end, links close and leases are given back,
     /// the listener last. `cut` ends the waiting.
     pub async fn run(self, stop: impl Future<Output = ()>, cut: impl Future<Output = ()>) -> Drained {
-        let Self { listener, services, sessions, stop_sessions, courier, store, drain_delay, .. } = self;
+        let Self { listener, services, sessions, stop_sessions, courier, store, drain_delay, room, .. } = self;
         let rooms = TaskTracker::new();
         let (health, end_streams) = (services.health.clone(), services.end_streams.clone());
         let stop_server = CancellationToken::new();
@@ -107,6 +109,8 @@ impl App {
         let mut server = rooms.spawn(crate::http::serve(listener, services, stop_server.clone()));
         let supervised = sessions.clone();
         let mut supervisor = rooms.spawn(async move { supervised.supervise().await });
+        let (counted, counting_ends) = (sessions.clone(), stop_server.clone());
+        rooms.spawn(async move { counting_ends.run_until_cancelled(capacity::watch(counted, room.sessions)).await });
         let stop_courier = CancellationToken::new();
         let courier_ends = stop_courier.clone();
         let mut courier = rooms.spawn(async move {

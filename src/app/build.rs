@@ -4,12 +4,17 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::{backend::Backend, bind, local::local};
+use super::{
+    backend::Backend,
+    bind,
+    capacity::{Capacity, Room},
+    local::local,
+};
 use crate::{
     auth::{self, TokenVerifier},
     clock,
     config::{Config, Mode},
-    http::{Health, Services},
+    http::{self, Health, Services},
     session::{Connector, Sessions},
     store::{
         crypt::KeyError,
@@ -97,13 +102,14 @@ pub struct App {
     pub(super) courier: Option<Courier>,
     pub(super) store: Backend,
     pub(super) drain_delay: Duration,
+    pub(super) room: Room,
     sign_in_url: Option<String>,
 }
 
 impl App {
     /// Everything that can refuse the start does so here, before the first request is answered.
     pub async fn build(config: Config, seams: Seams) -> Result<Self, StartError> {
-        let Config { listen, data_dir, mode, store, drain_delay, session, webhook, .. } = config;
+        let Config { listen, data_dir, mode, store, drain_delay, session, webhook, caps, .. } = config;
         // First, since it is what a second process on the same machine most often lacks.
         let failed = |source| StartError::Listen { address: listen, source };
         let listener = bind(listen).await.map_err(failed)?;
@@ -128,6 +134,7 @@ impl App {
             Some(wrap) => wrap(connector),
             None => connector,
         };
+        let room = Capacity::take().room(caps, session.sessions_max);
         let session = session.with_patience(seams.patience.unwrap_or(1.0));
         let stop_sessions = CancellationToken::new();
         let sessions = Sessions::new(stores.clone(), connector, clock.clone(), session, stop_sessions.clone());
@@ -140,7 +147,7 @@ impl App {
             }
         };
         let services = Services {
-            settings: config.http,
+            settings: http::Settings { caps: room.caps, ..config.http },
             verifier: verifier(auth, clock.clone())?,
             clock,
             journal: stores.journal,
@@ -150,7 +157,18 @@ impl App {
             end_streams: CancellationToken::new(),
         };
         info!(%address, local = services.sign_in.is_some(), "listening");
-        Ok(Self { listener, address, services, sessions, stop_sessions, courier, store, drain_delay, sign_in_url })
+        Ok(Self {
+            listener,
+            address,
+            services,
+            sessions,
+            stop_sessions,
+            courier,
+            store,
+            drain_delay,
+            room,
+            sign_in_url,
+        })
     }
 
     /// Local mode only.

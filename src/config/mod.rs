@@ -40,6 +40,7 @@ pub struct Config {
     /// Time between "unready" and the end of the streams.
     pub drain_delay: Duration,
     pub http: http::Settings,
+    pub caps: http::ConfiguredCaps,
     pub session: session::Settings,
     pub telemetry: telemetry::Settings,
     /// `None`: no back end is told of anything.
@@ -153,6 +154,7 @@ impl Config {
             whatsapp_version: reader.optional("TAUTAN_WHATSAPP_VERSION", read::version),
             drain_delay: reader.parsed("TAUTAN_DRAIN_DELAY", read::duration),
             http: http_settings(reader),
+            caps: caps(reader),
             session,
             telemetry: telemetry::Settings {
                 filter: reader.parsed("RUST_LOG", read::log_filter),
@@ -235,6 +237,26 @@ fn http_settings(reader: &mut Reader) -> http::Settings {
             commands_per_second: reader.parsed("TAUTAN_LIMIT_COMMANDS", read::rate),
             stream_openings: reader.parsed("TAUTAN_LIMIT_STREAM_OPENINGS", read::limit),
         },
+        trusted_proxies: reader.optional("TAUTAN_TRUSTED_PROXIES", read::networks).unwrap_or_default(),
         ..http::Settings::default()
     }
+}
+
+fn caps(reader: &mut Reader) -> http::ConfiguredCaps {
+    const CONNECTIONS: &str = "TAUTAN_MAX_CONNECTIONS";
+    const WITHOUT_TOKEN: &str = "TAUTAN_MAX_CONNECTIONS_WITHOUT_TOKEN";
+    const PER_ADDRESS: &str = "TAUTAN_MAX_CONNECTIONS_PER_ADDRESS";
+    let mut max = |name| reader.optional(name, read::positive).map(|max| max as usize);
+    let (connections, without_token, per_address) = (max(CONNECTIONS), max(WITHOUT_TOKEN), max(PER_ADDRESS));
+    let streams = max("TAUTAN_MAX_STREAMS");
+    for (part, of, name, of_name) in [
+        (without_token, connections, WITHOUT_TOKEN, CONNECTIONS),
+        (per_address, without_token, PER_ADDRESS, WITHOUT_TOKEN),
+        (streams, connections, "TAUTAN_MAX_STREAMS", CONNECTIONS),
+    ] {
+        if part.zip(of).is_some_and(|(part, of)| part > of) {
+            reader.mistake(name, &format!("is more than {of_name}, and each of them is one of those"));
+        }
+    }
+    http::ConfiguredCaps { connections, without_token, per_address, streams }
 }

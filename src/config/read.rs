@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     auth::{KeySource, Secret},
+    http::Network,
     limit::Limit,
     store::{crypt::MasterKey, redis},
     telemetry::{self, Format},
@@ -154,6 +155,14 @@ pub(super) fn heartbeat(text: &str) -> Result<Duration, String> {
 
 pub(super) fn positive(text: &str) -> Result<u32, String> {
     text.parse().ok().filter(|number| *number > 0).ok_or_else(|| format!("{text:?} is not a number above 0"))
+}
+
+/// Several, separated by commas.
+pub(super) fn networks(text: &str) -> Result<Vec<Network>, String> {
+    let network = |text: &str| {
+        Network::parse(text).ok_or_else(|| format!("{text:?} is not an address or a network such as 10.0.0.0/8"))
+    };
+    text.split(',').map(|text| network(text.trim())).collect()
 }
 
 pub(super) fn rate(text: &str) -> Result<u32, String> {

@@ -69,6 +69,33 @@ fn limit_is_a_number_in_a_duration() {
 }
 
 #[test]
+fn caps_and_proxies_are_read_and_must_fit_into_each_other() {
+    const MAX: [&str; 4] = [
+        "TAUTAN_MAX_CONNECTIONS",
+        "TAUTAN_MAX_CONNECTIONS_WITHOUT_TOKEN",
+        "TAUTAN_MAX_CONNECTIONS_PER_ADDRESS",
+        "TAUTAN_MAX_STREAMS",
+    ];
+    let [connections, without_token, per_address, streams] = MAX;
+    let config = read(&[(connections, "100"), (streams, "50"), ("TAUTAN_TRUSTED_PROXIES", "10.0.0.0/8, ::7")]).unwrap();
+    let caps = config.caps;
+    assert_eq!(
+        (caps.connections, caps.without_token, caps.per_address, caps.streams),
+        (Some(100), None, None, Some(50))
+    );
+    assert_eq!(config.http.trusted_proxies.len(), 2);
+    let one = |name, text| [(name, text)];
+    for name in MAX {
+        assert_eq!(blamed(&one(name, "0")), [name]);
+    }
+    for text in ["10.0.0.0/99", "10.0.0.0/8,", "proxy.example", "0.0.0.0/0"] {
+        assert_eq!(blamed(&one("TAUTAN_TRUSTED_PROXIES", text)), ["TAUTAN_TRUSTED_PROXIES"], "{text}");
+    }
+    assert_eq!(blamed(&[(connections, "100"), (without_token, "101"), (streams, "101")]), [without_token, streams]);
+    assert_eq!(blamed(&[(without_token, "10"), (per_address, "11")]), [per_address]);
+}
+
+#[test]
 fn local_mode_does_not_listen_to_the_network() {
     assert_eq!(blamed(&[("TAUTAN_LISTEN", "0.0.0.0:8080")]), ["TAUTAN_LISTEN"]);
     assert!(read(&[("TAUTAN_LISTEN", "0.0.0.0:8080"), ("JWT_SECRET", SECRET)]).is_ok());

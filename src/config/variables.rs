@@ -58,6 +58,11 @@ pub const VARIABLES: &[Variable] = &[
     secret("TAUTAN_WEBHOOK_SECRET", "what they are signed with: whsec_ and 24 to 64 bytes in base64"),
     plain("TAUTAN_HEARTBEAT", "15s", "no stream is silent for longer"),
     plain("TAUTAN_MAX_STREAMS_PER_TENANT", "20", "open streams of one tenant on this instance"),
+    unset("TAUTAN_MAX_STREAMS", "open streams of this instance; follows from descriptors and memory if not set"),
+    unset("TAUTAN_MAX_CONNECTIONS", "open connections of this instance; follows likewise"),
+    unset("TAUTAN_MAX_CONNECTIONS_WITHOUT_TOKEN", "of these, those that have shown no valid token yet; likewise"),
+    unset("TAUTAN_MAX_CONNECTIONS_PER_ADDRESS", "of these, those of one address that is no proxy; likewise"),
+    unset("TAUTAN_TRUSTED_PROXIES", "addresses and networks of proxies, separated by commas; loopback is one always"),
     plain("TAUTAN_LIMIT_COMMANDS", "5/s", "commands of one tenant on this instance, once the burst is used up"),
     plain("TAUTAN_LIMIT_COMMAND_BURST", "20", "commands of one tenant at once on this instance"),
     plain("TAUTAN_LIMIT_STREAM_OPENINGS", "60/1m", "streams that one tenant may open on this instance"),
@@ -99,7 +104,7 @@ pub fn help() -> String {
             (None, true) => " [secret]".into(),
             (None, false) => String::new(),
         };
-        writeln!(out, "  {name:<32}{help}{note}").expect("writing into a string cannot fail");
+        writeln!(out, "  {name:<38}{help}{note}").expect("writing into a string cannot fail");
     }
     out
 }

@@ -31,7 +31,7 @@ enum State {
     Idle,
     Arriving(Instant),
     /// Its headers are there; how long the rest may take is its handler's matter, and its answer's.
-    Served,
+    Served(Instant),
 }
 
 impl Arrival {
@@ -45,7 +45,7 @@ impl Arrival {
 
     /// A request's headers are there.
     pub fn begin(&self) {
-        self.set(State::Served);
+        self.set(State::Served(Instant::now()));
     }
 
     pub fn is_refusing_writes(&self) -> bool {
@@ -63,6 +63,14 @@ impl Arrival {
         self.changed.notify_one();
     }
 
+    /// No request is being answered, or one has been for `served_max`.
+    pub fn is_idle(&self, now: Instant, served_max: Option<Duration>) -> bool {
+        match *self.state.lock().unwrap_or_else(PoisonError::into_inner) {
+            State::Idle | State::Arriving(_) => true,
+            State::Served(since) => served_max.is_some_and(|max| now.duration_since(since) >= max),
+        }
+    }
+
     /// Returns once a request has been arriving for so long. Cancel safe.
     pub async fn is_overdue(&self, max: Duration) {
         loop {
@@ -74,7 +82,7 @@ impl Arrival {
                         () = sleep_until(since + max) => return,
                     }
                 }
-                State::Idle | State::Served => self.changed.notified().await,
+                State::Idle | State::Served(_) => self.changed.notified().await,
             }
         }
     }

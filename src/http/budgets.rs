@@ -17,6 +17,10 @@ use crate::{
 /// Tenants that have their whole budget again are forgotten as often as this.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 
+/// Lines of the log about the streams of one tenant: so many at once, and then one more each time.
+const LINES_BURST: u32 = 10;
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
 /// How often each tenant may ask this instance for something.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -52,6 +56,9 @@ struct Used {
 
 struct Budget {
     commands: Bucket,
+    lines: Bucket,
+    /// Lines that were left out since the last one.
+    unlogged: u64,
     openings: Times<Instant>,
 }
 
@@ -85,6 +92,19 @@ impl Budgets {
         taken
     }
 
+    /// Whether a line of the log about one of the tenant's streams is due: how many were left out since the last one. With a
+    /// line for each stream, a client that opens and closes them could fill the disk.
+    pub fn take_line(&self, tenant: &TenantId) -> Option<u64> {
+        let now = Instant::now();
+        self.with(tenant, now, |budget| match budget.lines.take(now) {
+            Ok(()) => Some(std::mem::take(&mut budget.unlogged)),
+            Err(_) => {
+                budget.unlogged += 1;
+                None
+            }
+        })
+    }
+
     fn with<T>(&self, tenant: &TenantId, now: Instant, take: impl FnOnce(&mut Budget) -> T) -> T {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         if now.duration_since(used.forgot_at) >= FORGET_EVERY {
@@ -95,6 +115,8 @@ impl Budgets {
         let Limits { command_burst, commands_per_second, .. } = self.limits;
         let new = || Budget {
             commands: Bucket::new(command_burst, Duration::from_secs(1) / commands_per_second),
+            lines: Bucket::new(LINES_BURST, LINE_EVERY),
+            unlogged: 0,
             openings: Times::default(),
         };
         take(used.tenants.entry(tenant.clone()).or_insert_with(new))
@@ -103,7 +125,7 @@ impl Budgets {
 
 impl Budget {
     fn is_whole(&mut self, now: Instant, openings: Limit) -> bool {
-        self.commands.is_full(now) && self.openings.are_over(openings, now)
+        self.commands.is_full(now) && self.lines.is_full(now) && self.openings.are_over(openings, now)
     }
 }
 
@@ -132,6 +154,20 @@ mod tests {
         tokio::time::advance(Duration::from_secs(30)).await;
         assert!(budgets.take_opening(&a), "the first is a minute old");
         assert!(!budgets.take_opening(&a), "the second is not");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lines_that_are_left_out_are_counted_in_the_next() {
+        let (budgets, a, b) = (Budgets::new(Limits::default()), tenant("a"), tenant("b"));
+        for _ in 0..LINES_BURST {
+            assert_eq!(budgets.take_line(&a), Some(0));
+        }
+        for _ in 0..500 {
+            assert_eq!(budgets.take_line(&a), None);
+        }
+        assert_eq!(budgets.take_line(&b), Some(0), "another tenant has lines of its own");
+        tokio::time::advance(LINE_EVERY).await;
+        assert_eq!((budgets.take_line(&a), budgets.take_line(&a)), (Some(500), None));
     }
 
     /// Without it a program that runs for months keeps an entry for every tenant that ever came.

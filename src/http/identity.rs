@@ -28,16 +28,15 @@ enum Carrier {
 
 /// Who asks to read.
 pub async fn reader(ask: &Ask) -> Result<Identity, Problem> {
-    let caller = caller(ask).await.inspect_err(|problem| ask.context.refusals.add(problem.code));
-    Ok(caller?.0)
+    Ok(known(ask).await?.0)
 }
 
 /// Who asks for a change.
 pub async fn commander(ask: &Ask) -> Result<Identity, Problem> {
-    let refused = |problem: &Problem| ask.context.refusals.add(problem.code);
-    let (identity, carrier) = caller(ask).await.inspect_err(refused)?;
+    let (identity, carrier) = known(ask).await?;
     if carrier == Carrier::Cookie {
-        origin::check(&ask.services().settings, &ask.headers).inspect_err(refused)?;
+        let checked = origin::check(&ask.services().settings, &ask.headers);
+        checked.inspect_err(|problem| ask.context.refusals.add(problem.code))?;
     }
     check_tenant(&ask.headers, &identity.tenant)?;
     Ok(identity)
@@ -54,6 +53,12 @@ fn check_tenant(headers: &HeaderMap, tenant: &TenantId) -> Result<(), Problem> {
         Code::TenantChanged,
         "the token is of another tenant than If-Tenant says; nothing was done. Read the status again",
     ))
+}
+
+async fn known(ask: &Ask) -> Result<(Identity, Carrier), Problem> {
+    let known = caller(ask).await.inspect_err(|problem| ask.context.refusals.add(problem.code))?;
+    ask.visitor.has_shown_token(&known.0.tenant);
+    Ok(known)
 }
 
 async fn caller(ask: &Ask) -> Result<(Identity, Carrier), Problem> {

@@ -4,12 +4,15 @@ mod arrival;
 mod assets;
 mod body;
 mod budgets;
+mod caps;
+mod connections;
 mod detach;
 mod error;
 mod events;
 mod health;
 mod host;
 mod identity;
+mod network;
 mod origin;
 mod page;
 mod passkey;
@@ -30,13 +33,16 @@ use tokio_util::sync::CancellationToken;
 use warp::http::HeaderMap;
 
 pub use budgets::Limits;
+pub use caps::{Caps, ConfiguredCaps};
 pub use error::Code;
 pub use health::{Health, StoreState};
+pub use network::Network;
 pub use server::serve;
 pub use sign_in::LocalSignIn;
 
 use crate::{auth::TokenVerifier, clock::SharedClock, session::Sessions, store::Journal};
 use budgets::Budgets;
+use connections::Visitor;
 use events::Streams;
 use refusals::Refusals;
 
@@ -55,6 +61,9 @@ pub struct Settings {
     pub streams_per_tenant_max: usize,
     /// Likewise; what is over them is refused.
     pub limits: Limits,
+    pub caps: Caps,
+    /// Proxies, whose connections are those of many users. Loopback is one of them.
+    pub trusted_proxies: Vec<Network>,
     /// How long open connections may take to finish once [`serve`] is stopped.
     pub grace: Duration,
 }
@@ -69,6 +78,8 @@ impl Default for Settings {
             heartbeat: Duration::from_secs(15),
             streams_per_tenant_max: 20,
             limits: Limits::default(),
+            caps: Caps::default(),
+            trusted_proxies: Vec::new(),
             grace: Duration::from_secs(10),
         }
     }
@@ -92,14 +103,15 @@ pub struct Services {
 /// One request, as a route is handed it.
 struct Ask {
     headers: HeaderMap,
+    visitor: Visitor,
     context: Arc<Context>,
 }
 
 struct Context {
     services: Services,
-    streams: Arc<Streams>,
+    streams: Streams,
     budgets: Budgets,
-    refusals: Arc<Refusals>,
+    refusals: Refusals,
     assets: assets::Assets,
 }
 

@@ -1,13 +1,9 @@
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
-    time::Duration,
 };
 
 use super::error::Code;
-
-/// How often a kind of refusal may have a line of the log.
-const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// Failed authentication, as the log shows it: the first of a kind at once, and then how many came in ten seconds. Without
 /// a line an operator does not see that tokens are tried; with one for each, a client could fill the disk.
@@ -29,14 +25,7 @@ impl Refusals {
         }
     }
 
-    /// Writes the lines of those that come more often. Cancel safe.
-    pub async fn report(&self) {
-        loop {
-            tokio::time::sleep(LINE_EVERY).await;
-            self.flush();
-        }
-    }
-
+    /// Writes the lines of those that come more often. Called every ten seconds.
     pub fn flush(&self) {
         let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
         untold.retain(|_, (_, count)| *count > 0);

@@ -9,6 +9,7 @@ use warp::{
 
 use super::{
     Ask, Context, assets, body,
+    connections::Visitor,
     error::{Code, Problem},
     events, health, origin, page, passkey, qr, sessions, sign_in,
 };
@@ -94,7 +95,12 @@ fn at(endpoint: &'static Endpoint) -> impl Filter<Extract = (), Error = Rejectio
 }
 
 fn ask(context: Arc<Context>) -> impl Filter<Extract = (Ask,), Error = Infallible> + Clone {
-    warp::header::headers_cloned().map(move |headers| Ask { headers, context: Arc::clone(&context) })
+    warp::header::headers_cloned().and(warp::ext::optional::<Visitor>()).map(
+        move |headers, visitor: Option<Visitor>| {
+            let visitor = visitor.expect("the server says with each request which connection it came on");
+            Ask { headers, visitor, context: Arc::clone(&context) }
+        },
+    )
 }
 
 /// What no route took. A fallback rather than `recover`: it knows the address, and so which methods would fit.

@@ -1,4 +1,4 @@
-use std::{convert::Infallible, future::poll_fn, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::poll_fn, io, pin::Pin, sync::Arc, time::Duration};
 
 use hyper::{
     server::conn::http1,
@@ -15,9 +15,10 @@ use warp::reply::Reply as _;
 
 use super::{
     Context, Services,
-    arrival::{Answered, Arrival, Listening},
+    arrival::{Answered, Listening},
     assets::Assets,
     budgets::Budgets,
+    connections::{Admitted, Connections},
     detach::{self, Detach, Detached, Served},
     events::Streams,
     host,
@@ -36,36 +37,35 @@ const IDLE_MAX: Duration = Duration::from_secs(75);
 const BUFFER_SIZE_BYTES: usize = 16 * 1024;
 /// A phone that left its network says no goodbye. Heartbeats that nobody acknowledges end its stream.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);
-/// Out of file descriptors, most likely: they come back one by one, and asking faster does not help.
+/// With no descriptor left and no connection that can be closed, asking faster does not help.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// Serves until `stop`, then lets open requests finish, and streams end, for [`super::Settings::grace`].
 ///
 /// Our own loop: warp's has no deadline for headers, no bound on buffers, no end while a stream is open.
 /// False: some connections had to be cut.
 pub async fn serve(listener: TcpListener, services: Services, stop: CancellationToken) -> bool {
-    let (connections, cut) = (TaskTracker::new(), CancellationToken::new());
+    let (tasks, cut) = (TaskTracker::new(), CancellationToken::new());
     let (grace, end_streams, clock) = (services.settings.grace, services.end_streams.clone(), services.clock.clone());
-    let streams = Arc::new(Streams::start(&services.settings, end_streams.clone(), stop.clone(), &connections));
-    let refusals = Arc::new(Refusals::default());
-    let (reporting, reports_end) = (refusals.clone(), stop.clone());
-    connections.spawn(async move {
-        reports_end.run_until_cancelled(reporting.report()).await;
-        reporting.flush();
-    });
+    let streams = Streams::start(&services.settings, end_streams.clone(), stop.clone(), &tasks);
+    let connections = Arc::new(Connections::new(services.settings.caps, services.settings.trusted_proxies.clone()));
     let budgets = Budgets::new(services.settings.limits);
+    let refusals = Refusals::default();
     let context = Arc::new(Context { services, streams, budgets, refusals, assets: Assets::load() });
+    tasks.spawn(report(context.clone(), connections.clone(), stop.clone()));
     let service = TowerToHyperService::new(warp::service(routes(context)));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(IDLE_MAX).max_buf_size(BUFFER_SIZE_BYTES);
 
-    while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
-        let Some(socket) = ready(accepted, &stop).await else { continue };
-        let (service, arrival, detach) = (service.clone(), Arc::new(Arrival::new()), Arc::new(Detach::default()));
-        let (arrives, leaves, clock) = (arrival.clone(), detach.clone(), clock.clone());
+    let doorway = Doorway { listener, connections };
+    while let Some((socket, admitted)) = stop.run_until_cancelled(doorway.next()).await {
+        let (service, arrival, detach) = (service.clone(), admitted.arrival(), Arc::new(Detach::default()));
+        let (arrives, visitor, leaves, clock) = (arrival.clone(), admitted.visitor(), detach.clone(), clock.clone());
         let served = service_fn(move |mut request| {
             arrives.begin();
             let line = (request.method().clone(), request.version());
+            request.extensions_mut().insert(visitor.clone());
             let answer = host::settle(&mut request).map(|()| service.call(request));
             let (arrival, detach, now) = (arrives.clone(), leaves.clone(), clock.now());
             async move {
@@ -78,12 +78,15 @@ pub async fn serve(listener: TcpListener, services: Services, stop: Cancellation
         });
         let socket = Listening { socket, arrival: arrival.clone() };
         let mut connection = http.serve_connection(TokioIo::new(Explained::new(socket)), served);
-        let (stop, cut, streams) = (stop.clone(), cut.clone(), connections.clone());
-        connections.spawn(async move {
+        let (stop, cut, streams) = (stop.clone(), cut.clone(), tasks.clone());
+        // What is dropped last says that the socket is closed.
+        tasks.spawn(async move {
+            let admitted = admitted;
             let served = tokio::select! {
                 served = poll_fn(|cx| detach.poll(&mut connection, &arrival, cx)) => Some(served),
                 () = stop.cancelled() => None,
                 () = arrival.is_overdue(HEADERS_ARRIVAL_MAX) => return,
+                at_once = admitted.is_closed() => if at_once { return } else { None },
             };
             let served = match served {
                 Some(served) => Some(served),
@@ -98,42 +101,69 @@ pub async fn serve(listener: TcpListener, services: Services, stop: Cancellation
                     let Detached { head, chunked, stream } = *detached;
                     let socket = detach::socket(connection, chunked);
                     // A task of its own, without what the server's part of the connection took.
-                    streams.spawn(stream.write_to(socket, head));
+                    streams.spawn(stream.write_to(socket, admitted.hold(), head));
                 }
                 Some(Served::Ended(Err(error))) => tracing::debug!(%error, "a connection broke off"),
                 Some(Served::Ended(Ok(()))) | None => {}
             }
         });
     }
-    drop(listener);
+    drop(doorway);
     end_streams.cancel();
-    connections.close();
-    let drained = tokio::time::timeout(grace, connections.wait()).await.is_ok();
+    tasks.close();
+    let drained = tokio::time::timeout(grace, tasks.wait()).await.is_ok();
     if !drained {
-        tracing::warn!(connections = connections.len(), "connections are cut: the grace is over");
+        tracing::warn!(connections = tasks.len(), "connections are cut: the grace is over");
         cut.cancel();
-        connections.wait().await;
+        tasks.wait().await;
     }
     drained
 }
 
-async fn ready(accepted: io::Result<(TcpStream, SocketAddr)>, stop: &CancellationToken) -> Option<TcpStream> {
-    match accepted {
-        Ok((socket, _)) => {
-            let tuned = socket
-                .set_nodelay(true)
-                .and_then(|()| SockRef::from(&socket).set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX)));
-            if let Err(error) = tuned {
-                tracing::debug!(%error, "a socket could not be tuned");
+/// Writes the lines of the log that sum up what clients cause, until `stop`.
+async fn report(context: Arc<Context>, connections: Arc<Connections>, stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(REPORT_EVERY)).await.is_some() {
+        context.refusals.flush();
+        context.streams.report();
+        connections.report();
+    }
+    context.refusals.flush();
+}
+
+/// Where connections come in.
+struct Doorway {
+    listener: TcpListener,
+    connections: Arc<Connections>,
+}
+
+impl Doorway {
+    async fn next(&self) -> (TcpStream, Admitted) {
+        loop {
+            match self.listener.accept().await {
+                Ok((socket, peer)) => {
+                    // Closed without an answer where there is no room: with any status an EventSource would never come back.
+                    if let Some(admitted) = self.connections.admit(peer.ip()).await {
+                        tune(&socket);
+                        return (socket, admitted);
+                    }
+                }
+                Err(error) if gone_already(&error) => {}
+                Err(error) => {
+                    // Out of descriptors, most likely.
+                    if !self.connections.make_room(&error).await {
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                }
             }
-            Some(socket)
         }
-        Err(error) if gone_already(&error) => None,
-        Err(error) => {
-            tracing::error!(%error, "no connection can be accepted for now");
-            stop.run_until_cancelled(tokio::time::sleep(ACCEPT_PAUSE)).await;
-            None
-        }
+    }
+}
+
+fn tune(socket: &TcpStream) {
+    let tuned =
+        socket.set_nodelay(true).and_then(|()| SockRef::from(socket).set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX)));
+    if let Err(error) = tuned {
+        tracing::debug!(%error, "a socket could not be tuned");
     }
 }
 

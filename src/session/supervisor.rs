@@ -158,6 +158,11 @@ impl Sessions {
         }
     }
 
+    /// How many run here.
+    pub fn running(&self) -> usize {
+        self.lock().len()
+    }
+
     /// Waits until every session that ran here is over or handed over.
     pub async fn closed(&self) {
         self.shared.tasks.close();

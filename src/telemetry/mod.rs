@@ -1,6 +1,7 @@
 //! What the program says of itself. Never: tokens, cookies, QR texts, keys, phone numbers, bodies.
 
 mod dropped;
+mod episode;
 mod library;
 mod sampled;
 
@@ -9,6 +10,7 @@ use std::io::{IsTerminal as _, stderr};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{EnvFilter, Layer as _, filter::filter_fn, fmt, layer::SubscriberExt as _, registry};
 
+pub use episode::Episode;
 pub use sampled::Sampled;
 
 #[derive(Clone, Debug)]

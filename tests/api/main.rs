@@ -4,6 +4,7 @@
 mod assets;
 mod clocks;
 mod commands;
+mod connections;
 mod cookies;
 mod detached;
 mod hosts;

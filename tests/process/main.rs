@@ -3,6 +3,7 @@
 
 mod clients;
 mod codes;
+mod connections;
 mod curl;
 mod demo;
 mod disk;

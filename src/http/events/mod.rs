@@ -10,6 +10,8 @@ mod socket;
 mod stream;
 mod teller;
 
+use std::time::Duration;
+
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use warp::{
     http::{HeaderMap, HeaderValue, header},
@@ -23,11 +25,13 @@ use super::{
     identity,
 };
 use crate::{
-    events::EventId,
+    events::{EventId, News},
     store::{Journal, StoreError, Subscription, Update},
+    telemetry::Episode,
     tenant::TenantId,
 };
 use chunk::Chunk;
+use places::{Crowded, Max};
 pub use socket::Socket;
 pub use stream::EventStream;
 use teller::Teller;
@@ -35,8 +39,7 @@ use teller::Teller;
 const RETRY_MS: std::ops::RangeInclusive<u32> = 1_000..=5_000;
 /// Some tab has to be closed first, and nobody does that at once.
 const CROWDED_RETRY_SECONDS: u32 = 30;
-/// What a stream that is opened too often says before it ends. With another status than 200 an EventSource would never come
-/// back.
+/// What a stream says that ends at once, since too many are open or were opened.
 const OVER_BUDGET_RETRY_MS: u32 = 30_000;
 /// Caddy up to 2.6.2 with `encode` compresses a stream whose first write is larger than this, and never flushes it. If the
 /// first write is not, the whole stream passes as it is.
@@ -46,42 +49,66 @@ const FIRST_WRITE_BYTES_MAX: usize = 512;
 pub struct Streams {
     places: places::Places,
     heartbeat: Chunk,
+    full: Episode,
 }
 
 impl Streams {
     /// `end`: streams end, all else goes on until `stop`.
     pub fn start(settings: &Settings, end: CancellationToken, stop: CancellationToken, tracker: &TaskTracker) -> Self {
-        let places = places::Places::default();
+        let max = Max { all: settings.caps.streams, of_tenant: settings.streams_per_tenant_max };
+        let places = places::Places::new(max);
         pulse::start(places.clone(), settings.heartbeat, end, stop, tracker);
-        Self { places, heartbeat: Chunk::new(&frame::heartbeat(settings.heartbeat)) }
+        Self { places, heartbeat: Chunk::new(&frame::heartbeat(settings.heartbeat)), full: Episode::default() }
+    }
+
+    /// Writes a line once the limit of the instance has not been reached for a while.
+    pub fn report(&self) {
+        if let Some(times) = self.full.over() {
+            tracing::info!(times, "stream limit of this instance no longer reached");
+        }
     }
 }
 
 pub async fn events(ask: Ask, query: String) -> Result<Response, Problem> {
     let identity = identity::reader(&ask).await?;
-    let services = ask.services();
-    let (tenant, max) = (&identity.tenant, services.settings.streams_per_tenant_max);
-    if !ask.context.budgets.take_opening(tenant) {
-        let opening = frame::opening(OVER_BUDGET_RETRY_MS, services.settings.heartbeat);
-        return Ok(as_stream(Response::new(opening.into())));
+    let (services, context, tenant) = (ask.services(), &ask.context, &identity.tenant);
+    if !context.budgets.take_opening(tenant) {
+        return Ok(ended_at_once(services.settings.heartbeat));
     }
-    let place = ask.context.streams.places.take(tenant, max).await.ok_or_else(|| {
-        tracing::warn!(%tenant, max, "a stream too many was refused for tenant");
-        let detail = format!("{max} streams are open for this tenant on this instance; close one");
-        Problem::new(Code::TooManyStreams, detail).retry_after(CROWDED_RETRY_SECONDS)
-    })?;
+    let max = services.settings.streams_per_tenant_max;
+    let place = match context.streams.places.take(tenant).await {
+        Ok(place) => place,
+        Err(Crowded::Instance) => {
+            if context.streams.full.add() {
+                let max = services.settings.caps.streams;
+                tracing::warn!(max, "stream limit of this instance reached, new streams are ended at once");
+            }
+            return Ok(ended_at_once(services.settings.heartbeat));
+        }
+        Err(Crowded::Tenant) => {
+            if let Some(unlogged) = context.budgets.take_line(tenant) {
+                tracing::warn!(%tenant, max, unlogged, "a stream too many was refused for tenant");
+            }
+            let detail = format!("{max} streams are open for this tenant on this instance; close one");
+            return Err(Problem::new(Code::TooManyStreams, detail).retry_after(CROWDED_RETRY_SECONDS));
+        }
+    };
     let after = last_event_id(&ask.headers, &query);
-    tracing::info!(%tenant, "stream authenticated for tenant");
+    tracing::debug!(%tenant, "stream authenticated for tenant");
 
     let mut subscription = services.journal.subscribe(tenant, after).await;
     let mut teller = Teller::new(tenant.clone());
     let mut opening = frame::opening(rand::random_range(RETRY_MS), services.settings.heartbeat);
     let backlog = backlog(&mut subscription).await;
-    let mut present = if backlog.is_empty() && is_unknown(services.journal.as_ref(), tenant, after).await {
-        teller.never_linked()
+    let (mut present, written) = if backlog.is_empty() && is_unknown(services.journal.as_ref(), tenant, after).await {
+        (teller.never_linked(), News { status: true, qr: false, pair: false })
     } else {
         teller.opening(backlog, after, services.clock.now())
     };
+    if let Some(unlogged) = context.budgets.take_line(tenant) {
+        let News { status, qr: code, pair } = written;
+        tracing::info!(%tenant, status, code, pair, unlogged, "stream opened for tenant");
+    }
     if opening.len() + present.len() <= FIRST_WRITE_BYTES_MAX {
         opening.push_str(&std::mem::take(&mut present));
     }
@@ -93,12 +120,17 @@ pub async fn events(ask: Ask, query: String) -> Result<Response, Problem> {
         teller,
         clock: services.clock.clone(),
         token_ends_at: identity.expires_at,
-        streams: ask.context.streams.clone(),
+        context: context.clone(),
         place,
     };
     let mut answer = as_stream(Response::default());
     answer.extensions_mut().insert(Leaving::new(stream));
     Ok(answer)
+}
+
+/// With another status than 200 an EventSource would never come back.
+fn ended_at_once(heartbeat: Duration) -> Response {
+    as_stream(Response::new(frame::opening(OVER_BUDGET_RETRY_MS, heartbeat).into()))
 }
 
 fn as_stream(mut answer: Response) -> Response {

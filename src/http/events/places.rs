@@ -24,11 +24,29 @@ const CHECK_EVERY: Duration = Duration::from_millis(40);
 pub const GROUPS: u32 = 7;
 
 /// The open streams of this instance, by tenant.
-#[derive(Clone, Default)]
-pub struct Places(Arc<Mutex<All>>);
+#[derive(Clone)]
+pub struct Places {
+    all: Arc<Mutex<All>>,
+    max: Max,
+}
+
+/// How many streams may be open.
+#[derive(Clone, Copy, Debug)]
+pub struct Max {
+    pub all: usize,
+    pub of_tenant: usize,
+}
+
+/// Why there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crowded {
+    Instance,
+    Tenant,
+}
 
 #[derive(Default)]
 struct All {
+    count: usize,
     tenants: HashMap<TenantId, Open>,
     opened: u32,
     /// Streams end, and each that is opened from now on.
@@ -52,29 +70,34 @@ pub struct Place {
 }
 
 impl Places {
-    /// `None`: the tenant has `max` open streams, also after each was written to.
+    pub fn new(max: Max) -> Self {
+        Self { all: Arc::default(), max }
+    }
+
+    /// `Err`: there are as many as may be; of the tenant's also after each was written to.
     ///
     /// HAProxy, nginx and Caddy can keep the stream of a client that has gone until a write to the client fails. Without the
     /// checks such a stream would hold its place until its second heartbeat or longer. Cancel safe.
-    pub async fn take(&self, tenant: &TenantId, max: usize) -> Option<Place> {
+    pub async fn take(&self, tenant: &TenantId) -> Result<Place, Crowded> {
         let deadline = Instant::now() + WAIT_MAX;
         loop {
-            let freed = match self.take_or_check(tenant, max) {
-                Ok(place) => return Some(place),
+            let freed = match self.take_or_check(tenant) {
+                Ok(place) => return place.ok_or(Crowded::Instance),
                 Err(freed) => freed,
             };
             let now = Instant::now();
             if now >= deadline {
-                return None;
+                return Err(Crowded::Tenant);
             }
             let _ = timeout_at(deadline.min(now + CHECK_EVERY), freed).await;
         }
     }
 
-    /// `Err`: the tenant has `max`, its streams are being checked; completes when one of them ends.
-    fn take_or_check(&self, tenant: &TenantId, max: usize) -> Result<Place, OwnedNotified> {
+    /// `None`: the instance has as many as it may. `Err`: the tenant has, its streams are being checked; completes when one
+    /// of them ends.
+    fn take_or_check(&self, tenant: &TenantId) -> Result<Option<Place>, OwnedNotified> {
         let mut all = self.all();
-        if let Some(open) = all.tenants.get_mut(tenant).filter(|open| open.handles.len() >= max) {
+        if let Some(open) = all.tenants.get_mut(tenant).filter(|open| open.handles.len() >= self.max.of_tenant) {
             // Made under the lock: a place that is given back after this is not missed.
             let freed = open.freed.get_or_insert_default().clone().notified_owned();
             let streams = open.check();
@@ -82,6 +105,10 @@ impl Places {
             streams.into_iter().for_each(Waker::wake);
             return Err(freed);
         }
+        if all.count >= self.max.all {
+            return Ok(None);
+        }
+        all.count += 1;
         all.opened = all.opened.wrapping_add(1);
         let handle = Arc::new(Handle::new(all.opened % GROUPS));
         if all.ended {
@@ -91,7 +118,7 @@ impl Places {
         // Most tenants have one stream.
         open.handles.reserve_exact(1);
         open.handles.push(handle.clone());
-        Ok(Place { places: self.clone(), tenant: tenant.clone(), handle })
+        Ok(Some(Place { places: self.clone(), tenant: tenant.clone(), handle }))
     }
 
     /// Orders a heartbeat of the streams of one group.
@@ -114,7 +141,7 @@ impl Places {
     }
 
     fn all(&self) -> MutexGuard<'_, All> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -138,6 +165,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut all = self.places.all();
+        all.count -= 1;
         let Some(open) = all.tenants.get_mut(&self.tenant) else { return };
         open.handles.retain(|handle| !Arc::ptr_eq(handle, &self.handle));
         if let Some(freed) = &open.freed {
@@ -165,42 +193,58 @@ mod tests {
         TenantId::parse(name).unwrap()
     }
 
+    fn places(of_tenant: usize) -> Places {
+        Places::new(Max { all: 15, of_tenant })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn instance_has_no_place_beyond_its_own_limit() {
+        let places = Places::new(Max { all: 3, of_tenant: 2 });
+        let mut open = Vec::new();
+        for name in ["a", "b", "c"] {
+            open.push(places.take(&tenant(name)).await.ok().unwrap());
+        }
+        assert_eq!(places.take(&tenant("d")).await.err(), Some(Crowded::Instance));
+        open.pop();
+        assert!(places.take(&tenant("d")).await.is_ok());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_place_is_free_again_when_its_stream_is_gone() {
         let (a, b) = (tenant("a"), tenant("b"));
-        let places = Places::default();
-        let first = places.take(&a, 2).await.unwrap();
-        let _second = places.take(&a, 2).await.unwrap();
-        assert!(places.take(&a, 2).await.is_none());
-        assert!(places.take(&b, 2).await.is_some(), "another tenant has places of its own");
+        let places = places(2);
+        let first = places.take(&a).await.ok().unwrap();
+        let _second = places.take(&a).await.ok().unwrap();
+        assert_eq!(places.take(&a).await.err(), Some(Crowded::Tenant));
+        assert!(places.take(&b).await.is_ok(), "another tenant has places of its own");
         drop(first);
-        assert!(places.take(&a, 2).await.is_some());
+        assert!(places.take(&a).await.is_ok());
         assert_eq!(places.all().tenants.len(), 1, "tenants without streams are forgotten");
     }
 
     #[tokio::test(start_paused = true)]
     async fn place_is_taken_when_a_stream_ends_after_a_check() {
-        let (places, a) = (Places::default(), tenant("a"));
-        let stale = places.take(&a, 1).await.unwrap();
+        let (places, a) = (places(1), tenant("a"));
+        let stale = places.take(&a).await.ok().unwrap();
         let ends_when_checked = async move {
             assert_eq!(poll_fn(|cx| stale.handle().poll_order(cx)).await, Order::Heartbeat);
             drop(stale);
         };
         let began = Instant::now();
-        let (place, ()) = tokio::join!(places.take(&a, 1), ends_when_checked);
-        assert!(place.is_some());
+        let (place, ()) = tokio::join!(places.take(&a), ends_when_checked);
+        assert!(place.is_ok());
         assert_eq!(began.elapsed(), Duration::ZERO, "the check is the first thing done");
     }
 
     #[tokio::test(start_paused = true)]
     async fn waiting_requests_share_the_checks() {
-        let (places, a) = (Places::default(), tenant("a"));
-        let held = places.take(&a, 1).await.unwrap();
+        let (places, a) = (places(1), tenant("a"));
+        let held = places.take(&a).await.ok().unwrap();
         let mut count = 0;
         let began = Instant::now();
-        let refused = futures::future::join_all((0..50).map(|_| places.take(&a, 1)));
+        let refused = futures::future::join_all((0..50).map(|_| places.take(&a)));
         tokio::select! {
-            refused = refused => assert!(refused.iter().all(Option::is_none)),
+            refused = refused => assert!(refused.iter().all(Result::is_err)),
             () = async { loop { poll_fn(|cx| held.handle().poll_order(cx)).await; count += 1; } } => unreachable!("the place is held"),
         }
         let waited = began.elapsed();
@@ -210,10 +254,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn each_stream_has_one_heartbeat_in_a_round() {
-        let (places, a) = (Places::default(), tenant("a"));
+        let (places, a) = (places(20), tenant("a"));
         let mut streams = Vec::new();
         for _ in 0..15 {
-            streams.push(places.take(&a, 20).await.unwrap());
+            streams.push(places.take(&a).await.ok().unwrap());
         }
         let mut count = 0;
         for group in 0..GROUPS {
@@ -227,11 +271,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn stream_that_is_opened_after_the_end_ends() {
-        let (places, a) = (Places::default(), tenant("a"));
-        let early = places.take(&a, 2).await.unwrap();
+        let (places, a) = (places(2), tenant("a"));
+        let early = places.take(&a).await.ok().unwrap();
         assert_eq!(order(&early), None);
         places.end();
-        let late = places.take(&a, 2).await.unwrap();
+        let late = places.take(&a).await.ok().unwrap();
         for place in [&early, &late, &early] {
             assert_eq!(order(place), Some(Order::End));
         }

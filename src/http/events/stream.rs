@@ -12,7 +12,6 @@ use serde_json::json;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::{
-    Streams,
     chunk::Chunk,
     frame::{Frame, Name},
     handle::Order,
@@ -22,6 +21,7 @@ use super::{
 };
 use crate::{
     clock::{SharedClock, Timestamp},
+    http::{self, connections::Held},
     store::Subscription,
 };
 
@@ -35,7 +35,7 @@ pub struct EventStream {
     pub teller: Teller,
     pub clock: SharedClock,
     pub token_ends_at: Timestamp,
-    pub streams: Arc<Streams>,
+    pub context: Arc<http::Context>,
     /// Given back when the stream is dropped.
     pub place: Place,
 }
@@ -62,11 +62,19 @@ impl EventStream {
         clippy::manual_async_fn,
         reason = "an async fn keeps its arguments twice, and this one is kept by each stream"
     )]
-    pub fn write_to(mut self, mut socket: Socket, head: Bytes) -> impl Future<Output = ()> + Send {
+    pub fn write_to(
+        mut self,
+        mut socket: Socket,
+        held: Option<Held>,
+        head: Bytes,
+    ) -> impl Future<Output = ()> + Send {
         async move {
             if let Err(error) = self.write(&mut socket, head).await {
                 tracing::debug!(%error, "a stream broke off");
             }
+            drop(socket);
+            // The descriptor is free now.
+            drop(held);
         }
     }
 
@@ -130,7 +138,7 @@ impl EventStream {
             Order::End => Next::End,
             // The wall clock may have jumped where the timer has not: a laptop that slept, for one.
             Order::Heartbeat if self.is_token_over() => self.end_with_token(),
-            Order::Heartbeat => Next::Write(self.streams.heartbeat.clone()),
+            Order::Heartbeat => Next::Write(self.context.streams.heartbeat.clone()),
         })
     }
 
@@ -165,7 +173,10 @@ impl EventStream {
     }
 
     fn end_with_token(&self) -> Next {
-        tracing::info!(tenant = %self.teller.tenant(), "stream ended with its token for tenant");
+        let tenant = self.teller.tenant();
+        if let Some(unlogged) = self.context.budgets.take_line(tenant) {
+            tracing::info!(%tenant, unlogged, "stream ended with its token for tenant");
+        }
         let mut text = String::new();
         Frame::new(Name::TokenExpired, &json!({})).write(None, &mut text);
         Next::Last(Chunk::new(&text))
@@ -176,7 +187,7 @@ impl EventStream {
 mod tests {
     use super::*;
 
-    fn size_of_future<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+    fn size_of_future<A, B, C, D, F>(_: impl Fn(A, B, C, D) -> F) -> usize {
         size_of::<F>()
     }
 

@@ -63,8 +63,9 @@ impl Teller {
         &self.tenant
     }
 
-    /// What a reader who joins is told: what he missed since `after`, or else the present, whole.
-    pub fn opening(&mut self, mut backlog: Vec<Update>, after: Option<EventId>, now: Timestamp) -> String {
+    /// What a reader who joins is told: what he missed since `after`, or else the present, whole. Also which kinds of news
+    /// are in it.
+    pub fn opening(&mut self, mut backlog: Vec<Update>, after: Option<EventId>, now: Timestamp) -> (String, News) {
         let mut out = String::new();
         // The present may come with a notice that nobody stands behind it: then it must not be told as true first.
         let notice = match backlog.last() {
@@ -94,9 +95,7 @@ impl Teller {
         if let Some(shown) = notice.filter(|_| !notice_told) {
             written = with(written, self.tell(&shown, EVERYTHING, None, now, &mut out));
         }
-        let News { status, qr: code, pair } = written;
-        tracing::info!(tenant = %self.tenant, status, code, pair, "stream opened for tenant");
-        out
+        (out, written)
     }
 
     /// [`Self::live`], which the streams of a tenant that write the same to the byte share.
@@ -255,7 +254,7 @@ mod tests {
     #[test]
     fn the_present_is_told_whole_with_its_id_on_the_last_half() {
         let events = journal([qr("a", 70, None), qr("b", 90, Some("ABCD-1234"))]);
-        let text = teller().opening(updates(&events[1..]), None, at(75));
+        let (text, _) = teller().opening(updates(&events[1..]), None, at(75));
         assert_eq!(told(&text), ["connection-status", "qr-code", "pair-code#2"]);
         assert!(text.contains(r#""expiresIn":15,"#) && text.contains(r#""qrText":"b""#));
     }
@@ -268,7 +267,7 @@ mod tests {
             qr("b", 90, None),
             qr("c", 110, None),
         ]);
-        let text = teller().opening(updates(&events[1..]), after(1), at(95));
+        let (text, _) = teller().opening(updates(&events[1..]), after(1), at(95));
         assert_eq!(told(&text), ["connection-status#2", "qr-code#4"]);
         assert!(text.contains(r#""qrText":"c""#));
     }
@@ -276,21 +275,21 @@ mod tests {
     #[test]
     fn a_pair_code_that_outlives_its_qr_code_is_not_lost_in_a_replay() {
         let events = journal([qr("a", 70, None), qr("a", 70, Some("ABCD-1234")), qr("b", 90, Some("ABCD-1234"))]);
-        let text = teller().opening(updates(&events[1..]), after(1), at(75));
+        let (text, _) = teller().opening(updates(&events[1..]), after(1), at(75));
         assert_eq!(told(&text), ["qr-code", "pair-code#3"]);
     }
 
     #[test]
     fn a_missed_code_that_has_expired_is_left_out() {
         let events = journal([qr("a", 70, None), qr("b", 90, None)]);
-        assert_eq!(teller().opening(updates(&events[1..]), after(1), at(90)), "");
-        assert_eq!(told(&teller().opening(updates(&events[1..]), None, at(90))), ["connection-status#2"]);
+        assert_eq!(teller().opening(updates(&events[1..]), after(1), at(90)).0, "");
+        assert_eq!(told(&teller().opening(updates(&events[1..]), None, at(90)).0), ["connection-status#2"]);
     }
 
     #[test]
     fn a_code_before_the_end_is_left_out() {
         let events = journal([qr("a", 70, None), Status::ended(EndReason::Cancelled)]);
-        let text = teller().opening(updates(&events), after(0), at(3));
+        let (text, _) = teller().opening(updates(&events), after(0), at(3));
         assert_eq!(told(&text), ["connection-status#1", "connection-status#2"]);
     }
 
@@ -311,7 +310,7 @@ mod tests {
         let notice = Update::Notice(Shown { event: events[0].clone(), stale: true });
         let mut backlog = updates(&events);
         backlog.push(notice);
-        let text = teller().opening(backlog, None, at(5));
+        let (text, _) = teller().opening(backlog, None, at(5));
         assert_eq!(told(&text), ["connection-status#1"]);
         assert!(text.contains(r#""status":"connecting""#) && text.contains(r#""reason":"moving""#));
         assert!(text.contains(r#""stale":true"#));
@@ -366,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_name_with_line_ends_does_not_break_a_frame() {
-        let text = teller().opening(updates(&journal([connected()])), None, at(5));
+        let (text, _) = teller().opening(updates(&journal([connected()])), None, at(5));
         assert_eq!(told(&text), ["connection-status#1"]);
         assert!(!text.contains('\r') && text.contains(r"Toko\r\nSari"));
     }

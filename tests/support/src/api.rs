@@ -1,3 +1,5 @@
+use std::net::IpAddr;
+
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -18,6 +20,12 @@ impl Api {
 
     pub fn with_token(base: &str, token: &str) -> Self {
         Self { http: reqwest::Client::new(), base: base.to_owned(), token: token.to_owned() }
+    }
+
+    /// A client on another address than 127.0.0.1.
+    pub fn from(base: &str, tenant: &str, address: IpAddr) -> Self {
+        let http = reqwest::Client::builder().local_address(address).build().expect("a client");
+        Self { http, ..Self::new(base, tenant) }
     }
 
     /// The same client, at another instance.

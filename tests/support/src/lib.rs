@@ -4,6 +4,7 @@
 mod api;
 mod deployment;
 mod gateway;
+mod hostile;
 mod network;
 mod packages;
 mod port;
@@ -20,6 +21,7 @@ use std::time::Duration;
 pub use api::Api;
 pub use deployment::{Certificates, RedisNode, SERVICE, Watched, stranger};
 pub use gateway::{Gateway, RunningGateway};
+pub use hostile::{Attack, Kind};
 pub use network::{Network, Way};
 pub use packages::{npm_packages, pip_packages};
 pub use program::{Binary, Program, Settings};

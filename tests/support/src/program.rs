@@ -1,6 +1,7 @@
 use std::{
     collections::VecDeque,
     io::{BufRead as _, BufReader},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex, OnceLock},
@@ -210,6 +211,10 @@ impl Program {
 
     pub fn base(&self) -> &str {
         &self.base
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.base.strip_prefix("http://").and_then(|address| address.parse().ok()).expect("it listens")
     }
 
     pub fn pid(&self) -> u32 {

@@ -1,0 +1,327 @@
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, HashMap},
+    io,
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Caps,
+    arrival::Arrival,
+    network::{Network, client, is_trusted},
+};
+use crate::{telemetry::Episode, tenant::TenantId};
+
+/// How long the answer to a request without a token may take before its connection can be closed like an idle one. Without
+/// it, clients that never read their answers could not be closed for a minute.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long a new connection waits for the end of the one that is closed for it.
+const CLOSE_TIME_MAX: Duration = Duration::from_millis(100);
+
+/// Every open connection. When there are too many, an idle one is closed for the new one, so that clients without a token
+/// can take neither the descriptors of links and store nor the connections of users.
+pub(super) struct Connections {
+    caps: Caps,
+    proxies: Vec<Network>,
+    table: Mutex<Table>,
+    full: [Episode; 3],
+    refused: Episode,
+    unaccepted: Episode,
+}
+
+#[derive(Default)]
+struct Table {
+    last: u64,
+    /// With those that are being closed.
+    count: usize,
+    without_token: usize,
+    open: HashMap<u64, (Holder, Arc<Connection>)>,
+    holders: HashMap<Holder, BTreeSet<u64>>,
+}
+
+/// Who is charged with a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Holder {
+    Stranger(IpAddr),
+    /// A proxy, no request of which has shown a token on this connection yet.
+    Proxy(IpAddr),
+    Tenant(TenantId),
+    /// A proxy that has passed on a token on this connection.
+    TenantsOf(IpAddr),
+}
+
+impl Holder {
+    /// Which of them are closed first.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Stranger(_) => 0,
+            Self::Proxy(_) => 1,
+            Self::Tenant(_) => 2,
+            Self::TenantsOf(_) => 3,
+        }
+    }
+
+    fn is_without_token(&self) -> bool {
+        matches!(self, Self::Stranger(_) | Self::Proxy(_))
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Cap {
+    Connections,
+    WithoutToken,
+    PerAddress,
+}
+
+impl Cap {
+    const ALL: [Self; 3] = [Self::Connections, Self::WithoutToken, Self::PerAddress];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::WithoutToken => "connections without a token",
+            Self::PerAddress => "connections of an address without a token",
+        }
+    }
+}
+
+struct Connection {
+    arrival: Arc<Arrival>,
+    has_token: AtomicBool,
+    closing: CancellationToken,
+    gone: CancellationToken,
+}
+
+impl Connection {
+    /// No request is being answered, or without a token one has been for too long.
+    fn is_idle(&self, now: Instant) -> bool {
+        let served_max = (!self.has_token.load(Ordering::Relaxed)).then_some(ANSWER_TIME_MAX);
+        self.arrival.is_idle(now, served_max)
+    }
+}
+
+/// An open connection's place among all; given back when it is dropped.
+pub(super) struct Admitted {
+    connections: Arc<Connections>,
+    number: u64,
+    connection: Arc<Connection>,
+    /// `None` once the place belongs to a stream.
+    held: Option<Held>,
+}
+
+/// The place of an open stream: it counts, and is never closed for another. Small, since most connections that stay open
+/// are streams.
+pub(super) struct Held(Arc<Connections>);
+
+/// The connection that a request came on.
+#[derive(Clone)]
+pub(super) struct Visitor {
+    connections: Arc<Connections>,
+    number: u64,
+    connection: Arc<Connection>,
+}
+
+impl Connections {
+    pub fn new(caps: Caps, proxies: Vec<Network>) -> Self {
+        let (refused, unaccepted) = (Episode::default(), Episode::default());
+        Self { caps, proxies, table: Mutex::default(), full: Default::default(), refused, unaccepted }
+    }
+
+    /// `None`: there are too many, and none that can be closed. For one caller at a time.
+    pub async fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Admitted> {
+        let proxy = is_trusted(address, &self.proxies);
+        let address = client(address);
+        let holder = if proxy { Holder::Proxy(address) } else { Holder::Stranger(address) };
+        let reached = self.lock().reached(&holder, self.caps);
+        if let Some(cap) = reached {
+            if self.full[cap as usize].add() {
+                let (limit, max) = (cap.name(), self.caps.max(cap));
+                tracing::warn!(limit, max, %address, "connection limit reached, closing idle connections");
+            }
+            let closed = self.close_idle(|other| match cap {
+                Cap::PerAddress => *other == holder,
+                Cap::WithoutToken => other.is_without_token(),
+                Cap::Connections => true,
+            });
+            if !closed.await {
+                if self.refused.add() {
+                    tracing::warn!(limit = cap.name(), "connections are refused, none of the open ones is idle");
+                }
+                return None;
+            }
+        }
+        Some(self.add(holder))
+    }
+
+    /// No connection can be accepted: closes one that is idle. False: none is.
+    pub async fn make_room(&self, error: &io::Error) -> bool {
+        if self.unaccepted.add() {
+            tracing::error!(%error, "no connection can be accepted for now, closing idle connections");
+        }
+        self.close_idle(|_| true).await
+    }
+
+    /// Closes one that is idle, and waits until it is gone. False: none is.
+    async fn close_idle(&self, of: impl Fn(&Holder) -> bool) -> bool {
+        let Some(chosen) = self.lock().take_idle(Instant::now(), of) else { return false };
+        chosen.closing.cancel();
+        // One that got a request meanwhile answers it first. It is not waited for.
+        let _ = timeout(CLOSE_TIME_MAX, chosen.gone.cancelled()).await;
+        true
+    }
+
+    fn add(self: &Arc<Self>, holder: Holder) -> Admitted {
+        let connection = Arc::new(Connection {
+            arrival: Arc::new(Arrival::new()),
+            has_token: AtomicBool::new(false),
+            closing: CancellationToken::new(),
+            gone: CancellationToken::new(),
+        });
+        let mut table = self.lock();
+        table.last += 1;
+        table.count += 1;
+        let number = table.last;
+        table.insert(number, holder, connection.clone());
+        Admitted { connections: self.clone(), number, connection, held: Some(Held(self.clone())) }
+    }
+
+    /// Writes a line for each limit that has not been reached for a while.
+    pub fn report(&self) {
+        for (cap, full) in Cap::ALL.into_iter().zip(&self.full) {
+            if let Some(times) = full.over() {
+                tracing::info!(limit = cap.name(), times, "connection limit no longer reached");
+            }
+        }
+        if let Some(times) = self.refused.over() {
+            tracing::info!(times, "connections are no longer refused");
+        }
+        if let Some(times) = self.unaccepted.over() {
+            tracing::info!(times, "connections can be accepted again");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Caps {
+    fn max(self, cap: Cap) -> usize {
+        match cap {
+            Cap::Connections => self.connections,
+            Cap::WithoutToken => self.without_token,
+            Cap::PerAddress => self.per_address,
+        }
+    }
+}
+
+impl Table {
+    /// The cap that one more connection would exceed. The narrowest first: what is closed for it makes room for all.
+    fn reached(&self, holder: &Holder, caps: Caps) -> Option<Cap> {
+        let of_holder = self.holders.get(holder).map_or(0, BTreeSet::len);
+        if matches!(holder, Holder::Stranger(_)) && of_holder >= caps.per_address {
+            Some(Cap::PerAddress)
+        } else if self.without_token >= caps.without_token {
+            Some(Cap::WithoutToken)
+        } else if self.count >= caps.connections {
+            Some(Cap::Connections)
+        } else {
+            None
+        }
+    }
+
+    /// Takes out the connection to close: of the holders that are closed first the one with the most connections, and of
+    /// its connections the oldest idle one. Who holds most is charged, or one client could close those of many.
+    fn take_idle(&mut self, now: Instant, of: impl Fn(&Holder) -> bool) -> Option<Arc<Connection>> {
+        let candidates = self.holders.iter().filter(|(holder, _)| of(holder)).filter_map(|(holder, numbers)| {
+            let oldest = numbers.iter().find(|number| self.open[number].1.is_idle(now))?;
+            Some((Reverse(holder.rank()), numbers.len(), Reverse(*oldest)))
+        });
+        let (_, _, Reverse(number)) = candidates.max()?;
+        self.take(number).map(|(_, connection)| connection)
+    }
+
+    fn insert(&mut self, number: u64, holder: Holder, connection: Arc<Connection>) {
+        self.without_token += usize::from(holder.is_without_token());
+        self.holders.entry(holder.clone()).or_default().insert(number);
+        self.open.insert(number, (holder, connection));
+    }
+
+    fn take(&mut self, number: u64) -> Option<(Holder, Arc<Connection>)> {
+        let (holder, connection) = self.open.remove(&number)?;
+        self.without_token -= usize::from(holder.is_without_token());
+        if let Some(numbers) = self.holders.get_mut(&holder) {
+            numbers.remove(&number);
+            if numbers.is_empty() {
+                self.holders.remove(&holder);
+            }
+        }
+        Some((holder, connection))
+    }
+}
+
+impl Admitted {
+    pub fn arrival(&self) -> Arc<Arrival> {
+        self.connection.arrival.clone()
+    }
+
+    pub fn visitor(&self) -> Visitor {
+        let Self { connections, number, connection, .. } = self;
+        Visitor { connections: connections.clone(), number: *number, connection: connection.clone() }
+    }
+
+    /// What is left of the place once the connection is a stream.
+    pub fn hold(mut self) -> Option<Held> {
+        self.held.take()
+    }
+
+    /// Completes when this connection is to be closed. True: at once, false: after the answer under way. Cancel safe.
+    pub async fn is_closed(&self) -> bool {
+        self.connection.closing.cancelled().await;
+        self.connection.is_idle(Instant::now())
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.connections.lock().take(self.number);
+        drop(self.held.take());
+        self.connection.gone.cancel();
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.lock().count -= 1;
+    }
+}
+
+impl Visitor {
+    /// A valid token came with a request: from here on the connection is charged to its tenant.
+    pub fn has_shown_token(&self, tenant: &TenantId) {
+        if self.connection.has_token.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let mut table = self.connections.lock();
+        // `None`: it is being closed.
+        if let Some((holder, connection)) = table.take(self.number) {
+            let holder = match holder {
+                Holder::Stranger(_) => Holder::Tenant(tenant.clone()),
+                Holder::Proxy(address) => Holder::TenantsOf(address),
+                other @ (Holder::Tenant(_) | Holder::TenantsOf(_)) => other,
+            };
+            table.insert(self.number, holder, connection);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

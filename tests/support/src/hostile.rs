@@ -1,0 +1,107 @@
+//! Clients that want nothing but to take what others need. None of them has a token.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpSocket, TcpStream},
+    task::JoinSet,
+};
+
+/// They come from 127.0.0.2 to 127.0.0.9.
+const ADDRESSES: u8 = 8;
+/// Before one that was closed comes back.
+const PAUSE: Duration = Duration::from_millis(250);
+/// What one that reads nothing leaves to the kernel for it.
+const SMALL_BUFFER: u32 = 2_048;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Sends nothing.
+    Idle,
+    /// Sends its headers a byte a second.
+    SlowHeaders,
+    /// Asks once and then rests.
+    KeepAlive,
+    /// Sends half a request and closes its side.
+    HalfClosed,
+    /// Asks for streams, without a token, and for the page's script, and reads no answer.
+    NeverReading,
+}
+
+impl Kind {
+    pub const ALL: [Self; 5] = [Self::Idle, Self::SlowHeaders, Self::KeepAlive, Self::HalfClosed, Self::NeverReading];
+}
+
+/// Clients that come back whenever they are closed; they go when this is dropped.
+pub struct Attack(JoinSet<()>);
+
+impl Attack {
+    /// `kinds` in turn.
+    pub fn begin(server: SocketAddr, clients: usize, kinds: &[Kind]) -> Self {
+        let mut all = JoinSet::new();
+        for number in 0..clients {
+            // Each address has clients of every kind.
+            let (from, kind) = (attacker(number), kinds[number / usize::from(ADDRESSES) % kinds.len()]);
+            all.spawn(async move {
+                loop {
+                    if let Ok(socket) = connect(from, server, kind).await {
+                        // Closed by the server, which is how each of them ends.
+                        let _ = hold(socket, kind).await;
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
+            });
+        }
+        Self(all)
+    }
+
+    pub async fn end(mut self) {
+        self.0.shutdown().await;
+    }
+}
+
+fn attacker(number: usize) -> IpAddr {
+    let last = 2 + u8::try_from(number % usize::from(ADDRESSES)).expect("it is less than eight");
+    Ipv4Addr::new(127, 0, 0, last).into()
+}
+
+async fn connect(from: IpAddr, to: SocketAddr, kind: Kind) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    if kind == Kind::NeverReading {
+        socket.set_recv_buffer_size(SMALL_BUFFER)?;
+    }
+    socket.bind(SocketAddr::new(from, 0))?;
+    socket.connect(to).await
+}
+
+/// Holds the connection for as long as the server lets it.
+async fn hold(mut socket: TcpStream, kind: Kind) -> std::io::Result<()> {
+    const ASK: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
+    const STREAM: &[u8] = b"GET /api/whatsapp/events HTTP/1.1\r\nhost: x\r\n\r\n";
+    const SCRIPT: &[u8] = b"GET /static/whatsapp-link.js HTTP/1.1\r\nhost: x\r\n\r\n";
+    match kind {
+        Kind::Idle => {}
+        Kind::SlowHeaders => {
+            for byte in ASK.iter().chain(std::iter::repeat(&b'x')) {
+                socket.write_all(&[*byte]).await?;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+        Kind::KeepAlive => socket.write_all(ASK).await?,
+        Kind::HalfClosed => {
+            socket.write_all(&ASK[..20]).await?;
+            socket.shutdown().await?;
+        }
+        Kind::NeverReading => loop {
+            socket.write_all(STREAM).await?;
+            socket.write_all(SCRIPT).await?;
+        },
+    }
+    let mut answer = [0; 1_024];
+    while socket.read(&mut answer).await? > 0 {}
+    Ok(())
+}
