@@ -11,6 +11,7 @@ use crate::{
     auth::TokenError,
     session::SessionError,
     store::{Limited, StoreError},
+    telemetry::Sampled,
 };
 
 /// Declares the closed list of problems: code, status, title.
@@ -162,7 +163,10 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match &error {
             StoreError::Unavailable(cause) => {
-                tracing::warn!(error = %cause, "the store could not be reached for a request");
+                static LINES: Sampled = Sampled::new();
+                if LINES.is_due() {
+                    tracing::warn!(error = %cause, "the store could not be reached for a request");
+                }
                 Self::new(
                     Code::StoreUnavailable,
                     "what was asked for is not known to be kept; asking again in a moment is safe",
@@ -179,7 +183,10 @@ impl From<StoreError> for Problem {
                 Self::new(code, detail).retry_after(seconds)
             }
             StoreError::Fenced | StoreError::Unreadable | StoreError::Damaged(_) => {
-                tracing::error!(%error, "the store failed a request");
+                static LINES: Sampled = Sampled::new();
+                if LINES.is_due() {
+                    tracing::error!(%error, "the store failed a request");
+                }
                 Self::new(Code::Internal, "the log of the service says more")
             }
         }
@@ -191,7 +198,10 @@ impl From<SessionError> for Problem {
         match error {
             SessionError::Store(error) => error.into(),
             SessionError::NoCapacity => {
-                tracing::warn!("no instance has room for another session");
+                static LINES: Sampled = Sampled::new();
+                if LINES.is_due() {
+                    tracing::warn!("no instance has room for another session");
+                }
                 Self::new(Code::NoCapacity, "every instance owns as many sessions as it may").retry_after(60)
             }
         }

@@ -1,4 +1,29 @@
+use std::{
+    collections::HashMap,
+    sync::{LazyLock, Mutex, PoisonError},
+};
+
 use log::{Level, LevelFilter, Log, Metadata, Record};
+
+use super::Sampled;
+
+/// A place in a library's code from which records come: its module and line.
+type Place = (String, Option<u32>);
+
+/// For each place the lines of the log that it may have, and how many were left out. There are as many places as the
+/// libraries have, and what WhatsApp or a contact sends decides how often one of them has something to say.
+static PLACES: LazyLock<Mutex<HashMap<Place, (Sampled, u64)>>> = LazyLock::new(Mutex::default);
+
+/// How many were left out before this one; `None`: this one is left out too.
+fn take_line(place: Place) -> Option<u64> {
+    let mut places = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
+    let (sampled, unlogged) = places.entry(place).or_default();
+    if sampled.is_due() {
+        return Some(std::mem::take(unlogged));
+    }
+    *unlogged += 1;
+    None
+}
 
 /// Takes the records of libraries that log through `log`, the WhatsApp library's above all: it prints phone numbers, refs
 /// and pair codes at info and whole stanzas at debug. No setting opens this filter: a warning or an error is told without
@@ -20,12 +45,33 @@ impl Log for Filter {
 
     fn log(&self, record: &Record<'_>) {
         let (module, line) = (record.module_path().unwrap_or_default(), record.line());
-        match record.level() {
-            Level::Error => tracing::error!(module, line, "a library reported an error"),
-            Level::Warn => tracing::warn!(module, line, "a library reported a warning"),
-            Level::Info | Level::Debug | Level::Trace => {}
+        if record.level() > Level::Warn {
+            return;
+        }
+        let Some(unlogged) = take_line((module.to_owned(), line)) else { return };
+        if record.level() == Level::Error {
+            tracing::error!(module, line, unlogged, "a library reported an error");
+        } else {
+            tracing::warn!(module, line, unlogged, "a library reported a warning");
         }
     }
 
     fn flush(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn place_that_reports_again_and_again_has_a_line_in_ten_seconds() {
+        let (one, other) = (("a::b".to_owned(), Some(1)), ("a::b".to_owned(), Some(2)));
+        assert_eq!(take_line(one.clone()), Some(0));
+        for _ in 0..500 {
+            assert_eq!(take_line(one.clone()), None);
+        }
+        assert_eq!(take_line(other), Some(0), "another place has lines of its own");
+        tokio::time::advance(std::time::Duration::from_secs(10)).await;
+        assert_eq!(take_line(one), Some(500));
+    }
 }

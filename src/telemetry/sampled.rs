@@ -12,6 +12,10 @@ const EVERY: Duration = Duration::from_secs(10);
 pub struct Sampled(Mutex<Option<Instant>>);
 
 impl Sampled {
+    pub const fn new() -> Self {
+        Self(Mutex::new(None))
+    }
+
     pub fn is_due(&self) -> bool {
         let (mut last, now) = (self.0.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
         let due = last.is_none_or(|last| now.duration_since(last) >= EVERY);

@@ -8,6 +8,7 @@ mod curl;
 mod demo;
 mod disk;
 mod endings;
+mod floods;
 mod gateways;
 mod interruptions;
 mod joining;

@@ -8,17 +8,16 @@ use crate::stage::{Stage, TENANT};
 
 /// Standard error goes through `cat`, which can be stopped. The program replaces the shell.
 const THROUGH_CAT: &str = r#"exec 3> >(echo "reader $BASHPID" >&2; exec cat >&2); exec "$0" 2>&3"#;
-/// More lines than the pipes hold and the program keeps: each stream leaves one or two.
-const STREAMS: usize = 6_000;
-/// As many streams of one tenant as no limit minds.
-const OF_A_TENANT: usize = 30;
+/// More lines than the pipes hold and the program keeps: each leaves one.
+const TENANTS: usize = 6_000;
 
-async fn fill(program: &Program, streams: usize) {
+/// Opens a stream as each of these tenants.
+async fn fill(program: &Program, tenants: std::ops::Range<usize>) {
     let open = |number: usize| {
-        let api = Api::new(program.base(), &format!("toko-{}", number / OF_A_TENANT));
+        let api = Api::new(program.base(), &format!("toko-{number}"));
         async move { drop(api.events().await) }
     };
-    futures::stream::iter(0..streams).for_each_concurrent(8, open).await;
+    futures::stream::iter(tenants).for_each_concurrent(8, open).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -30,7 +29,7 @@ async fn log_reader_that_stops_holds_up_nothing() {
     let reader = reader.expect("the shell prints a process id");
 
     kill_process(reader, Signal::STOP).expect("it runs");
-    fill(&program, STREAMS).await;
+    fill(&program, 0..TENANTS).await;
     let api = program.api(TENANT);
     let mut stream = api.events().await;
     api.connect().await;
@@ -39,7 +38,7 @@ async fn log_reader_that_stops_holds_up_nothing() {
     program.wait_for_line("log lines were dropped");
 
     kill_process(reader, Signal::STOP).expect("it runs");
-    fill(&program, STREAMS / 4).await;
+    fill(&program, TENANTS..TENANTS + TENANTS / 4).await;
     program.terminate();
     assert_eq!(program.wait().code(), Some(0), "the shutdown does not wait for the log");
     kill_process(reader, Signal::CONT).expect("it runs");

@@ -21,6 +21,7 @@ use crate::{
         Appended, Journal, Lease, StoreError, Subscription, Update, Wish, WishNo,
         hub::{Listener, log_emitted},
     },
+    telemetry::Sampled,
     tenant::TenantId,
 };
 
@@ -65,7 +66,10 @@ impl Journal for RedisStore {
                 Subscription::new(backlog, live, seen)
             }
             Err(error) => {
-                tracing::warn!(%tenant, %error, "stream begins with a stale notice");
+                static LINES: Sampled = Sampled::new();
+                if LINES.is_due() {
+                    tracing::warn!(%tenant, %error, "stream begins with a stale notice");
+                }
                 let (doubt, live, catch_up) = shared.audience.doubted(tenant, after, shared.clock.now());
                 if catch_up {
                     shared.catch_up(tenant.clone());
