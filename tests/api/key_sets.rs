@@ -34,6 +34,8 @@ struct State {
     requests: usize,
     holds: bool,
     redirects_to: Option<String>,
+    /// Bytes that mean nothing, in front of the set.
+    padding: usize,
 }
 
 impl Publisher {
@@ -66,7 +68,8 @@ impl Shared {
         let mut state = self.state.lock().unwrap();
         state.requests += 1;
         let state = self.changed.wait_while(state, |state| state.holds).unwrap();
-        let body = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": state.kid, "x": ED25519_X}]}).to_string();
+        let body = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": state.kid, "x": ED25519_X}]});
+        let body = format!("{}{body}", " ".repeat(state.padding));
         let (status, location) = match &state.redirects_to {
             Some(url) => ("302 Found", format!("location: {url}\r\n")),
             None => ("200 OK", String::new()),
@@ -165,4 +168,15 @@ async fn hardening_a_key_set_does_not_follow_redirects() {
     let server = server(&publisher.url).await;
     problem(ask(&server, signed(&server, "one")).await, 503, "keys-unavailable").await;
     assert_eq!((publisher.requests(), other.requests()), (1, 0));
+}
+
+#[tokio::test]
+async fn key_set_that_is_too_large_is_not_used() {
+    let publisher = Publisher::start("one");
+    publisher.change(|state| state.padding = 256 * 1024);
+    let server = server(&publisher.url).await;
+    problem(ask(&server, signed(&server, "one")).await, 503, "keys-unavailable").await;
+    publisher.change(|state| state.padding = 255 * 1024);
+    let is_used = async { while ask(&server, signed(&server, "one")).await.status() != 200 {} };
+    tokio::time::timeout(Duration::from_secs(15), is_used).await.expect("one that fits is used");
 }

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 use crate::support::{Server, Setup, check_problem, in_time};
@@ -209,4 +209,48 @@ async fn hardening_a_connection_on_which_nothing_is_asked_is_closed_like_one_who
     let mut socket = TcpStream::connect(server.host()).await.unwrap();
     let closed = tokio::time::timeout(Duration::from_secs(20), socket.read(&mut [0; 64])).await;
     assert_eq!(closed.expect("closed").unwrap_or(0), 0);
+}
+
+#[tokio::test]
+async fn body_that_does_not_arrive_is_given_up_after_10_s() {
+    let server = Server::start().await;
+    let token = server.token("toko");
+    let head = format!(
+        "POST /api/whatsapp/connect HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: 9\r\n\r\n{{"
+    );
+    let mut socket = TcpStream::connect(server.host()).await.unwrap();
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 4096];
+    let read = tokio::time::timeout(Duration::from_secs(15), socket.read(&mut answer));
+    let length = read.await.expect("an answer").unwrap();
+    let answer = std::str::from_utf8(&answer[..length]).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("request-timeout"), "{answer:?}");
+}
+
+#[tokio::test]
+#[ignore = "it takes 75 s; `make long` runs it"]
+async fn idle_connection_is_closed_after_75_s() {
+    let server = Server::start().await;
+    let mut socket = TcpStream::connect(server.host()).await.unwrap();
+    socket.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    assert_ne!(in_time(socket.read(&mut [0; 4096])).await.unwrap(), 0);
+    let began = Instant::now();
+    let closed = tokio::time::timeout(Duration::from_secs(90), socket.read(&mut [0; 4096])).await;
+    assert_eq!(closed.expect("closed").unwrap_or(0), 0);
+    assert!(began.elapsed() > Duration::from_secs(70), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+#[ignore = "it takes two minutes; `make long` runs it"]
+async fn connection_that_reads_nothing_is_cut_in_two_minutes() {
+    let server = Server::start().await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(2_048).unwrap();
+    let mut socket = socket.connect(server.host().parse().unwrap()).await.unwrap();
+    let request = b"GET /static/whatsapp-link.js HTTP/1.1\r\nhost: x\r\n\r\n";
+    let cut = async { while socket.write_all(request).await.is_ok() {} };
+    let began = Instant::now();
+    // The kernel looks when it probes whether the client reads again, and doubles the time between two probes.
+    tokio::time::timeout(Duration::from_secs(150), cut).await.expect("it is cut");
+    assert!(began.elapsed() > Duration::from_secs(50), "{:?}", began.elapsed());
 }

@@ -4,6 +4,7 @@
 mod commands;
 mod endings;
 mod facts;
+mod limits;
 mod names;
 mod redis;
 

@@ -1,0 +1,158 @@
+//! The table of limits: each has a test and, where it can be set, its variable; and each constant of the code that limits
+//! something stands in a row.
+
+use std::{collections::BTreeSet, fs};
+
+use crate::{code, files, quoted, read, root, rows, section};
+
+/// Which row of the table a constant belongs to.
+const ROWS: &[(&str, &str)] = &[
+    ("auth/jwks.rs WAITING_MAX", "requests that wait for a key set"),
+    ("auth/jwks.rs WAIT_MAX", "requests that wait for a key set"),
+    ("auth/publisher.rs SIZE_MAX_BYTES", "size of a key set, and time to fetch it"),
+    ("events/account.rs NAME_CHARS_MAX", "characters of an account's name"),
+    ("http/body.rs ARRIVAL_MAX", "time for the body of a command"),
+    ("http/body.rs SIZE_MAX_BYTES", "size of the body of a command"),
+    ("http/connections.rs ANSWER_TIME_MAX", "answer to a request without a valid token"),
+    ("http/identity.rs COOKIES_MAX", "cookies of the configured name"),
+    ("http/server.rs HEADERS_ARRIVAL_MAX", "time for the headers of a request"),
+    ("http/server.rs IDLE_MAX", "idle connection"),
+    ("http/server.rs UNACKNOWLEDGED_MAX", "unacknowledged bytes of a connection"),
+    ("session/bell.rs ANSWERS_MAX", "answers to a passkey step that wait for the session"),
+    ("session/bell.rs ANSWER_AGE_MAX", "answers to a passkey step that wait for the session"),
+    ("session/trouble.rs THROTTLED_MAX", "pause before a dial that WhatsApp or unreadable credentials put off"),
+    ("session/trouble.rs THROTTLED_PAIRINGS_MAX", "logins of a pairing that WhatsApp puts off"),
+    ("session/trouble.rs UNREADABLE_MAX", "pause before a dial that WhatsApp or unreadable credentials put off"),
+    ("store/embedded/memory.rs HISTORIES_MAX", "past events of all tenants (embedded store)"),
+    ("store/embedded/memory.rs HISTORY_MAX", "past events of a tenant that a reader can resume from"),
+    ("store/embedded/mod.rs STEPS_MAX", "steps that wait for the embedded store's writer"),
+    ("store/embedded/mod.rs STEP_TIME_MAX", "steps that wait for the embedded store's writer"),
+    ("store/hub.rs BEHIND_MAX", "updates that a stream's reader may be behind"),
+    ("store/mod.rs SAID_MAX", "answers to a passkey step that wait for the session"),
+    ("store/redis/connection.rs ANSWER_TIME_MAX", "answer of Redis"),
+    ("store/redis/roster.rs WANTING_TIME_MAX", "attempts to save a request in Redis that others change too"),
+    ("store/redis/writing.rs DECISIONS_MAX", "attempts to save a request in Redis that others change too"),
+    ("telemetry/mod.rs LINES_MAX", "log lines that wait for the log's reader"),
+    ("tenant.rs LENGTH_MAX", "tenant name"),
+    ("webhook/endpoint.rs TIME_MAX", "time for one webhook request"),
+    ("webhook/gone.rs TENANTS_MAX", "tenants in a row that the webhook's receiver answers 410"),
+    ("whatsapp/keys/recent.rs ROWS_MAX", "messages kept for a decryption that WhatsApp asks for again, of one session"),
+    ("whatsapp/keys/secrets.rs ROWS_MAX", "message secrets of one session"),
+    ("whatsapp/lookup.rs ANSWER_BYTES_MAX", "look-up of WhatsApp's newest client version"),
+    ("whatsapp/lookup.rs TIME_MAX", "look-up of WhatsApp's newest client version"),
+    ("whatsapp/pair_code.rs REQUESTS_MAX", "pairing codes after one request, the replacements of a void one included"),
+];
+
+/// Constants that only pace or divide work inside. What they bound cannot be used up from outside, and no answer changes
+/// when they are reached.
+const INSIDE: &[&str] = &[
+    "app/backend.rs REDIS_TIME_MAX",
+    "auth/claims.rs SHOWN_LENGTH_MAX",
+    "config/read.rs LIMIT_COUNT_MAX",
+    "config/read.rs LIMIT_TIME_MAX",
+    "events/account.rs PLATFORM_BYTES_MAX",
+    "http/connections.rs CLOSE_TIME_MAX",
+    "http/events/mod.rs FIRST_WRITE_BYTES_MAX",
+    "http/events/places.rs WAIT_MAX",
+    "http/events/stream.rs SLEEP_MAX",
+    "http/origin.rs SHOWN_LENGTH_MAX",
+    "session/supervisor.rs SWEEP_MAX",
+    "shutdown.rs ECHO_MAX",
+    "store/embedded/mod.rs END_TIME_MAX",
+    "store/embedded/writer.rs BATCH_MAX",
+    "store/redis/audience.rs LISTEN_TIME_MAX",
+    "store/redis/compare.rs BATCH_MAX",
+    "store/redis/connection.rs CONNECT_TIME_MAX",
+    "store/redis/heart.rs INBOX_MAX",
+    "store/redis/journal.rs READ_TIME_MAX",
+    "store/redis/leases.rs LOSS_MAX_BEATS",
+    "store/redis/listener.rs BATCH_MAX",
+    "store/redis/listener.rs RETRY_MAX",
+    "store/redis/listener.rs SILENCE_MAX",
+    "store/redis/mod.rs ORDERS_MAX",
+    "store/redis/outbox.rs FOUND_MAX",
+    "store/redis/reseal.rs EXCHANGES_MAX",
+    "store/redis/sealed.rs CODE_AGE_MAX",
+    "store/redis/sentinel.rs ASK_TIME_MAX",
+    "store/redis/sentinel.rs STRAGGLERS_TIME_MAX",
+    "store/redis/unread.rs REPORTED_MAX",
+    "whatsapp/driver.rs HEARD_MAX",
+    "whatsapp/driver.rs SIGNALS_MAX",
+    "whatsapp/keys/device.rs FAILURES_MAX",
+    "whatsapp/lookup.rs IDLE_MAX",
+    "whatsapp/translate.rs ATTEMPTS_MAX",
+    "whatsapp/transport.rs FRUITLESS_MAX",
+    "whatsapp/version.rs PAUSE_MAX",
+];
+
+fn table() -> Vec<Vec<String>> {
+    let document = read("docs/operations.md");
+    rows(section(&document, "## Limits").split("\n### ").next().unwrap())
+}
+
+/// Constants whose names say that they are the most of something, each by its file below `src`.
+fn constants() -> BTreeSet<String> {
+    let mut paths = Vec::new();
+    files(&root().join("src"), "rs", &mut paths);
+    let mut found = BTreeSet::new();
+    for path in paths {
+        let text = fs::read_to_string(&path).unwrap();
+        let file = path.strip_prefix(root().join("src")).unwrap().to_str().unwrap();
+        for line in text.lines().filter(|line| !line.starts_with(' ')) {
+            let Some((_, rest)) = line.split_once("const ") else { continue };
+            let name = rest.split(':').next().unwrap();
+            if name.split('_').any(|part| part == "MAX") {
+                found.insert(format!("{file} {name}"));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_limit_names_its_test() {
+    let code = code(&["src", "tests"]);
+    let table = table();
+    assert!(table.len() > 40, "the table was read: {}", table.len());
+    for row in table {
+        let [limit, default, answer, test] = &row[..] else { panic!("a limit has four cells: {row:?}") };
+        assert!(!default.is_empty() && !answer.is_empty(), "{limit}");
+        let tests: Vec<_> = quoted(test).collect();
+        assert!(!tests.is_empty(), "{limit} names no test");
+        for test in tests {
+            assert!(
+                code.contains(&format!("fn {test}(")),
+                "{limit} names the test {test}, and there is no such function"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_limit_that_can_be_set_stands_in_the_table() {
+    let variables = read("src/config/variables.rs");
+    let names =
+        variables.split('"').filter(|word| word.starts_with("TAUTAN_MAX_") || word.starts_with("TAUTAN_LIMIT_"));
+    let known: BTreeSet<&str> = names.collect();
+    let table = table();
+    let listed: BTreeSet<&str> = table.iter().flat_map(|row| quoted(&row[1])).collect();
+    assert!(known.len() > 9, "the variables were read: {known:?}");
+    for name in known {
+        assert!(listed.contains(name), "docs/operations.md has no limit with {name}");
+    }
+}
+
+#[test]
+fn every_constant_that_limits_stands_in_the_table() {
+    let known: BTreeSet<String> =
+        ROWS.iter().map(|(name, _)| *name).chain(INSIDE.iter().copied()).map(Into::into).collect();
+    let found = constants();
+    let missing: Vec<_> = found.difference(&known).collect();
+    let gone: Vec<_> = known.difference(&found).collect();
+    assert!(missing.is_empty(), "give each a row of docs/operations.md, or say in INSIDE that it is none: {missing:?}");
+    assert!(gone.is_empty(), "the code does not have {gone:?}");
+    let table = table();
+    for (name, limit) in ROWS {
+        assert!(table.iter().any(|row| row[0] == *limit), "docs/operations.md has no limit {limit:?}, for {name}");
+    }
+}
