@@ -23,13 +23,15 @@ test: ## everything that guards correctness
 	@ci/test.sh
 
 # What takes longer than a change should wait for: the suites that race, ten times over, the store's own figures, the
-# page under Lighthouse, ten thousand sessions, a minute without Redis, twenty histories, and the proof that their check
+# page under Lighthouse, two thousand hostile clients, ten thousand sessions, a minute without Redis, twenty histories, and the proof that their check
 # finds what is wrong.
 long: ## the suites that race, ten times over, many instances for a long time, the page under Lighthouse
 	@ci/tools.sh
 	cargo build --workspace --all-targets
 	cargo test --workspace --test store -- --ignored figures --nocapture
 	cargo test --workspace --test process -- --ignored webhooks
+	cargo test --workspace --test api -- --ignored
+	cargo test --workspace --test crowd -- --ignored --nocapture --test-threads 1
 	@ci/lighthouse.sh
 	for round in 1 2 3 4 5 6 7 8 9 10; do echo "round $$round"; cargo test --workspace --test store --test whatsapp --test process; done
 	cargo test --workspace --test cluster -- --ignored --nocapture --test-threads 1

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
-use futures_util::{StreamExt as _, stream};
+use futures::{StreamExt as _, stream};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tautan_test_support::{Api, Program, RedisServer, redis_is_installed};
