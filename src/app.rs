@@ -9,7 +9,7 @@ mod memory;
 use std::{future::Future, io, net::SocketAddr, process::ExitCode, time::Duration};
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
 
@@ -27,6 +27,10 @@ const EXIT_USAGE: u8 = 64;
 const EXIT_SOFTWARE: u8 = 70;
 /// Between the end of the drain delay and giving up on what is still open.
 const GRACE: Duration = Duration::from_secs(25);
+
+/// Connections that wait to be accepted; the kernel's `somaxconn` is the most. Beyond it the kernel drops what a client
+/// sends first, and the client waits seconds before it sends it again.
+const BACKLOG: u32 = 4_096;
 
 /// The program: what `main` is, and what the simulator's build runs with other seams.
 pub fn run(seams: Seams) -> ExitCode {
@@ -167,6 +171,10 @@ impl App {
     }
 }
 
-async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A port whose last connections linger is free for a restart.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }

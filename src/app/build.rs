@@ -112,7 +112,7 @@ impl App {
         let Config { listen, data_dir, mode, store, drain_delay, session, webhook, caps, .. } = config;
         // First, since it is what a second process on the same machine most often lacks.
         let failed = |source| StartError::Listen { address: listen, source };
-        let listener = bind(listen).await.map_err(failed)?;
+        let listener = bind(listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
 
         let clock = clock::system();
