@@ -62,12 +62,7 @@ impl EventStream {
         clippy::manual_async_fn,
         reason = "an async fn keeps its arguments twice, and this one is kept by each stream"
     )]
-    pub fn write_to(
-        mut self,
-        mut socket: Socket,
-        held: Option<Held>,
-        head: Bytes,
-    ) -> impl Future<Output = ()> + Send {
+    pub fn write_to(mut self, mut socket: Socket, held: Option<Held>, head: Bytes) -> impl Future<Output = ()> + Send {
         async move {
             if let Err(error) = self.write(&mut socket, head).await {
                 tracing::debug!(%error, "a stream broke off");
