@@ -90,6 +90,10 @@ impl<M: Moment> Times<M> {
         is_left
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether none of the times counts any more: nothing is lost if they are forgotten.
     pub fn are_over(&self, limit: Limit, now: M) -> bool {
         self.0.front().is_none_or(|last| last.age(now) >= limit.per)

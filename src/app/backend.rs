@@ -36,7 +36,7 @@ impl Backend {
         clock: SharedClock,
     ) -> Result<Self, StartError> {
         match store {
-            config::Store::Embedded { key, previous, limits } => {
+            config::Store::Embedded { key, previous, limits, forget_after } => {
                 // Before the key is made, which would look like what an earlier start has left.
                 let directory = Directory::enter(data_dir)?;
                 let key_file = data_dir.join(KEY_FILE);
@@ -46,7 +46,8 @@ impl Backend {
                     None => MasterKey::load_or_create(&key_file),
                 };
                 let key = key.map_err(StartError::Key)?;
-                let settings = embedded::Settings { dir: data_dir.to_owned(), key, previous, limits, on_commit };
+                let dir = data_dir.to_owned();
+                let settings = embedded::Settings { dir, key, previous, limits, forget_after, on_commit };
                 Ok(Self::Embedded(EmbeddedStore::open(settings, clock)?))
             }
             config::Store::Redis(settings) => {
@@ -86,7 +87,10 @@ impl Backend {
     /// Keeps `health` true, until a part of the store ended that must not.
     pub async fn watch(&self, health: &Health) {
         match self {
-            Self::Embedded(store) => watch_embedded(store, health).await,
+            Self::Embedded(store) => tokio::select! {
+                () = watch_embedded(store, health) => {}
+                () = store.keep_forgetting() => {}
+            },
             Self::Redis(store) => watch_redis(store, health).await,
         }
     }

@@ -59,7 +59,7 @@ pub enum Mode {
 #[derive(Debug)]
 pub enum Store {
     /// In the data directory, for one process. Without a key one is made there.
-    Embedded { key: Option<MasterKey>, previous: Option<MasterKey>, limits: store::Limits },
+    Embedded { key: Option<MasterKey>, previous: Option<MasterKey>, limits: store::Limits, forget_after: Duration },
     /// Shared by any number of instances.
     Redis(redis::Settings),
 }
@@ -171,6 +171,7 @@ fn store(reader: &mut Reader, sessions_max: Option<usize>) -> Store {
         dials: reader.parsed("TAUTAN_LIMIT_DIALS", read::limit),
         number_codes: reader.parsed("TAUTAN_LIMIT_NUMBER_CODES", read::limit),
     };
+    let forget_after = reader.parsed("TAUTAN_FORGET_AFTER", read::forget_after);
     let key = reader.optional("TAUTAN_ENCRYPTION_KEY", read::master_key);
     let previous = reader.optional("TAUTAN_ENCRYPTION_KEY_PREVIOUS", read::previous_master_key);
     if !reader.is_named("TAUTAN_ENCRYPTION_KEY") && previous.is_some() {
@@ -187,8 +188,10 @@ fn store(reader: &mut Reader, sessions_max: Option<usize>) -> Store {
     reader
         .must_not_be_empty("REDIS_URL", "is empty: give it a value, or remove it to keep the state in TAUTAN_DATA_DIR");
     match (url, key) {
-        (Some(url), Some(key)) => Store::Redis(redis::Settings { url, key, previous, sessions_max, limits }),
-        (_, key) => Store::Embedded { key, previous, limits },
+        (Some(url), Some(key)) => {
+            Store::Redis(redis::Settings { url, key, previous, sessions_max, limits, forget_after })
+        }
+        (_, key) => Store::Embedded { key, previous, limits, forget_after },
     }
 }
 

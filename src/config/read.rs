@@ -18,7 +18,9 @@ use crate::{
 
 /// Each time is remembered until it no longer counts.
 const LIMIT_COUNT_MAX: u32 = 1_000_000;
-const LIMIT_TIME_MAX: Duration = Duration::from_secs(24 * 3_600);
+const LIMIT_TIME_MAX: Duration = DAY;
+const FORGET_AFTER_MAX: Duration = Duration::from_secs(3_650 * 24 * 3_600);
+const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 /// Reads settings one by one and collects what is wrong with them.
 pub(super) struct Reader {
@@ -143,6 +145,13 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
     parsed.ok_or_else(|| format!("{text:?} is not a duration such as 15s, 500ms or 2m"))
+}
+
+/// A duration that may be written in days.
+pub(super) fn forget_after(text: &str) -> Result<Duration, String> {
+    let days = text.strip_suffix('d').and_then(|days| days.parse().ok()).map(|days: u32| DAY.saturating_mul(days));
+    let after = days.or_else(|| duration(text).ok()).filter(|after| (DAY..=FORGET_AFTER_MAX).contains(after));
+    after.ok_or_else(|| format!("{text:?} is not a time such as 90d or 36h, from 1d to 3650d"))
 }
 
 pub(super) fn heartbeat(text: &str) -> Result<Duration, String> {

@@ -96,6 +96,24 @@ fn caps_and_proxies_are_read_and_must_fit_into_each_other() {
 }
 
 #[test]
+fn forget_after_is_days_or_a_duration() {
+    let after = |text: &str| {
+        read(&[("TAUTAN_FORGET_AFTER", text)]).map(|config| match config.store {
+            Store::Embedded { forget_after, .. } => forget_after,
+            other => panic!("{other:?}"),
+        })
+    };
+    let days = |count: u64| Duration::from_secs(count * 24 * 3_600);
+    assert_eq!(after("").unwrap(), days(90));
+    for (text, expected) in [("1d", 1), ("24h", 1), ("400d", 400), ("3650d", 3_650)] {
+        assert_eq!(after(text).unwrap(), days(expected), "{text}");
+    }
+    for bad in ["0d", "23h", "3651d", "-1d", "1.5d", "90", "d", "99999999999d", "never"] {
+        assert_eq!(after(bad).unwrap_err()[0].variable, "TAUTAN_FORGET_AFTER", "{bad}");
+    }
+}
+
+#[test]
 fn local_mode_does_not_listen_to_the_network() {
     assert_eq!(blamed(&[("TAUTAN_LISTEN", "0.0.0.0:8080")]), ["TAUTAN_LISTEN"]);
     assert!(read(&[("TAUTAN_LISTEN", "0.0.0.0:8080"), ("JWT_SECRET", SECRET)]).is_ok());

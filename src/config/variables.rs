@@ -73,6 +73,7 @@ pub const VARIABLES: &[Variable] = &[
         "connections to WhatsApp that one tenant may ask for, all instances together",
     ),
     plain("TAUTAN_LIMIT_NUMBER_CODES", "3/10m", "pairing codes for one phone number, over all tenants and instances"),
+    plain("TAUTAN_FORGET_AFTER", "90d", "a tenant with no credentials and no request is forgotten after this time"),
     plain("TAUTAN_QR_WINDOWS", "3", "windows of six QR codes opened in all while somebody watches"),
     unset("TAUTAN_MAX_SESSIONS", "sessions this instance will own"),
     plain("TAUTAN_RESUME_RATE", "20/s", "links opened per second after a start"),

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConnectingReason, Cursor, EventId, JournalId, Status, StatusBody, vocabulary};
+use super::{ConnectingReason, Cursor, EndReason, EventId, JournalId, Status, StatusBody, vocabulary};
 use crate::clock::Timestamp;
 
 /// A status with its place and time. Made by a store, in the step that keeps and publishes it.
@@ -43,6 +43,12 @@ impl Event {
         let status = Status::connecting(ConnectingReason::Moving, None);
         let news = News { status: true, qr: false, pair: false };
         Self { journal: JournalId::NONE, cursor, at, since: at, status, news }
+    }
+
+    /// Tells readers that nothing is kept of the tenant any more. No journal gave it.
+    pub fn never_linked(at: Timestamp) -> Self {
+        let nowhere = Cursor { epoch: 0, sequence: 0 };
+        Self { status: Status::ended(EndReason::NeverLinked), ..Self::unread(nowhere, at) }
     }
 
     pub fn id(&self) -> EventId {
@@ -96,7 +102,7 @@ impl Shown {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::{EndReason, PairingId, QrCode};
+    use crate::events::{PairingId, QrCode};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()

@@ -44,6 +44,11 @@ impl Status {
         Self::Connecting { reason: ConnectingReason::PasskeyRequired, account: None, passkey: Some(passkey) }
     }
 
+    /// See [`EndReason::gives_up_link`].
+    pub fn gives_up_link(&self) -> bool {
+        matches!(self, Self::Disconnected { reason, .. } if reason.gives_up_link())
+    }
+
     pub fn word(&self) -> StatusWord {
         match self {
             Self::Disconnected { .. } => StatusWord::Disconnected,
@@ -170,6 +175,25 @@ impl PairRefusal {
 }
 
 impl EndReason {
+    /// Whether the user or the phone has given up the link: nothing that is kept may name the account any more.
+    pub fn gives_up_link(self) -> bool {
+        match self {
+            Self::Cancelled | Self::UnlinkedByUser | Self::UnlinkedByPhone => true,
+            Self::NeverLinked
+            | Self::QrExpired
+            | Self::Replaced
+            | Self::Banned
+            | Self::AccountLocked
+            | Self::ClientOutdated
+            | Self::PairingFailed
+            | Self::CredentialsUnreadable
+            | Self::StoreLost
+            | Self::PasskeyTimeout
+            | Self::ProxyFailed
+            | Self::Internal => false,
+        }
+    }
+
     /// Whether pressing "connect" again can help.
     pub fn retryable(self) -> bool {
         match self {

@@ -6,6 +6,7 @@ pub mod crypt;
 pub mod embedded;
 mod greeting;
 mod hub;
+mod idle;
 mod lease;
 mod limits;
 mod nudges;
@@ -21,6 +22,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use hub::Memo;
+pub use idle::FORGET_AFTER;
 pub use lease::Lease;
 pub use limits::{Limited, Limits, Usage};
 pub use outbox::{Notice, Outbox, TAKEN_FOR};

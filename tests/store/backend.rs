@@ -25,6 +25,9 @@ use crate::statuses::Told;
 /// No promise takes longer, on however busy a machine; one that hangs is broken.
 const PROMISE_TIME_MAX: Duration = Duration::from_secs(30);
 
+/// A tenant is forgotten after this time, in the tests.
+pub const FORGET_AFTER: Duration = Duration::from_secs(3 * 3_600);
+
 /// A store to make promises about, with nothing in it at first.
 pub trait Backend: Send {
     fn fresh() -> Self;
@@ -46,6 +49,14 @@ pub trait Backend: Send {
     /// What a reader with the newest cursor is told before what comes: where it may have been in doubt elsewhere, which
     /// nobody here knows of, the present again.
     fn present(&self, status: Status) -> Vec<Told>;
+
+    /// The store's clock goes on by so much at once; or back.
+    fn clock_goes(&self, seconds: i64) -> impl Future<Output = ()> + Send;
+
+    /// The look at idle tenants that the store has every few minutes.
+    fn forget_idle(&self) -> impl Future<Output = ()> + Send;
+
+    fn erase_tenant(&self, tenant: &TenantId) -> impl Future<Output = bool> + Send;
 
     fn journal(&self) -> &dyn Journal {
         &*self.stores().journal
@@ -83,6 +94,7 @@ pub struct Embedded {
     pub dir: tempfile::TempDir,
     pub store: EmbeddedStore,
     stores: Stores,
+    clock: Arc<Ticking>,
 }
 
 pub fn key() -> MasterKey {
@@ -90,7 +102,7 @@ pub fn key() -> MasterKey {
 }
 
 pub fn settings(dir: &Path) -> Settings {
-    Settings::new(dir, key())
+    Settings { forget_after: FORGET_AFTER, ..Settings::new(dir, key()) }
 }
 
 impl Embedded {
@@ -99,8 +111,15 @@ impl Embedded {
     }
 
     pub fn with(settings: Settings, dir: tempfile::TempDir) -> Self {
-        let store = EmbeddedStore::open(settings, Arc::new(Ticking::default())).unwrap();
-        Self { dir, stores: store.stores(), store }
+        let clock = Arc::new(Ticking::default());
+        let store = EmbeddedStore::open(settings, clock.clone()).unwrap();
+        Self { dir, stores: store.stores(), store, clock }
+    }
+
+    /// Closes it, so that its file can be looked at.
+    pub async fn ends(self) -> tempfile::TempDir {
+        self.store.close().await;
+        self.dir
     }
 }
 
@@ -130,10 +149,22 @@ impl Backend for Embedded {
     }
 
     async fn reopen(self) -> Self {
-        let Self { dir, store, stores } = self;
+        let Self { dir, store, stores, .. } = self;
         store.close().await;
         drop(stores);
         Self::at(dir)
+    }
+
+    async fn clock_goes(&self, seconds: i64) {
+        self.clock.0.fetch_add(seconds, Ordering::Relaxed);
+    }
+
+    async fn forget_idle(&self) {
+        self.store.forget_idle().await.unwrap();
+    }
+
+    async fn erase_tenant(&self, tenant: &TenantId) -> bool {
+        self.store.erase_tenant(tenant).await.unwrap()
     }
 }
 
@@ -155,6 +186,7 @@ pub fn instance_at(url: &str, key: MasterKey, previous: Option<MasterKey>) -> Re
         previous,
         sessions_max: None,
         limits: tautan::store::Limits::default(),
+        forget_after: FORGET_AFTER,
     };
     RedisStore::open(settings, Arc::new(Ticking::default()))
 }
@@ -196,6 +228,19 @@ impl Backend for Redis {
         store.close().await;
         drop(stores);
         Self::on(server)
+    }
+
+    /// Redis's clock cannot be set, so what it was at the last look is.
+    async fn clock_goes(&self, seconds: i64) {
+        self.server.ask(&["HINCRBY", "tautan:idle-time", "clock", &(-1_000 * seconds).to_string()]);
+    }
+
+    async fn forget_idle(&self) {
+        self.store.sweep().await.unwrap();
+    }
+
+    async fn erase_tenant(&self, tenant: &TenantId) -> bool {
+        self.store.erase_tenant(tenant).await.unwrap()
     }
 }
 

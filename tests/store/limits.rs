@@ -7,7 +7,7 @@ use tautan::{
     events::PhoneNumber,
     limit::Limit,
     store::{
-        Limited, Limits, StoreError, Stores, Wish,
+        FORGET_AFTER, Limited, Limits, StoreError, Stores, Wish,
         embedded::{EmbeddedStore, Settings},
         redis::{RedisStore, Settings as RedisSettings, Url},
     },
@@ -140,7 +140,8 @@ async fn limits_are_shared_by_the_instances() {
         assert!((500_000..=600_000).contains(&left), "its list goes by itself: {left}");
 
         let (url, per) = (Url::parse(&redis.server.url()).unwrap(), Duration::from_secs(1));
-        let short = RedisSettings { url, key: key(), previous: None, sessions_max: None, limits: two_dials(per) };
+        let (limits, forget_after) = (two_dials(per), FORGET_AFTER);
+        let short = RedisSettings { url, key: key(), previous: None, sessions_max: None, limits, forget_after };
         redis.server.ask(&["DEL", "tautan:{a}:used-dials"]);
         is_free_after(&RedisStore::open(short, Arc::new(clock::SystemClock)).stores(), per).await;
     })

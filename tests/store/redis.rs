@@ -404,7 +404,14 @@ async fn no_error_shows_where_redis_is() {
     assert!(!format!("{error}{error:?}").contains("hunter2"));
     let url = Url::parse("redis://:hunter2@127.0.0.1:1/").unwrap();
     let away = RedisStore::open(
-        Settings { url, key: key(), previous: None, sessions_max: None, limits: tautan::store::Limits::default() },
+        Settings {
+            url,
+            key: key(),
+            previous: None,
+            sessions_max: None,
+            limits: tautan::store::Limits::default(),
+            forget_after: tautan::store::FORGET_AFTER,
+        },
         clock::system(),
     );
     let error = away.stores().journal.latest(&tenant("a")).await.unwrap_err();

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    events::{EventId, News, PairAnswer, PairCode, PairingId, Shown, Status},
+    events::{EventId, JournalId, News, PairAnswer, PairCode, PairingId, Shown, Status},
     http::payload::{PairBody, PairRefusedBody, PasskeyBody, QrBody, StatusBody, seconds_left},
     store::{Memo, Update},
     tenant::{TenantId, TenantRef},
@@ -122,8 +122,8 @@ impl Teller {
                 let shown = Shown { event: Arc::clone(event), stale: false };
                 self.tell(&shown, event.news, Some(event.id()), now, &mut out);
             }
-            // This reader never heard of the doubt that is over now.
-            Update::Notice(shown) if !shown.stale && !self.stale => {}
+            // This reader never heard of the doubt that is over now. What no journal gave is news: the tenant was forgotten.
+            Update::Notice(shown) if !shown.stale && !self.stale && shown.event.journal != JournalId::NONE => {}
             Update::Notice(shown) => {
                 self.tell(shown, EVERYTHING, None, now, &mut out);
             }
@@ -194,7 +194,7 @@ fn with(news: News, owed: News) -> News {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::{Account, ConnectingReason, Cursor, EndReason, Event, JournalId, PhoneNumber, QrCode};
+    use crate::events::{Account, ConnectingReason, Cursor, EndReason, Event, PhoneNumber, QrCode};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -361,6 +361,18 @@ mod tests {
         let first = teller().live_shared(&update, Some(&memo), at(5)).framed(true);
         let second = teller().live_shared(&update, Some(&memo), at(5)).framed(true);
         assert_eq!(first.as_ptr(), second.as_ptr());
+    }
+
+    #[test]
+    fn forgetting_of_its_tenant_reaches_an_open_stream() {
+        let events = journal([connected(), Status::ended(EndReason::UnlinkedByUser)]);
+        let mut teller = teller();
+        teller.opening(updates(&events), None, at(5));
+        let notice = |event| Update::Notice(Shown { event, stale: false });
+        assert_eq!(teller.live(&notice(events[1].clone()), at(6)), "", "there was no doubt to clear");
+        let text = teller.live(&notice(Arc::new(Event::never_linked(at(7)))), at(7));
+        assert_eq!(told(&text), ["connection-status"]);
+        assert!(text.contains(r#""reason":"never-linked""#));
     }
 
     #[test]

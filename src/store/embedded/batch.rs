@@ -9,12 +9,14 @@ use redb::{ReadableTable as _, WriteTransaction};
 
 use super::{
     Shared,
+    idle::IdleTime,
     record::Record,
-    rows::{EPOCH_ROW, JOURNAL, KeptEvent, KeptWish, META, Span, Untold, VAULT, WISHES, seal_row},
+    rows::{EPOCH_ROW, IDLE_TIME_ROW, JOURNAL, KeptEvent, KeptWish, META, Span, Untold, VAULT, WISHES, seal_row},
 };
 use crate::store::greeting::starting;
 use crate::{
-    events::{Cursor, Event, EventId, JournalId, Status},
+    clock::Timestamp,
+    events::{Cursor, Event, EventId, JournalId, Shown, Status},
     store::{Change, Lease, StoreError, Update, Wish, WishNo},
     tenant::TenantId,
 };
@@ -51,6 +53,10 @@ pub struct Batch<'a> {
 enum Effect {
     Event(TenantId, Arc<Event>),
     Notice(TenantId),
+    /// Older events than the newest go.
+    KeepNewestEvent(TenantId),
+    Forgotten(TenantId),
+    IdleTime(IdleTime),
     Nudge(TenantId),
     End(Lease),
 }
@@ -64,7 +70,7 @@ impl<'a> Batch<'a> {
     pub fn record(&mut self, tenant: &TenantId) -> &mut Record {
         self.changed.entry(tenant.clone()).or_insert_with(|| {
             let memory = self.shared.memory.lock().unwrap_or_else(PoisonError::into_inner);
-            memory.record(tenant).cloned().unwrap_or_default()
+            memory.record(tenant).cloned().unwrap_or_else(|| memory.blank())
         })
     }
 
@@ -132,13 +138,48 @@ impl<'a> Batch<'a> {
         self.effects.push(Effect::Nudge(tenant.clone()));
     }
 
+    /// The link was given up: what names its account is not kept.
+    pub fn keep_newest_event(&mut self, tenant: &TenantId) {
+        self.effects.push(Effect::KeepNewestEvent(tenant.clone()));
+    }
+
     pub fn set_wish(&mut self, tenant: &TenantId, number: WishNo, unsettled: Option<Wish>) -> Step<()> {
-        let kept = KeptWish { number: number.0, unsettled };
+        self.put_wish(tenant, KeptWish { number: number.0, unsettled, idle_since: None })
+    }
+
+    /// Begins the tenant's idle time. It has no wish.
+    pub fn begin_idle(&mut self, tenant: &TenantId, now: u64) -> Step<()> {
+        let number = self.record(tenant).wishes;
+        self.put_wish(tenant, KeptWish { number, unsettled: None, idle_since: Some(now) })
+    }
+
+    fn put_wish(&mut self, tenant: &TenantId, kept: KeptWish) -> Step<()> {
         let sealed = kept.seal(&self.shared.keys(tenant));
         self.put(WISHES, tenant, &sealed)?;
         let record = self.record(tenant);
-        record.wishes = number.0;
-        record.wish = kept.unsettled.map(|wish| (number, wish));
+        record.wishes = kept.number;
+        record.wish = kept.unsettled.map(|wish| (WishNo(kept.number), wish));
+        record.idle_since = kept.idle_since;
+        Ok(())
+    }
+
+    pub fn count_idle_time(&mut self, now: Timestamp) -> Step<IdleTime> {
+        let before = self.shared.memory.lock().unwrap_or_else(PoisonError::into_inner).idle_time;
+        let time = before.at(now);
+        self.keep_meta(IDLE_TIME_ROW, &time.to_row())?;
+        self.effects.push(Effect::IdleTime(time));
+        Ok(time)
+    }
+
+    /// Removes all that is kept of the tenant. What follows in the same batch begins a new journal.
+    pub fn forget(&mut self, tenant: &TenantId) -> Step<()> {
+        self.erase(tenant)?;
+        for table in [JOURNAL, WISHES] {
+            self.transaction()?.open_table(table)?.remove(tenant.as_str())?;
+        }
+        let record = self.record(tenant);
+        *record = Record { sequence: record.sequence, ..Record::default() };
+        self.effects.push(Effect::Forgotten(tenant.clone()));
         Ok(())
     }
 
@@ -153,7 +194,9 @@ impl<'a> Batch<'a> {
     }
 
     pub fn take_back(&mut self, lease: Lease) {
-        self.record(lease.tenant()).owner = None;
+        let record = self.record(lease.tenant());
+        record.owner = None;
+        record.said.clear();
         self.effects.push(Effect::End(lease));
     }
 
@@ -251,6 +294,13 @@ impl Outcome<'_> {
                         self.shared.hub.publish(&tenant, Update::Notice(shown));
                     }
                 }
+                Effect::KeepNewestEvent(tenant) => memory.keep_newest_event(&tenant),
+                Effect::Forgotten(tenant) => {
+                    memory.end_journal(&tenant);
+                    let event = Arc::new(Event::never_linked(self.shared.clock.now()));
+                    self.shared.hub.publish(&tenant, Update::Notice(Shown { event, stale: false }));
+                }
+                Effect::IdleTime(time) => memory.idle_time = time,
                 Effect::Nudge(_) | Effect::End(_) => later.push(effect),
             }
         }
@@ -259,7 +309,11 @@ impl Outcome<'_> {
             match effect {
                 Effect::Nudge(tenant) => self.shared.nudges.add(tenant),
                 Effect::End(lease) => lease.lost().cancel(),
-                Effect::Event(..) | Effect::Notice(_) => {}
+                Effect::Event(..)
+                | Effect::Notice(_)
+                | Effect::KeepNewestEvent(_)
+                | Effect::Forgotten(_)
+                | Effect::IdleTime(_) => {}
             }
         }
     }

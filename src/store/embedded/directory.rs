@@ -59,6 +59,11 @@ impl Directory {
         Ok(directory)
     }
 
+    /// Whether a start has made a store there. Changes nothing.
+    pub fn holds_store(path: &Path) -> bool {
+        path.join(STORE_FILE).exists()
+    }
+
     /// A start before this one has made the store.
     pub fn has_store(&self) -> bool {
         self.has_store

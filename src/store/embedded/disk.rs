@@ -14,9 +14,10 @@ use super::{
     batch::Failure,
     directory::Directory,
     file::{self, FileId},
+    idle::IdleTime,
     rows::{
-        EPOCH_ROW, FORMAT_ROW, JOURNAL, KeptEvent, KeptWish, META, PROOF_PLACE, PROOF_ROW, VAULT, WISHES, event_anew,
-        open_row, seal_row, wish_anew,
+        EPOCH_ROW, FORMAT_ROW, IDLE_TIME_ROW, JOURNAL, KeptEvent, KeptWish, META, PROOF_PLACE, PROOF_ROW, VAULT,
+        WISHES, event_anew, open_row, seal_row, wish_anew,
     },
 };
 use crate::{
@@ -41,6 +42,9 @@ pub struct Disk {
 pub struct Found {
     pub events: Vec<(TenantId, KeptEvent)>,
     pub wishes: Vec<(TenantId, KeptWish)>,
+    /// Tenants of whom a row cannot be read.
+    pub unread: Vec<TenantId>,
+    pub idle_time: IdleTime,
 }
 
 /// Why the store cannot go on with its file.
@@ -226,7 +230,8 @@ fn read_all(transaction: &WriteTransaction, key: &MasterKey) -> Result<Found, re
                 Ok(event) => found.events.push((tenant, event)),
                 // One tenant's damage must not keep all the others from starting.
                 Err(error) => {
-                    tracing::error!(%tenant, ?error, "the newest event cannot be read: the tenant begins anew")
+                    tracing::error!(%tenant, ?error, "the newest event cannot be read: the tenant begins anew");
+                    found.unread.push(tenant);
                 }
             }
         }
@@ -237,11 +242,14 @@ fn read_all(transaction: &WriteTransaction, key: &MasterKey) -> Result<Found, re
             match KeptWish::open(&keys, sealed.value()) {
                 Ok(wish) => found.wishes.push((tenant, wish)),
                 Err(error) => {
-                    tracing::error!(%tenant, ?error, "the wish cannot be read: the tenant has to connect again")
+                    tracing::error!(%tenant, ?error, "the wish cannot be read: the tenant has to connect again");
+                    found.unread.push(tenant);
                 }
             }
         }
     }
+    let meta = transaction.open_table(META)?;
+    found.idle_time = meta.get(IDLE_TIME_ROW)?.map_or_else(IdleTime::default, |row| IdleTime::of_row(row.value()));
     // A read transaction may come before the first write, and fails where the table was never made.
     transaction.open_table(VAULT)?;
     Ok(found)

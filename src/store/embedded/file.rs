@@ -88,7 +88,7 @@ fn restrict(file: &File, metadata: &Metadata) -> io::Result<()> {
     }
 }
 
-fn database(file: File) -> Result<Database, DatabaseError> {
+pub fn database(file: File) -> Result<Database, DatabaseError> {
     Builder::new()
         .set_cache_size(CACHE_BYTES)
         .set_repair_callback(|repair| {

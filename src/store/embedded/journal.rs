@@ -28,6 +28,9 @@ impl Journal for EmbeddedStore {
             batch.check(&lease)?;
             let tenant = lease.tenant().clone();
             let last = batch.tell(&tenant, status)?;
+            if last.status.gives_up_link() {
+                batch.keep_newest_event(&tenant);
+            }
             batch.take_back(lease);
             match batch.record(&tenant).wish.clone() {
                 Some((number, _)) if number == settles => batch.set_wish(&tenant, number, None)?,

@@ -3,7 +3,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{disk::Found, record::Record, rows::KeptWish};
+use super::{disk::Found, idle::IdleTime, record::Record, rows::KeptWish};
 use crate::{
     events::{Cursor, Event, EventId},
     store::{Update, WishNo},
@@ -21,6 +21,10 @@ pub struct Memory {
     tenants: HashMap<TenantId, Known>,
     /// Every event of this epoch that may still be in a history, oldest first.
     ages: VecDeque<(TenantId, Cursor)>,
+    /// The highest sequence of this epoch in the journal of a forgotten tenant. Without it, an open subscription would take
+    /// events of the tenant's next journal for events that it has seen.
+    forgotten: u64,
+    pub idle_time: IdleTime,
 }
 
 #[derive(Default)]
@@ -32,16 +36,21 @@ struct Known {
 
 impl Memory {
     pub fn new(found: Found, epoch: u64) -> Self {
-        let mut memory = Self { tenants: HashMap::new(), ages: VecDeque::new() };
+        let (tenants, ages, idle_time) = (HashMap::new(), VecDeque::new(), found.idle_time);
+        let mut memory = Self { tenants, ages, forgotten: 0, idle_time };
         for (tenant, kept) in found.events {
             let known = memory.tenants.entry(tenant).or_default();
             let event = known.record.resume(kept, epoch);
             known.history.push_back(event);
         }
-        for (tenant, KeptWish { number, unsettled }) in found.wishes {
+        for (tenant, KeptWish { number, unsettled, idle_since }) in found.wishes {
             let record = &mut memory.tenants.entry(tenant).or_default().record;
             record.wishes = number;
+            record.idle_since = idle_since;
             record.wish = unsettled.map(|wish| (WishNo(number), wish));
+        }
+        for tenant in found.unread {
+            memory.tenants.entry(tenant).or_default().record.unread = true;
         }
         memory
     }
@@ -50,8 +59,41 @@ impl Memory {
         self.tenants.get(tenant).map(|known| &known.record)
     }
 
+    /// What an unknown tenant begins with.
+    pub fn blank(&self) -> Record {
+        Record { sequence: self.forgotten, ..Record::default() }
+    }
+
+    /// A blank record is not kept. Without this, requests for many unknown tenants would fill the memory.
     pub fn replace(&mut self, tenant: TenantId, record: Record) {
-        self.tenants.entry(tenant).or_default().record = record;
+        if record.is_blank() {
+            self.tenants.remove(&tenant);
+            self.forgotten = self.forgotten.max(record.sequence);
+        } else {
+            self.tenants.entry(tenant).or_default().record = record;
+        }
+    }
+
+    /// Takes all events but the newest out of the history.
+    pub fn keep_newest_event(&mut self, tenant: &TenantId) {
+        if let Some(Known { history, .. }) = self.tenants.get_mut(tenant) {
+            history.drain(..history.len().saturating_sub(1));
+            history.shrink_to_fit();
+        }
+    }
+
+    /// Takes the events of a journal that is over out of the history.
+    pub fn end_journal(&mut self, tenant: &TenantId) {
+        if let Some(known) = self.tenants.get_mut(tenant) {
+            known.history.clear();
+        }
+    }
+
+    /// Tenants to be looked at by [`super::idle`]: they are idle, and have been for `after` or have just begun to be.
+    pub fn idle(&self, counted: u64, after: u64) -> Vec<TenantId> {
+        let due = |record: &Record| record.idle_since.is_none_or(|since| counted.saturating_sub(since) >= after);
+        let idle = self.tenants.iter().filter(|(_, known)| known.record.is_idle() && due(&known.record));
+        idle.map(|(tenant, _)| tenant.clone()).collect()
     }
 
     pub fn remember(&mut self, tenant: &TenantId, event: Arc<Event>) {

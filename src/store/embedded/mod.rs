@@ -13,11 +13,13 @@ mod batch;
 mod directory;
 mod disk;
 mod file;
+mod idle;
 mod journal;
 mod memory;
 mod outbox;
 mod record;
 mod release;
+mod rewrite;
 mod roster;
 mod rows;
 mod used;
@@ -43,6 +45,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use directory::{Directory, KEY_FILE, SIGN_IN_FILE};
+pub use rewrite::rewrite;
 
 use self::{
     batch::{Batch, Failure, Step},
@@ -53,7 +56,7 @@ use self::{
     writer::{Job, Writer},
 };
 use super::{
-    Limits, Outbox, StoreError, Stores,
+    FORGET_AFTER, Limits, Outbox, StoreError, Stores,
     crypt::{MasterKey, TenantKeys},
     hub::Hub,
     nudges::Nudges,
@@ -76,13 +79,16 @@ pub struct Settings {
     /// transaction; from then on it is not needed.
     pub previous: Option<MasterKey>,
     pub limits: Limits,
+    /// A tenant without credentials, wish and owner is forgotten after this time.
+    pub forget_after: Duration,
     /// `None` but in tests, which end the process there.
     pub on_commit: Option<CommitHook>,
 }
 
 impl Settings {
     pub fn new(dir: impl Into<PathBuf>, key: MasterKey) -> Self {
-        Self { dir: dir.into(), key, previous: None, limits: Limits::default(), on_commit: None }
+        let (previous, limits, on_commit) = (None, Limits::default(), None);
+        Self { dir: dir.into(), key, previous, limits, forget_after: FORGET_AFTER, on_commit }
     }
 }
 
@@ -119,6 +125,8 @@ pub enum OpenError {
     Emptied(PathBuf),
     #[error("another process uses the data directory {}", .0.display())]
     InUse(PathBuf),
+    #[error("there is no store in {}", .0.display())]
+    NoStore(PathBuf),
     #[error("the store in {} was sealed with another encryption key", .0.display())]
     WrongKey(PathBuf),
     #[error("the store in {} was written by a later version of this program (format {format})", .path.display())]
@@ -157,6 +165,7 @@ struct Shared {
     outbox: Schedule,
     key: MasterKey,
     limits: Limits,
+    forget_after: Duration,
     numbers: Numbers,
     clock: SharedClock,
     on_commit: Option<CommitHook>,
@@ -171,7 +180,7 @@ struct Shared {
 impl EmbeddedStore {
     /// Blocks: reads every tenant's newest event and wish, after a crash the whole file, and on a new key seals it anew.
     pub fn open(settings: Settings, clock: SharedClock) -> Result<Self, OpenError> {
-        let Settings { dir, key, previous, limits, on_commit } = settings;
+        let Settings { dir, key, previous, limits, forget_after, on_commit } = settings;
         let (disk, found) = Disk::open(&dir, &key, previous.as_ref(), clock.now(), on_commit.as_ref())?;
         let memory = Memory::new(found, disk.epoch());
         let outbox = Schedule::default();
@@ -185,6 +194,7 @@ impl EmbeddedStore {
             outbox,
             key,
             limits,
+            forget_after,
             numbers: Numbers::default(),
             clock,
             on_commit,

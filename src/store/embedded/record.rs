@@ -29,6 +29,11 @@ pub struct Record {
     /// The number of the newest wish, settled or not.
     pub wishes: u64,
     pub owner: Option<Claim>,
+    /// Nothing stands against forgetting it: since when, in the time that [`super::idle::IdleTime`] counts. `None`: something
+    /// did when it was last looked at.
+    pub idle_since: Option<u64>,
+    /// Some of its rows cannot be read: they are left alone.
+    pub unread: bool,
     /// The file says `connecting`/`starting`, which stands for a QR code too: the next one needs no write.
     pub kept_as_starting: bool,
     /// When the session crashed lately.
@@ -47,6 +52,17 @@ impl Record {
 
     pub fn is_unattended(&self) -> bool {
         matches!(self.wish, Some((_, Wish::Run { .. } | Wish::Unlink))) && !self.is_owned()
+    }
+
+    /// Whether it may be forgotten once it has been so for long enough, unless there are credentials.
+    pub fn is_idle(&self) -> bool {
+        self.wish.is_none() && !self.is_owned() && !self.unread
+    }
+
+    /// Says nothing that an unknown tenant's would not say.
+    pub fn is_blank(&self) -> bool {
+        let nothing_happened = self.newest.is_none() && self.wishes == 0 && self.owner.is_none() && !self.unread;
+        nothing_happened && self.crashes.is_empty() && self.said.is_empty() && self.used.is_empty()
     }
 
     pub fn is_disconnected(&self) -> bool {

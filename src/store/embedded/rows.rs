@@ -18,7 +18,7 @@ use crate::{
     tenant::TenantId,
 };
 
-/// What belongs to no tenant: [`FORMAT_ROW`], [`EPOCH_ROW`], [`PROOF_ROW`], [`RELEASE_ROW`].
+/// What belongs to no tenant: [`FORMAT_ROW`], [`EPOCH_ROW`], [`PROOF_ROW`], [`RELEASE_ROW`], [`IDLE_TIME_ROW`].
 pub const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 /// By tenant: [`KeptEvent`], sealed.
 pub const JOURNAL: TableDefinition<&str, &[u8]> = TableDefinition::new("journal");
@@ -33,6 +33,8 @@ pub const EPOCH_ROW: &str = "epoch";
 pub const PROOF_ROW: &str = "proof";
 /// A [`crate::store::Release`].
 pub const RELEASE_ROW: &str = "release";
+/// An [`super::idle::IdleTime`].
+pub const IDLE_TIME_ROW: &str = "idle-time";
 
 const JOURNAL_PLACE: Place<'static> = Place { table: "journal", row: b"" };
 const WISH_PLACE: Place<'static> = Place { table: "wish", row: b"" };
@@ -62,6 +64,9 @@ pub struct Untold {
 pub struct KeptWish {
     pub number: u64,
     pub unsettled: Option<Wish>,
+    /// See [`super::record::Record::idle_since`]. Goes with the next wish: every end of an idle time begins with one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_since: Option<u64>,
 }
 
 impl KeptEvent {

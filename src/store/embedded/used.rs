@@ -30,6 +30,10 @@ impl Numbers {
 }
 
 impl Used {
+    pub fn is_empty(&self) -> bool {
+        self.pair_codes.is_empty() && self.dials.is_empty()
+    }
+
     /// All of it or nothing.
     pub fn take(&mut self, usage: Usage, limits: &Limits, now: Timestamp) -> Result<(), StoreError> {
         let code = usage.pair_code.then(|| self.pair_codes.wait(limits.pair_codes, now)).flatten();

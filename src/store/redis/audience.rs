@@ -18,7 +18,7 @@ use self::watched::{Reader, Told, Watched};
 use super::{Shared, reading::Reading, record::is_pairing};
 use crate::{
     clock::Timestamp,
-    events::{Cursor, EndReason, Event, EventId, Shown, Status},
+    events::{Cursor, Event, EventId, Shown, Status},
     store::{
         Update,
         hub::{Hub, Listener, Missed},
@@ -341,8 +341,8 @@ impl Audience {
                 self.hub.publish(tenant, Update::Notice(shown.clone()));
             }
         } else if known.is_some() {
-            // It was in doubt, and there is nothing: nobody ever linked it.
-            let event = Arc::new(Event { status: Status::ended(EndReason::NeverLinked), ..unknown(now) });
+            // Nothing is kept of it: it was never linked, or it was forgotten.
+            let event = Arc::new(Event::never_linked(now));
             self.hub.publish(tenant, Update::Notice(Shown { event, stale: false }));
         }
         watched.read_on()

@@ -23,9 +23,18 @@ pub const RELEASE: &str = "tautan:release";
 /// A hash: what only the right key opens, and what it was before the key was changed.
 pub const PROOF: &str = "tautan:proof";
 
+/// A hash: the time that counts towards forgetting, by the server's clock.
+pub const IDLE_TIME: &str = "tautan:idle-time";
+
 /// A hash: who owns the tenant, what is wanted, what was written last.
 pub fn record(tenant: &TenantId) -> String {
     format!("tautan:{{{tenant}}}")
+}
+
+/// A pattern of the names of all keys of the tenant.
+pub fn all_of(tenant: &TenantId) -> String {
+    // No character of an encoded name means anything in a pattern.
+    record(tenant) + "*"
 }
 
 pub fn tenant_of_record(key: &str) -> Option<TenantId> {

@@ -14,6 +14,7 @@ mod census;
 mod compare;
 mod condition;
 mod connection;
+mod forget;
 mod heart;
 mod journal;
 mod keys;
@@ -92,6 +93,8 @@ pub struct Settings {
     /// Sessions this instance will own; `None`: as many as come.
     pub sessions_max: Option<usize>,
     pub limits: Limits,
+    /// A tenant without credentials, wish and owner is forgotten after this time.
+    pub forget_after: Duration,
 }
 
 /// A handle; clones are the same store. With the last one its tasks end.
@@ -113,6 +116,7 @@ struct Shared {
     census: Census,
     sessions_max: Option<usize>,
     limits: Limits,
+    forget_after: Duration,
     audience: Audience,
     outbox: Desk,
     orders: mpsc::Sender<Order>,
@@ -156,6 +160,7 @@ impl RedisStore {
             census: Census::default(),
             sessions_max: settings.sessions_max,
             limits: settings.limits,
+            forget_after: settings.forget_after,
             orders,
             incarnation: watched::Sender::new(None),
             instance: random_name(),
@@ -209,7 +214,7 @@ impl RedisStore {
         self.shared().condition.subscribe()
     }
 
-    /// Looks for wanted tenants that no index names. Done every few minutes anyway, by one instance.
+    /// Looks for wanted tenants that no index names, and forgets those that have been idle for long enough. Done every few minutes anyway, by one instance.
     pub async fn sweep(&self) -> Result<(), StoreError> {
         self.shared().sweep().await
     }

@@ -19,9 +19,11 @@ scripts! {
     APPEND = "prelude" "append";
     BEAT = "beat";
     BORN = "born";
+    COUNT = "count";
     CRASH = "prelude" "crash";
     ERASE = "prelude" "erase";
     FINISH = "prelude" "finish";
+    FORGET = "prelude" "forget";
     INDEX = "index";
     LAYOUT = "layout";
     LIST = "list";

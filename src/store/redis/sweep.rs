@@ -17,7 +17,8 @@ const STEP: usize = 1_000;
 /// Nobody waits for what this finds: it takes its time.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Finds, in time, wanted tenants and notices that no index names: one may have been lost with a crash of Redis.
+/// Finds, in time, wanted tenants and notices that no index names: one may have been lost with a crash of Redis. Forgets idle
+/// tenants.
 pub async fn run(shared: Arc<Shared>) {
     loop {
         let pause = rand::rng().random_range(SWEEP_EVERY / 2..SWEEP_EVERY);
@@ -45,13 +46,15 @@ impl Shared {
         if ours.is_some() { self.sweep().await } else { Ok(()) }
     }
 
-    /// Looks at every record that no index names, and puts into the index what is wanted and has no owner.
+    /// Looks at every record: puts into the index what is wanted, has no owner and is in no index, and forgets what has been
+    /// idle for long enough.
     pub async fn sweep(&self) -> Result<(), StoreError> {
-        let indexed = self.indexed().await?;
-        let mut cursor = 0;
+        let (indexed, counted) = (self.indexed().await?, self.count_idle_time().await?);
+        let (mut cursor, mut forgotten) = (0, 0);
         loop {
             let (next, found) = self.scan(cursor, STEP).await?;
             self.list_forgotten(&found).await?;
+            forgotten += self.forget_idle(&found, counted).await?;
             let unnamed: BTreeSet<TenantId> =
                 found.into_iter().filter(|tenant| !indexed.contains(tenant.as_str())).collect();
             for tenant in self.sift(unnamed, &HashSet::new(), usize::MAX).await? {
@@ -60,11 +63,15 @@ impl Shared {
                 self.nudges.add(tenant);
             }
             if next == 0 {
-                return Ok(());
+                break;
             }
             cursor = next;
             sleep(PAUSE).await;
         }
+        if forgotten > 0 {
+            tracing::info!(tenants = forgotten, "idle tenants were forgotten");
+        }
+        Ok(())
     }
 
     /// One step of a walk over the records of all tenants, which begins at 0 and is over where that is what follows.

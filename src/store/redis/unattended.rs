@@ -86,7 +86,7 @@ impl Shared {
         Ok(found)
     }
 
-    fn lives(&self, owner: &Owner, gone: &HashSet<String>) -> bool {
+    pub fn lives(&self, owner: &Owner, gone: &HashSet<String>) -> bool {
         if self.is_this_incarnation(&owner.incarnation) {
             return self.leases.is_ours(owner.nonce);
         }

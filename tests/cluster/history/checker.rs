@@ -156,6 +156,21 @@ impl Known {
         self.word.as_ref().is_none_or(|(word, _)| word == "qr_pending")
     }
 
+    fn says(&self, word: &str, reasons: &[&str]) -> bool {
+        let said = |(said, reason): &(String, Option<String>)| {
+            said == word && reason.as_deref().is_some_and(|reason| reasons.contains(&reason))
+        };
+        self.word.as_ref().is_some_and(said)
+    }
+
+    fn gives_up_link(&self) -> bool {
+        self.says("disconnected", &["unlinked-by-user", "unlinked-by-phone", "cancelled"])
+    }
+
+    fn is_start(&self) -> bool {
+        self.says("connecting", &["starting"])
+    }
+
     fn is_doubted_in(&self, said: &Said) -> bool {
         let (Some((word, reason)), Said::Status { word: told, reason: why, mark, stale: true }) = (&self.word, said)
         else {
@@ -257,6 +272,15 @@ fn step(last: Place, next: Place, opening: bool, doubts: &[&Said], events: &Even
     }
     // What was before a restart of Redis may be lost with it, and the present comes first.
     if next.0 != last.0 || (opening && next.1 - last.1 >= KEPT) {
+        return None;
+    }
+    // With a link that is given up the events before its end are gone.
+    let given_up = |sequence| match events.get(&(last.0, sequence)) {
+        Some(event) => event.gives_up_link(),
+        // No client saw it. Only the event of a new request follows such an end.
+        None => events.get(&(last.0, sequence + 1)).is_some_and(Known::is_start),
+    };
+    if opening && (last.1 + 1..=next.1).any(given_up) {
         return None;
     }
     let permitted = |sequence| match events.get(&(last.0, sequence)) {

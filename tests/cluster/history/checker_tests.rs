@@ -63,6 +63,31 @@ fn a_replay_leaves_out_codes_and_nothing_else() {
     assert_eq!(found(vec![whole(up("a/x/2")), back]), [Wrong::Lost]);
 }
 
+/// The journal keeps no event from before the end of a link that was given up.
+#[test]
+fn replay_after_an_unlink_begins_with_its_end_or_later() {
+    let said = |word: &str, reason: &str| {
+        let (word, reason) = (word.to_owned(), Some(reason.to_owned()));
+        Said::Status { word, reason, mark: None, stale: false }
+    };
+    let start = || said("connecting", "starting");
+    let whole = |end: Option<&str>| {
+        let end = end.map(|reason| told((1, 3), said("disconnected", reason)));
+        let events = [told((1, 1), up("a/x/1")), told((1, 2), up("a/x/2"))].into_iter().chain(end);
+        client(events.chain([replayed((1, 4), start())]))
+    };
+    let back = |opened| {
+        let rest = if opened { replayed((1, 4), start()) } else { told((1, 4), start()) };
+        client([replayed((1, 1), up("a/x/1")), (Duration::ZERO, Note::Opened), rest])
+    };
+    for reason in ["unlinked-by-user", "unlinked-by-phone", "cancelled"] {
+        assert_eq!(found(vec![whole(Some(reason)), back(true)]), [], "{reason}");
+    }
+    assert_eq!(found(vec![whole(None), back(true)]), [], "no client saw the end");
+    assert_eq!(found(vec![whole(Some("replaced")), back(true)]), [Wrong::Lost]);
+    assert_eq!(found(vec![whole(Some("cancelled")), back(false)]), [Wrong::Lost], "an open stream gets all of it");
+}
+
 #[test]
 fn a_stale_notice_stands_for_the_newest_event_and_for_no_other() {
     let whole = client((1..=3).map(|sequence| told((1, sequence), up(&format!("a/x/{sequence}")))));

@@ -2,7 +2,7 @@ use futures::FutureExt as _;
 
 use super::*;
 use crate::{
-    events::{ConnectingReason, JournalId},
+    events::{ConnectingReason, EndReason, JournalId},
     store::{Subscription, redis::record::Record},
 };
 

@@ -1,9 +1,11 @@
--- ARGV: nonce, fence, number, version, doubted, run, whether the wish is settled, the last event, the one that follows
--- for a newer wish.
+-- ARGV: nonce, fence, number, version, doubted, run, whether the wish is settled, whether the link is given up, the last
+-- event, the one that follows for a newer wish.
 local answer = refused(ARGV[1], ARGV[2], ARGV[3])
 if answer then return answer end
 if not is_at(ARGV[4]) then return { 'again', '' } end
-local heard = tell(8) + tell(15)
+local heard = tell(9)
+if ARGV[8] == '1' then keep_newest_event() end
+heard = heard + tell(16)
 disown()
 if ARGV[7] == '1' then redis.call('HDEL', record, 'wish') end
 changed(ARGV[5], ARGV[1] .. ' ' .. ARGV[3])

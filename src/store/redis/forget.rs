@@ -1,0 +1,121 @@
+//! Forgets idle tenants, those without credentials, wish and owner, and erases one on demand.
+
+use std::{collections::HashSet, time::Duration};
+
+use super::{
+    RedisStore, Shared, keys,
+    record::{Owner, parse_nonce},
+    script::{COUNT, Call, FORGET},
+    trouble::Trouble,
+};
+use crate::{
+    store::{StoreError, idle::IDLE_STEP_MAX},
+    tenant::TenantId,
+};
+
+/// Tenants that are forgotten with one look, so that others are served meanwhile. The next sweep goes on.
+const AT_ONCE: usize = 200;
+/// Keys that Redis looks at in one step for what is left of a tenant.
+const STEP: usize = 1_000;
+
+/// Owner's incarnation and nonce, the version, when it began to be idle, the version of then, and whether it is wanted.
+type Row = (Option<String>, Option<String>, Option<String>, Option<u64>, Option<String>, Option<Vec<u8>>);
+
+impl RedisStore {
+    /// Removes all that is kept of the tenant. False: nothing was removed, since it has credentials, a wish or an owner.
+    pub async fn erase_tenant(&self, tenant: &TenantId) -> Result<bool, StoreError> {
+        let shared = self.shared();
+        let reading = shared.read(tenant, None).await?;
+        let dead = reading.record.owner.filter(|_| !reading.living);
+        // Before the record, so that what a request makes that comes meanwhile is not among them.
+        let unnamed = shared.unnamed_keys(tenant).await?;
+        let word: String = shared.connections.call(&forget(tenant, 0, None, dead.as_ref())).await?;
+        if word != "forgotten" {
+            return Ok(false);
+        }
+        shared.unname(tenant).await?;
+        if !unnamed.is_empty() {
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("UNLINK").arg(unnamed).ignore();
+            let () = shared.connections.query(&pipeline).await?;
+        }
+        Ok(true)
+    }
+}
+
+fn forget(tenant: &TenantId, counted: u64, after: Option<Duration>, dead: Option<&Owner>) -> Call {
+    let after = after.map_or(String::new(), |after| after.as_millis().to_string());
+    let dead = dead.map_or(String::new(), |owner| super::record::nonce_text(owner.nonce));
+    Call::on(&FORGET, tenant).arg(counted).arg(after).arg(dead)
+}
+
+impl Shared {
+    /// By the server's clock, in ms.
+    pub async fn count_idle_time(&self) -> Result<u64, Trouble> {
+        let call = Call::on_keys(&COUNT, [keys::IDLE_TIME.to_owned()]).arg(IDLE_STEP_MAX.as_millis() as u64);
+        self.connections.call(&call).await
+    }
+
+    /// Of these tenants those that have been idle for long enough. Of the others notes since when they are.
+    pub async fn forget_idle(&self, tenants: &[TenantId], counted: u64) -> Result<usize, StoreError> {
+        if tenants.is_empty() {
+            return Ok(0);
+        }
+        let mut pipeline = redis::pipe();
+        let fields = ["owner_incarnation", "owner_nonce", "version", "idle_since", "idle_version", "wish"];
+        tenants.iter().for_each(|tenant| _ = pipeline.cmd("HMGET").arg(keys::record(tenant)).arg(&fields));
+        let rows: Vec<Row> = self.connections.query(&pipeline).await?;
+        let owners = rows.iter().filter_map(|(incarnation, ..)| incarnation.as_deref());
+        let gone = self.dead(owners.collect::<HashSet<_>>()).await?;
+        let after_ms = self.forget_after.as_millis() as u64;
+        let (mut forgotten, mut asked) = (0, 0);
+        for (tenant, (incarnation, nonce, version, since, at, wish)) in tenants.iter().zip(rows) {
+            let owner = incarnation.zip(nonce.as_deref().and_then(parse_nonce));
+            let owner = owner.map(|(incarnation, nonce)| Owner { incarnation, nonce });
+            let is_owned = owner.as_ref().is_some_and(|owner| self.lives(owner, &gone));
+            let is_due = since.filter(|_| at == version).is_none_or(|since| counted.saturating_sub(since) >= after_ms);
+            if wish.is_some() || is_owned || !is_due || asked == AT_ONCE {
+                continue;
+            }
+            asked += 1;
+            let call = forget(tenant, counted, Some(self.forget_after), owner.as_ref());
+            let word: String = self.connections.call(&call).await?;
+            if word == "forgotten" {
+                self.unname(tenant).await?;
+                forgotten += 1;
+            }
+        }
+        Ok(forgotten)
+    }
+
+    /// After the record: no index names it any more.
+    async fn unname(&self, tenant: &TenantId) -> Result<(), Trouble> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("SMEMBERS").arg(keys::INCARNATIONS);
+        let (incarnations,): (Vec<String>,) = self.connections.query(&pipeline).await?;
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("SREM").arg(keys::WANTED).arg(tenant.as_str()).ignore();
+        pipeline.cmd("ZREM").arg(keys::NOTICES).arg(tenant.as_str()).ignore();
+        for incarnation in incarnations {
+            pipeline.cmd("SREM").arg(keys::owned(&incarnation)).arg(tenant.as_str()).ignore();
+            pipeline.cmd("SREM").arg(keys::inbox(&incarnation)).arg(tenant.as_str()).ignore();
+        }
+        self.connections.query(&pipeline).await
+    }
+
+    /// Keys that nothing kept points to: codes whose event has left the history, which would expire by themselves, and rows
+    /// of a table that is not listed.
+    async fn unnamed_keys(&self, tenant: &TenantId) -> Result<Vec<String>, Trouble> {
+        let (mut cursor, mut keys) = (0, Vec::new());
+        loop {
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("SCAN").arg(cursor).arg("MATCH").arg(keys::all_of(tenant)).arg("COUNT").arg(STEP);
+            let ((next, found),): ((u64, Vec<String>),) = self.connections.query(&pipeline).await?;
+            keys.extend(found.into_iter().filter(|key| key.contains("}:code:") || key.contains("}:rows:")));
+            if next == 0 {
+                return Ok(keys);
+            }
+            cursor = next;
+        }
+    }
+}

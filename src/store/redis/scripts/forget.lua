@@ -1,0 +1,26 @@
+-- ARGV: the time counted, in ms; how long the tenant has to be idle ('': it is removed at once); the nonce of an owner that
+-- is dead for good, or ''. A tenant with credentials, a wish or another owner stays. Answers what became of it.
+local owner = read('owner_nonce')
+if read('wish') ~= '' or (owner ~= '' and owner ~= ARGV[3]) or redis.call('EXISTS', record .. ':tables') == 1 then
+  return 'busy'
+end
+if ARGV[2] ~= '' then
+  if redis.call('EXISTS', record) == 0 then return 'missing' end
+  -- A change by any version of the program begins the idle time anew, since it makes another version of the record.
+  if read('idle_since') == '' or not is_at(read('idle_version')) then
+    redis.call('HSET', record, 'idle_version', read('version'), 'idle_since', ARGV[1])
+    return 'begun'
+  end
+  if tonumber(ARGV[1]) - tonumber(read('idle_since')) < tonumber(ARGV[2]) then return 'idle' end
+end
+for _, entry in ipairs(redis.call('XRANGE', history, '-', '+')) do
+  redis.call('UNLINK', record .. ':code:' .. entry[1])
+end
+redis.call('UNLINK', record .. ':said')
+redis.call('UNLINK', record .. ':wished')
+redis.call('UNLINK', record .. ':crashes')
+redis.call('UNLINK', record .. ':used-codes')
+redis.call('UNLINK', record .. ':used-dials')
+redis.call('UNLINK', history, record)
+notice()
+return 'forgotten'
