@@ -3,6 +3,7 @@
 mod backend;
 mod build;
 mod capacity;
+mod erase;
 mod local;
 mod memory;
 
@@ -16,7 +17,7 @@ use tracing::{error, info, warn};
 pub use build::{App, Seams, StartError, Wrap};
 
 use crate::{
-    config::Config,
+    config::{Config, Task},
     shutdown::{Drained, Signals, drain_or_cut},
     telemetry,
 };
@@ -39,8 +40,8 @@ pub fn run(seams: Seams) -> ExitCode {
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         return failed(&StartError::Dumpable(error.into()));
     }
-    let flags = match crate::config::flags() {
-        Ok(flags) => flags,
+    let (task, flags) = match crate::config::flags() {
+        Ok(told) => told,
         Err(told) => return told,
     };
     let config = match Config::read(flags, std::env::vars_os().collect()) {
@@ -50,11 +51,26 @@ pub fn run(seams: Seams) -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
+    let tenant = match task {
+        Task::Serve => None,
+        Task::Erase => match erase::tenant(io::stdin()) {
+            Ok(tenant) => Some(tenant),
+            Err(error) => {
+                eprintln!("tautan cannot erase: {error}");
+                return ExitCode::from(EXIT_USAGE);
+            }
+        },
+    };
     let _log = telemetry::install(&config.telemetry);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&StartError::Runtime(error)),
     };
+    if let Some(tenant) = tenant {
+        let erased = runtime.block_on(erase::erase(config, seams, &tenant));
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        return erase::tell(erased);
+    }
     let ended = runtime.block_on(start_and_serve(config, seams));
     // What is still busy by now was given its time.
     runtime.shutdown_timeout(Duration::from_secs(1));

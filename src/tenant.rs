@@ -1,4 +1,4 @@
-//! Whose session it is. A tenant comes out of a verified token and nowhere else.
+//! Whose session it is. A tenant comes out of a verified token, or from an operator who erases it, and nowhere else.
 
 use std::{
     fmt::{self, Write as _},

@@ -9,11 +9,12 @@ use crate::{
     config,
     http::{Health, StoreState},
     store::{
-        Outbox, Stores,
+        Outbox, StoreError, Stores,
         crypt::MasterKey,
         embedded::{self, CommitHook, Directory, EmbeddedStore, KEY_FILE},
         redis::RedisStore,
     },
+    tenant::TenantId,
 };
 
 /// Longer than a Redis that is there takes to say whether it can be used; then the start goes on without it.
@@ -92,6 +93,14 @@ impl Backend {
                 () = store.keep_forgetting() => {}
             },
             Self::Redis(store) => watch_redis(store, health).await,
+        }
+    }
+
+    /// Removes all that is kept of the tenant. False: nothing was removed, since it has credentials, a request or an owner.
+    pub async fn erase_tenant(&self, tenant: &TenantId) -> Result<bool, StoreError> {
+        match self {
+            Self::Embedded(store) => store.erase_tenant(tenant).await,
+            Self::Redis(store) => store.erase_tenant(tenant).await,
         }
     }
 

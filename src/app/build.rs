@@ -12,11 +12,12 @@ use super::{
 };
 use crate::{
     auth::{self, TokenVerifier},
-    clock,
+    clock::{self, SharedClock},
     config::{Config, Mode},
     http::{self, Health, Services},
-    session::{Connector, Sessions},
+    session::{self, Connector, Sessions},
     store::{
+        Stores,
         crypt::KeyError,
         embedded::{CommitHook, OpenError},
         redis::Unfit,
@@ -108,7 +109,7 @@ pub struct App {
 
 impl App {
     /// Everything that can refuse the start does so here, before the first request is answered.
-    pub async fn build(config: Config, seams: Seams) -> Result<Self, StartError> {
+    pub async fn build(config: Config, mut seams: Seams) -> Result<Self, StartError> {
         let Config { listen, data_dir, mode, store, drain_delay, session, webhook, caps, .. } = config;
         // First, since it is what a second process on the same machine most often lacks.
         let failed = |source| StartError::Listen { address: listen, source };
@@ -116,28 +117,15 @@ impl App {
         let address = listener.local_addr().map_err(failed)?;
 
         let clock = clock::system();
-        let store = Backend::open(store, &data_dir, seams.on_commit, clock.clone()).await?;
+        let store = Backend::open(store, &data_dir, seams.on_commit.take(), clock.clone()).await?;
         let stores = store.stores();
         // Before anything is said.
         let courier = webhook.map(|settings| Courier::new(settings, store.outbox(), clock.clone()));
 
-        let whatsapp = whatsapp::Settings {
-            url: config.whatsapp_url,
-            version: config.whatsapp_version,
-            outgoing_frame: seams.outgoing_frame,
-            qr_pace: seams.qr_pace.unwrap_or(1.0),
-            ..whatsapp::Settings::default()
-        };
-        let connector: Arc<dyn Connector> =
-            Arc::new(WhatsApp::new(whatsapp, stores.vault.clone(), stores.releases.clone(), clock.clone())?);
-        let connector = match seams.connector {
-            Some(wrap) => wrap(connector),
-            None => connector,
-        };
         let room = Capacity::take().room(caps, session.sessions_max);
-        let session = session.with_patience(seams.patience.unwrap_or(1.0));
         let stop_sessions = CancellationToken::new();
-        let sessions = Sessions::new(stores.clone(), connector, clock.clone(), session, stop_sessions.clone());
+        let whatsapp = (config.whatsapp_url, config.whatsapp_version);
+        let sessions = sessions(&stores, whatsapp, session, seams, &clock, stop_sessions.clone())?;
 
         let (auth, sign_in, sign_in_url) = match mode {
             Mode::Tokens(auth) => (auth, None, None),
@@ -177,7 +165,33 @@ impl App {
     }
 }
 
-fn verifier(settings: auth::Settings, clock: clock::SharedClock) -> Result<Arc<TokenVerifier>, StartError> {
+/// Sessions that open links to WhatsApp, of which its address and the version to claim are given.
+pub(super) fn sessions(
+    stores: &Stores,
+    (url, version): (String, Option<(u32, u32, u32)>),
+    settings: session::Settings,
+    seams: Seams,
+    clock: &SharedClock,
+    stop: CancellationToken,
+) -> Result<Sessions, UrlRefused> {
+    let whatsapp = whatsapp::Settings {
+        url,
+        version,
+        outgoing_frame: seams.outgoing_frame,
+        qr_pace: seams.qr_pace.unwrap_or(1.0),
+        ..whatsapp::Settings::default()
+    };
+    let (vault, releases) = (stores.vault.clone(), stores.releases.clone());
+    let connector: Arc<dyn Connector> = Arc::new(WhatsApp::new(whatsapp, vault, releases, clock.clone())?);
+    let connector = match seams.connector {
+        Some(wrap) => wrap(connector),
+        None => connector,
+    };
+    let settings = settings.with_patience(seams.patience.unwrap_or(1.0));
+    Ok(Sessions::new(stores.clone(), connector, clock.clone(), settings, stop))
+}
+
+fn verifier(settings: auth::Settings, clock: SharedClock) -> Result<Arc<TokenVerifier>, StartError> {
     let told = |mistakes: Vec<auth::KeyError>| {
         StartError::Tokens(mistakes.iter().map(|mistake| super::chain(mistake)).collect::<Vec<_>>().join("; "))
     };

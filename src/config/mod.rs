@@ -10,7 +10,7 @@ mod variables;
 
 use std::{ffi::OsString, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
-pub use flags::flags;
+pub use flags::{Task, flags};
 pub use variables::Variable;
 
 use crate::{

@@ -96,7 +96,9 @@ impl Variable {
 /// The list as `--help` prints it.
 pub fn help() -> String {
     let mut out = String::from(
-        "Every setting is an environment variable; all but secrets are flags too (--listen for TAUTAN_LISTEN).\n\
+        "Commands:\n  \
+         erase   unlinks the tenant that standard input names, and removes all that is kept of it\n\n\
+         Every setting is an environment variable; all but secrets are flags too (--listen for TAUTAN_LISTEN).\n\
          Secrets may come from a file: JWT_SECRET_FILE=/run/secrets/jwt.\n\nSettings:\n",
     );
     for Variable { name, default, secret, help } in VARIABLES {

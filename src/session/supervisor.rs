@@ -209,7 +209,7 @@ impl Sessions {
     }
 
     /// Makes the tenant's session read its wish, or runs it here if it is wanted and nobody does: then it began.
-    async fn attend(&self, tenant: &TenantId) -> Result<bool, StoreError> {
+    pub async fn attend(&self, tenant: &TenantId) -> Result<bool, StoreError> {
         if self.ring(tenant) {
             return Ok(false);
         }

@@ -8,6 +8,7 @@ mod curl;
 mod demo;
 mod disk;
 mod endings;
+mod erasures;
 mod floods;
 mod gateways;
 mod interruptions;

@@ -1,6 +1,6 @@
 use std::{
     collections::VecDeque,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Write as _},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -89,6 +89,9 @@ pub struct Settings {
     pub environment: Vec<(String, String)>,
     /// A command that runs the program, with its own arguments.
     pub runner: Vec<String>,
+    pub arguments: Vec<String>,
+    /// What stands in its standard input.
+    pub input: String,
 }
 
 impl Settings {
@@ -99,7 +102,16 @@ impl Settings {
             whatsapp_url: whatsapp_url.to_owned(),
             environment: Vec::new(),
             runner: Vec::new(),
+            arguments: Vec::new(),
+            input: String::new(),
         }
+    }
+
+    /// `tautan erase` instead of the service.
+    pub fn to_erase(mut self, input: &str) -> Self {
+        self.arguments.push("erase".to_owned());
+        self.input = input.to_owned();
+        self
     }
 
     /// Runs it by another command, such as `setsid`, which then is the process that signals go to.
@@ -129,6 +141,7 @@ impl Settings {
         let mut command = Command::new(words.next().expect("the program itself"));
         command
             .args(words)
+            .args(&self.arguments)
             .env_clear()
             .env("TAUTAN_LISTEN", "127.0.0.1:0")
             .env("TAUTAN_LOG", "json")
@@ -136,7 +149,7 @@ impl Settings {
             .env("TAUTAN_WHATSAPP_URL", &self.whatsapp_url)
             .env("JWT_SECRET", SECRET)
             .envs(WIDE_LIMITS)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         for (name, value) in &self.environment {
@@ -147,6 +160,10 @@ impl Settings {
             }
         }
         let mut child = command.spawn().expect("the program starts");
+        let mut stdin = child.stdin.take().expect("piped");
+        // The service ends its input unread. Dropped, the input has an end.
+        let _ = stdin.write_all(self.input.as_bytes());
+        drop(stdin);
         let output = Arc::new(Output::default());
         let (stdout, stderr) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
         let pipes = [Box::new(stdout) as Box<dyn std::io::Read + Send>, Box::new(stderr)];

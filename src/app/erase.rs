@@ -1,0 +1,173 @@
+//! `tautan erase`: unlinks a tenant and removes all that is kept of it.
+
+use std::{
+    io::{self, Read},
+    process::ExitCode,
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::{Seams, StartError, backend::Backend, build::sessions, chain};
+use crate::{
+    clock,
+    config::{self, Config},
+    events::Status,
+    session::{SessionError, Sessions},
+    store::{
+        StoreError, Stores,
+        embedded::{self, Directory, OpenError},
+    },
+    tenant::{InvalidTenant, LENGTH_MAX, TenantId},
+};
+
+/// Time for the session to end: WhatsApp is told of an unlink for 10 s, and an owner that dies meanwhile is noticed after 8 s.
+const SESSION_TIME_MAX: Duration = Duration::from_secs(60);
+const ASK_EVERY: Duration = Duration::from_millis(200);
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoTenant {
+    #[error("standard input cannot be read")]
+    Unread(#[source] io::Error),
+    #[error("standard input is empty: write the tenant's name to it")]
+    Empty,
+    #[error("standard input is no tenant's name")]
+    Invalid(#[from] InvalidTenant),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum EraseError {
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the tenant's session has not ended within {} s, try again", SESSION_TIME_MAX.as_secs())]
+    Busy,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Erased {
+    /// Nothing was kept of it.
+    Unknown,
+    Fully,
+    /// WhatsApp was not told of the unlink.
+    StillListed,
+}
+
+/// The name is not an argument, which other users of the machine could read in the list of processes.
+pub(super) fn tenant(input: impl Read) -> Result<TenantId, NoTenant> {
+    let mut text = String::new();
+    // With room for the end of the line. A longer text is no tenant's name.
+    input.take(LENGTH_MAX as u64 + 3).read_to_string(&mut text).map_err(NoTenant::Unread)?;
+    let name = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+    if name.is_empty() { Err(NoTenant::Empty) } else { Ok(TenantId::parse(name)?) }
+}
+
+pub(super) async fn erase(config: Config, mut seams: Seams, tenant: &TenantId) -> Result<Erased, EraseError> {
+    let Config { data_dir, mut store, mut session, whatsapp_url, whatsapp_version, .. } = config;
+    let is_embedded = match &mut store {
+        config::Store::Embedded { .. } => true,
+        config::Store::Redis(settings) => {
+            // Other instances leave no session to this process.
+            settings.sessions_max = Some(0);
+            false
+        }
+    };
+    if is_embedded && !Directory::holds_store(&data_dir) {
+        // A wrong directory: an empty store would be made there, and nothing erased.
+        return Err(StartError::from(OpenError::NoStore(data_dir)).into());
+    }
+    session.sessions_max = None;
+    let clock = clock::system();
+    let backend = Backend::open(store, &data_dir, seams.on_commit.take(), clock.clone()).await?;
+    let (stores, stop) = (backend.stores(), CancellationToken::new());
+    let sessions = sessions(&stores, (whatsapp_url, whatsapp_version), session, seams, &clock, stop.clone());
+    let erased = match sessions {
+        Ok(sessions) => {
+            let erased = end_and_remove(&backend, &stores, &sessions, tenant).await;
+            stop.cancel();
+            sessions.closed().await;
+            erased
+        }
+        Err(refused) => Err(StartError::from(refused).into()),
+    };
+    backend.close().await;
+    if is_embedded && erased.is_ok() {
+        // The handles of the file end with the last of these.
+        drop((stores, backend));
+        embedded::rewrite(&data_dir).map_err(StartError::from)?;
+    }
+    erased
+}
+
+/// The session ends where it runs, which may be another instance, or here.
+async fn end_and_remove(
+    backend: &Backend,
+    stores: &Stores,
+    sessions: &Sessions,
+    tenant: &TenantId,
+) -> Result<Erased, EraseError> {
+    let is_known = stores.journal.latest(tenant).await?.is_some() || stores.vault.holds(tenant).await?;
+    let until = Instant::now() + SESSION_TIME_MAX;
+    sessions.disconnect(tenant).await?;
+    loop {
+        if stores.roster.wish(tenant).await?.is_none() {
+            let last = stores.journal.latest(tenant).await?;
+            if backend.erase_tenant(tenant).await? {
+                let is_told = |status: &Status| !matches!(status, Status::Disconnected { remote: false, .. });
+                return Ok(match last {
+                    Some(last) if !is_told(&last.event.status) => Erased::StillListed,
+                    _ if is_known => Erased::Fully,
+                    _ => Erased::Unknown,
+                });
+            }
+            // Another request has come meanwhile.
+            sessions.disconnect(tenant).await?;
+        }
+        if Instant::now() >= until {
+            return Err(EraseError::Busy);
+        }
+        sleep(ASK_EVERY).await;
+        sessions.attend(tenant).await?;
+    }
+}
+
+pub(super) fn tell(erased: Result<Erased, EraseError>) -> ExitCode {
+    match erased {
+        Ok(Erased::Fully) => println!("erased: nothing of the tenant is stored any more"),
+        Ok(Erased::StillListed) => println!(
+            "erased: nothing of the tenant is stored any more. WhatsApp could not be told: remove the device on the phone"
+        ),
+        Ok(Erased::Unknown) => println!("nothing of the tenant was stored"),
+        Err(error) => {
+            eprintln!("tautan cannot erase: {}", chain(&error));
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tenant_is_read_with_any_end_of_line() {
+        let long = "x".repeat(LENGTH_MAX);
+        for name in ["toko-sari", "auth0|5f7c", "%2F", "{/}", "'\"\\`$(rm)", &long] {
+            for end in ["", "\n", "\r\n"] {
+                assert_eq!(tenant(format!("{name}{end}").as_bytes()).unwrap().as_str(), name);
+            }
+        }
+        for empty in ["", "\n", "\r\n"] {
+            assert!(matches!(tenant(empty.as_bytes()), Err(NoTenant::Empty)), "{empty:?}");
+        }
+        for wrong in ["a b", "a\nb", "a\n\n", " a", "\u{f6}", &format!("{long}x"), &format!("{long}xxxx")] {
+            assert!(matches!(tenant(wrong.as_bytes()), Err(NoTenant::Invalid(_))), "{wrong:?}");
+        }
+        assert!(matches!(tenant(&[0xff][..]), Err(NoTenant::Unread(_))));
+    }
+}

@@ -1,0 +1,124 @@
+//! `tautan erase`: what it removes, and when it refuses.
+
+use std::fs;
+
+use tautan_simulator::DeviceId;
+use tautan_test_support::{Program, RedisServer, Settings, redis_is_installed};
+
+use crate::{
+    redis::on,
+    stage::{NUMBER, Stage, TENANT, link},
+    starts::{BAD_CONFIGURATION, FAILED_START, KEY},
+};
+
+const ERASED: &str = "erased: nothing of the tenant is stored any more";
+const STILL_LISTED: &str = "remove the device on the phone";
+const UNKNOWN: &str = "nothing of the tenant was stored";
+
+/// Runs it, and compares how it ends and what it prints.
+fn erases(settings: Settings, input: &str, code: i32, told: &str) {
+    let (ended, output) = settings.to_erase(input).spawn().ended();
+    assert_eq!(ended, Some(code), "{output}");
+    assert!(output.contains(told), "{told} in {output}");
+}
+
+fn end(mut program: Program) {
+    program.terminate();
+    assert!(program.wait().success());
+}
+
+fn stands_in_file(stage: &Stage, text: &str) -> bool {
+    let file = fs::read(stage.directory.path().join("tautan.redb")).expect("it is there");
+    file.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn erase_unlinks_and_removes_all_that_stands_in_the_file() {
+    let stage = Stage::new().await;
+    let program = stage.start();
+    drop(link(&program.api(TENANT), &stage.phone).await);
+    program.api("neighbour").connect().await;
+    erases(stage.settings(), TENANT, FAILED_START, "another process uses the data directory");
+    assert_eq!(program.api(TENANT).status().await["status"], "connected", "it was refused and did nothing");
+    end(program);
+    assert!(stands_in_file(&stage, TENANT));
+
+    erases(stage.settings(), &format!("{TENANT}\n"), 0, ERASED);
+    assert_eq!(stage.phone.devices(), [] as [DeviceId; 0], "WhatsApp was told");
+    assert!(!stands_in_file(&stage, TENANT));
+    assert!(stands_in_file(&stage, "neighbour"));
+    erases(stage.settings(), TENANT, 0, UNKNOWN);
+
+    let program = stage.start();
+    assert_eq!(program.api(TENANT).status().await["reason"], "never-linked");
+    program.api("neighbour").events().await.until_qr().await;
+    drop(link(&program.api(TENANT), &stage.phone).await);
+    stage.proves_device().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn erase_says_that_whatsapp_could_not_be_told() {
+    let stage = Stage::new().await;
+    let program = stage.start();
+    drop(link(&program.api(TENANT), &stage.phone).await);
+    end(program);
+    stage.simulator.unreachable(true);
+    erases(stage.settings(), TENANT, 0, STILL_LISTED);
+    assert!(!stands_in_file(&stage, TENANT));
+    stage.device();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn erase_refuses_what_is_no_tenant() {
+    let stage = Stage::new().await;
+    end(stage.start());
+    for (input, told) in
+        [("", "standard input is empty"), ("\n", "standard input is empty"), ("two words", "no tenant")]
+    {
+        erases(stage.settings(), input, BAD_CONFIGURATION, told);
+    }
+    erases(stage.settings().with("TAUTAN_FORGET_AFTER", "1h"), TENANT, BAD_CONFIGURATION, "TAUTAN_FORGET_AFTER");
+    let empty = tempfile::tempdir().expect("a directory");
+    let elsewhere = Settings::new(empty.path(), &stage.simulator.url());
+    erases(elsewhere, TENANT, FAILED_START, "there is no store in");
+    assert_eq!(fs::read_dir(empty.path()).expect("it is there").count(), 0, "and none was made");
+}
+
+/// The session runs in the service, which goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn erase_on_redis_ends_the_session_where_it_runs() {
+    if !redis_is_installed() {
+        return;
+    }
+    let (stage, server) = (Stage::new().await, RedisServer::start());
+    let document = include_str!("../../docs/redis.md");
+    let rule = document.lines().find_map(|line| line.strip_prefix("ACL SETUSER ")).expect("the document has it");
+    let rule = rule.replace("PASSWORD", "hunter2");
+    server.ask(&[&["ACL", "SETUSER"], &rule.split(' ').collect::<Vec<_>>()[..]].concat());
+    let url = server.url().replace("redis://", "redis://tautan:hunter2@");
+    let settings = || on(&stage, &url, KEY);
+    let program = settings().start();
+    let api = program.api(TENANT);
+    let mut stream = link(&api, &stage.phone).await;
+    erases(settings(), TENANT, 0, ERASED);
+    assert_eq!(stage.phone.devices(), [] as [DeviceId; 0], "WhatsApp was told");
+    let ended = stream.until_status("disconnected").await;
+    assert_eq!((ended.text("reason"), ended.data.get("remote")), ("unlinked-by-user", None));
+    stream.until("the erasure", |event| event.data["reason"] == "never-linked").await;
+    assert_eq!(api.status().await["reason"], "never-linked");
+    let keys = String::from_utf8(server.ask(&["KEYS", "*"])).expect("names");
+    assert!(!keys.contains(TENANT) && !keys.contains(NUMBER), "{keys}");
+    erases(settings(), TENANT, 0, UNKNOWN);
+    erases(on(&stage, "redis://127.0.0.1:1/", KEY), TENANT, FAILED_START, "the store cannot be reached");
+
+    api.connect().await;
+    crate::stage::scan(&mut stream, &stage.phone).await;
+    stream.until_status("connected").await;
+    stage.proves_device().await;
+    // Without a service the session ends in the command itself.
+    end(program);
+    erases(settings(), TENANT, 0, ERASED);
+    assert_eq!(stage.phone.devices(), [] as [DeviceId; 0], "WhatsApp was told");
+    let keys = String::from_utf8(server.ask(&["KEYS", "*"])).expect("names");
+    assert!(!keys.contains(TENANT), "{keys}");
+}
