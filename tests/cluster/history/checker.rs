@@ -274,13 +274,14 @@ fn step(last: Place, next: Place, opening: bool, doubts: &[&Said], events: &Even
     if next.0 != last.0 || (opening && next.1 - last.1 >= KEPT) {
         return None;
     }
-    // With a link that is given up the events before its end are gone.
+    // With a link that is given up the events before its end are gone: for who comes back, and for a stream in doubt that
+    // catches up.
     let given_up = |sequence| match events.get(&(last.0, sequence)) {
         Some(event) => event.gives_up_link(),
         // No client saw it. Only the event of a new request follows such an end.
         None => events.get(&(last.0, sequence + 1)).is_some_and(Known::is_start),
     };
-    if opening && (last.1 + 1..=next.1).any(given_up) {
+    if (opening || !doubts.is_empty()) && (last.1 + 1..=next.1).any(given_up) {
         return None;
     }
     let permitted = |sequence| match events.get(&(last.0, sequence)) {

@@ -85,6 +85,12 @@ fn replay_after_an_unlink_begins_with_its_end_or_later() {
     }
     assert_eq!(found(vec![whole(None), back(true)]), [], "no client saw the end");
     assert_eq!(found(vec![whole(Some("replaced")), back(true)]), [Wrong::Lost]);
+    let stale =
+        Said::Status { word: "connecting".into(), reason: Some("moving".into()), mark: mark("a/x/1"), stale: true };
+    let doubt = (LATER, Note::Said { place: None, said: stale });
+    let catches_up = client([told((1, 1), up("a/x/1")), doubt, told((1, 4), start())]);
+    assert_eq!(found(vec![whole(Some("cancelled")), catches_up.clone()]), [], "a stream in doubt");
+    assert_eq!(found(vec![whole(Some("replaced")), catches_up]), [Wrong::Lost]);
     assert_eq!(found(vec![whole(Some("cancelled")), back(false)]), [Wrong::Lost], "an open stream gets all of it");
 }
 
