@@ -100,7 +100,7 @@ fn forget_after_is_days_or_a_duration() {
     let after = |text: &str| {
         read(&[("TAUTAN_FORGET_AFTER", text)]).map(|config| match config.store {
             Store::Embedded { forget_after, .. } => forget_after,
-            other => panic!("{other:?}"),
+            other @ Store::Redis(_) => panic!("{other:?}"),
         })
     };
     let days = |count: u64| Duration::from_secs(count * 24 * 3_600);

@@ -37,7 +37,7 @@ async fn lives(store: &(impl Backend + Sync), tenant: &TenantId) -> Lease {
     }
     store.journal().append(&lease, connected()).await.unwrap();
     let put = |number: usize| Change::Put {
-        table: if number % 2 == 0 { "sessions" } else { "keys" },
+        table: if number.is_multiple_of(2) { "sessions" } else { "keys" },
         key: format!("key {number}").into(),
         value: vec![7; 300].into(),
     };

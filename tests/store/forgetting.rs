@@ -299,13 +299,15 @@ async fn instances_that_look_at_once_count_the_time_once() {
         redis.store.sweep().await.unwrap();
         for _ in 0..HALF_HOURS - 1 {
             redis.clock_goes(HALF_HOUR).await;
-            let (one, two) = tokio::join!(redis.store.sweep(), other.sweep());
-            (one.unwrap(), two.unwrap());
+            let (one, two) = tokio::join!(Box::pin(redis.store.sweep()), Box::pin(other.sweep()));
+            one.unwrap();
+            two.unwrap();
         }
         assert!(is_known(&redis, &tenant("a")).await);
         redis.clock_goes(HALF_HOUR).await;
-        let (one, two) = tokio::join!(redis.store.sweep(), other.sweep());
-        (one.unwrap(), two.unwrap());
+        let (one, two) = tokio::join!(Box::pin(redis.store.sweep()), Box::pin(other.sweep()));
+        one.unwrap();
+        two.unwrap();
         assert!(!is_known(&redis, &tenant("a")).await);
         assert!(!keys(&redis.server).iter().any(|key| key.contains("{a}")), "{:?}", keys(&redis.server));
     })
