@@ -5,7 +5,7 @@ mod hostile;
 use std::time::{Duration, Instant};
 
 use tautan_simulator::Simulator;
-use tautan_test_support::{Api, Event, EventStream, Program, stage::Stage};
+use tautan_test_support::{Api, Event, EventStream, stage::Stage};
 use tokio::task::JoinSet;
 
 const EACH: u64 = 50;
@@ -23,13 +23,6 @@ async fn until(stream: &mut EventStream, wanted: impl Fn(&Event) -> bool) -> Eve
             return event;
         }
     }
-}
-
-/// As the kernel counts it.
-fn memory_kib(program: &Program) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", program.pid())).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the kernel says so");
-    line.split_whitespace().find_map(|word| word.parse().ok()).expect("a number")
 }
 
 async fn is_linked(stream: &mut EventStream, number: u64) {
@@ -59,7 +52,7 @@ async fn by_code(api: Api, simulator: Simulator, number: u64) {
 async fn fifty_pairings_by_code_and_fifty_by_qr_at_once_all_connect() {
     let stage = Stage::new().await;
     let program = stage.start();
-    let before = memory_kib(&program);
+    let before = program.memory_kib();
     let began = Instant::now();
     let mut pairings = JoinSet::new();
     for number in 0..EACH {
@@ -75,7 +68,7 @@ async fn fifty_pairings_by_code_and_fifty_by_qr_at_once_all_connect() {
     });
     all.await.expect("all of them in time");
     println!("{} pairings at once: {:?}", 2 * EACH, began.elapsed());
-    let each = memory_kib(&program).saturating_sub(before) / (2 * EACH);
+    let each = program.memory_kib().saturating_sub(before) / (2 * EACH);
     println!("memory for each connected session: {each} KiB");
     assert!(each <= SESSION_KIB_MAX, "{each} KiB for each connected session");
     assert_eq!(stage.simulator.sockets(), usize::try_from(2 * EACH).expect("few"), "one socket each, and none besides");

@@ -5,6 +5,7 @@ use tokio::sync::{mpsc, oneshot};
 use wacore_binary::Node;
 
 use crate::faults::Fault;
+use crate::flood::Flood;
 use crate::handshake::{Opened, respond};
 use crate::link_code::PrimaryHello;
 use crate::pairing::Ceremony;
@@ -27,6 +28,8 @@ pub(crate) enum Order {
     /// A code was entered for this registration.
     Hello(Box<PrimaryHello>),
     Say(Node),
+    /// Send this without an end.
+    Flood(Flood),
     /// The steps of a passkey are the phone's to answer.
     Relay(mpsc::Sender<Step>),
     /// Break the TCP connection without a word.
@@ -158,6 +161,15 @@ impl Connection {
         let Self { stream, orders, .. } = self;
         tokio::select! {
             ended = async { loop { stream.next().await?; } } => ended,
+            () = cut(orders) => Ok(()),
+        }
+    }
+
+    /// Until either side hangs up.
+    pub(crate) async fn flood(&mut self, flood: Flood) -> Result<(), WireError> {
+        let Self { world, stream, orders, .. } = self;
+        tokio::select! {
+            ended = stream.flood(flood, &world.flooded) => ended,
             () = cut(orders) => Ok(()),
         }
     }

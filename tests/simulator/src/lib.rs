@@ -18,6 +18,7 @@ mod certificate;
 mod connection;
 mod device;
 mod faults;
+mod flood;
 mod front;
 mod handshake;
 mod keys;
@@ -40,6 +41,7 @@ mod world;
 
 pub use device::DeviceId;
 pub use faults::{Fault, Faults};
+pub use flood::Flood;
 pub use handshake::Pattern;
 pub use passkey::Passkey;
 pub use phone::{Phone, ScanError, TextError};

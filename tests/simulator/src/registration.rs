@@ -73,7 +73,7 @@ pub(crate) async fn run(
                 Some(Order::Say(stanza)) => connection.say(&stanza).await?,
                 Some(Order::End(stanza)) => return connection.end(&stanza).await,
                 Some(Order::Cut) | None => return Ok(()),
-                Some(Order::Deliver | Order::Ping(_)) => {}
+                Some(Order::Deliver | Order::Ping(_) | Order::Flood(_)) => {}
             }
         }
     }

@@ -78,6 +78,7 @@ impl Session {
                     Some(Order::Deliver) => drop(self.deliver().await?),
                     Some(Order::Ping(answered)) => self.ping(answered).await?,
                     Some(Order::Cut) | None => return Ok(()),
+                    Some(Order::Flood(flood)) => return self.connection.flood(flood).await,
                     Some(Order::Say(stanza)) => self.connection.say(&stanza).await?,
                     Some(Order::Pair(_) | Order::Hello(_) | Order::Relay(_)) => {}
                 }

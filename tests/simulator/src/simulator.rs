@@ -1,6 +1,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
@@ -11,6 +12,7 @@ use crate::account::Account;
 use crate::connection::{Order, serve};
 use crate::device::DeviceId;
 use crate::faults::Faults;
+use crate::flood::Flood;
 use crate::handshake::Pattern;
 use crate::phone::Phone;
 use crate::refusal::{CodeRefusal, Refusal};
@@ -165,6 +167,16 @@ impl Simulator {
         let connection = self.world.read().device(device).and_then(|device| device.live.last().copied());
         let asked = connection.is_some_and(|connection| self.world.order(connection, Order::Ping(answered)));
         asked && matches!(tokio::time::timeout(deadline, pong).await, Ok(Ok(())))
+    }
+
+    /// Sends the device this without an end, until one side hangs up; false if it is not connected.
+    pub fn flood(&self, device: DeviceId, flood: Flood) -> bool {
+        self.world.order_device(device, || Order::Flood(flood)) > 0
+    }
+
+    /// Bytes that all floods have sent, or have in a buffer of the socket.
+    pub fn flooded(&self) -> u64 {
+        self.world.flooded.load(Ordering::Relaxed)
     }
 
     fn tally(&self, device: DeviceId) -> Tally {

@@ -1,3 +1,4 @@
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -9,6 +10,8 @@ use wacore_binary::consts::WA_CONN_HEADER;
 use wacore_binary::util::unpack_bytes;
 use wacore_binary::{BinaryError, Node, OwnedNodeRef, marshal};
 use wacore_noise::{HandshakeError, NoiseCipher, NoiseError};
+
+use crate::flood::{self, Flood};
 
 const LENGTH_BYTES: usize = 3;
 /// What a client may send before its intro, so that the front end can route it: `ED 00 01`, a length, that many bytes.
@@ -85,12 +88,7 @@ impl Wire {
     }
 
     pub(crate) async fn send(&mut self, payload: &[u8]) -> Result<(), WireError> {
-        let length = u32::try_from(payload.len()).ok().filter(|length| *length < 1 << 24);
-        let length = length.ok_or(WireError::Protocol("frame too long"))?.to_be_bytes();
-        let mut frame = BytesMut::with_capacity(LENGTH_BYTES + payload.len());
-        frame.extend_from_slice(&length[1..]);
-        frame.extend_from_slice(payload);
-        Ok(self.socket.send(Message::binary(frame)).await?)
+        Ok(self.socket.send(Message::binary(framed(payload)?)).await?)
     }
 
     /// Says goodbye and waits for the peer to hang up, so that what was sent last is read before the socket is gone.
@@ -100,6 +98,15 @@ impl Wire {
             let _ = tokio::time::timeout(PATIENCE, async { while let Some(Ok(_)) = self.socket.next().await {} }).await;
         }
     }
+}
+
+fn framed(payload: &[u8]) -> Result<BytesMut, WireError> {
+    let length = u32::try_from(payload.len()).ok().filter(|length| *length < 1 << 24);
+    let length = length.ok_or(WireError::Protocol("frame too long"))?.to_be_bytes();
+    let mut frame = BytesMut::with_capacity(LENGTH_BYTES + payload.len());
+    frame.extend_from_slice(&length[1..]);
+    frame.extend_from_slice(payload);
+    Ok(frame)
 }
 
 /// Stanzas over an open Noise channel.
@@ -125,10 +132,22 @@ impl Stream {
     }
 
     pub(crate) async fn send(&mut self, stanza: &Node) -> Result<(), WireError> {
-        let mut frame = marshal(stanza)?;
-        self.outgoing.encrypt_in_place_with_counter(self.sent, &mut frame)?;
-        self.sent += 1;
+        let frame = encrypted(&self.outgoing, &mut self.sent, marshal(stanza)?)?;
         self.wire.send(&frame).await
+    }
+
+    /// Until the client hangs up.
+    pub(crate) async fn flood(&mut self, flood: Flood, bytes: &AtomicU64) -> Result<(), WireError> {
+        let Self { wire, outgoing, sent, .. } = self;
+        // Made once: making them takes longer than the client takes to read them.
+        let stanza = flood.stanza().map(|stanza| marshal(&stanza)).transpose()?;
+        flood::run(&mut wire.socket, flood, bytes, || {
+            let Some(stanza) = &stanza else { return Ok(flood::ping()) };
+            let frames: Result<Vec<_>, WireError> =
+                (0..flood::TOGETHER).map(|_| framed(&encrypted(outgoing, sent, stanza.clone())?)).collect();
+            Ok(Message::binary(frames?.concat()))
+        })
+        .await
     }
 
     /// A frame that no key opens.
@@ -139,4 +158,10 @@ impl Stream {
     pub(crate) async fn close(self) {
         self.wire.close().await;
     }
+}
+
+fn encrypted(cipher: &NoiseCipher, sent: &mut u32, mut frame: Vec<u8>) -> Result<Vec<u8>, WireError> {
+    cipher.encrypt_in_place_with_counter(*sent, &mut frame)?;
+    *sent += 1;
+    Ok(frame)
 }

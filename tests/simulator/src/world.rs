@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
@@ -31,6 +32,8 @@ pub(crate) struct World {
     pub(crate) faults: Faults,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
+    /// Bytes of floods.
+    pub(crate) flooded: AtomicU64,
     state: Mutex<State>,
     changes: watch::Sender<u64>,
 }
@@ -79,6 +82,7 @@ impl World {
             faults: Faults::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            flooded: AtomicU64::new(0),
             state: Mutex::new(State { published: Some(PUBLISHED), ..State::default() }),
             changes: watch::Sender::new(0),
         })

@@ -234,6 +234,13 @@ impl Program {
         self.base.strip_prefix("http://").and_then(|address| address.parse().ok()).expect("it listens")
     }
 
+    /// Memory that is resident now.
+    pub fn memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the kernel says so");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
