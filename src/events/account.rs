@@ -91,6 +91,11 @@ impl From<Platform> for String {
 /// Longer names are cut: a phone takes 25 characters, and what comes is whatever the other side sends.
 const NAME_CHARS_MAX: usize = 100;
 
+/// As much of a name as is kept.
+pub fn cut_name(name: &str) -> &str {
+    name.char_indices().nth(NAME_CHARS_MAX).map_or(name, |(end, _)| &name[..end])
+}
+
 /// A name as it may be shown among other text: without the characters that turn the direction of what stands around it,
 /// with which a name could rewrite the sentence that it is part of. `None`: nothing is left.
 pub fn shown_name(name: &str) -> Option<String> {
@@ -143,5 +148,11 @@ mod tests {
             assert_eq!(shown_name(nothing), None);
         }
         assert_eq!(shown_name(&"x".repeat(10_000)).unwrap().len(), NAME_CHARS_MAX);
+    }
+
+    #[test]
+    fn name_is_cut_between_characters() {
+        assert_eq!(cut_name("Toko Sari"), "Toko Sari");
+        assert_eq!(cut_name(&"é".repeat(10_000)), "é".repeat(NAME_CHARS_MAX));
     }
 }

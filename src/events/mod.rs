@@ -10,7 +10,7 @@ mod passkey;
 mod status;
 mod vocabulary;
 
-pub use account::{Account, InvalidPhoneNumber, InvalidPlatform, PhoneNumber, Platform, shown_name};
+pub use account::{Account, InvalidPhoneNumber, InvalidPlatform, PhoneNumber, Platform, cut_name, shown_name};
 pub use body::StatusBody;
 pub use cursor::Cursor;
 pub use event::{Event, News, Shown};

@@ -15,7 +15,7 @@ pub mod redis;
 mod release;
 mod subscription;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -143,8 +143,32 @@ pub trait Vault: Send + Sync + 'static {
     /// `None`: there is no such row. [`StoreError::Unreadable`]: there is one, sealed with a key we do not have.
     async fn get(&self, tenant: &TenantId, table: &'static str, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
 
-    /// Every row of a table, in no order.
-    async fn table(&self, tenant: &TenantId, table: &'static str) -> Result<Vec<(Bytes, Bytes)>, StoreError>;
+    /// The rows with these keys, in the keys' order. For each [`PAGE_ROWS`] of them the store is asked once.
+    async fn get_many(
+        &self,
+        tenant: &TenantId,
+        table: &'static str,
+        keys: &[Bytes],
+    ) -> Result<Vec<Option<Bytes>>, StoreError>;
+
+    /// Some [`PAGE_ROWS`] rows of a table, in no order; `None` asks for its first page. Every row that stands in the table
+    /// from the first page to the last is on one of them, perhaps on two. An account with 100,000 contacts has tables that
+    /// should not be in memory at once.
+    async fn page(&self, tenant: &TenantId, table: &'static str, after: Option<Bookmark>) -> Result<Page, StoreError>;
+
+    /// Every row of a table, in no order and all in memory: for tables that have a bound.
+    async fn table(&self, tenant: &TenantId, table: &'static str) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        let mut rows = HashMap::new();
+        let mut after = None;
+        loop {
+            let page = self.page(tenant, table, after).await?;
+            rows.extend(page.rows);
+            after = Some(match page.next {
+                Some(next) => next,
+                None => return Ok(rows.into_iter().collect()),
+            });
+        }
+    }
 
     /// Whether the tenant has any row.
     async fn holds(&self, tenant: &TenantId) -> Result<bool, StoreError>;
@@ -155,6 +179,20 @@ pub trait Vault: Send + Sync + 'static {
     /// Removes every row of the tenant.
     async fn erase(&self, lease: &Lease) -> Result<(), StoreError>;
 }
+
+/// Rows that one answer of the store holds, more or less: Redis takes the number for a hint.
+pub const PAGE_ROWS: usize = 256;
+
+/// A part of a table.
+pub struct Page {
+    pub rows: Vec<(Bytes, Bytes)>,
+    /// Where the next one begins. `None`: this was the last.
+    pub next: Option<Bookmark>,
+}
+
+/// A place in a table, for the backend that gave it.
+#[derive(Clone)]
+pub struct Bookmark(Vec<u8>);
 
 /// The faces of one backend, handed out by [`crate::app`].
 #[derive(Clone)]

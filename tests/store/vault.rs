@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use tautan::store::Change;
+use tautan::store::{Change, PAGE_ROWS};
 
 use crate::{
     backend::Backend,
@@ -16,6 +16,7 @@ promises![
     holds_says_whether_there_is_any_row,
     tenants_and_tables_with_like_names_do_not_mix,
     rows_may_be_large_many_and_any_bytes,
+    pages_hold_every_row_and_rows_are_read_in_the_keys_order,
 ];
 
 fn put(table: &'static str, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Change {
@@ -130,4 +131,38 @@ async fn rows_may_be_large_many_and_any_bytes(store: impl Backend + Sync) {
     assert_eq!(table(&store, "a", "t").await, expected);
     let largest = store.vault().get(&tenant("a"), "t", &[0; 300]).await.unwrap();
     assert_eq!(largest, Some(vec![1; 300_000].into()));
+}
+
+async fn pages_hold_every_row_and_rows_are_read_in_the_keys_order(store: impl Backend + Sync) {
+    let lease = store.running(&tenant("a")).await;
+    let key = |n: usize| Bytes::from(format!("key-{n}"));
+    let rows = (0..2_000).map(|n| put("t", key(n), vec![b'x'; 100]));
+    store.vault().write(&lease, rows.chain([put("t2", "other", "table")]).collect()).await.unwrap();
+    let (mut found, mut after, mut pages) = (BTreeMap::new(), None, 0);
+    loop {
+        let page = store.vault().page(&tenant("a"), "t", after).await.unwrap();
+        pages += 1;
+        assert!(page.rows.len() <= 4 * PAGE_ROWS, "{}", page.rows.len());
+        // Rows that go meanwhile cost no other its place.
+        let gone = page.rows.iter().map(|(key, _)| Change::Delete { table: "t", key: key.clone() }).collect();
+        store.vault().write(&lease, gone).await.unwrap();
+        found.extend(page.rows);
+        after = Some(match page.next {
+            Some(next) => next,
+            None => break,
+        });
+    }
+    assert_eq!(found.len(), 2_000);
+    assert!((0..2_000).all(|n| found.contains_key(&key(n))));
+    assert!(pages >= 4, "{pages}");
+    let page = store.vault().page(&tenant("a"), "t", None).await.unwrap();
+    assert!(page.rows.is_empty() && page.next.is_none());
+
+    let rows = (0..700).map(|n| put("t", key(n), n.to_string()));
+    store.vault().write(&lease, rows.collect()).await.unwrap();
+    let asked: Vec<_> = (0..800).rev().map(key).collect();
+    let answers = store.vault().get_many(&tenant("a"), "t", &asked).await.unwrap();
+    let expected: Vec<_> = (0..800).rev().map(|n| (n < 700).then(|| Bytes::from(n.to_string()))).collect();
+    assert_eq!(answers, expected);
+    assert!(store.vault().get_many(&tenant("a"), "t", &[]).await.unwrap().is_empty());
 }

@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use tautan::{
-    store::{Change, Lease, StoreError, Vault},
+    store::{Bookmark, Change, Lease, Page, StoreError, Vault},
     tenant::TenantId,
 };
 
@@ -30,6 +30,7 @@ pub struct Shaky {
     fenced: AtomicBool,
     dead: AtomicBool,
     writes: AtomicU64,
+    rows_read: AtomicU64,
     kill: Mutex<Option<(u64, Kill)>>,
 }
 
@@ -43,6 +44,7 @@ impl Shaky {
             fenced: AtomicBool::new(false),
             dead: AtomicBool::new(false),
             writes: AtomicU64::new(0),
+            rows_read: AtomicU64::new(0),
             kill: Mutex::new(None),
         })
     }
@@ -79,6 +81,15 @@ impl Shaky {
         self.writes.load(Ordering::SeqCst)
     }
 
+    /// Rows that were asked for, or came with a table.
+    pub fn rows_read(&self) -> u64 {
+        self.rows_read.load(Ordering::SeqCst)
+    }
+
+    fn read(&self, rows: usize) {
+        self.rows_read.fetch_add(rows as u64, Ordering::SeqCst);
+    }
+
     /// Kills the process at the write with this number, counted from now.
     pub fn kill_at(&self, write: u64, kill: Kill) {
         *self.kill.lock().unwrap() = Some((self.writes() + write, kill));
@@ -110,12 +121,26 @@ fn failing() -> StoreError {
 impl Vault for Shaky {
     async fn get(&self, tenant: &TenantId, table: &'static str, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         self.alive().await;
+        self.read(1);
         self.inner.get(tenant, table, key).await
     }
 
-    async fn table(&self, tenant: &TenantId, table: &'static str) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+    async fn get_many(
+        &self,
+        tenant: &TenantId,
+        table: &'static str,
+        keys: &[Bytes],
+    ) -> Result<Vec<Option<Bytes>>, StoreError> {
         self.alive().await;
-        self.inner.table(tenant, table).await
+        self.read(keys.len());
+        self.inner.get_many(tenant, table, keys).await
+    }
+
+    async fn page(&self, tenant: &TenantId, table: &'static str, after: Option<Bookmark>) -> Result<Page, StoreError> {
+        self.alive().await;
+        let page = self.inner.page(tenant, table, after).await?;
+        self.read(page.rows.len());
+        Ok(page)
     }
 
     async fn holds(&self, tenant: &TenantId) -> Result<bool, StoreError> {

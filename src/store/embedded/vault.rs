@@ -6,7 +6,7 @@ use super::{
     rows::{Span, VAULT, open_row},
 };
 use crate::{
-    store::{Change, Lease, StoreError, Vault},
+    store::{Bookmark, Change, Lease, PAGE_ROWS, Page, StoreError, Vault},
     tenant::TenantId,
 };
 
@@ -26,19 +26,52 @@ impl Vault for EmbeddedStore {
         Ok(Some(value.into()))
     }
 
-    async fn table(&self, tenant: &TenantId, table: &'static str) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        let keys = self.shared().keys(tenant);
-        let opened = self.shared().disk.read(|transaction| {
+    async fn get_many(
+        &self,
+        tenant: &TenantId,
+        table: &'static str,
+        keys: &[Bytes],
+    ) -> Result<Vec<Option<Bytes>>, StoreError> {
+        let seals = self.shared().keys(tenant);
+        let names: Vec<_> = keys.iter().map(|key| seals.row(table, key)).collect();
+        let sealed = self.shared().disk.read(|transaction| {
             let vault = transaction.open_table(VAULT)?;
-            let mut opened = Vec::new();
-            for entry in vault.range(Span::of_table(tenant, table).keys())? {
-                let (place, sealed) = entry?;
-                opened.push(open_row(&keys, table, place.value().2, sealed.value()));
+            let mut sealed = Vec::with_capacity(names.len());
+            for name in &names {
+                let row = vault.get((tenant.as_str(), table, name.as_slice()))?;
+                sealed.push(row.map(|row| row.value().to_vec()));
             }
-            Ok(opened)
+            Ok(sealed)
+        })?;
+        let opened = names.iter().zip(sealed).map(|(name, sealed)| {
+            let Some(sealed) = sealed else { return Ok(None) };
+            let (_, value) = open_row(&seals, table, name, &sealed).ok_or(StoreError::Unreadable)?;
+            Ok(Some(value.into()))
+        });
+        opened.collect()
+    }
+
+    async fn page(&self, tenant: &TenantId, table: &'static str, after: Option<Bookmark>) -> Result<Page, StoreError> {
+        let keys = self.shared().keys(tenant);
+        let (opened, next) = self.shared().disk.read(|transaction| {
+            let vault = transaction.open_table(VAULT)?;
+            let span = Span::of_table(tenant, table);
+            let mut range = span.keys();
+            let from = after.map(|Bookmark(name)| name).unwrap_or_default();
+            range.start.2 = &from;
+            let (mut opened, mut last) = (Vec::new(), None);
+            for entry in vault.range(range)?.take(PAGE_ROWS) {
+                let (place, sealed) = entry?;
+                let name = place.value().2;
+                opened.push(open_row(&keys, table, name, sealed.value()));
+                last = Some(after_name(name));
+            }
+            let next = last.filter(|_| opened.len() == PAGE_ROWS);
+            Ok((opened, next))
         })?;
         let rows = opened.into_iter().map(|row| row.map(|(key, value)| (key.into(), value.into())));
-        rows.collect::<Option<_>>().ok_or(StoreError::Unreadable)
+        let rows = rows.collect::<Option<_>>().ok_or(StoreError::Unreadable)?;
+        Ok(Page { rows, next: next.map(Bookmark) })
     }
 
     async fn holds(&self, tenant: &TenantId) -> Result<bool, StoreError> {
@@ -66,4 +99,9 @@ impl Vault for EmbeddedStore {
         })
         .await
     }
+}
+
+/// The next name in order.
+fn after_name(name: &[u8]) -> Vec<u8> {
+    [name, &[0]].concat()
 }

@@ -1,5 +1,3 @@
-use std::collections::{HashMap, hash_map::Entry};
-
 use async_trait::async_trait;
 use bytes::Bytes;
 
@@ -9,44 +7,70 @@ use super::{
     sealed::Seals,
 };
 use crate::{
-    store::{Change, Lease, StoreError, Vault},
+    store::{Bookmark, Change, Lease, PAGE_ROWS, Page, StoreError, Vault},
     tenant::TenantId,
 };
 
 #[async_trait]
 impl Vault for RedisStore {
     async fn get(&self, tenant: &TenantId, table: &'static str, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        let seals = self.shared().seals(tenant);
-        // The current name first: a row that has both is the newer one there.
-        let names = [Some(seals.row_name(table, key)), seals.previous_row_name(table, key)];
-        let names: Vec<_> = names.iter().flatten().collect();
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("HMGET").arg(keys::rows(tenant, table));
-        names.iter().for_each(|name| _ = pipeline.arg(name.as_slice()));
-        let (rows,): (Vec<Option<Vec<u8>>>,) = self.ask(&pipeline).await?;
-        let Some((name, sealed)) = names.into_iter().zip(rows).find_map(|(name, row)| Some((name, row?))) else {
-            return Ok(None);
-        };
-        let (_, value) = seals.open_row(table, name, &sealed).ok_or(StoreError::Unreadable)?;
-        Ok(Some(value.into()))
+        let key = Bytes::copy_from_slice(key);
+        let mut rows = self.get_many(tenant, table, &[key]).await?;
+        Ok(rows.pop().flatten())
     }
 
-    async fn table(&self, tenant: &TenantId, table: &'static str) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+    async fn get_many(
+        &self,
+        tenant: &TenantId,
+        table: &'static str,
+        keys: &[Bytes],
+    ) -> Result<Vec<Option<Bytes>>, StoreError> {
         let seals = self.shared().seals(tenant);
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("HGETALL").arg(keys::rows(tenant, table));
-        let (rows,): (Vec<(Vec<u8>, Vec<u8>)>,) = self.ask(&pipeline).await?;
-        let mut opened: HashMap<Bytes, Bytes> = HashMap::with_capacity(rows.len());
-        for (name, sealed) in &rows {
-            let (key, value) = seals.open_row(table, name, sealed).ok_or(StoreError::Unreadable)?;
-            // Of two rows with one key the one under the current name is the newer.
-            let is_current = seals.row_name(table, &key) == name.as_slice();
-            match opened.entry(key.into()) {
-                Entry::Occupied(_) if !is_current => {}
-                entry => _ = entry.insert_entry(value.into()),
+        let mut opened = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(PAGE_ROWS) {
+            // The current name first: a row that has both is the newer one there.
+            let names = keys.iter().map(|key| [Some(seals.row_name(table, key)), seals.previous_row_name(table, key)]);
+            let names: Vec<_> = names.collect();
+            let asked: Vec<_> = names.iter().flatten().flatten().collect();
+            let mut sealed = self.rows(tenant, table, &asked).await?.into_iter();
+            for names in &names {
+                // Each of them has an answer, also where the first is the one that counts.
+                let answers: Vec<_> = names.iter().flatten().zip(sealed.by_ref()).collect();
+                let found = answers.into_iter().find_map(|(name, row)| Some((name, row?)));
+                opened.push(match found {
+                    None => None,
+                    Some((name, sealed)) => {
+                        let (_, value) = seals.open_row(table, name, &sealed).ok_or(StoreError::Unreadable)?;
+                        Some(value.into())
+                    }
+                });
             }
         }
-        Ok(opened.into_iter().collect())
+        Ok(opened)
+    }
+
+    async fn page(&self, tenant: &TenantId, table: &'static str, after: Option<Bookmark>) -> Result<Page, StoreError> {
+        let seals = self.shared().seals(tenant);
+        let after = after.map_or_else(|| b"0".to_vec(), |Bookmark(cursor)| cursor);
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("HSCAN").arg(keys::rows(tenant, table)).arg(after).arg("COUNT").arg(PAGE_ROWS);
+        type Scanned = (Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>);
+        let ((next, sealed),): (Scanned,) = self.ask(&pipeline).await?;
+        let (mut rows, mut former) = (Vec::with_capacity(sealed.len()), Vec::new());
+        for (name, sealed) in &sealed {
+            let (key, value) = seals.open_row(table, name, sealed).ok_or(StoreError::Unreadable)?;
+            let current = seals.row_name(table, &key);
+            if current == name.as_slice() {
+                rows.push((key.into(), value.into()));
+            } else {
+                former.push((current, (key.into(), value.into())));
+            }
+        }
+        // Of two rows with one key the one under the current name is the newer.
+        let names: Vec<_> = former.iter().map(|(current, _)| current).collect();
+        let newer = if names.is_empty() { Vec::new() } else { self.rows(tenant, table, &names).await? };
+        rows.extend(former.into_iter().zip(newer).filter(|(_, newer)| newer.is_none()).map(|((_, row), _)| row));
+        Ok(Page { rows, next: (next != b"0").then_some(Bookmark(next)) })
     }
 
     async fn holds(&self, tenant: &TenantId) -> Result<bool, StoreError> {
@@ -81,6 +105,22 @@ impl Vault for RedisStore {
 
     async fn erase(&self, lease: &Lease) -> Result<(), StoreError> {
         self.change(lease, &ERASE, |call| call).await
+    }
+}
+
+impl RedisStore {
+    /// Sealed, in the names' order.
+    async fn rows(
+        &self,
+        tenant: &TenantId,
+        table: &str,
+        names: &[&[u8; 32]],
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("HMGET").arg(keys::rows(tenant, table));
+        names.iter().for_each(|name| _ = pipeline.arg(name.as_slice()));
+        let (rows,): (Vec<Option<Vec<u8>>>,) = self.ask(&pipeline).await?;
+        Ok(rows)
     }
 }
 

@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use whatsapp_rust::{
@@ -7,6 +9,9 @@ use whatsapp_rust::{
 
 use super::{Kept, Keys, joined, put, text, to_json};
 use crate::store::Change;
+
+/// As the library hands them over in numbers.
+type IndexMac = [u8; 32];
 
 const SYNC_KEY: &str = "sync-key";
 const SYNC_KEY_LATEST: &str = "sync-key-latest";
@@ -58,19 +63,28 @@ impl AppSyncStore for Keys {
         self.write(changes).await.map_err(|error| self.told(error))
     }
 
+    async fn get_mutation_macs(&self, name: &str, index_macs: &[IndexMac]) -> Kept<HashMap<IndexMac, Vec<u8>>> {
+        let keys: Vec<_> = index_macs.iter().map(|mac| mac_key(name, mac)).collect();
+        let rows = self.get_many(SYNC_MAC, &keys).await.map_err(|error| self.told(error))?;
+        Ok(index_macs.iter().zip(rows).filter_map(|(mac, row)| Some((*mac, row?.into()))).collect())
+    }
+
+    /// Once per snapshot of a collection.
     async fn clear_mutation_macs(&self, name: &str) -> Kept<()> {
-        // Once per snapshot of a collection: reading the whole table is affordable.
         let collection = joined(&[name.as_bytes()]);
-        let rows = self.table(SYNC_MAC).await.map_err(|error| self.told(error))?;
-        let changes: Vec<_> = rows
-            .into_iter()
-            .filter(|(key, _)| key.starts_with(&collection))
-            .map(|(key, _)| Change::Delete { table: SYNC_MAC, key })
-            .collect();
-        if changes.is_empty() {
-            return Ok(());
+        let mut after = None;
+        loop {
+            let page = self.page(SYNC_MAC, after).await.map_err(|error| self.told(error))?;
+            let of_collection = page.rows.into_iter().filter(|(key, _)| key.starts_with(&collection));
+            let changes: Vec<_> = of_collection.map(|(key, _)| Change::Delete { table: SYNC_MAC, key }).collect();
+            if !changes.is_empty() {
+                self.write(changes).await.map_err(|error| self.told(error))?;
+            }
+            after = Some(match page.next {
+                Some(next) => next,
+                None => return Ok(()),
+            });
         }
-        self.write(changes).await.map_err(|error| self.told(error))
     }
 
     async fn get_latest_sync_key_id(&self) -> Kept<Option<Vec<u8>>> {

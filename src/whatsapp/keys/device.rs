@@ -12,7 +12,7 @@ use whatsapp_rust::{
 
 use super::{Kept, Keys, from_json, to_json};
 use crate::{
-    events::{PhoneNumber, Platform},
+    events::{PhoneNumber, Platform, cut_name},
     session::End,
     store::{StoreError, Vault},
     tenant::TenantId,
@@ -27,6 +27,9 @@ const PLATFORM: &[u8] = b"platform";
 
 /// The library's saver gives up for good, and in silence, at ten. The link ends before.
 const FAILURES_MAX: u32 = 5;
+
+/// WhatsApp's own have some ten bytes.
+const HINT_BYTES_MAX: usize = 1 << 10;
 
 /// What is known of the device that is durable.
 #[derive(Default)]
@@ -77,6 +80,17 @@ pub(in crate::whatsapp) async fn stored(vault: &dyn Vault, tenant: &TenantId) ->
     Ok(Some(Stored { stage, phone }))
 }
 
+/// Without what makes the row longer than it has to be: WhatsApp and the phone may send texts of megabytes, and every
+/// change writes the row anew.
+fn short(mut device: Device) -> Device {
+    device.push_name.truncate(cut_name(&device.push_name).len());
+    // Each of these only saves WhatsApp a step when it is there.
+    device.edge_routing_info = device.edge_routing_info.filter(|info| info.len() <= HINT_BYTES_MAX);
+    device.props_hash = device.props_hash.filter(|hash| hash.len() <= HINT_BYTES_MAX);
+    device.nct_salt = device.nct_salt.filter(|salt| salt.len() <= HINT_BYTES_MAX);
+    device
+}
+
 impl Keys {
     /// What the phone said it runs, when it was last linked.
     pub async fn platform(&self) -> Result<Option<Platform>, StoreError> {
@@ -113,8 +127,7 @@ impl Keys {
     async fn keep(&self, given: &Device) -> Result<(), StoreError> {
         let mut saved = self.device.lock().await;
         // Read under the lock: whoever comes second must not write what the first has superseded.
-        let newest = self.newest();
-        let device = newest.as_ref().unwrap_or(given);
+        let device = short(self.newest().unwrap_or_else(|| given.clone()));
         if device.pn.is_none() || device.account.is_none() {
             // Not paired: nobody could log in with it, and codes that nobody scanned leave no trace.
             return Ok(());
@@ -122,7 +135,7 @@ impl Keys {
         if self.is_retired() {
             return Ok(());
         }
-        let owner = Owner::of(device);
+        let owner = Owner::of(&device);
         if saved.owner.as_ref().is_some_and(|ours| ours.is_another(&owner)) {
             error!(tenant = %self.lease.tenant(), "whatsapp let us in as another account than the one that was linked");
             // Whatever is still to be kept is the other account's: ours stays as it is.
@@ -130,7 +143,7 @@ impl Keys {
             self.fate.seal(End::OtherAccount);
             return Ok(());
         }
-        let row = to_json(device)?;
+        let row = to_json(&device)?;
         let digest = Sha256::digest(&row).into();
         if saved.digest == Some(digest) {
             return Ok(());

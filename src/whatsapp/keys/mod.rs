@@ -5,6 +5,7 @@
 
 mod app_sync;
 mod device;
+mod mappings;
 mod protocol;
 mod recent;
 mod secrets;
@@ -23,12 +24,15 @@ use tokio::{
 };
 use whatsapp_rust::store::{error::StoreError as LibraryError, persistence_manager::PersistenceManager};
 
-pub(super) use self::device::{Stored, stored};
 use self::recent::Recent;
+pub(super) use self::{
+    device::{Stored, stored},
+    mappings::Mappings,
+};
 use super::fate::{Fate, Progress, Stage};
 use crate::{
     session::End,
-    store::{Change, Lease, StoreError, Vault},
+    store::{Bookmark, Change, Lease, Page, StoreError, Vault},
 };
 
 type Kept<T> = Result<T, LibraryError>;
@@ -116,6 +120,20 @@ impl Keys {
         self.get(table, key).await?.map(|row| from_json(&row)).transpose()
     }
 
+    /// In the keys' order. A few round trips, however many keys there are.
+    async fn get_many(&self, table: &'static str, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.in_time(self.vault.get_many(self.lease.tenant(), table, keys)).await
+    }
+
+    /// A part of a table that grows with the account's contacts. The whole of it never stands in memory.
+    async fn page(&self, table: &'static str, after: Option<Bookmark>) -> Result<Page, StoreError> {
+        self.in_time(self.vault.page(self.lease.tenant(), table, after)).await
+    }
+
+    /// For tables that have a bound.
     async fn table(&self, table: &'static str) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
         self.in_time(self.vault.table(self.lease.tenant(), table)).await
     }

@@ -1,58 +1,164 @@
-use std::collections::{HashMap, VecDeque};
-
-const ROWS_MAX: usize = 256;
+use std::{
+    collections::{HashMap, VecDeque},
+    mem::size_of,
+};
 
 /// What only helps while it is fresh, kept in memory: the oldest gives way.
-#[derive(Default)]
 pub(super) struct Recent {
-    pub sent: Bounded,
-    pub base_keys: Bounded,
+    pub sent: Cache<Vec<u8>>,
+    pub base_keys: Cache<Vec<u8>>,
 }
 
-#[derive(Default)]
-pub(super) struct Bounded {
-    rows: HashMap<(String, String), Vec<u8>>,
-    order: VecDeque<(String, String)>,
+impl Default for Recent {
+    fn default() -> Self {
+        let (sent, base_keys) = (Limit { rows: 256, bytes: 1 << 20 }, Limit { rows: 256, bytes: 64 << 10 });
+        Self { sent: Cache::new(sent), base_keys: Cache::new(base_keys) }
+    }
 }
 
-impl Bounded {
-    pub fn put(&mut self, first: &str, second: &str, value: &[u8]) {
-        let key = (first.to_owned(), second.to_owned());
-        if self.rows.insert(key.clone(), value.to_vec()).is_none() {
-            self.order.push_back(key);
+/// What a cache holds at most. Whatever comes first counts.
+#[derive(Clone, Copy)]
+pub(super) struct Limit {
+    pub rows: usize,
+    pub bytes: usize,
+}
+
+/// Rows in memory by two words. Of those that nobody asked for since their last turn the oldest gives way.
+pub(super) struct Cache<V> {
+    rows: HashMap<Words, Row<V>>,
+    turns: VecDeque<Words>,
+    bytes: usize,
+    limit: Limit,
+}
+
+type Words = (String, String);
+
+struct Row<V> {
+    value: V,
+    asked: bool,
+}
+
+pub(super) trait Bytes {
+    fn bytes(&self) -> usize;
+}
+
+impl Bytes for Vec<u8> {
+    fn bytes(&self) -> usize {
+        self.len()
+    }
+}
+
+impl<V: Bytes> Bytes for Option<V> {
+    fn bytes(&self) -> usize {
+        self.as_ref().map_or(0, V::bytes)
+    }
+}
+
+impl<V: Bytes> Cache<V> {
+    pub fn new(limit: Limit) -> Self {
+        Self { rows: HashMap::new(), turns: VecDeque::new(), bytes: 0, limit }
+    }
+
+    pub fn put(&mut self, first: &str, second: &str, value: V) {
+        let words = (first.to_owned(), second.to_owned());
+        self.bytes += cost(&words, &value);
+        match self.rows.insert(words.clone(), Row { value, asked: false }) {
+            Some(old) => self.bytes -= cost(&words, &old.value),
+            None => self.turns.push_back(words),
         }
-        while self.order.len() > ROWS_MAX {
-            if let Some(oldest) = self.order.pop_front() {
-                self.rows.remove(&oldest);
+        while self.rows.len() > self.limit.rows || self.bytes > self.limit.bytes {
+            let Some(words) = self.turns.pop_front() else { return };
+            match self.rows.get_mut(&words) {
+                Some(row) if row.asked => {
+                    row.asked = false;
+                    self.turns.push_back(words);
+                }
+                Some(_) => _ = self.remove(&words),
+                None => {}
             }
         }
     }
 
-    pub fn get(&self, first: &str, second: &str) -> Option<&[u8]> {
-        self.rows.get(&(first.to_owned(), second.to_owned())).map(Vec::as_slice)
+    pub fn get(&mut self, first: &str, second: &str) -> Option<&V> {
+        let row = self.rows.get_mut(&(first.to_owned(), second.to_owned()))?;
+        row.asked = true;
+        Some(&row.value)
     }
 
-    pub fn take(&mut self, first: &str, second: &str) -> Option<Vec<u8>> {
-        let key = (first.to_owned(), second.to_owned());
-        let row = self.rows.remove(&key)?;
-        self.order.retain(|queued| *queued != key);
-        Some(row)
+    pub fn take(&mut self, first: &str, second: &str) -> Option<V> {
+        let words = (first.to_owned(), second.to_owned());
+        let value = self.remove(&words)?;
+        self.turns.retain(|waiting| *waiting != words);
+        Some(value)
     }
+
+    pub fn clear(&mut self) {
+        self.rows.clear();
+        self.turns.clear();
+        self.bytes = 0;
+    }
+
+    fn remove(&mut self, words: &Words) -> Option<V> {
+        let row = self.rows.remove(words)?;
+        self.bytes -= cost(words, &row.value);
+        Some(row.value)
+    }
+}
+
+/// The words stand in the map and in the turns.
+fn cost<V: Bytes>((first, second): &Words, value: &V) -> usize {
+    2 * (size_of::<Words>() + first.len() + second.len()) + size_of::<Row<V>>() + value.bytes()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const LIMIT: Limit = Limit { rows: 100, bytes: 64 << 10 };
+
+    fn full() -> Cache<Vec<u8>> {
+        let mut cache = Cache::new(LIMIT);
+        (0..LIMIT.rows).for_each(|n| cache.put("chat", &n.to_string(), b"x".to_vec()));
+        cache
+    }
+
     #[test]
     fn the_oldest_row_gives_way() {
-        let mut bounded = Bounded::default();
-        for n in 0..=ROWS_MAX {
-            bounded.put("chat", &n.to_string(), b"x");
+        let mut cache = full();
+        cache.put("chat", "one more", b"x".to_vec());
+        assert_eq!(cache.get("chat", "0"), None);
+        assert!(cache.get("chat", "1").is_some());
+        assert_eq!(cache.take("chat", "1").as_deref(), Some(&b"x"[..]));
+        assert_eq!(cache.take("chat", "1"), None);
+    }
+
+    #[test]
+    fn row_that_was_asked_for_stays_longer() {
+        let mut cache = full();
+        assert!(cache.get("chat", "0").is_some());
+        cache.put("chat", "one more", b"x".to_vec());
+        assert!(cache.get("chat", "0").is_some());
+        assert_eq!(cache.get("chat", "1"), None);
+    }
+
+    #[test]
+    fn rows_take_no_more_bytes_than_the_limit() {
+        let mut cache = Cache::new(LIMIT);
+        for n in 0..LIMIT.rows {
+            cache.put("chat", &n.to_string(), vec![b'x'; 4096]);
+            assert!(cache.bytes <= LIMIT.bytes, "{}", cache.bytes);
         }
-        assert_eq!(bounded.get("chat", "0"), None);
-        assert!(bounded.get("chat", "1").is_some());
-        assert_eq!(bounded.take("chat", "1").as_deref(), Some(&b"x"[..]));
-        assert_eq!(bounded.take("chat", "1"), None);
+        assert!((10..16).contains(&cache.rows.len()), "{}", cache.rows.len());
+        cache.put("chat", "too long", vec![b'x'; LIMIT.bytes]);
+        assert_eq!((cache.rows.len(), cache.turns.len(), cache.bytes), (0, 0, 0), "not even alone");
+    }
+
+    #[test]
+    fn bytes_of_a_row_that_is_put_again_count_once() {
+        let mut cache = Cache::new(LIMIT);
+        (0..1_000).for_each(|_| cache.put("chat", "same", vec![b'x'; 4096]));
+        assert_eq!((cache.rows.len(), cache.turns.len()), (1, 1));
+        cache.take("chat", "same");
+        assert_eq!(cache.bytes, 0);
     }
 }

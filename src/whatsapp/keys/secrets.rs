@@ -80,11 +80,13 @@ impl MsgSecretStore for Keys {
             Some(count) => count,
             None => self.table(SECRET).await.map_err(|error| self.told(error))?.len(),
         };
-        let mut fresh = Vec::new();
-        for entry in entries {
-            let key = key(&entry.chat, &entry.sender, &entry.msg_id);
+        let entries: Vec<_> = entries.map(|entry| (key(&entry.chat, &entry.sender, &entry.msg_id), entry)).collect();
+        let keys: Vec<_> = entries.iter().map(|(key, _)| key.clone()).collect();
+        let old = self.get_many(SECRET, &keys).await.map_err(|error| self.told(error))?;
+        let mut fresh = Vec::with_capacity(entries.len());
+        for ((key, entry), old) in entries.into_iter().zip(old) {
             let row = Row { expires_at: entry.expires_at, message_ts: entry.message_ts, secret: entry.secret };
-            let row = match self.get(SECRET, &key).await.map_err(|error| self.told(error))? {
+            let row = match old {
                 Some(old) => row.merged(Row::read(&old).map_err(|error| self.told(error))?),
                 None => row,
             };

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use whatsapp_rust::store::SignalStore;
+use whatsapp_rust::{Jid, Server, store::SignalStore, wacore::types::jid::JidExt as _};
 
 use super::{Kept, Keys, as_array, as_number, put, text};
 use crate::store::Change;
@@ -13,8 +13,20 @@ const PREKEY: &str = "prekey";
 const SIGNED_PREKEY: &str = "signed-prekey";
 const SENDER_KEY: &str = "sender-key";
 
+/// The library looks for no device of a user beyond this number.
+const DEVICES_MAX: u16 = 100;
+
 fn number(id: u32) -> Bytes {
     Bytes::copy_from_slice(&id.to_be_bytes())
+}
+
+/// Where the library may have kept something of a user: with each of the devices that it looks for.
+fn addresses(user: &str) -> impl Iterator<Item = Bytes> {
+    let servers = [Server::Pn, Server::Lid, Server::Hosted, Server::HostedLid];
+    servers.into_iter().flat_map(move |server| {
+        let user = Jid::new(user, server);
+        (0..DEVICES_MAX).map(move |device| text(user.with_device(device).to_protocol_address().as_str()))
+    })
 }
 
 #[async_trait]
@@ -54,6 +66,19 @@ impl SignalStore for Keys {
         self.delete(SESSION, text(address)).await.map_err(|error| self.told(error))
     }
 
+    /// The library asks before it looks for what to move from a number's addresses to those of its hidden identity. A no
+    /// saves it a few hundred single look-ups.
+    async fn has_signal_state_for_user(&self, user: &str) -> Kept<bool> {
+        let addresses: Vec<_> = addresses(user).collect();
+        for table in [SESSION, IDENTITY] {
+            let rows = self.get_many(table, &addresses).await.map_err(|error| self.told(error))?;
+            if rows.iter().any(Option::is_some) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Whether a key was uploaded is not kept: nothing reads it back, the device row's two counters decide.
     async fn store_prekey(&self, id: u32, record: &[u8], _uploaded: bool) -> Kept<()> {
         self.put(PREKEY, number(id), record.to_vec()).await.map_err(|error| self.told(error))
@@ -66,6 +91,12 @@ impl SignalStore for Keys {
 
     async fn load_prekey(&self, id: u32) -> Kept<Option<Bytes>> {
         self.get(PREKEY, &id.to_be_bytes()).await.map_err(|error| self.told(error))
+    }
+
+    async fn load_prekeys_batch(&self, ids: &[u32]) -> Kept<Vec<(u32, Bytes)>> {
+        let keys: Vec<_> = ids.iter().map(|id| number(*id)).collect();
+        let rows = self.get_many(PREKEY, &keys).await.map_err(|error| self.told(error))?;
+        Ok(ids.iter().zip(rows).filter_map(|(id, row)| Some((*id, row?))).collect())
     }
 
     async fn mark_prekeys_uploaded(&self, _ids: &[u32]) -> Kept<()> {
