@@ -73,9 +73,14 @@ fn code(text: &str) -> String {
 
 /// The rooms that `crate::x` and `crate::{x, y::{z}}` name.
 fn used(code: &str) -> BTreeSet<String> {
+    named_after("crate::", code)
+}
+
+/// The modules that stand right behind a prefix, alone or in a group.
+fn named_after(prefix: &str, code: &str) -> BTreeSet<String> {
     let mut rooms = BTreeSet::new();
     let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
-    for (at, found) in code.match_indices("crate::") {
+    for (at, found) in code.match_indices(prefix) {
         let rest = &code[at + found.len()..];
         let Some(group) = rest.strip_prefix('{') else {
             rooms.insert(word(rest));
@@ -134,6 +139,42 @@ fn http_and_webhook_see_nothing_that_writes() {
             }
         }
     }
+}
+
+/// Which modules of a room each of its modules uses; tests aside.
+fn uses_within(room: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (_, path, text) in sources().into_iter().filter(|(of, ..)| of == room) {
+        let inside: Vec<_> = path.iter().skip(1).map(|part| part.to_str().unwrap()).collect();
+        let is_test = inside.iter().any(|part| part.starts_with("tests"));
+        if is_test || inside == ["mod.rs"] {
+            continue;
+        }
+        let code = code(&text);
+        let body = code.split("#[cfg(test)]").next().unwrap();
+        let mut used = named_after(&format!("crate::{room}::"), body);
+        // Deeper down it is the module's own siblings.
+        if inside.len() == 1 || inside[1..] == ["mod.rs"] {
+            used.extend(named_after("super::", body));
+        }
+        let module = inside[0].trim_end_matches(".rs").to_owned();
+        uses.entry(module).or_default().extend(used);
+    }
+    uses
+}
+
+#[test]
+fn modules_that_talk_to_whatsapp_use_each_other_in_no_circle() {
+    let mut uses = uses_within("whatsapp");
+    assert!(uses["link"].contains("driver") && uses["keys"].contains("fate"), "the reader of uses reads nothing");
+    let modules: BTreeSet<String> = uses.keys().cloned().collect();
+    uses.iter_mut().for_each(|(module, used)| used.retain(|other| modules.contains(other) && other != module));
+    // What uses nothing that is left stands in no circle.
+    while let Some(free) = uses.iter().find(|(_, used)| used.is_empty()).map(|(module, _)| module.clone()) {
+        uses.remove(&free);
+        uses.values_mut().for_each(|used| _ = used.remove(&free));
+    }
+    assert!(uses.is_empty(), "in a circle, or using one: {uses:?}");
 }
 
 #[test]

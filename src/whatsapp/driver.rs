@@ -3,34 +3,30 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::mpsc::{Receiver, Sender, error::TrySendError},
+    sync::mpsc::{Receiver, Sender},
     time::{Instant, sleep_until},
 };
 use tracing::{debug, error};
-use whatsapp_rust::{
-    Client,
-    types::events::{Event, EventHandler, EventInterest},
-};
+use whatsapp_rust::{Client, types::events::Event};
 
 use super::{
     fate::{Fate, Progress, Stage},
+    inbox::Heard,
     keys::Keys,
+    lookup::Version,
     pair_code::PairCodes,
     passkey::Passkeys,
     runtime::LinkRuntime,
-    translate::{Facts, Meaning, Translator, interest},
+    translate::{Facts, Meaning, Translator},
     transport::Dials,
-    version::{Version, Versions},
+    version::Versions,
 };
 use crate::{
     clock::{SharedClock, until},
-    events::{Account, PairRefusal, PhoneNumber, Platform, shown_name},
+    events::{Account, PhoneNumber, Platform, shown_name},
     session::{End, Signal},
     store::{Lease, StoreError},
 };
-
-/// What a link can hear and not yet have told: some twenty are a busy pairing.
-pub(super) const HEARD_MAX: usize = 64;
 
 /// Signals a session may leave unread. It reads at once or it is stuck.
 pub(super) const SIGNALS_MAX: usize = 16;
@@ -45,52 +41,6 @@ const HUSHES: [Duration; 4] =
 
 /// A link that dials anew after a login is back in a moment, as a rule: WhatsApp restarts streams now and then.
 const BACK_WITHIN: Duration = Duration::from_secs(2);
-
-pub(super) enum Heard {
-    Event(Arc<Event>),
-    Unreachable,
-    /// The library dials anew: whatever connection there was is gone.
-    Redials,
-    CodeRefused(PairRefusal),
-    PasskeyRefused,
-    /// The library will not dial again.
-    LoopEnded,
-}
-
-/// Where the library's tasks leave what happened. Never waits for the reader: a link that nobody reads ends, because
-/// what was dropped might have been its end.
-#[derive(Clone)]
-pub(super) struct Inbox {
-    heard: Sender<Heard>,
-    fate: Arc<Fate>,
-}
-
-impl Inbox {
-    pub fn new(heard: Sender<Heard>, fate: Arc<Fate>) -> Self {
-        Self { heard, fate }
-    }
-
-    pub fn push(&self, heard: Heard) {
-        match self.heard.try_send(heard) {
-            // Closed: the link has ended.
-            Ok(()) | Err(TrySendError::Closed(_)) => {}
-            Err(TrySendError::Full(_)) => {
-                error!("a WhatsApp link is not read any more: it is closed");
-                self.fate.seal(End::Internal);
-            }
-        }
-    }
-}
-
-impl EventHandler for Inbox {
-    fn handle_event(&self, event: Arc<Event>) {
-        self.push(Heard::Event(event));
-    }
-
-    fn interest(&self) -> EventInterest {
-        interest()
-    }
-}
 
 pub(super) struct Driver {
     pub client: Arc<Client>,

@@ -13,23 +13,27 @@ use tracing::{debug, warn};
 use whatsapp_rust::{
     Client,
     bot::{Bot, BotBuilderError},
-    http::UreqHttpClient,
     wacore::{iq::devices::RemoveCompanionDeviceSpec, store::DevicePropsOverride},
     waproto::whatsapp::device_props::PlatformType,
 };
 
 use super::{
-    driver::{Driver, HEARD_MAX, Heard, Inbox, SIGNALS_MAX},
+    backlog::Backlog,
+    caches,
+    driver::{Driver, SIGNALS_MAX},
     fate::{Fate, Progress, Stage},
-    keys::{self, Keys, Stored},
+    http::Http,
+    inbox::{HEARD_MAX, Heard, Inbox},
+    keys::{self, Keys, Mappings, Stored},
+    lookup::Version,
     pair_code::PairCodes,
     passkey::Passkeys,
     runtime::LinkRuntime,
     settings::Settings,
     socket::Sockets,
     translate::Translator,
-    transport::{Dialer, Dials, Outgoing, Pumps},
-    version::{Version, Versions},
+    transport::{Dialer, Dials, Outgoing},
+    version::Versions,
 };
 use crate::{
     clock::SharedClock,
@@ -46,7 +50,7 @@ pub(super) struct Opening {
     pub vault: Arc<dyn Vault>,
     pub versions: Arc<Versions>,
     pub clock: SharedClock,
-    pub http: UreqHttpClient,
+    pub http: Http,
     pub sockets: Sockets,
     pub alive: Arc<AtomicUsize>,
     pub lease: Lease,
@@ -72,6 +76,7 @@ impl Opening {
             settings.flush_deadline,
             self.alive,
         ));
+        let backlog = Backlog::new(tasks.clone(), fate.clone());
         let (heard_tx, heard) = mpsc::channel(HEARD_MAX);
         let inbox = Inbox::new(heard_tx, fate.clone());
         let dialer = Dialer {
@@ -82,13 +87,15 @@ impl Opening {
             progress: progress.clone(),
             dials: Arc::new(Dials::default()),
             inbox: inbox.clone(),
-            pumps: Pumps::default(),
+            runtime: runtime.clone(),
+            backlog: backlog.clone(),
             outgoing: Outgoing::new(&settings),
         };
         let platform = if stage > Stage::Offering { keys.platform().await? } else { None };
-        let (pumps, dials) = (dialer.pumps.clone(), dialer.dials.clone());
+        let dials = dialer.dials.clone();
         let bot = bot(&settings, version, self.http, &keys, dialer, runtime.clone(), inbox.clone()).await?;
         let client = bot.client();
+        backlog.attach(&client);
         keys.attach(Arc::downgrade(&client.persistence_manager()));
         let codes = PairCodes::new(runtime.clone(), inbox.clone());
         let passkeys = Passkeys::new(runtime.clone(), inbox.clone());
@@ -129,7 +136,6 @@ impl Opening {
             codes,
             passkeys,
             tasks,
-            pumps,
             settings,
             over: false,
             running,
@@ -153,7 +159,7 @@ impl Opening {
 async fn bot(
     settings: &Settings,
     version: Version,
-    http: UreqHttpClient,
+    http: Http,
     keys: &Arc<Keys>,
     dialer: Dialer,
     runtime: LinkRuntime,
@@ -167,6 +173,7 @@ async fn bot(
         .with_http_client(http)
         .with_version(version)
         .with_device_props(looks)
+        .with_cache_config(caches::bounded(Arc::new(Mappings::new(keys.clone()))))
         .with_wanted_pre_key_count(settings.prekeys)
         .with_event_handler(inbox)
         .skip_history_sync();
@@ -188,7 +195,6 @@ pub(super) struct WhatsAppLink {
     codes: PairCodes,
     passkeys: Passkeys,
     tasks: TaskTracker,
-    pumps: Pumps,
     settings: Arc<Settings>,
     /// The end has been told.
     over: bool,
@@ -284,7 +290,7 @@ impl WhatsAppLink {
     }
 
     async fn hang_up(self: Box<Self>) {
-        let Self { client, signals, fate, keys, codes, passkeys, tasks, pumps, settings, running, .. } = *self;
+        let Self { client, signals, fate, keys, codes, passkeys, tasks, settings, running, .. } = *self;
         drop(signals);
         // After a hard end there is nothing to save, or no right to.
         if !fate.stop().is_cancelled() {
@@ -301,11 +307,7 @@ impl WhatsAppLink {
         drop(running);
         tasks.close();
         drop((client, codes, passkeys, keys));
-        let ended = async {
-            tasks.wait().await;
-            pumps.ended().await;
-        };
-        if tokio::time::timeout(settings.close_deadline, ended).await.is_err() {
+        if tokio::time::timeout(settings.close_deadline, tasks.wait()).await.is_err() {
             warn!(tasks = tasks.len(), "tasks of a closed WhatsApp link are still running");
         }
     }

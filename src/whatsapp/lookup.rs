@@ -1,24 +1,21 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use ureq::Agent;
 use whatsapp_rust::{
     anyhow,
-    http::{HttpClient, HttpRequest, HttpResponse, UreqHttpClient},
+    http::{HttpClient, HttpRequest, HttpResponse},
     version::fetch_latest_app_version,
 };
 
 use super::{
-    guard::{self, Check},
-    version::Version,
+    guard::Check,
+    http::{Http, Limits},
 };
 
-/// For a whole look. A link that is opened waits for it.
-const TIME_MAX: Duration = Duration::from_secs(5);
-/// WhatsApp's answer has some 20 KB.
-const ANSWER_BYTES_MAX: u64 = 4 << 20;
-const BUFFER_BYTES: usize = 16 << 10;
-const IDLE_MAX: usize = 3;
+pub(super) type Version = (u32, u32, u32);
+
+/// A link that is opened waits for the look. WhatsApp's answer has some 20 KB.
+const LIMITS: Limits = Limits { time_max: Duration::from_secs(5), body_bytes_max: 4 << 20 };
 
 /// Asks WhatsApp which release of its own web client is the newest, as the library does.
 pub(super) struct Lookup(Arc<dyn HttpClient>);
@@ -36,15 +33,14 @@ impl Lookup {
     /// `None`: the WhatsApp that is dialled is a simulator's, for which nothing leaves the machine. Only a build that can
     /// talk to nothing else asks the simulator itself, at the same address.
     pub fn new(url: &str, check: Check) -> Option<Self> {
-        let client = client(Some(TIME_MAX)).with_max_body_bytes(ANSWER_BYTES_MAX);
-        match (check, guard::loopback(url)) {
-            (Check::Strict, None) => Some(Self::with(client)),
-            (Check::Skipped, Some(authority)) => {
-                Some(Self::with(Detour { url: format!("http://{authority}/sw.js"), client }))
-            }
-            // The second is refused at the start.
-            (Check::Strict, Some(_)) | (Check::Skipped, None) => None,
+        let http = Http::new(url, check, LIMITS);
+        if http.reaches_nothing() {
+            return None;
         }
+        Some(match http.simulator().map(|address| format!("http://{address}/sw.js")) {
+            Some(url) => Self::with(Detour { url, http }),
+            None => Self::with(http),
+        })
     }
 
     pub fn with(client: impl HttpClient + 'static) -> Self {
@@ -61,28 +57,16 @@ impl Lookup {
     }
 }
 
-/// All that speaks HTTP to WhatsApp is made here. It goes as the links go, which know no proxy: what the environment names
-/// for other traffic would show WhatsApp two addresses for one client.
-pub(super) fn client(time_max: Option<Duration>) -> UreqHttpClient {
-    let config = Agent::config_builder()
-        .timeout_global(time_max)
-        .proxy(None)
-        .input_buffer_size(BUFFER_BYTES)
-        .output_buffer_size(BUFFER_BYTES)
-        .max_idle_connections(IDLE_MAX);
-    UreqHttpClient::with_agent(Agent::new_with_config(config.build()))
-}
-
 /// Leads the library's request to a simulator.
 struct Detour {
     url: String,
-    client: UreqHttpClient,
+    http: Http,
 }
 
 #[async_trait]
 impl HttpClient for Detour {
     async fn execute(&self, request: HttpRequest) -> anyhow::Result<HttpResponse> {
-        self.client.execute(HttpRequest { url: self.url.clone(), ..request }).await
+        self.http.execute(HttpRequest { url: self.url.clone(), ..request }).await
     }
 }
 

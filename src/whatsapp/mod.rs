@@ -6,9 +6,14 @@
 //! - Nothing of a link runs once [`Link::close`] has returned ([`runtime`]).
 //! - No number, code, key or text of the phone reaches a log line of ours.
 
+mod backlog;
+mod caches;
+mod connection;
 mod driver;
 mod fate;
 mod guard;
+mod http;
+mod inbox;
 mod keys;
 mod link;
 mod lookup;
@@ -27,7 +32,6 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
-use whatsapp_rust::http::UreqHttpClient;
 
 pub use guard::{Check, UrlRefused, certificate_check, ensure_url_allowed};
 pub use settings::{OutgoingFrame, Settings};
@@ -46,7 +50,7 @@ pub struct WhatsApp {
     versions: Arc<Versions>,
     clock: SharedClock,
     /// Shared: each has a pool of connections and a set of root certificates of its own.
-    http: UreqHttpClient,
+    http: http::Http,
     sockets: socket::Sockets,
     alive: Arc<AtomicUsize>,
 }
@@ -62,11 +66,11 @@ impl WhatsApp {
         let check = certificate_check();
         ensure_url_allowed(&settings.url, check)?;
         Ok(Self {
+            http: http::Http::new(&settings.url, check, http::LIBRARY),
             versions: Arc::new(Versions::new(&settings, check, releases, clock.clone())),
             settings: Arc::new(settings),
             vault,
             clock,
-            http: lookup::client(None),
             sockets: socket::Sockets::new(),
             alive: Arc::default(),
         })

@@ -9,7 +9,7 @@ use std::{
 use whatsapp_rust::{Client, pair_code::PairCodeOptions};
 
 use super::{
-    driver::{Heard, Inbox},
+    inbox::{Heard, Inbox},
     runtime::LinkRuntime,
 };
 use crate::events::{PairRefusal, PhoneNumber};

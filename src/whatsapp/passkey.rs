@@ -6,7 +6,7 @@ use whatsapp_rust::{
 };
 
 use super::{
-    driver::{Heard, Inbox},
+    inbox::{Heard, Inbox},
     runtime::LinkRuntime,
 };
 use crate::session::PasskeyAnswer;

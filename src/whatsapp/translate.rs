@@ -11,6 +11,7 @@ use super::{fate::Stage, runtime::NEXT_CODE};
 use crate::{
     clock::Timestamp,
     events::{Account, PairRefusal, PasskeyStep, PhoneNumber},
+    qr,
     session::{End, Signal},
 };
 
@@ -19,6 +20,11 @@ pub(super) const ATTEMPTS_MAX: u32 = 6;
 
 /// The library has no name for it at the login, and dials no more.
 const TOO_MANY_REQUESTS: i32 = 429;
+
+/// The options of a passkey name each of its credentials, some 100 bytes. They are kept and sent to every reader.
+const OPTIONS_BYTES_MAX: usize = 16 << 10;
+/// A code that a user compares.
+const CODE_BYTES_MAX: usize = 32;
 
 /// What is known beside the event.
 pub(super) struct Facts {
@@ -81,6 +87,8 @@ impl Translator {
     pub fn meaning(&mut self, event: &Event, facts: &Facts) -> Meaning {
         use Meaning::{AskCodeAgain, ConfirmPasskey, Nothing, Tell};
         match event {
+            // Longer than a QR code can be: no phone could read it.
+            Event::PairingQrCode(qr) if !qr::fits(&qr.code) => Nothing,
             Event::PairingQrCode(qr) if facts.stage == Stage::Offering && !self.passkey_asked => {
                 Tell(self.code(qr, facts.now))
             }
@@ -104,13 +112,19 @@ impl Translator {
 
             Event::PairPasskeyRequest(request) => {
                 self.passkey_asked = true;
-                match serde_json::from_str::<serde_json::Map<_, _>>(&request.request_options_json) {
-                    Ok(_) => self.passkey(PasskeyStep::Assert { options: request.request_options_json.clone() }, facts),
-                    // Nobody could answer it.
-                    Err(_) => ended(End::PairingFailed),
+                let options = &request.request_options_json;
+                let answerable = options.len() <= OPTIONS_BYTES_MAX
+                    && serde_json::from_str::<serde_json::Map<_, _>>(options).is_ok();
+                if answerable {
+                    self.passkey(PasskeyStep::Assert { options: options.clone() }, facts)
+                } else {
+                    ended(End::PairingFailed)
                 }
             }
             Event::PairPasskeyConfirmation(confirmation) if confirmation.skip_handoff_ux => ConfirmPasskey,
+            Event::PairPasskeyConfirmation(confirmation) if confirmation.code.len() > CODE_BYTES_MAX => {
+                ended(End::PairingFailed)
+            }
             Event::PairPasskeyConfirmation(confirmation) => {
                 self.passkey(PasskeyStep::Compare { code: confirmation.code.clone() }, facts)
             }

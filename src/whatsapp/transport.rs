@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -18,9 +18,12 @@ use whatsapp_rust::{
 };
 
 use super::{
-    driver::{Heard, Inbox},
+    backlog::Backlog,
+    connection,
     fate::{Fate, Progress, Stage},
+    inbox::{Heard, Inbox},
     keys::Keys,
+    runtime::LinkRuntime,
     settings::{OutgoingFrame, Settings},
     socket::Sockets,
 };
@@ -54,31 +57,6 @@ impl Dials {
     }
 }
 
-/// The receiving ends of the connections that were opened. The library's transport reads its socket in a task that only
-/// it can end; that it has ended shows in its channel.
-#[derive(Clone, Default)]
-pub(super) struct Pumps(Arc<Mutex<Vec<Receiver<TransportEvent>>>>);
-
-impl Pumps {
-    fn add(&self, pump: Receiver<TransportEvent>) {
-        let mut pumps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // A pump of an earlier connection may wait for room to say its last word.
-        for old in pumps.iter() {
-            while old.try_recv().is_ok() {}
-        }
-        pumps.retain(|old| !old.is_closed());
-        pumps.push(pump);
-    }
-
-    /// Returns when no pump runs any more, provided that the client is gone.
-    pub async fn ended(&self) {
-        let pumps = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        for pump in pumps {
-            while pump.recv().await.is_ok() {}
-        }
-    }
-}
-
 #[derive(Clone)]
 pub(super) struct Dialer {
     pub sockets: Sockets,
@@ -88,7 +66,8 @@ pub(super) struct Dialer {
     pub progress: Arc<Progress>,
     pub dials: Arc<Dials>,
     pub inbox: Inbox,
-    pub pumps: Pumps,
+    pub runtime: LinkRuntime,
+    pub backlog: Backlog,
     pub outgoing: Outgoing,
 }
 
@@ -142,9 +121,9 @@ impl TransportFactory for Dialer {
         }
         self.dials.fruitless.fetch_add(1, Ordering::Relaxed);
         let mut attempt = Attempt { dialer: self, opened: false };
-        let (inner, events) = self.sockets.open(&self.url).await?;
+        let websocket = self.sockets.open(&self.url).await?;
         attempt.opened = true;
-        self.pumps.add(events.clone());
+        let (inner, events) = connection::start(websocket, &self.runtime, self.backlog.clone());
         let frames = Frames {
             inner,
             proven,

@@ -9,15 +9,13 @@ use whatsapp_rust::wacore::store::Device;
 
 use super::{
     guard::Check,
-    lookup::{Lookup, LookupError},
+    lookup::{Lookup, LookupError, Version},
     settings::Settings,
 };
 use crate::{
     clock::{SharedClock, Timestamp},
     store::{Release, Releases},
 };
-
-pub(super) type Version = (u32, u32, u32);
 
 /// As long as the library itself relies on what it has looked up.
 const LIFE: Duration = Duration::from_secs(24 * 3600);

@@ -4,6 +4,7 @@
 mod clients;
 mod codes;
 mod connections;
+mod contacts;
 mod curl;
 mod demo;
 mod disk;
@@ -16,6 +17,7 @@ mod joining;
 mod kills;
 mod later;
 mod limits;
+mod log_floods;
 mod logs;
 mod mixups;
 mod outages;

@@ -1,6 +1,7 @@
 //! Real links of the real library to the simulator, over the embedded store.
 
 mod bench;
+mod contacts;
 mod crashes;
 mod endings;
 mod hanging_up;

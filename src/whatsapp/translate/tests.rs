@@ -190,6 +190,26 @@ fn a_passkey_request_that_nobody_could_answer_fails_the_pairing() {
 }
 
 #[test]
+fn passkey_texts_beyond_their_limits_fail_the_pairing() {
+    let request = |bytes: usize| {
+        let options = format!("{{\"a\":\"{}\"}}", "x".repeat(bytes - 8));
+        assert_eq!(options.len(), bytes);
+        Event::PairPasskeyRequest(PairPasskeyRequest::builder().request_options_json(options).build())
+    };
+    assert!(matches!(meaning(&request(16 << 10), Stage::Offering), Meaning::Tell(Signal::PasskeyRequired { .. })));
+    assert_eq!(meaning(&request((16 << 10) + 1), Stage::Offering), end(End::PairingFailed));
+    let code = PairPasskeyConfirmation::builder().code("x".repeat(100_000)).skip_handoff_ux(false).build();
+    assert_eq!(meaning(&Event::PairPasskeyConfirmation(code), Stage::Offering), end(End::PairingFailed));
+}
+
+#[test]
+fn code_that_fits_no_picture_is_passed_over() {
+    let mut translator = Translator::new(1.0);
+    assert_eq!(translator.meaning(&qr(&"x".repeat(100_000), 60), &facts(Stage::Offering)), Meaning::Nothing);
+    assert_eq!(shown(&mut translator, &qr("a", 60)).0, 1);
+}
+
+#[test]
 fn a_passkey_hides_the_codes_and_the_end_of_the_window_names_it() {
     let request = PairPasskeyRequest::builder().request_options_json("{}".into()).build();
     let used_up = Event::PairingQrCodesExhausted(PairingQrCodesExhausted::builder().disconnected(true).build());

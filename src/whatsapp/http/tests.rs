@@ -1,0 +1,97 @@
+use std::time::Instant;
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+    task::JoinSet,
+};
+
+use super::*;
+
+/// Small enough for a test to reach.
+const LIMITS: Limits = Limits { time_max: Duration::from_millis(500), body_bytes_max: 64 << 10 };
+/// Far beyond what a request with these limits takes, far below no limit.
+const SOON: Duration = Duration::from_secs(10);
+
+/// Answers each request with this beginning, then with `more` again and again.
+async fn server(beginning: String, more: &'static [u8]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    TaskTracker::new().spawn(async move {
+        let mut open = JoinSet::new();
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let beginning = beginning.clone();
+            open.spawn(async move {
+                let mut question = [0; 4096];
+                let _ = socket.read(&mut question).await;
+                let _ = socket.write_all(beginning.as_bytes()).await;
+                while !more.is_empty() && socket.write_all(more).await.is_ok() {}
+                std::future::pending::<()>().await;
+            });
+        }
+    });
+    address
+}
+
+async fn ask(address: &str) -> anyhow::Result<HttpResponse> {
+    let http = Http::new(&format!("ws://{address}/ws/chat"), Check::Skipped, LIMITS);
+    let asked = http.execute(HttpRequest::get(format!("http://{address}/sw.js")));
+    let begun = Instant::now();
+    let answer = tokio::time::timeout(SOON, asked).await.expect("a request ends");
+    println!("{:?} after {:?}", answer.as_ref().map(|answer| answer.status_code), begun.elapsed());
+    answer
+}
+
+#[tokio::test]
+async fn server_that_says_nothing_is_given_up() {
+    ask(&server(String::new(), b"").await).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn server_that_stops_within_its_answer_is_given_up() {
+    ask(&server("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nbegin".into(), b"").await).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn body_without_an_end_is_given_up() {
+    ask(&server("HTTP/1.1 200 OK\r\n\r\n".into(), &[b'x'; 4096]).await).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn body_that_trickles_is_given_up() {
+    ask(&server("HTTP/1.1 200 OK\r\n\r\n".into(), b"x").await).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn redirect_leads_nowhere() {
+    let elsewhere = server("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".into(), b"").await;
+    let redirect = format!("HTTP/1.1 302 Found\r\nlocation: http://{elsewhere}/sw.js\r\ncontent-length: 0\r\n\r\n");
+    assert_eq!(ask(&server(redirect, b"").await).await.unwrap().status_code, 302);
+}
+
+#[tokio::test]
+async fn http_asks_whatsapp_or_the_simulator_and_nothing_else() {
+    let (real, simulator) = ("wss://web.whatsapp.com/ws/chat", "ws://127.0.0.1:5222/ws/chat");
+    let whatsapps =
+        ["https://web.whatsapp.com/sw.js", "https://mmg.whatsapp.net/v/t62", "https://a.cdn.whatsapp.net:443/x"];
+    let simulators = ["http://127.0.0.1:5222/sw.js"];
+    let others = [
+        "http://web.whatsapp.com/sw.js",
+        "https://whatsapp.net.example.com/",
+        "https://evilwhatsapp.net/",
+        "https://web.whatsapp.com:8443/",
+        "https://mmg.whatsapp.net@example.com/",
+        "http://127.0.0.1:5223/",
+        "http://169.254.169.254/latest/meta-data",
+        "file:///etc/passwd",
+        "",
+    ];
+    for url in whatsapps.iter().chain(&simulators).chain(&others) {
+        let reached = |url: &str, dialled, check| Reach::of(dialled, check).allows(url);
+        assert_eq!(reached(url, real, Check::Strict), whatsapps.contains(url), "{url}");
+        assert_eq!(reached(url, simulator, Check::Skipped), simulators.contains(url), "{url}");
+        assert!(!reached(url, simulator, Check::Strict), "{url}");
+        assert!(!reached(url, real, Check::Skipped), "{url}");
+    }
+    Http::new(real, Check::Skipped, LIMITS).execute(HttpRequest::get(whatsapps[0])).await.unwrap_err();
+}
