@@ -26,7 +26,7 @@ use whatsapp_rust::{
     wacore::net::DisconnectReason,
 };
 
-use super::{backlog::Backlog, runtime::LinkRuntime};
+use super::{in_flight::InFlight, runtime::LinkRuntime};
 
 /// Chunks that the library has not read yet.
 const UNREAD_MAX: usize = 4;
@@ -44,7 +44,7 @@ type Sink<S> = SplitSink<WebSocketStream<S>, Message>;
 pub(super) fn start<S>(
     websocket: WebSocketStream<S>,
     runtime: &LinkRuntime,
-    backlog: Backlog,
+    in_flight: InFlight,
 ) -> (Arc<dyn Transport>, Receiver<TransportEvent>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -55,7 +55,7 @@ where
     let _ = events.try_send(TransportEvent::Connected);
     let outgoing = Arc::new(Outgoing { sink: Mutex::new(Some(sink)), ended: CancellationToken::new() });
     let ended = outgoing.ended.clone().drop_guard();
-    runtime.run(read(stream, outgoing.clone(), events, backlog));
+    runtime.run(read(stream, outgoing.clone(), events, in_flight));
     (Arc::new(Connection { outgoing, _ended: ended }), unread)
 }
 
@@ -115,12 +115,12 @@ async fn read<S>(
     stream: SplitStream<WebSocketStream<S>>,
     outgoing: Arc<Outgoing<S>>,
     events: Sender<TransportEvent>,
-    backlog: Backlog,
+    in_flight: InFlight,
 ) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let ended = outgoing.ended.clone();
-    let reason = ended.run_until_cancelled(feed(stream, &outgoing, &events, &backlog)).await;
+    let reason = ended.run_until_cancelled(feed(stream, &outgoing, &events, &in_flight)).await;
     // The library's loop waits for this word, also where it was the library that hung up.
     let _ = events.send(TransportEvent::Disconnected(reason.unwrap_or(DisconnectReason::Unknown))).await;
 }
@@ -129,7 +129,7 @@ async fn feed<S>(
     mut stream: SplitStream<WebSocketStream<S>>,
     outgoing: &Outgoing<S>,
     events: &Sender<TransportEvent>,
-    backlog: &Backlog,
+    in_flight: &InFlight,
 ) -> DisconnectReason
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -152,11 +152,109 @@ where
             if payload.is_empty() {
                 break;
             }
-            backlog.small().await;
+            in_flight.until_low().await;
             let chunk = payload.split_to(payload.len().min(CHUNK_BYTES));
             if events.send(TransportEvent::DataReceived(chunk)).await.is_err() {
                 return DisconnectReason::Unknown;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
+        time::Instant,
+    };
+    use tokio_util::task::TaskTracker;
+    use tokio_websockets::ClientBuilder;
+
+    use super::*;
+    use crate::whatsapp::termination::{Progress, Stage, Termination};
+
+    const PING: [u8; 2] = [0x89, 0];
+
+    /// A connection as the library has it, and the server's end.
+    fn connected() -> (Arc<dyn Transport>, Receiver<TransportEvent>, DuplexStream) {
+        let (ours, theirs) = duplex(64 << 10);
+        let (tasks, termination) = (TaskTracker::new(), Arc::new(Termination::default()));
+        let progress = Arc::new(Progress::new(Stage::Linked));
+        let runtime = LinkRuntime::new(tasks.clone(), termination.clone(), progress, 1.0);
+        let in_flight = InFlight::new(tasks, termination);
+        let (transport, events) = start(ClientBuilder::new().take_over(ours), &runtime, in_flight);
+        (transport, events, theirs)
+    }
+
+    async fn disconnected(events: &Receiver<TransportEvent>) {
+        assert!(matches!(events.recv().await, Ok(TransportEvent::Connected)));
+        assert!(matches!(events.recv().await, Ok(TransportEvent::Disconnected(_))));
+    }
+
+    /// Sends pings and reads nothing, for as long as the connection takes them.
+    async fn ping(mut theirs: DuplexStream) -> u64 {
+        let mut pings = 0;
+        while theirs.write_all(&PING.repeat(1_000)).await.is_ok() {
+            pings += 1_000;
+        }
+        pings
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connection_whose_pongs_are_not_read_ends() {
+        let (transport, events, theirs) = connected();
+        let pings = TaskTracker::new().spawn(ping(theirs));
+        let begun = Instant::now();
+        disconnected(&events).await;
+        assert!(begun.elapsed() >= UNWRITTEN_FOR_MAX, "{:?}", begun.elapsed());
+        transport.send(Bytes::from_static(b"frame")).await.unwrap_err();
+        drop(transport);
+        // As many as fit into the two directions, each of them answered with six bytes.
+        let pings = pings.await.unwrap();
+        assert!((10_000..60_000).contains(&pings), "{pings}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn writer_that_is_stuck_lets_go_when_the_library_hangs_up() {
+        let (transport, events, _theirs) = connected();
+        let writer = transport.clone();
+        let written = TaskTracker::new().spawn(async move { while writer.send(vec![0; 4096].into()).await.is_ok() {} });
+        tokio::time::sleep(UNWRITTEN_FOR_MAX / 2).await;
+        let begun = Instant::now();
+        transport.disconnect().await;
+        written.await.unwrap();
+        disconnected(&events).await;
+        assert!(begun.elapsed() <= CLOSE_TIME_MAX, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn long_message_reaches_the_library_in_parts() {
+        let (_transport, events, mut theirs) = connected();
+        let payload: Vec<u8> = (0..100_000_u32).map(|n| n as u8).collect();
+        let mut frame = vec![0x82, 127];
+        frame.extend_from_slice(&(payload.len() as u64).to_be_bytes());
+        frame.extend_from_slice(&payload);
+        frame.extend_from_slice(&PING);
+        TaskTracker::new().spawn(async move {
+            theirs.write_all(&frame).await.unwrap();
+            let mut pong = [0; 6];
+            theirs.read_exact(&mut pong).await.unwrap();
+            assert_eq!(pong[0], 0x8a);
+        });
+        assert!(matches!(events.recv().await, Ok(TransportEvent::Connected)));
+        let mut read = Vec::new();
+        loop {
+            match events.recv().await.unwrap() {
+                TransportEvent::DataReceived(part) => {
+                    assert!(part.len() <= CHUNK_BYTES);
+                    read.extend_from_slice(&part);
+                }
+                other => {
+                    assert!(matches!(other, TransportEvent::Disconnected(_)));
+                    break;
+                }
+            }
+        }
+        assert_eq!(read, payload);
     }
 }

@@ -10,13 +10,12 @@ use tracing::{debug, error};
 use whatsapp_rust::{Client, types::events::Event};
 
 use super::{
-    fate::{Fate, Progress, Stage},
     inbox::Heard,
-    keys::Keys,
     lookup::Version,
     pair_code::PairCodes,
     passkey::Passkeys,
-    runtime::LinkRuntime,
+    shared::Shared,
+    termination::Stage,
     translate::{Facts, Meaning, Translator},
     transport::Dials,
     version::Versions,
@@ -25,7 +24,7 @@ use crate::{
     clock::{SharedClock, until},
     events::{Account, PhoneNumber, Platform, shown_name},
     session::{End, Signal},
-    store::{Lease, StoreError},
+    store::StoreError,
 };
 
 /// Signals a session may leave unread. It reads at once or it is stuck.
@@ -42,70 +41,100 @@ const HUSHES: [Duration; 4] =
 /// A link that dials anew after a login is back in a moment, as a rule: WhatsApp restarts streams now and then.
 const BACK_WITHIN: Duration = Duration::from_secs(2);
 
+/// What a link claims to be.
+pub(super) struct Claim {
+    pub versions: Arc<Versions>,
+    pub version: Version,
+}
+
+/// Where a link's signals leave for its session, in order. It closes when the link ends.
+pub(super) struct SignalSender {
+    to: Sender<Signal>,
+    /// The last word was that we are logged in.
+    connected: bool,
+    /// When a link that dials anew has been away for too long to go on saying so.
+    away_at: Option<Instant>,
+}
+
+impl SignalSender {
+    pub fn new(to: Sender<Signal>) -> Self {
+        Self { to, connected: false, away_at: None }
+    }
+
+    fn redials(&mut self) {
+        if self.connected {
+            self.away_at.get_or_insert_with(|| Instant::now() + BACK_WITHIN);
+        }
+    }
+
+    async fn send(&mut self, signal: Signal) {
+        match &signal {
+            Signal::Connected { .. } => (self.connected, self.away_at) = (true, None),
+            Signal::Dropped | Signal::Unreachable => (self.connected, self.away_at) = (false, None),
+            Signal::Qr { .. }
+            | Signal::PairCode { .. }
+            | Signal::PairCodeRefused { .. }
+            | Signal::PasskeyRequired { .. }
+            | Signal::Scanned
+            | Signal::Renamed { .. }
+            | Signal::Ended(_) => {}
+        }
+        // Closed: the session has let go of the link.
+        let _ = self.to.send(signal).await;
+    }
+}
+
 pub(super) struct Driver {
     pub client: Arc<Client>,
-    pub lease: Lease,
-    pub keys: Arc<Keys>,
-    pub fate: Arc<Fate>,
-    pub progress: Arc<Progress>,
+    pub shared: Shared,
     /// How far the account was ours when the link was opened.
     pub opened_at: Stage,
-    pub versions: Arc<Versions>,
-    /// What this link claims to be.
-    pub version: Version,
+    pub claim: Claim,
     pub platform: Option<Platform>,
     pub dials: Arc<Dials>,
     pub codes: PairCodes,
     pub passkeys: Passkeys,
-    pub runtime: LinkRuntime,
     pub clock: SharedClock,
-    pub flush_deadline: Duration,
     pub translator: Translator,
-    pub signals: Sender<Signal>,
-    /// What was told last is that we are logged in.
-    pub connected: bool,
-    /// When a link that dials anew has been away for too long to go on saying so.
-    pub away_at: Option<Instant>,
+    pub signals: SignalSender,
 }
 
 impl Driver {
+    /// Until the link ends. Then the channel of its signals closes, and why stands in the termination.
     pub async fn run(mut self, mut heard: Receiver<Heard>) {
-        let lease = self.lease.clone();
+        let (lease, termination) = (self.shared.lease.clone(), self.shared.termination.clone());
         loop {
             let heard = tokio::select! {
                 biased;
-                () = lease.lost().cancelled() => return self.fate.seal(End::LeaseLost),
+                () = lease.lost().cancelled() => return termination.terminate(End::LeaseLost),
+                _ = termination.terminated() => return,
                 heard = heard.recv() => heard,
-                () = until(self.away_at) => {
+                () = until(self.signals.away_at) => {
                     // The library says nothing of a connection that it gave up itself.
-                    self.say(Signal::Dropped).await;
+                    self.signals.send(Signal::Dropped).await;
                     continue;
                 }
             };
             match heard {
-                Some(Heard::Redials) => {
-                    if self.connected {
-                        self.away_at.get_or_insert_with(|| Instant::now() + BACK_WITHIN);
-                    }
-                }
+                Some(Heard::Redials) => self.signals.redials(),
                 Some(Heard::Event(event)) => self.event(&event).await,
-                Some(Heard::Unreachable) => self.say(Signal::Unreachable).await,
+                Some(Heard::Unreachable) => self.signals.send(Signal::Unreachable).await,
                 Some(Heard::CodeRefused(reason)) => {
                     if let Some(phone) = self.codes.phone() {
-                        self.say(Signal::PairCodeRefused { phone, reason }).await;
+                        self.signals.send(Signal::PairCodeRefused { phone, reason }).await;
                     }
                 }
                 Some(Heard::PasskeyRefused) => self.end(End::PairingFailed).await,
-                Some(Heard::LoopEnded) | None => return self.fate.seal(End::Internal),
+                Some(Heard::LoopEnded) | None => return termination.terminate(End::Internal),
             }
         }
     }
 
     async fn event(&mut self, event: &Event) {
-        let stage = self.progress.stage();
+        let stage = self.shared.progress.stage();
         if let Event::PairSuccess(success) = event {
             // The phone lists us by now: whoever gives the pairing up meanwhile has something to tell WhatsApp.
-            self.progress.reach(Stage::Scanned);
+            self.shared.progress.reach(Stage::Scanned);
             self.paired_with(&success.platform).await;
         }
         let facts = Facts {
@@ -126,9 +155,9 @@ impl Driver {
     async fn paired_with(&mut self, platform: &str) {
         self.platform = Platform::parse(platform).ok();
         if let Some(platform) = &self.platform
-            && let Err(error) = self.keys.keep_platform(platform).await
+            && let Err(error) = self.shared.keys.keep_platform(platform).await
         {
-            debug!(tenant = %self.lease.tenant(), %error, "the phone's platform could not be kept");
+            debug!(tenant = %self.shared.lease.tenant(), %error, "the phone's platform could not be kept");
         }
     }
 
@@ -136,27 +165,27 @@ impl Driver {
         match &signal {
             Signal::Ended(end) => return self.end(*end).await,
             Signal::Connected { .. } => {
-                if self.progress.stage() == Stage::Linked {
+                if self.shared.progress.stage() == Stage::Linked {
                     // By now the library has said that somebody is there, and saving may take its time.
                     self.hush();
                 }
                 if let Err(error) = self.settle().await {
-                    error!(tenant = %self.lease.tenant(), %error, "logged in, but the device cannot be saved");
-                    return self.fate.seal(End::StoreFailed);
+                    error!(tenant = %self.shared.lease.tenant(), %error, "logged in, but the device cannot be saved");
+                    return self.shared.termination.terminate(End::StoreFailed);
                 }
-                if self.fate.is_sealed() {
+                if self.shared.termination.is_terminated() {
                     // Such as where saving found that this is not our account.
                     return;
                 }
-                if self.progress.stage() < Stage::Linked {
-                    self.progress.reach(Stage::Linked);
+                if self.shared.progress.stage() < Stage::Linked {
+                    self.shared.progress.reach(Stage::Linked);
                     self.hush();
                 }
                 self.dials.reached();
             }
             Signal::Renamed { .. } => self.hush(),
             Signal::Scanned => {
-                self.progress.reach(Stage::Scanned);
+                self.shared.progress.reach(Stage::Scanned);
                 self.dials.reached();
             }
             Signal::Qr { .. } => self.dials.reached(),
@@ -166,46 +195,30 @@ impl Driver {
             | Signal::Dropped
             | Signal::Unreachable => {}
         }
-        self.say(signal).await;
-    }
-
-    async fn say(&mut self, signal: Signal) {
-        match &signal {
-            Signal::Connected { .. } => (self.connected, self.away_at) = (true, None),
-            Signal::Dropped | Signal::Unreachable => (self.connected, self.away_at) = (false, None),
-            Signal::Qr { .. }
-            | Signal::PairCode { .. }
-            | Signal::PairCodeRefused { .. }
-            | Signal::PasskeyRequired { .. }
-            | Signal::Scanned
-            | Signal::Renamed { .. }
-            | Signal::Ended(_) => {}
-        }
-        // Closed: the session has let go of the link.
-        let _ = self.signals.send(signal).await;
+        self.signals.send(signal).await;
     }
 
     async fn end(&mut self, end: End) {
         if end == End::CodesUsedUp && self.client.pn().is_some() {
             // The phone took the last one in its last moment: what became of it shows at the next login.
-            self.say(Signal::Scanned).await;
-            return self.fate.seal(End::Internal);
+            self.signals.send(Signal::Scanned).await;
+            return self.shared.termination.terminate(End::Internal);
         }
         if end == End::UnlinkedByPhone {
-            self.keys.retire();
+            self.shared.keys.retire();
         }
         if end == End::PairingFailed
-            && let Err(error) = self.keys.forget().await
+            && let Err(error) = self.shared.keys.forget().await
         {
             // The next opening finds a device that WhatsApp does not know, and ends here again.
-            debug!(tenant = %self.lease.tenant(), %error, "a failed pairing could not be removed");
+            debug!(tenant = %self.shared.lease.tenant(), %error, "a failed pairing could not be removed");
         }
         // A process that died between saving the phone's signature and sending ours: its user never heard of a failure.
         let cut_short = self.opened_at == Stage::Scanned;
-        self.fate.seal(match end {
+        self.shared.termination.terminate(match end {
             End::PairingFailed if cut_short => End::PairingCutShort,
             End::ClientOutdated { .. } => {
-                End::ClientOutdated { renewed: self.versions.has_newer_than(self.version).await }
+                End::ClientOutdated { renewed: self.claim.versions.has_newer_than(self.claim.version).await }
             }
             end => end,
         });
@@ -213,11 +226,11 @@ impl Driver {
 
     /// A proven pairing outlives a passing trouble of the store; one that is not proven must not go on without it.
     async fn settle(&self) -> Result<(), StoreError> {
-        let deadline = Instant::now() + self.flush_deadline;
+        let deadline = Instant::now() + self.shared.settings.flush_deadline;
         loop {
-            match self.keys.settle().await {
+            match self.shared.keys.settle().await {
                 Err(StoreError::Unavailable(_))
-                    if self.progress.stage() == Stage::Linked && Instant::now() < deadline =>
+                    if self.shared.progress.stage() == Stage::Linked && Instant::now() < deadline =>
                 {
                     tokio::time::sleep(SETTLE_PAUSE).await;
                 }
@@ -229,7 +242,7 @@ impl Driver {
     /// While a linked device is "available" the phone does not notify its owner.
     fn hush(&self) {
         let client = self.client.clone();
-        self.runtime.run(async move {
+        self.shared.runtime.run(async move {
             let began = Instant::now();
             for after in HUSHES {
                 sleep_until(began + after).await;

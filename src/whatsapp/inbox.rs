@@ -4,7 +4,7 @@ use tokio::sync::mpsc::{Sender, error::TrySendError};
 use tracing::error;
 use whatsapp_rust::types::events::{Event, EventHandler, EventInterest};
 
-use super::{fate::Fate, translate::interest};
+use super::{termination::Termination, translate::interest};
 use crate::{events::PairRefusal, session::End};
 
 /// What a link can hear before its driver reads it: some twenty are a busy pairing.
@@ -26,12 +26,12 @@ pub(super) enum Heard {
 #[derive(Clone)]
 pub(super) struct Inbox {
     heard: Sender<Heard>,
-    fate: Arc<Fate>,
+    termination: Arc<Termination>,
 }
 
 impl Inbox {
-    pub fn new(heard: Sender<Heard>, fate: Arc<Fate>) -> Self {
-        Self { heard, fate }
+    pub fn new(heard: Sender<Heard>, termination: Arc<Termination>) -> Self {
+        Self { heard, termination }
     }
 
     pub fn push(&self, heard: Heard) {
@@ -40,7 +40,7 @@ impl Inbox {
             Ok(()) | Err(TrySendError::Closed(_)) => {}
             Err(TrySendError::Full(_)) => {
                 error!("a WhatsApp link is not read any more: it is closed");
-                self.fate.seal(End::Internal);
+                self.termination.terminate(End::Internal);
             }
         }
     }

@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
-use tokio_util::{sync::DropGuard, task::TaskTracker};
+use tokio_util::sync::DropGuard;
 use tracing::{debug, warn};
 use whatsapp_rust::{
     Client,
@@ -18,21 +18,21 @@ use whatsapp_rust::{
 };
 
 use super::{
-    backlog::Backlog,
     caches,
-    driver::{Driver, SIGNALS_MAX},
-    fate::{Fate, Progress, Stage},
+    driver::{Claim, Driver, SIGNALS_MAX, SignalSender},
     http::Http,
-    inbox::{HEARD_MAX, Heard, Inbox},
-    keys::{self, Keys, Mappings, Stored},
+    in_flight::InFlight,
+    inbox::Heard,
+    keys::{self, Mappings, Stored},
     lookup::Version,
     pair_code::PairCodes,
     passkey::Passkeys,
-    runtime::LinkRuntime,
     settings::Settings,
+    shared::Shared,
     socket::Sockets,
+    termination::{Stage, Termination},
     translate::Translator,
-    transport::{Dialer, Dials, Outgoing},
+    transport::{Dialer, Dials},
     version::Versions,
 };
 use crate::{
@@ -61,85 +61,41 @@ impl Opening {
         let stored = self.stored().await?;
         let stage = stored.as_ref().map_or(Stage::Offering, |stored| stored.stage);
         let version = self.versions.current().await;
-        let settings = self.settings;
-        let fate = Arc::new(Fate::default());
+        let (shared, heard) = Shared::new(self.settings, self.vault, self.lease, stage, self.alive);
         // From here on whoever gives up ends every task that was begun.
-        let running = fate.stop().clone().drop_guard();
-        let progress = Arc::new(Progress::new(stage));
-        let tasks = TaskTracker::new();
-        let runtime = LinkRuntime::new(tasks.clone(), fate.clone(), progress.clone(), settings.qr_pace);
-        let keys = Arc::new(Keys::new(
-            self.vault,
-            self.lease.clone(),
-            fate.clone(),
-            progress.clone(),
-            settings.flush_deadline,
-            self.alive,
-        ));
-        let backlog = Backlog::new(tasks.clone(), fate.clone());
-        let (heard_tx, heard) = mpsc::channel(HEARD_MAX);
-        let inbox = Inbox::new(heard_tx, fate.clone());
-        let dialer = Dialer {
-            sockets: self.sockets,
-            url: settings.url.clone(),
-            keys: keys.clone(),
-            fate: fate.clone(),
-            progress: progress.clone(),
-            dials: Arc::new(Dials::default()),
-            inbox: inbox.clone(),
-            runtime: runtime.clone(),
-            backlog: backlog.clone(),
-            outgoing: Outgoing::new(&settings),
-        };
-        let platform = if stage > Stage::Offering { keys.platform().await? } else { None };
-        let dials = dialer.dials.clone();
-        let bot = bot(&settings, version, self.http, &keys, dialer, runtime.clone(), inbox.clone()).await?;
+        let running = shared.termination.stop().clone().drop_guard();
+        let platform = if stage > Stage::Offering { shared.keys.platform().await? } else { None };
+        let dials = Arc::new(Dials::default());
+        let in_flight = InFlight::new(shared.tasks.clone(), shared.termination.clone());
+        let dialer = Dialer::new(&shared, self.sockets, dials.clone(), in_flight.clone());
+        let bot = bot(&shared, version, self.http, dialer).await?;
         let client = bot.client();
-        backlog.attach(&client);
-        keys.attach(Arc::downgrade(&client.persistence_manager()));
-        let codes = PairCodes::new(runtime.clone(), inbox.clone());
-        let passkeys = Passkeys::new(runtime.clone(), inbox.clone());
-        let (signals_tx, signals) = mpsc::channel(SIGNALS_MAX);
+        in_flight.attach(&client);
+        shared.keys.attach(Arc::downgrade(&client.persistence_manager()));
+        let codes = PairCodes::new(shared.runtime.clone(), shared.inbox.clone());
+        let passkeys = Passkeys::new(shared.runtime.clone(), shared.inbox.clone());
+        let (to_session, signals) = mpsc::channel(SIGNALS_MAX);
         let driver = Driver {
             client: client.clone(),
-            lease: self.lease,
-            keys: keys.clone(),
-            fate: fate.clone(),
-            progress: progress.clone(),
+            shared: shared.clone(),
             opened_at: stage,
-            versions: self.versions,
-            version,
+            claim: Claim { versions: self.versions, version },
             platform,
             dials,
             codes: codes.clone(),
             passkeys: passkeys.clone(),
-            runtime: runtime.clone(),
             clock: self.clock,
-            flush_deadline: settings.flush_deadline,
-            translator: Translator::new(settings.qr_pace),
-            signals: signals_tx,
-            connected: false,
-            away_at: None,
+            translator: Translator::new(shared.settings.qr_pace),
+            signals: SignalSender::new(to_session),
         };
-        runtime.run(driver.run(heard));
-        runtime.run(async move {
+        shared.runtime.run(driver.run(heard));
+        let inbox = shared.inbox.clone();
+        shared.runtime.run(async move {
             bot.run().await;
             inbox.push(Heard::LoopEnded);
         });
-        Ok(WhatsAppLink {
-            resumes: stored.map(|stored| stored.phone),
-            client,
-            signals,
-            fate,
-            progress,
-            keys,
-            codes,
-            passkeys,
-            tasks,
-            settings,
-            over: false,
-            running,
-        })
+        let resumes = stored.map(|stored| stored.phone);
+        Ok(WhatsAppLink { resumes, client, signals, shared, codes, passkeys, over: false, running })
     }
 
     /// What the tenant's rows allow: to resume, or to begin anew.
@@ -156,26 +112,18 @@ impl Opening {
     }
 }
 
-async fn bot(
-    settings: &Settings,
-    version: Version,
-    http: Http,
-    keys: &Arc<Keys>,
-    dialer: Dialer,
-    runtime: LinkRuntime,
-    inbox: Inbox,
-) -> Result<Bot, ConnectError> {
+async fn bot(shared: &Shared, version: Version, http: Http, dialer: Dialer) -> Result<Bot, ConnectError> {
     let looks = DevicePropsOverride::new().with_os(DEVICE_NAME).with_platform_type(PlatformType::CHROME);
     let builder = Bot::builder()
-        .with_backend_arc(keys.clone())
+        .with_backend_arc(shared.keys.clone())
         .with_transport_factory(dialer)
-        .with_runtime(runtime)
+        .with_runtime(shared.runtime.clone())
         .with_http_client(http)
         .with_version(version)
         .with_device_props(looks)
-        .with_cache_config(caches::bounded(Arc::new(Mappings::new(keys.clone()))))
-        .with_wanted_pre_key_count(settings.prekeys)
-        .with_event_handler(inbox)
+        .with_cache_config(caches::bounded(Arc::new(Mappings::new(shared.keys.clone()))))
+        .with_wanted_pre_key_count(shared.settings.prekeys)
+        .with_event_handler(shared.inbox.clone())
         .skip_history_sync();
     builder.build().await.map_err(|error| ConnectError::Store(unopened(error)))
 }
@@ -189,13 +137,9 @@ pub(super) struct WhatsAppLink {
     resumes: Option<PhoneNumber>,
     client: Arc<Client>,
     signals: mpsc::Receiver<Signal>,
-    fate: Arc<Fate>,
-    progress: Arc<Progress>,
-    keys: Arc<Keys>,
+    shared: Shared,
     codes: PairCodes,
     passkeys: Passkeys,
-    tasks: TaskTracker,
-    settings: Arc<Settings>,
     /// The end has been told.
     over: bool,
     /// A link that is dropped instead of closed ends its tasks too, only without saving.
@@ -212,15 +156,12 @@ impl Link for WhatsAppLink {
         if self.over {
             return None;
         }
-        tokio::select! {
-            // What was said before the end is told before it.
-            biased;
-            Some(signal) = self.signals.recv() => Some(signal),
-            end = self.fate.sealed() => {
-                self.over = true;
-                Some(Signal::Ended(end))
-            }
-        }
+        let signal = self.signals.recv().await;
+        // The driver has ended, and what it said before is read.
+        Some(signal.unwrap_or_else(|| {
+            self.over = true;
+            Signal::Ended(self.shared.termination.end().unwrap_or(End::Internal))
+        }))
     }
 
     async fn tell(&mut self, request: Request) -> Result<(), ConnectError> {
@@ -238,7 +179,7 @@ impl Link for WhatsAppLink {
     async fn unlink(mut self: Box<Self>) -> Result<(), ConnectError> {
         let told = self.tell_unlinked().await;
         // Told or not, the credentials are given up.
-        self.keys.retire();
+        self.shared.keys.retire();
         self.hang_up().await;
         told.map_err(|reason| ConnectError::Untold(Box::new(reason)))
     }
@@ -263,26 +204,26 @@ const REMOVAL_GRACE: Duration = Duration::from_millis(500);
 
 impl WhatsAppLink {
     async fn tell_unlinked(&mut self) -> Result<(), Untold> {
-        if self.progress.stage() == Stage::Offering && self.client.pn().is_none() {
+        if self.shared.progress.stage() == Stage::Offering && self.client.pn().is_none() {
             return Ok(());
         }
-        match self.fate.end() {
+        match self.shared.termination.end() {
             Some(End::UnlinkedByPhone) => return Ok(()),
             Some(_) => return Err(Untold::Ended),
             None => {}
         }
-        let (client, fate) = (self.client.clone(), self.fate.clone());
+        let (client, termination) = (self.client.clone(), self.shared.termination.clone());
         let signals = &mut self.signals;
-        let told = tokio::time::timeout(self.settings.unlink_deadline, async {
+        let told = tokio::time::timeout(self.shared.settings.unlink_deadline, async {
             tokio::select! {
-                told = remove_device(&client, &fate) => told,
+                told = remove_device(&client, &termination) => told,
                 // Nobody listens any more, and a full channel would hold up what we wait for.
                 () = async { while signals.recv().await.is_some() {} std::future::pending().await } => Err(Untold::Ended),
             }
         });
         match told.await.unwrap_or(Err(Untold::Late)) {
             Ok(()) => Ok(()),
-            Err(untold) => match tokio::time::timeout(REMOVAL_GRACE, self.fate.sealed()).await {
+            Err(untold) => match tokio::time::timeout(REMOVAL_GRACE, self.shared.termination.terminated()).await {
                 Ok(End::UnlinkedByPhone) => Ok(()),
                 Ok(_) | Err(_) => Err(untold),
             },
@@ -290,13 +231,14 @@ impl WhatsAppLink {
     }
 
     async fn hang_up(self: Box<Self>) {
-        let Self { client, signals, fate, keys, codes, passkeys, tasks, settings, running, .. } = *self;
+        let Self { client, signals, shared, codes, passkeys, running, .. } = *self;
+        let (tasks, settings) = (shared.tasks.clone(), shared.settings.clone());
         drop(signals);
         // After a hard end there is nothing to save, or no right to.
-        if !fate.stop().is_cancelled() {
+        if !shared.termination.stop().is_cancelled() {
             let saved = tokio::time::timeout(settings.close_deadline, async {
                 client.disconnect().await;
-                keys.settle().await
+                shared.keys.settle().await
             });
             match saved.await {
                 Ok(Ok(())) => {}
@@ -306,16 +248,16 @@ impl WhatsAppLink {
         }
         drop(running);
         tasks.close();
-        drop((client, codes, passkeys, keys));
+        drop((client, codes, passkeys, shared));
         if tokio::time::timeout(settings.close_deadline, tasks.wait()).await.is_err() {
             warn!(tasks = tasks.len(), "tasks of a closed WhatsApp link are still running");
         }
     }
 }
 
-async fn remove_device(client: &Arc<Client>, fate: &Fate) -> Result<(), Untold> {
+async fn remove_device(client: &Arc<Client>, termination: &Termination) -> Result<(), Untold> {
     while !client.is_logged_in() {
-        if fate.is_sealed() {
+        if termination.is_terminated() {
             return Err(Untold::Ended);
         }
         tokio::time::sleep(LOGIN_POLL).await;

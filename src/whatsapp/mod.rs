@@ -6,11 +6,10 @@
 //! - Nothing of a link runs once [`Link::close`] has returned ([`runtime`]).
 //! - No number, code, key or text of the phone reaches a log line of ours.
 
-mod backlog;
+mod in_flight;
 mod caches;
 mod connection;
 mod driver;
-mod fate;
 mod guard;
 mod http;
 mod inbox;
@@ -21,7 +20,9 @@ mod pair_code;
 mod passkey;
 mod runtime;
 mod settings;
+mod shared;
 mod socket;
+mod termination;
 mod translate;
 mod transport;
 mod version;

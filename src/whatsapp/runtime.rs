@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use tracing::error;
 use whatsapp_rust::wacore::runtime::{AbortHandle, Runtime};
 
-use super::fate::{Fate, Progress, Stage};
+use super::termination::{Progress, Stage, Termination};
 use crate::session::End;
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
@@ -31,27 +31,27 @@ pub(super) const NEXT_CODE: Duration = Duration::from_secs(20);
 #[derive(Clone)]
 pub(super) struct LinkRuntime {
     tasks: TaskTracker,
-    fate: Arc<Fate>,
+    termination: Arc<Termination>,
     progress: Arc<Progress>,
     qr_pace: f32,
     rotating: Arc<AtomicBool>,
 }
 
 impl LinkRuntime {
-    pub fn new(tasks: TaskTracker, fate: Arc<Fate>, progress: Arc<Progress>, qr_pace: f32) -> Self {
-        Self { tasks, fate, progress, qr_pace, rotating: Arc::default() }
+    pub fn new(tasks: TaskTracker, termination: Arc<Termination>, progress: Arc<Progress>, qr_pace: f32) -> Self {
+        Self { tasks, termination, progress, qr_pace, rotating: Arc::default() }
     }
 
     /// Runs a task until it or the link ends.
     pub fn run(&self, task: impl Future<Output = ()> + Send + 'static) -> tokio::task::JoinHandle<()> {
-        let fate = self.fate.clone();
+        let termination = self.termination.clone();
         self.tasks.spawn(async move {
-            let stop = fate.stop().clone();
+            let stop = termination.stop().clone();
             let contained = AssertUnwindSafe(task).catch_unwind();
             if let Some(Err(_)) = stop.run_until_cancelled(contained).await {
                 // The panic's text may hold what the phone sent.
                 error!("a task of the WhatsApp library panicked: its link is closed");
-                fate.seal(End::Internal);
+                termination.terminate(End::Internal);
             }
         })
     }
@@ -88,11 +88,11 @@ impl Runtime for LinkRuntime {
 
     fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send + 'static>) -> Task {
         let task = self.tasks.spawn_blocking(work);
-        let fate = self.fate.clone();
+        let termination = self.termination.clone();
         Box::pin(async move {
             if task.await.is_err_and(|failed| failed.is_panic()) {
                 error!("blocking work of the WhatsApp library panicked: its link is closed");
-                fate.seal(End::Internal);
+                termination.terminate(End::Internal);
             }
         })
     }
@@ -107,34 +107,34 @@ impl Runtime for LinkRuntime {
 mod tests {
     use super::*;
 
-    fn runtime(pace: f32) -> (LinkRuntime, TaskTracker, Arc<Fate>, Arc<Progress>) {
-        let (tasks, fate) = (TaskTracker::new(), Arc::new(Fate::default()));
+    fn runtime(pace: f32) -> (LinkRuntime, TaskTracker, Arc<Termination>, Arc<Progress>) {
+        let (tasks, termination) = (TaskTracker::new(), Arc::new(Termination::default()));
         let progress = Arc::new(Progress::new(Stage::Offering));
-        (LinkRuntime::new(tasks.clone(), fate.clone(), progress.clone(), pace), tasks, fate, progress)
+        (LinkRuntime::new(tasks.clone(), termination.clone(), progress.clone(), pace), tasks, termination, progress)
     }
 
     #[tokio::test]
     async fn a_panic_in_a_library_task_ends_its_link_alone() {
-        let (runtime, tasks, fate, _) = runtime(1.0);
-        let (_other, _, other_fate, _) = self::runtime(1.0);
+        let (runtime, tasks, termination, _) = runtime(1.0);
+        let (_other, _, other_termination, _) = self::runtime(1.0);
         runtime.spawn_detached(Box::pin(std::future::pending()));
         runtime.spawn_detached(Box::pin(async { panic!("on purpose") }));
-        assert_eq!(fate.sealed().await, End::Internal);
+        assert_eq!(termination.terminated().await, End::Internal);
         tasks.close();
         tasks.wait().await;
-        assert!(!other_fate.is_sealed());
+        assert!(!other_termination.is_terminated());
     }
 
     #[tokio::test]
     async fn a_panic_in_blocking_work_ends_its_link() {
-        let (runtime, _tasks, fate, _) = runtime(1.0);
+        let (runtime, _tasks, termination, _) = runtime(1.0);
         runtime.spawn_blocking(Box::new(|| panic!("on purpose"))).await;
-        assert_eq!(fate.end(), Some(End::Internal));
+        assert_eq!(termination.end(), Some(End::Internal));
     }
 
     #[tokio::test]
     async fn every_task_ends_with_the_link() {
-        let (runtime, tasks, fate, _) = runtime(1.0);
+        let (runtime, tasks, termination, _) = runtime(1.0);
         let held = Arc::new(());
         for _ in 0..10 {
             let held = held.clone();
@@ -143,7 +143,7 @@ mod tests {
                 drop(held);
             }));
         }
-        fate.stop().cancel();
+        termination.stop().cancel();
         tasks.close();
         tasks.wait().await;
         assert_eq!(Arc::strong_count(&held), 1);

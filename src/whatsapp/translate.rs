@@ -7,7 +7,7 @@ use whatsapp_rust::{
     types::events::{ConnectFailureReason, Event, EventInterest, EventKind, PairingQrCode},
 };
 
-use super::{fate::Stage, runtime::NEXT_CODE};
+use super::{runtime::NEXT_CODE, termination::Stage};
 use crate::{
     clock::Timestamp,
     events::{Account, PairRefusal, PasskeyStep, PhoneNumber},

@@ -18,14 +18,13 @@ use whatsapp_rust::{
 };
 
 use super::{
-    backlog::Backlog,
     connection,
-    fate::{Fate, Progress, Stage},
-    inbox::{Heard, Inbox},
-    keys::Keys,
-    runtime::LinkRuntime,
+    in_flight::InFlight,
+    inbox::Heard,
     settings::{OutgoingFrame, Settings},
+    shared::Shared,
     socket::Sockets,
+    termination::Stage,
 };
 
 /// Dials without a sign of life from WhatsApp after which it counts as unreachable.
@@ -59,26 +58,28 @@ impl Dials {
 
 #[derive(Clone)]
 pub(super) struct Dialer {
-    pub sockets: Sockets,
-    pub url: String,
-    pub keys: Arc<Keys>,
-    pub fate: Arc<Fate>,
-    pub progress: Arc<Progress>,
-    pub dials: Arc<Dials>,
-    pub inbox: Inbox,
-    pub runtime: LinkRuntime,
-    pub backlog: Backlog,
-    pub outgoing: Outgoing,
+    shared: Shared,
+    sockets: Sockets,
+    dials: Arc<Dials>,
+    in_flight: InFlight,
+    outgoing: Outgoing,
+}
+
+impl Dialer {
+    pub fn new(shared: &Shared, sockets: Sockets, dials: Arc<Dials>, in_flight: InFlight) -> Self {
+        let outgoing = Outgoing::new(&shared.settings);
+        Self { shared: shared.clone(), sockets, dials, in_flight, outgoing }
+    }
 }
 
 #[derive(Clone)]
-pub(super) struct Outgoing {
+struct Outgoing {
     hook: Option<OutgoingFrame>,
     frames: Arc<AtomicU64>,
 }
 
 impl Outgoing {
-    pub fn new(settings: &Settings) -> Self {
+    fn new(settings: &Settings) -> Self {
         Self { hook: settings.outgoing_frame.clone(), frames: Arc::default() }
     }
 
@@ -98,7 +99,7 @@ struct Attempt<'a> {
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         if !self.opened && self.dialer.dials.is_outage() {
-            self.dialer.inbox.push(Heard::Unreachable);
+            self.dialer.shared.inbox.push(Heard::Unreachable);
         }
     }
 }
@@ -108,29 +109,27 @@ impl TransportFactory for Dialer {
     async fn create_transport(&self) -> anyhow::Result<(Arc<dyn Transport>, Receiver<TransportEvent>)> {
         // The library redials by itself for days: a process that slept must not end the link of the tenant's new owner.
         let proven = Instant::now();
-        if let Err(error) = self.keys.prove_lease().await {
+        if let Err(error) = self.shared.keys.prove_lease().await {
             return Err(anyhow!("not dialling: {error}"));
         }
-        if self.fate.is_sealed() {
+        if self.shared.termination.is_terminated() {
             return Err(anyhow!("not dialling: the link has ended"));
         }
-        self.inbox.push(Heard::Redials);
+        self.shared.inbox.push(Heard::Redials);
         // Those before this one opened, perhaps, and yet led nowhere.
         if self.dials.is_outage() {
-            self.inbox.push(Heard::Unreachable);
+            self.shared.inbox.push(Heard::Unreachable);
         }
         self.dials.fruitless.fetch_add(1, Ordering::Relaxed);
         let mut attempt = Attempt { dialer: self, opened: false };
-        let websocket = self.sockets.open(&self.url).await?;
+        let websocket = self.sockets.open(&self.shared.settings.url).await?;
         attempt.opened = true;
-        let (inner, events) = connection::start(websocket, &self.runtime, self.backlog.clone());
+        let (inner, events) = connection::start(websocket, &self.shared.runtime, self.in_flight.clone());
         let frames = Frames {
             inner,
             proven,
             sent: AtomicU64::new(0),
-            keys: self.keys.clone(),
-            fate: self.fate.clone(),
-            progress: self.progress.clone(),
+            shared: self.shared.clone(),
             outgoing: self.outgoing.clone(),
         };
         Ok((Arc::new(frames), events))
@@ -142,9 +141,7 @@ struct Frames {
     /// When the lease was last known to be ours.
     proven: Instant,
     sent: AtomicU64,
-    keys: Arc<Keys>,
-    fate: Arc<Fate>,
-    progress: Arc<Progress>,
+    shared: Shared,
     outgoing: Outgoing,
 }
 
@@ -154,19 +151,19 @@ impl Transport for Frames {
     /// device must not leave before a restart could log in with it. Holds no lock of the library's: the device is read
     /// from its snapshot, which every change replaces before the change's own frame is built.
     async fn send(&self, data: Bytes) -> anyhow::Result<()> {
-        if self.progress.stage() < Stage::Linked
-            && let Err(error) = self.keys.settle().await
+        if self.shared.progress.stage() < Stage::Linked
+            && let Err(error) = self.shared.keys.settle().await
         {
             return Err(anyhow!("not sent: {error}"));
         }
         // Who fell asleep between the dial and the login must not end that link either.
         if self.sent.fetch_add(1, Ordering::Relaxed) < HANDSHAKE_FRAMES
             && self.proven.elapsed() >= PROOF_HOLDS
-            && let Err(error) = self.keys.prove_lease().await
+            && let Err(error) = self.shared.keys.prove_lease().await
         {
             return Err(anyhow!("not logging in: {error}"));
         }
-        if self.fate.stop().is_cancelled() {
+        if self.shared.termination.stop().is_cancelled() {
             return Err(anyhow!("not sent: the link has ended"));
         }
         self.outgoing.frame();

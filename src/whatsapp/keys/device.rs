@@ -16,7 +16,7 @@ use crate::{
     session::End,
     store::{StoreError, Vault},
     tenant::TenantId,
-    whatsapp::fate::Stage,
+    whatsapp::termination::Stage,
 };
 
 const DEVICE: &str = "device";
@@ -140,7 +140,7 @@ impl Keys {
             error!(tenant = %self.lease.tenant(), "whatsapp let us in as another account than the one that was linked");
             // Whatever is still to be kept is the other account's: ours stays as it is.
             self.retire();
-            self.fate.seal(End::OtherAccount);
+            self.termination.terminate(End::OtherAccount);
             return Ok(());
         }
         let row = to_json(&device)?;
@@ -160,7 +160,7 @@ impl Keys {
             self.device_failures.store(0, Ordering::Relaxed);
         } else if self.device_failures.fetch_add(1, Ordering::Relaxed) + 1 == FAILURES_MAX {
             error!(tenant = %self.lease.tenant(), "the device cannot be saved: its link is closed");
-            self.fate.seal(End::StoreFailed);
+            self.termination.terminate(End::StoreFailed);
         }
     }
 }

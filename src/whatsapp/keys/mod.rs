@@ -29,7 +29,7 @@ pub(super) use self::{
     device::{Stored, stored},
     mappings::Mappings,
 };
-use super::fate::{Fate, Progress, Stage};
+use super::termination::{Progress, Stage, Termination};
 use crate::{
     session::End,
     store::{Bookmark, Change, Lease, Page, StoreError, Vault},
@@ -40,7 +40,7 @@ type Kept<T> = Result<T, LibraryError>;
 pub(super) struct Keys {
     vault: Arc<dyn Vault>,
     lease: Lease,
-    fate: Arc<Fate>,
+    termination: Arc<Termination>,
     progress: Arc<Progress>,
     flush_deadline: Duration,
     /// Where the newest device is read from; set once the client exists.
@@ -66,7 +66,7 @@ impl Keys {
     pub fn new(
         vault: Arc<dyn Vault>,
         lease: Lease,
-        fate: Arc<Fate>,
+        termination: Arc<Termination>,
         progress: Arc<Progress>,
         flush_deadline: Duration,
         alive: Arc<AtomicUsize>,
@@ -75,7 +75,7 @@ impl Keys {
         Self {
             vault,
             lease,
-            fate,
+            termination,
             progress,
             flush_deadline,
             manager: OnceLock::new(),
@@ -156,8 +156,10 @@ impl Keys {
         let proof_only = changes.is_empty();
         let written = self.in_time(self.vault.write(&self.lease, changes)).await;
         match &written {
-            Err(StoreError::Fenced) => self.fate.seal(End::LeaseLost),
-            Err(_) if !proof_only && self.progress.stage() < Stage::Linked => self.fate.seal(End::StoreFailed),
+            Err(StoreError::Fenced) => self.termination.terminate(End::LeaseLost),
+            Err(_) if !proof_only && self.progress.stage() < Stage::Linked => {
+                self.termination.terminate(End::StoreFailed)
+            }
             Ok(()) | Err(_) => {}
         }
         written
@@ -166,7 +168,7 @@ impl Keys {
     /// The error that the library gets, with its cause.
     fn told(&self, error: StoreError) -> LibraryError {
         if let StoreError::Unreadable | StoreError::Damaged(_) = error {
-            self.fate.met_unreadable_row();
+            self.termination.met_unreadable_row();
         }
         LibraryError::Database(Box::new(error))
     }

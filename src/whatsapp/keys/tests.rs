@@ -46,7 +46,7 @@ impl Bench {
         Keys::new(
             self.stores.vault.clone(),
             self.lease.clone(),
-            Arc::new(Fate::default()),
+            Arc::new(Termination::default()),
             Arc::new(Progress::new(Stage::Linked)),
             Duration::from_secs(5),
             Arc::default(),
@@ -296,7 +296,7 @@ async fn a_fenced_write_ends_the_link_without_a_word() {
     bench.stores.roster.release(bench.lease.clone()).await.unwrap();
     let b: &dyn Backend = &keys;
     b.put_session("a@lid", b"ratchet").await.unwrap_err();
-    assert_eq!(keys.fate.end(), Some(End::LeaseLost));
+    assert_eq!(keys.termination.end(), Some(End::LeaseLost));
 }
 
 #[test]

@@ -9,16 +9,16 @@ use crate::session::End;
 
 /// Why a link ended, decided once by whoever sees it first, and the order to stop.
 #[derive(Default)]
-pub(super) struct Fate {
+pub(super) struct Termination {
     end: OnceLock<End>,
     /// A row of the credentials could not be read. The library tells that as any other failure of its own.
     unreadable: AtomicBool,
-    sealed: CancellationToken,
+    terminated: CancellationToken,
     stop: CancellationToken,
 }
 
-impl Fate {
-    pub fn seal(&self, end: End) {
+impl Termination {
+    pub fn terminate(&self, end: End) {
         let end = match end {
             End::Internal | End::StoreFailed if self.unreadable.load(Ordering::Acquire) => End::Unreadable,
             end => end,
@@ -39,7 +39,7 @@ impl Fate {
         if first && hard {
             self.stop.cancel();
         }
-        self.sealed.cancel();
+        self.terminated.cancel();
     }
 
     pub fn met_unreadable_row(&self) {
@@ -50,14 +50,14 @@ impl Fate {
         self.end.get().copied()
     }
 
-    pub fn is_sealed(&self) -> bool {
-        self.sealed.is_cancelled()
+    pub fn is_terminated(&self) -> bool {
+        self.terminated.is_cancelled()
     }
 
     /// Waits for the end. Cancel safe.
-    pub async fn sealed(&self) -> End {
-        self.sealed.cancelled().await;
-        // `seal` writes the end before it cancels.
+    pub async fn terminated(&self) -> End {
+        self.terminated.cancelled().await;
+        // `terminate` writes the end before it cancels.
         self.end().unwrap_or(End::Internal)
     }
 
@@ -104,27 +104,27 @@ mod tests {
 
     #[test]
     fn the_first_end_is_the_one_that_is_told() {
-        let fate = Fate::default();
-        fate.seal(End::Replaced);
-        fate.seal(End::StoreFailed);
-        assert_eq!(fate.end(), Some(End::Replaced));
-        assert!(!fate.stop().is_cancelled(), "a replaced link may still save what it has");
+        let termination = Termination::default();
+        termination.terminate(End::Replaced);
+        termination.terminate(End::StoreFailed);
+        assert_eq!(termination.end(), Some(End::Replaced));
+        assert!(!termination.stop().is_cancelled(), "a replaced link may still save what it has");
     }
 
     /// Three crashes end a session for good, and a row that cannot be read now must not.
     #[test]
     fn failure_after_an_unreadable_row_is_no_crash() {
         for end in [End::Internal, End::StoreFailed] {
-            let fate = Fate::default();
-            fate.met_unreadable_row();
-            fate.seal(end);
-            assert_eq!(fate.end(), Some(End::Unreadable));
-            assert!(fate.stop().is_cancelled());
+            let termination = Termination::default();
+            termination.met_unreadable_row();
+            termination.terminate(end);
+            assert_eq!(termination.end(), Some(End::Unreadable));
+            assert!(termination.stop().is_cancelled());
         }
-        let fate = Fate::default();
-        fate.met_unreadable_row();
-        fate.seal(End::UnlinkedByPhone);
-        assert_eq!(fate.end(), Some(End::UnlinkedByPhone));
+        let termination = Termination::default();
+        termination.met_unreadable_row();
+        termination.terminate(End::UnlinkedByPhone);
+        assert_eq!(termination.end(), Some(End::UnlinkedByPhone));
     }
 
     #[test]

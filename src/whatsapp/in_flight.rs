@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use tracing::error;
 use whatsapp_rust::Client;
 
-use super::fate::Fate;
+use super::termination::Termination;
 use crate::session::End;
 
 /// Tasks of a link that may be left when more is read. The library begins one for most stanzas; a busy login has some
@@ -21,33 +21,33 @@ const TASKS_MAX: usize = 1_024;
 const ANSWERS_MAX: usize = 1_024;
 /// They are counted once in so many chunks: the library walks through its caches for it.
 const COUNTED_EVERY: usize = 8;
-/// The caches may be in use for as long as the store takes.
-const COUNTING_TIME_MAX: Duration = Duration::from_secs(1);
+/// The caches are in use for as long as the store takes to read. Then the next count tells.
+const COUNTING_TIME_MAX: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(5);
 /// A library that does not catch up in this time never will.
 const CATCH_UP_MAX: Duration = Duration::from_secs(60);
 
 /// What the library still has to do of what it was given to read.
 #[derive(Clone)]
-pub(super) struct Backlog {
+pub(super) struct InFlight {
     tasks: TaskTracker,
-    fate: Arc<Fate>,
+    termination: Arc<Termination>,
     client: Arc<OnceLock<Weak<Client>>>,
     chunks: Arc<AtomicUsize>,
 }
 
-impl Backlog {
-    pub fn new(tasks: TaskTracker, fate: Arc<Fate>) -> Self {
-        Self { tasks, fate, client: Arc::default(), chunks: Arc::default() }
+impl InFlight {
+    pub fn new(tasks: TaskTracker, termination: Arc<Termination>) -> Self {
+        Self { tasks, termination, client: Arc::default(), chunks: Arc::default() }
     }
 
-    /// Whose backlog it is, once the client exists.
+    /// Whose it is, once the client exists.
     pub fn attach(&self, client: &Arc<Client>) {
         let _ = self.client.set(Arc::downgrade(client));
     }
 
     /// Returns when little is left. A link whose library does not catch up ends: without this it would be deaf for good.
-    pub async fn small(&self) {
+    pub async fn until_low(&self) {
         let counts = self.chunks.fetch_add(1, Ordering::Relaxed).is_multiple_of(COUNTED_EVERY);
         let caught_up = async {
             while self.tasks.len() > TASKS_MAX || (counts && self.answers().await > ANSWERS_MAX) {
@@ -56,7 +56,7 @@ impl Backlog {
         };
         if timeout(CATCH_UP_MAX, caught_up).await.is_err() {
             error!("the WhatsApp library does not catch up with what it is sent: its link is closed");
-            self.fate.seal(End::Internal);
+            self.termination.terminate(End::Internal);
         }
     }
 
@@ -71,37 +71,37 @@ impl Backlog {
 mod tests {
     use super::*;
 
-    fn busy(tasks: usize) -> (Backlog, TaskTracker, Arc<Fate>) {
-        let (tracker, fate) = (TaskTracker::new(), Arc::new(Fate::default()));
+    fn busy(tasks: usize) -> (InFlight, TaskTracker, Arc<Termination>) {
+        let (tracker, termination) = (TaskTracker::new(), Arc::new(Termination::default()));
         for _ in 0..tasks {
-            let stop = fate.stop().clone();
+            let stop = termination.stop().clone();
             tracker.spawn(async move { stop.cancelled().await });
         }
-        (Backlog::new(tracker.clone(), fate.clone()), tracker, fate)
+        (InFlight::new(tracker.clone(), termination.clone()), tracker, termination)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn backlog_of_few_tasks_is_small() {
-        let (backlog, _, fate) = busy(TASKS_MAX);
-        timeout(Duration::from_secs(1), backlog.small()).await.expect("at once");
-        assert!(!fate.is_sealed());
+    async fn few_tasks_hold_nothing_up() {
+        let (in_flight, _, termination) = busy(TASKS_MAX);
+        timeout(Duration::from_secs(1), in_flight.until_low()).await.expect("at once");
+        assert!(!termination.is_terminated());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn backlog_waits_until_tasks_are_done() {
-        let (backlog, tracker, fate) = busy(TASKS_MAX);
+    async fn reading_waits_until_tasks_are_done() {
+        let (in_flight, tracker, termination) = busy(TASKS_MAX);
         let (done, wait) = tokio::sync::oneshot::channel::<()>();
         tracker.spawn(async move { drop(wait.await) });
-        assert!(timeout(Duration::from_secs(1), backlog.small()).await.is_err());
+        assert!(timeout(Duration::from_secs(1), in_flight.until_low()).await.is_err());
         done.send(()).unwrap();
-        timeout(Duration::from_secs(1), backlog.small()).await.expect("one task less");
-        assert!(!fate.is_sealed());
+        timeout(Duration::from_secs(1), in_flight.until_low()).await.expect("one task less");
+        assert!(!termination.is_terminated());
     }
 
     #[tokio::test(start_paused = true)]
     async fn library_that_does_not_catch_up_ends_its_link() {
-        let (backlog, _tracker, fate) = busy(TASKS_MAX + 1);
-        backlog.small().await;
-        assert_eq!(fate.end(), Some(End::Internal));
+        let (in_flight, _tracker, termination) = busy(TASKS_MAX + 1);
+        in_flight.until_low().await;
+        assert_eq!(termination.end(), Some(End::Internal));
     }
 }

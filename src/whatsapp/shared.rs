@@ -1,0 +1,46 @@
+use std::sync::{Arc, atomic::AtomicUsize};
+
+use tokio::sync::mpsc::{Receiver, channel};
+use tokio_util::task::TaskTracker;
+
+use super::{
+    inbox::{HEARD_MAX, Heard, Inbox},
+    keys::Keys,
+    runtime::LinkRuntime,
+    settings::Settings,
+    termination::{Progress, Stage, Termination},
+};
+use crate::store::{Lease, Vault};
+
+/// What the parts of one link have in common.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub settings: Arc<Settings>,
+    pub lease: Lease,
+    pub keys: Arc<Keys>,
+    pub termination: Arc<Termination>,
+    pub progress: Arc<Progress>,
+    pub tasks: TaskTracker,
+    pub runtime: LinkRuntime,
+    pub inbox: Inbox,
+}
+
+impl Shared {
+    /// With what the link hears, for its driver.
+    pub fn new(
+        settings: Arc<Settings>,
+        vault: Arc<dyn Vault>,
+        lease: Lease,
+        stage: Stage,
+        alive: Arc<AtomicUsize>,
+    ) -> (Self, Receiver<Heard>) {
+        let (termination, progress) = (Arc::new(Termination::default()), Arc::new(Progress::new(stage)));
+        let tasks = TaskTracker::new();
+        let runtime = LinkRuntime::new(tasks.clone(), termination.clone(), progress.clone(), settings.qr_pace);
+        let deadline = settings.flush_deadline;
+        let keys = Keys::new(vault, lease.clone(), termination.clone(), progress.clone(), deadline, alive);
+        let (to, heard) = channel(HEARD_MAX);
+        let inbox = Inbox::new(to, termination.clone());
+        (Self { settings, lease, keys: Arc::new(keys), termination, progress, tasks, runtime, inbox }, heard)
+    }
+}
