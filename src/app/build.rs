@@ -181,8 +181,8 @@ pub(super) fn sessions(
         qr_pace: seams.qr_pace.unwrap_or(1.0),
         ..whatsapp::Settings::default()
     };
-    let (vault, releases) = (stores.vault.clone(), stores.releases.clone());
-    let connector: Arc<dyn Connector> = Arc::new(WhatsApp::new(whatsapp, vault, releases, clock.clone())?);
+    let (vault, client_versions) = (stores.vault.clone(), stores.client_versions.clone());
+    let connector: Arc<dyn Connector> = Arc::new(WhatsApp::new(whatsapp, vault, client_versions, clock.clone())?);
     let connector = match seams.connector {
         Some(wrap) => wrap(connector),
         None => connector,

@@ -1,6 +1,6 @@
 //! What is kept, and told in the same step. Three traits over one backend, because their guarantees differ and so that
 //! a room is handed only the face it needs: readers get [`Journal`], owners write through a [`Lease`]. What is nobody's
-//! own, [`Releases`], stands beside them.
+//! own, [`ClientVersions`], stands beside them.
 
 pub mod crypt;
 pub mod embedded;
@@ -12,7 +12,7 @@ mod limits;
 mod nudges;
 mod outbox;
 pub mod redis;
-mod release;
+mod client_version;
 mod subscription;
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
@@ -21,12 +21,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+pub use client_version::{ClientVersion, ClientVersions};
 pub use hub::Memo;
 pub use idle::FORGET_AFTER;
 pub use lease::Lease;
 pub use limits::{Limited, Limits, Usage};
 pub use outbox::{Notice, Outbox, TAKEN_FOR};
-pub use release::{Release, Releases};
 pub use subscription::{Subscription, Update};
 
 use crate::{
@@ -200,7 +200,7 @@ pub struct Stores {
     pub journal: Arc<dyn Journal>,
     pub roster: Arc<dyn Roster>,
     pub vault: Arc<dyn Vault>,
-    pub releases: Arc<dyn Releases>,
+    pub client_versions: Arc<dyn ClientVersions>,
 }
 
 #[derive(Clone, Debug)]

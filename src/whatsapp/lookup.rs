@@ -17,7 +17,7 @@ pub(super) type Version = (u32, u32, u32);
 /// A link that is opened waits for the look. WhatsApp's answer has some 20 KB.
 const LIMITS: Limits = Limits { time_max: Duration::from_secs(5), body_bytes_max: 4 << 20 };
 
-/// Asks WhatsApp which release of its own web client is the newest, as the library does.
+/// Asks WhatsApp which version of its own web client is the newest, as the library does.
 pub(super) struct Lookup(Arc<dyn HttpClient>);
 
 /// Says no more than that: the library's errors may print what was answered.
@@ -25,7 +25,7 @@ pub(super) struct Lookup(Arc<dyn HttpClient>);
 pub(super) enum LookupError {
     #[error("whatsapp cannot be asked")]
     Away,
-    #[error("whatsapp's answer names no release")]
+    #[error("whatsapp's answer names no version")]
     Nameless,
 }
 
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_a_release_with_a_number_is_one() {
+    async fn only_a_version_with_a_number_is_one() {
         let page = r#"{\"client_revision\":1026131876,\"push_phase\":\"C3\"}"#;
         assert_eq!(Lookup::with(Says(200, page)).newest().await.unwrap(), (2, 3000, 1_026_131_876));
         for (status, page) in [(503, page), (200, "<html>sign in</html>"), (200, "assets-manifest-98765 ")] {

@@ -41,7 +41,7 @@ use self::version::Versions;
 use crate::{
     clock::SharedClock,
     session::{ConnectError, Connector, Link},
-    store::{Lease, Releases, Vault},
+    store::{ClientVersions, Lease, Vault},
 };
 
 /// Opens links with the library. One for the whole process.
@@ -61,14 +61,14 @@ impl WhatsApp {
     pub fn new(
         settings: Settings,
         vault: Arc<dyn Vault>,
-        releases: Arc<dyn Releases>,
+        client_versions: Arc<dyn ClientVersions>,
         clock: SharedClock,
     ) -> Result<Self, UrlRefused> {
         let check = certificate_check();
         ensure_url_allowed(&settings.url, check)?;
         Ok(Self {
             http: http::Http::new(&settings.url, check, http::LIBRARY),
-            versions: Arc::new(Versions::new(&settings, check, releases, clock.clone())),
+            versions: Arc::new(Versions::new(&settings, check, client_versions, clock.clone())),
             settings: Arc::new(settings),
             vault,
             clock,

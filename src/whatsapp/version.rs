@@ -1,4 +1,4 @@
-//! Which release of WhatsApp's web client every link claims to be: the one that is configured, or the newest one that was
+//! Which version of WhatsApp's web client every link claims to be: the one that is configured, or the newest one that was
 //! looked up, once for all links of this process and, over the store, for all instances.
 
 use std::{sync::Arc, time::Duration};
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     clock::{SharedClock, Timestamp},
-    store::{Release, Releases},
+    store::{ClientVersion, ClientVersions},
 };
 
 /// As long as the library itself relies on what it has looked up.
@@ -27,7 +27,7 @@ const RENEW_EVERY: Duration = Duration::from_secs(60);
 
 pub(super) struct Versions {
     source: Source,
-    kept: Arc<dyn Releases>,
+    kept: Arc<dyn ClientVersions>,
     clock: SharedClock,
     /// Held while somebody looks, so that everybody else waits for the same answer.
     known: Mutex<Known>,
@@ -40,14 +40,14 @@ enum Source {
 
 #[derive(Default)]
 struct Known {
-    release: Option<Release>,
+    newest: Option<ClientVersion>,
     failures: u32,
     again_at: Option<Instant>,
     renewed_at: Option<Instant>,
 }
 
 impl Versions {
-    pub fn new(settings: &Settings, check: Check, kept: Arc<dyn Releases>, clock: SharedClock) -> Self {
+    pub fn new(settings: &Settings, check: Check, kept: Arc<dyn ClientVersions>, clock: SharedClock) -> Self {
         let source = match settings.version {
             Some(version) => Source::Given(version),
             None => Lookup::new(&settings.url, check).map_or_else(|| Source::Given(bundled()), Source::Looked),
@@ -87,12 +87,12 @@ impl Versions {
     }
 
     async fn recall(&self, known: &mut Known) {
-        match self.kept.release().await {
-            Ok(Some(kept)) if known.release.is_none_or(|ours| kept.at > ours.at || kept.version > ours.version) => {
-                known.release = Some(kept);
+        match self.kept.client_version().await {
+            Ok(Some(kept)) if known.newest.is_none_or(|ours| kept.at > ours.at || kept.version > ours.version) => {
+                known.newest = Some(kept);
             }
             Ok(_) => {}
-            Err(error) => warn!(%error, "the whatsapp release that was looked up last could not be read"),
+            Err(error) => warn!(%error, "the whatsapp client version that was looked up last could not be read"),
         }
     }
 
@@ -100,11 +100,11 @@ impl Versions {
         match lookup.newest().await {
             Ok(version) => {
                 let (primary, secondary, tertiary) = version;
-                info!(version = format!("{primary}.{secondary}.{tertiary}"), "whatsapp release looked up");
-                let release = Release { version, at: self.clock.now() };
-                *known = Known { release: Some(release), renewed_at: known.renewed_at, ..Known::default() };
-                if let Err(error) = self.kept.keep_release(release).await {
-                    warn!(%error, "the whatsapp release could not be kept: the next start looks it up again");
+                info!(version = format!("{primary}.{secondary}.{tertiary}"), "whatsapp client version looked up");
+                let newest = ClientVersion { version, at: self.clock.now() };
+                *known = Known { newest: Some(newest), renewed_at: known.renewed_at, ..Known::default() };
+                if let Err(error) = self.kept.keep_client_version(newest).await {
+                    warn!(%error, "the whatsapp client version could not be kept: the next start looks it up again");
                 }
             }
             Err(error) => known.failed(&error),
@@ -115,19 +115,19 @@ impl Versions {
 impl Known {
     fn is_fresh(&self, now: Timestamp) -> bool {
         // Another instance's clock may be ahead.
-        self.release.is_some_and(|release| now.duration_since(release.at).unsigned_abs() < LIFE)
+        self.newest.is_some_and(|newest| now.duration_since(newest.at).unsigned_abs() < LIFE)
     }
 
     /// However old.
     fn best(&self) -> Version {
-        self.release.map_or(bundled(), |release| release.version.max(bundled()))
+        self.newest.map_or(bundled(), |newest| newest.version.max(bundled()))
     }
 
     fn failed(&mut self, error: &LookupError) {
         let pause = PAUSE_MIN.saturating_mul(1 << self.failures.min(8)).min(PAUSE_MAX);
         self.failures += 1;
         self.again_at = Some(Instant::now() + pause);
-        warn!(%error, "the whatsapp release could not be looked up, links claim the newest that is known");
+        warn!(%error, "the whatsapp client version could not be looked up, links claim the newest that is known");
     }
 }
 

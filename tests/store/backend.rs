@@ -11,7 +11,7 @@ use tautan::{
     clock::{Clock, Timestamp},
     events::Status,
     store::{
-        Journal, Lease, Outbox, Releases, Roster, Stores, Vault, Wish,
+        ClientVersions, Journal, Lease, Outbox, Roster, Stores, Vault, Wish,
         crypt::MasterKey,
         embedded::{EmbeddedStore, Settings},
         redis::{self, RedisStore, Url},
@@ -70,8 +70,8 @@ pub trait Backend: Send {
         &*self.stores().vault
     }
 
-    fn releases(&self) -> &dyn Releases {
-        &*self.stores().releases
+    fn client_versions(&self) -> &dyn ClientVersions {
+        &*self.stores().client_versions
     }
 
     /// A lease on a tenant that wants to run, as its owner begins.

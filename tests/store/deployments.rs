@@ -7,7 +7,7 @@ use tautan::{
     clock::Timestamp,
     events::Status,
     store::{
-        Change, Lease, Release, StoreError, Stores, Subscription, Wish,
+        Change, ClientVersion, Lease, StoreError, Stores, Subscription, Wish,
         redis::{RedisStore, Unfit},
     },
 };
@@ -94,9 +94,12 @@ async fn documented_redis_rights_are_enough() {
         journal.append(&lease, qr(1)).await.unwrap();
         second.stores().roster.say(&tenant("toko"), Bytes::from("words")).await.unwrap();
         assert_eq!(roster.said(&lease).await.unwrap().len(), 1);
-        let Stores { releases, .. } = second.stores();
-        releases.keep_release(Release { version: (2, 3000, 1), at: Timestamp::UNIX_EPOCH }).await.unwrap();
-        assert!(first.stores().releases.release().await.unwrap().is_some());
+        let Stores { client_versions, .. } = second.stores();
+        client_versions
+            .keep_client_version(ClientVersion { version: (2, 3000, 1), at: Timestamp::UNIX_EPOCH })
+            .await
+            .unwrap();
+        assert!(first.stores().client_versions.client_version().await.unwrap().is_some());
         roster.release(lease).await.unwrap();
         let rotating = instance_at(&url, tautan::store::crypt::MasterKey::from([8; 32]), Some(key()));
         let new = instance_at(&url, tautan::store::crypt::MasterKey::from([8; 32]), None);

@@ -160,10 +160,10 @@ async fn demoted_master_is_away_until_it_is_one_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn new_connection_reads_the_key_check_once() {
     with_redis(async |redis| {
-        redis.stores().releases.release().await.unwrap();
+        redis.stores().client_versions.client_version().await.unwrap();
         let first = calls(&redis.server, "hmget");
         let other = instance(&redis.server);
-        other.stores().releases.release().await.unwrap();
+        other.stores().client_versions.client_version().await.unwrap();
         assert_eq!(calls(&redis.server, "hmget") - first, 1);
     })
     .await;

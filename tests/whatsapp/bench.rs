@@ -54,22 +54,31 @@ impl Bench {
         let mut settings = Settings { url: sim.url(), ..Settings::default() };
         change(&mut settings);
         let whatsapp =
-            WhatsApp::new(settings.clone(), vault.clone(), stores.releases.clone(), clock::system()).unwrap();
+            WhatsApp::new(settings.clone(), vault.clone(), stores.client_versions.clone(), clock::system()).unwrap();
         Self { sim, phone, stores, vault, whatsapp, settings, _store: store, _dir: dir }
     }
 
     /// As a process that starts over the same data: its vault works again.
     pub fn restart(&mut self) {
         self.vault = Shaky::new(self.stores.vault.clone());
-        self.whatsapp =
-            WhatsApp::new(self.settings.clone(), self.vault.clone(), self.stores.releases.clone(), clock::system())
-                .unwrap();
+        self.whatsapp = WhatsApp::new(
+            self.settings.clone(),
+            self.vault.clone(),
+            self.stores.client_versions.clone(),
+            clock::system(),
+        )
+        .unwrap();
     }
 
     /// The next process's, while this one is still there.
     pub fn whatsapp_with_good_store(&self) -> WhatsApp {
-        WhatsApp::new(self.settings.clone(), self.stores.vault.clone(), self.stores.releases.clone(), clock::system())
-            .unwrap()
+        WhatsApp::new(
+            self.settings.clone(),
+            self.stores.vault.clone(),
+            self.stores.client_versions.clone(),
+            clock::system(),
+        )
+        .unwrap()
     }
 
     pub async fn lease(&self) -> Lease {

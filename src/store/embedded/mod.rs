@@ -18,7 +18,7 @@ mod journal;
 mod memory;
 mod outbox;
 mod record;
-mod release;
+mod client_version;
 mod rewrite;
 mod roster;
 mod rows;
@@ -215,7 +215,7 @@ impl EmbeddedStore {
 
     pub fn stores(&self) -> Stores {
         let store = Arc::new(self.clone());
-        Stores { journal: store.clone(), roster: store.clone(), vault: store.clone(), releases: store }
+        Stores { journal: store.clone(), roster: store.clone(), vault: store.clone(), client_versions: store }
     }
 
     /// From here on whatever changes a status leaves a notice for the back end. Who never asks pays nothing for it.

@@ -18,7 +18,7 @@ use crate::{
     tenant::TenantId,
 };
 
-/// What belongs to no tenant: [`FORMAT_ROW`], [`EPOCH_ROW`], [`PROOF_ROW`], [`RELEASE_ROW`], [`IDLE_TIME_ROW`].
+/// What belongs to no tenant: [`FORMAT_ROW`], [`EPOCH_ROW`], [`PROOF_ROW`], [`CLIENT_VERSION_ROW`], [`IDLE_TIME_ROW`].
 pub const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 /// By tenant: [`KeptEvent`], sealed.
 pub const JOURNAL: TableDefinition<&str, &[u8]> = TableDefinition::new("journal");
@@ -31,8 +31,8 @@ pub const FORMAT_ROW: &str = "format";
 pub const EPOCH_ROW: &str = "epoch";
 /// A sealed word: opens with the key that everything else was sealed with.
 pub const PROOF_ROW: &str = "proof";
-/// A [`crate::store::Release`].
-pub const RELEASE_ROW: &str = "release";
+/// A [`crate::store::ClientVersion`].
+pub const CLIENT_VERSION_ROW: &str = "release";
 /// An [`super::idle::IdleTime`].
 pub const IDLE_TIME_ROW: &str = "idle-time";
 

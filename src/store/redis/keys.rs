@@ -18,8 +18,8 @@ pub const NOTICES: &str = "tautan:notices";
 pub const NUDGES: &str = "tautan:nudges";
 /// The data set's random id: another one says that Redis came back empty, or is another Redis.
 pub const DATA: &str = "tautan:data";
-/// What was looked up last of WhatsApp's own client, and when: see [`crate::store::Release`].
-pub const RELEASE: &str = "tautan:release";
+/// What was looked up last of WhatsApp's own client, and when: see [`crate::store::ClientVersion`].
+pub const CLIENT_VERSION: &str = "tautan:release";
 /// A hash: what only the right key opens, and what it was before the key was changed.
 pub const PROOF: &str = "tautan:proof";
 

@@ -27,8 +27,8 @@ mod outbox;
 mod proof;
 mod reading;
 mod record;
+mod client_version;
 mod refusal;
-mod release;
 mod reseal;
 mod roster;
 mod said;
@@ -200,7 +200,7 @@ impl RedisStore {
 
     pub fn stores(&self) -> Stores {
         let store = Arc::new(self.clone());
-        Stores { journal: store.clone(), roster: store.clone(), vault: store.clone(), releases: store }
+        Stores { journal: store.clone(), roster: store.clone(), vault: store.clone(), client_versions: store }
     }
 
     /// From here on whatever this instance says of a tenant leaves a notice for the back end. Who never asks pays nothing

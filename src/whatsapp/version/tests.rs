@@ -35,22 +35,22 @@ impl HttpClient for Published {
 /// A store and a clock for several processes.
 #[derive(Default)]
 struct World {
-    kept: StdMutex<Option<Release>>,
+    kept: StdMutex<Option<ClientVersion>>,
     seconds: AtomicI64,
     away: bool,
 }
 
 #[async_trait]
-impl Releases for World {
-    async fn release(&self) -> Result<Option<Release>, StoreError> {
+impl ClientVersions for World {
+    async fn client_version(&self) -> Result<Option<ClientVersion>, StoreError> {
         if self.away { Err(StoreError::Unreadable) } else { Ok(*self.kept.lock().unwrap()) }
     }
 
-    async fn keep_release(&self, release: Release) -> Result<(), StoreError> {
+    async fn keep_client_version(&self, version: ClientVersion) -> Result<(), StoreError> {
         if self.away {
             return Err(StoreError::Unreadable);
         }
-        *self.kept.lock().unwrap() = Some(release);
+        *self.kept.lock().unwrap() = Some(version);
         Ok(())
     }
 }
@@ -71,7 +71,7 @@ impl World {
 const OLD: u32 = 2_000_000_000;
 const NEW: u32 = 2_000_000_001;
 
-fn release(revision: u32) -> Version {
+fn version_of(revision: u32) -> Version {
     (2, 3000, revision)
 }
 
@@ -95,13 +95,13 @@ async fn a_thousand_links_look_once_and_so_do_the_processes_after_them_for_a_day
     let (world, whatsapp) = (Arc::<World>::default(), published([Some(OLD), Some(NEW)]));
     let versions = whatsapp.process(&world);
     let claimed = join_all((0..1_000).map(|_| versions.current())).await;
-    assert!(claimed.iter().all(|version| *version == release(OLD)));
+    assert!(claimed.iter().all(|version| *version == version_of(OLD)));
     world.passes(LIFE - Duration::from_secs(1)).await;
-    assert_eq!(whatsapp.process(&world).current().await, release(OLD));
+    assert_eq!(whatsapp.process(&world).current().await, version_of(OLD));
     assert_eq!(whatsapp.looks(), 1);
     world.passes(Duration::from_secs(1)).await;
-    assert_eq!(versions.current().await, release(NEW));
-    assert_eq!(whatsapp.process(&world).current().await, release(NEW));
+    assert_eq!(versions.current().await, version_of(NEW));
+    assert_eq!(whatsapp.process(&world).current().await, version_of(NEW));
     assert_eq!(whatsapp.looks(), 2);
 }
 
@@ -117,27 +117,27 @@ async fn a_look_that_fails_is_not_repeated_for_each_link_and_what_is_known_is_us
         assert_eq!(whatsapp.looks(), looks, "each pause is longer");
         world.passes(Duration::from_secs(1)).await;
     }
-    assert_eq!(versions.current().await, release(OLD));
+    assert_eq!(versions.current().await, version_of(OLD));
     world.passes(LIFE * 400).await;
-    assert_eq!(versions.current().await, release(OLD));
-    assert_eq!(whatsapp.process(&world).current().await, release(OLD), "another process knows no better");
+    assert_eq!(versions.current().await, version_of(OLD));
+    assert_eq!(whatsapp.process(&world).current().await, version_of(OLD), "another process knows no better");
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_release_that_is_older_than_the_library_is_not_claimed() {
+async fn one_version_that_is_older_than_the_library_is_not_claimed() {
     let (world, whatsapp) = (Arc::<World>::default(), published([Some(1)]));
     assert_eq!(whatsapp.process(&world).current().await, bundled());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_thousand_links_that_are_too_old_look_once_and_all_hear_of_the_newer_release() {
+async fn a_thousand_links_that_are_too_old_look_once_and_all_hear_of_the_newer_version() {
     let (world, whatsapp) = (Arc::<World>::default(), published([Some(OLD), Some(NEW)]));
     let (versions, elsewhere) = (whatsapp.process(&world), whatsapp.process(&world));
     let (refused, _) = (versions.current().await, elsewhere.current().await);
     let newer = join_all((0..1_000).map(|_| versions.has_newer_than(refused))).await;
     assert!(newer.into_iter().all(|newer| newer));
     assert!(elsewhere.has_newer_than(refused).await, "another process reads it");
-    assert_eq!((versions.current().await, elsewhere.current().await), (release(NEW), release(NEW)));
+    assert_eq!((versions.current().await, elsewhere.current().await), (version_of(NEW), version_of(NEW)));
     assert_eq!(whatsapp.looks(), 2);
 }
 
@@ -158,8 +158,8 @@ async fn links_that_are_too_old_while_there_is_nothing_newer_look_once_in_a_whil
 async fn a_store_that_is_away_costs_a_look_and_no_more() {
     let (world, whatsapp) = (Arc::new(World { away: true, ..World::default() }), published([Some(OLD), Some(NEW)]));
     let versions = whatsapp.process(&world);
-    assert_eq!((versions.current().await, versions.current().await), (release(OLD), release(OLD)));
-    assert!(versions.has_newer_than(release(OLD)).await);
+    assert_eq!((versions.current().await, versions.current().await), (version_of(OLD), version_of(OLD)));
+    assert!(versions.has_newer_than(version_of(OLD)).await);
     assert_eq!(whatsapp.looks(), 2);
 }
 

@@ -4,26 +4,26 @@ use serde::{Deserialize, Serialize};
 use super::StoreError;
 use crate::clock::Timestamp;
 
-/// The release of WhatsApp's own web client that was looked up last, the same for all tenants and instances. It is
+/// The version of WhatsApp's own web client that was looked up last, the same for all tenants and instances. It is
 /// public, so it is not sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Release {
+pub struct ClientVersion {
     pub version: (u32, u32, u32),
     /// When it was looked up.
     pub at: Timestamp,
 }
 
-/// Where the release is kept, so that neither a restart nor another instance looks it up again.
+/// Where it is kept, so that neither a restart nor another instance looks it up again.
 #[async_trait]
-pub trait Releases: Send + Sync + 'static {
+pub trait ClientVersions: Send + Sync + 'static {
     /// However old. `None`: there is none, or none that can be read.
-    async fn release(&self) -> Result<Option<Release>, StoreError>;
+    async fn client_version(&self) -> Result<Option<ClientVersion>, StoreError>;
 
     /// In place of the one before.
-    async fn keep_release(&self, release: Release) -> Result<(), StoreError>;
+    async fn keep_client_version(&self, version: ClientVersion) -> Result<(), StoreError>;
 }
 
-impl Release {
+impl ClientVersion {
     pub(super) fn to_row(self) -> Vec<u8> {
         serde_json::to_vec(&self).expect("numbers and a time have no failing serializer")
     }
