@@ -44,6 +44,8 @@ pub struct Writes {
     /// not known.
     pub record: Option<(String, Record)>,
     recent: VecDeque<Recent>,
+    /// Of the arguments of all that is recent.
+    recent_bytes: usize,
 }
 
 /// A change of the credentials: a script, and its arguments but for the lease's numbering.
@@ -52,7 +54,11 @@ type Change = (&'static Script, Vec<Vec<u8>>);
 struct Recent {
     beat: u64,
     change: Change,
+    bytes: usize,
 }
+
+/// What of one lease is kept to be written again. WhatsApp may send an account's whole settings within a second.
+const RECENT_BYTES_MAX: usize = 8 << 20;
 
 /// What a crash of Redis can take with it, in beats of about a second: its file is written to the disk once a second,
 /// which may come a second late. Counted in beats, since nothing is lost in the time in which Redis is away.
@@ -78,7 +84,9 @@ impl Writes {
     }
 
     pub fn remember(&mut self, beat: u64, script: &'static Script, arguments: Vec<Vec<u8>>) {
-        self.recent.push_back(Recent { beat, change: (script, arguments) });
+        let bytes = arguments.iter().map(Vec::len).sum();
+        self.recent_bytes += bytes;
+        self.recent.push_back(Recent { beat, change: (script, arguments), bytes });
     }
 
     /// What Redis may come back without, oldest first. Changes that follow each other are one, so that nobody who reads
@@ -94,9 +102,15 @@ impl Writes {
         changes
     }
 
+    /// Whether another change may be made now: what is kept of those before has not filled its place.
+    pub fn has_room(&mut self, beat: u64) -> bool {
+        self.forget(beat);
+        self.recent_bytes < RECENT_BYTES_MAX
+    }
+
     fn forget(&mut self, beat: u64) {
-        while self.recent.front().is_some_and(|recent| recent.beat + LOSS_MAX_BEATS < beat) {
-            self.recent.pop_front();
+        while let Some(old) = self.recent.pop_front_if(|recent| recent.beat + LOSS_MAX_BEATS < beat) {
+            self.recent_bytes -= old.bytes;
         }
         if self.recent.is_empty() {
             self.recent.shrink_to_fit();
@@ -231,7 +245,12 @@ impl Taking<'_> {
             tenant: tenant.clone(),
             incarnation: incarnation.to_owned(),
             claim: lease.claim(),
-            writes: tokio::sync::Mutex::new(Writes { number: 0, record: Some(record), recent: VecDeque::new() }),
+            writes: tokio::sync::Mutex::new(Writes {
+                number: 0,
+                record: Some(record),
+                recent: VecDeque::new(),
+                recent_bytes: 0,
+            }),
         };
         known.insert(self.nonce, Entry::Held(Arc::new(held)));
         Some(lease)
@@ -244,5 +263,24 @@ impl Drop for Taking<'_> {
         if matches!(known.get(&self.nonce), Some(Entry::Taking)) {
             known.remove(&self.nonce);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::script::WRITE, *};
+
+    #[test]
+    fn changes_wait_until_those_before_cannot_be_lost() {
+        let mut writes = Writes { number: 0, record: None, recent: VecDeque::new(), recent_bytes: 0 };
+        let change = || vec![vec![b'x'; 1 << 20]];
+        for beat in 1..=8 {
+            assert!(writes.has_room(1), "{beat}");
+            writes.remember(1, &WRITE, change());
+        }
+        assert!(!writes.has_room(1));
+        assert!(!writes.has_room(1 + LOSS_MAX_BEATS), "a crash could still take them");
+        assert!(writes.has_room(2 + LOSS_MAX_BEATS));
+        assert_eq!((writes.recent.len(), writes.recent_bytes), (0, 0));
     }
 }

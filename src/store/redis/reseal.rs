@@ -99,9 +99,26 @@ impl Exchange {
     }
 }
 
-/// True: something was sealed with the previous key.
+/// True: something was sealed with the previous key. The rows of a tenant never stand in memory at once.
 async fn seal_anew(shared: &Shared, tenant: &TenantId) -> Result<bool, Trouble> {
-    let exchanges = find(shared, tenant).await?;
+    let (exchanges, tables) = find(shared, tenant).await?;
+    let mut changed = exchange(shared, tenant, &exchanges).await?;
+    for table in &tables {
+        let mut cursor = 0;
+        loop {
+            let (next, exchanges) = find_rows(shared, tenant, table, cursor).await?;
+            changed |= exchange(shared, tenant, &exchanges).await?;
+            if next == 0 {
+                break;
+            }
+            cursor = next;
+        }
+    }
+    Ok(changed)
+}
+
+/// Whether there was something to do.
+async fn exchange(shared: &Shared, tenant: &TenantId, exchanges: &[Exchange]) -> Result<bool, Trouble> {
     for some in exchanges.chunks(EXCHANGES_MAX) {
         let mut call = Call::on(&RESEAL, tenant);
         for Exchange { what, place, name, old, new_name, new } in some {
@@ -112,7 +129,28 @@ async fn seal_anew(shared: &Shared, tenant: &TenantId) -> Result<bool, Trouble> 
     Ok(!exchanges.is_empty())
 }
 
-async fn find(shared: &Shared, tenant: &TenantId) -> Result<Vec<Exchange>, Trouble> {
+/// A part of a table, and where the next one begins. A row that is exchanged meanwhile comes again as what it became, or
+/// not at all.
+async fn find_rows(
+    shared: &Shared,
+    tenant: &TenantId,
+    table: &str,
+    cursor: u64,
+) -> Result<(u64, Vec<Exchange>), Trouble> {
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("HSCAN").arg(keys::rows(tenant, table)).arg(cursor).arg("COUNT").arg(LOOK_AT);
+    type Scanned = (u64, Vec<(Vec<u8>, Vec<u8>)>);
+    let ((next, rows),): (Scanned,) = shared.connections.query(&pipeline).await?;
+    let seals = shared.seals(tenant);
+    let exchanges = rows.into_iter().filter_map(|(name, old)| {
+        let (new_name, new) = seals.row_anew(table, &name, &old)?;
+        Some(Exchange { what: "row", place: table.to_owned(), name, old, new_name: new_name.to_vec(), new })
+    });
+    Ok((next, exchanges.collect()))
+}
+
+/// What of a tenant is not a row, and the tables that have rows.
+async fn find(shared: &Shared, tenant: &TenantId) -> Result<(Vec<Exchange>, Vec<String>), Trouble> {
     type Entry = (String, Vec<Vec<u8>>);
     type Found = ((Option<u64>, Option<Vec<u8>>), Vec<Entry>, Vec<String>);
     let mut pipeline = redis::pipe();
@@ -141,15 +179,5 @@ async fn find(shared: &Shared, tenant: &TenantId) -> Result<Vec<Exchange>, Troub
             exchanges.extend(seals.event_anew(id, &old).map(|new| Exchange::of("code", id, &old, new)));
         }
     }
-    for table in &tables {
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("HGETALL").arg(keys::rows(tenant, table));
-        let (rows,): (Vec<(Vec<u8>, Vec<u8>)>,) = shared.connections.query(&pipeline).await?;
-        for (name, old) in rows {
-            let Some((new_name, new)) = seals.row_anew(table, &name, &old) else { continue };
-            let (place, new_name) = (table.clone(), new_name.to_vec());
-            exchanges.push(Exchange { what: "row", place, name, old, new_name, new });
-        }
-    }
-    Ok(exchanges)
+    Ok((exchanges, tables))
 }

@@ -1,3 +1,5 @@
+use std::collections::{HashMap, hash_map::Entry};
+
 use async_trait::async_trait;
 use bytes::Bytes;
 
@@ -51,25 +53,17 @@ impl Vault for RedisStore {
 
     async fn page(&self, tenant: &TenantId, table: &'static str, after: Option<Bookmark>) -> Result<Page, StoreError> {
         let seals = self.shared().seals(tenant);
+        if seals.previous_row_name(table, b"").is_some() {
+            // Rows get new names one after the other. Redis promises a scan no field that is renamed meanwhile.
+            return self.whole(tenant, table, &seals).await;
+        }
         let after = after.map_or_else(|| b"0".to_vec(), |Bookmark(cursor)| cursor);
         let mut pipeline = redis::pipe();
         pipeline.cmd("HSCAN").arg(keys::rows(tenant, table)).arg(after).arg("COUNT").arg(PAGE_ROWS);
-        type Scanned = (Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>);
-        let ((next, sealed),): (Scanned,) = self.ask(&pipeline).await?;
-        let (mut rows, mut former) = (Vec::with_capacity(sealed.len()), Vec::new());
-        for (name, sealed) in &sealed {
-            let (key, value) = seals.open_row(table, name, sealed).ok_or(StoreError::Unreadable)?;
-            let current = seals.row_name(table, &key);
-            if current == name.as_slice() {
-                rows.push((key.into(), value.into()));
-            } else {
-                former.push((current, (key.into(), value.into())));
-            }
-        }
-        // Of two rows with one key the one under the current name is the newer.
-        let names: Vec<_> = former.iter().map(|(current, _)| current).collect();
-        let newer = if names.is_empty() { Vec::new() } else { self.rows(tenant, table, &names).await? };
-        rows.extend(former.into_iter().zip(newer).filter(|(_, newer)| newer.is_none()).map(|((_, row), _)| row));
+        let ((next, sealed),): ((Vec<u8>, Vec<SealedRow>),) = self.ask(&pipeline).await?;
+        let opened = sealed.iter().map(|(name, sealed)| seals.open_row(table, name, sealed));
+        let rows = opened.map(|row| row.map(|(key, value)| (key.into(), value.into())));
+        let rows = rows.collect::<Option<_>>().ok_or(StoreError::Unreadable)?;
         Ok(Page { rows, next: (next != b"0").then_some(Bookmark(next)) })
     }
 
@@ -108,7 +102,27 @@ impl Vault for RedisStore {
     }
 }
 
+type SealedRow = (Vec<u8>, Vec<u8>);
+
 impl RedisStore {
+    /// The only page of a table whose rows may have either of two names.
+    async fn whole(&self, tenant: &TenantId, table: &str, seals: &Seals) -> Result<Page, StoreError> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("HGETALL").arg(keys::rows(tenant, table));
+        let (rows,): (Vec<SealedRow>,) = self.ask(&pipeline).await?;
+        let mut opened: HashMap<Bytes, Bytes> = HashMap::with_capacity(rows.len());
+        for (name, sealed) in &rows {
+            let (key, value) = seals.open_row(table, name, sealed).ok_or(StoreError::Unreadable)?;
+            // Of two rows with one key the one under the current name is the newer.
+            let is_current = seals.row_name(table, &key) == name.as_slice();
+            match opened.entry(key.into()) {
+                Entry::Occupied(_) if !is_current => {}
+                entry => _ = entry.insert_entry(value.into()),
+            }
+        }
+        Ok(Page { rows: opened.into_iter().collect(), next: None })
+    }
+
     /// Sealed, in the names' order.
     async fn rows(
         &self,

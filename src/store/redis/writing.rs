@@ -1,7 +1,7 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use redis::{FromRedisValue, Pipeline, Script};
-use tokio::sync::MutexGuard;
+use tokio::{sync::MutexGuard, time::sleep};
 
 use super::{
     RedisStore, Shared,
@@ -18,6 +18,9 @@ use crate::{
 
 /// Tries to decide on a record that others change meanwhile. Nobody but its owner and its user changes one.
 pub const DECISIONS_MAX: usize = 16;
+
+/// When a change looks again whether there is room to remember it.
+const ROOM_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// Nonce, fence and number stand before a write's own arguments.
 const NUMBERING: usize = 3;
@@ -45,7 +48,15 @@ impl RedisStore {
         arguments: impl FnOnce(Call) -> Call,
     ) -> Result<(), StoreError> {
         let held = self.shared().held(lease)?;
-        let mut write = Write::begin(self.shared(), lease, &held).await;
+        let mut write = loop {
+            let mut write = Write::begin(self.shared(), lease, &held).await;
+            if write.writes.has_room(self.shared().leases.now()) {
+                break write;
+            }
+            drop(write);
+            sleep(ROOM_AGAIN_AFTER).await;
+            self.shared().held(lease)?;
+        };
         let call = arguments(write.call(script));
         write.ask_plainly(&call).await?;
         write.writes.remember(self.shared().leases.now(), script, call.into_arguments(NUMBERING));
