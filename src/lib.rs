@@ -36,6 +36,10 @@
 // An impossible case is an `expect` with its reason.
 #![warn(clippy::unwrap_used)]
 
+// For tests of every module.
+#[cfg(test)]
+pub mod fuzz;
+
 // Nouns, no I/O.
 pub mod clock;
 pub mod bucket;
