@@ -85,15 +85,16 @@ impl Reader {
             self.mistake(&file_name, &format!("is set and so is {}: choose one", variable.name));
             return None;
         }
+        // The path is not repeated: the secret itself may stand in its place.
         match std::fs::read_to_string(path) {
             // Unlike an empty variable it cannot have been meant: whoever mounts it has a secret.
             Ok(text) if text.trim().is_empty() => {
-                self.mistake(&file_name, &format!("{path} is empty"));
+                self.mistake(&file_name, "names a file that is empty");
                 None
             }
             Ok(text) => Some(text.trim_end_matches(['\r', '\n']).to_owned()),
             Err(error) => {
-                self.mistake(&file_name, &format!("{path} cannot be read: {error}"));
+                self.mistake(&file_name, &format!("names a file that cannot be read: {error}"));
                 None
             }
         }

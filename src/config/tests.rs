@@ -1,4 +1,5 @@
 mod empty;
+mod fuzz;
 mod matching;
 
 use super::*;
@@ -144,6 +145,16 @@ fn a_secret_comes_from_a_file_or_from_the_variable_but_not_from_both() {
     let config = read(&[("JWT_SECRET_FILE", path)]).unwrap();
     assert!(matches!(config.mode, Mode::Tokens(settings) if settings.keys.len() == 1));
     assert_eq!(blamed(&[("JWT_SECRET_FILE", path), ("JWT_SECRET", SECRET)]), ["JWT_SECRET_FILE"]);
+}
+
+/// Whoever mistakes the variable of the file for that of the secret finds no secret in the log.
+#[test]
+fn path_of_a_secrets_file_is_not_repeated() {
+    let empty = tempfile::NamedTempFile::new().unwrap();
+    for path in ["hunter2", empty.path().to_str().unwrap()] {
+        let mistakes = read(&[("JWT_SECRET_FILE", path)]).unwrap_err();
+        assert!(!mistakes[0].what.contains(path), "{mistakes:?}");
+    }
 }
 
 /// Whatever else is configured: without what it should have been the program would be another one, with no key or with
