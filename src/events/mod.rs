@@ -4,6 +4,8 @@ mod account;
 mod body;
 mod cursor;
 mod event;
+#[cfg(test)]
+mod fuzz;
 mod id;
 mod pairing;
 mod passkey;

@@ -4,7 +4,7 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use super::{PairRefusal, PhoneNumber};
 use crate::{clock::Timestamp, qr};
@@ -39,6 +39,7 @@ pub(super) fn ends(expires_at: Timestamp, lifetime: Option<Duration>, now: Times
 /// A QR code on offer. Whoever scans it owns the tenant's link: it hides itself in `Debug` and is never stored in clear.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct QrCode {
+    #[serde(deserialize_with = "drawable")]
     text: String,
     pub expires_at: Timestamp,
     #[serde(default)]
@@ -52,6 +53,12 @@ pub struct QrCode {
     /// Drawn when the first reader needs it, once for all readers of this process; images never travel.
     #[serde(skip)]
     data_url: Arc<OnceLock<Arc<str>>>,
+}
+
+/// Without this, a kept text that no QR code can hold would panic in every stream that draws it.
+fn drawable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if qr::fits(&text) { Ok(text) } else { Err(D::Error::custom("the text does not fit a QR code")) }
 }
 
 impl QrCode {
