@@ -1,6 +1,6 @@
 //! Wall-clock time, injected: what is shown and stored takes its moment from here, durations come from tokio.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 pub use jiff::Timestamp;
 
@@ -30,6 +30,11 @@ pub async fn until(at: Option<tokio::time::Instant>) {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
+}
+
+/// A moment so much later, or the last that there is: no time that somebody else hands us may panic.
+pub fn after(now: Timestamp, lasts: Duration) -> Timestamp {
+    now.checked_add(lasts).unwrap_or(Timestamp::MAX)
 }
 
 /// RFC 3339 in UTC with milliseconds, as every time in the contract is written.

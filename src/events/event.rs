@@ -67,7 +67,8 @@ impl News {
             (Some(Status::QrPending { qr: old_qr, pair: old_pair }), Status::QrPending { qr, pair }) => Self {
                 status: qr.pairing != old_qr.pairing,
                 qr: qr != old_qr,
-                pair: pair.is_some() && pair != old_pair,
+                // A page forgets the codes of another window.
+                pair: pair.is_some() && (pair != old_pair || qr.pairing != old_qr.pairing),
             },
             (_, Status::QrPending { pair, .. }) => Self { status: true, qr: true, pair: pair.is_some() },
             (previous, status) => {
@@ -102,7 +103,7 @@ impl Shown {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::{PairingId, QrCode};
+    use crate::events::{PairCode, PairingId, PhoneNumber, QrCode};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -132,6 +133,20 @@ mod tests {
         let ended = Event::after(Some(&first), id(2), at(170), Status::ended(EndReason::QrExpired));
         assert_eq!(ended.since, at(170));
         assert!(ended.news.status);
+    }
+
+    /// The page forgets the codes of the window before, this one included.
+    #[test]
+    fn pair_code_is_news_again_in_another_window() {
+        let phone = PhoneNumber::parse("6281234567890").unwrap();
+        let pair = PairCode { code: "ABCD-1234".into(), phone, expires_at: at(200), lifetime: None };
+        let status = |window| {
+            let qr = QrCode::new("a".into(), at(70), 1, 6, PairingId::new(window)).unwrap();
+            Status::QrPending { qr, pair: Some(pair.clone()) }
+        };
+        let first = Event::after(None, id(1), at(10), status(1));
+        let second = Event::after(Some(&first), id(2), at(70), status(2));
+        assert_eq!(second.news, News { status: true, qr: true, pair: true });
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{End, Settings, Signal};
 use crate::{
-    clock::Timestamp,
+    clock::{Timestamp, after},
     events::{ConnectingReason, EndReason, PairAnswer, PairCode, PairingId, Passkey, QrCode, Status},
 };
 
@@ -15,7 +15,13 @@ const REFUSAL_SHOWN: Duration = Duration::from_secs(180);
 ///
 /// `fresh` names the window of codes that the signal may begin. A QR or pair code that comes once the phone has scanned is dead and changes nothing.
 pub fn advance(from: &Status, signal: &Signal, now: Timestamp, fresh: PairingId) -> Option<Status> {
+    let is_linked = from.account().is_some();
     let to = match signal {
+        Signal::Ended(end) => ended(*end)?,
+        // An ended session stays ended, whatever the link still says.
+        _ if matches!(from, Status::Disconnected { .. }) => return None,
+        // These are steps of a pairing. Without this, a page would lose the account that it shows.
+        Signal::Scanned | Signal::PasskeyRequired { .. } if is_linked => return None,
         Signal::Qr { text, lifetime, attempt, attempts_max } => {
             let pair = match from {
                 Status::QrPending { pair, .. } => pair.clone().filter(|pair| pair.expires_at > now),
@@ -23,18 +29,21 @@ pub fn advance(from: &Status, signal: &Signal, now: Timestamp, fresh: PairingId)
                 _ => return None,
             };
             let pairing = match from {
-                Status::QrPending { qr, .. } if *attempt > qr.attempt => qr.pairing,
+                // The same attempt again: the library renews a code whose keys WhatsApp has changed.
+                Status::QrPending { qr, .. } if *attempt >= qr.attempt => qr.pairing,
                 _ => fresh,
             };
             Status::QrPending {
-                qr: QrCode::new(text.clone(), now + *lifetime, *attempt, *attempts_max, pairing)?.given_for(*lifetime),
+                qr: QrCode::new(text.clone(), after(now, *lifetime), *attempt, *attempts_max, pairing)?
+                    .given_for(*lifetime),
                 pair,
             }
         }
         Signal::PairCode { code, phone, lifetime } => {
             let Status::QrPending { qr, .. } = from else { return None };
             let code = PairAnswer::Code(code.clone());
-            let pair = PairCode { code, phone: phone.clone(), expires_at: now + *lifetime, lifetime: Some(*lifetime) };
+            let pair =
+                PairCode { code, phone: phone.clone(), expires_at: after(now, *lifetime), lifetime: Some(*lifetime) };
             Status::QrPending { qr: qr.clone(), pair: Some(pair) }
         }
         Signal::PairCodeRefused { phone, reason } => {
@@ -46,7 +55,7 @@ pub fn advance(from: &Status, signal: &Signal, now: Timestamp, fresh: PairingId)
         }
         Signal::PasskeyRequired { step, lifetime } => {
             let pairing = from.pairing().unwrap_or(fresh);
-            let (expires_at, lifetime) = (now + *lifetime, Some(*lifetime));
+            let (expires_at, lifetime) = (after(now, *lifetime), Some(*lifetime));
             Status::passkey_required(Passkey { step: step.clone(), expires_at, lifetime, pairing })
         }
         Signal::Scanned => Status::connecting(ConnectingReason::Scanned, None),
@@ -63,7 +72,6 @@ pub fn advance(from: &Status, signal: &Signal, now: Timestamp, fresh: PairingId)
             Status::Connecting { .. } | Status::Disconnected { .. } => return None,
         },
         Signal::Unreachable => Status::connecting(ConnectingReason::WhatsappUnreachable, from.account().cloned()),
-        Signal::Ended(end) => ended(*end)?,
     };
     (to != *from).then_some(to)
 }
@@ -114,7 +122,7 @@ pub fn patience(status: &Status, now: Timestamp, settings: &Settings) -> Option<
             let code = pair.iter().filter(|pair| pair.is_alive(now)).map(|pair| pair.ends(now));
             let ends = code.fold(qr.ends(now), Timestamp::max);
             let left = Duration::try_from(ends.duration_since(now)).unwrap_or_default();
-            Some(left + settings.code_overdue_max)
+            Some(left.saturating_add(settings.code_overdue_max))
         }
         Status::Disconnected { .. } | Status::Connected { .. } => None,
     }
@@ -179,6 +187,9 @@ pub fn unlinked(paired: bool, remote: bool) -> Status {
     let reason = if paired { EndReason::UnlinkedByUser } else { EndReason::Cancelled };
     Status::Disconnected { reason, until: None, remote }
 }
+
+#[cfg(test)]
+mod every;
 
 #[cfg(test)]
 mod tests {
