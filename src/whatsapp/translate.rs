@@ -9,7 +9,7 @@ use whatsapp_rust::{
 
 use super::{runtime::NEXT_CODE, termination::Stage};
 use crate::{
-    clock::Timestamp,
+    clock::{Timestamp, after},
     events::{Account, PairRefusal, PasskeyStep, PhoneNumber},
     qr,
     session::{End, Signal},
@@ -169,18 +169,23 @@ impl Translator {
 
     fn code(&mut self, qr: &PairingQrCode, now: Timestamp) -> Signal {
         let reference = qr.code.split(',').next().unwrap_or_default();
-        if reference != self.reference {
+        // The first code of a window is an attempt, even one with an empty reference.
+        if self.attempt == 0 || reference != self.reference {
             self.reference = reference.to_owned();
             self.attempt += 1;
         }
         let lifetime = self.paced(qr.timeout);
         let attempts_max = ATTEMPTS_MAX.max(self.attempt);
-        self.window_ends = Some(now + lifetime + self.paced(NEXT_CODE) * (attempts_max - self.attempt));
+        let left = self.paced(NEXT_CODE).saturating_mul(attempts_max - self.attempt);
+        self.window_ends = Some(after(now, lifetime.saturating_add(left)));
         Signal::Qr { text: qr.code.clone(), lifetime, attempt: self.attempt, attempts_max }
     }
 
     fn paced(&self, lifetime: Duration) -> Duration {
-        if self.qr_pace == 1.0 { lifetime } else { lifetime.mul_f32(self.qr_pace) }
+        if self.qr_pace == 1.0 {
+            return lifetime;
+        }
+        Duration::try_from_secs_f32(lifetime.as_secs_f32() * self.qr_pace).unwrap_or(Duration::MAX)
     }
 
     /// The next connection brings a window of its own.
@@ -256,5 +261,7 @@ fn dashed(code: &str) -> String {
     }
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;
