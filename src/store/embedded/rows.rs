@@ -103,8 +103,9 @@ impl KeptEvent {
 
     /// The same row once the back end knows of its event. Only that is changed: words of a later version stay.
     pub fn settled(keys: &TenantKeys, sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
-        let mut row: serde_json::Value = crypt::parse(keys.open(JOURNAL_PLACE, sealed))?;
-        row["untold"] = serde_json::Value::Null;
+        // Anything but an object is damaged.
+        let mut row: serde_json::Map<String, serde_json::Value> = crypt::parse(keys.open(JOURNAL_PLACE, sealed))?;
+        row.insert("untold".to_owned(), serde_json::Value::Null);
         Ok(seal_json(keys, JOURNAL_PLACE, &row))
     }
 }
@@ -181,6 +182,9 @@ impl<'a> Span<'a> {
 fn after(text: &str) -> String {
     format!("{text}\0")
 }
+
+#[cfg(test)]
+mod fuzz;
 
 #[cfg(test)]
 mod tests {
