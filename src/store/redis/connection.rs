@@ -295,7 +295,7 @@ impl Live {
             Some(data) => data,
             None => name_data(&mut connection).await?,
         };
-        let (run, time_ms) = (server.run(), seconds * 1000 + micros / 1000);
+        let (run, time_ms) = (server.run(), seconds.saturating_mul(1000).saturating_add(micros / 1000));
         let (server_run, has_followed) = (run.clone(), server.has_followed());
         let run = format!("{run} {data}");
         let live =
@@ -324,7 +324,7 @@ impl Live {
     /// For a new run of sequences: later ones are higher, by Redis's own clock, and random in their last digits.
     pub fn fresh_epoch(&self) -> u64 {
         let epoch = (self.time_ms() << 12) | u64::from(rand::random::<u16>() >> 4);
-        epoch.max(self.epochs.load(Ordering::Relaxed) + 1)
+        epoch.max(self.epochs.load(Ordering::Relaxed).saturating_add(1))
     }
 
     /// By Redis's own clock, nearly.

@@ -15,6 +15,8 @@ mod compare;
 mod condition;
 mod connection;
 mod forget;
+#[cfg(test)]
+mod fuzz;
 mod heart;
 mod journal;
 mod keys;

@@ -7,10 +7,11 @@ use super::{
     Shared, keys,
     record::{Owner, Record},
     script::{Call, READ},
-    sealed::{parse_stream_id, stream_id},
+    sealed::{Seals, parse_stream_id, stream_id},
     trouble::Trouble,
 };
 use crate::{
+    clock::Timestamp,
     events::{Cursor, Event, EventId, JournalId, Shown},
     store::{StoreError, Update},
     tenant::TenantId,
@@ -29,7 +30,9 @@ pub struct Reading {
 }
 
 type Entry = (String, Vec<u8>, Vec<u8>, String);
-type Answer = (HashMap<String, Vec<u8>>, u8, Vec<Entry>, bool);
+/// What [`READ`] answers: the record's fields, whether the cursor that was asked for is in the history, entries of the
+/// history, and whether there are credentials.
+pub type Answer = (HashMap<String, Vec<u8>>, u8, Vec<Entry>, bool);
 
 impl Shared {
     pub async fn read(&self, tenant: &TenantId, after: Option<EventId>) -> Result<Reading, StoreError> {
@@ -53,54 +56,16 @@ impl Shared {
     ) -> Result<Reading, StoreError> {
         self.check_open()?;
         let call = Call::on(&READ, tenant).arg(after.map_or(String::new(), stream_id)).arg(u8::from(on));
-        let (fields, known, entries, credentials): Answer = self.connections.call(&call).await?;
-        let seals = self.seals(tenant);
+        let answer: Answer = self.connections.call(&call).await?;
         let unread = |row: &str, error: &StoreError| self.unread.report(tenant, row, error);
-        let mut skip = usize::from(known == 1);
-        let (mut events, mut newest, mut follows) = (Vec::new(), None, None);
-        let last = entries.len().checked_sub(1);
-        for (at, (id, kept, code, coded)) in entries.iter().enumerate() {
-            let sealed = if code.is_empty() { kept } else { code };
-            let event = Arc::new(match seals.open_event(id, sealed) {
-                Ok(event) => event,
-                Err(error) => {
-                    unread(id, &error);
-                    // An error would refuse all commands of the tenant, also those that need no event.
-                    let cursor = parse_stream_id(id).ok_or_else(|| Trouble::Nonsense(id.clone()))?;
-                    Event::unread(cursor, self.clock.now())
-                }
-            });
-            let is_read = event.journal != JournalId::NONE;
-            if at < skip && is_read {
-                follows = Some(event.id());
-            }
-            if at < skip && journal.is_some_and(|journal| journal != event.journal) {
-                // Another journal has an event at this place: the reader begins with the present.
-                skip = entries.len() - 1;
-            }
-            if !is_read && Some(at) != last {
-                continue;
-            }
-            // Codes that are no more are left out; the newest event stands all the same, without them.
-            if coded == "1" && code.is_empty() && Some(at) != last {
-                continue;
-            }
-            if Some(at) == last {
-                newest = Some(event.clone());
-            }
-            if at >= skip {
-                events.push(event);
-            }
-        }
-        if let Some(newest) = &newest {
+        let mut reading = Reading::of(answer, journal, &self.seals(tenant), self.clock.now(), unread)?;
+        if let Some(newest) = &reading.record.newest {
             self.connections.saw(newest.cursor.epoch);
         }
-        let record = Record::parse(&fields, newest, credentials, &seals, unread)?;
-        let living = match &record.owner {
-            Some(owner) => self.is_living(owner).await?,
-            None => false,
-        };
-        Ok(Reading { record, living, events, follows })
+        if let Some(owner) = &reading.record.owner {
+            reading.living = self.is_living(owner).await?;
+        }
+        Ok(reading)
     }
 
     async fn is_living(&self, owner: &Owner) -> Result<bool, StoreError> {
@@ -130,6 +95,54 @@ impl Shared {
 }
 
 impl Reading {
+    /// Whether the owner lives is not known yet. `unread` is called with the name of a row that cannot be read, and why.
+    pub fn of(
+        (fields, known, entries, credentials): Answer,
+        journal: Option<JournalId>,
+        seals: &Seals,
+        now: Timestamp,
+        unread: impl Fn(&str, &StoreError),
+    ) -> Result<Self, StoreError> {
+        let mut skip = usize::from(known == 1);
+        let (mut events, mut newest, mut follows) = (Vec::new(), None, None);
+        let last = entries.len().checked_sub(1);
+        for (at, (id, kept, code, coded)) in entries.iter().enumerate() {
+            let sealed = if code.is_empty() { kept } else { code };
+            let event = Arc::new(match seals.open_event(id, sealed) {
+                Ok(event) => event,
+                Err(error) => {
+                    unread(id, &error);
+                    // An error would refuse all commands of the tenant, also those that need no event.
+                    let cursor = parse_stream_id(id).ok_or_else(|| Trouble::Nonsense(id.clone()))?;
+                    Event::unread(cursor, now)
+                }
+            });
+            let is_read = event.journal != JournalId::NONE;
+            if at < skip && is_read {
+                follows = Some(event.id());
+            }
+            if at < skip && journal.is_some_and(|journal| journal != event.journal) {
+                // Another journal has an event at this place: the reader begins with the present.
+                skip = entries.len() - 1;
+            }
+            if !is_read && Some(at) != last {
+                continue;
+            }
+            // Codes that are no more are left out; the newest event stands all the same, without them.
+            if coded == "1" && code.is_empty() && Some(at) != last {
+                continue;
+            }
+            if Some(at) == last {
+                newest = Some(event.clone());
+            }
+            if at >= skip {
+                events.push(event);
+            }
+        }
+        let record = Record::parse(&fields, newest, credentials, seals, unread)?;
+        Ok(Self { record, living: false, events, follows })
+    }
+
     pub fn shown(&self) -> Option<Shown> {
         self.record.shown(self.living)
     }

@@ -111,11 +111,11 @@ impl Record {
         }
         let id = match of_this_run.map(Event::id) {
             Some(EventId { journal, cursor: Cursor { epoch, sequence } }) => {
-                EventId { journal, cursor: Cursor { epoch, sequence: sequence + 1 } }
+                EventId { journal, cursor: Cursor { epoch, sequence: sequence.saturating_add(1) } }
             }
             // After a restart of Redis the newest event may be an older one than readers have seen.
             None => {
-                let above = newest.map_or(0, |newest| newest.cursor.epoch + 1);
+                let above = newest.map_or(0, |newest| newest.cursor.epoch.saturating_add(1));
                 let cursor = Cursor { epoch: live.fresh_epoch().max(above), sequence: 1 };
                 EventId { journal: JournalId::new(rand::random()), cursor }
             }

@@ -114,7 +114,7 @@ async fn want(shared: &Arc<Shared>, tenant: &TenantId, wish: Wish) -> Result<Wis
         let (living, mut record) = (reading.living, reading.record);
         let live = shared.connections.live().await?;
         // A Redis that lost its newest wish must not give its number to the next one: whoever holds it would settle that.
-        let number = live.time_ms().max(record.wishes + 1);
+        let number = live.time_ms().max(record.wishes.saturating_add(1));
         let disconnected = record.is_disconnected();
         // An owner is about to say something, and hears of the wish; only where there is none it can be settled here.
         let settled = wish == Wish::Unlink && disconnected && !living && !record.credentials;

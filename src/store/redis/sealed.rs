@@ -40,6 +40,13 @@ pub struct Outgoing {
     notice: Option<(TenantId, EventId, i64)>,
 }
 
+#[cfg(test)]
+impl Outgoing {
+    pub fn into_message(self) -> Vec<u8> {
+        self.told
+    }
+}
+
 /// What is published on a tenant's channel.
 pub enum Message {
     /// Who stands behind the present may have changed: look.
