@@ -183,3 +183,6 @@ async fn from_cookies<'t>(verifier: &TokenVerifier, tokens: &'t [String]) -> Res
     }
     found.ok_or(Refusal::Token(refusal.0, refusal.1))
 }
+
+#[cfg(test)]
+mod fuzz;

@@ -9,6 +9,8 @@ mod connections;
 mod detach;
 mod error;
 mod events;
+#[cfg(test)]
+mod fuzz;
 mod health;
 mod host;
 mod identity;

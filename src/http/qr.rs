@@ -17,7 +17,7 @@ use crate::{
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+pub(super) enum Form {
     Terminal,
     Png,
     Svg,
@@ -69,7 +69,7 @@ fn json(qr: &QrCode, now: Timestamp) -> Option<Vec<u8>> {
 }
 
 /// An `Accept` that cannot be read counts as none: the terminal's form is of use to somebody who types the request.
-fn negotiate(headers: &HeaderMap) -> Result<Form, Problem> {
+pub(super) fn negotiate(headers: &HeaderMap) -> Result<Form, Problem> {
     let lines = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let ranges: Option<Vec<Range<'_>>> = lines.flat_map(preferences).map(Range::read).collect();
     let Some(ranges) = ranges.filter(|ranges| !ranges.is_empty()) else { return Ok(Form::Terminal) };

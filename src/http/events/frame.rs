@@ -18,7 +18,7 @@ pub enum Name {
 }
 
 impl Name {
-    fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::ConnectionStatus => "connection-status",
             Self::QrCode => "qr-code",

@@ -3,6 +3,8 @@
 
 mod chunk;
 mod frame;
+#[cfg(test)]
+mod fuzz;
 mod handle;
 mod places;
 mod pulse;
@@ -146,7 +148,7 @@ fn as_stream(mut answer: Response) -> Response {
 
 /// Leniently: an error would end an EventSource for good, and a header that is not ours says only "from the beginning".
 /// Polyfills that cannot send the header append `lastEventId` to the query. No character of an id is ever escaped there.
-fn last_event_id(headers: &HeaderMap, query: &str) -> Option<EventId> {
+pub(super) fn last_event_id(headers: &HeaderMap, query: &str) -> Option<EventId> {
     match headers.get("last-event-id") {
         Some(value) => EventId::parse(value.to_str().ok()?),
         None => EventId::parse(query.split('&').rev().find_map(|pair| pair.strip_prefix("lastEventId="))?),

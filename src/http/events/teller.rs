@@ -86,6 +86,8 @@ impl Teller {
                 owed = News { status: false, ..news };
                 news = News { qr: false, pair: false, ..news };
             }
+            // Before it came back, this reader may have been told that the status is stale.
+            news.status |= updates.peek().is_none() && !written.status;
             let stale = updates.peek().is_none()
                 && notice.as_ref().is_some_and(|shown| shown.stale && shown.event.cursor == event.cursor);
             notice_told |= stale;
@@ -276,13 +278,13 @@ mod tests {
     fn a_pair_code_that_outlives_its_qr_code_is_not_lost_in_a_replay() {
         let events = journal([qr("a", 70, None), qr("a", 70, Some("ABCD-1234")), qr("b", 90, Some("ABCD-1234"))]);
         let (text, _) = teller().opening(updates(&events[1..]), after(1), at(75));
-        assert_eq!(told(&text), ["qr-code", "pair-code#3"]);
+        assert_eq!(told(&text), ["connection-status", "qr-code", "pair-code#3"]);
     }
 
     #[test]
     fn a_missed_code_that_has_expired_is_left_out() {
         let events = journal([qr("a", 70, None), qr("b", 90, None)]);
-        assert_eq!(teller().opening(updates(&events[1..]), after(1), at(90)).0, "");
+        assert_eq!(told(&teller().opening(updates(&events[1..]), after(1), at(90)).0), ["connection-status#2"]);
         assert_eq!(told(&teller().opening(updates(&events[1..]), None, at(90)).0), ["connection-status#2"]);
     }
 
@@ -314,6 +316,15 @@ mod tests {
         assert_eq!(told(&text), ["connection-status#1"]);
         assert!(text.contains(r#""status":"connecting""#) && text.contains(r#""reason":"moving""#));
         assert!(text.contains(r#""stale":true"#));
+    }
+
+    /// It was told elsewhere that event 1 is stale, and missed that it is not. The next code is news of the code alone.
+    #[test]
+    fn reader_that_comes_back_is_told_the_status_at_least_once() {
+        let events = journal([qr("a", 70, None), qr("b", 90, None)]);
+        let text = teller().opening(updates(&events[1..]), after(1), at(75));
+        assert_eq!(told(&text), ["connection-status", "qr-code#2"]);
+        assert!(text.contains(r#""stale":false"#));
     }
 
     #[test]
