@@ -28,6 +28,8 @@ pub struct Subscription {
     live: Option<Listener>,
     /// Events at or below it were told: the hub was joined before the backlog was read. A later epoch is a higher one.
     seen: Option<Cursor>,
+    /// What the reader was told last is a notice, and says something else than that the newest event it has seen is true.
+    in_doubt: bool,
     /// The id that the reader came with, which the store has not looked at yet: it counts within its own journal only.
     claimed: Option<EventId>,
 }
@@ -39,8 +41,9 @@ impl Subscription {
         live: Listener,
         seen: Option<Cursor>,
     ) -> Self {
-        let backlog = backlog.into_iter().collect();
-        Self { backlog, missed: VecDeque::new(), live: Some(live), seen, claimed: None }
+        let backlog: VecDeque<Update> = backlog.into_iter().collect();
+        let in_doubt = matches!(backlog.back(), Some(Update::Notice(shown)) if shown.stale);
+        Self { backlog, missed: VecDeque::new(), live: Some(live), seen, in_doubt, claimed: None }
     }
 
     /// For a reader that comes while the store cannot be read.
@@ -81,15 +84,35 @@ impl Subscription {
                     }
                 },
             };
-            if let Update::Event(event) = &update {
-                let told = self.seen.is_some_and(|seen| event.cursor <= seen);
-                if told || self.claimed.is_some_and(|claimed| event.id().is_seen_by(&claimed)) {
-                    continue;
+            match &update {
+                Update::Notice(shown) => {
+                    let newest = self.seen.max(self.claimed.map(|claimed| claimed.cursor));
+                    self.in_doubt = shown.stale || Some(shown.event.cursor) != newest;
                 }
-                self.seen = Some(event.cursor);
+                Update::Event(event) => {
+                    let told = self.seen.is_some_and(|seen| event.cursor <= seen);
+                    if told || self.claimed.is_some_and(|claimed| event.id().is_seen_by(&claimed)) {
+                        match self.newest_again(event) {
+                            Some(notice) if self.missed.is_empty() => return Poll::Ready(Some((notice, None))),
+                            // What follows supersedes it.
+                            Some(_) | None => continue,
+                        }
+                    }
+                    (self.seen, self.in_doubt) = (Some(event.cursor), false);
+                }
             }
             return Poll::Ready(Some((update, memo)));
         }
+    }
+
+    /// For a reader that has seen this event, and was told of a doubt or of an older event since. Without this, it would go
+    /// on showing that until the next event.
+    fn newest_again(&mut self, event: &Arc<Event>) -> Option<Update> {
+        let is_newest = self.seen == Some(event.cursor) || self.claimed == Some(event.id());
+        (self.in_doubt && is_newest).then(|| {
+            self.in_doubt = false;
+            Update::Notice(Shown { event: event.clone(), stale: false })
+        })
     }
 
     /// Leaves out missed events that the reader's own id covers. Without this, a reader that has seen events of a new
@@ -104,6 +127,10 @@ impl Subscription {
         else {
             return missed.updates.iter().cloned().collect();
         };
+        let newest = match missed.updates.last() {
+            Some(Update::Event(event)) => self.newest_again(event),
+            Some(Update::Notice(_)) | None => None,
+        };
         // Looked at once: what is missed later may be of the next journal alone, and all of it is for this reader.
         self.claimed = None;
         let begin = if ids.iter().flatten().chain(&missed.follows).any(|id| id.journal == claimed.journal) {
@@ -113,7 +140,7 @@ impl Subscription {
         } else {
             ids.len().saturating_sub(1)
         };
-        missed.updates[begin..].iter().cloned().collect()
+        missed.updates[begin..].iter().cloned().chain(newest).collect()
     }
 }
 
@@ -163,6 +190,41 @@ mod tests {
         for expected in [(9, 1), (9, 2), (9, 3), (12, 1), (12, 2)] {
             assert_eq!(cursor(subscription.next().await), Some(expected));
         }
+    }
+
+    /// A stream has read event 3 while a task, which tells all readers, has read event 2 alone.
+    #[tokio::test]
+    async fn reader_is_told_the_newest_again_after_an_older_notice() {
+        let (hub, tenant) = (Arc::new(Hub::default()), TenantId::parse("a").unwrap());
+        let live = hub.join(&tenant);
+        let Update::Event(older) = event(9, 2) else { unreachable!("it is an event") };
+        for update in [Update::Notice(Shown { event: older, stale: false }), event(9, 2), event(9, 3), event(9, 3)] {
+            hub.publish(&tenant, update);
+        }
+        let mut subscription = Subscription::new([event(9, 3)], live, Some(Cursor { epoch: 9, sequence: 3 }));
+        let mut told = Vec::new();
+        while let Some(Some(update)) = subscription.next().now_or_never() {
+            told.push(match update {
+                Update::Event(event) => ("event", event.cursor.sequence),
+                Update::Notice(shown) => ("notice", shown.event.cursor.sequence),
+            });
+        }
+        assert_eq!(told, [("event", 3), ("notice", 2), ("notice", 3)]);
+    }
+
+    /// It has seen event 3 on another instance. This one knew event 1, and was told the rest when the store came back.
+    #[tokio::test]
+    async fn reader_that_has_seen_all_is_told_that_its_doubt_is_over() {
+        let (hub, tenant) = (Arc::new(Hub::default()), TenantId::parse("a").unwrap());
+        let Update::Event(known) = event(9, 1) else { unreachable!("it is an event") };
+        let doubt = Update::Notice(Shown { event: known, stale: true });
+        let mut subscription = Subscription::in_doubt(doubt, hub.join(&tenant), Some(id(7, 9, 3)));
+        hub.publish_missed(&tenant, Missed { follows: Some(id(7, 9, 1)), updates: vec![event(9, 2), event(9, 3)] });
+        let mut told = Vec::new();
+        while let Some(Some(Update::Notice(shown))) = subscription.next().now_or_never() {
+            told.push((shown.event.cursor.sequence, shown.stale));
+        }
+        assert_eq!(told, [(1, true), (3, false)]);
     }
 
     /// Without this, a reader that comes with another tenant's id while the store is away hears of no event at all once

@@ -227,12 +227,24 @@ impl Audience {
         let Some(watched) = all.get_mut(tenant) else { return Based::Well };
         let newest = reading.record.newest.as_ref().map(|newest| newest.cursor);
         if watched.told != Told::Unknown {
-            return if newest < watched.began { Based::Overtaken } else { Based::Well };
+            if newest < watched.began {
+                return Based::Overtaken;
+            }
+            // It has read what the others have not been told. A reading under way may be older, and is repeated.
+            return if newest > watched.told.cursor() && watched.suspect() { Based::Behind } else { Based::Well };
+        }
+        let in_doubt = watched.reader == Reader::Task;
+        if in_doubt && newest.is_none() {
+            return Based::Well;
         }
         (watched.told, watched.began) = (newest.into(), newest);
         watched.know(reading);
-        // Who reads by now finds that telling begins elsewhere, and reads again.
-        if watched.reader != Reader::Task && watched.read_on() { Based::Behind } else { Based::Well }
+        if let Some(shown) = watched.shown.clone().filter(|_| in_doubt) {
+            // Who began in doubt waits for what the task reads, which is no news any more.
+            self.hub.publish(tenant, Update::Notice(shown));
+            return Based::Well;
+        }
+        if watched.read_on() { Based::Behind } else { Based::Well }
     }
 
     /// What was known last, in doubt: nothing can be read.

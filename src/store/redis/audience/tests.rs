@@ -141,3 +141,44 @@ fn readers_are_told_once_that_nobody_came_to_stand_behind_what_was_said() {
     audience.deaf();
     assert_eq!([next(&mut reader), next(&mut reader)], [Some(5), None], "nothing more can be heard of it");
 }
+
+/// A task reads event 1. Event 2 is said, and a stream comes and reads it before the task tells what it has read.
+#[test]
+fn task_reads_again_when_a_stream_has_read_more() {
+    let (_server, audience, tenant) = audience();
+    let (early, late) = (audience.join(&tenant), audience.join(&tenant));
+    assert_eq!(audience.based(&tenant, &reading(1..=1), &early), Based::Well);
+    assert!(audience.suspect(&tenant));
+    let (from, now) = (audience.read_from(&tenant), Timestamp::UNIX_EPOCH);
+    assert_eq!(audience.based(&tenant, &reading(2..=2), &late), Based::Well, "a task reads already");
+    assert!(audience.caught_up("first", &tenant, from, reading(1..=1), now), "read again");
+    let from = audience.read_from(&tenant);
+    assert!(!audience.caught_up("first", &tenant, from, reading(2..=2), now));
+    let later = audience.join(&tenant);
+    assert_eq!(audience.based(&tenant, &reading(3..=3), &later), Based::Behind, "nobody reads");
+}
+
+/// Redis is back: the stream that came meanwhile waits for a task, and the next stream reads before that task.
+#[test]
+fn reader_in_doubt_is_told_the_present_when_another_stream_reads_first() {
+    let (_server, audience, tenant) = audience();
+    let now = Timestamp::UNIX_EPOCH;
+    let (doubt, live, reads) = audience.doubted(&tenant, None, now);
+    assert!(reads, "nobody reads yet");
+    let mut early = Subscription::in_doubt(doubt, live, None);
+    assert_eq!(next(&mut early), None, "the doubt");
+    let joined = audience.join(&tenant);
+    assert_eq!(audience.based(&tenant, &reading(1..=1), &joined), Based::Well);
+    let mut late = subscribed(reading(1..=1), joined);
+    assert_eq!(next(&mut late), Some(1));
+    assert!(
+        matches!(early.next().now_or_never(), Some(Some(Update::Notice(shown))) if shown.event.cursor.sequence == 1)
+    );
+    let from = audience.read_from(&tenant);
+    assert!(!audience.caught_up("first", &tenant, from, reading(2..=3), now));
+    for reader in [&mut early, &mut late] {
+        let told: Vec<_> = std::iter::from_fn(|| reader.next().now_or_never().flatten()).collect();
+        assert!(matches!(told.as_slice(), [.., Update::Event(two), Update::Event(three)]
+            if (two.cursor.sequence, three.cursor.sequence) == (2, 3)));
+    }
+}
