@@ -1,6 +1,7 @@
 //! Many tenants at once. A binary of its own, so that no other test's waits are measured under this load.
 
 mod hostile;
+mod soak;
 
 use std::time::{Duration, Instant};
 
