@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use tautan_test_support::{Attack, Kind, Program, stage::Stage};
 
-use crate::memory_kib;
-
 const HOSTILE: usize = 2_000;
 const WAVE: Duration = Duration::from_secs(45);
 /// For all of them to be gone.
@@ -22,14 +20,14 @@ fn connections(program: &Program) -> usize {
 async fn hardening_second_hostile_wave_takes_no_more_memory() {
     let stage = Stage::new().await;
     let program = stage.start();
-    let mut memory = vec![memory_kib(&program)];
+    let mut memory = vec![program.memory_kib()];
     for _ in 0..2 {
         let attack = Attack::begin(program.address(), HOSTILE, &Kind::ALL);
         tokio::time::sleep(WAVE).await;
-        println!("{} descriptors in the wave, {} KiB", connections(&program), memory_kib(&program));
+        println!("{} descriptors in the wave, {} KiB", connections(&program), program.memory_kib());
         attack.end().await;
         tokio::time::sleep(SETTLED).await;
-        memory.push(memory_kib(&program));
+        memory.push(program.memory_kib());
     }
     println!("memory before, after the first and after the second wave: {memory:?} KiB");
     let growth = memory[2] as f64 / memory[1] as f64;

@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn reader_that_comes_back_is_told_the_status_at_least_once() {
         let events = journal([qr("a", 70, None), qr("b", 90, None)]);
-        let text = teller().opening(updates(&events[1..]), after(1), at(75));
+        let (text, _) = teller().opening(updates(&events[1..]), after(1), at(75));
         assert_eq!(told(&text), ["connection-status", "qr-code#2"]);
         assert!(text.contains(r#""stale":false"#));
     }

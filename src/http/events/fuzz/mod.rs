@@ -310,5 +310,5 @@ fn joined(
     if let Some(event) = events.last().cloned().filter(|_| doubt.now || (backlog.is_empty() && doubt.ever)) {
         backlog.push(Update::Notice(Shown { event, stale: doubt.now }));
     }
-    teller.opening(backlog, after, now)
+    teller.opening(backlog, after, now).0
 }
