@@ -29,11 +29,9 @@ impl RedisStore {
         let dead = reading.record.owner.filter(|_| !reading.living);
         // Before the record, so that what a request makes that comes meanwhile is not among them.
         let unnamed = shared.unnamed_keys(tenant).await?;
-        let word: String = shared.connections.call(&forget(tenant, 0, None, dead.as_ref())).await?;
-        if word != "forgotten" {
+        if !shared.forget(tenant, &forget(tenant, 0, None, dead.as_ref())).await? {
             return Ok(false);
         }
-        shared.unname(tenant).await?;
         if !unnamed.is_empty() {
             let mut pipeline = redis::pipe();
             pipeline.cmd("UNLINK").arg(unnamed).ignore();
@@ -73,34 +71,67 @@ impl Shared {
             let owner = incarnation.zip(nonce.as_deref().and_then(parse_nonce));
             let owner = owner.map(|(incarnation, nonce)| Owner { incarnation, nonce });
             let is_owned = owner.as_ref().is_some_and(|owner| self.lives(owner, &gone));
-            let is_due = since.filter(|_| at == version).is_none_or(|since| counted.saturating_sub(since) >= after_ms);
-            if wish.is_some() || is_owned || !is_due || asked == AT_ONCE {
+            let since = since.filter(|_| at == version);
+            let is_early = since.is_some_and(|since| counted.saturating_sub(since) < after_ms);
+            if wish.is_some() || is_owned || is_early || asked == AT_ONCE {
                 continue;
             }
             asked += 1;
             let call = forget(tenant, counted, Some(self.forget_after), owner.as_ref());
-            let word: String = self.connections.call(&call).await?;
-            if word == "forgotten" {
-                self.unname(tenant).await?;
-                forgotten += 1;
+            if since.is_some() {
+                forgotten += usize::from(self.forget(tenant, &call).await?);
+            } else {
+                let _begun: String = self.connections.call(&call).await?;
             }
         }
         Ok(forgotten)
     }
 
-    /// After the record: no index names it any more.
-    async fn unname(&self, tenant: &TenantId) -> Result<(), Trouble> {
+    /// False: it is kept. The indexes are cleared before the record: a request that was indexed meanwhile finds another
+    /// record and decides again. Cleared after it, they would lose a request that came in between.
+    async fn forget(&self, tenant: &TenantId, call: &Call) -> Result<bool, StoreError> {
+        let listed = self.listed(tenant).await?;
+        let incarnations = self.incarnations().await?;
+        let (was_wanted, owned) = self.unname(tenant, &incarnations).await?;
+        let answer: Result<String, Trouble> = self.connections.call(call).await;
+        if !matches!(&answer, Ok(word) if word == "forgotten") {
+            if was_wanted {
+                self.index_wanted(tenant).await?;
+            }
+            for (incarnation, _) in incarnations.iter().zip(owned).filter(|(_, was_owned)| *was_owned) {
+                self.index_owned(tenant, incarnation).await?;
+            }
+            answer?;
+            return Ok(false);
+        }
+        let mut pipeline = redis::pipe();
+        for incarnation in incarnations {
+            pipeline.cmd("SREM").arg(keys::inbox(&incarnation)).arg(tenant.as_str()).ignore();
+        }
+        let () = self.connections.query(&pipeline).await?;
+        if let Some(listed) = listed {
+            self.unlist(tenant, listed).await;
+        }
+        Ok(true)
+    }
+
+    async fn incarnations(&self) -> Result<Vec<String>, Trouble> {
         let mut pipeline = redis::pipe();
         pipeline.cmd("SMEMBERS").arg(keys::INCARNATIONS);
         let (incarnations,): (Vec<String>,) = self.connections.query(&pipeline).await?;
+        Ok(incarnations)
+    }
+
+    /// Answers whether it was in the index of wanted tenants, and in the one of each incarnation.
+    async fn unname(&self, tenant: &TenantId, incarnations: &[String]) -> Result<(bool, Vec<bool>), Trouble> {
         let mut pipeline = redis::pipe();
-        pipeline.cmd("SREM").arg(keys::WANTED).arg(tenant.as_str()).ignore();
-        pipeline.cmd("ZREM").arg(keys::NOTICES).arg(tenant.as_str()).ignore();
+        pipeline.cmd("SREM").arg(keys::WANTED).arg(tenant.as_str());
         for incarnation in incarnations {
-            pipeline.cmd("SREM").arg(keys::owned(&incarnation)).arg(tenant.as_str()).ignore();
-            pipeline.cmd("SREM").arg(keys::inbox(&incarnation)).arg(tenant.as_str()).ignore();
+            pipeline.cmd("SREM").arg(keys::owned(incarnation)).arg(tenant.as_str());
         }
-        self.connections.query(&pipeline).await
+        let mut removed: Vec<bool> = self.connections.query(&pipeline).await?;
+        let owned = removed.split_off(1);
+        Ok((removed == [true], owned))
     }
 
     /// Keys that nothing kept points to: codes whose event has left the history, which would expire by themselves, and rows

@@ -201,14 +201,14 @@ impl Shared {
         }
     }
 
-    async fn listed(&self, tenant: &TenantId) -> Result<Option<u64>, Trouble> {
+    pub async fn listed(&self, tenant: &TenantId) -> Result<Option<u64>, Trouble> {
         let mut pipeline = redis::pipe();
         pipeline.cmd("ZSCORE").arg(keys::NOTICES).arg(tenant.as_str());
         let (score,): (Option<f64>,) = self.connections.query(&pipeline).await?;
         Ok(score.map(|score| score as u64))
     }
 
-    async fn unlist(&self, tenant: &TenantId, score: u64) {
+    pub async fn unlist(&self, tenant: &TenantId, score: u64) {
         let call = Call::on_keys(&UNLIST, [keys::NOTICES.to_owned()]).arg(tenant.as_str()).arg(score);
         let done: Result<(), _> = self.connections.call(&call).await;
         if let Err(trouble) = done {
