@@ -57,7 +57,8 @@ impl Shared {
             forgotten += self.forget_idle(&found, counted).await?;
             let unnamed: BTreeSet<TenantId> =
                 found.into_iter().filter(|tenant| !indexed.contains(tenant.as_str())).collect();
-            for tenant in self.sift(unnamed, &HashSet::new(), usize::MAX).await? {
+            // No index names them, so there is nothing to take out of one.
+            for tenant in self.ownerless(unnamed, &HashSet::new()).await?.0 {
                 tracing::warn!(%tenant, "wanted tenant was in no index");
                 self.index_wanted(&tenant).await?;
                 self.nudges.add(tenant);

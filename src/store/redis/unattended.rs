@@ -45,14 +45,30 @@ impl Shared {
     }
 
     /// The record decides; an index that points to what is not so is taken out.
-    pub async fn sift(
+    async fn sift(
         &self,
         candidates: BTreeSet<TenantId>,
         dead: &HashSet<String>,
         max: usize,
     ) -> Result<Vec<TenantId>, StoreError> {
+        let (mut found, stale) = self.ownerless(candidates, dead).await?;
+        if stale.cmd_iter().next().is_some() {
+            self.best_effort(&stale).await;
+        }
+        found.truncate(max);
+        Ok(found)
+    }
+
+    /// Of these tenants those that are wanted and have no living owner, and the commands that take the others out of the
+    /// indexes. Only for tenants that an index has named: a request that comes in between would lose its place there.
+    pub async fn ownerless(
+        &self,
+        candidates: BTreeSet<TenantId>,
+        dead: &HashSet<String>,
+    ) -> Result<(Vec<TenantId>, redis::Pipeline), StoreError> {
+        let (mut found, mut stale) = (Vec::new(), redis::pipe());
         if candidates.is_empty() {
-            return Ok(Vec::new());
+            return Ok((found, stale));
         }
         let mut pipeline = redis::pipe();
         for tenant in &candidates {
@@ -63,7 +79,6 @@ impl Shared {
         let rows: Vec<Row> = self.connections.query(&pipeline).await?;
         let elsewhere = rows.iter().filter_map(|(_, owner, _)| owner.as_deref());
         let gone = self.dead(elsewhere.collect::<HashSet<_>>()).await?;
-        let (mut found, mut stale) = (Vec::new(), redis::pipe());
         for (tenant, (wish, incarnation, nonce)) in candidates.into_iter().zip(rows) {
             let owner = incarnation.zip(nonce.as_deref().and_then(parse_nonce));
             let owner = owner.map(|(incarnation, nonce)| Owner { incarnation, nonce });
@@ -79,11 +94,7 @@ impl Shared {
                 stale.cmd("SREM").arg(keys::owned(incarnation)).arg(tenant.as_str()).ignore();
             }
         }
-        if stale.cmd_iter().next().is_some() {
-            self.best_effort(&stale).await;
-        }
-        found.truncate(max);
-        Ok(found)
+        Ok((found, stale))
     }
 
     pub fn lives(&self, owner: &Owner, gone: &HashSet<String>) -> bool {
