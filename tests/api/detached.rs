@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use tautan::events::{PairingId, Passkey, PasskeyStep, Status};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
@@ -10,26 +11,57 @@ use tokio::{
 
 use crate::support::{Server, Setup, in_time};
 
-async fn connect(server: &Server) -> TcpStream {
-    TcpStream::connect(server.host()).await.unwrap()
-}
-
 fn request(server: &Server, version: &str) -> String {
     let token = server.token("toko");
     format!("GET /api/whatsapp/events HTTP/{version}\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n")
 }
 
-/// Reads on until all of it contains `text`.
-async fn read_until(socket: &mut TcpStream, all: &mut String, text: &str) {
-    in_time(async {
-        let mut bytes = [0; 4096];
-        while !all.contains(text) {
-            let count = socket.read(&mut bytes).await.unwrap();
-            assert_ne!(count, 0, "the connection ended after {all:?}");
-            all.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
-        }
-    })
-    .await;
+/// A client, and all that it has read.
+struct Client {
+    socket: TcpStream,
+    all: String,
+}
+
+impl Client {
+    async fn new(server: &Server) -> Self {
+        Self { socket: TcpStream::connect(server.host()).await.unwrap(), all: String::new() }
+    }
+
+    /// Its kernel takes as little as it may while nothing is read.
+    async fn with_small_buffer(server: &Server) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(2_048).unwrap();
+        Self { socket: socket.connect(server.host().parse().unwrap()).await.unwrap(), all: String::new() }
+    }
+
+    async fn send(&mut self, text: &str) {
+        self.socket.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    async fn open_stream(&mut self, server: &Server) {
+        self.send(&request(server, "1.1")).await;
+        self.read_until("never-linked").await;
+    }
+
+    /// Reads on until all of it contains `text`.
+    async fn read_until(&mut self, text: &str) {
+        in_time(async {
+            while !self.all.contains(text) {
+                self.read(&mut [0; 4096]).await;
+            }
+        })
+        .await;
+    }
+
+    async fn read(&mut self, bytes: &mut [u8]) {
+        let count = self.socket.read(bytes).await.unwrap();
+        assert_ne!(count, 0, "the connection ended after {:?}", self.all);
+        self.all.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
+    }
+
+    async fn read_to_end(&mut self) {
+        in_time(self.socket.read_to_string(&mut self.all)).await.unwrap();
+    }
 }
 
 /// The text of a body of chunks, the last of them included.
@@ -47,23 +79,18 @@ fn without_chunks(mut body: &str) -> String {
     }
 }
 
-async fn read_to_end(socket: &mut TcpStream, all: &mut String) {
-    in_time(socket.read_to_string(all)).await.unwrap();
-}
-
 #[tokio::test]
 async fn stream_is_chunked_where_its_client_knows_chunks() {
     for (version, chunked) in [("1.0", false), ("1.1", true)] {
         let server = Server::start().await;
-        let mut socket = connect(&server).await;
-        socket.write_all(request(&server, version).as_bytes()).await.unwrap();
-        let mut all = String::new();
-        read_until(&mut socket, &mut all, "never-linked").await;
+        let mut client = Client::new(&server).await;
+        client.send(&request(&server, version)).await;
+        client.read_until("never-linked").await;
         server.own("toko").await.show_qr("one", 60).await;
-        read_until(&mut socket, &mut all, "\"qrText\":\"one\"").await;
+        client.read_until("\"qrText\":\"one\"").await;
         server.end_streams.cancel();
-        read_to_end(&mut socket, &mut all).await;
-        let (head, body) = all.split_once("\r\n\r\n").unwrap();
+        client.read_to_end().await;
+        let (head, body) = client.all.split_once("\r\n\r\n").unwrap();
         let lines: Vec<&str> = head.split("\r\n").collect();
         assert_eq!(lines[0], "HTTP/1.1 200 OK");
         for line in ["content-type: text/event-stream; charset=utf-8", "connection: close", "x-accel-buffering: no"] {
@@ -82,107 +109,92 @@ async fn stream_to_another_origin_has_its_cors_headers() {
     let mut setup = Setup::default();
     setup.http.allowed_origins = vec!["https://app.example.com".into()];
     let server = setup.start().await;
-    let mut socket = connect(&server).await;
+    let mut client = Client::new(&server).await;
     let with_origin = request(&server, "1.1").replace("host: x\r\n", "host: x\r\norigin: https://app.example.com\r\n");
-    socket.write_all(with_origin.as_bytes()).await.unwrap();
-    let mut all = String::new();
-    read_until(&mut socket, &mut all, "\r\n\r\n").await;
-    assert!(all.contains("access-control-allow-origin: https://app.example.com\r\n"), "{all}");
+    client.send(&with_origin).await;
+    client.read_until("\r\n\r\n").await;
+    assert!(client.all.contains("access-control-allow-origin: https://app.example.com\r\n"), "{}", client.all);
 }
 
 #[tokio::test]
 async fn answer_before_a_stream_is_written_before_it() {
     let server = Server::start().await;
-    let mut socket = connect(&server).await;
+    let mut client = Client::new(&server).await;
     let both = format!("GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n{}", request(&server, "1.1"));
-    socket.write_all(both.as_bytes()).await.unwrap();
-    let mut all = String::new();
-    read_until(&mut socket, &mut all, "never-linked").await;
-    let heads: Vec<_> = all.match_indices("HTTP/1.1 200 OK\r\n").collect();
-    assert_eq!(heads.len(), 2, "{all}");
+    client.send(&both).await;
+    client.read_until("never-linked").await;
+    let heads: Vec<_> = client.all.match_indices("HTTP/1.1 200 OK\r\n").collect();
+    assert_eq!(heads.len(), 2, "{}", client.all);
     assert_eq!(heads[0].0, 0);
-    assert!(all[..heads[1].0].ends_with("ok") || all[..heads[1].0].ends_with("ok\n"), "{all}");
+    assert!(client.all[..heads[1].0].ends_with("ok") || client.all[..heads[1].0].ends_with("ok\n"), "{}", client.all);
 }
 
 /// The first answer is larger than the kernel takes from us while the client does not read.
 #[tokio::test]
 async fn large_answer_before_a_stream_is_written_whole() {
     let server = Server::start().await;
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(2_048).unwrap();
-    let mut socket = socket.connect(server.host().parse().unwrap()).await.unwrap();
+    let mut client = Client::with_small_buffer(&server).await;
     let asset = "GET /static/whatsapp-link.js HTTP/1.1\r\nhost: x\r\n\r\n";
     let rounds = 40;
-    let all = format!("{}{}", asset.repeat(rounds), request(&server, "1.1"));
-    socket.write_all(all.as_bytes()).await.unwrap();
+    let requests = format!("{}{}", asset.repeat(rounds), request(&server, "1.1"));
+    client.send(&requests).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let mut all = String::new();
-    read_until(&mut socket, &mut all, r#"data: {"status":"disconnected""#).await;
-    let lengths: Vec<usize> =
-        all.split("content-length: ").skip(1).map(|rest| rest.split("\r\n").next().unwrap().parse().unwrap()).collect();
+    client.read_until(r#"data: {"status":"disconnected""#).await;
+    let lengths: Vec<usize> = client
+        .all
+        .split("content-length: ")
+        .skip(1)
+        .map(|rest| rest.split("\r\n").next().unwrap().parse().unwrap())
+        .collect();
     assert_eq!(lengths.len(), rounds);
     assert!(
-        lengths[0] > 5_000 && all.len() > lengths.iter().sum(),
+        lengths[0] > 5_000 && client.all.len() > lengths.iter().sum(),
         "{} of {}",
-        all.len(),
+        client.all.len(),
         lengths.iter().sum::<usize>()
     );
-    assert_eq!(all.matches("HTTP/1.1 200 OK\r\n").count(), rounds + 1);
+    assert_eq!(client.all.matches("HTTP/1.1 200 OK\r\n").count(), rounds + 1);
 }
 
 #[tokio::test]
 async fn request_behind_a_stream_has_no_answer() {
     let server = Server::start().await;
-    let mut socket = connect(&server).await;
+    let mut client = Client::new(&server).await;
     let both = format!("{}GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n", request(&server, "1.1"));
-    socket.write_all(both.as_bytes()).await.unwrap();
-    let mut all = String::new();
-    read_until(&mut socket, &mut all, "never-linked").await;
+    client.send(&both).await;
+    client.read_until("never-linked").await;
     server.own("toko").await.show_qr("one", 60).await;
-    read_until(&mut socket, &mut all, "\"qrText\":\"one\"").await;
+    client.read_until("\"qrText\":\"one\"").await;
     server.end_streams.cancel();
-    read_to_end(&mut socket, &mut all).await;
-    assert_eq!(all.matches("HTTP/1.1 ").count(), 1, "{all}");
+    client.read_to_end().await;
+    assert_eq!(client.all.matches("HTTP/1.1 ").count(), 1, "{}", client.all);
 }
 
 #[tokio::test]
 async fn stream_ends_when_its_client_closes_its_side() {
     let server = Server::start().await;
-    let mut socket = connect(&server).await;
-    socket.write_all(request(&server, "1.1").as_bytes()).await.unwrap();
-    let mut all = String::new();
-    read_until(&mut socket, &mut all, "never-linked").await;
-    socket.shutdown().await.unwrap();
-    read_to_end(&mut socket, &mut all).await;
+    let mut client = Client::new(&server).await;
+    client.open_stream(&server).await;
+    client.socket.shutdown().await.unwrap();
+    client.read_to_end().await;
     assert_eq!(server.own("toko").await.show_qr("one", 60).await, 0, "the place is free");
 }
 
 #[tokio::test]
 async fn client_that_sends_without_end_waits_and_keeps_its_stream() {
     let server = Server::start().await;
-    let mut socket = connect(&server).await;
-    socket.write_all(request(&server, "1.1").as_bytes()).await.unwrap();
-    let mut all = String::new();
-    read_until(&mut socket, &mut all, "never-linked").await;
-    let (mut reading, mut writing) = socket.into_split();
+    let mut client = Client::new(&server).await;
+    client.open_stream(&server).await;
     let sent = timeout(Duration::from_secs(2), async {
         let mut sent = 0;
         loop {
-            sent += writing.write(&[b'x'; 64 * 1024]).await.unwrap();
+            sent += client.socket.write(&[b'x'; 64 * 1024]).await.unwrap();
             assert!(sent < 64 << 20, "the server reads all of it");
         }
     });
     assert!(sent.await.is_err(), "what is not read lets the client wait");
     server.own("toko").await.show_qr("one", 60).await;
-    in_time(async {
-        let mut bytes = [0; 4096];
-        while !all.contains("\"qrText\":\"one\"") {
-            let count = reading.read(&mut bytes).await.unwrap();
-            assert_ne!(count, 0, "the stream ended");
-            all.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
-        }
-    })
-    .await;
+    client.read_until("\"qrText\":\"one\"").await;
 }
 
 /// 20 s after the last byte that its kernel has accepted.
@@ -191,12 +203,8 @@ async fn reader_that_does_not_read_is_cut() {
     let mut setup = Setup::default();
     setup.http.streams_per_tenant_max = 1;
     let server = setup.start().await;
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(2_048).unwrap();
-    let mut socket = socket.connect(server.host().parse().unwrap()).await.unwrap();
-    socket.write_all(request(&server, "1.1").as_bytes()).await.unwrap();
-    let mut all = String::new();
-    read_until(&mut socket, &mut all, "never-linked").await;
+    let mut client = Client::with_small_buffer(&server).await;
+    client.open_stream(&server).await;
     let owner = server.own("toko").await;
     let began = Instant::now();
     let mut round = 0;
@@ -210,30 +218,30 @@ async fn reader_that_does_not_read_is_cut() {
     assert!(cut > Duration::from_secs(20), "no byte was refused for so long: {cut:?}");
 }
 
+/// Each event takes longer to be written than a reader has that takes nothing.
 #[tokio::test]
 async fn slow_reader_that_reads_is_not_cut() {
+    const BYTES_PER_SECOND: u128 = 600;
     let server = Server::start().await;
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(2_048).unwrap();
-    let mut socket = socket.connect(server.host().parse().unwrap()).await.unwrap();
-    socket.write_all(request(&server, "1.1").as_bytes()).await.unwrap();
-    let mut all = String::new();
-    read_until(&mut socket, &mut all, "never-linked").await;
+    let mut client = Client::with_small_buffer(&server).await;
+    client.open_stream(&server).await;
     let owner = server.own("toko").await;
-    // More than both kernels hold, less than 16 updates behind what they hold.
-    for round in 0..24 {
-        owner.show_qr(&format!("code {round}"), 60).await;
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    owner.connected("6281234567890", None).await;
-    let mut bytes = [0; 1_024];
-    let slow = async {
-        while !all.contains("\"connected\"") {
-            let count = socket.read(&mut bytes).await.unwrap();
-            assert_ne!(count, 0, "it was cut");
-            all.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
-            tokio::time::sleep(Duration::from_millis(400)).await;
-        }
+    let large = |number: u32| {
+        let options = format!(r#"{{"challenge":"{number:0>15000}"}}"#);
+        let (expires_at, pairing) = (server.clock.after(60), PairingId::new(1));
+        Status::passkey_required(Passkey { step: PasskeyStep::Assert { options }, expires_at, lifetime: None, pairing })
     };
-    timeout(Duration::from_secs(90), slow).await.expect("all of it arrives");
+    // More than both kernels hold, less than 16 updates.
+    for number in 0..8 {
+        owner.say(large(number)).await;
+    }
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(45) {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        // By the time that has gone by: a busy machine makes no slower reader.
+        while (client.all.len() as u128) < began.elapsed().as_millis() * BYTES_PER_SECOND / 1_000 {
+            client.read(&mut [0; 256]).await;
+        }
+    }
+    assert!(owner.say(large(8)).await > 0, "it was cut");
 }
