@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn time_in_the_future_counts_as_long_ago_after_the_clock_was_set_back() {
+    fn future_time_counts_as_long_ago_after_clock_was_set_back() {
         let (limit, mut times) = (Limit::new(1, Duration::from_secs(10)).unwrap(), Times::default());
         let at = |second| Timestamp::from_second(second).unwrap();
         assert!(times.take(limit, at(100)) && !times.take(limit, at(109)));

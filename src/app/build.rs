@@ -165,7 +165,7 @@ impl App {
     }
 }
 
-/// Sessions that open links to WhatsApp, of which its address and the version to claim are given.
+/// Sessions that open links to the WhatsApp at this URL, and claim this client version, or else the newest known one.
 pub(super) fn sessions(
     stores: &Stores,
     (url, version): (String, Option<(u32, u32, u32)>),

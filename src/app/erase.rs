@@ -22,7 +22,7 @@ use crate::{
     tenant::{InvalidTenant, LENGTH_MAX, TenantId},
 };
 
-/// Time for the session to end: WhatsApp is told of an unlink for 10 s, and an owner that dies meanwhile is noticed after 8 s.
+/// Time for the session to end: an unlink waits up to 10 s for WhatsApp, and an owner that dies is noticed after 8 s.
 const SESSION_TIME_MAX: Duration = Duration::from_secs(60);
 const ASK_EVERY: Duration = Duration::from_millis(200);
 
@@ -53,7 +53,7 @@ pub(super) enum Erased {
     /// Nothing was kept of it.
     Unknown,
     Fully,
-    /// WhatsApp was not told of the unlink.
+    /// WhatsApp did not take the unlink: the phone still lists the device.
     StillListed,
 }
 

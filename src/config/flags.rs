@@ -14,8 +14,8 @@ pub enum Task {
 
 const ERASE: &str = "erase";
 
-/// What the command line says: the task, and settings by the variables' names. `Err`: it asked for help or cannot be
-/// understood, and was told.
+/// What the command line says: the task, and settings by the variables' names. `Err`: it asked for help or is
+/// wrong; the help or the mistake is printed already.
 pub fn flags() -> Result<(Task, Vec<(String, String)>), ExitCode> {
     let mut command = Command::new("tautan")
         .version(env!("CARGO_PKG_VERSION"))

@@ -147,7 +147,7 @@ fn a_secret_comes_from_a_file_or_from_the_variable_but_not_from_both() {
     assert_eq!(blamed(&[("JWT_SECRET_FILE", path), ("JWT_SECRET", SECRET)]), ["JWT_SECRET_FILE"]);
 }
 
-/// Whoever mistakes the variable of the file for that of the secret finds no secret in the log.
+/// An operator may put the secret itself into the variable of its file. Then it must not stand in the log.
 #[test]
 fn path_of_a_secrets_file_is_not_repeated() {
     let empty = tempfile::NamedTempFile::new().unwrap();

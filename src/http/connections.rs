@@ -51,7 +51,7 @@ struct Table {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Holder {
     Stranger(IpAddr),
-    /// A proxy, no request of which has shown a token on this connection yet.
+    /// A proxy that has passed on no token on this connection yet.
     Proxy(IpAddr),
     Tenant(TenantId),
     /// A proxy that has passed on a token on this connection.
@@ -110,9 +110,7 @@ impl Connection {
 
 /// An open connection's place among all; given back when it is dropped.
 pub(super) struct Admitted {
-    connections: Arc<Connections>,
-    number: u64,
-    connection: Arc<Connection>,
+    visitor: Visitor,
     /// `None` once the place belongs to a stream.
     held: Option<Held>,
 }
@@ -190,7 +188,8 @@ impl Connections {
         table.count += 1;
         let number = table.last;
         table.insert(number, holder, connection.clone());
-        Admitted { connections: self.clone(), number, connection, held: Some(Held(self.clone())) }
+        let visitor = Visitor { connections: self.clone(), number, connection };
+        Admitted { visitor, held: Some(Held(self.clone())) }
     }
 
     /// Writes a line for each limit that has not been reached for a while.
@@ -270,12 +269,11 @@ impl Table {
 
 impl Admitted {
     pub fn arrival(&self) -> Arc<Arrival> {
-        self.connection.arrival.clone()
+        self.visitor.connection.arrival.clone()
     }
 
     pub fn visitor(&self) -> Visitor {
-        let Self { connections, number, connection, .. } = self;
-        Visitor { connections: connections.clone(), number: *number, connection: connection.clone() }
+        self.visitor.clone()
     }
 
     /// What is left of the place once the connection is a stream.
@@ -285,16 +283,17 @@ impl Admitted {
 
     /// Completes when this connection is to be closed. True: at once, false: after the answer under way. Cancel safe.
     pub async fn is_closed(&self) -> bool {
-        self.connection.closing.cancelled().await;
-        self.connection.is_idle(Instant::now())
+        let connection = &self.visitor.connection;
+        connection.closing.cancelled().await;
+        connection.is_idle(Instant::now())
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.connections.lock().take(self.number);
+        self.visitor.connections.lock().take(self.visitor.number);
         drop(self.held.take());
-        self.connection.gone.cancel();
+        self.visitor.connection.gone.cancel();
     }
 }
 

@@ -59,13 +59,13 @@ impl Leaving {
 impl Detach {
     /// Lets an answer without a stream through, and never returns for one with a stream: [`Self::poll`] ends the
     /// connection. Only GET has a stream.
-    pub async fn leave(&self, (method, version): (Method, Version), now: Timestamp, mut answer: Response) -> Response {
+    pub async fn leave(&self, (method, version): (Method, Version), mut answer: Response) -> Response {
         let leaving = answer.extensions_mut().remove::<Leaving>().filter(|_| method == Method::GET);
         let stream = leaving.and_then(|leaving| leaving.0.lock().unwrap_or_else(PoisonError::into_inner).take());
         let Some(stream) = stream else { return answer };
         let (parts, _) = answer.into_parts();
         let chunked = version == Version::HTTP_11;
-        *self.slot() = Some(Box::new(Detached { head: head(&parts, chunked, now), chunked, stream }));
+        *self.slot() = Some(Box::new(Detached { head: head(&parts, chunked, stream.now()), chunked, stream }));
         pending().await
     }
 

@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_of_a_local_proxy_is_trusted_and_its_neighbours_are_not() {
+    fn loopback_is_trusted_and_its_neighbours_are_not() {
         let proxies = [Network::parse("10.0.0.0/8").unwrap()];
         for (address, trusted) in [
             ("127.0.0.1", true),

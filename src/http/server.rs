@@ -47,7 +47,7 @@ const REPORT_EVERY: Duration = Duration::from_secs(10);
 /// False: some connections had to be cut.
 pub async fn serve(listener: TcpListener, services: Services, stop: CancellationToken) -> bool {
     let (tasks, cut) = (TaskTracker::new(), CancellationToken::new());
-    let (grace, end_streams, clock) = (services.settings.grace, services.end_streams.clone(), services.clock.clone());
+    let (grace, end_streams) = (services.settings.grace, services.end_streams.clone());
     let streams = Streams::start(&services.settings, end_streams.clone(), stop.clone(), &tasks);
     let connections = Arc::new(Connections::new(services.settings.caps, services.settings.trusted_proxies.clone()));
     let budgets = Budgets::new(services.settings.limits);
@@ -61,16 +61,16 @@ pub async fn serve(listener: TcpListener, services: Services, stop: Cancellation
     let doorway = Doorway { listener, connections };
     while let Some((socket, admitted)) = stop.run_until_cancelled(doorway.next()).await {
         let (service, arrival, detach) = (service.clone(), admitted.arrival(), Arc::new(Detach::default()));
-        let (arrives, visitor, leaves, clock) = (arrival.clone(), admitted.visitor(), detach.clone(), clock.clone());
+        let (arrives, visitor, leaves) = (arrival.clone(), admitted.visitor(), detach.clone());
         let served = service_fn(move |mut request| {
             arrives.begin();
             let line = (request.method().clone(), request.version());
             request.extensions_mut().insert(visitor.clone());
             let answer = host::settle(&mut request).map(|()| service.call(request));
-            let (arrival, detach, now) = (arrives.clone(), leaves.clone(), clock.now());
+            let (arrival, detach) = (arrives.clone(), leaves.clone());
             async move {
                 let answer = match answer {
-                    Ok(answer) => detach.leave(line, now, answer.await?).await,
+                    Ok(answer) => detach.leave(line, answer.await?).await,
                     Err(problem) => problem.into_response(),
                 };
                 Ok::<_, Infallible>(answer.map(|body| Answered { body, arrival }))

@@ -10,19 +10,13 @@ use super::Sampled;
 /// A place in a library's code from which records come: its module and line.
 type Place = (String, Option<u32>);
 
-/// For each place the lines of the log that it may have, and how many were left out. There are as many places as the
-/// libraries have, and what WhatsApp or a contact sends decides how often one of them has something to say.
-static PLACES: LazyLock<Mutex<HashMap<Place, (Sampled, u64)>>> = LazyLock::new(Mutex::default);
+/// The lines of the log for each place. There are as many places as the libraries have, and what WhatsApp or a contact
+/// sends decides how often one of them has something to say.
+static PLACES: LazyLock<Mutex<HashMap<Place, Sampled>>> = LazyLock::new(Mutex::default);
 
 /// How many were left out before this one; `None`: this one is left out too.
 fn take_line(place: Place) -> Option<u64> {
-    let mut places = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
-    let (sampled, unlogged) = places.entry(place).or_default();
-    if sampled.is_due() {
-        return Some(std::mem::take(unlogged));
-    }
-    *unlogged += 1;
-    None
+    PLACES.lock().unwrap_or_else(PoisonError::into_inner).entry(place).or_default().take()
 }
 
 /// Takes the records of libraries that log through `log`, the WhatsApp library's above all: it prints phone numbers, refs

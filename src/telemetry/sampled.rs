@@ -9,20 +9,32 @@ const EVERY: Duration = Duration::from_secs(10);
 
 /// Lets one line of a kind through in ten seconds. Without it, a client that can cause the line could fill the disk.
 #[derive(Debug, Default)]
-pub struct Sampled(Mutex<Option<Instant>>);
+pub struct Sampled(Mutex<Lines>);
+
+#[derive(Debug, Default)]
+struct Lines {
+    last: Option<Instant>,
+    left_out: u64,
+}
 
 impl Sampled {
     pub const fn new() -> Self {
-        Self(Mutex::new(None))
+        Self(Mutex::new(Lines { last: None, left_out: 0 }))
     }
 
     pub fn is_due(&self) -> bool {
-        let (mut last, now) = (self.0.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
-        let due = last.is_none_or(|last| now.duration_since(last) >= EVERY);
-        if due {
-            *last = Some(now);
+        self.take().is_some()
+    }
+
+    /// How many lines were left out before this one; `None`: this one is left out too.
+    pub fn take(&self) -> Option<u64> {
+        let (mut lines, now) = (self.0.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
+        if lines.last.is_some_and(|last| now.duration_since(last) < EVERY) {
+            lines.left_out += 1;
+            return None;
         }
-        due
+        lines.last = Some(now);
+        Some(std::mem::take(&mut lines.left_out))
     }
 }
 

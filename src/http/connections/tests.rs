@@ -10,7 +10,7 @@ fn tenant(name: &str) -> TenantId {
     TenantId::parse(name).unwrap()
 }
 
-/// A connection that closes when it is told so, as the server's does.
+/// A connection that closes when the table asks it to, as the server's does.
 struct Open {
     admitted: Option<Admitted>,
     connection: Arc<Connection>,
@@ -36,7 +36,7 @@ impl Open {
 
 async fn open(connections: &Arc<Connections>, address: &str) -> Option<Open> {
     let admitted = connections.admit(ip(address)).await?;
-    let connection = admitted.connection.clone();
+    let connection = admitted.visitor.connection.clone();
     Some(Open { admitted: Some(admitted), connection })
 }
 

@@ -120,7 +120,6 @@ pub async fn events(ask: Ask, query: String) -> Result<Response, Problem> {
         present,
         subscription,
         teller,
-        clock: services.clock.clone(),
         token_ends_at: identity.expires_at,
         context: context.clone(),
         place,

@@ -20,7 +20,7 @@ use super::{
     teller::Teller,
 };
 use crate::{
-    clock::{SharedClock, Timestamp},
+    clock::Timestamp,
     http::{self, connections::Held},
     store::Subscription,
 };
@@ -33,7 +33,6 @@ pub struct EventStream {
     pub present: String,
     pub subscription: Subscription,
     pub teller: Teller,
-    pub clock: SharedClock,
     pub token_ends_at: Timestamp,
     pub context: Arc<http::Context>,
     /// Given back when the stream is dropped.
@@ -124,7 +123,7 @@ impl EventStream {
         while let Poll::Ready(update) = self.subscription.poll_next_shared(cx) {
             // `None`: this reader was too slow, or the store closes. It comes back with its cursor.
             let Some((update, memo)) = update else { return Poll::Ready(Next::End) };
-            let chunk = self.teller.live_shared(&update, memo.as_deref(), self.clock.now());
+            let chunk = self.teller.live_shared(&update, memo.as_deref(), self.now());
             if !chunk.is_empty() {
                 return Poll::Ready(Next::Write(chunk));
             }
@@ -158,13 +157,17 @@ impl EventStream {
         Ok(sent)
     }
 
+    pub fn now(&self) -> Timestamp {
+        self.context.services.clock.now()
+    }
+
     fn token_left(&self) -> Duration {
-        let left = self.token_ends_at.duration_since(self.clock.now());
+        let left = self.token_ends_at.duration_since(self.now());
         Duration::try_from(left).unwrap_or(Duration::ZERO).min(SLEEP_MAX)
     }
 
     fn is_token_over(&self) -> bool {
-        self.clock.now() >= self.token_ends_at
+        self.now() >= self.token_ends_at
     }
 
     fn end_with_token(&self) -> Next {

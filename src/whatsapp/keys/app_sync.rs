@@ -72,19 +72,12 @@ impl AppSyncStore for Keys {
     /// Once per snapshot of a collection.
     async fn clear_mutation_macs(&self, name: &str) -> Kept<()> {
         let collection = joined(&[name.as_bytes()]);
-        let mut after = None;
-        loop {
-            let page = self.page(SYNC_MAC, after).await.map_err(|error| self.told(error))?;
-            let of_collection = page.rows.into_iter().filter(|(key, _)| key.starts_with(&collection));
-            let changes: Vec<_> = of_collection.map(|(key, _)| Change::Delete { table: SYNC_MAC, key }).collect();
-            if !changes.is_empty() {
-                self.write(changes).await.map_err(|error| self.told(error))?;
-            }
-            after = Some(match page.next {
-                Some(next) => next,
-                None => return Ok(()),
-            });
+        let mut pages = self.pages(SYNC_MAC);
+        while let Some(rows) = pages.next().await? {
+            let of_collection = rows.into_iter().filter(|(key, _)| key.starts_with(&collection));
+            self.change(of_collection.map(|(key, _)| Change::Delete { table: SYNC_MAC, key }).collect()).await?;
         }
+        Ok(())
     }
 
     async fn get_latest_sync_key_id(&self) -> Kept<Option<Vec<u8>>> {

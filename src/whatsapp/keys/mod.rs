@@ -32,7 +32,7 @@ pub(super) use self::{
 use super::termination::{Progress, Stage, Termination};
 use crate::{
     session::End,
-    store::{Bookmark, Change, Lease, Page, StoreError, Vault},
+    store::{Bookmark, Change, Lease, StoreError, Vault},
 };
 
 type Kept<T> = Result<T, LibraryError>;
@@ -61,6 +61,25 @@ pub(super) struct Keys {
 #[derive(Debug, thiserror::Error)]
 #[error("the device is unlinked")]
 struct Retired;
+
+/// A table that grows with the account's contacts, in parts: the whole of it never stands in memory.
+struct Pages<'k> {
+    keys: &'k Keys,
+    table: &'static str,
+    /// Where the next part begins; `None`: there is no other.
+    after: Option<Option<Bookmark>>,
+}
+
+impl Pages<'_> {
+    async fn next(&mut self) -> Kept<Option<Vec<(Bytes, Bytes)>>> {
+        let Self { keys, table, after } = self;
+        let Some(begin) = after.take() else { return Ok(None) };
+        let read = keys.in_time(keys.vault.page(keys.lease.tenant(), table, begin)).await;
+        let page = read.map_err(|error| keys.told(error))?;
+        *after = page.next.map(Some);
+        Ok(Some(page.rows))
+    }
+}
 
 impl Keys {
     pub fn new(
@@ -128,9 +147,16 @@ impl Keys {
         self.in_time(self.vault.get_many(self.lease.tenant(), table, keys)).await
     }
 
-    /// A part of a table that grows with the account's contacts. The whole of it never stands in memory.
-    async fn page(&self, table: &'static str, after: Option<Bookmark>) -> Result<Page, StoreError> {
-        self.in_time(self.vault.page(self.lease.tenant(), table, after)).await
+    fn pages(&self, table: &'static str) -> Pages<'_> {
+        Pages { keys: self, table, after: Some(None) }
+    }
+
+    /// Changes rows, if there are any to change.
+    async fn change(&self, changes: Vec<Change>) -> Kept<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.write(changes).await.map_err(|error| self.told(error))
     }
 
     /// For tables that have a bound.

@@ -91,11 +91,10 @@ impl ProtocolStore for Keys {
 
     async fn delete_sender_key_device_rows(&self, device_jids: &[&str]) -> Kept<()> {
         let _alone = self.rewriting.lock().await;
-        let mut after = None;
-        loop {
-            let page = self.page(SENDER_KEY_DEVICES, after).await.map_err(|error| self.told(error))?;
+        let mut pages = self.pages(SENDER_KEY_DEVICES);
+        while let Some(rows) = pages.next().await? {
             let mut changes = Vec::new();
-            for (group, row) in page.rows {
+            for (group, row) in rows {
                 let mut devices: HasKey = from_json(&row).map_err(|error| self.told(error))?;
                 let before = devices.len();
                 devices.retain(|device, _| !device_jids.contains(&device.as_str()));
@@ -103,14 +102,9 @@ impl ProtocolStore for Keys {
                     changes.push(put(SENDER_KEY_DEVICES, group, to_json(&devices).map_err(|error| self.told(error))?));
                 }
             }
-            if !changes.is_empty() {
-                self.write(changes).await.map_err(|error| self.told(error))?;
-            }
-            after = Some(match page.next {
-                Some(next) => next,
-                None => return Ok(()),
-            });
+            self.change(changes).await?;
         }
+        Ok(())
     }
 
     async fn clear_all_sender_key_devices(&self) -> Kept<()> {
@@ -136,10 +130,7 @@ impl ProtocolStore for Keys {
     async fn put_lid_mappings(&self, entries: &[LidPnMappingEntry]) -> Kept<()> {
         let _alone = self.rewriting.lock().await;
         let changes = self.lid_changes(entries).await.map_err(|error| self.told(error))?;
-        if changes.is_empty() {
-            return Ok(());
-        }
-        self.write(changes).await.map_err(|error| self.told(error))
+        self.change(changes).await
     }
 
     /// None. The library asks once for each client, to fill a map of all contacts that it keeps for as long as the client
@@ -197,26 +188,21 @@ impl ProtocolStore for Keys {
     }
 
     async fn get_all_tc_token_jids(&self) -> Kept<Vec<String>> {
-        let (mut jids, mut after) = (BTreeSet::new(), None);
-        loop {
-            let page = self.page(TC_TOKEN, after).await.map_err(|error| self.told(error))?;
-            for (key, _) in page.rows {
+        let (mut jids, mut pages) = (BTreeSet::new(), self.pages(TC_TOKEN));
+        while let Some(rows) = pages.next().await? {
+            for (key, _) in rows {
                 jids.insert(as_text(&key).map_err(|error| self.told(error))?);
             }
-            after = Some(match page.next {
-                Some(next) => next,
-                None => return Ok(jids.into_iter().collect()),
-            });
         }
+        Ok(jids.into_iter().collect())
     }
 
     async fn delete_expired_tc_tokens(&self, token_cutoff: i64, sender_cutoff: i64) -> Kept<u32> {
         let _alone = self.rewriting.lock().await;
-        let (mut count, mut after) = (0, None);
-        loop {
-            let page = self.page(TC_TOKEN, after).await.map_err(|error| self.told(error))?;
+        let (mut count, mut pages) = (0, self.pages(TC_TOKEN));
+        while let Some(rows) = pages.next().await? {
             let mut expired = HashMap::new();
-            for (key, row) in page.rows {
+            for (key, row) in rows {
                 let entry: TcTokenEntry = from_json(&row).map_err(|error| self.told(error))?;
                 let token_lives = !entry.token.is_empty() && entry.token_timestamp >= token_cutoff;
                 let sender_lives = entry.sender_timestamp.is_some_and(|at| at >= sender_cutoff);
@@ -225,14 +211,9 @@ impl ProtocolStore for Keys {
                 }
             }
             count += expired.len() as u32;
-            if !expired.is_empty() {
-                self.write(expired.into_values().collect()).await.map_err(|error| self.told(error))?;
-            }
-            after = Some(match page.next {
-                Some(next) => next,
-                None => return Ok(count),
-            });
+            self.change(expired.into_values().collect()).await?;
         }
+        Ok(count)
     }
 
     async fn touch_tc_token_sender_timestamp(&self, jid: &str, sender_timestamp: i64) -> Kept<()> {

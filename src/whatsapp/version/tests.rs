@@ -130,7 +130,7 @@ async fn one_version_that_is_older_than_the_library_is_not_claimed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_thousand_links_that_are_too_old_look_once_and_all_hear_of_the_newer_version() {
+async fn thousand_outdated_links_look_once_and_get_the_newer_version() {
     let (world, whatsapp) = (Arc::<World>::default(), published([Some(OLD), Some(NEW)]));
     let (versions, elsewhere) = (whatsapp.process(&world), whatsapp.process(&world));
     let (refused, _) = (versions.current().await, elsewhere.current().await);

@@ -46,7 +46,7 @@ fn row_of_the_file_opens_with_no_bit_changed() {
 }
 
 #[test]
-fn row_of_the_file_by_another_version_is_damaged_and_not_of_another_key() {
+fn row_of_another_version_is_damaged_not_of_another_key() {
     const PIECES: &[&str] =
         &["{\"event\":", "{", "}", "\"number\":1", "\"unsettled\":null", ",", "null", "[", "7", "\u{0}"];
     let keys = keys(1);

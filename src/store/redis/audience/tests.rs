@@ -160,7 +160,7 @@ fn task_reads_again_when_a_stream_has_read_more() {
 
 /// Redis is back: the stream that came meanwhile waits for a task, and the next stream reads before that task.
 #[test]
-fn reader_in_doubt_is_told_the_present_when_another_stream_reads_first() {
+fn reader_in_doubt_gets_the_present_if_another_reads_first() {
     let (_server, audience, tenant) = audience();
     let now = Timestamp::UNIX_EPOCH;
     let (doubt, live, reads) = audience.doubted(&tenant, None, now);

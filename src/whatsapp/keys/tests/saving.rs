@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use whatsapp_rust::store::commands::DeviceCommand;
 
 use super::*;
+use crate::store::Page;
 
 /// A store whose writes take a while.
 struct Slow(Arc<dyn Vault>);
@@ -61,7 +62,7 @@ async fn stored_name(bench: &Bench) -> Option<String> {
 }
 
 #[tokio::test]
-async fn settling_waits_for_a_save_under_way_where_the_librarys_flush_does_not() {
+async fn settling_waits_for_a_save_under_way_and_the_flush_does_not() {
     let bench = Bench::new().await;
     let (keys, manager) = paired(&bench).await;
     let saver = manager.flush();
