@@ -12,10 +12,10 @@ mod several;
 mod sign_in;
 mod watch;
 
-use std::{error::Error, net::TcpListener, path::Path, time::Duration};
+use std::{error::Error, path::Path, time::Duration};
 
 use tautan::{
-    app::{App, Seams},
+    app::{App, Seams, StartError},
     auth::{KeySource, Minter, Secret, Settings},
     clock,
     config::Config,
@@ -27,6 +27,10 @@ use tokio_util::task::TaskTracker;
 
 use keys::Pressed;
 use phone::DemoPhone;
+
+/// The address that the documents name. When it is taken, the demo listens on another port.
+const DOCUMENTED_ADDRESS: &str = "127.0.0.1:8080";
+const ANY_PORT: &str = "127.0.0.1:0";
 
 const KEYS: &str = "\x20 s  scan the QR code with the phone
   u  unlink the device on the phone
@@ -49,12 +53,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
 async fn one_process() -> Result<(), Box<dyn Error>> {
     let simulator = Simulator::start().await?;
     let folder = tempfile::tempdir()?;
-    let environment = vec![
-        ("TAUTAN_LISTEN".into(), free_address().into()),
-        ("TAUTAN_DATA_DIR".into(), folder.path().into()),
-        ("TAUTAN_WHATSAPP_URL".into(), simulator.url().into()),
-    ];
-    let app = App::build(Config::read(Vec::new(), environment)?, Seams::default()).await?;
+    let build = async |listen: &str| -> Result<App, Box<dyn Error>> {
+        let environment = vec![
+            ("TAUTAN_LISTEN".into(), listen.into()),
+            ("TAUTAN_DATA_DIR".into(), folder.path().into()),
+            ("TAUTAN_WHATSAPP_URL".into(), simulator.url().into()),
+        ];
+        Ok(App::build(Config::read(Vec::new(), environment)?, Seams::default()).await?)
+    };
+    // No look beforehand whether the address is free: another program could take it after the look.
+    let app = match build(DOCUMENTED_ADDRESS).await {
+        Err(error) if matches!(error.downcast_ref(), Some(StartError::Listen { .. })) => build(ANY_PORT).await?,
+        built => built?,
+    };
     let sign_in = app.sign_in_url().expect("without keys the service runs in local mode").to_owned();
     let base = format!("http://{}", app.local_addr());
     let phone = DemoPhone::new(simulator.phone("6281234567890", "Toko Sari"), base, &token(folder.path())?);
@@ -85,10 +96,4 @@ fn token(folder: &Path) -> Result<String, Box<dyn Error>> {
     let keys = vec![KeySource::Secret(Secret::new(secret.trim()))];
     let minter = Minter::new(&Settings { keys, ..Settings::default() }).ok_or("no secret to sign with")?;
     Ok(minter.mint(&TenantId::parse("local")?, clock::system().now(), Duration::from_secs(24 * 3600)))
-}
-
-/// The address of the documents where it is free.
-fn free_address() -> String {
-    let usual = "127.0.0.1:8080";
-    if TcpListener::bind(usual).is_ok() { usual.into() } else { "127.0.0.1:0".into() }
 }

@@ -36,7 +36,11 @@ struct Killed {
 pub async fn run(instances: usize) -> Result<(), Box<dyn Error>> {
     let simulator = Simulator::start().await?;
     let secret = BASE64_STANDARD.encode(rand::random::<[u8; 32]>());
-    let (balanced, login) = (TcpListener::bind(crate::free_address()).await?, TcpListener::bind("127.0.0.1:0").await?);
+    let balanced = match TcpListener::bind(crate::DOCUMENTED_ADDRESS).await {
+        Ok(listener) => listener,
+        Err(_) => TcpListener::bind(crate::ANY_PORT).await?,
+    };
+    let login = TcpListener::bind(crate::ANY_PORT).await?;
     let base = format!("http://{}", balanced.local_addr()?);
     let sign_in_url = format!("http://{}/sign-in", login.local_addr()?);
     let environment = [
