@@ -152,6 +152,10 @@ struct Known {
 }
 
 impl Known {
+    fn is(&self, status: &str) -> bool {
+        self.word.as_ref().is_some_and(|(word, _)| word == status)
+    }
+
     fn is_code(&self) -> bool {
         self.word.as_ref().is_none_or(|(word, _)| word == "qr_pending")
     }
@@ -281,7 +285,13 @@ fn step(last: Place, next: Place, opening: bool, doubts: &[&Said], events: &Even
         // No client saw it. Only the event of a new request follows such an end.
         None => events.get(&(last.0, sequence + 1)).is_some_and(Known::is_start),
     };
-    if (opening || !doubts.is_empty()) && (last.1 + 1..=next.1).any(given_up) {
+    // A code is shown after "connected" only if the link was given up in between, whether or not a client saw the end.
+    let mut is_linked = false;
+    let unlinked = events.range(last..=next).any(|(_, event)| {
+        is_linked |= event.is("connected");
+        is_linked && event.is("qr_pending")
+    });
+    if (opening || !doubts.is_empty()) && (unlinked || (last.1 + 1..=next.1).any(given_up)) {
         return None;
     }
     let permitted = |sequence| match events.get(&(last.0, sequence)) {

@@ -63,6 +63,19 @@ fn a_replay_leaves_out_codes_and_nothing_else() {
     assert_eq!(found(vec![whole(up("a/x/2")), back]), [Wrong::Lost]);
 }
 
+/// Neither the end nor the request that followed it had a reader.
+#[test]
+fn code_after_a_link_shows_that_its_end_had_no_reader() {
+    let whole = client([told((1, 1), up("a/x/1")), told((1, 2), up("a/x/2")), replayed((1, 5), code("a/y/1"))]);
+    let back = client([told((1, 1), up("a/x/1")), (Duration::ZERO, Note::Opened), replayed((1, 5), code("a/y/1"))]);
+    assert_eq!(found(vec![whole.clone(), back]), []);
+    let open = client([told((1, 1), up("a/x/1")), told((1, 5), code("a/y/1"))]);
+    assert_eq!(found(vec![whole, open]), [Wrong::Lost], "an open stream gets all of it");
+    let linked = client([told((1, 1), up("a/x/1")), told((1, 2), up("a/x/2")), replayed((1, 5), up("a/y/1"))]);
+    let back = client([told((1, 1), up("a/x/1")), (Duration::ZERO, Note::Opened), replayed((1, 5), up("a/y/1"))]);
+    assert_eq!(found(vec![linked, back]), [Wrong::Lost], "a link that goes on has no end");
+}
+
 /// The journal keeps no event from before the end of a link that was given up.
 #[test]
 fn replay_after_an_unlink_begins_with_its_end_or_later() {
