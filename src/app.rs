@@ -3,9 +3,12 @@
 mod backend;
 mod build;
 mod capacity;
+mod check;
 mod erase;
+mod healthcheck;
 mod local;
 mod memory;
+mod token;
 
 use std::{future::Future, io, net::SocketAddr, process::ExitCode, time::Duration};
 
@@ -51,34 +54,37 @@ pub fn run(seams: Seams) -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    let tenant = match task {
-        Task::Serve => None,
+    match task {
+        Task::Serve => {
+            let _log = telemetry::install(&config.telemetry);
+            on_a_runtime(start_and_serve(config, seams))
+        }
+        Task::Token { tenant, lifetime } => token::run(&config, &tenant, lifetime),
+        // What it finds stands in its own lines, and not in a log.
+        Task::Check => on_a_runtime(check::run(config)),
+        Task::Healthcheck => healthcheck::run(&config),
         Task::Erase => match erase::tenant(io::stdin()) {
-            Ok(tenant) => Some(tenant),
+            Ok(tenant) => {
+                let _log = telemetry::install(&config.telemetry);
+                on_a_runtime(erase::run(config, seams, tenant))
+            }
             Err(error) => {
                 eprintln!("tautan cannot erase: {error}");
-                return ExitCode::from(EXIT_USAGE);
+                ExitCode::from(EXIT_USAGE)
             }
         },
-    };
-    let _log = telemetry::install(&config.telemetry);
+    }
+}
+
+fn on_a_runtime(task: impl Future<Output = ExitCode>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&StartError::Runtime(error)),
     };
-    if let Some(tenant) = tenant {
-        let erased = runtime.block_on(erase::erase(config, seams, &tenant));
-        runtime.shutdown_timeout(Duration::from_secs(1));
-        return erase::tell(erased);
-    }
-    let ended = runtime.block_on(start_and_serve(config, seams));
+    let ended = runtime.block_on(task);
     // What is still busy by now was given its time.
     runtime.shutdown_timeout(Duration::from_secs(1));
-    match ended {
-        Ok(Drained::Fully) => ExitCode::SUCCESS,
-        Ok(Drained::Cut | Drained::Crashed) => ExitCode::from(EXIT_SOFTWARE),
-        Err(error) => failed(&error),
-    }
+    ended
 }
 
 fn failed(error: &StartError) -> ExitCode {
@@ -97,7 +103,15 @@ fn chain(error: &dyn std::error::Error) -> String {
     line
 }
 
-async fn start_and_serve(config: Config, seams: Seams) -> Result<Drained, StartError> {
+async fn start_and_serve(config: Config, seams: Seams) -> ExitCode {
+    match serve_until_a_signal(config, seams).await {
+        Ok(Drained::Fully) => ExitCode::SUCCESS,
+        Ok(Drained::Cut | Drained::Crashed) => ExitCode::from(EXIT_SOFTWARE),
+        Err(error) => failed(&error),
+    }
+}
+
+async fn serve_until_a_signal(config: Config, seams: Seams) -> Result<Drained, StartError> {
     let mut signals = Signals::listen().map_err(StartError::Signals)?;
     let app = App::build(config, seams).await?;
     if let Some(url) = app.sign_in_url() {

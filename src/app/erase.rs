@@ -37,7 +37,7 @@ pub(super) enum NoTenant {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub(super) enum EraseError {
+enum EraseError {
     #[error(transparent)]
     Start(#[from] StartError),
     #[error(transparent)]
@@ -49,7 +49,7 @@ pub(super) enum EraseError {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Erased {
+enum Erased {
     /// Nothing was kept of it.
     Unknown,
     Fully,
@@ -66,7 +66,11 @@ pub(super) fn tenant(input: impl Read) -> Result<TenantId, NoTenant> {
     if name.is_empty() { Err(NoTenant::Empty) } else { Ok(TenantId::parse(name)?) }
 }
 
-pub(super) async fn erase(config: Config, mut seams: Seams, tenant: &TenantId) -> Result<Erased, EraseError> {
+pub(super) async fn run(config: Config, seams: Seams, tenant: TenantId) -> ExitCode {
+    tell(erase(config, seams, &tenant).await)
+}
+
+async fn erase(config: Config, mut seams: Seams, tenant: &TenantId) -> Result<Erased, EraseError> {
     let Config { data_dir, mut store, mut session, whatsapp_url, whatsapp_version, .. } = config;
     let is_embedded = match &mut store {
         config::Store::Embedded { .. } => true,
@@ -135,7 +139,7 @@ async fn end_and_remove(
     }
 }
 
-pub(super) fn tell(erased: Result<Erased, EraseError>) -> ExitCode {
+fn tell(erased: Result<Erased, EraseError>) -> ExitCode {
     match erased {
         Ok(Erased::Fully) => println!("erased: nothing of the tenant is stored any more"),
         Ok(Erased::StillListed) => println!(

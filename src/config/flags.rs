@@ -1,46 +1,150 @@
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
-use clap::{Arg, Command, error::ErrorKind};
+use clap::{Arg, ArgMatches, Command, error::ErrorKind};
 
-use super::variables::{VARIABLES, help};
+use super::{
+    read,
+    variables::{VARIABLES, help},
+};
+use crate::tenant::TenantId;
 
 /// What the program is started for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Task {
     Serve,
+    /// Print a token of the tenant, to try things out.
+    Token {
+        tenant: TenantId,
+        lifetime: Duration,
+    },
+    /// Say whether the service could start and reach what it needs.
+    Check,
+    /// Ask the service on this machine whether it is up.
+    Healthcheck,
     /// Remove all that is kept of the tenant whom standard input names.
     Erase,
 }
 
+/// Each command with what `--help` says of it.
+pub(super) const COMMANDS: [(&str, &str); 5] = [
+    (SERVE, "runs the service; the same as no command"),
+    (TOKEN, "prints a token: --tenant NAME, and --ttl 1h (the default) for how long it is good"),
+    (CHECK, "says whether the settings are good, and the store and WhatsApp can be reached"),
+    (HEALTHCHECK, "asks the service on this machine whether it is up: exit code 0 or 1"),
+    (ERASE, "unlinks the tenant that standard input names, and removes all that is kept of it"),
+];
+const SERVE: &str = "serve";
+const TOKEN: &str = "token";
+const CHECK: &str = "check";
+const HEALTHCHECK: &str = "healthcheck";
 const ERASE: &str = "erase";
+
+const TENANT: &str = "tenant";
+const LIFETIME: &str = "ttl";
 
 /// What the command line says: the task, and settings by the variables' names. `Err`: it asked for help or is
 /// wrong; the help or the mistake is printed already.
 pub fn flags() -> Result<(Task, Vec<(String, String)>), ExitCode> {
-    let mut command = Command::new("tautan")
-        .version(env!("CARGO_PKG_VERSION"))
-        .about("Links WhatsApp accounts of a SaaS product's customers")
-        .override_usage("tautan [--SETTING VALUE]...\n       tautan erase [--SETTING VALUE]...")
-        .subcommand(Command::new(ERASE).about("unlinks the tenant that standard input names, and removes all of it"))
-        .disable_help_subcommand(true)
-        .after_help(help())
-        .help_template("{about}\n\nUsage: {usage}\n\n{after-help}");
-    for variable in VARIABLES.iter().filter(|variable| !variable.secret) {
-        command = command.arg(Arg::new(variable.name).long(variable.flag()).hide(true).global(true));
-    }
-    let matches = command.try_get_matches().map_err(|error| {
+    parse(std::env::args_os()).map_err(|error| {
         // A terminal that is gone is no reason to fail.
         let _ = error.print();
         match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
             _ => ExitCode::from(64),
         }
-    })?;
+    })
+}
+
+fn parse<T: Into<std::ffi::OsString> + Clone>(
+    arguments: impl IntoIterator<Item = T>,
+) -> clap::error::Result<(Task, Vec<(String, String)>)> {
+    let mut command = Command::new("tautan")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Links WhatsApp accounts of a SaaS product's customers")
+        .override_usage("tautan [COMMAND] [--SETTING VALUE]...")
+        .disable_help_subcommand(true)
+        .after_help(help())
+        .help_template("{about}\n\nUsage: {usage}\n\n{after-help}");
+    for (name, about) in COMMANDS {
+        let mut subcommand = Command::new(name).about(about);
+        if name == TOKEN {
+            let tenant = Arg::new(TENANT).long(TENANT).required(true).value_parser(TenantId::parse);
+            let lifetime = Arg::new(LIFETIME).long(LIFETIME).default_value("1h").value_parser(lifetime);
+            subcommand = subcommand.arg(tenant).arg(lifetime);
+        }
+        command = command.subcommand(subcommand);
+    }
+    for variable in VARIABLES.iter().filter(|variable| !variable.secret) {
+        command = command.arg(Arg::new(variable.name).long(variable.flag()).hide(true).global(true));
+    }
+    let matches = command.try_get_matches_from(arguments)?;
     let (task, matches) = match matches.subcommand() {
-        Some((_, matches)) => (Task::Erase, matches.clone()),
+        Some((name, matches)) => (task(name, matches), matches.clone()),
         None => (Task::Serve, matches),
     };
     let named = |name: &'static str| Some((name.to_owned(), matches.get_one::<String>(name)?.clone()));
     let named = VARIABLES.iter().filter(|variable| !variable.secret).filter_map(|variable| named(variable.name));
     Ok((task, named.collect()))
+}
+
+fn task(name: &str, matches: &ArgMatches) -> Task {
+    match name {
+        SERVE => Task::Serve,
+        TOKEN => Task::Token {
+            tenant: matches.get_one::<TenantId>(TENANT).expect("it is required").clone(),
+            lifetime: *matches.get_one(LIFETIME).expect("it has a default"),
+        },
+        CHECK => Task::Check,
+        HEALTHCHECK => Task::Healthcheck,
+        ERASE => Task::Erase,
+        other => unreachable!("{other} is not in the list of commands"),
+    }
+}
+
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let lifetime = read::duration(text)?;
+    if lifetime < Duration::from_secs(1) { Err(format!("{text:?} is less than a second")) } else { Ok(lifetime) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task_of(line: &str) -> clap::error::Result<Task> {
+        parse(["tautan"].into_iter().chain(line.split_whitespace())).map(|(task, _)| task)
+    }
+
+    #[test]
+    fn command_line_names_one_task() {
+        assert_eq!(task_of("").unwrap(), Task::Serve);
+        assert_eq!(task_of("serve").unwrap(), Task::Serve);
+        assert_eq!(task_of("check").unwrap(), Task::Check);
+        assert_eq!(task_of("healthcheck").unwrap(), Task::Healthcheck);
+        assert_eq!(task_of("erase").unwrap(), Task::Erase);
+        for wrong in ["serve erase", "start", "token", "erase --tenant a", "token --tenant a --ttl soon"] {
+            assert!(task_of(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["token --tenant a --ttl 0s", "token --tenant a\u{f6}", "token --tenant a --jwt-secret x"] {
+            assert!(task_of(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn token_lives_an_hour_by_default() {
+        let token = |seconds| Task::Token {
+            tenant: TenantId::parse("toko-sari").unwrap(),
+            lifetime: Duration::from_secs(seconds),
+        };
+        assert_eq!(task_of("token --tenant toko-sari").unwrap(), token(3_600));
+        assert_eq!(task_of("token --tenant toko-sari --ttl 90s").unwrap(), token(90));
+    }
+
+    #[test]
+    fn settings_may_stand_on_either_side_of_the_command() {
+        for line in ["--listen 127.0.0.1:9 check", "check --listen 127.0.0.1:9"] {
+            let (task, flags) = parse(["tautan"].into_iter().chain(line.split(' '))).unwrap();
+            assert_eq!(task, Task::Check);
+            assert_eq!(flags, [("TAUTAN_LISTEN".to_owned(), "127.0.0.1:9".to_owned())]);
+        }
+    }
 }

@@ -1,5 +1,7 @@
 use std::fmt::Write as _;
 
+use super::flags::COMMANDS;
+
 /// One setting: its name in the environment, from which the flag's name follows.
 pub struct Variable {
     pub name: &'static str,
@@ -95,10 +97,12 @@ impl Variable {
 
 /// The list as `--help` prints it.
 pub fn help() -> String {
-    let mut out = String::from(
-        "Commands:\n  \
-         erase   unlinks the tenant that standard input names, and removes all that is kept of it\n\n\
-         Every setting is an environment variable; all but secrets are flags too (--listen for TAUTAN_LISTEN).\n\
+    let mut out = String::from("Commands:\n");
+    for (name, about) in COMMANDS {
+        writeln!(out, "  {name:<38}{about}").expect("writing into a string cannot fail");
+    }
+    out.push_str(
+        "\nEvery setting is an environment variable; all but secrets are flags too (--listen for TAUTAN_LISTEN).\n\
          Secrets may come from a file: JWT_SECRET_FILE=/run/secrets/jwt.\n\nSettings:\n",
     );
     for Variable { name, default, secret, help } in VARIABLES {

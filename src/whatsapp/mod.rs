@@ -27,9 +27,12 @@ mod translate;
 mod transport;
 mod version;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    error::Error,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -43,6 +46,13 @@ use crate::{
     session::{ConnectError, Connector, Link},
     store::{ClientVersions, Lease, Vault},
 };
+
+/// Opens a WebSocket to the URL as a link does, and closes it again.
+pub async fn reach(url: &str) -> Result<(), Box<dyn Error + Send + Sync>> {
+    ensure_url_allowed(url, certificate_check())?;
+    socket::Sockets::new().open(url).await?;
+    Ok(())
+}
 
 /// Opens links with the library. One for the whole process.
 pub struct WhatsApp {

@@ -2,6 +2,7 @@
 //! names lead somewhere, and commands run.
 
 mod commands;
+mod deploy;
 mod endings;
 mod facts;
 mod limits;

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 use crate::{code, documents, prose, quoted, read, root};
 
 /// Folders whose files are named in documents by their path from the root.
-const FOLDERS: [&str; 7] = ["src/", "tests/", "docs/", "ci/", "examples/", "static/", ".github/"];
+const FOLDERS: [&str; 8] = ["src/", "tests/", "docs/", "ci/", "deploy/", "examples/", "static/", ".github/"];
 
 /// The anchor that GitHub gives a heading.
 fn anchor(heading: &str) -> String {

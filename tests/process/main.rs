@@ -3,10 +3,12 @@
 
 mod clients;
 mod codes;
+mod commands;
 mod connections;
 mod contacts;
 mod curl;
 mod demo;
+mod deploy;
 mod disk;
 mod endings;
 mod erasures;

@@ -42,9 +42,27 @@ impl Directory {
     /// store every tenant would be shown as never linked. To be called before anything else is written there, and may be
     /// called again.
     pub fn enter(path: &Path) -> Result<Self, OpenError> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+        made.map_err(|source| OpenError::Directory { path: path.to_owned(), source })?;
+        let directory = Self::look(path)?;
+        if !directory.has_store {
+            directory.allow_creation()?;
+        }
+        Ok(directory)
+    }
+
+    /// Refuses what [`Self::enter`] would refuse, and makes nothing. True: a store is there.
+    pub fn inspect(path: &Path) -> Result<bool, OpenError> {
+        match path.try_exists() {
+            Ok(true) => Self::look(path).map(|directory| directory.has_store),
+            Ok(false) => Ok(false),
+            Err(source) => Err(OpenError::Directory { path: path.to_owned(), source }),
+        }
+    }
+
+    fn look(path: &Path) -> Result<Self, OpenError> {
         let mut directory = Self { path: path.to_owned(), has_store: false, group_may_write: false };
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(path).and_then(|()| fs::metadata(path));
-        let metadata = made.map_err(|source| directory.unusable(source))?;
+        let metadata = fs::metadata(path).map_err(|source| directory.unusable(source))?;
         match WriteAccess::of(&metadata).map_err(|source| directory.unusable(source))? {
             WriteAccess::Owner => {}
             WriteAccess::Group => directory.group_may_write = true,
@@ -53,10 +71,24 @@ impl Directory {
         match fs::metadata(directory.store()) {
             Ok(metadata) if metadata.len() == 0 => return Err(OpenError::Emptied(directory.store())),
             Ok(_) => directory.has_store = true,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => directory.allow_creation()?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => directory.refuse_a_loss()?,
             Err(error) => return Err(directory.unusable(error)),
         }
         Ok(directory)
+    }
+
+    /// A store that is missing may be made if nothing shows that there was one.
+    fn refuse_a_loss(&self) -> Result<(), OpenError> {
+        if self.has(BEGIN_EMPTY)? {
+            return Ok(());
+        }
+        for trace in TRACES {
+            if self.has(trace)? {
+                let (store, trace, begin_empty) = (self.store(), self.path.join(trace), self.path.join(BEGIN_EMPTY));
+                return Err(OpenError::Missing { store, trace, begin_empty });
+            }
+        }
+        Ok(())
     }
 
     /// Whether a start has made a store there. Changes nothing.
@@ -95,12 +127,6 @@ impl Directory {
         let begin_empty = self.path.join(BEGIN_EMPTY);
         if self.has(BEGIN_EMPTY)? {
             return Ok(());
-        }
-        for trace in TRACES {
-            if self.has(trace)? {
-                let (store, trace) = (self.store(), self.path.join(trace));
-                return Err(OpenError::Missing { store, trace, begin_empty });
-            }
         }
         let allowed = create_for_owner(&begin_empty, "").and_then(|()| self.sync());
         allowed.map_err(|source| self.unusable(source))?;

@@ -189,7 +189,7 @@ impl Certificates {
         self.path("ca.pem").display().to_string()
     }
 
-    fn path(&self, file: &str) -> PathBuf {
+    pub fn path(&self, file: &str) -> PathBuf {
         self.0.path().join(file)
     }
 

@@ -109,8 +109,13 @@ impl Settings {
 
     /// `tautan erase` instead of the service.
     pub fn to_erase(mut self, input: &str) -> Self {
-        self.arguments.push("erase".to_owned());
         self.input = input.to_owned();
+        self.run(&["erase"])
+    }
+
+    /// With these arguments behind the program's name.
+    pub fn run(mut self, arguments: &[&str]) -> Self {
+        self.arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         self
     }
 

@@ -1,0 +1,68 @@
+//! `tautan check`: says whether the service could start with these settings, and reach the store and WhatsApp. It prints a
+//! line for each; what it cannot use is its exit code.
+
+use std::{path::Path, process::ExitCode, time::Duration};
+
+use tokio::time::timeout;
+
+use super::{StartError, chain};
+use crate::{
+    clock,
+    config::{self, Config},
+    store::{
+        embedded::Directory,
+        redis::{self, RedisStore},
+    },
+    whatsapp,
+};
+
+/// As long as a start waits for Redis, and a link for WhatsApp's answer.
+const REDIS_TIME_MAX: Duration = Duration::from_secs(3);
+const WHATSAPP_TIME_MAX: Duration = Duration::from_secs(20);
+
+pub(super) async fn run(config: Config) -> ExitCode {
+    println!("configuration: good");
+    let store = match config.store {
+        config::Store::Embedded { .. } => data_directory(&config.data_dir),
+        config::Store::Redis(settings) => redis(settings).await,
+    };
+    let whatsapp = whatsapp(&config.whatsapp_url).await;
+    if store && whatsapp { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The store file is not opened: the service may run, and one process has the file.
+fn data_directory(path: &Path) -> bool {
+    match Directory::inspect(path) {
+        Ok(true) => println!("data directory {}: holds a store", path.display()),
+        Ok(false) => println!("data directory {}: holds no store; the first start makes one", path.display()),
+        Err(error) => {
+            println!("data directory {}: {}", path.display(), chain(&StartError::from(error)));
+            return false;
+        }
+    }
+    true
+}
+
+/// As an instance that takes no sessions, for a moment: what refuses a start is found, the key included.
+async fn redis(mut settings: redis::Settings) -> bool {
+    settings.sessions_max = Some(0);
+    let store = RedisStore::open(settings, clock::system());
+    let usable = store.proven(REDIS_TIME_MAX).await;
+    store.close().await;
+    match usable {
+        Ok(true) => println!("redis: reachable, and the encryption key fits"),
+        Ok(false) => println!("redis: no answer within {} s", REDIS_TIME_MAX.as_secs()),
+        Err(unfit) => println!("redis: {}", chain(&StartError::from(unfit))),
+    }
+    matches!(usable, Ok(true))
+}
+
+async fn whatsapp(url: &str) -> bool {
+    let reached = timeout(WHATSAPP_TIME_MAX, whatsapp::reach(url)).await;
+    match &reached {
+        Ok(Ok(())) => println!("whatsapp {url}: reachable"),
+        Ok(Err(error)) => println!("whatsapp {url}: {}", chain(&**error)),
+        Err(_) => println!("whatsapp {url}: no answer within {} s", WHATSAPP_TIME_MAX.as_secs()),
+    }
+    matches!(reached, Ok(Ok(())))
+}

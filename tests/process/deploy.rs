@@ -1,0 +1,118 @@
+//! What `deploy` holds, as an operator uses it: two instances on one Redis behind a real reverse proxy, with TLS and HTTP/2.
+
+use std::{
+    process::Command,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tautan_test_support::{Certificates, DEADLINE, Gateway, RedisServer, redis_is_installed, token};
+
+use crate::{
+    printed::Printed,
+    redis::on,
+    stage::{Stage, TENANT},
+    starts::KEY,
+};
+
+/// For how long after a kill each request has to be answered: the proxies look at an instance every second.
+const AFTER_THE_KILL: Duration = Duration::from_secs(3);
+
+/// curl as a browser is: over HTTP/2, through the proxy. The proxies' certificates are the tests' own.
+struct Browser {
+    base: String,
+    token: String,
+}
+
+impl Browser {
+    fn curl(&self, path: &str) -> Command {
+        let mut command = Command::new("curl");
+        command.args(["--insecure", "--silent", "--no-buffer", "--http2", "--max-time", "60", "--noproxy", "*"]);
+        command.args(["--header", &format!("authorization: Bearer {}", self.token)]);
+        command.arg(format!("{}/api/whatsapp/{path}", self.base));
+        command
+    }
+
+    fn asks(&self, method: &str, path: &str) -> Value {
+        let answer = self.curl(path).args(["--request", method, "--fail"]).output().expect("curl runs");
+        assert!(answer.status.success(), "{method} {path}: {answer:?}");
+        serde_json::from_slice(&answer.stdout).expect("a status")
+    }
+
+    fn stream(&self) -> Printed {
+        Printed::by(self.curl("events").arg("--include")).expect("curl runs")
+    }
+
+    fn until_status(&self, wanted: &str) -> Value {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            let status = self.asks("GET", "status");
+            if status["status"] == wanted && status["stale"] == false {
+                return status;
+            }
+            assert!(Instant::now() < until, "{wanted} does not come, but {status}");
+            sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+fn data(lines: &[String]) -> Value {
+    let line = lines.last().and_then(|line| line.strip_prefix("data: ")).expect("the data of an event");
+    serde_json::from_str(line).expect("JSON")
+}
+
+/// An account is linked through the proxy, the instance that runs it is killed, and no request is left without an answer.
+async fn two_instances_serve(gateway: Gateway) {
+    if !redis_is_installed() {
+        return;
+    }
+    let (stage, server) = (Stage::new().await, RedisServer::start());
+    let mut instances = [on(&stage, &server.url(), KEY).start(), on(&stage, &server.url(), KEY).start()];
+    let bases = instances.each_ref().map(|instance| instance.base().to_owned());
+    let Some(running) = gateway.start_deployed(&bases.each_ref().map(String::as_str), &Certificates::new()) else {
+        return;
+    };
+    let browser = Browser { base: running.base(), token: token(TENANT) };
+
+    let stream = browser.stream();
+    let head = stream.until("never-linked", |line| line.contains("never-linked"));
+    assert!(head[0].starts_with("HTTP/2 200"), "{head:?}");
+    browser.asks("POST", "connect");
+    let code = data(&stream.until("a code", |line| line.starts_with("data: ") && line.contains("qrText")));
+    stage.phone.scan(code["qrText"].as_str().expect("a text")).await.expect("a living code");
+    stream.until("connected", |line| line.contains("\"status\":\"connected\""));
+
+    let owner = instances.iter().position(|instance| runs_the_session(&instance.output())).expect("one runs it");
+    instances[owner].kill();
+    let killed = Instant::now();
+    while killed.elapsed() < AFTER_THE_KILL {
+        let status = browser.asks("GET", "status");
+        assert_ne!(status["status"], "disconnected", "{status}");
+        sleep(Duration::from_millis(50));
+    }
+    // The stream of the dead instance ends with it. EventSource opens another one.
+    let stream = browser.stream();
+    stream.until("a status", |line| line.starts_with("data: "));
+    browser.until_status("connected");
+    stage.proves_device().await;
+}
+
+fn runs_the_session(log: &[String]) -> bool {
+    log.iter().any(|line| line.contains("session started") && line.contains(TENANT))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_instances_behind_the_deployed_caddy_outlive_a_kill() {
+    two_instances_serve(Gateway::Caddy).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_instances_behind_the_deployed_nginx_outlive_a_kill() {
+    two_instances_serve(Gateway::Nginx).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_instances_behind_the_deployed_haproxy_outlive_a_kill() {
+    two_instances_serve(Gateway::HaProxy).await;
+}
