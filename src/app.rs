@@ -133,7 +133,7 @@ impl App {
     /// Serves until `stop`, then drains: unready, the drain delay, streams end, links close and leases are given back,
     /// the listener last. `cut` ends the waiting.
     pub async fn run(self, stop: impl Future<Output = ()>, cut: impl Future<Output = ()>) -> Drained {
-        let Self { listener, services, sessions, stop_sessions, courier, store, drain_delay, room, .. } = self;
+        let Self { listener, services, sessions, stop_sessions, dispatcher, store, drain_delay, room, .. } = self;
         let rooms = TaskTracker::new();
         let (health, end_streams) = (services.health.clone(), services.end_streams.clone());
         let stop_server = CancellationToken::new();
@@ -145,12 +145,12 @@ impl App {
         let mut supervisor = rooms.spawn(async move { supervised.supervise().await });
         let (counted, counting_ends) = (sessions.clone(), stop_server.clone());
         rooms.spawn(async move { counting_ends.run_until_cancelled(capacity::watch(counted, room.sessions)).await });
-        let stop_courier = CancellationToken::new();
-        let courier_ends = stop_courier.clone();
-        let mut courier = rooms.spawn(async move {
-            match courier {
-                Some(courier) => courier.run(courier_ends).await,
-                None => courier_ends.cancelled().await,
+        let stop_dispatcher = CancellationToken::new();
+        let dispatcher_ends = stop_dispatcher.clone();
+        let mut dispatcher = rooms.spawn(async move {
+            match dispatcher {
+                Some(dispatcher) => dispatcher.run(dispatcher_ends).await,
+                None => dispatcher_ends.cancelled().await,
             }
         });
         let crashed = tokio::select! {
@@ -158,7 +158,7 @@ impl App {
             _ = &mut supervisor => Some("the supervisor"),
             _ = &mut server => Some("the server"),
             _ = &mut watcher => Some("the store"),
-            _ = &mut courier => Some("the courier"),
+            _ = &mut dispatcher => Some("the webhook dispatcher"),
         };
         match crashed {
             None => info!("draining"),
@@ -175,10 +175,10 @@ impl App {
             if !server.is_finished() && !server.await.unwrap_or(false) {
                 warn!("some connections had to be cut");
             }
-            stop_courier.cancel();
-            if !courier.is_finished() {
+            stop_dispatcher.cancel();
+            if !dispatcher.is_finished() {
                 // It has said what went wrong with it, if anything did.
-                let _ = courier.await;
+                let _ = dispatcher.await;
             }
             store.close().await;
         };

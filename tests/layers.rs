@@ -21,7 +21,7 @@ const ONLY: &[(&str, &[&str])] = &[
 ];
 
 /// Faces of the store that readers must not see: what can write.
-const WRITERS: &[&str] = &["Roster", "Vault", "Lease", "Stores", "WishNo"];
+const WRITERS: &[&str] = &["Ownership", "Commands", "CredentialStore", "Lease", "Stores", "Generation"];
 /// And what can read everything: a back end is told what stands in the outbox.
 const ALL_BUT_OUTBOX: &[&str] = &["Journal", "Subscription"];
 

@@ -138,7 +138,7 @@ async fn watch_redis(store: &RedisStore, health: &Health) {
             Some(_) => StoreState::ReadOnly,
             None => StoreState::Ok,
         });
-        health.set_delivering(!now.deaf);
+        health.set_delivering(!now.not_delivering);
         tokio::select! {
             () = store.crashed() => return,
             _ = condition.changed() => {}

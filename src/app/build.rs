@@ -20,9 +20,9 @@ use crate::{
         Stores,
         crypt::KeyError,
         embedded::{CommitHook, OpenError},
-        redis::Unfit,
+        redis::UnusableServer,
     },
-    webhook::Courier,
+    webhook::Dispatcher,
     whatsapp::{self, OutgoingFrame, UrlRefused, WhatsApp},
 };
 
@@ -55,9 +55,9 @@ pub enum StartError {
     #[error("TAUTAN_ENCRYPTION_KEY")]
     Key(#[source] KeyError),
     #[error("TAUTAN_ENCRYPTION_KEY")]
-    OtherKey(#[source] Unfit),
+    OtherKey(#[source] UnusableServer),
     #[error("REDIS_URL")]
-    Redis(#[source] Unfit),
+    Redis(#[source] UnusableServer),
     #[error("the sign-in key {} cannot be read", .path.display())]
     SignInKey {
         path: PathBuf,
@@ -76,19 +76,19 @@ pub enum StartError {
     },
 }
 
-impl From<Unfit> for StartError {
+impl From<UnusableServer> for StartError {
     /// Names the variable to look at.
-    fn from(unfit: Unfit) -> Self {
+    fn from(unfit: UnusableServer) -> Self {
         match unfit {
-            Unfit::WrongKey => Self::OtherKey(unfit),
-            Unfit::Later
-            | Unfit::NotRedis
-            | Unfit::Password
-            | Unfit::Permission
-            | Unfit::Cluster
-            | Unfit::Sentinel
-            | Unfit::Service
-            | Unfit::Tls => Self::Redis(unfit),
+            UnusableServer::WrongKey => Self::OtherKey(unfit),
+            UnusableServer::Later
+            | UnusableServer::NotRedis
+            | UnusableServer::Password
+            | UnusableServer::Permission
+            | UnusableServer::Cluster
+            | UnusableServer::Sentinel
+            | UnusableServer::Service
+            | UnusableServer::Tls => Self::Redis(unfit),
         }
     }
 }
@@ -100,7 +100,7 @@ pub struct App {
     pub(super) services: Services,
     pub(super) sessions: Sessions,
     pub(super) stop_sessions: CancellationToken,
-    pub(super) courier: Option<Courier>,
+    pub(super) dispatcher: Option<Dispatcher>,
     pub(super) store: Backend,
     pub(super) drain_delay: Duration,
     pub(super) room: Room,
@@ -120,7 +120,7 @@ impl App {
         let store = Backend::open(store, &data_dir, seams.on_commit.take(), clock.clone()).await?;
         let stores = store.stores();
         // Before anything is said.
-        let courier = webhook.map(|settings| Courier::new(settings, store.outbox(), clock.clone()));
+        let dispatcher = webhook.map(|settings| Dispatcher::new(settings, store.outbox(), clock.clone()));
 
         let room = Capacity::take().room(caps, session.sessions_max);
         let stop_sessions = CancellationToken::new();
@@ -151,7 +151,7 @@ impl App {
             services,
             sessions,
             stop_sessions,
-            courier,
+            dispatcher,
             store,
             drain_delay,
             room,
@@ -181,8 +181,8 @@ pub(super) fn sessions(
         qr_pace: seams.qr_pace.unwrap_or(1.0),
         ..whatsapp::Settings::default()
     };
-    let (vault, client_versions) = (stores.vault.clone(), stores.client_versions.clone());
-    let connector: Arc<dyn Connector> = Arc::new(WhatsApp::new(whatsapp, vault, client_versions, clock.clone())?);
+    let (credentials, client_versions) = (stores.credentials.clone(), stores.client_versions.clone());
+    let connector: Arc<dyn Connector> = Arc::new(WhatsApp::new(whatsapp, credentials, client_versions, clock.clone())?);
     let connector = match seams.connector {
         Some(wrap) => wrap(connector),
         None => connector,

@@ -114,11 +114,11 @@ async fn end_and_remove(
     sessions: &Sessions,
     tenant: &TenantId,
 ) -> Result<Erased, EraseError> {
-    let is_known = stores.journal.latest(tenant).await?.is_some() || stores.vault.holds(tenant).await?;
+    let is_known = stores.journal.latest(tenant).await?.is_some() || stores.credentials.holds(tenant).await?;
     let until = Instant::now() + SESSION_TIME_MAX;
     sessions.disconnect(tenant).await?;
     loop {
-        if stores.roster.wish(tenant).await?.is_none() {
+        if stores.commands.current(tenant).await?.is_none() {
             let last = stores.journal.latest(tenant).await?;
             if backend.erase_tenant(tenant).await? {
                 let is_told = |status: &Status| !matches!(status, Status::Disconnected { remote: false, .. });
@@ -135,7 +135,7 @@ async fn end_and_remove(
             return Err(EraseError::Busy);
         }
         sleep(ASK_EVERY).await;
-        sessions.attend(tenant).await?;
+        sessions.start_or_notify(tenant).await?;
     }
 }
 

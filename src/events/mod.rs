@@ -17,7 +17,7 @@ pub use body::StatusBody;
 pub use cursor::Cursor;
 pub use event::{Event, News, Shown};
 pub use id::{EventId, JournalId};
-pub use pairing::{PairAnswer, PairCode, PairingId, QrCode};
+pub use pairing::{PairCode, PairResult, PairingId, QrCode};
 pub use passkey::{Passkey, PasskeyStep};
 pub use status::{ConnectingReason, EndReason, PairRefusal, Status, StatusWord};
 pub use vocabulary::VOCABULARY;

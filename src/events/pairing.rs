@@ -110,7 +110,7 @@ impl fmt::Debug for QrCode {
 /// Eight characters to type on the phone instead of scanning, or why WhatsApp gave none. As secret as the QR code.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PairCode {
-    pub code: PairAnswer,
+    pub code: PairResult,
     pub phone: PhoneNumber,
     pub expires_at: Timestamp,
     /// For how long it was given.
@@ -121,7 +121,7 @@ pub struct PairCode {
 /// What came of asking for a pairing code.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum PairAnswer {
+pub enum PairResult {
     /// As WhatsApp shows it: `ABCD-1234`.
     Code(String),
     Refused {
@@ -129,7 +129,7 @@ pub enum PairAnswer {
     },
 }
 
-impl From<&str> for PairAnswer {
+impl From<&str> for PairResult {
     fn from(code: &str) -> Self {
         Self::Code(code.to_owned())
     }
@@ -143,7 +143,7 @@ impl PairCode {
 
     /// Whether it can be typed.
     pub fn is_alive(&self, now: Timestamp) -> bool {
-        matches!(self.code, PairAnswer::Code(_)) && self.expires_at > now
+        matches!(self.code, PairResult::Code(_)) && self.expires_at > now
     }
 }
 

@@ -1,4 +1,4 @@
-mod slim;
+mod minify;
 
 use std::{collections::HashMap, sync::OnceLock};
 
@@ -10,7 +10,7 @@ use warp::{
 };
 
 use super::{
-    Ask,
+    RouteRequest,
     error::{Code, Problem},
     preference::preferences,
 };
@@ -51,8 +51,8 @@ struct Form {
 
 impl Assets {
     pub fn load() -> Self {
-        let component = (COMPONENT, slim::join(MODULES));
-        let files = FILES.iter().map(|(name, text)| (*name, slim::lean(text))).chain([component]);
+        let component = (COMPONENT, minify::join(MODULES));
+        let files = FILES.iter().map(|(name, text)| (*name, minify::without_comments(text))).chain([component]);
         Self(files.map(|(name, text)| (name, File::new(name, &text))).collect())
     }
 }
@@ -63,7 +63,7 @@ impl File {
     }
 
     fn packed(&self) -> &Form {
-        self.packed.get_or_init(|| Form::new(slim::gzip(&self.plain.bytes)))
+        self.packed.get_or_init(|| Form::new(minify::gzip(&self.plain.bytes)))
     }
 }
 
@@ -90,12 +90,12 @@ fn kind(name: &str) -> &'static str {
 }
 
 /// Public, and for pages of any origin: a SaaS page on another subdomain embeds the component from here.
-pub fn asset(ask: Ask, path: FullPath) -> Result<Response, Problem> {
+pub fn asset(request: RouteRequest, path: FullPath) -> Result<Response, Problem> {
     let name = path.as_str().trim_start_matches("/static/");
-    let file = ask.context.assets.0.get(name).ok_or_else(|| Problem::new(Code::NotFound, "no such file"))?;
-    let packed = takes_gzip(&ask.headers);
+    let file = request.context.assets.0.get(name).ok_or_else(|| Problem::new(Code::NotFound, "no such file"))?;
+    let packed = takes_gzip(&request.headers);
     let form = if packed { file.packed() } else { &file.plain };
-    let mut answer = if is_known(&ask.headers, &form.etag) {
+    let mut answer = if is_known(&request.headers, &form.etag) {
         let mut answer = Response::new("".into());
         *answer.status_mut() = StatusCode::NOT_MODIFIED;
         answer

@@ -22,7 +22,7 @@ use warp::{http::response, reply::Response};
 use super::{
     arrival::{Arrival, Listening},
     events::{EventStream, Socket},
-    unread::Explained,
+    parse_errors::ParseErrorBodies,
 };
 use crate::clock::Timestamp;
 
@@ -73,7 +73,7 @@ impl Detach {
     /// been written then: the server keeps bytes for itself only while the socket refuses them, and this waits.
     pub fn poll<S, B>(
         &self,
-        connection: &mut Connection<TokioIo<Explained<Listening>>, S>,
+        connection: &mut Connection<TokioIo<ParseErrorBodies<Listening>>, S>,
         arrival: &Arrival,
         cx: &mut Context<'_>,
     ) -> Poll<Served>
@@ -98,7 +98,7 @@ impl Detach {
 
 /// The socket of a connection that has left its stream. What a client pipelines behind a stream has no answer, since the
 /// stream ends the connection.
-pub fn socket<S, B>(connection: Connection<TokioIo<Explained<Listening>>, S>, chunked: bool) -> Socket
+pub fn socket<S, B>(connection: Connection<TokioIo<ParseErrorBodies<Listening>>, S>, chunked: bool) -> Socket
 where
     S: HttpService<hyper::body::Incoming, ResBody = B, Error = Infallible>,
     B: Body + 'static,

@@ -92,7 +92,7 @@ fn request_is_for_one_host_at_most() {
     check("hosts", CHEAP, lines, |lines| {
         let mut request = Request::new(());
         lines.iter().for_each(|line| _ = request.headers_mut().append(header::HOST, value(line)));
-        if host::settle(&mut request).is_ok() {
+        if host::normalize(&mut request).is_ok() {
             let left: Vec<_> = request.headers().get_all(header::HOST).iter().collect();
             assert!(left.len() <= 1);
             for host in left {

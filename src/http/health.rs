@@ -9,7 +9,7 @@ use warp::{
     reply::{Reply, Response},
 };
 
-use super::Ask;
+use super::RouteRequest;
 
 /// What this instance knows of itself. Cheap to clone: one for all rooms.
 #[derive(Clone, Debug, Default)]
@@ -53,9 +53,9 @@ pub fn healthz() -> Response {
     "ok\n".into_response()
 }
 
-pub fn readyz(ask: Ask) -> Response {
-    let flags = &ask.services().health.0;
-    let draining = flags.draining.load(Ordering::Relaxed) || ask.services().end_streams.is_cancelled();
+pub fn readyz(request: RouteRequest) -> Response {
+    let flags = &request.services().health.0;
+    let draining = flags.draining.load(Ordering::Relaxed) || request.services().end_streams.is_cancelled();
     let store = if flags.store_away.load(Ordering::Relaxed) {
         "away"
     } else if flags.not_delivering.load(Ordering::Relaxed) {

@@ -4,12 +4,12 @@ use super::error::{Code, Problem};
 
 /// A host with its port. The scheme is not part of it: behind a proxy that ends TLS we cannot know ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct HostPort {
     host: String,
     port: u16,
 }
 
-impl Place {
+impl HostPort {
     /// What `Host` names. `default_port`: of the scheme with which it is compared. `None`: it names none.
     pub fn parse(authority: &str, default_port: u16) -> Option<Self> {
         let (host, port) = split(authority).filter(|(host, _)| !host.is_empty())?;
@@ -25,7 +25,7 @@ impl Place {
 
 /// Leaves at most one `Host`, which says where the request was sent. Two of them, or one that cannot be read, are refused
 /// (RFC 9112 section 3.2): a proxy before us may have looked at another one than we would. Health checks send none.
-pub fn settle<B>(request: &mut Request<B>) -> Result<(), Problem> {
+pub fn normalize<B>(request: &mut Request<B>) -> Result<(), Problem> {
     let refuse = |what| Err(Problem::new(Code::BadHost, what));
     let mut lines = request.headers().get_all(header::HOST).iter();
     match (lines.next().map(|line| line.to_str().ok().and_then(split)), lines.next()) {

@@ -3,7 +3,7 @@ use futures::future::join_all;
 use warp::http::{HeaderMap, HeaderValue, header};
 
 use super::{
-    Ask,
+    RouteRequest,
     error::{Code, Problem},
     origin,
 };
@@ -27,18 +27,18 @@ enum Carrier {
 }
 
 /// Who asks to read.
-pub async fn reader(ask: &Ask) -> Result<Identity, Problem> {
-    Ok(known(ask).await?.0)
+pub async fn read_caller(request: &RouteRequest) -> Result<Identity, Problem> {
+    Ok(known(request).await?.0)
 }
 
 /// Who asks for a change.
-pub async fn commander(ask: &Ask) -> Result<Identity, Problem> {
-    let (identity, carrier) = known(ask).await?;
+pub async fn command_caller(request: &RouteRequest) -> Result<Identity, Problem> {
+    let (identity, carrier) = known(request).await?;
     if carrier == Carrier::Cookie {
-        let checked = origin::check(&ask.services().settings, &ask.headers);
-        checked.inspect_err(|problem| ask.context.refusals.add(problem.code))?;
+        let checked = origin::check(&request.services().settings, &request.headers);
+        checked.inspect_err(|problem| request.context.refusals.add(problem.code))?;
     }
-    check_tenant(&ask.headers, &identity.tenant)?;
+    check_tenant(&request.headers, &identity.tenant)?;
     Ok(identity)
 }
 
@@ -55,17 +55,17 @@ fn check_tenant(headers: &HeaderMap, tenant: &TenantId) -> Result<(), Problem> {
     ))
 }
 
-async fn known(ask: &Ask) -> Result<(Identity, Carrier), Problem> {
-    let known = caller(ask).await.inspect_err(|problem| ask.context.refusals.add(problem.code))?;
-    ask.visitor.has_shown_token(&known.0.tenant);
+async fn known(request: &RouteRequest) -> Result<(Identity, Carrier), Problem> {
+    let known = caller(request).await.inspect_err(|problem| request.context.refusals.add(problem.code))?;
+    request.visitor.has_shown_token(&known.0.tenant);
     Ok(known)
 }
 
-async fn caller(ask: &Ask) -> Result<(Identity, Carrier), Problem> {
-    let verifier = &ask.services().verifier;
+async fn caller(request: &RouteRequest) -> Result<(Identity, Carrier), Problem> {
+    let verifier = &request.services().verifier;
     // A bad Bearer never falls back to the cookie: the answer would be about another tenant than the caller thinks. Another
     // scheme speaks to somebody else, such as the proxy before a staging site, and browsers send it with every request.
-    let mut bearers = ask.headers.get_all(header::AUTHORIZATION).iter().filter_map(bearer);
+    let mut bearers = request.headers.get_all(header::AUTHORIZATION).iter().filter_map(bearer);
     if let Some(token) = bearers.next() {
         if bearers.any(|other| other != token) {
             return Err(Problem::new(Code::AmbiguousToken, "several Authorization: Bearer came; send one"));
@@ -74,8 +74,8 @@ async fn caller(ask: &Ask) -> Result<(Identity, Carrier), Problem> {
         let identity = verifier.verify(token).await;
         return Ok((identity.map_err(|error| refused(error, "the token of Authorization", token))?, Carrier::Bearer));
     }
-    let name = &ask.services().settings.cookie;
-    let tokens = cookies(&ask.headers, name);
+    let name = &request.services().settings.cookie;
+    let tokens = cookies(&request.headers, name);
     if tokens.len() > COOKIES_MAX {
         let detail = format!(
             "{} cookies {name} came, at most {COOKIES_MAX} are looked at: delete this site's cookies and sign in again",
@@ -89,7 +89,7 @@ async fn caller(ask: &Ask) -> Result<(Identity, Carrier), Problem> {
             Err(Problem::new(Code::AmbiguousToken, "several cookies name different tenants: sign in again"))
         }
         Err(Refusal::Token(TokenError::Missing, _)) => {
-            Err(Problem::new(Code::MissingToken, missing(&ask.headers, name, !tokens.is_empty())))
+            Err(Problem::new(Code::MissingToken, missing(&request.headers, name, !tokens.is_empty())))
         }
         Err(Refusal::Token(error, token)) => Err(refused(error, &format!("the cookie {name}"), token)),
     }

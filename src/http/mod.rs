@@ -27,7 +27,7 @@ mod routes;
 mod server;
 mod sessions;
 mod sign_in;
-mod unread;
+mod parse_errors;
 
 use std::{sync::Arc, time::Duration};
 
@@ -103,7 +103,7 @@ pub struct Services {
 }
 
 /// One request, as a route is handed it.
-struct Ask {
+struct RouteRequest {
     headers: HeaderMap,
     visitor: Visitor,
     context: Arc<Context>,
@@ -117,7 +117,7 @@ struct Context {
     assets: assets::Assets,
 }
 
-impl Ask {
+impl RouteRequest {
     fn services(&self) -> &Services {
         &self.context.services
     }

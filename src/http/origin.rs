@@ -6,7 +6,7 @@ use warp::{
 use super::{
     Settings,
     error::{Code, Problem},
-    host::Place,
+    host::HostPort,
 };
 
 const SHOWN_LENGTH_MAX: usize = 120;
@@ -50,7 +50,7 @@ pub fn check(settings: &Settings, headers: &HeaderMap) -> Result<(), Problem> {
 /// Names the variable only where what would be put there is taken. Named ones are compared in the form that browsers send.
 fn not_allowed(origin: &str) -> Problem {
     let name_it = "to allow an origin, name it in TAUTAN_ALLOWED_ORIGINS";
-    let advice = match web(origin).map(|(scheme, port, place)| place.origin(scheme, port)) {
+    let advice = match web(origin).map(|(scheme, port, host_port)| host_port.origin(scheme, port)) {
         Some(usual) if usual != origin => format!("{name_it}, and send {} as browsers do", shown(&usual)),
         None if !origin.starts_with("https://") && !origin.starts_with("http://") => {
             "only https:// and http:// origins can be allowed".to_owned()
@@ -103,16 +103,16 @@ fn is_allowed(settings: &Settings, headers: &HeaderMap, origin: &str) -> bool {
     if named.map(|named| named.trim_end_matches('/')).any(|named| named == origin) {
         return true;
     }
-    let Some((_, default_port, place)) = web(origin) else { return false };
-    text(headers, header::HOST.as_str()).and_then(|host| Place::parse(host, default_port)) == Some(place)
+    let Some((_, default_port, host_port)) = web(origin) else { return false };
+    text(headers, header::HOST.as_str()).and_then(|host| HostPort::parse(host, default_port)) == Some(host_port)
 }
 
 /// Scheme, the scheme's own port, and place of an origin on the web.
-fn web(origin: &str) -> Option<(&'static str, u16, Place)> {
+fn web(origin: &str) -> Option<(&'static str, u16, HostPort)> {
     let (scheme, authority) = origin.split_once("://")?;
     let known = [("https", 443), ("http", 80)];
     let (scheme, port) = known.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(scheme))?;
-    Some((scheme, port, Place::parse(authority, port)?))
+    Some((scheme, port, HostPort::parse(authority, port)?))
 }
 
 fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {

@@ -3,7 +3,7 @@ use warp::{
     reply::Response,
 };
 
-use super::{Ask, assets, identity, preference::preferences};
+use super::{RouteRequest, assets, identity, preference::preferences};
 
 pub const PATH: &str = "/dashboard/settings/whatsapp";
 
@@ -14,11 +14,11 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
                       base-uri 'none'; form-action 'self'; frame-ancestors 'self'";
 
 /// Public: it shows the tenant's name to whoever brings that tenant's token, and nothing of a tenant otherwise.
-pub async fn page(ask: Ask) -> Response {
-    let name = identity::reader(&ask).await.ok().and_then(|identity| identity.display_name);
-    let login = ask.services().settings.login_url.clone();
+pub async fn page(request: RouteRequest) -> Response {
+    let name = identity::read_caller(&request).await.ok().and_then(|identity| identity.display_name);
+    let login = request.services().settings.login_url.clone();
     let html = assets::PAGE
-        .replace("{{lang}}", language(&ask.headers))
+        .replace("{{lang}}", language(&request.headers))
         .replace("{{tenant_name}}", &escaped(&name.unwrap_or_default()))
         .replace("{{login_url}}", &escaped(&login.unwrap_or_default()));
     let mut answer = Response::new(html.into());

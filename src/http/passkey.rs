@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use warp::reply::Response;
 
 use super::{
-    Ask, body,
+    RouteRequest, body,
     error::{Code, Problem},
     identity,
     sessions::accepted,
@@ -13,12 +13,12 @@ use crate::{events::Status, session::PasskeyAnswer};
 
 /// Takes the owner's answer to WhatsApp's passkey step: `{"assertion":{…}}`, or `{"confirmed":true}` once the codes are the
 /// same. What comes of it is told by the stream.
-pub async fn passkey(ask: Ask, body: Result<Bytes, Problem>) -> Result<Response, Problem> {
-    let identity = identity::commander(&ask).await?;
-    ask.context.budgets.take_command(&identity.tenant)?;
-    let answer = read(&body::object(&ask.headers, &body?)?)?;
-    let shown = ask.services().journal.latest(&identity.tenant).await?;
-    let now = ask.services().clock.now();
+pub async fn passkey(request: RouteRequest, body: Result<Bytes, Problem>) -> Result<Response, Problem> {
+    let identity = identity::command_caller(&request).await?;
+    request.context.budgets.take_command(&identity.tenant)?;
+    let answer = read(&body::object(&request.headers, &body?)?)?;
+    let shown = request.services().journal.latest(&identity.tenant).await?;
+    let now = request.services().clock.now();
     let asked = match shown.as_ref().map(|shown| &shown.event.status) {
         Some(Status::Connecting { passkey: Some(passkey), .. }) if passkey.expires_at > now => Some(passkey),
         _ => None,
@@ -26,7 +26,7 @@ pub async fn passkey(ask: Ask, body: Result<Bytes, Problem>) -> Result<Response,
     let (Some(shown), Some(asked)) = (&shown, asked.filter(|asked| answer.answers(&asked.step))) else {
         return Err(Problem::new(Code::PasskeyNotAsked, "WhatsApp does not wait for this now"));
     };
-    ask.services().sessions.answer(&identity.tenant, asked, answer).await?;
+    request.services().sessions.answer(&identity.tenant, asked, answer).await?;
     Ok(accepted(shown, &identity.tenant))
 }
 

@@ -4,7 +4,7 @@ use warp::{
 };
 
 use super::{
-    Ask,
+    RouteRequest,
     error::{Code, Problem},
     identity,
     payload::{QrBody, seconds_left},
@@ -32,8 +32,8 @@ const FORMS: [(&str, Form); 4] = [
     ("application/json", Form::Json),
 ];
 
-pub async fn qr(ask: Ask) -> Result<Response, Problem> {
-    let mut answer = match current(&ask).await {
+pub async fn qr(request: RouteRequest) -> Result<Response, Problem> {
+    let mut answer = match current(&request).await {
         Ok(answer) => answer,
         Err(problem) => warp::reply::Reply::into_response(problem),
     };
@@ -43,15 +43,15 @@ pub async fn qr(ask: Ask) -> Result<Response, Problem> {
     Ok(answer)
 }
 
-async fn current(ask: &Ask) -> Result<Response, Problem> {
-    let identity = identity::reader(ask).await?;
-    let form = negotiate(&ask.headers)?;
+async fn current(request: &RouteRequest) -> Result<Response, Problem> {
+    let identity = identity::read_caller(request).await?;
+    let form = negotiate(&request.headers)?;
     let none = || Problem::new(Code::NoQr, "POST /api/whatsapp/connect asks for one");
-    let shown = ask.services().journal.latest(&identity.tenant).await?;
+    let shown = request.services().journal.latest(&identity.tenant).await?;
     // Behind a stale one stands nobody who would notice the scan.
     let event = shown.filter(|shown| !shown.stale).ok_or_else(none)?.event;
     let Status::QrPending { qr, .. } = &event.status else { return Err(none()) };
-    let now = ask.services().clock.now();
+    let now = request.services().clock.now();
     seconds_left(qr.ends(now), now).ok_or_else(none)?;
     let (kind, body) = match form {
         Form::Terminal => ("text/plain; charset=utf-8", draw::terminal(qr.text()).into_bytes()),

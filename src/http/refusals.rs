@@ -10,16 +10,16 @@ use super::error::Code;
 #[derive(Default)]
 pub(super) struct Refusals {
     /// For each kind that had a line in the last ten seconds: how many came since, which have no line yet.
-    untold: Mutex<HashMap<&'static str, (Code, u64)>>,
+    unlogged: Mutex<HashMap<&'static str, (Code, u64)>>,
 }
 
 impl Refusals {
     pub fn add(&self, code: Code) {
-        let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
-        match untold.get_mut(code.as_str()) {
+        let mut unlogged = self.unlogged.lock().unwrap_or_else(PoisonError::into_inner);
+        match unlogged.get_mut(code.as_str()) {
             Some((_, count)) => *count += 1,
             None => {
-                untold.insert(code.as_str(), (code, 0));
+                unlogged.insert(code.as_str(), (code, 0));
                 write(code, 1);
             }
         }
@@ -27,9 +27,9 @@ impl Refusals {
 
     /// Writes the lines of those that come more often. Called every ten seconds.
     pub fn flush(&self) {
-        let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
-        untold.retain(|_, (_, count)| *count > 0);
-        for (code, count) in untold.values_mut() {
+        let mut unlogged = self.unlogged.lock().unwrap_or_else(PoisonError::into_inner);
+        unlogged.retain(|_, (_, count)| *count > 0);
+        for (code, count) in unlogged.values_mut() {
             write(*code, std::mem::take(count));
         }
     }

@@ -8,7 +8,7 @@ use warp::{
 };
 
 use super::{
-    Ask, Context, assets, body,
+    Context, RouteRequest, assets, body,
     connections::Visitor,
     error::{Code, Problem},
     events, health, origin, page, passkey, qr, sessions, sign_in,
@@ -47,24 +47,26 @@ const ENDPOINTS: &[&Endpoint] =
 pub fn routes(
     context: Arc<Context>,
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
-    let ask = ask(Arc::clone(&context));
+    let request = request(Arc::clone(&context));
     let path = warp::path::full;
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
 
-    let connect = at(&CONNECT).and(ask.clone()).and(body::limited()).then(sessions::connect).map(Reply::into_response);
+    let connect =
+        at(&CONNECT).and(request.clone()).and(body::limited()).then(sessions::connect).map(Reply::into_response);
     let disconnect =
-        at(&DISCONNECT).and(ask.clone()).and(body::limited()).then(sessions::disconnect).map(Reply::into_response);
-    let passkey = at(&PASSKEY).and(ask.clone()).and(body::limited()).then(passkey::passkey).map(Reply::into_response);
-    let status = at(&STATUS).and(ask.clone()).then(sessions::status).map(Reply::into_response);
-    let qr = at(&QR).and(ask.clone()).then(qr::qr).map(Reply::into_response);
-    let events = at(&EVENTS).and(ask.clone()).and(query).then(events::events).map(Reply::into_response);
-    let page = at(&PAGE).and(ask.clone()).then(page::page);
+        at(&DISCONNECT).and(request.clone()).and(body::limited()).then(sessions::disconnect).map(Reply::into_response);
+    let passkey =
+        at(&PASSKEY).and(request.clone()).and(body::limited()).then(passkey::passkey).map(Reply::into_response);
+    let status = at(&STATUS).and(request.clone()).then(sessions::status).map(Reply::into_response);
+    let qr = at(&QR).and(request.clone()).then(qr::qr).map(Reply::into_response);
+    let events = at(&EVENTS).and(request.clone()).and(query).then(events::events).map(Reply::into_response);
+    let page = at(&PAGE).and(request.clone()).then(page::page);
     let root = at(&ROOT).map(page::root);
-    let asset = at(&STATIC).and(ask.clone()).and(path()).map(assets::asset).map(Reply::into_response);
-    let sign_in = at(&SIGN_IN).and(ask.clone()).and(query).map(sign_in::sign_in).map(Reply::into_response);
+    let asset = at(&STATIC).and(request.clone()).and(path()).map(assets::asset).map(Reply::into_response);
+    let sign_in = at(&SIGN_IN).and(request.clone()).and(query).map(sign_in::sign_in).map(Reply::into_response);
     let healthz = at(&HEALTHZ).map(health::healthz);
-    let readyz = at(&READYZ).and(ask.clone()).map(health::readyz);
-    let others = warp::method().and(path()).and(ask).map(other);
+    let readyz = at(&READYZ).and(request.clone()).map(health::readyz);
+    let others = warp::method().and(path()).and(request).map(other);
 
     let api = events.or(status).unify().or(qr).unify().or(connect).unify().or(disconnect).unify().or(passkey).unify();
     let rest = page.or(root).unify().or(asset).unify().or(sign_in).unify().or(healthz).unify().or(readyz).unify();
@@ -94,24 +96,24 @@ fn at(endpoint: &'static Endpoint) -> impl Filter<Extract = (), Error = Rejectio
         .untuple_one()
 }
 
-fn ask(context: Arc<Context>) -> impl Filter<Extract = (Ask,), Error = Infallible> + Clone {
+fn request(context: Arc<Context>) -> impl Filter<Extract = (RouteRequest,), Error = Infallible> + Clone {
     warp::header::headers_cloned().and(warp::ext::optional::<Visitor>()).map(
         move |headers, visitor: Option<Visitor>| {
             let visitor = visitor.expect("the server says with each request which connection it came on");
-            Ask { headers, visitor, context: Arc::clone(&context) }
+            RouteRequest { headers, visitor, context: Arc::clone(&context) }
         },
     )
 }
 
 /// What no route took. A fallback rather than `recover`: it knows the address, and so which methods would fit.
-fn other(method: Method, path: FullPath, ask: Ask) -> Response {
+fn other(method: Method, path: FullPath, request: RouteRequest) -> Response {
     let path = path.as_str();
     let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| endpoint.is_at(path)) else {
         return Problem::new(Code::NotFound, "no such address").into_response();
     };
     let methods = endpoint.methods.join(", ");
     if method == Method::OPTIONS && is_api(path) {
-        return origin::preflight(&ask.services().settings, &ask.headers, &methods);
+        return origin::preflight(&request.services().settings, &request.headers, &methods);
     }
     Problem::new(Code::MethodNotAllowed, format!("this address takes {methods}")).allow(methods).into_response()
 }

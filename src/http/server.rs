@@ -22,9 +22,9 @@ use super::{
     detach::{self, Detach, Detached, Served},
     events::Streams,
     host,
+    parse_errors::ParseErrorBodies,
     refusals::Refusals,
     routes::routes,
-    unread::Explained,
 };
 
 /// A client that sends its headers a byte at a time is gone after this long.
@@ -66,7 +66,7 @@ pub async fn serve(listener: TcpListener, services: Services, stop: Cancellation
             arrives.begin();
             let line = (request.method().clone(), request.version());
             request.extensions_mut().insert(visitor.clone());
-            let answer = host::settle(&mut request).map(|()| service.call(request));
+            let answer = host::normalize(&mut request).map(|()| service.call(request));
             let (arrival, detach) = (arrives.clone(), leaves.clone());
             async move {
                 let answer = match answer {
@@ -77,7 +77,7 @@ pub async fn serve(listener: TcpListener, services: Services, stop: Cancellation
             }
         });
         let socket = Listening { socket, arrival: arrival.clone() };
-        let mut connection = http.serve_connection(TokioIo::new(Explained::new(socket)), served);
+        let mut connection = http.serve_connection(TokioIo::new(ParseErrorBodies::new(socket)), served);
         let (stop, cut, streams) = (stop.clone(), cut.clone(), tasks.clone());
         // What is dropped last says that the socket is closed.
         tasks.spawn(async move {

@@ -4,31 +4,31 @@ use warp::{
     reply::{Reply, Response},
 };
 
-use super::{Ask, body, error::Problem, identity, payload::StatusBody, phone};
+use super::{RouteRequest, body, error::Problem, identity, payload::StatusBody, phone};
 use crate::{
     events::{Shown, StatusWord},
     tenant::TenantId,
 };
 
-pub async fn connect(ask: Ask, body: Result<Bytes, Problem>) -> Result<Response, Problem> {
-    let identity = identity::commander(&ask).await?;
-    ask.context.budgets.take_command(&identity.tenant)?;
-    let phone = phone::asked(&body::object(&ask.headers, &body?)?)?;
-    let shown = ask.services().sessions.connect(&identity.tenant, phone).await?;
+pub async fn connect(request: RouteRequest, body: Result<Bytes, Problem>) -> Result<Response, Problem> {
+    let identity = identity::command_caller(&request).await?;
+    request.context.budgets.take_command(&identity.tenant)?;
+    let phone = phone::asked(&body::object(&request.headers, &body?)?)?;
+    let shown = request.services().sessions.connect(&identity.tenant, phone).await?;
     Ok(accepted(&shown, &identity.tenant))
 }
 
 /// No field counts here. The body is read all the same: what arrives of it later would be taken for another request.
-pub async fn disconnect(ask: Ask, body: Result<Bytes, Problem>) -> Result<Response, Problem> {
-    let identity = identity::commander(&ask).await?;
-    body::object(&ask.headers, &body?)?;
-    let shown = ask.services().sessions.disconnect(&identity.tenant).await?;
+pub async fn disconnect(request: RouteRequest, body: Result<Bytes, Problem>) -> Result<Response, Problem> {
+    let identity = identity::command_caller(&request).await?;
+    body::object(&request.headers, &body?)?;
+    let shown = request.services().sessions.disconnect(&identity.tenant).await?;
     Ok(answer(&status_body(shown, &identity.tenant), Some(StatusWord::Disconnected)))
 }
 
-pub async fn status(ask: Ask) -> Result<Response, Problem> {
-    let identity = identity::reader(&ask).await?;
-    let shown = ask.services().journal.present(&identity.tenant).await?;
+pub async fn status(request: RouteRequest) -> Result<Response, Problem> {
+    let identity = identity::read_caller(&request).await?;
+    let shown = request.services().journal.present(&identity.tenant).await?;
     Ok(answer(&status_body(shown, &identity.tenant), None))
 }
 

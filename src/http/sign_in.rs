@@ -11,7 +11,7 @@ use warp::{
 };
 
 use super::{
-    Ask,
+    RouteRequest,
     error::{Code, Problem},
     page,
 };
@@ -53,24 +53,24 @@ fn is_ahead(headers: &HeaderMap) -> bool {
 }
 
 /// `GET /local/sign-in?code=…`: sets the cookie and leads to the page.
-pub fn sign_in(ask: Ask, query: String) -> Result<Response, Problem> {
-    let Some(local) = &ask.services().sign_in else {
+pub fn sign_in(request: RouteRequest, query: String) -> Result<Response, Problem> {
+    let Some(local) = &request.services().sign_in else {
         return Err(Problem::new(Code::NotFound, "no such address"));
     };
     // Before the code is looked at: the browser may never show what it fetched, and the user would open a used link.
-    if is_ahead(&ask.headers) {
+    if is_ahead(&request.headers) {
         let detail = "the browser fetched this link ahead of its user; open it to sign in";
         return Err(Problem::new(Code::SignInRefused, detail));
     }
     let code = query.split('&').find_map(|pair| pair.strip_prefix("code=")).unwrap_or_default();
     if !local.redeem(code) {
-        ask.context.refusals.add(Code::SignInRefused);
+        request.context.refusals.add(Code::SignInRefused);
         let detail = "the code is wrong or was used already; restart tautan for a new one";
         return Err(Problem::new(Code::SignInRefused, detail));
     }
-    let token = local.minter.mint(&local.tenant, ask.services().clock.now(), LIFETIME);
+    let token = local.minter.mint(&local.tenant, request.services().clock.now(), LIFETIME);
     // Lax: with Strict the browser would leave the cookie out of the redirect when the link was opened from elsewhere.
-    let cookie = Cookie::build((ask.services().settings.cookie.as_str(), token))
+    let cookie = Cookie::build((request.services().settings.cookie.as_str(), token))
         .path("/")
         .http_only(true)
         .same_site(SameSite::Lax)

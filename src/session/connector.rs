@@ -30,12 +30,12 @@ pub trait Link: Send {
     async fn next(&mut self) -> Option<Signal>;
 
     /// Passes on what the user asks for or answers. Returns at once; what comes of it is a signal.
-    async fn tell(&mut self, request: Request) -> Result<(), ConnectError>;
+    async fn send(&mut self, request: Request) -> Result<(), ConnectError>;
 
     /// Hangs up and keeps the pairing: what is unsaved is saved first. When it returns nothing of the link runs any more.
     async fn close(self: Box<Self>);
 
-    /// Removes this device from the account, then hangs up. Wipes nothing here: [`crate::store::Vault::erase`] does.
+    /// Removes this device from the account, then hangs up. Wipes nothing here: [`crate::store::CredentialStore::erase`] does.
     /// `Err`: WhatsApp could not be told; the link is closed all the same.
     async fn unlink(self: Box<Self>) -> Result<(), ConnectError>;
 }
@@ -207,5 +207,5 @@ pub enum ConnectError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("whatsapp could not be told")]
-    Untold(#[source] Box<dyn std::error::Error + Send + Sync>),
+    NotSent(#[source] Box<dyn std::error::Error + Send + Sync>),
 }

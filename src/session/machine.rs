@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{End, Settings, Signal};
 use crate::{
     clock::{Timestamp, after},
-    events::{ConnectingReason, EndReason, PairAnswer, PairCode, PairingId, Passkey, QrCode, Status},
+    events::{ConnectingReason, EndReason, PairCode, PairResult, PairingId, Passkey, QrCode, Status},
 };
 
 /// How long a page that is opened later is told that there is no pairing code: as long as a code would have lived.
@@ -41,14 +41,14 @@ pub fn advance(from: &Status, signal: &Signal, now: Timestamp, fresh: PairingId)
         }
         Signal::PairCode { code, phone, lifetime } => {
             let Status::QrPending { qr, .. } = from else { return None };
-            let code = PairAnswer::Code(code.clone());
+            let code = PairResult::Code(code.clone());
             let pair =
                 PairCode { code, phone: phone.clone(), expires_at: after(now, *lifetime), lifetime: Some(*lifetime) };
             Status::QrPending { qr: qr.clone(), pair: Some(pair) }
         }
         Signal::PairCodeRefused { phone, reason } => {
             let Status::QrPending { qr, .. } = from else { return None };
-            let code = PairAnswer::Refused { refused: *reason };
+            let code = PairResult::Refused { refused: *reason };
             let lifetime = Some(REFUSAL_SHOWN);
             let pair = PairCode { code, phone: phone.clone(), expires_at: now + REFUSAL_SHOWN, lifetime };
             Status::QrPending { qr: qr.clone(), pair: Some(pair) }
@@ -105,7 +105,7 @@ pub fn inherited(status: &Status) -> Option<Status> {
 }
 
 /// How long a status may last before something is done about it; `None`: as long as it likes.
-pub fn patience(status: &Status, now: Timestamp, settings: &Settings) -> Option<Duration> {
+pub fn time_limit(status: &Status, now: Timestamp, settings: &Settings) -> Option<Duration> {
     match status {
         Status::Connecting { reason, account, .. } => match reason {
             ConnectingReason::Starting
@@ -131,7 +131,7 @@ pub fn patience(status: &Status, now: Timestamp, settings: &Settings) -> Option<
 /// What is done about a status that lasted too long.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Overdue {
-    Say(Status),
+    Publish(Status),
     End(End),
     Nothing,
 }
@@ -143,7 +143,7 @@ pub fn overdue(status: &Status) -> Overdue {
             | ConnectingReason::Resuming
             | ConnectingReason::Reconnecting
             | ConnectingReason::Moving => {
-                Overdue::Say(Status::connecting(ConnectingReason::WhatsappUnreachable, account.clone()))
+                Overdue::Publish(Status::connecting(ConnectingReason::WhatsappUnreachable, account.clone()))
             }
             ConnectingReason::WhatsappUnreachable if account.is_some() => Overdue::Nothing,
             ConnectingReason::WhatsappUnreachable => Overdue::End(End::PairingFailed),
@@ -151,7 +151,7 @@ pub fn overdue(status: &Status) -> Overdue {
             ConnectingReason::Scanned => Overdue::End(End::Internal),
             ConnectingReason::PasskeyRequired => Overdue::End(End::PasskeyTimeout),
         },
-        Status::QrPending { pair: Some(PairCode { code: PairAnswer::Code(_), .. }), .. } => {
+        Status::QrPending { pair: Some(PairCode { code: PairResult::Code(_), .. }), .. } => {
             Overdue::End(End::CodesUsedUp)
         }
         // It was the last one: a pairing code that WhatsApp has taken back since kept the window open.
@@ -288,18 +288,18 @@ mod tests {
         for reason in ConnectingReason::ALL {
             for account in [None, Some(account())] {
                 let status = Status::connecting(*reason, account);
-                let waits = patience(&status, now(), &settings).is_some();
+                let waits = time_limit(&status, now(), &settings).is_some();
                 assert_eq!(waits, overdue(&status) != Overdue::Nothing, "{status:?}");
             }
         }
-        assert_eq!(patience(&Status::Connected { account: account() }, now(), &settings), None);
+        assert_eq!(time_limit(&Status::Connected { account: account() }, now(), &settings), None);
     }
 
     #[test]
     fn a_code_that_outlives_its_successor_is_noticed() {
         let settings = Settings::default();
-        let patience = patience(&showing(), now(), &settings).unwrap();
-        assert_eq!(patience, Duration::from_secs(60) + settings.code_overdue_max);
+        let time_limit = time_limit(&showing(), now(), &settings).unwrap();
+        assert_eq!(time_limit, Duration::from_secs(60) + settings.code_overdue_max);
     }
 
     #[test]
@@ -310,7 +310,7 @@ mod tests {
         let code = Signal::PairCode { code: "ABCD-1234".into(), phone, lifetime: Duration::from_secs(180) };
         for (status, seconds) in [(showing(), 60), (advance(&showing(), &code, now()).unwrap(), 180)] {
             let expected = Duration::from_secs(seconds) + settings.code_overdue_max;
-            assert_eq!(patience(&status, earlier, &settings), Some(expected));
+            assert_eq!(time_limit(&status, earlier, &settings), Some(expected));
         }
     }
 
@@ -319,8 +319,8 @@ mod tests {
         let (settings, phone) = (Settings::default(), PhoneNumber::parse("6281234567890").unwrap());
         let code = Signal::PairCode { code: "ABCD-1234".into(), phone, lifetime: Duration::from_secs(180) };
         let both = advance(&showing(), &code, now()).unwrap();
-        let patience = patience(&both, now(), &settings).unwrap();
-        assert_eq!(patience, Duration::from_secs(180) + settings.code_overdue_max);
+        let time_limit = time_limit(&both, now(), &settings).unwrap();
+        assert_eq!(time_limit, Duration::from_secs(180) + settings.code_overdue_max);
         assert_eq!(overdue(&both), Overdue::End(End::CodesUsedUp));
     }
 
@@ -331,7 +331,7 @@ mod tests {
         let status = advance(&showing(), &refused, now()).unwrap();
         let Status::QrPending { pair: Some(pair), .. } = &status else { panic!("the QR goes on: {status:?}") };
         assert!(!pair.is_alive(now()));
-        assert_eq!(patience(&status, now(), &settings), patience(&showing(), now(), &settings));
+        assert_eq!(time_limit(&status, now(), &settings), time_limit(&showing(), now(), &settings));
         assert_eq!(overdue(&status), Overdue::End(End::Internal));
         // The last code runs out while a pairing code is asked for, which WhatsApp then refuses.
         let last = Signal::Qr { text: "last".into(), lifetime: Duration::from_secs(20), attempt: 6, attempts_max: 6 };

@@ -12,15 +12,15 @@ use tracing::{Instrument as _, debug, error, info, info_span, warn};
 
 use super::{
     Connector, PasskeyAnswer, Settings,
-    answer::Answer,
-    bell::Bell,
+    mailbox::Mailbox,
+    owner_message::OwnerMessage,
     queue::Queue,
-    task::{self, Surroundings},
+    task::{self, SessionContext},
 };
 use crate::{
     clock::{SharedClock, until},
     events::{Passkey, PhoneNumber, Shown, Status},
-    store::{Lease, StoreError, Stores, Wish},
+    store::{DesiredState, Lease, StoreError, Stores},
     tenant::TenantId,
 };
 
@@ -34,9 +34,9 @@ pub struct Sessions {
 }
 
 struct Shared {
-    around: Arc<Surroundings>,
+    context: Arc<SessionContext>,
     /// Sessions that run here, with the bell that makes each read its wish.
-    running: Mutex<HashMap<TenantId, Arc<Bell>>>,
+    running: Mutex<HashMap<TenantId, Arc<Mailbox>>>,
     tasks: TaskTracker,
 }
 
@@ -58,23 +58,23 @@ impl Sessions {
         settings: Settings,
         stop: CancellationToken,
     ) -> Self {
-        let around = Arc::new(Surroundings { stores, connector, clock, settings, stop });
-        Self { shared: Arc::new(Shared { around, running: Mutex::default(), tasks: TaskTracker::new() }) }
+        let context = Arc::new(SessionContext { stores, connector, clock, settings, stop });
+        Self { shared: Arc::new(Shared { context, running: Mutex::default(), tasks: TaskTracker::new() }) }
     }
 
     /// Starts or resumes the tenant's session; asked twice it is one session. Answers the present, which already says
     /// `connecting` or further.
     pub async fn connect(&self, tenant: &TenantId, phone: Option<PhoneNumber>) -> Result<Shown, SessionError> {
-        let Stores { roster, journal, .. } = &self.shared.around.stores;
-        if !self.has_room_for(tenant) && !roster.has_room() {
+        let Stores { ownership, commands, journal, .. } = &self.shared.context.stores;
+        if !self.has_room_for(tenant) && !ownership.has_room() {
             // One that runs already needs no room.
             let runs = |shown: Shown| !shown.stale && !matches!(shown.event.status, Status::Disconnected { .. });
             if !journal.latest(tenant).await?.is_some_and(runs) {
                 return Err(SessionError::NoCapacity);
             }
         }
-        roster.want(tenant, Wish::Run { phone }).await?;
-        self.attend_unless_others(tenant).await;
+        commands.request(tenant, DesiredState::Run { phone }).await?;
+        self.start_unless_delayed(tenant).await;
         // The wish is kept, whatever becomes of the store from here on: what is known, in doubt then, is the answer.
         let shown = journal.present(tenant).await?;
         // It left an event in the same step: a store that knows of none has lost both.
@@ -84,19 +84,19 @@ impl Sessions {
     /// Unlinks, or gives up the pairing under way; asked twice it is done once. Answers the present, `None` if there
     /// never was a session.
     pub async fn disconnect(&self, tenant: &TenantId) -> Result<Option<Shown>, SessionError> {
-        self.shared.around.stores.roster.want(tenant, Wish::Unlink).await?;
-        self.attend_unless_others(tenant).await;
-        Ok(self.shared.around.stores.journal.present(tenant).await?)
+        self.shared.context.stores.commands.request(tenant, DesiredState::Unlink).await?;
+        self.start_unless_delayed(tenant).await;
+        Ok(self.shared.context.stores.journal.present(tenant).await?)
     }
 
     /// The wish has nudged everybody, so who has less to do begins at once, and we come back to it in a moment. A failure
     /// is none of the user's: what he wants is kept.
-    async fn attend_unless_others(&self, tenant: &TenantId) {
-        if self.shared.around.stores.roster.deference(tenant).is_zero() {
+    async fn start_unless_delayed(&self, tenant: &TenantId) {
+        if self.shared.context.stores.ownership.claim_delay(tenant).is_zero() {
             let (sessions, tenant) = (self.clone(), tenant.clone());
             // A client that hangs up must not take along what others who rang meanwhile rely on.
-            let attending = self.shared.tasks.spawn(async move { sessions.attend_or_warn(&tenant).await });
-            if let Err(error) = attending.await {
+            let starting = self.shared.tasks.spawn(async move { sessions.try_start_or_notify(&tenant).await });
+            if let Err(error) = starting.await {
                 error!(%error, "session could not be attended, trying again at the next sweep");
             }
         }
@@ -105,33 +105,33 @@ impl Sessions {
     /// Passes on what the user answers to the link that asked, whichever instance it is on. What comes of it is told by
     /// the journal.
     pub async fn answer(&self, tenant: &TenantId, asked: &Passkey, answer: PasskeyAnswer) -> Result<(), SessionError> {
-        let (answer, bell) = (Answer::new(asked, answer), self.lock().get(tenant).cloned());
-        match bell {
-            Some(bell) => bell.tell(answer),
-            None => self.shared.around.stores.roster.say(tenant, answer.to_words()).await?,
+        let (answer, mailbox) = (OwnerMessage::new(asked, answer), self.lock().get(tenant).cloned());
+        match mailbox {
+            Some(mailbox) => mailbox.deliver(answer),
+            None => self.shared.context.stores.commands.send(tenant, answer.to_bytes()).await?,
         }
         Ok(())
     }
 
     /// Runs what is wanted and has no owner, at start and for as long as this instance lives.
     pub async fn supervise(&self) {
-        let Surroundings { stores, settings, stop, .. } = &*self.shared.around;
-        let roster = &stores.roster;
+        let SessionContext { stores, settings, stop, .. } = &*self.shared.context;
+        let Stores { ownership, commands, .. } = stores;
         let mut queue = Queue::new(settings.resume_rate, Instant::now());
         let mut sweep = interval(settings.sweep_every);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Whether there may be more than were listed, and whether listing them again would get us any further.
         let (mut more, mut gets_on) = (false, false);
-        let mut attending = JoinSet::new();
+        let mut starting = JoinSet::new();
         loop {
             let next = queue.next_at();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                nudged = roster.nudged() => {
-                    for tenant in nudged {
-                        if !self.ring(&tenant) {
-                            let at = Instant::now() + roster.deference(&tenant);
+                notified = commands.notified() => {
+                    for tenant in notified {
+                        if !self.notify(&tenant) {
+                            let at = Instant::now() + ownership.claim_delay(&tenant);
                             queue.add(tenant, at);
                         }
                     }
@@ -139,20 +139,20 @@ impl Sessions {
                 () = until(next) => {
                     let Some(tenant) = queue.pop(Instant::now()) else { continue };
                     let sessions = self.clone();
-                    attending.spawn(async move { sessions.attend_or_warn(&tenant).await });
+                    starting.spawn(async move { sessions.try_start_or_notify(&tenant).await });
                     if more && gets_on && queue.is_empty() {
                         gets_on = false;
                         sweep.reset_immediately();
                     }
                 }
                 // Most nudges are for whom somebody else runs already, and are not to hold up those that nobody runs.
-                Some(began) = attending.join_next() => {
+                Some(began) = starting.join_next() => {
                     match began.unwrap_or(false) {
                         true => gets_on = true,
                         false => queue.refund(),
                     }
                 }
-                () = roster.shaken() => more = self.sweep(&mut queue).await,
+                () = ownership.rescan() => more = self.sweep(&mut queue).await,
                 _ = sweep.tick() => more = self.sweep(&mut queue).await,
             }
         }
@@ -171,8 +171,8 @@ impl Sessions {
 
     /// True: there may be more than are listed at a time.
     async fn sweep(&self, queue: &mut Queue) -> bool {
-        let roster = &self.shared.around.stores.roster;
-        let tenants = match roster.unattended(SWEEP_MAX).await {
+        let ownership = &self.shared.context.stores.ownership;
+        let tenants = match ownership.orphaned(SWEEP_MAX).await {
             Ok(tenants) => tenants,
             Err(error) => {
                 warn!(%error, "wanted sessions could not be listed, trying again at the next sweep");
@@ -188,29 +188,29 @@ impl Sessions {
             info!(found, "resuming wanted sessions");
         }
         for tenant in tenants {
-            let at = Instant::now() + roster.deference(&tenant);
+            let at = Instant::now() + ownership.claim_delay(&tenant);
             queue.add(tenant, at);
         }
         found == SWEEP_MAX
     }
 
     /// Whether a session began.
-    async fn attend_or_warn(&self, tenant: &TenantId) -> bool {
-        self.attend(tenant).await.unwrap_or_else(|error| {
+    async fn try_start_or_notify(&self, tenant: &TenantId) -> bool {
+        self.start_or_notify(tenant).await.unwrap_or_else(|error| {
             warn!(%tenant, %error, "session could not be attended, trying again at the next sweep");
             false
         })
     }
 
     /// Makes the tenant's session read its wish; false if it does not run here.
-    fn ring(&self, tenant: &TenantId) -> bool {
+    fn notify(&self, tenant: &TenantId) -> bool {
         let running = self.lock();
-        running.get(tenant).inspect(|nudge| nudge.notify_one()).is_some()
+        running.get(tenant).inspect(|mailbox| mailbox.notify()).is_some()
     }
 
     /// Makes the tenant's session read its wish, or runs it here if it is wanted and nobody does: then it began.
-    pub async fn attend(&self, tenant: &TenantId) -> Result<bool, StoreError> {
-        if self.ring(tenant) {
+    pub async fn start_or_notify(&self, tenant: &TenantId) -> Result<bool, StoreError> {
+        if self.notify(tenant) {
             return Ok(false);
         }
         let Some(first) = self.take(tenant).await? else { return Ok(false) };
@@ -218,9 +218,9 @@ impl Sessions {
         let span = info_span!("session", %tenant);
         let run = async move {
             let mut next = Some(first);
-            while let Some((lease, place)) = next {
-                task::run(lease, place.bell.clone(), sessions.shared.around.clone()).await;
-                drop(place);
+            while let Some((lease, slot)) = next {
+                task::run(lease, slot.mailbox.clone(), sessions.shared.context.clone()).await;
+                drop(slot);
                 // A wish that came while the session was ending rang a bell that nobody heard.
                 next = sessions.take(&tenant).await.unwrap_or_else(|error| {
                     warn!(%error, "wish could not be looked for, the next sweep finds it");
@@ -234,27 +234,27 @@ impl Sessions {
 
     /// The right to run a tenant that is wanted, and the bell of its session. Its place is taken before it is asked for,
     /// so that no two of them share the last one; the bell may ring from then on.
-    async fn take(&self, tenant: &TenantId) -> Result<Option<(Lease, Place)>, StoreError> {
-        let Surroundings { stores, stop, .. } = &*self.shared.around;
-        let bell = Arc::new(Bell::default());
+    async fn take(&self, tenant: &TenantId) -> Result<Option<(Lease, RunningSlot)>, StoreError> {
+        let SessionContext { stores, stop, .. } = &*self.shared.context;
+        let mailbox = Arc::new(Mailbox::default());
         {
             let mut running = self.lock();
             if stop.is_cancelled() || self.is_full_with(running.len()) || running.contains_key(tenant) {
                 return Ok(None);
             }
-            running.insert(tenant.clone(), bell.clone());
+            running.insert(tenant.clone(), mailbox.clone());
         }
-        let mut place = Place { sessions: self.clone(), tenant: tenant.clone(), bell };
+        let mut slot = RunningSlot { sessions: self.clone(), tenant: tenant.clone(), mailbox };
         loop {
-            match stores.roster.acquire(tenant).await? {
+            match stores.ownership.acquire(tenant).await? {
                 Some(lease) if stop.is_cancelled() => {
-                    stores.roster.release(lease).await?;
+                    stores.ownership.release(lease).await?;
                     return Ok(None);
                 }
-                Some(lease) => return Ok(Some((lease, place))),
+                Some(lease) => return Ok(Some((lease, slot))),
                 // Who rang takes it for heard, so what was wanted is looked at again.
-                None => match place.give_up() {
-                    Some(rung) => place = rung,
+                None => match slot.free_unless_notified() {
+                    Some(kept) => slot = kept,
                     None => return Ok(None),
                 },
             }
@@ -266,7 +266,7 @@ impl Sessions {
     }
 
     fn is_full_with(&self, running: usize) -> bool {
-        self.shared.around.settings.sessions_max.is_some_and(|max| running >= max)
+        self.shared.context.settings.sessions_max.is_some_and(|max| running >= max)
     }
 
     fn has_room_for(&self, tenant: &TenantId) -> bool {
@@ -274,7 +274,7 @@ impl Sessions {
         !self.is_full_with(running.len()) || running.contains_key(tenant)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, Arc<Bell>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, Arc<Mailbox>>> {
         // Nothing under this lock can leave the map half changed.
         self.shared.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -282,18 +282,18 @@ impl Sessions {
 
 /// A session's place among those that run here, given back however the session ends: one that panicked would keep its
 /// tenant from ever being run here again.
-struct Place {
+struct RunningSlot {
     sessions: Sessions,
     tenant: TenantId,
-    bell: Arc<Bell>,
+    mailbox: Arc<Mailbox>,
 }
 
-impl Place {
+impl RunningSlot {
     /// Answers it again where its bell has rung: nobody rings between the look and the end.
-    fn give_up(self) -> Option<Self> {
+    fn free_unless_notified(self) -> Option<Self> {
         let sessions = self.sessions.clone();
         let mut running = sessions.lock();
-        if self.bell.take_ring() {
+        if self.mailbox.take_notification() {
             return Some(self);
         }
         running.remove(&self.tenant);
@@ -303,11 +303,11 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for RunningSlot {
     fn drop(&mut self) {
         let mut running = self.sessions.lock();
         // By now it may be another one's.
-        if running.get(&self.tenant).is_some_and(|bell| Arc::ptr_eq(bell, &self.bell)) {
+        if running.get(&self.tenant).is_some_and(|mailbox| Arc::ptr_eq(mailbox, &self.mailbox)) {
             running.remove(&self.tenant);
         }
     }

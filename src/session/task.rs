@@ -13,22 +13,22 @@ use tracing::{debug, error, info, warn};
 
 use super::{
     ConnectError, Connector, End, Link, Settings, Signal,
-    bell::Bell,
+    failures::Failures,
     machine,
-    teller::{Teller, Told},
-    trouble::Trouble,
+    mailbox::Mailbox,
+    status_publisher::{PublishOutcome, StatusPublisher},
 };
 use crate::{
     clock::{SharedClock, until},
     events::{ConnectingReason, PairingId, Passkey, PhoneNumber, Status},
-    store::{Lease, StoreError, Stores, Wish, WishNo},
+    store::{DesiredState, Generation, Lease, StoreError, Stores},
 };
 
 /// Between two tries of what the store did not do.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// What every session of this instance works with.
-pub(super) struct Surroundings {
+pub(super) struct SessionContext {
     pub stores: Stores,
     pub connector: Arc<dyn Connector>,
     pub clock: SharedClock,
@@ -38,22 +38,22 @@ pub(super) struct Surroundings {
 }
 
 /// Runs a session until it is finished, handed over or lost. A panic inside a link is a crash of this session only.
-pub(super) async fn run(lease: Lease, nudge: Arc<Bell>, around: Arc<Surroundings>) {
+pub(super) async fn run(lease: Lease, mailbox: Arc<Mailbox>, context: Arc<SessionContext>) {
     // Where several instances share the work, this line is how an operator finds the one that runs the session.
     info!(tenant = %lease.tenant(), "session started");
-    let Ok(mut session) = Session::begin(lease, nudge, around).await else { return };
-    while let Next::Again = session.guarded_link().await {}
+    let Ok(mut session) = Session::begin(lease, mailbox, context).await else { return };
+    while let Next::Again = session.link_without_panic().await {}
 }
 
 /// A session's memory across its links.
 struct Session {
     lease: Lease,
-    nudge: Arc<Bell>,
-    around: Arc<Surroundings>,
-    teller: Teller,
-    trouble: Trouble,
+    mailbox: Arc<Mailbox>,
+    context: Arc<SessionContext>,
+    publisher: StatusPublisher,
+    failures: Failures,
     /// The newest wish this session has seen: what its end settles.
-    wish: WishNo,
+    desired: Generation,
     phone: Option<PhoneNumber>,
     /// Whose credentials the link has. What is shown does not tell: after an end that kept them it names nobody.
     linked_as: Option<PhoneNumber>,
@@ -66,9 +66,9 @@ struct Session {
     /// The passkey question that was answered last.
     answered: Option<Passkey>,
     /// When to read a wish again that could not be read.
-    heed_at: Option<Instant>,
+    reread_at: Option<Instant>,
     /// When something has to be done about a status that does not move on.
-    patience_ends: Option<Instant>,
+    time_limit_ends: Option<Instant>,
 }
 
 enum Next {
@@ -79,7 +79,7 @@ enum Next {
 }
 
 /// Why a link is not attended any longer.
-enum Leave {
+enum LinkExit {
     Stopped,
     LeaseLost,
     Unlink,
@@ -87,7 +87,7 @@ enum Leave {
 }
 
 impl Session {
-    async fn guarded_link(&mut self) -> Next {
+    async fn link_without_panic(&mut self) -> Next {
         match AssertUnwindSafe(self.one_link()).catch_unwind().await {
             Ok(next) => next,
             Err(_) => {
@@ -98,7 +98,7 @@ impl Session {
     }
 
     async fn one_link(&mut self) -> Next {
-        let mut link = match self.around.connector.open(&self.lease).await {
+        let mut link = match self.context.connector.open(&self.lease).await {
             Ok(link) => link,
             Err(ConnectError::Store(StoreError::Fenced)) => return Next::Over,
             Err(ConnectError::Store(StoreError::Unreadable | StoreError::Damaged(_))) => {
@@ -114,76 +114,76 @@ impl Session {
         self.linked_as = link.resumes();
         self.code_asked_at = None;
         self.paired |= self.linked_as.is_some();
-        if self.says_resuming().await == Told::Fenced {
+        if self.publish_resuming().await == PublishOutcome::Fenced {
             link.close().await;
             return Next::Over;
         }
-        self.be_patient();
-        match self.attend(&mut *link).await {
-            Leave::Stopped => {
+        self.restart_time_limit();
+        match self.serve_link(&mut *link).await {
+            LinkExit::Stopped => {
                 link.close().await;
                 self.hand_over().await
             }
-            Leave::LeaseLost => {
+            LinkExit::LeaseLost => {
                 link.close().await;
                 Next::Over
             }
-            Leave::Unlink => self.unlink(Some(link)).await,
-            Leave::Ended(end) => {
+            LinkExit::Unlink => self.unlink(Some(link)).await,
+            LinkExit::Ended(end) => {
                 link.close().await;
                 self.end(end).await
             }
         }
     }
 
-    async fn attend(&mut self, link: &mut dyn Link) -> Leave {
+    async fn serve_link(&mut self, link: &mut dyn Link) -> LinkExit {
         // A nudge that rang before this session listened is not lost: the wish is read before anything else.
-        let mut flow = self.heed(link).await;
-        if flow.is_continue() && self.linked_as.is_none() && self.teller.status().account().is_some() {
+        let mut flow = self.apply_desired_state(link).await;
+        if flow.is_continue() && self.linked_as.is_none() && self.publisher.status().account().is_some() {
             // Only an unlink erases what an account was linked with, and whoever did so died before it was told: as a rule
             // the phone's, since the user wants none now. A code would be of no use to a page that shows an account.
             warn!(tenant = %self.lease.tenant(), "nothing is left of the credentials of the account that was linked");
-            flow = ControlFlow::Break(Leave::Ended(End::UnlinkedByPhone));
+            flow = ControlFlow::Break(LinkExit::Ended(End::UnlinkedByPhone));
         }
         loop {
-            if let ControlFlow::Break(leave) = flow {
-                return leave;
+            if let ControlFlow::Break(exit) = flow {
+                return exit;
             }
             flow = tokio::select! {
                 biased;
-                () = self.around.stop.cancelled() => ControlFlow::Break(Leave::Stopped),
-                () = self.lease.lost().cancelled() => ControlFlow::Break(Leave::LeaseLost),
-                () = self.nudge.notified() => self.heed(link).await,
-                () = self.teller.retry_due() => {
-                    let told = self.teller.retry().await;
-                    self.told(told)
+                () = self.context.stop.cancelled() => ControlFlow::Break(LinkExit::Stopped),
+                () = self.lease.lost().cancelled() => ControlFlow::Break(LinkExit::LeaseLost),
+                () = self.mailbox.notified() => self.apply_desired_state(link).await,
+                () = self.publisher.retry_due() => {
+                    let outcome = self.publisher.retry().await;
+                    self.unless_fenced(outcome)
                 }
-                () = until(self.patience_ends) => self.overdue().await,
-                signal = link.next() => self.hear(signal, link).await,
+                () = until(self.time_limit_ends) => self.overdue().await,
+                signal = link.next() => self.handle_signal(signal, link).await,
                 // Last: a wish that never opens must not keep the link from being heard.
-                () = until(self.heed_at) => self.heed(link).await,
+                () = until(self.reread_at) => self.apply_desired_state(link).await,
             };
         }
     }
 
-    async fn heed(&mut self, link: &mut dyn Link) -> ControlFlow<Leave> {
-        self.heed_at = None;
-        for answer in self.nudge.answers() {
+    async fn apply_desired_state(&mut self, link: &mut dyn Link) -> ControlFlow<LinkExit> {
+        self.reread_at = None;
+        for answer in self.mailbox.take_messages() {
             self.pass_on(answer, link).await;
         }
-        let wish = match self.pass_on_from_elsewhere(link).await {
-            Ok(()) => self.around.stores.roster.wish(self.lease.tenant()).await,
+        let desired = match self.pass_on_from_elsewhere(link).await {
+            Ok(()) => self.context.stores.commands.current(self.lease.tenant()).await,
             Err(error) => Err(error),
         };
-        match wish {
-            Ok(Some((no, Wish::Unlink))) => {
-                self.wish = no;
-                ControlFlow::Break(Leave::Unlink)
+        match desired {
+            Ok(Some((no, DesiredState::Unlink))) => {
+                self.desired = no;
+                ControlFlow::Break(LinkExit::Unlink)
             }
-            Ok(Some((no, Wish::Run { phone }))) => {
-                let asked_again = no != self.wish;
+            Ok(Some((no, DesiredState::Run { phone }))) => {
+                let asked_again = no != self.desired;
                 if asked_again {
-                    self.wish = no;
+                    self.desired = no;
                     self.windows = 1;
                 }
                 if let Some(phone) = phone {
@@ -191,21 +191,21 @@ impl Session {
                 }
                 ControlFlow::Continue(())
             }
-            Ok(Some((_, Wish::Unknown(_))) | None) => ControlFlow::Continue(()),
-            Err(StoreError::Fenced) => ControlFlow::Break(Leave::LeaseLost),
+            Ok(Some((_, DesiredState::Unknown(_))) | None) => ControlFlow::Continue(()),
+            Err(StoreError::Fenced) => ControlFlow::Break(LinkExit::LeaseLost),
             Err(error) => {
                 // The wish is durable, only our reading of it failed.
                 warn!(tenant = %self.lease.tenant(), %error, "what the user wants could not be read, trying again");
-                self.heed_at = Some(Instant::now() + RETRY_AFTER);
+                self.reread_at = Some(Instant::now() + RETRY_AFTER);
                 ControlFlow::Continue(())
             }
         }
     }
 
-    async fn hear(&mut self, signal: Option<Signal>, link: &mut dyn Link) -> ControlFlow<Leave> {
+    async fn handle_signal(&mut self, signal: Option<Signal>, link: &mut dyn Link) -> ControlFlow<LinkExit> {
         let signal = match signal {
-            Some(Signal::Ended(end)) => return ControlFlow::Break(Leave::Ended(end)),
-            None => return ControlFlow::Break(Leave::Ended(End::Internal)),
+            Some(Signal::Ended(end)) => return ControlFlow::Break(LinkExit::Ended(end)),
+            None => return ControlFlow::Break(LinkExit::Ended(End::Internal)),
             Some(signal) => signal,
         };
         if let Signal::Connected { account } = &signal
@@ -213,28 +213,28 @@ impl Session {
         {
             // A mix-up that must never be told as "connected".
             error!(tenant = %self.lease.tenant(), "whatsapp let us in as another account than the one that was linked");
-            return ControlFlow::Break(Leave::Ended(End::OtherAccount));
+            return ControlFlow::Break(LinkExit::Ended(End::OtherAccount));
         }
-        let before = self.teller.status().word();
-        let (now, fresh) = (self.around.clock.now(), PairingId::new(rand::random()));
-        let Some(status) = machine::advance(self.teller.status(), &signal, now, fresh) else {
+        let before = self.publisher.status().word();
+        let (now, fresh) = (self.context.clock.now(), PairingId::new(rand::random()));
+        let Some(status) = machine::advance(self.publisher.status(), &signal, now, fresh) else {
             return ControlFlow::Continue(());
         };
         self.paired |= matches!(signal, Signal::Scanned | Signal::Connected { .. });
         if matches!(signal, Signal::Connected { .. }) {
-            self.trouble.store_works();
+            self.failures.store_works();
         }
         if matches!(signal, Signal::Connected { .. } | Signal::Qr { .. }) {
-            self.trouble.welcomed();
+            self.failures.logged_in();
         }
         if matches!(signal, Signal::PairCode { .. } | Signal::PairCodeRefused { .. }) {
             self.code_asked_at = None;
         }
-        let told = self.teller.tell(status).await;
-        self.be_patient();
-        match (&signal, self.teller.status()) {
+        let outcome = self.publisher.publish(status).await;
+        self.restart_time_limit();
+        match (&signal, self.publisher.status()) {
             (Signal::Qr { attempt, .. }, Status::QrPending { pair, .. }) => {
-                debug!(tenant = %self.lease.tenant(), attempt, listeners = told.listeners(), "qr code generated");
+                debug!(tenant = %self.lease.tenant(), attempt, listeners = outcome.listeners(), "qr code generated");
                 if pair.is_none() && !self.code_is_coming() {
                     let flow = self.request_pair_code(link).await;
                     if flow.is_break() {
@@ -248,64 +248,64 @@ impl Session {
             }
             _ => {}
         }
-        self.told(told)
+        self.unless_fenced(outcome)
     }
 
-    async fn overdue(&mut self) -> ControlFlow<Leave> {
-        self.patience_ends = None;
-        match machine::overdue(self.teller.status()) {
-            machine::Overdue::Say(status) => {
-                let told = self.teller.tell(status).await;
-                self.be_patient();
-                self.told(told)
+    async fn overdue(&mut self) -> ControlFlow<LinkExit> {
+        self.time_limit_ends = None;
+        match machine::overdue(self.publisher.status()) {
+            machine::Overdue::Publish(status) => {
+                let outcome = self.publisher.publish(status).await;
+                self.restart_time_limit();
+                self.unless_fenced(outcome)
             }
             machine::Overdue::End(end) => {
-                warn!(tenant = %self.lease.tenant(), status = ?self.teller.status(), "status did not move on");
-                ControlFlow::Break(Leave::Ended(end))
+                warn!(tenant = %self.lease.tenant(), status = ?self.publisher.status(), "status did not move on");
+                ControlFlow::Break(LinkExit::Ended(end))
             }
             machine::Overdue::Nothing => ControlFlow::Continue(()),
         }
     }
 
-    fn be_patient(&mut self) {
-        let patience = machine::patience(self.teller.status(), self.around.clock.now(), &self.around.settings);
-        self.patience_ends = patience.map(|patience| Instant::now() + patience);
+    fn restart_time_limit(&mut self) {
+        let time_limit = machine::time_limit(self.publisher.status(), self.context.clock.now(), &self.context.settings);
+        self.time_limit_ends = time_limit.map(|time_limit| Instant::now() + time_limit);
     }
 
-    fn told(&self, told: Told) -> ControlFlow<Leave> {
-        match told {
-            Told::Fenced => ControlFlow::Break(Leave::LeaseLost),
-            Told::Said { .. } | Told::Later => ControlFlow::Continue(()),
+    fn unless_fenced(&self, outcome: PublishOutcome) -> ControlFlow<LinkExit> {
+        match outcome {
+            PublishOutcome::Fenced => ControlFlow::Break(LinkExit::LeaseLost),
+            PublishOutcome::Published { .. } | PublishOutcome::Pending => ControlFlow::Continue(()),
         }
     }
 
     /// What follows a link's end: another link, or the session's.
     async fn end(&mut self, end: End) -> Next {
-        let settings = self.around.settings.clone();
+        let settings = self.context.settings.clone();
         let again = match end {
             End::LeaseLost => return Next::Over,
             End::Unreadable => return self.unreadable().await,
             End::CodesUsedUp if self.windows < settings.qr_windows => {
-                // Told first: whether anybody watches is known from the telling.
-                let told = self.teller.tell(Status::connecting(ConnectingReason::Starting, None)).await;
+                // PublishOutcome first: whether anybody watches is known from the telling.
+                let outcome = self.publisher.publish(Status::connecting(ConnectingReason::Starting, None)).await;
                 self.windows += 1;
-                (told.listeners() > 0).then_some(Duration::ZERO)
+                (outcome.listeners() > 0).then_some(Duration::ZERO)
             }
-            End::Replaced => self.trouble.replaced(Instant::now()).then_some(settings.replaced_pause),
-            End::StoreFailed => Some(self.trouble.store_failed()),
+            End::Replaced => self.failures.replaced(Instant::now()).then_some(settings.replaced_pause),
+            End::StoreFailed => Some(self.failures.store_failed()),
             End::Internal | End::PairingCutShort => {
                 // Of a pairing cut short nothing is left, so the next link offers codes.
                 self.paired &= end != End::PairingCutShort;
-                match self.around.stores.roster.crashed(&self.lease, settings.crash_window).await {
+                match self.context.stores.ownership.crashed(&self.lease, settings.crash_window).await {
                     Err(StoreError::Fenced) => return Next::Over,
                     kept => {
                         let kept = kept.unwrap_or(0);
-                        self.trouble.crashed(Instant::now(), kept, settings.crashes_max, settings.crash_window)
+                        self.failures.crashed(Instant::now(), kept, settings.crashes_max, settings.crash_window)
                     }
                 }
             }
-            End::RateLimited => self.trouble.throttled(self.paired, settings.throttled_pause),
-            End::ClientOutdated { renewed } if renewed && self.trouble.renewed() => Some(Duration::ZERO),
+            End::RateLimited => self.failures.throttled(self.paired, settings.throttled_pause),
+            End::ClientOutdated { renewed } if renewed && self.failures.renewed() => Some(Duration::ZERO),
             End::CodesUsedUp
             | End::UnlinkedByPhone
             | End::Banned { .. }
@@ -329,7 +329,7 @@ impl Session {
 
     async fn pause(&mut self, pause: Duration, end: End) -> Next {
         // A pairing that was cut short has linked nobody: a page that shows an account would wait for no code.
-        let account = self.teller.status().account().filter(|_| end != End::PairingCutShort).cloned();
+        let account = self.publisher.status().account().filter(|_| end != End::PairingCutShort).cloned();
         let reason = match end {
             End::RateLimited => ConnectingReason::WhatsappUnreachable,
             _ if account.is_some() || self.paired => ConnectingReason::Reconnecting,
@@ -341,7 +341,7 @@ impl Session {
     /// Says the status and begins another link after the pause, or as soon as the user wants something. With
     /// `to_unlink_only` nothing but an unlink ends the pause: WhatsApp has asked for it.
     pub(super) async fn wait(&mut self, status: Status, pause: Duration, to_unlink_only: bool) -> Next {
-        if self.teller.tell(status).await == Told::Fenced {
+        if self.publisher.publish(status).await == PublishOutcome::Fenced {
             return Next::Over;
         }
         let over = Instant::now() + pause;
@@ -349,11 +349,11 @@ impl Session {
         loop {
             tokio::select! {
                 biased;
-                () = self.around.stop.cancelled() => return self.hand_over().await,
+                () = self.context.stop.cancelled() => return self.hand_over().await,
                 () = self.lease.lost().cancelled() => return Next::Over,
                 // The user wants something: the next link reads what. Where WhatsApp has told us to wait, only to be rid of
                 // it is worth a dial.
-                () = self.nudge.notified() => {
+                () = self.mailbox.notified() => {
                     if !to_unlink_only {
                         return Next::Again;
                     }
@@ -367,8 +367,8 @@ impl Session {
                         ask_again = Some(Instant::now() + RETRY_AFTER);
                     }
                 },
-                () = self.teller.retry_due() => {
-                    if self.teller.retry().await == Told::Fenced {
+                () = self.publisher.retry_due() => {
+                    if self.publisher.retry().await == PublishOutcome::Fenced {
                         return Next::Over;
                     }
                 }
@@ -378,7 +378,7 @@ impl Session {
     }
 
     async fn is_to_unlink(&self) -> Result<bool, StoreError> {
-        Ok(matches!(self.around.stores.roster.wish(self.lease.tenant()).await?, Some((_, Wish::Unlink))))
+        Ok(matches!(self.context.stores.commands.current(self.lease.tenant()).await?, Some((_, DesiredState::Unlink))))
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use super::Update;
 use crate::{
-    events::{EventId, News, PairAnswer, Status},
+    events::{EventId, News, PairResult, Status},
     tenant::TenantId,
 };
 
@@ -196,12 +196,12 @@ impl Hub {
 pub fn log_emitted(tenant: &TenantId, update: &Update, streams: usize) {
     let event = match update {
         Update::Event(event) => event,
-        Update::Notice(shown) if streams > 0 => {
+        Update::Refresh(shown) if streams > 0 => {
             let status = shown.status().word().as_str();
             tracing::info!(%tenant, status, stale = shown.stale, streams, "connection status emitted to tenant");
             return;
         }
-        Update::Notice(_) => return,
+        Update::Refresh(_) => return,
     };
     let (status, News { status: is_news, qr: code, pair }) = (event.status.word().as_str(), event.news);
     match &event.status {
@@ -209,8 +209,8 @@ pub fn log_emitted(tenant: &TenantId, update: &Update, streams: usize) {
             tracing::info!(%tenant, status, attempt = qr.attempt, pair, streams, "qr code emitted to tenant");
         }
         Status::QrPending { pair: Some(asked), .. } if pair => match &asked.code {
-            PairAnswer::Code(_) => tracing::info!(%tenant, status, streams, "pair code emitted to tenant"),
-            PairAnswer::Refused { refused } => {
+            PairResult::Code(_) => tracing::info!(%tenant, status, streams, "pair code emitted to tenant"),
+            PairResult::Refused { refused } => {
                 tracing::info!(%tenant, status, reason = refused.as_str(), streams, "pair code was refused");
             }
         },
@@ -256,7 +256,7 @@ mod tests {
     async fn sequence(listener: &mut Listener) -> Option<u64> {
         match std::future::poll_fn(|cx| listener.poll_next(cx)).await? {
             Published::One(Update::Event(event), _) => Some(event.cursor.sequence),
-            Published::One(Update::Notice(_), _) | Published::Missed(_) => None,
+            Published::One(Update::Refresh(_), _) | Published::Missed(_) => None,
         }
     }
 

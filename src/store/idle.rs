@@ -1,4 +1,4 @@
-//! When an idle tenant is forgotten: one without credentials, wish and owner.
+//! When an idle tenant is forgotten: one without credentials, desired state and owner.
 
 use std::time::Duration;
 

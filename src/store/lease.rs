@@ -11,7 +11,7 @@ use crate::tenant::TenantId;
 /// fence and nonce in the same step: a stale owner cannot speak.
 ///
 /// Invariant: made by stores alone. Clones are the same lease; after [`super::Journal::finish`] or
-/// [`super::Roster::release`] every clone is refused. Dropping them all is no way to give it back: the tenant is free
+/// [`super::Ownership::release`] every clone is refused. Dropping them all is no way to give it back: the tenant is free
 /// again, in time, but nobody is nudged.
 #[derive(Clone)]
 pub struct Lease(Arc<Inner>);

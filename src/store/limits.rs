@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{StoreError, Wish};
+use super::{DesiredState, StoreError};
 use crate::{events::Status, limit::Limit};
 
 const TEN_MINUTES: Duration = Duration::from_secs(600);
@@ -45,11 +45,11 @@ pub struct Usage {
 
 impl Usage {
     /// Of a request that comes while another one may stand. A repetition changes nothing and uses up nothing.
-    pub fn of(request: &Wish, standing: Option<&Wish>, status: Option<&Status>) -> Self {
-        let Wish::Run { phone } = request else { return Self::default() };
+    pub fn of(request: &DesiredState, standing: Option<&DesiredState>, status: Option<&Status>) -> Self {
+        let DesiredState::Run { phone } = request else { return Self::default() };
         let disconnected = matches!(status, None | Some(Status::Disconnected { .. }));
         match standing {
-            Some(Wish::Run { phone: before }) if !disconnected => {
+            Some(DesiredState::Run { phone: before }) if !disconnected => {
                 let linked = matches!(status, Some(Status::Connected { .. }));
                 Self { pair_code: phone.is_some() && phone != before && !linked, dial: false }
             }
@@ -66,8 +66,8 @@ mod tests {
     #[test]
     fn only_what_changes_something_is_counted() {
         let phone = |digit: char| PhoneNumber::parse(&format!("62812345678{digit}")).unwrap();
-        let (plain, one) = (Wish::Run { phone: None }, Wish::Run { phone: Some(phone('1')) });
-        let two = Wish::Run { phone: Some(phone('2')) };
+        let (plain, one) = (DesiredState::Run { phone: None }, DesiredState::Run { phone: Some(phone('1')) });
+        let two = DesiredState::Run { phone: Some(phone('2')) };
         let starting = Status::connecting(ConnectingReason::Starting, None);
         let ended = Status::ended(EndReason::QrExpired);
         let connected = Status::Connected { account: Account { phone: phone('1'), name: None, platform: None } };
@@ -83,9 +83,9 @@ mod tests {
         assert_eq!(used(&two, Some(&one), Some(&starting)), (true, false), "another number");
         assert_eq!(used(&plain, Some(&one), Some(&starting)), (false, false));
         assert_eq!(used(&two, Some(&one), Some(&connected)), (false, false), "no code is asked for while linked");
-        assert_eq!(used(&plain, Some(&Wish::Unlink), Some(&starting)), (false, true), "it follows an unlink");
-        assert_eq!(used(&one, Some(&Wish::Unlink), Some(&connected)), (true, true), "it follows an unlink");
+        assert_eq!(used(&plain, Some(&DesiredState::Unlink), Some(&starting)), (false, true), "it follows an unlink");
+        assert_eq!(used(&one, Some(&DesiredState::Unlink), Some(&connected)), (true, true), "it follows an unlink");
         assert_eq!(used(&plain, Some(&plain), Some(&ended)), (false, true));
-        assert_eq!(used(&Wish::Unlink, Some(&one), Some(&starting)), (false, false), "to disconnect is free");
+        assert_eq!(used(&DesiredState::Unlink, Some(&one), Some(&starting)), (false, false), "to disconnect is free");
     }
 }

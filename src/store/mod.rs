@@ -4,12 +4,12 @@
 
 pub mod crypt;
 pub mod embedded;
-mod greeting;
+mod takeover;
 mod hub;
 mod idle;
 mod lease;
 mod limits;
-mod nudges;
+mod notifications;
 mod outbox;
 pub mod redis;
 mod client_version;
@@ -26,7 +26,7 @@ pub use hub::Memo;
 pub use idle::FORGET_AFTER;
 pub use lease::Lease;
 pub use limits::{Limited, Limits, Usage};
-pub use outbox::{Notice, Outbox, TAKEN_FOR};
+pub use outbox::{Outbox, OutboxEntry, VISIBILITY_TIMEOUT};
 pub use subscription::{Subscription, Update};
 
 use crate::{
@@ -35,10 +35,10 @@ use crate::{
 };
 
 /// How long words for a tenant's owner wait for it: it has them in a moment, or whoever said them has given up.
-pub const SAID_FOR: Duration = Duration::from_secs(60);
+pub const MESSAGE_KEPT_FOR: Duration = Duration::from_secs(60);
 
 /// Words that wait for one owner.
-pub const SAID_MAX: usize = 8;
+pub const MESSAGES_MAX: usize = 8;
 
 /// A tenant's events, kept and live. There is no way to change a tenant's status but through here and [`Roster`], and
 /// each of them numbers, keeps and publishes the event in one step: *saving is telling*.
@@ -52,9 +52,9 @@ pub trait Journal: Send + Sync + 'static {
     /// The only way to end a session: the terminal status is appended, the wish `settles` counts as fulfilled if it is
     /// still the newest, and the lease is given back, in one step.
     ///
-    /// If a newer [`Wish::Run`] stands, it is not lost: `connecting`/`starting` follows in the same step and the tenant
+    /// If a newer [`DesiredState::Run`] stands, it is not lost: `connecting`/`starting` follows in the same step and the tenant
     /// is nudged, wanted and free to be acquired.
-    async fn finish(&self, lease: Lease, status: Status, settles: WishNo) -> Result<Arc<Event>, StoreError>;
+    async fn finish(&self, lease: Lease, status: Status, fulfils: Generation) -> Result<Arc<Event>, StoreError>;
 
     /// `None`: the tenant never had a session here.
     async fn latest(&self, tenant: &TenantId) -> Result<Option<Shown>, StoreError>;
@@ -68,29 +68,16 @@ pub trait Journal: Send + Sync + 'static {
     ///
     /// Without an id, or with one that is not in this journal's history, the subscription begins with the present: the
     /// newest event, if there is one. With an id that is known, what follows it. While the present is stale an
-    /// [`Update::Notice`] ends the backlog in the newest event's place, known to the reader or not: as an event it would
+    /// [`Update::Refresh`] ends the backlog in the newest event's place, known to the reader or not: as an event it would
     /// be a claim that nobody stands behind. A reader that returns with the newest id is told by a notice, too, that
     /// a staleness is over, or, where it may have been in doubt elsewhere, that there is none. Never fails for a
     /// passing trouble of the store: it then begins with a stale notice and catches up by itself.
     async fn subscribe(&self, tenant: &TenantId, after: Option<EventId>) -> Subscription;
 }
 
-/// Who shall run, and who runs it.
+/// Which instance runs a tenant, by leases.
 #[async_trait]
-pub trait Roster: Send + Sync + 'static {
-    /// Keeps what the user wants, durably and with a rising number, and nudges whoever can act on it.
-    ///
-    /// [`Wish::Run`] for a tenant that is disconnected appends `connecting`/`starting` in the same step, so that every
-    /// later read says so. [`Wish::Unlink`] for a tenant with nothing to unlink (disconnected and without credentials) is
-    /// settled at once and changes nothing.
-    ///
-    /// [`StoreError::Limited`]: its tenant has used up what it asks for, see [`Usage`], and nothing was kept. What it uses is
-    /// counted in the same step, over all instances.
-    async fn want(&self, tenant: &TenantId, wish: Wish) -> Result<WishNo, StoreError>;
-
-    /// The newest wish that is not settled.
-    async fn wish(&self, tenant: &TenantId) -> Result<Option<(WishNo, Wish)>, StoreError>;
-
+pub trait Ownership: Send + Sync + 'static {
     /// Takes the right to run a tenant that has an unsettled wish and no living owner; `None` otherwise.
     ///
     /// Appends `connecting`/`resuming` in the same step where the newest status claims a link (`connected`, or
@@ -101,7 +88,7 @@ pub trait Roster: Send + Sync + 'static {
     async fn acquire(&self, tenant: &TenantId) -> Result<Option<Lease>, StoreError>;
 
     /// Up to `max` tenants with an unsettled wish and no living owner.
-    async fn unattended(&self, max: usize) -> Result<Vec<TenantId>, StoreError>;
+    async fn orphaned(&self, max: usize) -> Result<Vec<TenantId>, StoreError>;
 
     /// Hands over: the tenant is still wanted, and nudged, but nobody runs it. Appends nothing.
     async fn release(&self, lease: Lease) -> Result<(), StoreError>;
@@ -110,13 +97,40 @@ pub trait Roster: Send + Sync + 'static {
     /// into the window, this one included.
     async fn crashed(&self, lease: &Lease, window: Duration) -> Result<usize, StoreError>;
 
+    /// Waits until wanted tenants may have lost their owners: [`Self::orphaned`] should be asked now. Cancel safe. One
+    /// caller at a time.
+    async fn rescan(&self);
+
+    /// How long to leave a tenant that nobody owns to others, who have less to do. Zero: it is ours to take.
+    fn claim_delay(&self, tenant: &TenantId) -> Duration;
+
+    /// Whether any instance that lives has room for another session, as far as they say so.
+    fn has_room(&self) -> bool;
+}
+
+/// What users ask for: the desired state of each tenant's session, and messages to the owner that runs it.
+#[async_trait]
+pub trait Commands: Send + Sync + 'static {
+    /// Keeps what the user wants, durably and with a rising number, and nudges whoever can act on it.
+    ///
+    /// [`DesiredState::Run`] for a tenant that is disconnected appends `connecting`/`starting` in the same step, so that every
+    /// later read says so. [`DesiredState::Unlink`] for a tenant with nothing to unlink (disconnected and without credentials) is
+    /// settled at once and changes nothing.
+    ///
+    /// [`StoreError::Limited`]: its tenant has used up what it asks for, see [`Usage`], and nothing was kept. What it uses is
+    /// counted in the same step, over all instances.
+    async fn request(&self, tenant: &TenantId, desired: DesiredState) -> Result<Generation, StoreError>;
+
+    /// The newest wish that is not settled.
+    async fn current(&self, tenant: &TenantId) -> Result<Option<(Generation, DesiredState)>, StoreError>;
+
     /// Leaves words for whoever runs the tenant now, sealed like all that is a tenant's, and nudges it. They wait for
-    /// [`SAID_FOR`] at most and are the present owner's alone: where there is none, or another one takes over, they are
-    /// gone. Of more than [`SAID_MAX`] the oldest gives way. Durable is nothing of it.
-    async fn say(&self, tenant: &TenantId, words: Bytes) -> Result<(), StoreError>;
+    /// [`MESSAGE_KEPT_FOR`] at most and are the present owner's alone: where there is none, or another one takes over, they are
+    /// gone. Of more than [`MESSAGES_MAX`] the oldest gives way. Durable is nothing of it.
+    async fn send(&self, tenant: &TenantId, words: Bytes) -> Result<(), StoreError>;
 
     /// Takes what was said to this owner, oldest first: nobody is ever given it again, not even after an error.
-    async fn said(&self, lease: &Lease) -> Result<Vec<Bytes>, StoreError>;
+    async fn receive(&self, lease: &Lease) -> Result<Vec<Bytes>, StoreError>;
 
     /// Counts a pairing code for this number, over all tenants and instances. False: it has had as many as it may, and none
     /// may be asked for now. The store keeps a keyed hash of the number.
@@ -124,22 +138,12 @@ pub trait Roster: Send + Sync + 'static {
 
     /// Waits for tenants whose wish or owner changed; each is named once however often it changed. Cancel safe. One
     /// caller at a time.
-    async fn nudged(&self) -> Vec<TenantId>;
-
-    /// Waits until wanted tenants may have lost their owners: [`Self::unattended`] should be asked now. Cancel safe. One
-    /// caller at a time.
-    async fn shaken(&self);
-
-    /// How long to leave a tenant that nobody owns to others, who have less to do. Zero: it is ours to take.
-    fn deference(&self, tenant: &TenantId) -> Duration;
-
-    /// Whether any instance that lives has room for another session, as far as they say so.
-    fn has_room(&self) -> bool;
+    async fn notified(&self) -> Vec<TenantId>;
 }
 
 /// A tenant's credentials: rows of bytes in named tables, sealed with a key of the tenant's own.
 #[async_trait]
-pub trait Vault: Send + Sync + 'static {
+pub trait CredentialStore: Send + Sync + 'static {
     /// `None`: there is no such row. [`StoreError::Unreadable`]: there is one, sealed with a key we do not have.
     async fn get(&self, tenant: &TenantId, table: &'static str, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
 
@@ -198,8 +202,9 @@ pub struct Bookmark(Vec<u8>);
 #[derive(Clone)]
 pub struct Stores {
     pub journal: Arc<dyn Journal>,
-    pub roster: Arc<dyn Roster>,
-    pub vault: Arc<dyn Vault>,
+    pub ownership: Arc<dyn Ownership>,
+    pub commands: Arc<dyn Commands>,
+    pub credentials: Arc<dyn CredentialStore>,
     pub client_versions: Arc<dyn ClientVersions>,
 }
 
@@ -210,13 +215,13 @@ pub struct Appended {
     pub listeners: usize,
 }
 
-/// A wish's number: rises with every [`Roster::want`] of a tenant.
+/// A wish's number: rises with every [`Commands::request`] of a tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct WishNo(pub u64);
+pub struct Generation(pub u64);
 
 /// What the user wants of a session, kept until it is fulfilled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Wish {
+pub enum DesiredState {
     /// Be linked, and stay so. With a number: offer a pairing code for it beside the QR.
     Run { phone: Option<PhoneNumber> },
     /// Be unlinked, or give up the pairing under way; credentials are wiped.

@@ -11,28 +11,28 @@ use crate::{
 };
 
 /// How long a notice that was taken is left to its taker: longer than any delivery is allowed to last.
-pub const TAKEN_FOR: Duration = Duration::from_secs(15);
+pub const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What the back end has not been told yet: for each tenant the newest status alone, put here in the step that says it,
 /// from the moment on at which somebody asked the store for its outbox. Nothing can be said through it.
 #[async_trait]
 pub trait Outbox: Send + Sync + 'static {
-    /// Waits for a notice that is due and takes it: for [`TAKEN_FOR`] nobody else is given one of that tenant. One caller
+    /// Waits for a notice that is due and takes it: for [`VISIBILITY_TIMEOUT`] nobody else is given one of that tenant. One caller
     /// at a time. Not cancel safe: one that was just taken is due again after that time.
-    async fn next(&self) -> Notice;
+    async fn next(&self) -> OutboxEntry;
 
     /// It was delivered. What was said meanwhile stays, and is due at once. Changes nothing once the notice is not its
     /// taker's any more.
-    async fn settle(&self, notice: &Notice) -> Result<(), StoreError>;
+    async fn ack(&self, entry: &OutboxEntry) -> Result<(), StoreError>;
 
     /// It was not delivered, and is due again after `wait`, or what took its place is. Changes nothing once the notice
     /// is not its taker's any more.
-    async fn postpone(&self, notice: &Notice, wait: Duration) -> Result<(), StoreError>;
+    async fn nack(&self, entry: &OutboxEntry, wait: Duration) -> Result<(), StoreError>;
 }
 
 /// What the back end is to be told of a tenant. Has no place for a code to pair with.
 #[derive(Clone)]
-pub struct Notice {
+pub struct OutboxEntry {
     pub tenant: TenantId,
     /// Of the event that changed the status: the same for every try.
     pub id: EventId,
@@ -48,8 +48,8 @@ pub struct Notice {
     pub(in crate::store) listed: u64,
 }
 
-impl fmt::Debug for Notice {
+impl fmt::Debug for OutboxEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Notice({}, {}, {})", self.tenant, self.id, self.status.word())
+        write!(f, "OutboxEntry({}, {}, {})", self.tenant, self.id, self.status.word())
     }
 }

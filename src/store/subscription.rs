@@ -16,7 +16,7 @@ pub enum Update {
     /// The present again, outside the order and without a cursor: it became stale, or is vouched for again. A
     /// subscription to a tenant whose present is stale has it in place of the newest event. A reader that was never told
     /// of a staleness may be told that there is none.
-    Notice(Shown),
+    Refresh(Shown),
 }
 
 /// One reader's view of a tenant's journal: the backlog, then what comes.
@@ -29,7 +29,7 @@ pub struct Subscription {
     /// Events at or below it were told: the hub was joined before the backlog was read. A later epoch is a higher one.
     seen: Option<Cursor>,
     /// What the reader was told last is a notice, and says something else than that the newest event it has seen is true.
-    in_doubt: bool,
+    stale: bool,
     /// The id that the reader came with, which the store has not looked at yet: it counts within its own journal only.
     claimed: Option<EventId>,
 }
@@ -42,13 +42,13 @@ impl Subscription {
         seen: Option<Cursor>,
     ) -> Self {
         let backlog: VecDeque<Update> = backlog.into_iter().collect();
-        let in_doubt = matches!(backlog.back(), Some(Update::Notice(shown)) if shown.stale);
-        Self { backlog, missed: VecDeque::new(), live: Some(live), seen, in_doubt, claimed: None }
+        let stale = matches!(backlog.back(), Some(Update::Refresh(shown)) if shown.stale);
+        Self { backlog, missed: VecDeque::new(), live: Some(live), seen, stale, claimed: None }
     }
 
     /// For a reader that comes while the store cannot be read.
-    pub(in crate::store) fn in_doubt(doubt: Update, live: Listener, claimed: Option<EventId>) -> Self {
-        Self { claimed, ..Self::new([doubt], live, None) }
+    pub(in crate::store) fn stale(stale_update: Update, live: Listener, claimed: Option<EventId>) -> Self {
+        Self { claimed, ..Self::new([stale_update], live, None) }
     }
 
     /// How many of the next updates were kept before the reader came: they are replayed, and may be out of date.
@@ -85,20 +85,20 @@ impl Subscription {
                 },
             };
             match &update {
-                Update::Notice(shown) => {
+                Update::Refresh(shown) => {
                     let newest = self.seen.max(self.claimed.map(|claimed| claimed.cursor));
-                    self.in_doubt = shown.stale || Some(shown.event.cursor) != newest;
+                    self.stale = shown.stale || Some(shown.event.cursor) != newest;
                 }
                 Update::Event(event) => {
-                    let told = self.seen.is_some_and(|seen| event.cursor <= seen);
-                    if told || self.claimed.is_some_and(|claimed| event.id().is_seen_by(&claimed)) {
+                    let delivered = self.seen.is_some_and(|seen| event.cursor <= seen);
+                    if delivered || self.claimed.is_some_and(|claimed| event.id().is_seen_by(&claimed)) {
                         match self.newest_again(event) {
-                            Some(notice) if self.missed.is_empty() => return Poll::Ready(Some((notice, None))),
+                            Some(refresh) if self.missed.is_empty() => return Poll::Ready(Some((refresh, None))),
                             // What follows supersedes it.
                             Some(_) | None => continue,
                         }
                     }
-                    (self.seen, self.in_doubt) = (Some(event.cursor), false);
+                    (self.seen, self.stale) = (Some(event.cursor), false);
                 }
             }
             return Poll::Ready(Some((update, memo)));
@@ -109,9 +109,9 @@ impl Subscription {
     /// on showing that until the next event.
     fn newest_again(&mut self, event: &Arc<Event>) -> Option<Update> {
         let is_newest = self.seen == Some(event.cursor) || self.claimed == Some(event.id());
-        (self.in_doubt && is_newest).then(|| {
-            self.in_doubt = false;
-            Update::Notice(Shown { event: event.clone(), stale: false })
+        (self.stale && is_newest).then(|| {
+            self.stale = false;
+            Update::Refresh(Shown { event: event.clone(), stale: false })
         })
     }
 
@@ -120,7 +120,7 @@ impl Subscription {
     fn not_claimed(&mut self, missed: &Missed) -> VecDeque<Update> {
         let id = |update: &Update| match update {
             Update::Event(event) => Some(event.id()),
-            Update::Notice(_) => None,
+            Update::Refresh(_) => None,
         };
         let ids: Vec<Option<EventId>> = missed.updates.iter().map(id).collect();
         let Some(claimed) = self.claimed.filter(|_| ids.iter().flatten().chain(&missed.follows).next().is_some())
@@ -129,7 +129,7 @@ impl Subscription {
         };
         let newest = match missed.updates.last() {
             Some(Update::Event(event)) => self.newest_again(event),
-            Some(Update::Notice(_)) | None => None,
+            Some(Update::Refresh(_)) | None => None,
         };
         // Looked at once: what is missed later may be of the next journal alone, and all of it is for this reader.
         self.claimed = None;
@@ -172,7 +172,7 @@ mod tests {
     fn cursor(update: Option<Update>) -> Option<(u64, u64)> {
         match update? {
             Update::Event(event) => Some((event.cursor.epoch, event.cursor.sequence)),
-            Update::Notice(_) => None,
+            Update::Refresh(_) => None,
         }
     }
 
@@ -198,18 +198,18 @@ mod tests {
         let (hub, tenant) = (Arc::new(Hub::default()), TenantId::parse("a").unwrap());
         let live = hub.join(&tenant);
         let Update::Event(older) = event(9, 2) else { unreachable!("it is an event") };
-        for update in [Update::Notice(Shown { event: older, stale: false }), event(9, 2), event(9, 3), event(9, 3)] {
+        for update in [Update::Refresh(Shown { event: older, stale: false }), event(9, 2), event(9, 3), event(9, 3)] {
             hub.publish(&tenant, update);
         }
         let mut subscription = Subscription::new([event(9, 3)], live, Some(Cursor { epoch: 9, sequence: 3 }));
-        let mut told = Vec::new();
+        let mut updates = Vec::new();
         while let Some(Some(update)) = subscription.next().now_or_never() {
-            told.push(match update {
+            updates.push(match update {
                 Update::Event(event) => ("event", event.cursor.sequence),
-                Update::Notice(shown) => ("notice", shown.event.cursor.sequence),
+                Update::Refresh(shown) => ("refresh", shown.event.cursor.sequence),
             });
         }
-        assert_eq!(told, [("event", 3), ("notice", 2), ("notice", 3)]);
+        assert_eq!(updates, [("event", 3), ("refresh", 2), ("refresh", 3)]);
     }
 
     /// It has seen event 3 on another instance. This one knew event 1, and was told the rest when the store came back.
@@ -217,14 +217,14 @@ mod tests {
     async fn reader_that_has_seen_all_is_told_that_its_doubt_is_over() {
         let (hub, tenant) = (Arc::new(Hub::default()), TenantId::parse("a").unwrap());
         let Update::Event(known) = event(9, 1) else { unreachable!("it is an event") };
-        let doubt = Update::Notice(Shown { event: known, stale: true });
-        let mut subscription = Subscription::in_doubt(doubt, hub.join(&tenant), Some(id(7, 9, 3)));
+        let stale_update = Update::Refresh(Shown { event: known, stale: true });
+        let mut subscription = Subscription::stale(stale_update, hub.join(&tenant), Some(id(7, 9, 3)));
         hub.publish_missed(&tenant, Missed { follows: Some(id(7, 9, 1)), updates: vec![event(9, 2), event(9, 3)] });
-        let mut told = Vec::new();
-        while let Some(Some(Update::Notice(shown))) = subscription.next().now_or_never() {
-            told.push((shown.event.cursor.sequence, shown.stale));
+        let mut updates = Vec::new();
+        while let Some(Some(Update::Refresh(shown))) = subscription.next().now_or_never() {
+            updates.push((shown.event.cursor.sequence, shown.stale));
         }
-        assert_eq!(told, [(1, true), (3, false)]);
+        assert_eq!(updates, [(1, true), (3, false)]);
     }
 
     /// Without this, a reader that comes with another tenant's id while the store is away hears of no event at all once
@@ -234,21 +234,21 @@ mod tests {
         let (hub, tenant) = (Arc::new(Hub::default()), TenantId::parse("a").unwrap());
         let live = hub.join(&tenant);
         hub.publish(&tenant, event(9, 1));
-        let doubt = || event(0, 0);
-        let mut subscription = Subscription::in_doubt(doubt(), live, Some(id(8, 99, 1)));
+        let stale_update = || event(0, 0);
+        let mut subscription = Subscription::stale(stale_update(), live, Some(id(8, 99, 1)));
         assert_eq!(cursor(subscription.next().now_or_never().flatten()), Some((0, 0)));
         assert_eq!(cursor(subscription.next().now_or_never().flatten()), Some((9, 1)));
     }
 
-    fn told_of(missed: Missed, claimed: EventId) -> Vec<Option<(u64, u64)>> {
+    fn updates_of(missed: Missed, claimed: EventId) -> Vec<Option<(u64, u64)>> {
         let (hub, tenant) = (Arc::new(Hub::default()), TenantId::parse("a").unwrap());
-        let mut subscription = Subscription::in_doubt(event(0, 0), hub.join(&tenant), Some(claimed));
+        let mut subscription = Subscription::stale(event(0, 0), hub.join(&tenant), Some(claimed));
         hub.publish_missed(&tenant, missed);
-        let mut told = Vec::new();
+        let mut updates = Vec::new();
         while let Some(Some(update)) = subscription.next().now_or_never() {
-            told.push(cursor(Some(update)));
+            updates.push(cursor(Some(update)));
         }
-        told.split_off(1)
+        updates.split_off(1)
     }
 
     /// Redis was restarted and began a journal, which the reader knows from another instance. This instance comes back
@@ -259,29 +259,29 @@ mod tests {
             follows: Some(id(7, 9, 3)),
             updates: vec![event_of(7, 9, 4), event_of(7, 9, 5), event_of(8, 12, 1), event_of(8, 12, 2)],
         };
-        assert_eq!(told_of(missed(), id(8, 12, 1)), [Some((12, 2))]);
-        assert_eq!(told_of(missed(), id(8, 12, 2)), []);
-        assert_eq!(told_of(missed(), id(7, 9, 4)), [Some((9, 5)), Some((12, 1)), Some((12, 2))]);
+        assert_eq!(updates_of(missed(), id(8, 12, 1)), [Some((12, 2))]);
+        assert_eq!(updates_of(missed(), id(8, 12, 2)), []);
+        assert_eq!(updates_of(missed(), id(7, 9, 4)), [Some((9, 5)), Some((12, 1)), Some((12, 2))]);
         let all = [Some((9, 4)), Some((9, 5)), Some((12, 1)), Some((12, 2))];
-        assert_eq!(told_of(missed(), id(7, 9, 3)), all, "the event before the first one is known");
-        assert_eq!(told_of(missed(), id(6, 12, 1)), [Some((12, 2))], "of another tenant, or lost with Redis");
+        assert_eq!(updates_of(missed(), id(7, 9, 3)), all, "the event before the first one is known");
+        assert_eq!(updates_of(missed(), id(6, 12, 1)), [Some((12, 2))], "of another tenant, or lost with Redis");
     }
 
     /// What was missed after the reader's id was found is of the next journal alone: all of it is for this reader.
     #[tokio::test]
     async fn reader_whose_id_was_found_is_told_all_that_is_missed_later() {
         let (hub, tenant) = (Arc::new(Hub::default()), TenantId::parse("a").unwrap());
-        let mut subscription = Subscription::in_doubt(event(0, 0), hub.join(&tenant), Some(id(7, 9, 5)));
+        let mut subscription = Subscription::stale(event(0, 0), hub.join(&tenant), Some(id(7, 9, 5)));
         let missed = |follows, updates| Missed { follows: Some(follows), updates };
         hub.publish_missed(&tenant, missed(id(7, 9, 3), vec![event_of(7, 9, 4)]));
         hub.publish(&tenant, event_of(7, 9, 5));
         hub.publish_missed(&tenant, missed(id(7, 9, 5), vec![event_of(8, 12, 1), event_of(8, 12, 2)]));
         hub.publish_missed(&tenant, missed(id(8, 12, 2), vec![event_of(8, 12, 3), event_of(8, 12, 4)]));
-        let mut told = Vec::new();
+        let mut updates = Vec::new();
         while let Some(Some(update)) = subscription.next().now_or_never() {
-            told.extend(cursor(Some(update)));
+            updates.extend(cursor(Some(update)));
         }
-        assert_eq!(told, [(0, 0), (12, 1), (12, 2), (12, 3), (12, 4)]);
+        assert_eq!(updates, [(0, 0), (12, 1), (12, 2), (12, 3), (12, 4)]);
     }
 
     /// A run of Redis that may have lost writes begins another journal. What the one before it said must not be told
@@ -293,11 +293,11 @@ mod tests {
         for update in [event_of(7, 9, 4), event_of(8, 12, 1), event_of(7, 9, 6), event_of(8, 12, 2)] {
             hub.publish(&tenant, update);
         }
-        let mut subscription = Subscription::in_doubt(event(0, 0), live, Some(id(7, 9, 5)));
-        let mut told = Vec::new();
+        let mut subscription = Subscription::stale(event(0, 0), live, Some(id(7, 9, 5)));
+        let mut updates = Vec::new();
         while let Some(Some(update)) = subscription.next().now_or_never() {
-            told.extend(cursor(Some(update)));
+            updates.extend(cursor(Some(update)));
         }
-        assert_eq!(told, [(0, 0), (12, 1), (12, 2)]);
+        assert_eq!(updates, [(0, 0), (12, 1), (12, 2)]);
     }
 }

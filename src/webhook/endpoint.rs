@@ -5,7 +5,7 @@ use ureq::{
     http::{StatusCode, Uri, header::RETRY_AFTER},
 };
 
-use super::letter::Letter;
+use super::webhook_request::WebhookRequest;
 use crate::proxy::{self, is_loopback};
 
 /// For a whole delivery. Well below the time for which a notice is left to its taker.
@@ -70,14 +70,14 @@ impl Endpoint {
     }
 
     /// Blocks.
-    pub fn post(&self, agent: &Agent, letter: &Letter) -> Outcome {
+    pub fn post(&self, agent: &Agent, webhook_request: &WebhookRequest) -> Outcome {
         let request = agent
             .post(&self.0)
             .header("content-type", "application/json")
-            .header("webhook-id", &letter.id)
-            .header("webhook-timestamp", letter.timestamp.to_string())
-            .header("webhook-signature", &letter.signature);
-        match request.send(letter.body.as_slice()) {
+            .header("webhook-id", &webhook_request.id)
+            .header("webhook-timestamp", webhook_request.timestamp.to_string())
+            .header("webhook-signature", &webhook_request.signature);
+        match request.send(webhook_request.body.as_slice()) {
             Ok(answer) if answer.status().is_success() => Outcome::Delivered,
             Ok(answer) if answer.status() == 410 => Outcome::Gone,
             Ok(answer) => {

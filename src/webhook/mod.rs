@@ -3,13 +3,13 @@
 //! says something leaves a notice in the same step, and nobody ever waits for its delivery.
 
 mod backoff;
-mod courier;
+mod dispatcher;
 mod endpoint;
 mod gone;
-mod letter;
+mod webhook_request;
 mod signature;
 
-pub use courier::Courier;
+pub use dispatcher::Dispatcher;
 pub use endpoint::{Endpoint, EndpointError};
 pub use signature::{SigningKey, SigningKeyError};
 

@@ -17,7 +17,7 @@ const LOCKS_MAX: u64 = 512;
 /// for when a message is to be sent.
 const CONTACTS_MAX: u64 = 4_096;
 
-/// What a client holds in memory of an account, however many contacts it has. The rest is read from the vault.
+/// What a client holds in memory of an account, however many contacts it has. The rest is read from the credential store.
 pub(super) fn bounded(mappings: Arc<dyn CacheStore>) -> CacheConfig {
     let mut config = CacheConfig {
         group_cache: CacheEntryConfig::new(HOUR, GROUPS_MAX),

@@ -88,8 +88,8 @@ struct Outgoing<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Outgoing<S> {
     /// Returns when this, and all that waited before it, is written. A failure ends the connection.
     async fn write(&self, message: Option<Message>) -> anyhow::Result<()> {
-        let mut place = self.sink.lock().await;
-        let sink = place.as_mut().ok_or_else(|| anyhow!("the connection has ended"))?;
+        let mut slot = self.sink.lock().await;
+        let sink = slot.as_mut().ok_or_else(|| anyhow!("the connection has ended"))?;
         let written = async {
             match message {
                 Some(message) => sink.send(message).await,
@@ -105,7 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Outgoing<S> {
                 Err(_) => anyhow!("whatsapp does not read"),
             },
         };
-        *place = None;
+        *slot = None;
         self.ended.cancel();
         Err(failure)
     }

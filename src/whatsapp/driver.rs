@@ -10,7 +10,7 @@ use tracing::{debug, error};
 use whatsapp_rust::{Client, types::events::Event};
 
 use super::{
-    inbox::Heard,
+    inbox::InboxEvent,
     lookup::Version,
     pair_code::PairCodes,
     passkey::Passkeys,
@@ -31,11 +31,11 @@ use crate::{
 pub(super) const SIGNALS_MAX: usize = 16;
 
 /// Saving at a login is tried this often before the next try.
-const SETTLE_PAUSE: Duration = Duration::from_millis(250);
+const SAVE_RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// The library itself says "available" in a task of its own, shortly after the events that we answer: mostly at once, and
 /// under load a little later.
-const HUSHES: [Duration; 4] =
+const SET_UNAVAILABLE_AFTER: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(300), Duration::from_millis(800), Duration::from_secs(2)];
 
 /// A link that dials anew after a login is back in a moment, as a rule: WhatsApp restarts streams now and then.
@@ -101,31 +101,31 @@ pub(super) struct Driver {
 
 impl Driver {
     /// Until the link ends. Then the channel of its signals closes, and why stands in the termination.
-    pub async fn run(mut self, mut heard: Receiver<Heard>) {
+    pub async fn run(mut self, mut events: Receiver<InboxEvent>) {
         let (lease, termination) = (self.shared.lease.clone(), self.shared.termination.clone());
         loop {
-            let heard = tokio::select! {
+            let event = tokio::select! {
                 biased;
                 () = lease.lost().cancelled() => return termination.terminate(End::LeaseLost),
                 _ = termination.terminated() => return,
-                heard = heard.recv() => heard,
+                event = events.recv() => event,
                 () = until(self.signals.away_at) => {
                     // The library says nothing of a connection that it gave up itself.
                     self.signals.send(Signal::Dropped).await;
                     continue;
                 }
             };
-            match heard {
-                Some(Heard::Redials) => self.signals.redials(),
-                Some(Heard::Event(event)) => self.event(&event).await,
-                Some(Heard::Unreachable) => self.signals.send(Signal::Unreachable).await,
-                Some(Heard::CodeRefused(reason)) => {
+            match event {
+                Some(InboxEvent::Redials) => self.signals.redials(),
+                Some(InboxEvent::Event(event)) => self.event(&event).await,
+                Some(InboxEvent::Unreachable) => self.signals.send(Signal::Unreachable).await,
+                Some(InboxEvent::CodeRefused(reason)) => {
                     if let Some(phone) = self.codes.phone() {
                         self.signals.send(Signal::PairCodeRefused { phone, reason }).await;
                     }
                 }
-                Some(Heard::PasskeyRefused) => self.end(End::PairingFailed).await,
-                Some(Heard::LoopEnded) | None => return termination.terminate(End::Internal),
+                Some(InboxEvent::PasskeyRefused) => self.end(End::PairingFailed).await,
+                Some(InboxEvent::LoopEnded) | None => return termination.terminate(End::Internal),
             }
         }
     }
@@ -147,7 +147,7 @@ impl Driver {
             Meaning::Nothing => {}
             Meaning::AskCodeAgain => self.codes.ask_again(&self.client),
             Meaning::ConfirmPasskey => self.passkeys.confirm(&self.client),
-            Meaning::Tell(signal) => self.tell(signal).await,
+            Meaning::Send(signal) => self.send_signal(signal).await,
         }
     }
 
@@ -161,15 +161,15 @@ impl Driver {
         }
     }
 
-    async fn tell(&mut self, signal: Signal) {
+    async fn send_signal(&mut self, signal: Signal) {
         match &signal {
             Signal::Ended(end) => return self.end(*end).await,
             Signal::Connected { .. } => {
                 if self.shared.progress.stage() == Stage::Linked {
                     // By now the library has said that somebody is there, and saving may take its time.
-                    self.hush();
+                    self.set_unavailable();
                 }
-                if let Err(error) = self.settle().await {
+                if let Err(error) = self.save_newest().await {
                     error!(tenant = %self.shared.lease.tenant(), %error, "logged in, but the device cannot be saved");
                     return self.shared.termination.terminate(End::StoreFailed);
                 }
@@ -179,11 +179,11 @@ impl Driver {
                 }
                 if self.shared.progress.stage() < Stage::Linked {
                     self.shared.progress.reach(Stage::Linked);
-                    self.hush();
+                    self.set_unavailable();
                 }
                 self.dials.reached();
             }
-            Signal::Renamed { .. } => self.hush(),
+            Signal::Renamed { .. } => self.set_unavailable(),
             Signal::Scanned => {
                 self.shared.progress.reach(Stage::Scanned);
                 self.dials.reached();
@@ -225,26 +225,26 @@ impl Driver {
     }
 
     /// A proven pairing outlives a passing trouble of the store; one that is not proven must not go on without it.
-    async fn settle(&self) -> Result<(), StoreError> {
+    async fn save_newest(&self) -> Result<(), StoreError> {
         let deadline = Instant::now() + self.shared.settings.flush_deadline;
         loop {
-            match self.shared.keys.settle().await {
+            match self.shared.keys.save_newest().await {
                 Err(StoreError::Unavailable(_))
                     if self.shared.progress.stage() == Stage::Linked && Instant::now() < deadline =>
                 {
-                    tokio::time::sleep(SETTLE_PAUSE).await;
+                    tokio::time::sleep(SAVE_RETRY_PAUSE).await;
                 }
-                settled => return settled,
+                saved => return saved,
             }
         }
     }
 
     /// While a linked device is "available" the phone does not notify its owner.
-    fn hush(&self) {
+    fn set_unavailable(&self) {
         let client = self.client.clone();
         self.shared.runtime.run(async move {
             let began = Instant::now();
-            for after in HUSHES {
+            for after in SET_UNAVAILABLE_AFTER {
                 sleep_until(began + after).await;
                 // Fails without a name or a connection: then nothing said "available" either.
                 let _ = client.presence().set_unavailable().await;

@@ -116,11 +116,11 @@ impl Http {
 impl HttpClient for Http {
     async fn execute(&self, request: HttpRequest) -> anyhow::Result<HttpResponse> {
         ensure!(self.reach.allows(&request.url), "not an address of WhatsApp");
-        let place = self.at_once.clone().acquire_owned().await?;
+        let slot = self.at_once.clone().acquire_owned().await?;
         let client = self.client.clone();
         // A task: where the caller gives up, the thread that works for it keeps its place until it is done.
         let answered = self.requests.spawn(async move {
-            let _place = place;
+            let _slot = slot;
             client.execute(request).await
         });
         answered.await?

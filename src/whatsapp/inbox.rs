@@ -8,9 +8,9 @@ use super::{termination::Termination, translate::interest};
 use crate::{events::PairRefusal, session::End};
 
 /// What a link can hear before its driver reads it: some twenty are a busy pairing.
-pub(super) const HEARD_MAX: usize = 64;
+pub(super) const EVENTS_MAX: usize = 64;
 
-pub(super) enum Heard {
+pub(super) enum InboxEvent {
     Event(Arc<Event>),
     Unreachable,
     /// The library dials anew: whatever connection there was is gone.
@@ -25,17 +25,17 @@ pub(super) enum Heard {
 /// was dropped might have been its end.
 #[derive(Clone)]
 pub(super) struct Inbox {
-    heard: Sender<Heard>,
+    events: Sender<InboxEvent>,
     termination: Arc<Termination>,
 }
 
 impl Inbox {
-    pub fn new(heard: Sender<Heard>, termination: Arc<Termination>) -> Self {
-        Self { heard, termination }
+    pub fn new(events: Sender<InboxEvent>, termination: Arc<Termination>) -> Self {
+        Self { events, termination }
     }
 
-    pub fn push(&self, heard: Heard) {
-        match self.heard.try_send(heard) {
+    pub fn push(&self, event: InboxEvent) {
+        match self.events.try_send(event) {
             // Closed: the link has ended.
             Ok(()) | Err(TrySendError::Closed(_)) => {}
             Err(TrySendError::Full(_)) => {
@@ -48,7 +48,7 @@ impl Inbox {
 
 impl EventHandler for Inbox {
     fn handle_event(&self, event: Arc<Event>) {
-        self.push(Heard::Event(event));
+        self.push(InboxEvent::Event(event));
     }
 
     fn interest(&self) -> EventInterest {

@@ -22,7 +22,7 @@ use super::{
     driver::{Claim, Driver, SIGNALS_MAX, SignalSender},
     http::Http,
     in_flight::InFlight,
-    inbox::Heard,
+    inbox::InboxEvent,
     keys::{self, Mappings, Stored},
     lookup::Version,
     pair_code::PairCodes,
@@ -39,7 +39,7 @@ use crate::{
     clock::SharedClock,
     events::PhoneNumber,
     session::{ConnectError, End, Link, Request, Signal},
-    store::{Lease, StoreError, Vault},
+    store::{CredentialStore, Lease, StoreError},
 };
 
 /// As the phone lists us, behind the platform's name.
@@ -47,7 +47,7 @@ const DEVICE_NAME: &str = "Tautan";
 
 pub(super) struct Opening {
     pub settings: Arc<Settings>,
-    pub vault: Arc<dyn Vault>,
+    pub credentials: Arc<dyn CredentialStore>,
     pub versions: Arc<Versions>,
     pub clock: SharedClock,
     pub http: Http,
@@ -61,7 +61,7 @@ impl Opening {
         let stored = self.stored().await?;
         let stage = stored.as_ref().map_or(Stage::Offering, |stored| stored.stage);
         let version = self.versions.current().await;
-        let (shared, heard) = Shared::new(self.settings, self.vault, self.lease, stage, self.alive);
+        let (shared, events) = Shared::new(self.settings, self.credentials, self.lease, stage, self.alive);
         // From here on whoever gives up ends every task that was begun.
         let running = shared.termination.stop().clone().drop_guard();
         let platform = if stage > Stage::Offering { shared.keys.platform().await? } else { None };
@@ -88,11 +88,11 @@ impl Opening {
             translator: Translator::new(shared.settings.qr_pace),
             signals: SignalSender::new(to_session),
         };
-        shared.runtime.run(driver.run(heard));
+        shared.runtime.run(driver.run(events));
         let inbox = shared.inbox.clone();
         shared.runtime.run(async move {
             bot.run().await;
-            inbox.push(Heard::LoopEnded);
+            inbox.push(InboxEvent::LoopEnded);
         });
         let resumes = stored.map(|stored| stored.phone);
         Ok(WhatsAppLink { resumes, client, signals, shared, codes, passkeys, over: false, running })
@@ -101,12 +101,12 @@ impl Opening {
     /// What the tenant's rows allow: to resume, or to begin anew.
     async fn stored(&self) -> Result<Option<Stored>, StoreError> {
         let tenant = self.lease.tenant();
-        if let Some(stored) = keys::stored(&*self.vault, tenant).await? {
+        if let Some(stored) = keys::stored(&*self.credentials, tenant).await? {
             return Ok(Some(stored));
         }
         // Rows without a device are what a crash left of a pairing: no phone lists it.
-        if self.vault.holds(tenant).await? {
-            self.vault.erase(&self.lease).await?;
+        if self.credentials.holds(tenant).await? {
+            self.credentials.erase(&self.lease).await?;
         }
         Ok(None)
     }
@@ -164,7 +164,7 @@ impl Link for WhatsAppLink {
         }))
     }
 
-    async fn tell(&mut self, request: Request) -> Result<(), ConnectError> {
+    async fn send(&mut self, request: Request) -> Result<(), ConnectError> {
         match request {
             Request::PairCode(phone) => self.codes.ask(&self.client, phone),
             Request::Passkey(answer) => self.passkeys.answer(&self.client, answer),
@@ -173,21 +173,21 @@ impl Link for WhatsAppLink {
     }
 
     async fn close(self: Box<Self>) {
-        self.hang_up().await;
+        self.disconnect().await;
     }
 
     async fn unlink(mut self: Box<Self>) -> Result<(), ConnectError> {
-        let told = self.tell_unlinked().await;
+        let sent = self.send_unlink().await;
         // Told or not, the credentials are given up.
         self.shared.keys.retire();
-        self.hang_up().await;
-        told.map_err(|reason| ConnectError::Untold(Box::new(reason)))
+        self.disconnect().await;
+        sent.map_err(|reason| ConnectError::NotSent(Box::new(reason)))
     }
 }
 
 /// Why WhatsApp did not hear of an unlink. Says no more than that: the library's errors print whole stanzas.
 #[derive(Debug, thiserror::Error)]
-enum Untold {
+enum NotSent {
     #[error("the link had ended already")]
     Ended,
     #[error("no answer in time")]
@@ -203,34 +203,34 @@ const LOGIN_POLL: Duration = Duration::from_millis(50);
 const REMOVAL_GRACE: Duration = Duration::from_millis(500);
 
 impl WhatsAppLink {
-    async fn tell_unlinked(&mut self) -> Result<(), Untold> {
+    async fn send_unlink(&mut self) -> Result<(), NotSent> {
         if self.shared.progress.stage() == Stage::Offering && self.client.pn().is_none() {
             return Ok(());
         }
         match self.shared.termination.end() {
             Some(End::UnlinkedByPhone) => return Ok(()),
-            Some(_) => return Err(Untold::Ended),
+            Some(_) => return Err(NotSent::Ended),
             None => {}
         }
         let (client, termination) = (self.client.clone(), self.shared.termination.clone());
         let signals = &mut self.signals;
-        let told = tokio::time::timeout(self.shared.settings.unlink_deadline, async {
+        let sent = tokio::time::timeout(self.shared.settings.unlink_deadline, async {
             tokio::select! {
-                told = remove_device(&client, &termination) => told,
+                sent = remove_device(&client, &termination) => sent,
                 // Nobody listens any more, and a full channel would hold up what we wait for.
-                () = async { while signals.recv().await.is_some() {} std::future::pending().await } => Err(Untold::Ended),
+                () = async { while signals.recv().await.is_some() {} std::future::pending().await } => Err(NotSent::Ended),
             }
         });
-        match told.await.unwrap_or(Err(Untold::Late)) {
+        match sent.await.unwrap_or(Err(NotSent::Late)) {
             Ok(()) => Ok(()),
-            Err(untold) => match tokio::time::timeout(REMOVAL_GRACE, self.shared.termination.terminated()).await {
+            Err(not_sent) => match tokio::time::timeout(REMOVAL_GRACE, self.shared.termination.terminated()).await {
                 Ok(End::UnlinkedByPhone) => Ok(()),
-                Ok(_) | Err(_) => Err(untold),
+                Ok(_) | Err(_) => Err(not_sent),
             },
         }
     }
 
-    async fn hang_up(self: Box<Self>) {
+    async fn disconnect(self: Box<Self>) {
         let Self { client, signals, shared, codes, passkeys, running, .. } = *self;
         let (tasks, settings) = (shared.tasks.clone(), shared.settings.clone());
         drop(signals);
@@ -238,7 +238,7 @@ impl WhatsAppLink {
         if !shared.termination.stop().is_cancelled() {
             let saved = tokio::time::timeout(settings.close_deadline, async {
                 client.disconnect().await;
-                shared.keys.settle().await
+                shared.keys.save_newest().await
             });
             match saved.await {
                 Ok(Ok(())) => {}
@@ -255,15 +255,15 @@ impl WhatsAppLink {
     }
 }
 
-async fn remove_device(client: &Arc<Client>, termination: &Termination) -> Result<(), Untold> {
+async fn remove_device(client: &Arc<Client>, termination: &Termination) -> Result<(), NotSent> {
     while !client.is_logged_in() {
         if termination.is_terminated() {
-            return Err(Untold::Ended);
+            return Err(NotSent::Ended);
         }
         tokio::time::sleep(LOGIN_POLL).await;
     }
-    let device = client.pn().ok_or(Untold::Refused)?;
+    let device = client.pn().ok_or(NotSent::Refused)?;
     // The stream that ends with the answer must not be dialled again.
     client.enable_auto_reconnect.store(false, Ordering::Relaxed);
-    client.execute(RemoveCompanionDeviceSpec::new(&device)).await.map_err(|_| Untold::Refused)
+    client.execute(RemoveCompanionDeviceSpec::new(&device)).await.map_err(|_| NotSent::Refused)
 }

@@ -83,10 +83,10 @@ mod tests {
         assert!(Lookup::new(simulator, Check::Skipped).is_some());
     }
 
-    struct Says(u16, &'static str);
+    struct Answers(u16, &'static str);
 
     #[async_trait]
-    impl HttpClient for Says {
+    impl HttpClient for Answers {
         async fn execute(&self, _: HttpRequest) -> anyhow::Result<HttpResponse> {
             Ok(HttpResponse { status_code: self.0, body: self.1.as_bytes().to_vec() })
         }
@@ -95,9 +95,9 @@ mod tests {
     #[tokio::test]
     async fn only_a_version_with_a_number_is_one() {
         let page = r#"{\"client_revision\":1026131876,\"push_phase\":\"C3\"}"#;
-        assert_eq!(Lookup::with(Says(200, page)).newest().await.unwrap(), (2, 3000, 1_026_131_876));
+        assert_eq!(Lookup::with(Answers(200, page)).newest().await.unwrap(), (2, 3000, 1_026_131_876));
         for (status, page) in [(503, page), (200, "<html>sign in</html>"), (200, "assets-manifest-98765 ")] {
-            assert!(Lookup::with(Says(status, page)).newest().await.is_err(), "{page}");
+            assert!(Lookup::with(Answers(status, page)).newest().await.is_err(), "{page}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The library's client as the session sees it: a [`Connector`] whose links keep their keys in the [`Vault`].
+//! The library's client as the session sees it: a [`Connector`] whose links keep their keys in the [`CredentialStore`].
 //!
 //! Invariants of this room:
 //! - A device row in the vault can be resumed: it is written once the phone's signature is in it, never before.
@@ -44,7 +44,7 @@ use self::version::Versions;
 use crate::{
     clock::SharedClock,
     session::{ConnectError, Connector, Link},
-    store::{ClientVersions, Lease, Vault},
+    store::{ClientVersions, CredentialStore, Lease},
 };
 
 /// Opens a WebSocket to the URL as a link does, and closes it again.
@@ -57,7 +57,7 @@ pub async fn reach(url: &str) -> Result<(), Box<dyn Error + Send + Sync>> {
 /// Opens links with the library. One for the whole process.
 pub struct WhatsApp {
     settings: Arc<Settings>,
-    vault: Arc<dyn Vault>,
+    credentials: Arc<dyn CredentialStore>,
     versions: Arc<Versions>,
     clock: SharedClock,
     /// Shared: each has a pool of connections and a set of root certificates of its own.
@@ -70,7 +70,7 @@ impl WhatsApp {
     /// Refuses a URL that this build must not talk to: see [`guard`].
     pub fn new(
         settings: Settings,
-        vault: Arc<dyn Vault>,
+        credentials: Arc<dyn CredentialStore>,
         client_versions: Arc<dyn ClientVersions>,
         clock: SharedClock,
     ) -> Result<Self, UrlRefused> {
@@ -80,7 +80,7 @@ impl WhatsApp {
             http: http::Http::new(&settings.url, check, http::LIBRARY),
             versions: Arc::new(Versions::new(&settings, check, client_versions, clock.clone())),
             settings: Arc::new(settings),
-            vault,
+            credentials,
             clock,
             sockets: socket::Sockets::new(),
             alive: Arc::default(),
@@ -99,7 +99,7 @@ impl Connector for WhatsApp {
     async fn open(&self, lease: &Lease) -> Result<Box<dyn Link>, ConnectError> {
         let opening = link::Opening {
             settings: self.settings.clone(),
-            vault: self.vault.clone(),
+            credentials: self.credentials.clone(),
             versions: self.versions.clone(),
             clock: self.clock.clone(),
             http: self.http.clone(),

@@ -9,7 +9,7 @@ use std::{
 use whatsapp_rust::{Client, pair_code::PairCodeOptions};
 
 use super::{
-    inbox::{Heard, Inbox},
+    inbox::{Inbox, InboxEvent},
     runtime::LinkRuntime,
 };
 use crate::events::{PairRefusal, PhoneNumber};
@@ -48,12 +48,12 @@ impl PairCodes {
     /// The code shown became void.
     pub fn ask_again(&self, client: &Arc<Client>) {
         let (Some(phone), true) = (self.phone(), self.requests.fetch_add(1, Ordering::Relaxed) < REQUESTS_MAX) else {
-            return self.inbox.push(Heard::CodeRefused(PairRefusal::TriesUsedUp));
+            return self.inbox.push(InboxEvent::CodeRefused(PairRefusal::TriesUsedUp));
         };
         let (client, inbox) = (client.clone(), self.inbox.clone());
         self.runtime.run(async move {
             if client.wait_for_socket(CONNECTION_DEADLINE).await.is_err() {
-                return inbox.push(Heard::CodeRefused(PairRefusal::Unanswered));
+                return inbox.push(InboxEvent::CodeRefused(PairRefusal::Unanswered));
             }
             if client.pn().is_some() {
                 // Linked meanwhile.

@@ -6,7 +6,7 @@ use whatsapp_rust::{
 };
 
 use super::{
-    inbox::{Heard, Inbox},
+    inbox::{Inbox, InboxEvent},
     runtime::LinkRuntime,
 };
 use crate::session::PasskeyAnswer;
@@ -44,7 +44,7 @@ impl Passkeys {
         self.runtime.run(async move {
             // The error's text may hold what was sent.
             if sending.await.is_err() {
-                inbox.push(Heard::PasskeyRefused);
+                inbox.push(InboxEvent::PasskeyRefused);
             }
         });
     }

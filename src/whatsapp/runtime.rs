@@ -151,7 +151,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_abort_handle_aborts_and_a_detached_one_does_not() {
-        let (runtime, tasks, _fate, _) = runtime(1.0);
+        let (runtime, tasks, _termination, _) = runtime(1.0);
         let (done, wait) = tokio::sync::oneshot::channel();
         drop(runtime.spawn(Box::pin(std::future::pending())));
         runtime.spawn(Box::pin(async move { done.send(()).unwrap() })).detach();

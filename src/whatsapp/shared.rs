@@ -4,13 +4,13 @@ use tokio::sync::mpsc::{Receiver, channel};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    inbox::{HEARD_MAX, Heard, Inbox},
+    inbox::{EVENTS_MAX, Inbox, InboxEvent},
     keys::Keys,
     runtime::LinkRuntime,
     settings::Settings,
     termination::{Progress, Stage, Termination},
 };
-use crate::store::{Lease, Vault};
+use crate::store::{CredentialStore, Lease};
 
 /// What the parts of one link have in common.
 #[derive(Clone)]
@@ -29,18 +29,18 @@ impl Shared {
     /// With what the link hears, for its driver.
     pub fn new(
         settings: Arc<Settings>,
-        vault: Arc<dyn Vault>,
+        credentials: Arc<dyn CredentialStore>,
         lease: Lease,
         stage: Stage,
         alive: Arc<AtomicUsize>,
-    ) -> (Self, Receiver<Heard>) {
+    ) -> (Self, Receiver<InboxEvent>) {
         let (termination, progress) = (Arc::new(Termination::default()), Arc::new(Progress::new(stage)));
         let tasks = TaskTracker::new();
         let runtime = LinkRuntime::new(tasks.clone(), termination.clone(), progress.clone(), settings.qr_pace);
         let deadline = settings.flush_deadline;
-        let keys = Keys::new(vault, lease.clone(), termination.clone(), progress.clone(), deadline, alive);
-        let (to, heard) = channel(HEARD_MAX);
+        let keys = Keys::new(credentials, lease.clone(), termination.clone(), progress.clone(), deadline, alive);
+        let (to, events) = channel(EVENTS_MAX);
         let inbox = Inbox::new(to, termination.clone());
-        (Self { settings, lease, keys: Arc::new(keys), termination, progress, tasks, runtime, inbox }, heard)
+        (Self { settings, lease, keys: Arc::new(keys), termination, progress, tasks, runtime, inbox }, events)
     }
 }

@@ -42,7 +42,7 @@ impl Termination {
         self.terminated.cancel();
     }
 
-    pub fn met_unreadable_row(&self) {
+    pub fn row_was_unreadable(&self) {
         self.unreadable.store(true, Ordering::Release);
     }
 
@@ -116,13 +116,13 @@ mod tests {
     fn failure_after_an_unreadable_row_is_no_crash() {
         for end in [End::Internal, End::StoreFailed] {
             let termination = Termination::default();
-            termination.met_unreadable_row();
+            termination.row_was_unreadable();
             termination.terminate(end);
             assert_eq!(termination.end(), Some(End::Unreadable));
             assert!(termination.stop().is_cancelled());
         }
         let termination = Termination::default();
-        termination.met_unreadable_row();
+        termination.row_was_unreadable();
         termination.terminate(End::UnlinkedByPhone);
         assert_eq!(termination.end(), Some(End::UnlinkedByPhone));
     }

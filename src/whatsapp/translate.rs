@@ -38,7 +38,7 @@ pub(super) struct Facts {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
     Nothing,
-    Tell(Signal),
+    Send(Signal),
     /// The pairing code shown is void, another may be asked for.
     AskCodeAgain,
     /// The phone knows this device from before and shows no code to compare.
@@ -85,12 +85,12 @@ impl Translator {
     }
 
     pub fn meaning(&mut self, event: &Event, facts: &Facts) -> Meaning {
-        use Meaning::{AskCodeAgain, ConfirmPasskey, Nothing, Tell};
+        use Meaning::{AskCodeAgain, ConfirmPasskey, Nothing, Send};
         match event {
             // Longer than a QR code can be: no phone could read it.
             Event::PairingQrCode(qr) if !qr::fits(&qr.code) => Nothing,
             Event::PairingQrCode(qr) if facts.stage == Stage::Offering && !self.passkey_asked => {
-                Tell(self.code(qr, facts.now))
+                Send(self.code(qr, facts.now))
             }
             // A code after the scan is dead: its phone has moved on.
             Event::PairingQrCode(_) => Nothing,
@@ -102,7 +102,7 @@ impl Translator {
             Event::PairingCode(code) => match &facts.phone {
                 Some(phone) => {
                     let lifetime = self.paced(code.timeout);
-                    Tell(Signal::PairCode { code: dashed(&code.code), phone: phone.clone(), lifetime })
+                    Send(Signal::PairCode { code: dashed(&code.code), phone: phone.clone(), lifetime })
                 }
                 None => Nothing,
             },
@@ -130,22 +130,22 @@ impl Translator {
             }
             Event::PairPasskeyError(_) => ended(End::PairingFailed),
 
-            Event::PairSuccess(_) => Tell(Signal::Scanned),
+            Event::PairSuccess(_) => Send(Signal::Scanned),
             Event::PairError(_) => ended(End::PairingFailed),
             Event::Connected(_) => match &facts.account {
-                Some(account) => Tell(Signal::Connected { account: account.clone() }),
+                Some(account) => Send(Signal::Connected { account: account.clone() }),
                 // Logged in as nobody we could name.
                 None => ended(End::Internal),
             },
             Event::SelfPushNameUpdated(_) => match (&facts.account, facts.stage) {
-                (Some(account), Stage::Linked) => Tell(Signal::Renamed { account: account.clone() }),
+                (Some(account), Stage::Linked) => Send(Signal::Renamed { account: account.clone() }),
                 // Before the login is through `Connected` brings the name.
                 (Some(_) | None, _) => Nothing,
             },
 
             // WhatsApp restarts the stream within a pairing: that is no outage.
             Event::Disconnected(_) if facts.stage == Stage::Scanned => Nothing,
-            Event::Disconnected(_) => Tell(self.dropped()),
+            Event::Disconnected(_) => Send(self.dropped()),
             Event::LoggedOut(out) => ended(logged_out(out.reason, facts.stage)),
             Event::StreamReplaced(_) => ended(End::Replaced),
             Event::TemporaryBan(ban) => {
@@ -164,7 +164,7 @@ impl Translator {
     fn passkey(&self, step: PasskeyStep, facts: &Facts) -> Meaning {
         let left = self.window_ends.map(|ends| ends.duration_since(facts.now));
         let lifetime = left.and_then(|left| Duration::try_from(left).ok()).unwrap_or_default();
-        Meaning::Tell(Signal::PasskeyRequired { step, lifetime })
+        Meaning::Send(Signal::PasskeyRequired { step, lifetime })
     }
 
     fn code(&mut self, qr: &PairingQrCode, now: Timestamp) -> Signal {
@@ -205,7 +205,7 @@ impl Translator {
             | ConnectFailureReason::ClientUnknown => ended(End::ClientOutdated { renewed: false }),
             // The library redials after these two alone.
             ConnectFailureReason::ServiceUnavailable | ConnectFailureReason::InternalServerError => {
-                Meaning::Tell(self.dropped())
+                Meaning::Send(self.dropped())
             }
             ConnectFailureReason::Unknown(TOO_MANY_REQUESTS) => ended(End::RateLimited),
             ConnectFailureReason::LoggedOut
@@ -223,7 +223,7 @@ impl Translator {
 
 fn refused(facts: &Facts, reason: PairRefusal) -> Meaning {
     match &facts.phone {
-        Some(phone) => Meaning::Tell(Signal::PairCodeRefused { phone: phone.clone(), reason }),
+        Some(phone) => Meaning::Send(Signal::PairCodeRefused { phone: phone.clone(), reason }),
         None => Meaning::Nothing,
     }
 }
@@ -241,7 +241,7 @@ fn refusal(rejection: Option<PairCodeRejection>) -> PairRefusal {
 }
 
 fn ended(end: End) -> Meaning {
-    Meaning::Tell(Signal::Ended(end))
+    Meaning::Send(Signal::Ended(end))
 }
 
 fn logged_out(reason: ConnectFailureReason, stage: Stage) -> End {

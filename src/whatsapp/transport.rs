@@ -20,7 +20,7 @@ use whatsapp_rust::{
 use super::{
     connection,
     in_flight::InFlight,
-    inbox::Heard,
+    inbox::InboxEvent,
     settings::{OutgoingFrame, Settings},
     shared::Shared,
     socket::Sockets,
@@ -40,19 +40,19 @@ const HANDSHAKE_FRAMES: u64 = 2;
 #[derive(Default)]
 pub(super) struct Dials {
     fruitless: AtomicU32,
-    told: AtomicBool,
+    reported: AtomicBool,
 }
 
 impl Dials {
     /// WhatsApp has answered.
     pub fn reached(&self) {
         self.fruitless.store(0, Ordering::Relaxed);
-        self.told.store(false, Ordering::Relaxed);
+        self.reported.store(false, Ordering::Relaxed);
     }
 
     /// True once per outage.
     fn is_outage(&self) -> bool {
-        self.fruitless.load(Ordering::Relaxed) >= FRUITLESS_MAX && !self.told.swap(true, Ordering::Relaxed)
+        self.fruitless.load(Ordering::Relaxed) >= FRUITLESS_MAX && !self.reported.swap(true, Ordering::Relaxed)
     }
 }
 
@@ -99,7 +99,7 @@ struct Attempt<'a> {
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         if !self.opened && self.dialer.dials.is_outage() {
-            self.dialer.shared.inbox.push(Heard::Unreachable);
+            self.dialer.shared.inbox.push(InboxEvent::Unreachable);
         }
     }
 }
@@ -115,10 +115,10 @@ impl TransportFactory for Dialer {
         if self.shared.termination.is_terminated() {
             return Err(anyhow!("not dialling: the link has ended"));
         }
-        self.shared.inbox.push(Heard::Redials);
+        self.shared.inbox.push(InboxEvent::Redials);
         // Those before this one opened, perhaps, and yet led nowhere.
         if self.dials.is_outage() {
-            self.shared.inbox.push(Heard::Unreachable);
+            self.shared.inbox.push(InboxEvent::Unreachable);
         }
         self.dials.fruitless.fetch_add(1, Ordering::Relaxed);
         let mut attempt = Attempt { dialer: self, opened: false };
@@ -152,7 +152,7 @@ impl Transport for Frames {
     /// from its snapshot, which every change replaces before the change's own frame is built.
     async fn send(&self, data: Bytes) -> anyhow::Result<()> {
         if self.shared.progress.stage() < Stage::Linked
-            && let Err(error) = self.shared.keys.settle().await
+            && let Err(error) = self.shared.keys.save_newest().await
         {
             return Err(anyhow!("not sent: {error}"));
         }

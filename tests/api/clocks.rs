@@ -21,7 +21,7 @@ async fn codes_last_no_longer_when_the_clock_is_set_back() {
     let lifetime = Some(Duration::from_secs(160));
     let pair = PairCode { code: "ABCD-1234".into(), phone, expires_at: server.clock.after(160), lifetime };
     let Status::QrPending { qr, .. } = owner.qr("one", 60) else { unreachable!() };
-    owner.say(Status::QrPending { qr, pair: Some(pair) }).await;
+    owner.publish(Status::QrPending { qr, pair: Some(pair) }).await;
     server.clock.advance(-3_600);
     let asked = server.get("/api/whatsapp/qr").bearer_auth(server.token("toko")).header("accept", "application/json");
     let qr: Value = asked.send().await.unwrap().json().await.unwrap();
@@ -47,7 +47,7 @@ async fn passkey_step_lasts_no_longer_when_the_clock_is_set_back() {
     let owner = server.own("toko").await;
     let step = PasskeyStep::Assert { options: json!({}).to_string() };
     let (expires_at, lifetime) = (server.clock.after(60), Some(Duration::from_secs(60)));
-    owner.say(Status::passkey_required(Passkey { step, expires_at, lifetime, pairing: PairingId::new(1) })).await;
+    owner.publish(Status::passkey_required(Passkey { step, expires_at, lifetime, pairing: PairingId::new(1) })).await;
     server.clock.advance(-3_600);
     let mut stream = server.stream("toko").await;
     stream.expect("connection-status").await;

@@ -71,7 +71,7 @@ async fn a_status_has_every_field_of_the_contract() {
     assert_eq!(body, connected);
     let phone = PhoneNumber::parse("6281234567890").unwrap();
     let platform = Some(Platform::parse("android").unwrap());
-    owner.say(Status::Connected { account: Account { phone, name: None, platform } }).await;
+    owner.publish(Status::Connected { account: Account { phone, name: None, platform } }).await;
     assert_eq!(status().await["platform"], "android");
     let again = server.post(CONNECT).bearer_auth(server.token("toko")).send().await.unwrap();
     assert_eq!(again.status(), 200, "what is connected already is done");

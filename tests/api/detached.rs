@@ -233,7 +233,7 @@ async fn slow_reader_that_reads_is_not_cut() {
     };
     // More than both kernels hold, less than 16 updates.
     for number in 0..8 {
-        owner.say(large(number)).await;
+        owner.publish(large(number)).await;
     }
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(45) {
@@ -243,5 +243,5 @@ async fn slow_reader_that_reads_is_not_cut() {
             client.read(&mut [0; 256]).await;
         }
     }
-    assert!(owner.say(large(8)).await > 0, "it was cut");
+    assert!(owner.publish(large(8)).await > 0, "it was cut");
 }

@@ -9,7 +9,9 @@ const PASSKEY: &str = "/api/whatsapp/passkey";
 
 async fn asks(owner: &Owner<'_>, server: &Server, step: PasskeyStep, seconds: i64) {
     let expires_at = server.clock.after(seconds);
-    owner.say(Status::passkey_required(Passkey { step, expires_at, lifetime: None, pairing: PairingId::new(1) })).await;
+    owner
+        .publish(Status::passkey_required(Passkey { step, expires_at, lifetime: None, pairing: PairingId::new(1) }))
+        .await;
 }
 
 async fn answer(server: &Server, body: Value) -> reqwest::Response {
@@ -60,7 +62,7 @@ async fn a_passkey_step_is_told_with_what_is_needed_and_the_time_that_is_left() 
     // What was asked earlier is superseded: whoever comes back is asked for the newest alone.
     let first = asked_id.expect("it has one");
     asks(&owner, &server, PasskeyStep::Compare { code: "ABCD-1234".into() }, 90).await;
-    owner.say(Status::connecting(ConnectingReason::Scanned, None)).await;
+    owner.publish(Status::connecting(ConnectingReason::Scanned, None)).await;
     let mut back = server.stream_after("toko", &first).await;
     for reason in ["passkey-required", "scanned"] {
         assert_eq!(back.expect("connection-status").await.1["reason"], reason);

@@ -13,9 +13,9 @@ async fn last_event_id_in_the_query_resumes_where_no_header_does() {
     let owner = server.own("toko").await;
     let mut first = server.stream("toko").await;
     let (before, _) = first.expect("connection-status").await;
-    owner.say(Status::connecting(ConnectingReason::Resuming, None)).await;
+    owner.publish(Status::connecting(ConnectingReason::Resuming, None)).await;
     let (middle, _) = first.expect("connection-status").await;
-    owner.say(Status::connecting(ConnectingReason::Scanned, None)).await;
+    owner.publish(Status::connecting(ConnectingReason::Scanned, None)).await;
     let (before, middle) = (before.expect("it has an id"), middle.expect("it has an id"));
 
     let open = async |query: &str, header: Option<&str>| -> Vec<serde_json::Value> {

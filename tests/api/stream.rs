@@ -85,7 +85,7 @@ async fn who_comes_late_is_told_the_present_with_what_is_left_of_it() {
     let phone = PhoneNumber::parse("6281234567890").unwrap();
     let pair = PairCode { code: "ABCD-1234".into(), phone, expires_at: server.clock.after(160), lifetime: None };
     let Status::QrPending { qr, .. } = owner.qr("one", 60) else { unreachable!() };
-    owner.say(Status::QrPending { qr, pair: Some(pair) }).await;
+    owner.publish(Status::QrPending { qr, pair: Some(pair) }).await;
     server.clock.advance(40);
 
     let mut stream = server.stream("toko").await;
@@ -122,7 +122,7 @@ async fn who_comes_back_is_told_what_was_missed_in_order_and_once() {
     drop(stream);
 
     let mut stream = server.stream_after("toko", &last.unwrap()).await;
-    owner.say(Status::ended(EndReason::UnlinkedByPhone)).await;
+    owner.publish(Status::ended(EndReason::UnlinkedByPhone)).await;
     let (_, data) = stream.expect("connection-status").await;
     assert_eq!(data["reason"], "unlinked-by-phone", "what was seen is not told again");
 }

@@ -31,7 +31,7 @@ const ROWS: &[(&str, &str)] = &[
     ("store/embedded/mod.rs STEP_TIME_MAX", "steps that wait for the embedded store's writer"),
     ("store/hub.rs BEHIND_MAX", "updates that a stream's reader may be behind"),
     ("store/idle.rs IDLE_STEP_MAX", "step of the store's clock that counts towards it"),
-    ("store/mod.rs SAID_MAX", "answers to a passkey step that wait for the session"),
+    ("store/mod.rs MESSAGES_MAX", "answers to a passkey step that wait for the session"),
     ("store/redis/connection.rs ANSWER_TIME_MAX", "answer of Redis"),
     (
         "store/redis/leases.rs RECENT_BYTES_MAX",

@@ -46,17 +46,17 @@ async fn add_contacts(data_dir: &Path) {
     let store = EmbeddedStore::open(Settings::new(data_dir, key), clock::system()).expect("nobody else has it");
     let stores = store.stores();
     let tenant = TenantId::parse(TENANT).expect("a name");
-    let lease = stores.roster.acquire(&tenant).await.expect("it is open").expect("it is linked");
+    let lease = stores.ownership.acquire(&tenant).await.expect("it is open").expect("it is linked");
     for first in (0..CONTACTS).step_by(TOGETHER) {
         let changes: Vec<_> = (first..first + TOGETHER).flat_map(contact).collect();
         // A busy disk takes longer than a step may. What was late is written again.
         let mut tries = 0;
-        while let Err(error) = stores.vault.write(&lease, changes.clone()).await {
+        while let Err(error) = stores.credentials.write(&lease, changes.clone()).await {
             tries += 1;
             assert!(tries < 20, "{error}");
         }
     }
-    stores.roster.release(lease).await.expect("given back");
+    stores.ownership.release(lease).await.expect("given back");
     store.close().await;
 }
 

@@ -80,7 +80,7 @@ async fn a_proxy_hears_nothing_of_whatsapp_or_of_this_machine() {
     let mut program = proxy.named_by(settings).start();
     needs_key_set(&program).await;
     link(&program.api(TENANT), &stage.phone).await;
-    receiver.until("word of the link", |letters| letters.iter().any(|letter| letter.is(TENANT, "connected")));
+    receiver.until("word of the link", |deliveries| deliveries.iter().any(|delivery| delivery.is(TENANT, "connected")));
     program.terminate();
     assert!(program.wait().success());
     assert_eq!((stage.simulator.lookups(), stage.simulator.claimed().last()), (1, Some(&RELEASE)));

@@ -33,7 +33,7 @@ struct Shared {
 struct Seen {
     mood: Mood,
     /// Taken, each answered with 200.
-    letters: Vec<Letter>,
+    deliveries: Vec<Delivery>,
     /// Connections and requests that were not.
     refused: usize,
     over: bool,
@@ -55,13 +55,13 @@ pub enum Mood {
 }
 
 #[derive(Clone, Debug)]
-pub struct Letter {
+pub struct Delivery {
     pub name: String,
     pub text: String,
     pub body: Value,
 }
 
-impl Letter {
+impl Delivery {
     /// Status and reason.
     pub fn says(&self) -> (String, String) {
         let word = |field: &str| self.body["data"][field].as_str().unwrap_or_default().to_owned();
@@ -110,8 +110,8 @@ impl Receiver {
     }
 
     /// What it has taken, once that is enough.
-    pub fn until(&self, what: &str, enough: impl Fn(&[Letter]) -> bool) -> Vec<Letter> {
-        self.shared.wait(what, |seen| enough(&seen.letters)).letters.clone()
+    pub fn until(&self, what: &str, enough: impl Fn(&[Delivery]) -> bool) -> Vec<Delivery> {
+        self.shared.wait(what, |seen| enough(&seen.deliveries)).deliveries.clone()
     }
 
     /// Once so many more deliveries failed.
@@ -125,8 +125,8 @@ impl Receiver {
         drop(self.shared.wait("failed delivery", |seen| seen.refused > 0));
     }
 
-    pub fn letters(&self) -> Vec<Letter> {
-        self.shared.lock().letters.clone()
+    pub fn deliveries(&self) -> Vec<Delivery> {
+        self.shared.lock().deliveries.clone()
     }
 }
 
@@ -136,13 +136,13 @@ pub fn secret() -> String {
 }
 
 /// Each tenant's in the order in which they were said: one that comes again is the same, and none comes late.
-pub fn in_order(letters: &[Letter]) {
+pub fn in_order(deliveries: &[Delivery]) {
     let mut newest: HashMap<String, (u64, u64)> = HashMap::new();
-    for letter in letters {
-        let cursor = rank(letter.body["id"].as_str().expect("an id"));
-        let tenant = letter.body["tenant"].as_str().expect("a tenant").to_owned();
+    for delivery in deliveries {
+        let cursor = rank(delivery.body["id"].as_str().expect("an id"));
+        let tenant = delivery.body["tenant"].as_str().expect("a tenant").to_owned();
         let before = newest.insert(tenant, cursor);
-        assert!(before <= Some(cursor), "{letter:?} comes late in {letters:#?}");
+        assert!(before <= Some(cursor), "{delivery:?} comes late in {deliveries:#?}");
     }
 }
 
@@ -156,7 +156,7 @@ impl Shared {
         let mut seen = self.lock();
         while !enough(&seen) {
             let left = until.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "no {what}, but {:#?}", seen.letters);
+            assert!(!left.is_zero(), "no {what}, but {:#?}", seen.deliveries);
             seen = self.changed.wait_timeout(seen, left).expect("no poison").0;
         }
         seen
@@ -191,8 +191,8 @@ impl Shared {
         let expected = format!("v1,{}", BASE64_STANDARD.encode(mac.finalize().into_bytes()));
         assert_eq!(header("webhook-signature")?, expected);
         let text = String::from_utf8(body).expect("JSON is UTF-8");
-        let letter = Letter { name, body: serde_json::from_str(&text).expect("JSON"), text };
-        let (answer, retry_after) = self.takes(letter);
+        let delivery = Delivery { name, body: serde_json::from_str(&text).expect("JSON"), text };
+        let (answer, retry_after) = self.takes(delivery);
         let retry_after = retry_after.map_or(String::new(), |seconds| format!("retry-after: {seconds}\r\n"));
         let rest = "content-length: 0\r\nlocation: http://127.0.0.1:1/\r\n\r\n";
         let answer = format!("HTTP/1.1 {answer} So\r\n{retry_after}{rest}");
@@ -200,8 +200,8 @@ impl Shared {
     }
 
     /// The status, and for how long it wants to be left alone.
-    fn takes(&self, letter: Letter) -> (u16, Option<u64>) {
-        let hangs = |seen: &Seen| matches!(seen.mood, Mood::HangsFor(tenant) if letter.body["tenant"] == tenant);
+    fn takes(&self, delivery: Delivery) -> (u16, Option<u64>) {
+        let hangs = |seen: &Seen| matches!(seen.mood, Mood::HangsFor(tenant) if delivery.body["tenant"] == tenant);
         let mut seen = self.lock();
         if hangs(&seen) {
             seen.refused += 1;
@@ -213,12 +213,12 @@ impl Shared {
         }
         let answer = match seen.mood {
             Mood::Answers(status) => (status, None),
-            Mood::GoneFor(tenant) if letter.body["tenant"] == tenant => (410, None),
+            Mood::GoneFor(tenant) if delivery.body["tenant"] == tenant => (410, None),
             Mood::IsBusy(status, seconds) => (status, Some(seconds)),
             Mood::Takes | Mood::Down | Mood::HangsFor(_) | Mood::GoneFor(_) => (200, None),
         };
         if answer.0 == 200 {
-            seen.letters.push(letter)
+            seen.deliveries.push(delivery)
         } else {
             seen.refused += 1
         }

@@ -6,7 +6,7 @@ use tautan_simulator::Phone;
 use tautan_test_support::{Program, RedisServer, Settings, redis_is_installed};
 
 use crate::{
-    receiver::{Letter, Mood, Receiver, in_order, secret},
+    receiver::{Delivery, Mood, Receiver, in_order, secret},
     stage::{NUMBER, Stage, TENANT, link, scan},
     starts::KEY,
 };
@@ -14,18 +14,19 @@ use crate::{
 const OTHER: &str = "warung-budi";
 const WAITING: &str = "toko-baru";
 
-fn newest<'a>(letters: &'a [Letter], tenant: &str) -> Option<&'a Letter> {
-    letters.iter().rev().find(|letter| letter.body["tenant"] == tenant)
+fn newest<'a>(deliveries: &'a [Delivery], tenant: &str) -> Option<&'a Delivery> {
+    deliveries.iter().rev().find(|delivery| delivery.body["tenant"] == tenant)
 }
 
 /// The last word on each of them has come.
-fn told(receiver: &Receiver, last: &[(&str, &str)]) -> Vec<Letter> {
-    let said = |letters: &[Letter]| {
-        last.iter().all(|(tenant, status)| newest(letters, tenant).is_some_and(|letter| letter.is(tenant, status)))
+fn told(receiver: &Receiver, last: &[(&str, &str)]) -> Vec<Delivery> {
+    let said = |deliveries: &[Delivery]| {
+        last.iter()
+            .all(|(tenant, status)| newest(deliveries, tenant).is_some_and(|delivery| delivery.is(tenant, status)))
     };
-    let letters = receiver.until("last word", said);
-    in_order(&letters);
-    letters
+    let deliveries = receiver.until("last word", said);
+    in_order(&deliveries);
+    deliveries
 }
 
 /// Links the tenant and unlinks it again.
@@ -47,8 +48,8 @@ async fn every_change_of_a_pairing_arrives_signed_and_in_order() {
     scan(&mut stream, &stage.phone).await;
     told(&receiver, &[(TENANT, "connected")]);
     api.disconnect().await;
-    let letters = told(&receiver, &[(TENANT, "disconnected")]);
-    let said: Vec<_> = letters.iter().map(Letter::says).collect();
+    let deliveries = told(&receiver, &[(TENANT, "disconnected")]);
+    let said: Vec<_> = deliveries.iter().map(Delivery::says).collect();
     let expected = [
         ("connecting", "starting"),
         ("qr_pending", ""),
@@ -57,13 +58,13 @@ async fn every_change_of_a_pairing_arrives_signed_and_in_order() {
         ("disconnected", "unlinked-by-user"),
     ];
     assert_eq!(said, expected.map(|(status, reason)| (status.to_owned(), reason.to_owned())));
-    let body = &letters[3].body;
+    let body = &deliveries[3].body;
     assert_eq!((&body["type"], &body["data"]["phoneNumber"]), (&"connection-status".into(), &NUMBER.into()));
-    let mut names: Vec<_> = letters.iter().map(|letter| letter.name.clone()).collect();
+    let mut names: Vec<_> = deliveries.iter().map(|delivery| delivery.name.clone()).collect();
     names.sort();
     names.dedup();
-    assert_eq!(names.len(), letters.len(), "each has a name of its own and came once");
-    let sent: String = letters.iter().map(|letter| letter.text.as_str()).collect();
+    assert_eq!(names.len(), deliveries.len(), "each has a name of its own and came once");
+    let sent: String = deliveries.iter().map(|delivery| delivery.text.as_str()).collect();
     assert!(!sent.contains("2@") && !sent.contains("base64"), "{sent}");
     program.terminate();
     let (code, output) = program.ended();
@@ -139,10 +140,10 @@ async fn what_was_said_before_a_kill_is_delivered_after_the_restart() {
     program.kill();
     stage.hears_nobody().await;
     receiver.is(Mood::Takes);
-    assert!(receiver.letters().is_empty());
+    assert!(receiver.deliveries().is_empty());
     let mut program = settings().start();
-    let letters = told(&receiver, &[(TENANT, "disconnected")]);
-    assert_eq!(letters.len(), 1, "the newest alone");
+    let deliveries = told(&receiver, &[(TENANT, "disconnected")]);
+    assert_eq!(deliveries.len(), 1, "the newest alone");
     program.terminate();
     assert!(program.wait().success());
 }
@@ -157,9 +158,9 @@ async fn a_receiver_that_hangs_holds_up_neither_sessions_nor_other_tenants() {
     let phone = stage.simulator.phone("6289876543210", "Warung Budi");
     let begun = Instant::now();
     link_and_unlink(&program, OTHER, &phone).await;
-    let letters = told(&receiver, &[(OTHER, "disconnected")]);
+    let deliveries = told(&receiver, &[(OTHER, "disconnected")]);
     assert!(begun.elapsed() < Duration::from_secs(10), "before the hung one is given up");
-    assert!(newest(&letters, TENANT).is_none());
+    assert!(newest(&deliveries, TENANT).is_none());
     receiver.is(Mood::Takes);
     told(&receiver, &[(TENANT, "connected")]);
 }
@@ -181,8 +182,8 @@ async fn one_tenant_that_is_gone_stops_its_own_webhooks_only() {
     receiver.is(Mood::Takes);
     api.disconnect().await;
     program.api(OTHER).disconnect().await;
-    let letters = told(&receiver, &[(OTHER, "disconnected")]);
-    assert!(newest(&letters, TENANT).is_none(), "for a day: {letters:?}");
+    let deliveries = told(&receiver, &[(OTHER, "disconnected")]);
+    assert!(newest(&deliveries, TENANT).is_none(), "for a day: {deliveries:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -198,7 +199,7 @@ async fn receiver_that_is_gone_for_several_tenants_gets_nothing() {
     let _linked = link(&program.api(OTHER), &stage.phone).await;
     program.terminate();
     assert!(program.wait().success());
-    assert!(receiver.letters().is_empty());
+    assert!(receiver.deliveries().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -221,11 +222,11 @@ async fn another_instance_delivers_what_a_killed_one_could_not() {
     let phone = stage.simulator.phone("6289876543210", "Warung Budi");
     let third = settings().start();
     link_and_unlink(&third, OTHER, &phone).await;
-    let letters = told(&receiver, &[(OTHER, "disconnected")]);
-    let mut names: Vec<_> = letters.iter().map(|letter| &letter.name).collect();
+    let deliveries = told(&receiver, &[(OTHER, "disconnected")]);
+    let mut names: Vec<_> = deliveries.iter().map(|delivery| &delivery.name).collect();
     names.sort();
     names.dedup();
-    assert_eq!(names.len(), letters.len(), "nothing is sent twice where nothing goes wrong");
+    assert_eq!(names.len(), deliveries.len(), "nothing is sent twice where nothing goes wrong");
     other.terminate();
     assert!(other.wait().success());
 }

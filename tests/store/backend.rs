@@ -11,7 +11,7 @@ use tautan::{
     clock::{Clock, Timestamp},
     events::Status,
     store::{
-        ClientVersions, Journal, Lease, Outbox, Roster, Stores, Vault, Wish,
+        ClientVersions, Commands, CredentialStore, DesiredState, Journal, Lease, Outbox, Ownership, Stores,
         crypt::MasterKey,
         embedded::{EmbeddedStore, Settings},
         redis::{self, RedisStore, Url},
@@ -20,7 +20,7 @@ use tautan::{
 };
 use tautan_test_support::RedisServer;
 
-use crate::statuses::Told;
+use crate::statuses::Received;
 
 /// No promise takes longer, on however busy a machine; one that hangs is broken.
 const PROMISE_TIME_MAX: Duration = Duration::from_secs(30);
@@ -48,7 +48,7 @@ pub trait Backend: Send {
 
     /// What a reader with the newest cursor is told before what comes: where it may have been in doubt elsewhere, which
     /// nobody here knows of, the present again.
-    fn present(&self, status: Status) -> Vec<Told>;
+    fn present(&self, status: Status) -> Vec<Received>;
 
     /// The store's clock goes on by so much at once; or back.
     fn clock_goes(&self, seconds: i64) -> impl Future<Output = ()> + Send;
@@ -62,12 +62,16 @@ pub trait Backend: Send {
         &*self.stores().journal
     }
 
-    fn roster(&self) -> &dyn Roster {
-        &*self.stores().roster
+    fn ownership(&self) -> &dyn Ownership {
+        &*self.stores().ownership
     }
 
-    fn vault(&self) -> &dyn Vault {
-        &*self.stores().vault
+    fn commands(&self) -> &dyn Commands {
+        &*self.stores().commands
+    }
+
+    fn credentials(&self) -> &dyn CredentialStore {
+        &*self.stores().credentials
     }
 
     fn client_versions(&self) -> &dyn ClientVersions {
@@ -80,8 +84,8 @@ pub trait Backend: Send {
         Self: Sync,
     {
         async {
-            self.roster().want(tenant, Wish::Run { phone: None }).await.unwrap();
-            self.roster().acquire(tenant).await.unwrap().expect("nobody else runs it")
+            self.commands().request(tenant, DesiredState::Run { phone: None }).await.unwrap();
+            self.ownership().acquire(tenant).await.unwrap().expect("nobody else runs it")
         }
     }
 }
@@ -144,7 +148,7 @@ impl Backend for Embedded {
         true
     }
 
-    fn present(&self, _: Status) -> Vec<Told> {
+    fn present(&self, _: Status) -> Vec<Received> {
         Vec::new()
     }
 
@@ -219,8 +223,8 @@ impl Backend for Redis {
         true
     }
 
-    fn present(&self, status: Status) -> Vec<Told> {
-        vec![Told::Fresh(status)]
+    fn present(&self, status: Status) -> Vec<Received> {
+        vec![Received::Fresh(status)]
     }
 
     async fn reopen(self) -> Self {

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use tautan::{
     events::{EndReason, Status},
     store::{
-        Change, Lease, StoreError, Wish, WishNo,
+        Change, DesiredState, Generation, Lease, StoreError,
         embedded::{CommitPoint, Settings},
     },
 };
@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     backend::{Backend, Embedded, in_time, settings},
-    statuses::{NAME, Told, all, connected, ended, numbered, phone, qr, reconnecting, starting, tenant},
+    statuses::{NAME, Received, all, connected, ended, numbered, phone, qr, reconnecting, starting, tenant},
 };
 
 const DIR: &str = "STORE_TEST_DIR";
@@ -54,7 +54,7 @@ async fn whatever_was_answered_before_a_kill_is_there_afterwards() {
             let name = tenant(&format!("t{number}"));
             let newest = store.journal().latest(&name).await.unwrap().unwrap().event;
             assert!(number_of(&newest.status) >= Some(last), "round {round}: {name} was answered {last}");
-            let rows = store.vault().table(&name, "t").await.unwrap();
+            let rows = store.credentials().table(&name, "t").await.unwrap();
             assert!(rows.len() as u64 > last, "round {round}: {} rows, {last} was answered", rows.len());
         }
         let Embedded { dir: kept, store, .. } = store;
@@ -100,11 +100,11 @@ async fn writes_until_it_is_killed() {
     let writers = (0..TENANTS).map(|number| {
         let (name, stores) = (tenant(&format!("t{number}")), store.stores().clone());
         async move {
-            stores.roster.want(&name, Wish::Run { phone: None }).await.unwrap();
-            let lease = stores.roster.acquire(&name).await.unwrap().unwrap();
-            for write in stores.vault.table(&name, "t").await.unwrap().len() as u64.. {
+            stores.commands.request(&name, DesiredState::Run { phone: None }).await.unwrap();
+            let lease = stores.ownership.acquire(&name).await.unwrap().unwrap();
+            for write in stores.credentials.table(&name, "t").await.unwrap().len() as u64.. {
                 let row = Change::Put { table: "t", key: write.to_string().into(), value: Bytes::from("v") };
-                stores.vault.write(&lease, vec![row]).await.unwrap();
+                stores.credentials.write(&lease, vec![row]).await.unwrap();
                 stores.journal.append(&lease, numbered(write)).await.unwrap();
                 let mut out = std::io::stdout().lock();
                 writeln!(out, "answered {number} {write}").and_then(|()| out.flush()).unwrap();
@@ -163,7 +163,7 @@ async fn story_told() -> Vec<Shape> {
 }
 
 /// What a restart keeps of a tenant.
-type Shape = (Option<Status>, Option<(WishNo, Wish)>, BTreeMap<Bytes, Bytes>);
+type Shape = (Option<Status>, Option<(Generation, DesiredState)>, BTreeMap<Bytes, Bytes>);
 
 async fn shape(store: &Embedded) -> Shape {
     let name = tenant("a");
@@ -171,34 +171,37 @@ async fn shape(store: &Embedded) -> Shape {
         Status::QrPending { .. } => starting(),
         other => other.clone(),
     });
-    let rows = store.vault().table(&name, "t").await.unwrap().into_iter().collect();
-    (status, store.roster().wish(&name).await.unwrap(), rows)
+    let rows = store.credentials().table(&name, "t").await.unwrap().into_iter().collect();
+    (status, store.commands().current(&name).await.unwrap(), rows)
 }
 
 const STEPS: usize = 15;
 
 async fn step(store: &Embedded, held: &mut Option<Lease>, number: usize) {
     let name = tenant("a");
-    let (journal, roster, vault) = (store.journal(), store.roster(), store.vault());
+    let (journal, ownership, commands, credentials) =
+        (store.journal(), store.ownership(), store.commands(), store.credentials());
     let put = |key: &'static str, value: &'static str| Change::Put { table: "t", key: key.into(), value: value.into() };
     let lease = || held.clone().expect("the story has acquired it");
     match number {
-        0 => drop(roster.want(&name, Wish::Run { phone: Some(phone()) }).await.unwrap()),
-        1 => *held = roster.acquire(&name).await.unwrap(),
+        0 => drop(commands.request(&name, DesiredState::Run { phone: Some(phone()) }).await.unwrap()),
+        1 => *held = ownership.acquire(&name).await.unwrap(),
         2 => drop(journal.append(&lease(), qr(1)).await.unwrap()),
-        3 => vault.write(&lease(), vec![put("1", "a"), put("2", "a"), put("3", "a")]).await.unwrap(),
+        3 => credentials.write(&lease(), vec![put("1", "a"), put("2", "a"), put("3", "a")]).await.unwrap(),
         4 => drop(journal.append(&lease(), connected()).await.unwrap()),
         5 => drop(journal.append(&lease(), reconnecting()).await.unwrap()),
-        6 => vault.write(&lease(), vec![Change::Clear { table: "t" }, put("2", "b"), put("4", "b")]).await.unwrap(),
-        7 => roster.release(lease()).await.unwrap(),
-        8 => *held = roster.acquire(&name).await.unwrap(),
+        6 => {
+            credentials.write(&lease(), vec![Change::Clear { table: "t" }, put("2", "b"), put("4", "b")]).await.unwrap()
+        }
+        7 => ownership.release(lease()).await.unwrap(),
+        8 => *held = ownership.acquire(&name).await.unwrap(),
         9 => drop(journal.append(&lease(), qr(2)).await.unwrap()),
-        10 => drop(roster.want(&name, Wish::Run { phone: None }).await.unwrap()),
+        10 => drop(commands.request(&name, DesiredState::Run { phone: None }).await.unwrap()),
         // The old wish: the last word and "starting" for the new one, in one step.
-        11 => drop(journal.finish(lease(), ended(EndReason::QrExpired), WishNo(1)).await.unwrap()),
-        12 => *held = roster.acquire(&name).await.unwrap(),
-        13 => vault.erase(&lease()).await.unwrap(),
-        14 => drop(journal.finish(lease(), ended(EndReason::UnlinkedByUser), WishNo(2)).await.unwrap()),
+        11 => drop(journal.finish(lease(), ended(EndReason::QrExpired), Generation(1)).await.unwrap()),
+        12 => *held = ownership.acquire(&name).await.unwrap(),
+        13 => credentials.erase(&lease()).await.unwrap(),
+        14 => drop(journal.finish(lease(), ended(EndReason::UnlinkedByUser), Generation(2)).await.unwrap()),
         other => panic!("there is no step {other}"),
     }
 }
@@ -218,7 +221,7 @@ async fn a_full_disk_is_passing_trouble_and_tells_nothing() {
     let store = Embedded::at(dir);
     assert!(answered > 0);
     for number in 0..answered {
-        assert!(store.vault().get(&tenant("a"), "t", number.to_string().as_bytes()).await.unwrap().is_some());
+        assert!(store.credentials().get(&tenant("a"), "t", number.to_string().as_bytes()).await.unwrap().is_some());
     }
     assert_eq!(store.journal().latest(&tenant("a")).await.unwrap().unwrap().event.status, connected());
 }
@@ -233,14 +236,14 @@ async fn fill_the_disk() {
     let store = open_in_child();
     let lease = store.running(&tenant("a")).await;
     let mut reader = store.journal().subscribe(&tenant("a"), None).await;
-    assert_eq!(all(&mut reader).await, [Told::Event(starting())]);
+    assert_eq!(all(&mut reader).await, [Received::Event(starting())]);
     let row =
         |number: usize| Change::Put { table: "t", key: number.to_string().into(), value: vec![1; 200_000].into() };
     let mut number = 0;
     // The last word of the step that fails is put beside a row too large, so that both share their fate.
     let failed = loop {
         let (written, told) = tokio::join!(
-            store.vault().write(&lease, (0..4).map(|part| row(number * 4 + part)).collect()),
+            store.credentials().write(&lease, (0..4).map(|part| row(number * 4 + part)).collect()),
             store.journal().append(&lease, numbered(number as u64)),
         );
         if let Err(error) = written {
@@ -253,13 +256,13 @@ async fn fill_the_disk() {
     let told = all(&mut reader).await;
     assert_eq!(told.len(), number + usize::from(failed.1), "what failed was not told");
     let newest = store.journal().latest(&tenant("a")).await.unwrap().unwrap();
-    assert_eq!(told.last(), Some(&Told::Event(newest.event.status.clone())), "memory is read all the same");
+    assert_eq!(told.last(), Some(&Received::Event(newest.event.status.clone())), "memory is read all the same");
     // There is room for a status: it comes back by itself.
     while store.journal().append(&lease, connected()).await.is_err() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    assert_eq!(all(&mut reader).await, [Told::Event(connected())]);
-    assert!(store.vault().get(&tenant("a"), "t", b"0").await.unwrap().is_some());
+    assert_eq!(all(&mut reader).await, [Received::Event(connected())]);
+    assert!(store.credentials().get(&tenant("a"), "t", b"0").await.unwrap().is_some());
     assert!(!lease.lost().is_cancelled());
 }
 

@@ -7,12 +7,12 @@ use std::sync::{
 
 use tautan::{
     events::{Cursor, EndReason, EventId},
-    store::{Update, Wish},
+    store::{DesiredState, Update},
 };
 
 use crate::{
     backend::Backend,
-    statuses::{Told, all, connected, ended, next, numbered, qr, reconnecting, resuming, starting, tenant},
+    statuses::{Received, all, connected, ended, next, numbered, qr, reconnecting, resuming, starting, tenant},
 };
 
 promises![
@@ -36,7 +36,7 @@ async fn without_a_cursor_a_reader_begins_with_the_present(store: impl Backend +
     let mut reader = store.journal().subscribe(&tenant("a"), None).await;
     assert_eq!(reader.backlog(), 1);
     store.journal().append(&lease, qr(3)).await.unwrap();
-    assert_eq!(all(&mut reader).await, [Told::Event(qr(2)), Told::Event(qr(3))]);
+    assert_eq!(all(&mut reader).await, [Received::Event(qr(2)), Received::Event(qr(3))]);
 }
 
 async fn with_a_known_cursor_the_missed_events_follow(store: impl Backend + Sync) {
@@ -47,7 +47,10 @@ async fn with_a_known_cursor_the_missed_events_follow(store: impl Backend + Sync
     let mut reader = store.journal().subscribe(&tenant("a"), Some(seen)).await;
     assert_eq!(reader.backlog(), 2);
     store.journal().append(&lease, reconnecting()).await.unwrap();
-    assert_eq!(all(&mut reader).await, [Told::Event(qr(2)), Told::Event(connected()), Told::Event(reconnecting())]);
+    assert_eq!(
+        all(&mut reader).await,
+        [Received::Event(qr(2)), Received::Event(connected()), Received::Event(reconnecting())]
+    );
 }
 
 async fn with_the_newest_cursor_nothing_was_missed(store: impl Backend + Sync) {
@@ -56,7 +59,7 @@ async fn with_the_newest_cursor_nothing_was_missed(store: impl Backend + Sync) {
     let mut reader = store.journal().subscribe(&tenant("a"), Some(seen)).await;
     assert_eq!(all(&mut reader).await, store.present(connected()));
     store.journal().append(&lease, reconnecting()).await.unwrap();
-    assert_eq!(all(&mut reader).await, [Told::Event(reconnecting())]);
+    assert_eq!(all(&mut reader).await, [Received::Event(reconnecting())]);
 }
 
 async fn an_unknown_a_foreign_and_a_future_cursor_begin_with_the_present(store: impl Backend + Sync) {
@@ -71,7 +74,7 @@ async fn an_unknown_a_foreign_and_a_future_cursor_begin_with_the_present(store: 
     let of_another_tenant = store.journal().latest(&tenant("b")).await.unwrap().unwrap().event.id();
     for id in [foreign, future, of_another_tenant, at(Cursor { epoch: 0, sequence: 0 })] {
         let mut reader = store.journal().subscribe(&tenant("a"), Some(id)).await;
-        assert_eq!(all(&mut reader).await, [Told::Event(connected())], "{id}");
+        assert_eq!(all(&mut reader).await, [Received::Event(connected())], "{id}");
     }
 }
 
@@ -86,9 +89,9 @@ async fn id_at_a_place_of_another_journal_is_unknown(store: impl Backend + Sync)
     for place in [older, newest] {
         let id = EventId { journal: other.journal, ..place };
         let mut reader = store.journal().subscribe(&tenant("a"), Some(id)).await;
-        assert_eq!(all(&mut reader).await, [Told::Event(connected())], "{id}");
+        assert_eq!(all(&mut reader).await, [Received::Event(connected())], "{id}");
         store.journal().append(&a, reconnecting()).await.unwrap();
-        assert_eq!(all(&mut reader).await, [Told::Event(reconnecting())]);
+        assert_eq!(all(&mut reader).await, [Received::Event(reconnecting())]);
         store.journal().append(&a, connected()).await.unwrap();
     }
 }
@@ -101,7 +104,7 @@ async fn a_cursor_older_than_the_history_begins_with_the_present(store: impl Bac
         store.journal().append(&lease, qr(number)).await.unwrap();
     }
     let mut reader = store.journal().subscribe(&tenant("a"), Some(seen)).await;
-    assert_eq!(all(&mut reader).await, [Told::Event(qr(MORE_THAN_ANY_HISTORY))]);
+    assert_eq!(all(&mut reader).await, [Received::Event(qr(MORE_THAN_ANY_HISTORY))]);
 }
 
 async fn cursors_rise_strictly_also_over_a_restart(mut store: impl Backend + Sync) {
@@ -128,12 +131,12 @@ async fn after_a_restart_the_kept_cursor_is_known(store: impl Backend + Sync) {
     let mut known = store.journal().subscribe(&tenant("a"), Some(kept)).await;
     let mut older = store.journal().subscribe(&tenant("a"), Some(before)).await;
     // Nobody runs it yet, which both are told instead of a claim.
-    assert_eq!(all(&mut known).await, [Told::Stale(connected())]);
-    assert_eq!(all(&mut older).await, [Told::Stale(connected())]);
-    let _lease = store.roster().acquire(&tenant("a")).await.unwrap().unwrap();
-    assert_eq!(next(&mut known).await, Some(Told::Event(resuming())));
+    assert_eq!(all(&mut known).await, [Received::Stale(connected())]);
+    assert_eq!(all(&mut older).await, [Received::Stale(connected())]);
+    let _lease = store.ownership().acquire(&tenant("a")).await.unwrap().unwrap();
+    assert_eq!(next(&mut known).await, Some(Received::Event(resuming())));
     let mut late = store.journal().subscribe(&tenant("a"), Some(kept)).await;
-    assert_eq!(all(&mut late).await, [Told::Event(resuming())]);
+    assert_eq!(all(&mut late).await, [Received::Event(resuming())]);
 }
 
 async fn after_a_restart_the_cursor_of_a_qr_code_is_not_known(mut store: impl Backend + Sync) {
@@ -150,9 +153,9 @@ async fn after_a_restart_the_cursor_of_a_qr_code_is_not_known(mut store: impl Ba
             kept.cursor > seen.cursor,
             "{kept} after {seen}: the code needed no write, but a reader has seen its cursor"
         );
-        let lease = store.roster().acquire(&tenant("a")).await.unwrap().unwrap();
+        let lease = store.ownership().acquire(&tenant("a")).await.unwrap().unwrap();
         let mut reader = store.journal().subscribe(&tenant("a"), Some(seen)).await;
-        assert_eq!(all(&mut reader).await, [Told::Event(starting())]);
+        assert_eq!(all(&mut reader).await, [Received::Event(starting())]);
         drop(lease);
     }
 }
@@ -212,13 +215,13 @@ async fn a_slow_reader_ends_and_repairs_itself_by_its_cursor(store: impl Backend
     for number in 0..24 {
         store.journal().append(&lease, numbered(number)).await.unwrap();
     }
-    let (wish, _) = store.roster().wish(&tenant("a")).await.unwrap().unwrap();
-    store.journal().finish(lease, ended(EndReason::Replaced), wish).await.unwrap();
+    let (desired, _) = store.commands().current(&tenant("a")).await.unwrap().unwrap();
+    store.journal().finish(lease, ended(EndReason::Replaced), desired).await.unwrap();
     assert!(slow.next().await.is_none());
     assert!(slow.next().await.is_none(), "it stays ended: what follows has a gap before it");
     let mut repaired = store.journal().subscribe(&tenant("a"), Some(present.id())).await;
-    let mut expected: Vec<_> = (0..24).map(|number| Told::Event(numbered(number))).collect();
-    expected.push(Told::Event(ended(EndReason::Replaced)));
+    let mut expected: Vec<_> = (0..24).map(|number| Received::Event(numbered(number))).collect();
+    expected.push(Received::Event(ended(EndReason::Replaced)));
     assert_eq!(all(&mut repaired).await, expected);
-    assert!(store.roster().want(&tenant("a"), Wish::Unlink).await.is_ok());
+    assert!(store.commands().request(&tenant("a"), DesiredState::Unlink).await.is_ok());
 }

@@ -7,8 +7,8 @@ use tautan::{
     clock::Timestamp,
     events::Status,
     store::{
-        Change, ClientVersion, Lease, StoreError, Stores, Subscription, Wish,
-        redis::{RedisStore, Unfit},
+        Change, ClientVersion, DesiredState, Lease, StoreError, Stores, Subscription,
+        redis::{RedisStore, UnusableServer},
     },
 };
 use tautan_test_support::{RedisNode, SERVICE, Watched, redis_is_installed};
@@ -16,7 +16,7 @@ use tautan_test_support::{RedisNode, SERVICE, Watched, redis_is_installed};
 use crate::{
     backend::{in_time, instance_at, key},
     redis::until,
-    statuses::{Told, all, connected, next, numbered, qr, resuming, starting, tenant},
+    statuses::{Received, all, connected, next, numbered, qr, resuming, starting, tenant},
 };
 
 const PASSWORD: &str = "se%2Fcret";
@@ -37,34 +37,34 @@ fn acl_rule() -> String {
 
 /// All that a session asks of a store, on two instances.
 async fn story(first: &RedisStore, second: &RedisStore) {
-    let Stores { journal, roster, vault, .. } = first.stores();
+    let Stores { journal, ownership, commands, credentials, .. } = first.stores();
     let name = tenant("toko");
-    roster.want(&name, Wish::Run { phone: None }).await.unwrap();
-    assert_eq!(roster.unattended(10).await.unwrap(), [tenant("toko")]);
-    let lease = roster.acquire(&name).await.unwrap().expect("it is nobody's");
+    commands.request(&name, DesiredState::Run { phone: None }).await.unwrap();
+    assert_eq!(ownership.orphaned(10).await.unwrap(), [tenant("toko")]);
+    let lease = ownership.acquire(&name).await.unwrap().expect("it is nobody's");
     let mut reader = second.stores().journal.subscribe(&name, None).await;
-    assert_eq!(next(&mut reader).await, Some(Told::Event(starting())));
+    assert_eq!(next(&mut reader).await, Some(Received::Event(starting())));
     let row = |value: &'static str| Change::Put { table: "t", key: Bytes::from("k"), value: Bytes::from(value) };
     let delete = Change::Delete { table: "t", key: Bytes::from("k") };
-    vault.write(&lease, vec![row("v"), Change::Clear { table: "t" }, row("w"), delete, row("x")]).await.unwrap();
+    credentials.write(&lease, vec![row("v"), Change::Clear { table: "t" }, row("w"), delete, row("x")]).await.unwrap();
     journal.append(&lease, connected()).await.unwrap();
-    assert_eq!(all(&mut reader).await, [Told::Event(connected())]);
-    assert_eq!(vault.get(&name, "t", b"k").await.unwrap(), Some("x".into()));
-    assert_eq!(vault.table(&name, "t").await.unwrap().len(), 1);
-    assert!(vault.holds(&name).await.unwrap());
+    assert_eq!(all(&mut reader).await, [Received::Event(connected())]);
+    assert_eq!(credentials.get(&name, "t", b"k").await.unwrap(), Some("x".into()));
+    assert_eq!(credentials.table(&name, "t").await.unwrap().len(), 1);
+    assert!(credentials.holds(&name).await.unwrap());
     let seen = journal.latest(&name).await.unwrap().unwrap().event.id();
-    roster.release(lease).await.unwrap();
+    ownership.release(lease).await.unwrap();
 
-    let Stores { journal, roster, vault, .. } = second.stores();
-    assert_eq!(roster.unattended(10).await.unwrap(), [tenant("toko")]);
-    let lease = roster.acquire(&name).await.unwrap().expect("it was given back");
+    let Stores { journal, ownership, commands, credentials, .. } = second.stores();
+    assert_eq!(ownership.orphaned(10).await.unwrap(), [tenant("toko")]);
+    let lease = ownership.acquire(&name).await.unwrap().expect("it was given back");
     let mut late = journal.subscribe(&name, Some(seen)).await;
-    assert_eq!(next(&mut late).await, Some(Told::Event(resuming())));
-    vault.erase(&lease).await.unwrap();
-    let wish = roster.want(&name, Wish::Unlink).await.unwrap();
-    journal.finish(lease, connected_no_more(), wish).await.unwrap();
-    assert_eq!(all(&mut late).await.last(), Some(&Told::Event(connected_no_more())));
-    assert_eq!(roster.wish(&name).await.unwrap(), None);
+    assert_eq!(next(&mut late).await, Some(Received::Event(resuming())));
+    credentials.erase(&lease).await.unwrap();
+    let desired = commands.request(&name, DesiredState::Unlink).await.unwrap();
+    journal.finish(lease, connected_no_more(), desired).await.unwrap();
+    assert_eq!(all(&mut late).await.last(), Some(&Received::Event(connected_no_more())));
+    assert_eq!(commands.current(&name).await.unwrap(), None);
 }
 
 fn connected_no_more() -> tautan::events::Status {
@@ -86,28 +86,28 @@ async fn documented_redis_rights_are_enough() {
         assert_eq!(first.proven(Duration::from_secs(3)).await, Ok(true));
         story(&first, &second).await;
         // While the key is being replaced there is more to do: a wish, an event with a code, a row.
-        let Stores { journal, roster, vault, .. } = first.stores();
-        roster.want(&tenant("toko"), Wish::Run { phone: None }).await.unwrap();
-        let lease = roster.acquire(&tenant("toko")).await.unwrap().expect("it is nobody's");
+        let Stores { journal, ownership, commands, credentials, .. } = first.stores();
+        commands.request(&tenant("toko"), DesiredState::Run { phone: None }).await.unwrap();
+        let lease = ownership.acquire(&tenant("toko")).await.unwrap().expect("it is nobody's");
         let row = Change::Put { table: "t", key: Bytes::from("k"), value: Bytes::from("v") };
-        vault.write(&lease, vec![row]).await.unwrap();
+        credentials.write(&lease, vec![row]).await.unwrap();
         journal.append(&lease, qr(1)).await.unwrap();
-        second.stores().roster.say(&tenant("toko"), Bytes::from("words")).await.unwrap();
-        assert_eq!(roster.said(&lease).await.unwrap().len(), 1);
+        second.stores().commands.send(&tenant("toko"), Bytes::from("words")).await.unwrap();
+        assert_eq!(commands.receive(&lease).await.unwrap().len(), 1);
         let Stores { client_versions, .. } = second.stores();
         client_versions
             .keep_client_version(ClientVersion { version: (2, 3000, 1), at: Timestamp::UNIX_EPOCH })
             .await
             .unwrap();
         assert!(first.stores().client_versions.client_version().await.unwrap().is_some());
-        roster.release(lease).await.unwrap();
+        ownership.release(lease).await.unwrap();
         let rotating = instance_at(&url, tautan::store::crypt::MasterKey::from([8; 32]), Some(key()));
         let new = instance_at(&url, tautan::store::crypt::MasterKey::from([8; 32]), None);
         assert_eq!(rotating.proven(Duration::from_secs(3)).await, Ok(true));
-        let Stores { journal, vault, .. } = new.stores();
+        let Stores { journal, credentials, .. } = new.stores();
         let anew = async || {
             journal.latest(&tenant("toko")).await.ok()?;
-            vault.table(&tenant("toko"), "t").await.ok()
+            credentials.table(&tenant("toko"), "t").await.ok()
         };
         assert_eq!(until("it is sealed anew", anew).await.len(), 1);
         for store in [first, second, rotating, new] {
@@ -133,7 +133,7 @@ async fn a_user_who_may_not_ask_what_the_server_is_like_is_served_all_the_same()
         assert!(node.ask(&["ACL", "SETUSER", "tautan", "-evalsha"]).starts_with("+OK"));
         let fresh = node.ask(&["DEL", "tautan:proof"]);
         assert!(fresh.starts_with(":1"), "{fresh}");
-        assert_eq!(open(&url).proven(Duration::from_secs(3)).await, Err(Unfit::Permission));
+        assert_eq!(open(&url).proven(Duration::from_secs(3)).await, Err(UnusableServer::Permission));
     })
     .await;
 }
@@ -147,8 +147,8 @@ async fn a_connection_to_what_has_become_a_replica_is_given_up() {
     in_time(async {
         let node = RedisNode::start(&["save \"\""]);
         let store = open(&node.url());
-        let roster = store.stores().roster;
-        roster.want(&tenant("a"), Wish::Run { phone: None }).await.unwrap();
+        let commands = store.stores().commands;
+        commands.request(&tenant("a"), DesiredState::Run { phone: None }).await.unwrap();
         let clients = || -> Vec<String> {
             let list = node.ask(&["CLIENT", "LIST", "TYPE", "normal"]);
             list.lines()
@@ -158,7 +158,7 @@ async fn a_connection_to_what_has_become_a_replica_is_given_up() {
         };
         let before = clients();
         node.ask(&["REPLICAOF", "127.0.0.1", "1"]);
-        let refused = roster.want(&tenant("a"), Wish::Unlink).await;
+        let refused = commands.request(&tenant("a"), DesiredState::Unlink).await;
         assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
         until("the old connection is given up", async || {
             let now = clients();
@@ -166,7 +166,7 @@ async fn a_connection_to_what_has_become_a_replica_is_given_up() {
         })
         .await;
         node.ask(&["REPLICAOF", "NO", "ONE"]);
-        until("it is a master again", async || roster.want(&tenant("a"), Wish::Unlink).await.ok()).await;
+        until("it is a master again", async || commands.request(&tenant("a"), DesiredState::Unlink).await.ok()).await;
     })
     .await;
 }
@@ -208,11 +208,11 @@ impl Pair {
     }
 
     async fn says(&mut self, status: &Status) {
-        let Stores { journal, roster, .. } = self.owner.stores();
+        let Stores { journal, ownership, commands, .. } = self.owner.stores();
         loop {
             if self.lease.is_none() {
-                let wanted = roster.want(&tenant("a"), Wish::Run { phone: None }).await.is_ok();
-                self.lease = if wanted { roster.acquire(&tenant("a")).await.ok().flatten() } else { None };
+                let wanted = commands.request(&tenant("a"), DesiredState::Run { phone: None }).await.is_ok();
+                self.lease = if wanted { ownership.acquire(&tenant("a")).await.ok().flatten() } else { None };
             }
             match &self.lease {
                 Some(lease) => match journal.append(lease, status.clone()).await {
@@ -230,8 +230,8 @@ impl Pair {
 async fn hears(reader: &mut Subscription, status: &Status) {
     loop {
         match next(reader).await.expect("the subscription goes on") {
-            Told::Event(told) | Told::Fresh(told) if told == *status => return,
-            Told::Event(_) | Told::Fresh(_) | Told::Stale(_) => {}
+            Received::Event(told) | Received::Fresh(told) if told == *status => return,
+            Received::Event(_) | Received::Fresh(_) | Received::Stale(_) => {}
         }
     }
 }
@@ -316,13 +316,13 @@ async fn who_stayed_with_the_old_master_is_not_taken_over_before_it_must_have_no
         let sentinel = RedisNode::start_sentinel(&old);
         let owner = open(&old.url());
         let other = open(&format!("redis+sentinel://127.0.0.1:{}/{SERVICE}", sentinel.port)).stores();
-        let Stores { journal, roster, vault, .. } = owner.stores();
-        roster.want(&tenant("a"), Wish::Run { phone: None }).await.unwrap();
-        let lease = roster.acquire(&tenant("a")).await.unwrap().expect("it is nobody's");
+        let Stores { journal, ownership, commands, credentials, .. } = owner.stores();
+        commands.request(&tenant("a"), DesiredState::Run { phone: None }).await.unwrap();
+        let lease = ownership.acquire(&tenant("a")).await.unwrap().expect("it is nobody's");
         let row = Change::Put { table: "t", key: Bytes::from("k"), value: Bytes::from("v") };
-        vault.write(&lease, vec![row]).await.unwrap();
+        credentials.write(&lease, vec![row]).await.unwrap();
         journal.append(&lease, connected()).await.unwrap();
-        let known = async || (other.roster.acquire(&tenant("a")).await.ok()?).is_none().then_some(());
+        let known = async || (other.ownership.acquire(&tenant("a")).await.ok()?).is_none().then_some(());
         until("the other instance is there", known).await;
         next.catches_up_with(&old);
 
@@ -332,7 +332,7 @@ async fn who_stayed_with_the_old_master_is_not_taken_over_before_it_must_have_no
         sentinel.ask(&["SENTINEL", "MONITOR", SERVICE, "127.0.0.1", &next.port.to_string(), "1"]);
         let switched = Instant::now();
         old.ask(&["CLIENT", "KILL", "TYPE", "normal"]);
-        let take = async || other.roster.acquire(&tenant("a")).await.ok().flatten();
+        let take = async || other.ownership.acquire(&tenant("a")).await.ok().flatten();
         until("it is taken over", take).await;
         assert!(switched.elapsed() >= TTL, "{:?} after the next one took over", switched.elapsed());
     })
@@ -347,19 +347,19 @@ async fn what_answers_but_cannot_be_used_is_told_for_what_it_is() {
     in_time(async {
         let told = async |url: String| open(&url).proven(Duration::from_secs(3)).await;
         let closed = RedisNode::start(&["requirepass hunter2"]);
-        assert_eq!(told(closed.url()).await, Err(Unfit::Password));
-        assert_eq!(told(format!("redis://:hunter3@127.0.0.1:{}", closed.port)).await, Err(Unfit::Password));
+        assert_eq!(told(closed.url()).await, Err(UnusableServer::Password));
+        assert_eq!(told(format!("redis://:hunter3@127.0.0.1:{}", closed.port)).await, Err(UnusableServer::Password));
         assert_eq!(told(format!("redis://:hunter2@127.0.0.1:{}", closed.port)).await, Ok(true));
         let cluster = RedisNode::start(&["cluster-enabled yes"]);
-        assert_eq!(told(cluster.url()).await, Err(Unfit::Cluster));
+        assert_eq!(told(cluster.url()).await, Err(UnusableServer::Cluster));
         let stranger = tautan_test_support::stranger();
-        assert_eq!(told(format!("redis://127.0.0.1:{stranger}")).await, Err(Unfit::NotRedis));
+        assert_eq!(told(format!("redis://127.0.0.1:{stranger}")).await, Err(UnusableServer::NotRedis));
     })
     .await;
     with_sentinels(async |watched| {
         let told = async |url: &str| open(url).proven(Duration::from_secs(3)).await;
-        assert_eq!(told(&watched.sentinels[0].url()).await, Err(Unfit::Sentinel));
-        assert_eq!(told(&watched.url().replace(SERVICE, "other")).await, Err(Unfit::Service));
+        assert_eq!(told(&watched.sentinels[0].url()).await, Err(UnusableServer::Sentinel));
+        assert_eq!(told(&watched.url().replace(SERVICE, "other")).await, Err(UnusableServer::Service));
         assert_eq!(told(&watched.url()).await, Ok(true));
     })
     .await;

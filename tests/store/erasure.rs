@@ -9,7 +9,7 @@ use std::{
 use redb::{ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use tautan::{
     events::{EndReason, PhoneNumber},
-    store::{Change, Lease, Wish, embedded::rewrite},
+    store::{Change, DesiredState, Lease, embedded::rewrite},
     tenant::TenantId,
 };
 use tautan_test_support::{RedisServer, VAULT, with_store};
@@ -30,8 +30,8 @@ const NAMES: [&str; 4] =
 
 /// Leaves a trace wherever a tenant can leave one.
 async fn lives(store: &(impl Backend + Sync), tenant: &TenantId) -> Lease {
-    store.roster().want(tenant, Wish::Run { phone: Some(phone()) }).await.unwrap();
-    let lease = store.roster().acquire(tenant).await.unwrap().unwrap();
+    store.commands().request(tenant, DesiredState::Run { phone: Some(phone()) }).await.unwrap();
+    let lease = store.ownership().acquire(tenant).await.unwrap().unwrap();
     for number in 1..=40 {
         store.journal().append(&lease, qr(number)).await.unwrap();
     }
@@ -41,21 +41,21 @@ async fn lives(store: &(impl Backend + Sync), tenant: &TenantId) -> Lease {
         key: format!("key {number}").into(),
         value: vec![7; 300].into(),
     };
-    store.vault().write(&lease, (0..ROWS).map(put).collect()).await.unwrap();
-    store.roster().say(tenant, "words".into()).await.unwrap();
-    store.roster().crashed(&lease, Duration::from_secs(600)).await.unwrap();
+    store.credentials().write(&lease, (0..ROWS).map(put).collect()).await.unwrap();
+    store.commands().send(tenant, "words".into()).await.unwrap();
+    store.ownership().crashed(&lease, Duration::from_secs(600)).await.unwrap();
     // Another number for each tenant.
     let number = PhoneNumber::parse(&format!("62812345{:04}", tenant.as_str().len())).unwrap();
-    assert!(store.roster().count_code(&number).await.unwrap());
+    assert!(store.commands().count_code(&number).await.unwrap());
     lease
 }
 
 async fn is_erased(store: &(impl Backend + Sync), lease: Lease) {
     let tenant = lease.tenant().clone();
     assert!(!store.erase_tenant(&tenant).await, "its session runs");
-    store.roster().want(&tenant, Wish::Unlink).await.unwrap();
-    let (wish, _) = store.roster().wish(&tenant).await.unwrap().unwrap();
-    store.vault().erase(&lease).await.unwrap();
+    store.commands().request(&tenant, DesiredState::Unlink).await.unwrap();
+    let (wish, _) = store.commands().current(&tenant).await.unwrap().unwrap();
+    store.credentials().erase(&lease).await.unwrap();
     store.journal().finish(lease, ended(EndReason::UnlinkedByUser), wish).await.unwrap();
     assert!(store.erase_tenant(&tenant).await);
     assert!(store.erase_tenant(&tenant).await, "done twice it is done once");
@@ -103,7 +103,7 @@ async fn erased_tenant_stands_nowhere_in_redis() {
             is_erased(&redis, lease).await;
             // An index that is written after a record is cleared by the next look at it.
             until("nothing is left", async || {
-                redis.roster().unattended(10).await.unwrap();
+                redis.ownership().orphaned(10).await.unwrap();
                 let left: Vec<_> = traces_of().filter(|key| key != "tautan:{/}:incarnations").collect();
                 left.iter().all(|key| name == NAMES[0] && is_of_neighbour(&redis.server, key)).then_some(())
             })
@@ -152,14 +152,14 @@ async fn erased_tenant_stands_nowhere_in_the_file() {
         let neighbour = tenant("neighbour");
         lives(&store, &neighbour).await;
         let lease = lives(&store, &tenant(name)).await;
-        store.roster().release(lease).await.unwrap();
+        store.ownership().release(lease).await.unwrap();
         let dir = store.ends().await;
         let rows = sealed(dir.path(), name);
         assert!(rows.len() > ROWS, "{}", rows.len());
         let neighbours = sealed(dir.path(), "neighbour");
 
         let store = Embedded::at(dir);
-        let lease = store.roster().acquire(&tenant(name)).await.unwrap().unwrap();
+        let lease = store.ownership().acquire(&tenant(name)).await.unwrap().unwrap();
         is_erased(&store, lease).await;
         let dir = store.ends().await;
         let path = dir.path().join("tautan.redb");
@@ -175,7 +175,7 @@ async fn erased_tenant_stands_nowhere_in_the_file() {
 
         let store = Embedded::at(dir);
         assert!(store.journal().latest(&tenant(name)).await.unwrap().is_none());
-        assert_eq!(store.vault().table(&neighbour, "sessions").await.unwrap().len(), ROWS / 2);
-        assert!(store.roster().acquire(&neighbour).await.unwrap().is_some());
+        assert_eq!(store.credentials().table(&neighbour, "sessions").await.unwrap().len(), ROWS / 2);
+        assert!(store.ownership().acquire(&neighbour).await.unwrap().is_some());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use tautan::store::Wish;
+use tautan::store::DesiredState;
 use tokio::task::JoinSet;
 
 use crate::{
@@ -82,8 +82,8 @@ async fn what_ten_thousand_tenants_cost() {
         let stores = store.stores().clone();
         owners.spawn(async move {
             let name = tenant(&format!("tenant-{number}"));
-            stores.roster.want(&name, Wish::Run { phone: None }).await.unwrap();
-            let lease = stores.roster.acquire(&name).await.unwrap().unwrap();
+            stores.commands.request(&name, DesiredState::Run { phone: None }).await.unwrap();
+            let lease = stores.ownership.acquire(&name).await.unwrap().unwrap();
             stores.journal.append(&lease, numbered(number.into())).await.unwrap();
             lease
         });
@@ -99,7 +99,7 @@ async fn what_ten_thousand_tenants_cost() {
     let store = store.reopen().await;
     println!("closed and opened again in {:.2} s", begin.elapsed().as_secs_f64());
     let begin = Instant::now();
-    assert_eq!(store.roster().unattended(TENANTS as usize).await.unwrap().len(), TENANTS as usize);
+    assert_eq!(store.ownership().orphaned(TENANTS as usize).await.unwrap().len(), TENANTS as usize);
     println!("all unattended named in {:.2} ms", begin.elapsed().as_secs_f64() * 1e3);
 }
 

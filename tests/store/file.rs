@@ -7,7 +7,7 @@ use redb::{Database, ReadableTable as _, TableDefinition};
 use tautan::{
     clock,
     store::{
-        Change, Journal as _, Roster as _, StoreError, Wish,
+        Change, Commands as _, DesiredState, Journal as _, Ownership as _, StoreError,
         crypt::MasterKey,
         embedded::{EmbeddedStore, OpenError, Settings},
     },
@@ -34,12 +34,12 @@ async fn no_secret_of_any_kind_stands_in_the_file_in_clear() {
     const ROW_VALUE: &str = "a-private-key-of-somebody";
     let store = Embedded::fresh();
     let lease = store.running(&tenant("toko-sari")).await;
-    let wish = Wish::Run { phone: Some(phone()) };
-    store.roster().want(&tenant("toko-sari"), wish).await.unwrap();
+    let desired = DesiredState::Run { phone: Some(phone()) };
+    store.commands().request(&tenant("toko-sari"), desired).await.unwrap();
     for status in [qr(1), qr(2), connected(), qr(3), connected()] {
         store.journal().append(&lease, status).await.unwrap();
         let row = Change::Put { table: "sessions", key: ROW_KEY.into(), value: ROW_VALUE.into() };
-        store.vault().write(&lease, vec![row]).await.unwrap();
+        store.credentials().write(&lease, vec![row]).await.unwrap();
     }
     let Embedded { dir, store, .. } = store;
     store.close().await;
@@ -144,7 +144,7 @@ async fn with_the_previous_key_everything_is_sealed_anew_and_it_is_not_needed_ag
         let lease = store.running(&tenant(name)).await;
         store.journal().append(&lease, connected()).await.unwrap();
         let put = |n: u32| Change::Put { table: "t", key: n.to_string().into(), value: format!("{name}{n}").into() };
-        store.vault().write(&lease, (0..50).map(put).collect()).await.unwrap();
+        store.credentials().write(&lease, (0..50).map(put).collect()).await.unwrap();
     }
     let Embedded { dir, store, .. } = store;
     store.close().await;
@@ -155,9 +155,9 @@ async fn with_the_previous_key_everything_is_sealed_anew_and_it_is_not_needed_ag
     let store = Embedded::with(Settings { key: new(), ..settings(dir.path()) }, dir);
     for name in ["a", "ab", "b"] {
         assert_eq!(store.journal().latest(&tenant(name)).await.unwrap().unwrap().event.status, connected());
-        assert!(store.roster().wish(&tenant(name)).await.unwrap().is_some());
-        assert_eq!(store.vault().table(&tenant(name), "t").await.unwrap().len(), 50);
-        let row = store.vault().get(&tenant(name), "t", b"7").await.unwrap();
+        assert!(store.commands().current(&tenant(name)).await.unwrap().is_some());
+        assert_eq!(store.credentials().table(&tenant(name), "t").await.unwrap().len(), 50);
+        let row = store.credentials().get(&tenant(name), "t", b"7").await.unwrap();
         assert_eq!(row, Some(Bytes::from(format!("{name}7"))));
     }
 }
@@ -170,19 +170,26 @@ async fn a_row_that_was_moved_or_changed_is_unreadable() {
     let put =
         |table, key: &'static str, value: &'static str| Change::Put { table, key: key.into(), value: value.into() };
     let rows = vec![put("t", "1", "one"), put("t", "2", "another"), put("u", "1", "one"), put("v", "1", "one")];
-    store.vault().write(&lease, rows).await.unwrap();
+    store.credentials().write(&lease, rows).await.unwrap();
     let Embedded { dir, store, .. } = store;
     store.close().await;
     tamper(dir.path());
     let store = Embedded::at(dir);
     for (table, key) in [("t", "1"), ("u", "1")] {
-        let row = store.vault().get(&tenant("a"), table, key.as_bytes()).await;
+        let row = store.credentials().get(&tenant("a"), table, key.as_bytes()).await;
         assert!(matches!(row, Err(StoreError::Unreadable)), "{table} {key}");
-        assert!(matches!(store.vault().table(&tenant("a"), table).await, Err(StoreError::Unreadable)));
+        assert!(matches!(store.credentials().table(&tenant("a"), table).await, Err(StoreError::Unreadable)));
     }
-    assert!(matches!(store.vault().table(&tenant("b"), "v").await, Err(StoreError::Unreadable)), "another tenant's");
-    assert_eq!(store.vault().get(&tenant("a"), "t", b"2").await.unwrap(), Some("another".into()), "the others open");
-    assert!(store.vault().holds(&tenant("a")).await.unwrap());
+    assert!(
+        matches!(store.credentials().table(&tenant("b"), "v").await, Err(StoreError::Unreadable)),
+        "another tenant's"
+    );
+    assert_eq!(
+        store.credentials().get(&tenant("a"), "t", b"2").await.unwrap(),
+        Some("another".into()),
+        "the others open"
+    );
+    assert!(store.credentials().holds(&tenant("a")).await.unwrap());
 }
 
 /// Puts the second row of `t` in the place of the first, changes a bit of `u`'s, and copies `v`'s to another tenant.
@@ -220,7 +227,7 @@ fn tamper(dir: &Path) {
 async fn restored_backup_gives_no_event_id_twice() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(settings(dir.path())).unwrap();
-    store.want(&tenant("a"), Wish::Run { phone: None }).await.unwrap();
+    store.request(&tenant("a"), DesiredState::Run { phone: None }).await.unwrap();
     let lease = store.acquire(&tenant("a")).await.unwrap().unwrap();
     store.append(&lease, connected()).await.unwrap();
     store.close().await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use redb::TableDefinition;
 use tautan::{
     events::{EndReason, EventId},
-    store::{Change, Lease, Wish},
+    store::{Change, DesiredState, Lease},
     tenant::TenantId,
 };
 use tautan_test_support::with_store;
@@ -13,7 +13,7 @@ use tautan_test_support::with_store;
 use crate::{
     backend::{Backend, Embedded, FORGET_AFTER, instance},
     redis::{keys, with_redis},
-    statuses::{PHONE, Told, all, connected, ended, next, numbered, qr, starting, tenant},
+    statuses::{PHONE, Received, all, connected, ended, next, numbered, qr, starting, tenant},
 };
 
 promises![
@@ -31,22 +31,22 @@ promises![
     notice_that_is_never_delivered_goes_with_its_tenant,
 ];
 
-const RUN: Wish = Wish::Run { phone: None };
+const RUN: DesiredState = DesiredState::Run { phone: None };
 const HALF_HOUR: i64 = 1_800;
 
 async fn runs_with_rows(store: &(impl Backend + Sync), name: &str) -> Lease {
     let lease = store.running(&tenant(name)).await;
     let row = Change::Put { table: "t", key: "k".into(), value: "v".into() };
-    store.vault().write(&lease, vec![row]).await.unwrap();
+    store.credentials().write(&lease, vec![row]).await.unwrap();
     lease
 }
 
 async fn finishes(store: &(impl Backend + Sync), lease: Lease, reason: EndReason) -> EventId {
-    let (wish, _) = store.roster().wish(lease.tenant()).await.unwrap().unwrap();
+    let (wish, _) = store.commands().current(lease.tenant()).await.unwrap().unwrap();
     store.journal().finish(lease, ended(reason), wish).await.unwrap().id()
 }
 
-/// An idle tenant: it has no credentials, wish and owner.
+/// An idle tenant: it has no credentials, desired state and owner.
 async fn idles(store: &(impl Backend + Sync), name: &str) -> EventId {
     let lease = store.running(&tenant(name)).await;
     finishes(store, lease, EndReason::QrExpired).await
@@ -74,14 +74,14 @@ async fn link_that_is_given_up_leaves_no_event_that_names_it(store: impl Backend
         for status in [qr(1), connected(), numbered(1)] {
             ids.push(store.journal().append(&lease, status).await.unwrap().event.id());
         }
-        store.vault().erase(&lease).await.unwrap();
+        store.credentials().erase(&lease).await.unwrap();
         let mut watching = store.journal().subscribe(&tenant(name), ids.last().copied()).await;
         all(&mut watching).await;
         finishes(&store, lease, reason).await;
-        assert_eq!(all(&mut watching).await, [Told::Event(ended(reason))], "a reader that is there");
+        assert_eq!(all(&mut watching).await, [Received::Event(ended(reason))], "a reader that is there");
         for id in ids.into_iter().map(Some).chain([None]) {
             let mut reader = store.journal().subscribe(&tenant(name), id).await;
-            assert_eq!(all(&mut reader).await, [Told::Event(ended(reason))], "{name} after {id:?}");
+            assert_eq!(all(&mut reader).await, [Received::Event(ended(reason))], "{name} after {id:?}");
         }
     }
 }
@@ -92,22 +92,22 @@ async fn link_that_ended_otherwise_keeps_its_history(store: impl Backend + Sync)
     store.journal().append(&lease, numbered(1)).await.unwrap();
     finishes(&store, lease, EndReason::Banned).await;
     let mut reader = store.journal().subscribe(&tenant("a"), Some(seen)).await;
-    assert_eq!(all(&mut reader).await, [numbered(1), ended(EndReason::Banned)].map(Told::Event));
+    assert_eq!(all(&mut reader).await, [numbered(1), ended(EndReason::Banned)].map(Received::Event));
 }
 
 /// The user asked for a new link while the old one was given up: both events come of one step.
 async fn reader_that_is_behind_an_unlink_gets_what_followed_it(store: impl Backend + Sync) {
     let lease = runs_with_rows(&store, "a").await;
     let seen = store.journal().append(&lease, connected()).await.unwrap().event.id();
-    let (old, _) = store.roster().wish(&tenant("a")).await.unwrap().unwrap();
-    store.roster().want(&tenant("a"), RUN).await.unwrap();
-    store.vault().erase(&lease).await.unwrap();
+    let (old, _) = store.commands().current(&tenant("a")).await.unwrap().unwrap();
+    store.commands().request(&tenant("a"), RUN).await.unwrap();
+    store.credentials().erase(&lease).await.unwrap();
     let last = store.journal().finish(lease, ended(EndReason::UnlinkedByPhone), old).await.unwrap();
-    let _lease = store.roster().acquire(&tenant("a")).await.unwrap().unwrap();
+    let _lease = store.ownership().acquire(&tenant("a")).await.unwrap().unwrap();
     let mut behind = store.journal().subscribe(&tenant("a"), Some(seen)).await;
-    assert_eq!(all(&mut behind).await, [Told::Event(starting())]);
+    assert_eq!(all(&mut behind).await, [Received::Event(starting())]);
     let mut at_the_end = store.journal().subscribe(&tenant("a"), Some(last.id())).await;
-    assert_eq!(all(&mut at_the_end).await, [Told::Event(starting())]);
+    assert_eq!(all(&mut at_the_end).await, [Received::Event(starting())]);
 }
 
 async fn idle_tenant_is_forgotten_after_its_time(store: impl Backend + Sync) {
@@ -119,7 +119,11 @@ async fn idle_tenant_is_forgotten_after_its_time(store: impl Backend + Sync) {
     all(&mut reader).await;
     half_hours_pass(&store, 1).await;
     assert!(!is_known(&store, &tenant("a")).await);
-    assert_eq!(next(&mut reader).await, Some(Told::Fresh(ended(EndReason::NeverLinked))), "an open stream is sent it");
+    assert_eq!(
+        next(&mut reader).await,
+        Some(Received::Fresh(ended(EndReason::NeverLinked))),
+        "an open stream is sent it"
+    );
     let mut late = store.journal().subscribe(&tenant("a"), Some(id)).await;
     assert_eq!((late.backlog(), all(&mut late).await), (0, Vec::new()), "as of a tenant that was never linked");
     let store = store.reopen().await;
@@ -131,15 +135,15 @@ async fn tenant_with_credentials_wish_or_owner_is_kept(store: impl Backend + Syn
         let lease = runs_with_rows(&store, reason.as_str()).await;
         finishes(&store, lease, reason).await;
     }
-    store.roster().want(&tenant("wanted"), RUN).await.unwrap();
+    store.commands().request(&tenant("wanted"), RUN).await.unwrap();
     let _owned = store.running(&tenant("owned")).await;
     let waits = runs_with_rows(&store, "waits").await;
     store.journal().append(&waits, ended(EndReason::CredentialsUnreadable)).await.unwrap();
-    store.roster().release(waits).await.unwrap();
+    store.ownership().release(waits).await.unwrap();
     let unlinking = runs_with_rows(&store, "unlinking").await;
     store.journal().append(&unlinking, connected()).await.unwrap();
-    store.roster().want(&tenant("unlinking"), Wish::Unlink).await.unwrap();
-    store.roster().release(unlinking).await.unwrap();
+    store.commands().request(&tenant("unlinking"), DesiredState::Unlink).await.unwrap();
+    store.ownership().release(unlinking).await.unwrap();
     idles(&store, "idle").await;
     half_hours_pass(&store, 3 * HALF_HOURS).await;
     for name in ["banned", "account-locked", "client-outdated", "replaced", "wanted", "owned", "waits", "unlinking"] {
@@ -148,7 +152,7 @@ async fn tenant_with_credentials_wish_or_owner_is_kept(store: impl Backend + Syn
         assert!(is_known(&store, &tenant(name)).await, "{name}");
     }
     assert!(!is_known(&store, &tenant("idle")).await);
-    assert!(store.vault().holds(&tenant("banned")).await.unwrap());
+    assert!(store.credentials().holds(&tenant("banned")).await.unwrap());
 }
 
 async fn clock_that_jumps_forgets_no_tenant(store: impl Backend + Sync) {
@@ -202,7 +206,7 @@ async fn forgotten_tenant_begins_a_new_journal(store: impl Backend + Sync) {
     let mut there = store.journal().subscribe(&tenant("a"), before.last().copied()).await;
     all(&mut there).await;
     assert!(store.erase_tenant(&tenant("a")).await);
-    assert_eq!(next(&mut there).await, Some(Told::Fresh(ended(EndReason::NeverLinked))));
+    assert_eq!(next(&mut there).await, Some(Received::Fresh(ended(EndReason::NeverLinked))));
 
     let lease = store.running(&tenant("a")).await;
     let first = store.journal().latest(&tenant("a")).await.unwrap().unwrap().event;
@@ -210,11 +214,11 @@ async fn forgotten_tenant_begins_a_new_journal(store: impl Backend + Sync) {
     store.journal().append(&lease, qr(1)).await.unwrap();
     let mut events = all(&mut there).await;
     // That somebody stands behind "starting" now.
-    events.retain(|told| *told != Told::Fresh(starting()));
-    assert_eq!(events, [starting(), qr(1)].map(Told::Event));
+    events.retain(|told| *told != Received::Fresh(starting()));
+    assert_eq!(events, [starting(), qr(1)].map(Received::Event));
     for id in before {
         let mut reader = store.journal().subscribe(&tenant("a"), Some(id)).await;
-        assert_eq!(all(&mut reader).await, [Told::Event(qr(1))], "the present after {id}");
+        assert_eq!(all(&mut reader).await, [Received::Event(qr(1))], "the present after {id}");
     }
 }
 
@@ -230,25 +234,28 @@ async fn request_beside_the_forgetting_is_not_lost(store: impl Backend + Sync) {
     store.clock_goes(HALF_HOUR).await;
     let come_back = async {
         for name in names.iter().rev() {
-            store.roster().want(name, RUN).await.unwrap();
+            store.commands().request(name, RUN).await.unwrap();
         }
     };
     tokio::join!(store.forget_idle(), come_back);
     for name in &names {
-        assert!(matches!(store.roster().wish(name).await.unwrap(), Some((_, Wish::Run { .. }))), "{name} is wanted");
+        assert!(
+            matches!(store.commands().current(name).await.unwrap(), Some((_, DesiredState::Run { .. }))),
+            "{name} is wanted"
+        );
         assert_eq!(store.journal().latest(name).await.unwrap().unwrap().event.status, starting(), "{name}");
     }
-    assert_eq!(store.roster().unattended(2 * TENANTS).await.unwrap().len(), TENANTS, "and can be found");
+    assert_eq!(store.ownership().orphaned(2 * TENANTS).await.unwrap().len(), TENANTS, "and can be found");
 }
 
 /// Every user with a token may press "disconnect" without ever having linked anything.
 async fn disconnect_of_an_unknown_tenant_leaves_nothing_for_long(store: impl Backend + Sync) {
-    store.roster().want(&tenant("a"), Wish::Unlink).await.unwrap();
+    store.commands().request(&tenant("a"), DesiredState::Unlink).await.unwrap();
     store.forget_idle().await;
     half_hours_pass(&store, HALF_HOURS).await;
     assert!(!is_known(&store, &tenant("a")).await);
-    let number = store.roster().want(&tenant("a"), RUN).await.unwrap();
-    assert_eq!(store.roster().wish(&tenant("a")).await.unwrap(), Some((number, RUN)));
+    let number = store.commands().request(&tenant("a"), RUN).await.unwrap();
+    assert_eq!(store.commands().current(&tenant("a")).await.unwrap(), Some((number, RUN)));
 }
 
 async fn notice_that_is_never_delivered_goes_with_its_tenant(store: impl Backend + Sync) {
@@ -260,11 +267,11 @@ async fn notice_that_is_never_delivered_goes_with_its_tenant(store: impl Backend
     let last = outbox.next().await;
     assert_eq!(last.status.word(), "disconnected", "the end of a link is still sent");
     assert!(!serde_json::to_string(&last.status).unwrap().contains(PHONE));
-    outbox.postpone(&last, Duration::ZERO).await.unwrap();
+    outbox.nack(&last, Duration::ZERO).await.unwrap();
     half_hours_pass(&store, HALF_HOURS).await;
     assert!(tokio::time::timeout(Duration::from_millis(1_500), outbox.next()).await.is_err(), "it is gone");
-    outbox.postpone(&last, Duration::ZERO).await.unwrap();
-    outbox.settle(&last).await.unwrap();
+    outbox.nack(&last, Duration::ZERO).await.unwrap();
+    outbox.ack(&last).await.unwrap();
     assert!(!is_known(&store, &tenant("a")).await, "a late answer brings nothing back");
 }
 
@@ -276,7 +283,7 @@ async fn unlink_leaves_one_event_and_no_code_in_redis() {
             redis.journal().append(&lease, qr(number)).await.unwrap();
         }
         redis.journal().append(&lease, connected()).await.unwrap();
-        redis.vault().erase(&lease).await.unwrap();
+        redis.credentials().erase(&lease).await.unwrap();
         let end = finishes(&redis, lease, EndReason::UnlinkedByUser).await.cursor;
         let history =
             String::from_utf8_lossy(&redis.server.ask(&["XRANGE", "tautan:{a}:history", "-", "+"])).into_owned();

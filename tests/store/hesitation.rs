@@ -7,7 +7,7 @@ use std::{
 
 use tautan::{
     events::EndReason,
-    store::{StoreError, Wish},
+    store::{DesiredState, StoreError},
 };
 use tautan_test_support::RedisServer;
 use tokio::{
@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     backend::{Backend as _, instance_at, key},
     redis::with_redis,
-    statuses::{Told, all, ended, next, starting, tenant},
+    statuses::{Received, all, ended, next, starting, tenant},
 };
 
 /// A way to Redis on which everything is slow and somebody else, who changes the record, is always quicker.
@@ -60,14 +60,14 @@ async fn contended_way(port: u16) -> SocketAddr {
 async fn a_wish_that_cannot_be_kept_soon_is_given_up() {
     with_redis(async |redis| {
         let way = contended_way(redis.server.port).await;
-        let slow = instance_at(&format!("redis://{way}/"), key(), None).stores().roster;
-        slow.want(&tenant("b"), Wish::Unlink).await.unwrap();
+        let slow = instance_at(&format!("redis://{way}/"), key(), None).stores().commands;
+        slow.request(&tenant("b"), DesiredState::Unlink).await.unwrap();
         let begin = Instant::now();
-        let wanted = slow.want(&tenant("a"), Wish::Run { phone: None }).await;
+        let wanted = slow.request(&tenant("a"), DesiredState::Run { phone: None }).await;
         let Err(StoreError::Unavailable(why)) = wanted else { panic!("{wanted:?}") };
         assert_eq!(why.to_string(), "it could not be decided in time");
         assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
-        assert_eq!(redis.roster().wish(&tenant("a")).await.unwrap(), None);
+        assert_eq!(redis.commands().current(&tenant("a")).await.unwrap(), None);
     })
     .await;
 }
@@ -77,15 +77,15 @@ async fn a_wish_that_nobody_takes_up_is_in_doubt_for_whoever_looks() {
     with_redis(async |redis| {
         let name = tenant("a");
         let lease = redis.running(&name).await;
-        let wish = redis.roster().wish(&name).await.unwrap().unwrap().0;
-        redis.journal().finish(lease, ended(EndReason::Cancelled), wish).await.unwrap();
+        let desired = redis.commands().current(&name).await.unwrap().unwrap().0;
+        redis.journal().finish(lease, ended(EndReason::Cancelled), desired).await.unwrap();
         let mut reader = redis.journal().subscribe(&name, None).await;
-        assert_eq!(next(&mut reader).await, Some(Told::Event(ended(EndReason::Cancelled))));
-        redis.roster().want(&name, Wish::Run { phone: None }).await.unwrap();
-        assert_eq!(next(&mut reader).await, Some(Told::Event(starting())));
-        assert_eq!(next(&mut reader).await, Some(Told::Stale(starting())));
-        let _lease = redis.roster().acquire(&name).await.unwrap().unwrap();
-        assert_eq!(all(&mut reader).await, [Told::Fresh(starting())]);
+        assert_eq!(next(&mut reader).await, Some(Received::Event(ended(EndReason::Cancelled))));
+        redis.commands().request(&name, DesiredState::Run { phone: None }).await.unwrap();
+        assert_eq!(next(&mut reader).await, Some(Received::Event(starting())));
+        assert_eq!(next(&mut reader).await, Some(Received::Stale(starting())));
+        let _lease = redis.ownership().acquire(&name).await.unwrap().unwrap();
+        assert_eq!(all(&mut reader).await, [Received::Fresh(starting())]);
     })
     .await;
 }

@@ -10,7 +10,7 @@ use tautan::{
 
 use crate::{
     backend::Backend,
-    statuses::{Told, all, connected, ended, next, numbered, qr, starting, tenant},
+    statuses::{Received, all, connected, ended, next, numbered, qr, starting, tenant},
 };
 
 promises![
@@ -35,13 +35,13 @@ async fn a_tenant_that_never_had_a_session_has_no_newest_event(store: impl Backe
 async fn what_was_appended_is_the_newest_event_and_is_told(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
     let mut reader = store.journal().subscribe(&tenant("a"), None).await;
-    assert_eq!(next(&mut reader).await, Some(Told::Event(starting())));
+    assert_eq!(next(&mut reader).await, Some(Received::Event(starting())));
     for status in [qr(1), qr(2), connected()] {
         let appended = store.journal().append(&lease, status.clone()).await.unwrap();
         let newest = store.journal().latest(&tenant("a")).await.unwrap().unwrap();
         assert_eq!(newest.event, appended.event);
         assert!(!newest.stale);
-        assert_eq!(next(&mut reader).await, Some(Told::Event(status)));
+        assert_eq!(next(&mut reader).await, Some(Received::Event(status)));
     }
 }
 
@@ -80,8 +80,8 @@ async fn the_answer_says_how_many_readers_listened(store: impl Backend + Sync) {
 
 async fn a_refused_append_changes_nothing_and_tells_nothing(store: impl Backend + Sync) {
     let stale = store.running(&tenant("a")).await;
-    store.roster().release(stale.clone()).await.unwrap();
-    let owner = store.roster().acquire(&tenant("a")).await.unwrap().unwrap();
+    store.ownership().release(stale.clone()).await.unwrap();
+    let owner = store.ownership().acquire(&tenant("a")).await.unwrap().unwrap();
     let before = store.journal().append(&owner, connected()).await.unwrap().event;
     let mut reader = store.journal().subscribe(&tenant("a"), Some(before.id())).await;
     all(&mut reader).await;
@@ -109,7 +109,7 @@ async fn an_event_is_told_exactly_if_it_is_kept(store: impl Backend + Sync) {
                     highest = Some(event.cursor);
                     told.insert(event.cursor, event.status.clone());
                 }
-                Some(Update::Notice(_)) => {}
+                Some(Update::Refresh(_)) => {}
                 None if done.load(Ordering::SeqCst) => return told,
                 None => {}
             }
@@ -120,8 +120,8 @@ async fn an_event_is_told_exactly_if_it_is_kept(store: impl Backend + Sync) {
         let mut second = None;
         for number in 0..APPENDS {
             if number == APPENDS / 2 {
-                store.roster().release(first.clone()).await.unwrap();
-                second = store.roster().acquire(&tenant("a")).await.unwrap();
+                store.ownership().release(first.clone()).await.unwrap();
+                second = store.ownership().acquire(&tenant("a")).await.unwrap();
                 let resumed = store.journal().latest(&tenant("a")).await.unwrap().unwrap().event;
                 kept.insert(resumed.cursor, resumed.status.clone());
             }
@@ -149,7 +149,7 @@ async fn tenants_do_not_hear_of_each_other(store: impl Backend + Sync) {
     let mut reader = store.journal().subscribe(&tenant("a"), None).await;
     store.journal().append(&b, connected()).await.unwrap();
     store.journal().append(&a, qr(1)).await.unwrap();
-    assert_eq!(all(&mut reader).await, [Told::Event(starting()), Told::Event(qr(1))]);
+    assert_eq!(all(&mut reader).await, [Received::Event(starting()), Received::Event(qr(1))]);
     let newest = store.journal().latest(&tenant("ab")).await.unwrap().unwrap().event;
     assert!(matches!(newest.status, Status::Connected { .. }));
 }

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use tautan::{
     events::{EndReason, JournalId},
     store::{
-        Change, Lease, StoreError, Stores, Wish,
+        Change, DesiredState, Lease, StoreError, Stores,
         crypt::MasterKey,
-        redis::{RedisStore, Unfit},
+        redis::{RedisStore, UnusableServer},
     },
 };
 use tautan_test_support::RedisServer;
@@ -16,7 +16,7 @@ use tautan_test_support::RedisServer;
 use crate::{
     backend::{Backend as _, Redis, instance, instance_at},
     redis::{keys, until, with_redis},
-    statuses::{Told, connected, ended, next, numbered, phone, qr, tenant},
+    statuses::{Received, connected, ended, next, numbered, phone, qr, tenant},
 };
 
 const WAIT: Duration = Duration::from_secs(3);
@@ -34,13 +34,13 @@ fn put(key: &'static str, value: &'static str) -> Change {
 }
 
 async fn rows(store: &RedisStore, name: &str) -> Result<BTreeMap<Bytes, Bytes>, StoreError> {
-    Ok(store.stores().vault.table(&tenant(name), "t").await?.into_iter().collect())
+    Ok(store.stores().credentials.table(&tenant(name), "t").await?.into_iter().collect())
 }
 
 async fn own(store: &RedisStore, name: &str) -> Lease {
-    let Stores { roster, .. } = store.stores();
-    roster.want(&tenant(name), Wish::Run { phone: Some(phone()) }).await.unwrap();
-    roster.acquire(&tenant(name)).await.unwrap().expect("it is nobody's")
+    let Stores { ownership, commands, .. } = store.stores();
+    commands.request(&tenant(name), DesiredState::Run { phone: Some(phone()) }).await.unwrap();
+    ownership.acquire(&tenant(name)).await.unwrap().expect("it is nobody's")
 }
 
 /// Everything that is kept of tenants and of the key, byte by byte.
@@ -55,23 +55,23 @@ fn kept(server: &RedisServer) -> Vec<(String, Vec<u8>)> {
 async fn a_wrong_key_is_told_and_does_no_harm() {
     with_redis(async |redis| {
         let lease = redis.running(&tenant("a")).await;
-        redis.vault().write(&lease, vec![put("k", "v")]).await.unwrap();
-        redis.roster().release(lease).await.unwrap();
+        redis.credentials().write(&lease, vec![put("k", "v")]).await.unwrap();
+        redis.ownership().release(lease).await.unwrap();
         redis.store.close().await;
         let before = kept(&redis.server);
         assert!(before.len() >= 5, "{before:?}");
 
         let wrong = with(&redis.server, NEW, None);
-        assert_eq!(wrong.proven(WAIT).await, Err(Unfit::WrongKey));
-        let Stores { journal, roster, vault, .. } = wrong.stores();
+        assert_eq!(wrong.proven(WAIT).await, Err(UnusableServer::WrongKey));
+        let Stores { journal, ownership, commands, credentials, .. } = wrong.stores();
         let refused = |error| match error {
             StoreError::Unavailable(cause) => assert!(cause.to_string().contains("another encryption key"), "{cause}"),
             other => panic!("{other:?}"),
         };
         refused(journal.latest(&tenant("a")).await.unwrap_err());
-        refused(roster.want(&tenant("a"), Wish::Unlink).await.unwrap_err());
-        refused(roster.acquire(&tenant("a")).await.unwrap_err());
-        refused(vault.get(&tenant("a"), "t", b"k").await.unwrap_err());
+        refused(commands.request(&tenant("a"), DesiredState::Unlink).await.unwrap_err());
+        refused(ownership.acquire(&tenant("a")).await.unwrap_err());
+        refused(credentials.get(&tenant("a"), "t", b"k").await.unwrap_err());
         assert_eq!(kept(&redis.server), before);
 
         let right = instance(&redis.server);
@@ -91,7 +91,7 @@ async fn with_redis_away_at_the_start_the_key_is_checked_as_soon_as_it_is_back()
         assert_eq!(right.proven(Duration::ZERO).await, Ok(false));
         redis.server.resume();
         let told = async || wrong.proven(Duration::ZERO).await.err();
-        assert_eq!(until("the wrong key is told", told).await, Unfit::WrongKey);
+        assert_eq!(until("the wrong key is told", told).await, UnusableServer::WrongKey);
         let served = async || right.stores().journal.latest(&tenant("a")).await.ok();
         until("the right one is served", served).await;
     })
@@ -106,12 +106,12 @@ async fn the_key_is_changed_in_three_steps_and_no_instance_is_ever_unable_to_rea
         let server = &server;
         // Nobody touches this one again: only the slow walk reaches it.
         let lease = own(&first, "idle").await;
-        first.stores().vault.write(&lease, vec![put("k", "idle")]).await.unwrap();
+        first.stores().credentials.write(&lease, vec![put("k", "idle")]).await.unwrap();
         first.stores().journal.append(&lease, qr(1)).await.unwrap();
-        first.stores().roster.release(lease).await.unwrap();
+        first.stores().ownership.release(lease).await.unwrap();
         let lease = own(&first, "over").await;
-        let (wish, _) = first.stores().roster.wish(&tenant("over")).await.unwrap().unwrap();
-        first.stores().journal.finish(lease, ended(EndReason::QrExpired), wish).await.unwrap();
+        let (desired, _) = first.stores().commands.current(&tenant("over")).await.unwrap().unwrap();
+        first.stores().journal.finish(lease, ended(EndReason::QrExpired), desired).await.unwrap();
 
         // Both keys open, one after the other gets the second one.
         let second = with(server, OLD, Some(NEW));
@@ -138,8 +138,8 @@ async fn the_key_is_changed_in_three_steps_and_no_instance_is_ever_unable_to_rea
                 rows(&third, name).await.ok()?;
                 // What does not open is no error: it is shown as something that is not known.
                 let shown = third.stores().journal.latest(&tenant(name)).await.ok()??;
-                let wish = third.stores().roster.wish(&tenant(name)).await.ok()?;
-                if shown.event.journal == JournalId::NONE || matches!(wish, Some((_, Wish::Unknown(_)))) {
+                let desired = third.stores().commands.current(&tenant(name)).await.ok()?;
+                if shown.event.journal == JournalId::NONE || matches!(desired, Some((_, DesiredState::Unknown(_)))) {
                     return None;
                 }
             }
@@ -151,11 +151,11 @@ async fn the_key_is_changed_in_three_steps_and_no_instance_is_ever_unable_to_rea
         assert_eq!(shown.event.status, qr(1), "also the code that still lives");
         let ttl = String::from_utf8(server.ask(&["PTTL", &code_key(server)])).unwrap();
         assert!(!ttl.starts_with(":-"), "it still has its time to live: {ttl}");
-        let (_, wish) = third.stores().roster.wish(&tenant("idle")).await.unwrap().unwrap();
-        assert_eq!(wish, Wish::Run { phone: Some(phone()) });
+        let (_, desired) = third.stores().commands.current(&tenant("idle")).await.unwrap().unwrap();
+        assert_eq!(desired, DesiredState::Run { phone: Some(phone()) });
         let shown = third.stores().journal.latest(&tenant("over")).await.unwrap().unwrap();
         assert_eq!(shown.event.status, ended(EndReason::QrExpired));
-        assert_eq!(with(server, OLD, None).proven(WAIT).await, Err(Unfit::WrongKey));
+        assert_eq!(with(server, OLD, None).proven(WAIT).await, Err(UnusableServer::WrongKey));
     })
     .await;
 }
@@ -167,30 +167,31 @@ fn code_key(server: &RedisServer) -> String {
 /// One owns a tenant and writes, the other reads, listens, and takes over.
 async fn side_by_side(owner: &RedisStore, other: &RedisStore, name: &str) {
     let lease = own(owner, name).await;
-    let Stores { journal, vault, .. } = owner.stores();
+    let Stores { journal, credentials, .. } = owner.stores();
     let mut reader = other.stores().journal.subscribe(&tenant(name), None).await;
-    assert!(matches!(next(&mut reader).await, Some(Told::Event(_))));
-    vault.write(&lease, vec![put("kept", "1"), put("changed", "1"), put("gone", "1")]).await.unwrap();
+    assert!(matches!(next(&mut reader).await, Some(Received::Event(_))));
+    credentials.write(&lease, vec![put("kept", "1"), put("changed", "1"), put("gone", "1")]).await.unwrap();
     journal.append(&lease, numbered(1)).await.unwrap();
-    assert_eq!(next(&mut reader).await, Some(Told::Event(numbered(1))), "{name}");
-    let (_, wish) = other.stores().roster.wish(&tenant(name)).await.unwrap().unwrap();
-    assert_eq!(wish, Wish::Run { phone: Some(phone()) });
-    owner.stores().roster.release(lease).await.unwrap();
+    assert_eq!(next(&mut reader).await, Some(Received::Event(numbered(1))), "{name}");
+    let (_, desired) = other.stores().commands.current(&tenant(name)).await.unwrap().unwrap();
+    assert_eq!(desired, DesiredState::Run { phone: Some(phone()) });
+    owner.stores().ownership.release(lease).await.unwrap();
 
-    let lease = other.stores().roster.acquire(&tenant(name)).await.unwrap().expect("it was given back");
+    let lease = other.stores().ownership.acquire(&tenant(name)).await.unwrap().expect("it was given back");
     let gone = Change::Delete { table: "t", key: Bytes::from("gone") };
-    other.stores().vault.write(&lease, vec![put("changed", "2"), gone]).await.unwrap();
+    other.stores().credentials.write(&lease, vec![put("changed", "2"), gone]).await.unwrap();
     other.stores().journal.append(&lease, connected()).await.unwrap();
     let expected: BTreeMap<Bytes, Bytes> = [("kept".into(), "1".into()), ("changed".into(), "2".into())].into();
     for store in [owner, other] {
         assert_eq!(rows(store, name).await.unwrap(), expected, "{name}");
-        let get = async |key: &'static str| store.stores().vault.get(&tenant(name), "t", key.as_bytes()).await.unwrap();
+        let get =
+            async |key: &'static str| store.stores().credentials.get(&tenant(name), "t", key.as_bytes()).await.unwrap();
         assert_eq!(get("changed").await, Some("2".into()), "{name}");
         assert_eq!(get("gone").await, None, "{name}");
         let shown = store.stores().journal.latest(&tenant(name)).await.unwrap().unwrap();
         assert_eq!(shown.event.status, connected());
     }
-    other.stores().roster.release(lease).await.unwrap();
+    other.stores().ownership.release(lease).await.unwrap();
 }
 
 /// Instances a step apart would otherwise seal each other's rows back and forth for ever.
@@ -230,15 +231,16 @@ async fn an_owner_writes_on_while_its_rows_are_sealed_anew() {
         let lease = own(&old, "a").await;
         for from in (0..400).step_by(50) {
             let some = (from..from + 50).map(|n| Change::Put { table: "t", key: number(n), value: number(0) });
-            old.stores().vault.write(&lease, some.collect()).await.unwrap();
+            old.stores().credentials.write(&lease, some.collect()).await.unwrap();
         }
         old.close().await;
         let new = with(&server, NEW, Some(OLD));
-        let lease = until("its owner is gone", async || new.stores().roster.acquire(&tenant("a")).await.ok().flatten());
+        let lease =
+            until("its owner is gone", async || new.stores().ownership.acquire(&tenant("a")).await.ok().flatten());
         let lease = lease.await;
         for round in 1..40 {
             let some = (0..400).step_by(7).map(|n| Change::Put { table: "t", key: number(n), value: number(round) });
-            new.stores().vault.write(&lease, some.collect()).await.unwrap();
+            new.stores().credentials.write(&lease, some.collect()).await.unwrap();
             let found = rows(&new, "a").await.unwrap();
             assert_eq!(found.len(), 400);
             assert!((0..400).step_by(7).all(|n| found[&number(n)] == number(round)), "round {round}");

@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use tautan::{
     events::EndReason,
     store::{
-        Wish,
-        crypt::{MasterKey, Place, TenantKeys},
+        DesiredState,
+        crypt::{MasterKey, RowLocation, TenantKeys},
         embedded::{EmbeddedStore, OpenError, Settings},
-        redis::Unfit,
+        redis::UnusableServer,
     },
     tenant::TenantId,
 };
@@ -23,17 +23,17 @@ use crate::{
 const WORD: &str = "eaten-by-a-whale";
 
 fn sealed(keys: &TenantKeys, table: &str, row: &[u8], value: &Value) -> Vec<u8> {
-    keys.seal(Place { table, row }, value.to_string().as_bytes())
+    keys.seal(RowLocation { table, row }, value.to_string().as_bytes())
 }
 
 /// A tenant whose session ended, and one that is to be linked and has been before.
 async fn before_the_upgrade(store: &(impl Backend + Sync)) {
     let lease = store.running(&tenant("ended")).await;
-    let (number, _) = store.roster().wish(&tenant("ended")).await.unwrap().unwrap();
+    let (number, _) = store.commands().current(&tenant("ended")).await.unwrap().unwrap();
     store.journal().finish(lease, ended(EndReason::QrExpired), number).await.unwrap();
     let lease = store.running(&tenant("linked")).await;
     store.journal().append(&lease, connected()).await.unwrap();
-    store.roster().release(lease).await.unwrap();
+    store.ownership().release(lease).await.unwrap();
 }
 
 /// "ended" ended with an unknown reason, "linked" is wanted in an unknown word.
@@ -42,16 +42,16 @@ async fn after_the_rollback(store: &(impl Backend + Sync)) {
     assert_eq!(latest.event.status, ended(EndReason::Internal), "the general case");
     let lease = store.running(&tenant("ended")).await;
     assert_eq!(store.journal().latest(&tenant("ended")).await.unwrap().unwrap().event.status, starting());
-    store.roster().release(lease).await.unwrap();
+    store.ownership().release(lease).await.unwrap();
 
-    let wish = store.roster().wish(&tenant("linked")).await.unwrap().unwrap().1;
-    assert_eq!(wish, Wish::Unknown(json!({"Dance": {"steps": 3}})));
-    assert!(store.roster().acquire(&tenant("linked")).await.unwrap().is_none(), "left to the version that knows it");
-    assert_eq!(store.roster().wish(&tenant("linked")).await.unwrap().unwrap().1, wish, "and not dropped");
-    store.roster().want(&tenant("linked"), Wish::Unlink).await.unwrap();
-    let lease = store.roster().acquire(&tenant("linked")).await.unwrap().expect("the user asked anew");
+    let desired = store.commands().current(&tenant("linked")).await.unwrap().unwrap().1;
+    assert_eq!(desired, DesiredState::Unknown(json!({"Dance": {"steps": 3}})));
+    assert!(store.ownership().acquire(&tenant("linked")).await.unwrap().is_none(), "left to the version that knows it");
+    assert_eq!(store.commands().current(&tenant("linked")).await.unwrap().unwrap().1, desired, "and not dropped");
+    store.commands().request(&tenant("linked"), DesiredState::Unlink).await.unwrap();
+    let lease = store.ownership().acquire(&tenant("linked")).await.unwrap().expect("the user asked anew");
     assert_eq!(store.journal().latest(&tenant("linked")).await.unwrap().unwrap().event.status, resuming());
-    store.roster().release(lease).await.unwrap();
+    store.ownership().release(lease).await.unwrap();
 }
 
 fn event_with_unknown_word(event: &impl serde::Serialize) -> Value {
@@ -81,8 +81,8 @@ fn keep_in_redis(server: &RedisServer, tenant: &TenantId, id: &str, event: &[u8]
     assert!(!server.ask(&["EVAL", &script, "0"]).starts_with(b"-"));
 }
 
-fn want_in_redis(server: &RedisServer, tenant: &TenantId, wish: &[u8]) {
-    let script = format!("redis.call('HSET', 'tautan:{{{tenant}}}', 'wish', '{}')", quoted(wish));
+fn want_in_redis(server: &RedisServer, tenant: &TenantId, desired: &[u8]) {
+    let script = format!("redis.call('HSET', 'tautan:{{{tenant}}}', 'wish', '{}')", quoted(desired));
     assert!(!server.ask(&["EVAL", &script, "0"]).starts_with(b"-"));
 }
 
@@ -93,9 +93,9 @@ async fn unknown_words_in_redis_lock_no_tenant_out() {
         let keys = |name: &str| TenantKeys::new(&key(), &tenant(name));
         let (id, event) = unknown_event(&redis).await;
         keep_in_redis(&redis.server, &tenant("ended"), &id, &sealed(&keys("ended"), "event", id.as_bytes(), &event));
-        let (number, _) = redis.roster().wish(&tenant("linked")).await.unwrap().unwrap();
-        let wish = sealed(&keys("linked"), "wish", &number.0.to_be_bytes(), &json!({"Dance": {"steps": 3}}));
-        want_in_redis(&redis.server, &tenant("linked"), &wish);
+        let (number, _) = redis.commands().current(&tenant("linked")).await.unwrap().unwrap();
+        let desired = sealed(&keys("linked"), "wish", &number.0.to_be_bytes(), &json!({"Dance": {"steps": 3}}));
+        want_in_redis(&redis.server, &tenant("linked"), &desired);
         after_the_rollback(&redis).await;
     })
     .await;
@@ -115,10 +115,10 @@ async fn rows_that_do_not_open_in_redis_can_be_unlinked() {
 
         let present = redis.journal().present(&tenant("linked")).await.unwrap().unwrap();
         assert!(present.stale, "it says what is not known: {present:?}");
-        assert!(redis.roster().acquire(&tenant("linked")).await.unwrap().is_none());
-        redis.roster().want(&tenant("linked"), Wish::Unlink).await.unwrap();
-        let lease = redis.roster().acquire(&tenant("linked")).await.unwrap().expect("the user asked anew");
-        let (number, _) = redis.roster().wish(&tenant("linked")).await.unwrap().unwrap();
+        assert!(redis.ownership().acquire(&tenant("linked")).await.unwrap().is_none());
+        redis.commands().request(&tenant("linked"), DesiredState::Unlink).await.unwrap();
+        let lease = redis.ownership().acquire(&tenant("linked")).await.unwrap().expect("the user asked anew");
+        let (number, _) = redis.commands().current(&tenant("linked")).await.unwrap().unwrap();
         let over = redis.journal().finish(lease, ended(EndReason::UnlinkedByUser), number).await.unwrap();
         assert_ne!(over.journal, latest.journal, "ids of an event that was not read are not gone on with");
         assert_eq!(redis.journal().latest(&tenant("linked")).await.unwrap().unwrap().event, over);
@@ -137,7 +137,7 @@ async fn later_layout_in_redis_refuses_the_start() {
         assert_eq!(instance(&redis.server).proven(wait).await, Ok(true), "new words are no reason");
         assert!(field("vocabulary").contains("\r\n2\r\n"), "it never falls");
         redis.server.ask(&["HSET", "tautan:proof", "layout", "2"]);
-        assert_eq!(instance(&redis.server).proven(wait).await, Err(Unfit::Later));
+        assert_eq!(instance(&redis.server).proven(wait).await, Err(UnusableServer::Later));
     })
     .await;
 }
@@ -161,7 +161,7 @@ fn kept_event(dir: &tempfile::TempDir, key: &MasterKey, name: &str) -> Value {
         let table = file.begin_read().unwrap().open_table(JOURNAL).unwrap();
         table.get(name).unwrap().unwrap().value().to_vec()
     });
-    let plain = TenantKeys::new(key, &tenant(name)).open(Place { table: "journal", row: b"" }, &sealed).unwrap();
+    let plain = TenantKeys::new(key, &tenant(name)).open(RowLocation { table: "journal", row: b"" }, &sealed).unwrap();
     serde_json::from_slice(&plain).unwrap()
 }
 
@@ -183,16 +183,16 @@ async fn unknown_words_in_the_file() {
     kept["event"] = event;
     let keys = |name: &str| TenantKeys::new(&key(), &tenant(name));
     put(&dir, JOURNAL, "ended", &sealed(&keys("ended"), "journal", b"", &kept));
-    let wish = json!({"number": 7, "unsettled": {"Dance": {"steps": 3}}});
-    put(&dir, WISHES, "linked", &sealed(&keys("linked"), "wish", b"", &wish));
+    let desired = json!({"number": 7, "unsettled": {"Dance": {"steps": 3}}});
+    put(&dir, WISHES, "linked", &sealed(&keys("linked"), "wish", b"", &desired));
 
     // The back end is told, and the key is changed: each writes the row anew.
     let store = Embedded::at(dir);
     let outbox = store.outbox();
     loop {
-        let notice = outbox.next().await;
-        outbox.settle(&notice).await.unwrap();
-        if notice.tenant == tenant("ended") {
+        let entry = outbox.next().await;
+        outbox.ack(&entry).await.unwrap();
+        if entry.tenant == tenant("ended") {
             break;
         }
     }

@@ -7,7 +7,7 @@ use tautan::{
     events::PhoneNumber,
     limit::Limit,
     store::{
-        FORGET_AFTER, Limited, Limits, StoreError, Stores, Wish,
+        DesiredState, FORGET_AFTER, Limited, Limits, StoreError, Stores,
         embedded::{EmbeddedStore, Settings},
         redis::{RedisStore, Settings as RedisSettings, Url},
     },
@@ -26,16 +26,16 @@ promises![
     code_is_refused_when_its_number_had_three,
 ];
 
-const RUN: Wish = Wish::Run { phone: None };
+const RUN: DesiredState = DesiredState::Run { phone: None };
 const TEN_MINUTES: Duration = Duration::from_secs(600);
 
-fn by_code(number: usize) -> Wish {
-    Wish::Run { phone: Some(PhoneNumber::parse(&format!("62812345{number:04}")).unwrap()) }
+fn by_code(number: usize) -> DesiredState {
+    DesiredState::Run { phone: Some(PhoneNumber::parse(&format!("62812345{number:04}")).unwrap()) }
 }
 
 /// Which limit refuses it; `None`: it is kept.
-async fn refused(stores: &Stores, name: &str, wish: Wish) -> Option<Limited> {
-    match stores.roster.want(&tenant(name), wish).await {
+async fn refused(stores: &Stores, name: &str, desired: DesiredState) -> Option<Limited> {
+    match stores.commands.request(&tenant(name), desired).await {
         Ok(_) => None,
         Err(StoreError::Limited { limited, wait }) => {
             assert!(wait > Duration::ZERO && wait <= TEN_MINUTES, "{wait:?}");
@@ -52,11 +52,11 @@ async fn pairing_codes_are_refused_when_five_were_asked_for(store: impl Backend 
         assert_eq!(refused(stores, "a", by_code(number)).await, None, "{number}");
     }
     assert_eq!(refused(stores, "a", by_code(5)).await, Some(Limited::PairCodes));
-    let (_, kept) = stores.roster.wish(&tenant("a")).await.unwrap().unwrap();
+    let (_, kept) = stores.commands.current(&tenant("a")).await.unwrap().unwrap();
     assert_eq!(kept, by_code(4), "a refused request leaves nothing");
     assert_eq!(refused(stores, "a", RUN).await, None, "a QR code needs no number");
     assert_eq!(refused(stores, "b", by_code(5)).await, None, "another tenant");
-    assert_eq!(refused(stores, "a", Wish::Unlink).await, None);
+    assert_eq!(refused(stores, "a", DesiredState::Unlink).await, None);
 }
 
 /// 149 pairs of connect and disconnect made 149 dials in 10 s.
@@ -64,14 +64,14 @@ async fn dials_are_refused_when_ten_were_asked_for(store: impl Backend + Sync) {
     let stores = store.stores();
     for dial in 0..10 {
         assert_eq!(refused(stores, "a", RUN).await, None, "{dial}");
-        assert_eq!(refused(stores, "a", Wish::Unlink).await, None, "{dial}");
+        assert_eq!(refused(stores, "a", DesiredState::Unlink).await, None, "{dial}");
     }
     assert_eq!(refused(stores, "a", RUN).await, Some(Limited::Dials));
     assert_eq!(refused(stores, "a", by_code(0)).await, Some(Limited::Dials));
-    let (_, kept) = stores.roster.wish(&tenant("a")).await.unwrap().unwrap();
-    assert_eq!(kept, Wish::Unlink, "a refused request leaves nothing");
+    let (_, kept) = stores.commands.current(&tenant("a")).await.unwrap().unwrap();
+    assert_eq!(kept, DesiredState::Unlink, "a refused request leaves nothing");
     for _ in 0..20 {
-        assert_eq!(refused(stores, "a", Wish::Unlink).await, None, "disconnect is never refused");
+        assert_eq!(refused(stores, "a", DesiredState::Unlink).await, None, "disconnect is never refused");
     }
     assert_eq!(refused(stores, "b", RUN).await, None, "another tenant");
 }
@@ -90,12 +90,12 @@ async fn repeated_request_is_free(store: impl Backend + Sync) {
 
 async fn code_is_refused_when_its_number_had_three(store: impl Backend + Sync) {
     let number = |last: char| PhoneNumber::parse(&format!("62812345678{last}")).unwrap();
-    let roster = store.roster();
+    let commands = store.commands();
     for _ in 0..3 {
-        assert!(roster.count_code(&number('1')).await.unwrap());
+        assert!(commands.count_code(&number('1')).await.unwrap());
     }
-    assert!(!roster.count_code(&number('1')).await.unwrap());
-    assert!(roster.count_code(&number('2')).await.unwrap(), "another number");
+    assert!(!commands.count_code(&number('1')).await.unwrap());
+    assert!(commands.count_code(&number('2')).await.unwrap(), "another number");
 }
 
 /// Two dials in a time, which is short in the tests.
@@ -105,7 +105,7 @@ fn two_dials(per: Duration) -> Limits {
 
 async fn dial(stores: &Stores) -> Option<Limited> {
     let refused = refused(stores, "a", RUN).await;
-    stores.roster.want(&tenant("a"), Wish::Unlink).await.unwrap();
+    stores.commands.request(&tenant("a"), DesiredState::Unlink).await.unwrap();
     refused
 }
 
@@ -154,9 +154,9 @@ async fn codes_of_a_number_are_counted_over_instances_by_its_hash() {
         let other = instance(&redis.server).stores();
         let number = PhoneNumber::parse("6281234567890").unwrap();
         for stores in [redis.stores(), &other, redis.stores()] {
-            assert!(stores.roster.count_code(&number).await.unwrap());
+            assert!(stores.commands.count_code(&number).await.unwrap());
         }
-        assert!(!other.roster.count_code(&number).await.unwrap());
+        assert!(!other.commands.count_code(&number).await.unwrap());
         let keys = String::from_utf8(redis.server.ask(&["KEYS", "tautan:number:*"])).unwrap();
         let key = keys.lines().find(|line| line.starts_with("tautan:")).expect("it is counted");
         assert_eq!(key.len(), "tautan:number:".len() + 64, "{key}");

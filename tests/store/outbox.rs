@@ -5,7 +5,7 @@ use std::time::Duration;
 use tautan::{
     clock::Timestamp,
     events::{EndReason, EventId, PairingId, Passkey, PasskeyStep, Status},
-    store::{Notice, Outbox, Wish},
+    store::{DesiredState, Outbox, OutboxEntry},
 };
 
 use crate::{
@@ -31,10 +31,10 @@ const PASSKEY: &str = "passkey-secret";
 /// Much longer than what is due takes to be there.
 const NOTHING_COMES: Duration = Duration::from_millis(400);
 
-async fn says(outbox: &dyn Outbox, word: &str) -> Notice {
-    let notice = outbox.next().await;
-    assert_eq!(notice.status.word(), word);
-    notice
+async fn says(outbox: &dyn Outbox, word: &str) -> OutboxEntry {
+    let entry = outbox.next().await;
+    assert_eq!(entry.status.word(), word);
+    entry
 }
 
 async fn is_empty(outbox: &dyn Outbox) -> bool {
@@ -45,17 +45,17 @@ async fn a_change_of_the_status_leaves_a_notice_and_the_next_code_does_not(store
     let outbox = store.outbox();
     let lease = store.running(&tenant("a")).await;
     let first = says(&*outbox, "connecting").await;
-    outbox.settle(&first).await.unwrap();
+    outbox.ack(&first).await.unwrap();
     let mut cursors = vec![first.id.cursor];
     for (status, word) in [(qr(1), "qr_pending"), (connected(), "connected"), (numbered(2), "connected")] {
         let said = store.journal().append(&lease, status).await.unwrap().event;
         if word == "qr_pending" {
             store.journal().append(&lease, qr(2)).await.unwrap();
         }
-        let notice = says(&*outbox, word).await;
-        assert_eq!((&notice.tenant, notice.id, notice.at), (&tenant("a"), said.id(), said.at));
-        outbox.settle(&notice).await.unwrap();
-        cursors.push(notice.id.cursor);
+        let entry = says(&*outbox, word).await;
+        assert_eq!((&entry.tenant, entry.id, entry.at), (&tenant("a"), said.id(), said.at));
+        outbox.ack(&entry).await.unwrap();
+        cursors.push(entry.id.cursor);
         if word == "qr_pending" {
             store.journal().append(&lease, qr(3)).await.unwrap();
             assert!(is_empty(&*outbox).await, "the next code is no news");
@@ -71,23 +71,23 @@ async fn of_what_was_not_delivered_the_newest_alone_is_kept(store: impl Backend 
     for number in 0..40 {
         newest = Some(store.journal().append(&lease, numbered(number)).await.unwrap().event);
     }
-    let notice = says(&*outbox, "connected").await;
-    assert_eq!(Some(notice.id), newest.map(|newest| newest.id()));
-    outbox.settle(&notice).await.unwrap();
+    let entry = says(&*outbox, "connected").await;
+    assert_eq!(Some(entry.id), newest.map(|newest| newest.id()));
+    outbox.ack(&entry).await.unwrap();
     assert!(is_empty(&*outbox).await);
 }
 
-fn told(notice: &Notice) -> String {
-    format!("{notice:?} {:?} {}", notice.status, serde_json::to_string(&notice.status).unwrap())
+fn told(entry: &OutboxEntry) -> String {
+    format!("{entry:?} {:?} {}", entry.status, serde_json::to_string(&entry.status).unwrap())
 }
 
 async fn a_notice_has_no_code_in_it(store: impl Backend + Sync) {
     let outbox = store.outbox();
     let lease = store.running(&tenant("a")).await;
     store.journal().append(&lease, qr(1)).await.unwrap();
-    let notice = says(&*outbox, "qr_pending").await;
-    outbox.settle(&notice).await.unwrap();
-    let mut whole = told(&notice);
+    let entry = says(&*outbox, "qr_pending").await;
+    outbox.ack(&entry).await.unwrap();
+    let mut whole = told(&entry);
     let expires_at = Timestamp::from_second(1_900_000_000).unwrap();
     for step in [PasskeyStep::Assert { options: PASSKEY.into() }, PasskeyStep::Compare { code: PASSKEY.into() }] {
         store
@@ -99,9 +99,9 @@ async fn a_notice_has_no_code_in_it(store: impl Backend + Sync) {
             .await
             .unwrap();
     }
-    let notice = says(&*outbox, "connecting").await;
-    outbox.settle(&notice).await.unwrap();
-    whole += &told(&notice);
+    let entry = says(&*outbox, "connecting").await;
+    outbox.ack(&entry).await.unwrap();
+    whole += &told(&entry);
     assert!(whole.contains("passkey-required"), "{whole}");
     for secret in [QR, PAIR_CODE, PHONE, PASSKEY] {
         assert!(!whole.contains(secret), "{whole}");
@@ -125,31 +125,31 @@ async fn what_is_said_during_a_delivery_is_due_after_it_and_not_before(store: im
     store.journal().append(&lease, qr(1)).await.unwrap();
     store.journal().append(&lease, connected()).await.unwrap();
     assert!(is_empty(&*outbox).await, "two deliveries at once could arrive in any order");
-    outbox.settle(&first).await.unwrap();
+    outbox.ack(&first).await.unwrap();
     let second = says(&*outbox, "connected").await;
     assert!(second.id.cursor > first.id.cursor);
-    outbox.settle(&first).await.unwrap();
-    outbox.postpone(&first, Duration::ZERO).await.unwrap();
+    outbox.ack(&first).await.unwrap();
+    outbox.nack(&first, Duration::ZERO).await.unwrap();
     assert!(is_empty(&*outbox).await, "who is over changes nothing");
-    outbox.settle(&second).await.unwrap();
+    outbox.ack(&second).await.unwrap();
     assert!(is_empty(&*outbox).await);
 }
 
 async fn a_notice_outlives_the_one_who_left_it(store: impl Backend + Sync) {
     drop(store.outbox());
     let lease = store.running(&tenant("a")).await;
-    let (wish, _) = store.roster().wish(&tenant("a")).await.unwrap().unwrap();
-    let said = store.journal().finish(lease, ended(EndReason::Banned), wish).await.unwrap();
+    let (desired, _) = store.commands().current(&tenant("a")).await.unwrap().unwrap();
+    let said = store.journal().finish(lease, ended(EndReason::Banned), desired).await.unwrap();
     let store = store.reopen().await;
-    let notice = says(&*store.outbox(), "disconnected").await;
-    assert_eq!((notice.id, notice.at), (said.id(), said.at), "it has the name it had");
+    let entry = says(&*store.outbox(), "disconnected").await;
+    assert_eq!((entry.id, entry.at), (said.id(), said.at), "it has the name it had");
 }
 
 async fn a_notice_that_was_delivered_is_gone_for_good(store: impl Backend + Sync) {
     let outbox = store.outbox();
     let lease = store.running(&tenant("a")).await;
     store.journal().append(&lease, connected()).await.unwrap();
-    outbox.settle(&says(&*outbox, "connected").await).await.unwrap();
+    outbox.ack(&says(&*outbox, "connected").await).await.unwrap();
     drop(outbox);
     let store = store.reopen().await;
     assert!(is_empty(&*store.outbox()).await);
@@ -160,29 +160,29 @@ async fn a_notice_that_was_not_delivered_is_due_again_and_counts_its_tries(store
     let lease = store.running(&tenant("a")).await;
     let mut names: Vec<(EventId, u32)> = Vec::new();
     for _ in 0..3 {
-        let notice = says(&*outbox, "connecting").await;
-        names.push((notice.id, notice.tries));
-        outbox.postpone(&notice, Duration::from_millis(10)).await.unwrap();
+        let entry = says(&*outbox, "connecting").await;
+        names.push((entry.id, entry.tries));
+        outbox.nack(&entry, Duration::from_millis(10)).await.unwrap();
     }
     assert_eq!(names, [0, 1, 2].map(|tries| (names[0].0, tries)));
     let last = outbox.next().await;
-    outbox.postpone(&last, Duration::from_secs(3600)).await.unwrap();
+    outbox.nack(&last, Duration::from_secs(3600)).await.unwrap();
     store.journal().append(&lease, connected()).await.unwrap();
     assert!(is_empty(&*outbox).await, "a receiver that is down is not asked the more often for what is new");
 }
 
 async fn a_wish_and_an_end_leave_notices_too(store: impl Backend + Sync) {
     let outbox = store.outbox();
-    store.roster().want(&tenant("a"), Wish::Run { phone: None }).await.unwrap();
-    outbox.settle(&says(&*outbox, "connecting").await).await.unwrap();
-    let lease = store.roster().acquire(&tenant("a")).await.unwrap().unwrap();
+    store.commands().request(&tenant("a"), DesiredState::Run { phone: None }).await.unwrap();
+    outbox.ack(&says(&*outbox, "connecting").await).await.unwrap();
+    let lease = store.ownership().acquire(&tenant("a")).await.unwrap().unwrap();
     store.journal().append(&lease, connected()).await.unwrap();
-    outbox.settle(&says(&*outbox, "connected").await).await.unwrap();
-    store.roster().release(lease).await.unwrap();
-    let lease = store.roster().acquire(&tenant("a")).await.unwrap().unwrap();
-    outbox.settle(&says(&*outbox, "connecting").await).await.unwrap();
-    let (wish, _) = store.roster().wish(&tenant("a")).await.unwrap().unwrap();
-    store.journal().finish(lease, ended(EndReason::UnlinkedByPhone), wish).await.unwrap();
+    outbox.ack(&says(&*outbox, "connected").await).await.unwrap();
+    store.ownership().release(lease).await.unwrap();
+    let lease = store.ownership().acquire(&tenant("a")).await.unwrap().unwrap();
+    outbox.ack(&says(&*outbox, "connecting").await).await.unwrap();
+    let (desired, _) = store.commands().current(&tenant("a")).await.unwrap().unwrap();
+    store.journal().finish(lease, ended(EndReason::UnlinkedByPhone), desired).await.unwrap();
     says(&*outbox, "disconnected").await;
 }
 
@@ -214,9 +214,9 @@ async fn what_an_instance_left_behind_is_delivered_by_another_and_once() {
             let outbox = store.outbox();
             let mut taken = Vec::new();
             // Nobody is told of the end: none comes for a while after those that are there.
-            while let Ok(notice) = tokio::time::timeout(Duration::from_secs(8), outbox.next()).await {
-                outbox.settle(&notice).await.unwrap();
-                taken.push(notice.tenant);
+            while let Ok(entry) = tokio::time::timeout(Duration::from_secs(8), outbox.next()).await {
+                outbox.ack(&entry).await.unwrap();
+                taken.push(entry.tenant);
             }
             taken
         };
@@ -242,10 +242,10 @@ async fn who_held_a_notice_for_too_long_does_not_undo_what_the_next_one_did() {
         redis.server.ask(&["ZADD", "tautan:notices", "0", "a"]);
         redis.journal().append(&lease, connected()).await.unwrap();
         let taken = says(&*other.outbox(), "connected").await;
-        outbox.settle(&slow).await.unwrap();
-        outbox.postpone(&slow, Duration::ZERO).await.unwrap();
+        outbox.ack(&slow).await.unwrap();
+        outbox.nack(&slow, Duration::ZERO).await.unwrap();
         assert!(is_empty(&*outbox).await, "it is the other's");
-        other.outbox().settle(&taken).await.unwrap();
+        other.outbox().ack(&taken).await.unwrap();
         assert!(is_empty(&*outbox).await && is_empty(&*other.outbox()).await);
     })
     .await;

@@ -7,7 +7,7 @@ use tautan::{
     clock,
     events::{ConnectingReason, Cursor, EndReason, EventId, Status},
     store::{
-        Change, StoreError, Stores, Wish,
+        Change, DesiredState, StoreError, Stores,
         redis::{RedisStore, Settings, Url},
     },
 };
@@ -16,7 +16,8 @@ use tautan_test_support::{RedisServer, redis_is_installed};
 use crate::{
     backend::{Backend as _, Redis, in_time, instance, key},
     statuses::{
-        NAME, PAIR_CODE, PHONE, QR, Told, all, connected, ended, next, numbered, phone, qr, resuming, starting, tenant,
+        NAME, PAIR_CODE, PHONE, QR, Received, all, connected, ended, next, numbered, phone, qr, resuming, starting,
+        tenant,
     },
 };
 
@@ -47,12 +48,12 @@ async fn no_secret_of_any_kind_reaches_redis_in_clear() {
         const WORDS: &str = "a-passkey-of-somebody";
         let name = tenant("toko-sari");
         let lease = redis.running(&name).await;
-        redis.roster().want(&name, Wish::Run { phone: Some(phone()) }).await.unwrap();
+        redis.commands().request(&name, DesiredState::Run { phone: Some(phone()) }).await.unwrap();
         redis.journal().append(&lease, connected()).await.unwrap();
         redis.journal().append(&lease, qr(1)).await.unwrap();
         let row = Change::Put { table: "sessions", key: ROW_KEY.into(), value: ROW_VALUE.into() };
-        redis.vault().write(&lease, vec![row]).await.unwrap();
-        redis.roster().say(&name, WORDS.into()).await.unwrap();
+        redis.credentials().write(&lease, vec![row]).await.unwrap();
+        redis.commands().send(&name, WORDS.into()).await.unwrap();
         let everything: Vec<u8> = keys(&redis.server).iter().flat_map(|key| redis.server.ask(&["DUMP", key])).collect();
         let history = redis.server.ask(&["XRANGE", "tautan:{toko-sari}:history", "-", "+"]);
         let record = redis.server.ask(&["HGETALL", "tautan:{toko-sari}"]);
@@ -97,7 +98,7 @@ async fn a_code_goes_with_its_time_and_the_rest_of_its_event_stays() {
         let before = Cursor { sequence: first.cursor.sequence - 1, ..first.cursor };
         let before = EventId { cursor: before, ..first.id() };
         let mut reader = redis.journal().subscribe(&tenant("a"), Some(before)).await;
-        assert_eq!(all(&mut reader).await, [Told::Event(connected())], "what is over is left out");
+        assert_eq!(all(&mut reader).await, [Received::Event(connected())], "what is over is left out");
     })
     .await;
 }
@@ -128,16 +129,16 @@ async fn every_instance_tells_the_same() {
             assert_eq!(appended.listeners, 2, "one reader here, one instance there");
         }
         for reader in &mut readers {
-            let expected = [starting(), qr(1), connected()].map(Told::Event);
+            let expected = [starting(), qr(1), connected()].map(Received::Event);
             assert_eq!(all(reader).await, expected);
         }
-        redis.roster().release(lease).await.unwrap();
+        redis.ownership().release(lease).await.unwrap();
         for reader in &mut readers {
-            assert_eq!(next(reader).await, Some(Told::Stale(connected())));
+            assert_eq!(next(reader).await, Some(Received::Stale(connected())));
         }
-        let _lease = other.stores().roster.acquire(&tenant("a")).await.unwrap().unwrap();
+        let _lease = other.stores().ownership.acquire(&tenant("a")).await.unwrap().unwrap();
         for reader in &mut readers {
-            assert_eq!(next(reader).await, Some(Told::Event(resuming())));
+            assert_eq!(next(reader).await, Some(Received::Event(resuming())));
         }
     })
     .await;
@@ -148,11 +149,11 @@ async fn a_wish_reaches_the_owner_wherever_it_was_made() {
     with_redis(async |redis| {
         let other = instance(&redis.server);
         let lease = redis.running(&tenant("a")).await;
-        redis.roster().nudged().await;
-        let number = other.stores().roster.want(&tenant("a"), Wish::Unlink).await.unwrap();
-        assert_eq!(redis.roster().nudged().await, [tenant("a")]);
-        assert_eq!(redis.roster().wish(&tenant("a")).await.unwrap(), Some((number, Wish::Unlink)));
-        assert!(other.stores().roster.acquire(&tenant("a")).await.unwrap().is_none(), "its owner lives");
+        redis.commands().notified().await;
+        let number = other.stores().commands.request(&tenant("a"), DesiredState::Unlink).await.unwrap();
+        assert_eq!(redis.commands().notified().await, [tenant("a")]);
+        assert_eq!(redis.commands().current(&tenant("a")).await.unwrap(), Some((number, DesiredState::Unlink)));
+        assert!(other.stores().ownership.acquire(&tenant("a")).await.unwrap().is_none(), "its owner lives");
         assert!(!lease.lost().is_cancelled());
     })
     .await;
@@ -164,9 +165,9 @@ async fn what_a_dead_incarnation_owned_is_taken_over_and_its_lease_is_refused() 
         let lease = redis.running(&tenant("a")).await;
         redis.journal().append(&lease, connected()).await.unwrap();
         let other = instance(&redis.server);
-        let Stores { journal, roster, .. } = other.stores();
+        let Stores { journal, ownership, .. } = other.stores();
         let mut reader = journal.subscribe(&tenant("a"), None).await;
-        assert_eq!(next(&mut reader).await, Some(Told::Event(connected())));
+        assert_eq!(next(&mut reader).await, Some(Received::Event(connected())));
         let alive = keys(&redis.server).into_iter().filter(|key| key.starts_with("tautan:{/}:alive:"));
         let record =
             String::from_utf8_lossy(&redis.server.ask(&["HGET", "tautan:{a}", "owner_incarnation"])).into_owned();
@@ -175,18 +176,18 @@ async fn what_a_dead_incarnation_owned_is_taken_over_and_its_lease_is_refused() 
         // As if it had not come to refresh it: the owner itself sees it at its next beat.
         redis.server.ask(&["DEL", &owner]);
         assert!(journal.latest(&tenant("a")).await.unwrap().unwrap().stale);
-        assert_eq!(roster.unattended(10).await.unwrap(), [tenant("a")]);
-        let taken = roster.acquire(&tenant("a")).await.unwrap().unwrap();
+        assert_eq!(ownership.orphaned(10).await.unwrap(), [tenant("a")]);
+        let taken = ownership.acquire(&tenant("a")).await.unwrap().unwrap();
         let row = Change::Put { table: "t", key: Bytes::from("k"), value: Bytes::from("v") };
-        assert!(matches!(redis.vault().write(&lease, vec![row]).await, Err(StoreError::Fenced)));
+        assert!(matches!(redis.credentials().write(&lease, vec![row]).await, Err(StoreError::Fenced)));
         assert!(matches!(redis.journal().append(&lease, connected()).await, Err(StoreError::Fenced)));
         lease.lost().cancelled().await;
         journal.append(&taken, connected()).await.unwrap();
         let told = all(&mut reader).await;
-        assert_eq!(told.last(), Some(&Told::Event(connected())));
+        assert_eq!(told.last(), Some(&Received::Event(connected())));
         // It goes on as another incarnation.
-        redis.roster().want(&tenant("b"), Wish::Run { phone: None }).await.unwrap();
-        let again = async || redis.roster().acquire(&tenant("b")).await.ok().flatten();
+        redis.commands().request(&tenant("b"), DesiredState::Run { phone: None }).await.unwrap();
+        let again = async || redis.ownership().acquire(&tenant("b")).await.ok().flatten();
         let _lease = until("an incarnation follows", again).await;
     })
     .await;
@@ -198,14 +199,14 @@ async fn with_redis_away_a_stream_opens_in_doubt_and_catches_up() {
         let lease = redis.running(&tenant("a")).await;
         redis.journal().append(&lease, connected()).await.unwrap();
         let mut early = redis.journal().subscribe(&tenant("a"), None).await;
-        assert_eq!(next(&mut early).await, Some(Told::Event(connected())));
+        assert_eq!(next(&mut early).await, Some(Received::Event(connected())));
         redis.server.stop();
-        assert_eq!(next(&mut early).await, Some(Told::Stale(connected())));
+        assert_eq!(next(&mut early).await, Some(Received::Stale(connected())));
         let asked = Instant::now();
         let mut late = redis.journal().subscribe(&tenant("b"), None).await;
         assert!(asked.elapsed() < Duration::from_secs(1), "a stream waits for no store");
         let nothing_known = Status::connecting(ConnectingReason::Moving, None);
-        assert_eq!(next(&mut late).await, Some(Told::Stale(nothing_known.clone())));
+        assert_eq!(next(&mut late).await, Some(Received::Stale(nothing_known.clone())));
         assert!(matches!(redis.journal().latest(&tenant("a")).await, Err(StoreError::Unavailable(_))));
         for (name, known) in [("a", connected()), ("b", nothing_known.clone()), ("nobody-looked", nothing_known)] {
             let told = redis.journal().present(&tenant(name)).await.unwrap().expect("something is said");
@@ -214,14 +215,16 @@ async fn with_redis_away_a_stream_opens_in_doubt_and_catches_up() {
         // It comes back with nothing in it, and somebody links the tenant anew.
         redis.server.restart();
         let other = instance(&redis.server);
-        let Stores { journal, roster, .. } = other.stores();
+        let Stores { journal, ownership, commands, .. } = other.stores();
         for name in ["a", "b"] {
-            until("a wish can be made", async || roster.want(&tenant(name), Wish::Run { phone: None }).await.ok())
-                .await;
-            let lease = roster.acquire(&tenant(name)).await.unwrap().unwrap();
+            until("a wish can be made", async || {
+                commands.request(&tenant(name), DesiredState::Run { phone: None }).await.ok()
+            })
+            .await;
+            let lease = ownership.acquire(&tenant(name)).await.unwrap().unwrap();
             journal.append(&lease, numbered(7)).await.unwrap();
             let reader = if name == "a" { &mut early } else { &mut late };
-            while next(reader).await != Some(Told::Event(numbered(7))) {}
+            while next(reader).await != Some(Received::Event(numbered(7))) {}
             drop(lease);
         }
     })
@@ -240,15 +243,15 @@ async fn a_session_that_redis_forgot_is_told_to_be_lost() {
         ];
         redis.server.restart();
         for reader in &mut readers {
-            assert_eq!(next(reader).await, Some(Told::Event(connected())));
+            assert_eq!(next(reader).await, Some(Received::Event(connected())));
             // In doubt, perhaps, but never as true as before, and never as if there had been nothing.
             let told = loop {
                 match next(reader).await {
-                    Some(Told::Stale(status)) => assert_eq!(status, connected()),
+                    Some(Received::Stale(status)) => assert_eq!(status, connected()),
                     told => break told,
                 }
             };
-            assert_eq!(told, Some(Told::Event(ended(EndReason::StoreLost))));
+            assert_eq!(told, Some(Received::Event(ended(EndReason::StoreLost))));
         }
         lease.lost().cancelled().await;
         // Of a tenant that nobody looks at its owner alone can tell.
@@ -266,7 +269,7 @@ async fn a_session_that_redis_forgot_is_told_to_be_lost() {
         redis.server.ask(&["ACL", "SETUSER", "default", "+xadd"]);
         let shown = until("it is told", async || redis.journal().latest(&tenant("b")).await.ok().flatten()).await;
         assert_eq!((&shown.event.status, shown.stale), (&ended(EndReason::StoreLost), false));
-        assert!(redis.roster().unattended(10).await.unwrap().is_empty());
+        assert!(redis.ownership().orphaned(10).await.unwrap().is_empty());
     })
     .await;
 }
@@ -274,20 +277,20 @@ async fn a_session_that_redis_forgot_is_told_to_be_lost() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wanted_tenant_that_no_index_names_is_found_by_the_sweep() {
     with_redis(async |redis| {
-        let (roster, run) = (redis.roster(), Wish::Run { phone: None });
+        let (ownership, commands, run) = (redis.ownership(), redis.commands(), DesiredState::Run { phone: None });
         for name in ["lost", "here", "settled"] {
-            roster.want(&tenant(name), run.clone()).await.unwrap();
+            commands.request(&tenant(name), run.clone()).await.unwrap();
         }
-        let _here = roster.acquire(&tenant("here")).await.unwrap().unwrap();
-        let settled = roster.acquire(&tenant("settled")).await.unwrap().unwrap();
-        let number = roster.wish(&tenant("settled")).await.unwrap().unwrap().0;
+        let _here = ownership.acquire(&tenant("here")).await.unwrap().unwrap();
+        let settled = ownership.acquire(&tenant("settled")).await.unwrap().unwrap();
+        let number = commands.current(&tenant("settled")).await.unwrap().unwrap().0;
         redis.journal().finish(settled, ended(EndReason::Cancelled), number).await.unwrap();
         redis.server.ask(&["DEL", "tautan:wanted"]);
-        assert!(roster.unattended(10).await.unwrap().is_empty());
-        roster.nudged().await;
+        assert!(ownership.orphaned(10).await.unwrap().is_empty());
+        commands.notified().await;
         redis.store.sweep().await.unwrap();
-        assert_eq!(roster.nudged().await, [tenant("lost")]);
-        assert_eq!(roster.unattended(10).await.unwrap(), [tenant("lost")]);
+        assert_eq!(commands.notified().await, [tenant("lost")]);
+        assert_eq!(ownership.orphaned(10).await.unwrap(), [tenant("lost")]);
     })
     .await;
 }
@@ -297,15 +300,15 @@ async fn a_stream_that_opened_in_doubt_is_told_that_nobody_ever_linked_the_tenan
     with_redis(async |redis| {
         redis.server.pause();
         let mut reader = redis.journal().subscribe(&tenant("a"), None).await;
-        assert!(matches!(next(&mut reader).await, Some(Told::Stale(_))));
+        assert!(matches!(next(&mut reader).await, Some(Received::Stale(_))));
         redis.server.resume();
         let told = loop {
             match next(&mut reader).await {
-                Some(Told::Stale(_)) => {}
+                Some(Received::Stale(_)) => {}
                 told => break told,
             }
         };
-        assert_eq!(told, Some(Told::Fresh(ended(EndReason::NeverLinked))));
+        assert_eq!(told, Some(Received::Fresh(ended(EndReason::NeverLinked))));
     })
     .await;
 }
@@ -316,33 +319,31 @@ async fn what_a_crash_of_redis_took_is_written_again_by_its_owner() {
         return;
     }
     let mut redis = Redis::on(RedisServer::start_durable());
-    let (vault, row) = (redis.stores().vault.clone(), |key: &'static str, value: &'static str| Change::Put {
-        table: "t",
-        key: Bytes::from(key),
-        value: Bytes::from(value),
+    let (credentials, row) = (redis.stores().credentials.clone(), |key: &'static str, value: &'static str| {
+        Change::Put { table: "t", key: Bytes::from(key), value: Bytes::from(value) }
     });
     let lease = redis.running(&tenant("a")).await;
-    vault.write(&lease, vec![row("kept", "old"), row("gone", "old")]).await.unwrap();
+    credentials.write(&lease, vec![row("kept", "old"), row("gone", "old")]).await.unwrap();
     let mut reader = redis.journal().subscribe(&tenant("a"), None).await;
     let saved = redis.server.backup();
-    vault.write(&lease, vec![row("kept", "new"), row("added", "new")]).await.unwrap();
-    vault.write(&lease, vec![Change::Delete { table: "t", key: Bytes::from("gone") }]).await.unwrap();
+    credentials.write(&lease, vec![row("kept", "new"), row("added", "new")]).await.unwrap();
+    credentials.write(&lease, vec![Change::Delete { table: "t", key: Bytes::from("gone") }]).await.unwrap();
     redis.journal().append(&lease, connected()).await.unwrap();
-    assert_eq!(next(&mut reader).await, Some(Told::Event(starting())));
-    assert_eq!(next(&mut reader).await, Some(Told::Event(connected())));
+    assert_eq!(next(&mut reader).await, Some(Received::Event(starting())));
+    assert_eq!(next(&mut reader).await, Some(Received::Event(connected())));
     let before = reader_cursor(&redis).await;
     redis.server.restart_from(&saved);
     let status = async || redis.journal().latest(&tenant("a")).await.ok().flatten().filter(|shown| !shown.stale);
     let again = until("the status is back", async || status().await.filter(|shown| shown.event.status == connected()));
     assert!(again.await.event.cursor > before, "no reader takes it for what it saw before");
     let rows = until("so are the rows", async || {
-        let rows = vault.table(&tenant("a"), "t").await.ok()?;
+        let rows = credentials.table(&tenant("a"), "t").await.ok()?;
         let sorted: std::collections::BTreeMap<_, _> = rows.into_iter().collect();
         (sorted.len() == 2 && !sorted.contains_key(&Bytes::from("gone"))).then_some(sorted)
     });
     assert!(rows.await.values().all(|value| value == "new"));
     assert!(!lease.lost().is_cancelled(), "it was ours all the time");
-    vault.write(&lease, vec![row("kept", "newer")]).await.unwrap();
+    credentials.write(&lease, vec![row("kept", "newer")]).await.unwrap();
 }
 
 async fn reader_cursor(redis: &Redis) -> Cursor {
@@ -354,7 +355,7 @@ async fn a_write_that_timed_out_is_done_once_and_told_once() {
     with_redis(async |redis| {
         let lease = redis.running(&tenant("a")).await;
         let mut reader = redis.journal().subscribe(&tenant("a"), None).await;
-        assert_eq!(all(&mut reader).await, [Told::Event(starting())]);
+        assert_eq!(all(&mut reader).await, [Received::Event(starting())]);
         redis.server.pause();
         let resume = async {
             tokio::time::sleep(Duration::from_millis(1_500)).await;
@@ -364,8 +365,9 @@ async fn a_write_that_timed_out_is_done_once_and_told_once() {
         let (appended, ()) = tokio::join!(redis.journal().append(&lease, connected()), resume);
         let event = appended.unwrap().event;
         assert_eq!(redis.journal().latest(&tenant("a")).await.unwrap().unwrap().event, event);
-        let told: Vec<_> = all(&mut reader).await.into_iter().filter(|told| matches!(told, Told::Event(_))).collect();
-        assert_eq!(told, [Told::Event(connected())]);
+        let told: Vec<_> =
+            all(&mut reader).await.into_iter().filter(|told| matches!(told, Received::Event(_))).collect();
+        assert_eq!(told, [Received::Event(connected())]);
         assert_eq!(redis.server.ask(&["XLEN", "tautan:{a}:history"]), b":2\r\n+OK\r\n");
     })
     .await;
@@ -376,7 +378,7 @@ async fn a_subscription_that_breaks_loses_no_event() {
     with_redis(async |redis| {
         let lease = redis.running(&tenant("a")).await;
         let mut reader = redis.journal().subscribe(&tenant("a"), None).await;
-        assert_eq!(next(&mut reader).await, Some(Told::Event(starting())));
+        assert_eq!(next(&mut reader).await, Some(Received::Event(starting())));
         for round in 0..5 {
             for number in round * 6..round * 6 + 6 {
                 redis.journal().append(&lease, numbered(number)).await.unwrap();
@@ -387,11 +389,11 @@ async fn a_subscription_that_breaks_loses_no_event() {
             for number in round * 6..round * 6 + 6 {
                 let told = loop {
                     match next(&mut reader).await {
-                        Some(Told::Stale(_) | Told::Fresh(_)) => {}
+                        Some(Received::Stale(_) | Received::Fresh(_)) => {}
                         told => break told,
                     }
                 };
-                assert_eq!(told, Some(Told::Event(numbered(number))));
+                assert_eq!(told, Some(Received::Event(numbered(number))));
             }
         }
     })

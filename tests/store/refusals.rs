@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tautan::{
     events::{EndReason, Status},
-    store::{Change, StoreError, Wish, WishNo},
+    store::{Change, DesiredState, Generation, StoreError},
 };
 use tautan_test_support::RedisServer;
 use tokio::time::{sleep, timeout};
@@ -76,41 +76,41 @@ async fn running_session_saves_while_memory_is_full() {
         until_refused(&redis, Some("OOM")).await;
         assert!(timeout(LEASE + Duration::from_secs(2), lease.lost().cancelled()).await.is_err(), "it is kept");
         assert!(!pairing.lost().is_cancelled(), "and no pairing was taken over");
-        let silent = elsewhere.roster.acquire(&tenant("pairing")).await.unwrap();
+        let silent = elsewhere.ownership.acquire(&tenant("pairing")).await.unwrap();
         assert!(silent.is_none(), "its owner is heard of");
 
-        redis.vault().write(&lease, Vec::new()).await.expect("the proof before a dial");
+        redis.credentials().write(&lease, Vec::new()).await.expect("the proof before a dial");
         let row = Change::Put { table: "sessions", key: "row".into(), value: "value".into() };
-        redis.vault().write(&lease, vec![row]).await.unwrap();
+        redis.credentials().write(&lease, vec![row]).await.unwrap();
         redis.journal().append(&pairing, qr(1)).await.unwrap();
         redis.journal().append(&lease, connected()).await.unwrap();
-        assert_eq!(redis.roster().crashed(&lease, Duration::from_secs(60)).await.unwrap(), 1);
-        elsewhere.roster.say(&tenant("pairing"), "words".into()).await.unwrap();
-        assert_eq!(redis.roster().said(&pairing).await.unwrap(), ["words"]);
+        assert_eq!(redis.ownership().crashed(&lease, Duration::from_secs(60)).await.unwrap(), 1);
+        elsewhere.commands.send(&tenant("pairing"), "words".into()).await.unwrap();
+        assert_eq!(redis.commands().receive(&pairing).await.unwrap(), ["words"]);
         let notice = outbox.next().await;
-        outbox.postpone(&notice, Duration::ZERO).await.unwrap();
-        outbox.settle(&outbox.next().await).await.unwrap();
+        outbox.nack(&notice, Duration::ZERO).await.unwrap();
+        outbox.ack(&outbox.next().await).await.unwrap();
 
-        let run = Wish::Run { phone: None };
-        elsewhere.roster.want(&tenant("a"), run.clone()).await.expect("a repetition");
-        for wish in [run, Wish::Unlink] {
-            let new = elsewhere.roster.want(&tenant("new"), wish).await;
+        let run = DesiredState::Run { phone: None };
+        elsewhere.commands.request(&tenant("a"), run.clone()).await.expect("a repetition");
+        for wish in [run, DesiredState::Unlink] {
+            let new = elsewhere.commands.request(&tenant("new"), wish).await;
             assert!(matches!(new, Err(StoreError::Unavailable(_))), "nothing begins: {new:?}");
         }
-        assert!(elsewhere.roster.wish(&tenant("new")).await.unwrap().is_none());
+        assert!(elsewhere.commands.current(&tenant("new")).await.unwrap().is_none());
 
-        redis.roster().release(pairing).await.unwrap();
-        let taken = elsewhere.roster.acquire(&tenant("pairing")).await.unwrap();
+        redis.ownership().release(pairing).await.unwrap();
+        let taken = elsewhere.ownership.acquire(&tenant("pairing")).await.unwrap();
         assert!(taken.is_some(), "it is handed over");
-        let unlink: WishNo = elsewhere.roster.want(&tenant("a"), Wish::Unlink).await.unwrap();
-        assert!(redis.roster().nudged().await.contains(&tenant("a")), "its owner hears of it");
-        redis.vault().erase(&lease).await.unwrap();
+        let unlink: Generation = elsewhere.commands.request(&tenant("a"), DesiredState::Unlink).await.unwrap();
+        assert!(redis.commands().notified().await.contains(&tenant("a")), "its owner hears of it");
+        redis.credentials().erase(&lease).await.unwrap();
         let end: Status = ended(EndReason::UnlinkedByUser);
         redis.journal().finish(lease, end.clone(), unlink).await.unwrap();
         assert_eq!(elsewhere.journal.latest(&tenant("a")).await.unwrap().unwrap().event.status, end);
         redis.server.set("maxmemory", "0");
         until_refused(&redis, None).await;
-        elsewhere.roster.want(&tenant("new"), Wish::Run { phone: None }).await.expect("there is memory");
+        elsewhere.commands.request(&tenant("new"), DesiredState::Run { phone: None }).await.expect("there is memory");
     })
     .await;
 }
@@ -128,10 +128,13 @@ async fn full_memory_keeps_no_lease_without_replicas() {
         redis.server.set("maxmemory", "0");
         sleep(LEASE).await;
         until_refused(&redis, Some("NOREPLICAS")).await;
-        assert!(matches!(redis.roster().acquire(&tenant("a")).await, Err(StoreError::Unavailable(_))), "none is given");
+        assert!(
+            matches!(redis.ownership().acquire(&tenant("a")).await, Err(StoreError::Unavailable(_))),
+            "none is given"
+        );
         redis.server.set("min-replicas-to-write", "0");
         until_refused(&redis, None).await;
-        until("another lease", async || redis.roster().acquire(&tenant("a")).await.ok().flatten()).await;
+        until("another lease", async || redis.ownership().acquire(&tenant("a")).await.ok().flatten()).await;
     })
     .await;
 }
@@ -152,7 +155,7 @@ async fn demoted_master_is_away_until_it_is_one_again() {
         timeout(LEASE, lease.lost().cancelled()).await.expect("the heartbeat was refused");
         redis.server.does(&["REPLICAOF", "NO", "ONE"]);
         away(false).await;
-        until("another lease", async || redis.roster().acquire(&tenant("a")).await.ok().flatten()).await;
+        until("another lease", async || redis.ownership().acquire(&tenant("a")).await.ok().flatten()).await;
     })
     .await;
 }

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tautan::{
     events::EndReason,
-    store::{Change, StoreError, Stores, Wish},
+    store::{Change, DesiredState, StoreError, Stores},
 };
 use tautan_test_support::{Network, RedisServer, Way, redis_is_installed};
 
 use crate::{
     backend::{Backend as _, Redis, in_time, instance, instance_at, key},
     redis::{until, with_redis},
-    statuses::{Told, connected, ended, next, numbered, tenant},
+    statuses::{Received, connected, ended, next, numbered, tenant},
 };
 
 fn row(value: String) -> Vec<Change> {
@@ -26,19 +26,19 @@ async fn what_is_written_while_lost_writes_are_written_again_stands() {
     }
     in_time(async {
         let mut redis = Redis::on(RedisServer::start_durable());
-        let (vault, name) = (redis.stores().vault.clone(), tenant("a"));
+        let (credentials, name) = (redis.stores().credentials.clone(), tenant("a"));
         let lease = redis.running(&name).await;
         for number in 0..100 {
-            vault.write(&lease, row(format!("before-{number}"))).await.unwrap();
+            credentials.write(&lease, row(format!("before-{number}"))).await.unwrap();
         }
         redis.server.restart();
         let begin = Instant::now();
         // The owner sees at its next beat that it is another run.
         for number in 0.. {
             let written = format!("after-{number}");
-            match vault.write(&lease, row(written.clone())).await {
+            match credentials.write(&lease, row(written.clone())).await {
                 Ok(()) => {
-                    let read = vault.get(&name, "t", b"k").await.unwrap();
+                    let read = credentials.get(&name, "t", b"k").await.unwrap();
                     assert_eq!(read, Some(written.into()), "nobody else writes");
                 }
                 Err(StoreError::Unavailable(_)) => tokio::time::sleep(Duration::from_millis(5)).await,
@@ -63,10 +63,10 @@ async fn what_was_decided_before_a_loss_is_decided_again_after_it() {
         let mut server = RedisServer::start_durable();
         let network = Network::to(([127, 0, 0, 1], server.port).into()).await.unwrap();
         let near = instance_at(&format!("redis://{}/", network.address()), key(), None);
-        let Stores { journal, roster, .. } = near.stores();
-        let (name, run) = (tenant("a"), Wish::Run { phone: None });
-        roster.want(&name, run.clone()).await.unwrap();
-        let lease = roster.acquire(&name).await.unwrap().expect("nobody else runs it");
+        let Stores { journal, ownership, commands, .. } = near.stores();
+        let (name, run) = (tenant("a"), DesiredState::Run { phone: None });
+        commands.request(&name, run.clone()).await.unwrap();
+        let lease = ownership.acquire(&name).await.unwrap().expect("nobody else runs it");
         journal.append(&lease, numbered(1)).await.unwrap();
         let saved = server.backup();
         let lost = journal.append(&lease, numbered(2)).await.unwrap().event.cursor;
@@ -75,8 +75,8 @@ async fn what_was_decided_before_a_loss_is_decided_again_after_it() {
         let meanwhile = async {
             tokio::time::sleep(Duration::from_millis(50)).await;
             server.restart_from(&saved);
-            let other = instance(&server).stores().roster;
-            until("another one wishes", async || other.want(&name, run.clone()).await.ok()).await;
+            let other = instance(&server).stores().commands;
+            until("another one wishes", async || other.request(&name, run.clone()).await.ok()).await;
             network.set(Way::Open);
         };
         let (decided, ()) = tokio::join!(journal.append(&lease, numbered(3)), meanwhile);
@@ -93,18 +93,18 @@ async fn readers_of_a_session_that_is_gone_without_a_word_are_told_that_there_is
         let lease = redis.running(&tenant("a")).await;
         redis.journal().append(&lease, connected()).await.unwrap();
         let mut reader = other.stores().journal.subscribe(&tenant("a"), None).await;
-        assert_eq!(next(&mut reader).await, Some(Told::Event(connected())));
+        assert_eq!(next(&mut reader).await, Some(Received::Event(connected())));
         // As Redis comes back empty, and somebody unlinks before anybody can say that all is lost.
         redis.server.ask(&["DEL", "tautan:{a}", "tautan:{a}:history"]);
-        other.stores().roster.want(&tenant("a"), Wish::Unlink).await.unwrap();
+        other.stores().commands.request(&tenant("a"), DesiredState::Unlink).await.unwrap();
         redis.server.ask(&["CLIENT", "KILL", "TYPE", "pubsub"]);
         let told = loop {
             match next(&mut reader).await {
-                Some(Told::Stale(_)) => {}
+                Some(Received::Stale(_)) => {}
                 told => break told,
             }
         };
-        assert_eq!(told, Some(Told::Fresh(ended(EndReason::NeverLinked))));
+        assert_eq!(told, Some(Received::Fresh(ended(EndReason::NeverLinked))));
     })
     .await;
 }

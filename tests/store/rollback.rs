@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tautan::{
     events::EndReason,
-    store::{Change, Lease, Stores, Wish},
+    store::{Change, DesiredState, Lease, Stores},
 };
 use tautan_test_support::{Network, RedisServer, Way, redis_is_installed};
 
 use crate::{
     backend::{Backend as _, Redis, in_time, instance, instance_at, key},
     redis::until,
-    statuses::{Told, connected, ended, next, resuming, tenant},
+    statuses::{Received, connected, ended, next, resuming, tenant},
 };
 
 /// Two instances, and a lease of the one that Redis has forgotten: the tenant has credentials and is to run.
@@ -30,11 +30,11 @@ async fn forgotten(way: Way) -> Forgotten {
     let taker = instance_at(&format!("redis://{}/", network.address()), key(), None).stores();
     let before = redis.running(&tenant("a")).await;
     let row = Change::Put { table: "t", key: Bytes::from("device"), value: Bytes::from("kept") };
-    redis.vault().write(&before, vec![row]).await.unwrap();
+    redis.credentials().write(&before, vec![row]).await.unwrap();
     redis.journal().append(&before, connected()).await.unwrap();
-    redis.roster().release(before).await.unwrap();
+    redis.ownership().release(before).await.unwrap();
     let saved = redis.server.backup();
-    let take = async || taker.roster.acquire(&tenant("a")).await.unwrap();
+    let take = async || taker.ownership.acquire(&tenant("a")).await.unwrap();
     let lease = until("it is known who lives", take).await;
     network.set(way);
     redis.server.restart_from(&saved);
@@ -44,8 +44,8 @@ async fn forgotten(way: Way) -> Forgotten {
 /// Another instance takes it, and not before the one that has it knows that it has not.
 async fn taken_in_turn(forgotten: &Forgotten) -> Duration {
     let restarted = Instant::now();
-    let roster = forgotten.redis.roster();
-    let take = async || roster.acquire(&tenant("a")).await.ok().flatten();
+    let ownership = forgotten.redis.ownership();
+    let take = async || ownership.acquire(&tenant("a")).await.ok().flatten();
     let taken = until("it is taken over", take).await;
     assert!(forgotten.lease.lost().is_cancelled(), "two have it after {:?}", restarted.elapsed());
     drop(taken);
@@ -90,10 +90,10 @@ async fn who_was_told_what_redis_lost_is_told_what_is_true_again_although_redis_
         let mut reader = reader.journal.subscribe(&tenant("a"), None).await;
         let saved = redis.server.backup();
         redis.journal().append(&lease, resuming()).await.unwrap();
-        while next(&mut reader).await != Some(Told::Event(resuming())) {}
+        while next(&mut reader).await != Some(Received::Event(resuming())) {}
         redis.server.restart_from(&saved);
         until("it is said", async || redis.journal().append(&lease, connected()).await.ok()).await;
-        while next(&mut reader).await != Some(Told::Event(connected())) {}
+        while next(&mut reader).await != Some(Received::Event(connected())) {}
     })
     .await;
 }
@@ -109,15 +109,15 @@ async fn a_wish_that_follows_a_lost_one_is_not_taken_for_it() {
         let lease = redis.running(&tenant("a")).await;
         redis.journal().append(&lease, connected()).await.unwrap();
         let saved = redis.server.backup();
-        let unlink = redis.roster().want(&tenant("a"), Wish::Unlink).await.unwrap();
+        let unlink = redis.commands().request(&tenant("a"), DesiredState::Unlink).await.unwrap();
         redis.server.restart_from(&saved);
-        let run = Wish::Run { phone: None };
-        let again = async || redis.roster().want(&tenant("a"), run.clone()).await.ok();
+        let run = DesiredState::Run { phone: None };
+        let again = async || redis.commands().request(&tenant("a"), run.clone()).await.ok();
         let number = until("the user wants it once more", again).await;
         let end = ended(EndReason::UnlinkedByUser);
         let finish = async || redis.journal().finish(lease.clone(), end.clone(), unlink).await.ok();
         until("what he wanted before is done", finish).await;
-        assert_eq!(redis.roster().wish(&tenant("a")).await.unwrap(), Some((number, run)));
+        assert_eq!(redis.commands().current(&tenant("a")).await.unwrap(), Some((number, run)));
     })
     .await;
 }
@@ -132,12 +132,12 @@ async fn a_wish_is_kept_once_word_of_it_was_left_to_its_owner_and_not_before() {
         let redis = Redis::on(RedisServer::start_durable());
         let _lease = redis.running(&tenant("a")).await;
         let other = instance(&redis.server).stores();
-        assert!(other.roster.wish(&tenant("a")).await.unwrap().is_some());
+        assert!(other.commands.current(&tenant("a")).await.unwrap().is_some());
         redis.server.ask(&["ACL", "SETUSER", "default", "-sadd"]);
-        assert!(other.roster.want(&tenant("a"), Wish::Unlink).await.is_err());
+        assert!(other.commands.request(&tenant("a"), DesiredState::Unlink).await.is_err());
         redis.server.ask(&["ACL", "SETUSER", "default", "+sadd"]);
-        let kept = until("the store is there", async || redis.roster().wish(&tenant("a")).await.ok()).await;
-        assert!(matches!(kept, Some((_, Wish::Run { .. }))), "{kept:?}");
+        let kept = until("the store is there", async || redis.commands().current(&tenant("a")).await.ok()).await;
+        assert!(matches!(kept, Some((_, DesiredState::Run { .. }))), "{kept:?}");
     })
     .await;
 }

@@ -1,10 +1,10 @@
 //! Whether somebody stands behind what is shown.
 
-use tautan::{events::EndReason, store::Wish};
+use tautan::{events::EndReason, store::DesiredState};
 
 use crate::{
     backend::Backend,
-    statuses::{Told, all, connected, ended, next, resuming, starting, tenant},
+    statuses::{Received, all, connected, ended, next, resuming, starting, tenant},
 };
 
 promises![
@@ -18,23 +18,23 @@ promises![
 
 async fn a_status_is_stale_while_nobody_runs_the_tenant(store: impl Backend + Sync) {
     let stale = async || store.journal().latest(&tenant("a")).await.unwrap().unwrap().stale;
-    store.roster().want(&tenant("a"), Wish::Run { phone: None }).await.unwrap();
+    store.commands().request(&tenant("a"), DesiredState::Run { phone: None }).await.unwrap();
     assert!(stale().await);
-    let lease = store.roster().acquire(&tenant("a")).await.unwrap().unwrap();
+    let lease = store.ownership().acquire(&tenant("a")).await.unwrap().unwrap();
     assert!(!stale().await);
     store.journal().append(&lease, connected()).await.unwrap();
     assert!(!stale().await);
-    store.roster().release(lease).await.unwrap();
+    store.ownership().release(lease).await.unwrap();
     assert!(stale().await);
 }
 
 async fn a_disconnected_tenant_is_never_stale(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
-    let wish = store.roster().wish(&tenant("a")).await.unwrap().unwrap().0;
-    store.journal().finish(lease, ended(EndReason::Replaced), wish).await.unwrap();
+    let desired = store.commands().current(&tenant("a")).await.unwrap().unwrap().0;
+    store.journal().finish(lease, ended(EndReason::Replaced), desired).await.unwrap();
     assert!(!store.journal().latest(&tenant("a")).await.unwrap().unwrap().stale);
     let mut reader = store.journal().subscribe(&tenant("a"), None).await;
-    assert_eq!(all(&mut reader).await, [Told::Event(ended(EndReason::Replaced))]);
+    assert_eq!(all(&mut reader).await, [Received::Event(ended(EndReason::Replaced))]);
     let store = store.reopen().await;
     assert!(!store.journal().latest(&tenant("a")).await.unwrap().unwrap().stale);
 }
@@ -43,30 +43,30 @@ async fn readers_are_told_when_an_owner_hands_over_and_when_the_next_one_begins(
     let lease = store.running(&tenant("a")).await;
     store.journal().append(&lease, connected()).await.unwrap();
     let mut reader = store.journal().subscribe(&tenant("a"), None).await;
-    assert_eq!(next(&mut reader).await, Some(Told::Event(connected())));
-    store.roster().release(lease).await.unwrap();
-    assert_eq!(next(&mut reader).await, Some(Told::Stale(connected())));
+    assert_eq!(next(&mut reader).await, Some(Received::Event(connected())));
+    store.ownership().release(lease).await.unwrap();
+    assert_eq!(next(&mut reader).await, Some(Received::Stale(connected())));
     let mut late = store.journal().subscribe(&tenant("a"), None).await;
-    assert_eq!(all(&mut late).await, [Told::Stale(connected())], "no claim that nobody stands behind");
-    let _lease = store.roster().acquire(&tenant("a")).await.unwrap().unwrap();
-    assert_eq!(next(&mut reader).await, Some(Told::Event(resuming())));
-    assert_eq!(next(&mut late).await, Some(Told::Event(resuming())));
+    assert_eq!(all(&mut late).await, [Received::Stale(connected())], "no claim that nobody stands behind");
+    let _lease = store.ownership().acquire(&tenant("a")).await.unwrap().unwrap();
+    assert_eq!(next(&mut reader).await, Some(Received::Event(resuming())));
+    assert_eq!(next(&mut late).await, Some(Received::Event(resuming())));
 }
 
 async fn readers_are_told_when_an_unchanged_status_is_vouched_for(store: impl Backend + Sync) {
-    store.roster().want(&tenant("a"), Wish::Run { phone: None }).await.unwrap();
+    store.commands().request(&tenant("a"), DesiredState::Run { phone: None }).await.unwrap();
     let mut reader = store.journal().subscribe(&tenant("a"), None).await;
-    assert_eq!(all(&mut reader).await, [Told::Stale(starting())]);
-    let _lease = store.roster().acquire(&tenant("a")).await.unwrap().unwrap();
-    assert_eq!(all(&mut reader).await, [Told::Fresh(starting())]);
+    assert_eq!(all(&mut reader).await, [Received::Stale(starting())]);
+    let _lease = store.ownership().acquire(&tenant("a")).await.unwrap().unwrap();
+    assert_eq!(all(&mut reader).await, [Received::Fresh(starting())]);
 }
 
 async fn a_reader_that_returns_with_the_newest_cursor_is_told_that_a_staleness_is_over(store: impl Backend + Sync) {
-    store.roster().want(&tenant("a"), Wish::Run { phone: None }).await.unwrap();
+    store.commands().request(&tenant("a"), DesiredState::Run { phone: None }).await.unwrap();
     let newest = store.journal().latest(&tenant("a")).await.unwrap().unwrap().event.id();
-    let lease = store.roster().acquire(&tenant("a")).await.unwrap().unwrap();
+    let lease = store.ownership().acquire(&tenant("a")).await.unwrap().unwrap();
     let mut reader = store.journal().subscribe(&tenant("a"), Some(newest)).await;
-    assert_eq!(all(&mut reader).await, [Told::Fresh(starting())]);
+    assert_eq!(all(&mut reader).await, [Received::Fresh(starting())]);
     let newest = store.journal().append(&lease, connected()).await.unwrap().event.id();
     let mut reader = store.journal().subscribe(&tenant("a"), Some(newest)).await;
     assert_eq!(all(&mut reader).await, store.present(connected()), "this one was never in doubt here");
@@ -79,7 +79,7 @@ async fn after_a_restart_a_connected_tenant_is_stale_until_it_is_run_again(store
     let newest = store.journal().latest(&tenant("a")).await.unwrap().unwrap();
     assert_eq!(newest.event.status, connected());
     assert!(newest.stale);
-    let lease = store.roster().acquire(&tenant("a")).await.unwrap().unwrap();
+    let lease = store.ownership().acquire(&tenant("a")).await.unwrap().unwrap();
     store.journal().append(&lease, connected()).await.unwrap();
     assert!(!store.journal().latest(&tenant("a")).await.unwrap().unwrap().stale);
 }

@@ -60,28 +60,28 @@ pub fn numbered(number: u64) -> Status {
 
 /// What a reader was told, as far as the promises ask.
 #[derive(Debug, PartialEq)]
-pub enum Told {
+pub enum Received {
     Event(Status),
     Stale(Status),
     Fresh(Status),
 }
 
-impl From<Update> for Told {
+impl From<Update> for Received {
     fn from(update: Update) -> Self {
         match update {
             Update::Event(event) => Self::Event(event.status.clone()),
-            Update::Notice(shown) if shown.stale => Self::Stale(shown.event.status.clone()),
-            Update::Notice(shown) => Self::Fresh(shown.event.status.clone()),
+            Update::Refresh(shown) if shown.stale => Self::Stale(shown.event.status.clone()),
+            Update::Refresh(shown) => Self::Fresh(shown.event.status.clone()),
         }
     }
 }
 
-pub async fn next(subscription: &mut Subscription) -> Option<Told> {
-    subscription.next().await.map(Told::from)
+pub async fn next(subscription: &mut Subscription) -> Option<Received> {
+    subscription.next().await.map(Received::from)
 }
 
 /// What is there already, in the backlog and live.
-pub async fn all(subscription: &mut Subscription) -> Vec<Told> {
+pub async fn all(subscription: &mut Subscription) -> Vec<Received> {
     let mut told = Vec::new();
     while let Some(update) = waiting(subscription).await {
         told.push(update.into());

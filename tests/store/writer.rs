@@ -61,9 +61,9 @@ async fn step_exceeds_its_deadline_and_is_done_when_the_disk_answers() {
     hangs.store(true, Ordering::SeqCst);
     let asked = Instant::now();
     let row = |key: &'static str| vec![Change::Put { table: "t", key: key.into(), value: "v".into() }];
-    let (begun, queued) = tokio::join!(store.vault().write(&lease, row("begun")), async {
+    let (begun, queued) = tokio::join!(store.credentials().write(&lease, row("begun")), async {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        store.vault().write(&lease, row("queued")).await
+        store.credentials().write(&lease, row("queued")).await
     },);
     for refused in [begun, queued] {
         assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
@@ -72,8 +72,8 @@ async fn step_exceeds_its_deadline_and_is_done_when_the_disk_answers() {
     assert!(!*writable.borrow_and_update());
     disk.store(true, Ordering::SeqCst);
     in_time(async { drop(writable.wait_for(|writable| *writable).await) }).await;
-    store.vault().write(&lease, row("next")).await.unwrap();
-    let holds = async |key: &str| store.vault().get(&tenant("a"), "t", key.as_bytes()).await.unwrap().is_some();
+    store.credentials().write(&lease, row("next")).await.unwrap();
+    let holds = async |key: &str| store.credentials().get(&tenant("a"), "t", key.as_bytes()).await.unwrap().is_some();
     assert!(holds("begun").await && holds("next").await);
     assert!(!holds("queued").await, "its caller was gone before it began");
 }

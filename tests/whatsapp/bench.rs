@@ -5,7 +5,7 @@ use tautan::{
     events::Account,
     session::{Connector, End, Link, Signal},
     store::{
-        Lease, Stores, Wish,
+        DesiredState, Lease, Stores,
         crypt::MasterKey,
         embedded::{self, EmbeddedStore},
     },
@@ -50,7 +50,7 @@ impl Bench {
         let store =
             EmbeddedStore::open(embedded::Settings::new(dir.path().join("store"), key), clock::system()).unwrap();
         let stores = store.stores();
-        let vault = Shaky::new(stores.vault.clone());
+        let vault = Shaky::new(stores.credentials.clone());
         let mut settings = Settings { url: sim.url(), ..Settings::default() };
         change(&mut settings);
         let whatsapp =
@@ -60,7 +60,7 @@ impl Bench {
 
     /// As a process that starts over the same data: its vault works again.
     pub fn restart(&mut self) {
-        self.vault = Shaky::new(self.stores.vault.clone());
+        self.vault = Shaky::new(self.stores.credentials.clone());
         self.whatsapp = WhatsApp::new(
             self.settings.clone(),
             self.vault.clone(),
@@ -74,7 +74,7 @@ impl Bench {
     pub fn whatsapp_with_good_store(&self) -> WhatsApp {
         WhatsApp::new(
             self.settings.clone(),
-            self.stores.vault.clone(),
+            self.stores.credentials.clone(),
             self.stores.client_versions.clone(),
             clock::system(),
         )
@@ -87,8 +87,8 @@ impl Bench {
 
     pub async fn lease_of(&self, tenant: &str) -> Lease {
         let tenant = TenantId::parse(tenant).unwrap();
-        self.stores.roster.want(&tenant, Wish::Run { phone: None }).await.unwrap();
-        self.stores.roster.acquire(&tenant).await.unwrap().expect("nobody else runs it")
+        self.stores.commands.request(&tenant, DesiredState::Run { phone: None }).await.unwrap();
+        self.stores.ownership.acquire(&tenant).await.unwrap().expect("nobody else runs it")
     }
 
     pub async fn open(&self, lease: &Lease) -> Box<dyn Link> {
@@ -96,7 +96,7 @@ impl Bench {
     }
 
     pub async fn holds(&self, lease: &Lease) -> bool {
-        self.stores.vault.holds(lease.tenant()).await.unwrap()
+        self.stores.credentials.holds(lease.tenant()).await.unwrap()
     }
 
     pub async fn paired(&self, lease: &Lease) -> Paired {

@@ -26,7 +26,7 @@ async fn resume_reads_few_rows_however_many_contacts_there_are() {
     paired.link.close().await;
     for first in (0..5_000).step_by(500) {
         let contacts = (first..first + 500).flat_map(contact).collect();
-        bench.stores.vault.write(&lease, contacts).await.unwrap();
+        bench.stores.credentials.write(&lease, contacts).await.unwrap();
     }
     let before = bench.vault.rows_read();
     let mut link = bench.open(&lease).await;

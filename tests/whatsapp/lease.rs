@@ -56,7 +56,7 @@ async fn a_link_ends_when_its_lease_does() {
     let lease = bench.lease().await;
     let mut link = bench.open(&lease).await;
     qr_text(&mut *link).await;
-    bench.stores.roster.release(lease).await.unwrap();
+    bench.stores.ownership.release(lease).await.unwrap();
     assert_eq!(ended(&mut *link).await, End::LeaseLost);
     link.close().await;
 }
@@ -80,7 +80,7 @@ async fn credentials_that_make_no_sense_are_told_at_the_opening() {
     let bench = Bench::new().await;
     let lease = bench.lease().await;
     let row = Change::Put { table: "device", key: "".into(), value: "not a device".into() };
-    bench.stores.vault.write(&lease, vec![row]).await.unwrap();
+    bench.stores.credentials.write(&lease, vec![row]).await.unwrap();
     let opened = bench.whatsapp.open(&lease).await;
     assert!(matches!(opened, Err(ConnectError::Store(StoreError::Damaged(_)))));
     assert!(bench.holds(&lease).await, "what cannot be read is not thrown away");

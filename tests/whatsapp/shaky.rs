@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use tautan::{
-    store::{Bookmark, Change, Lease, Page, StoreError, Vault},
+    store::{Bookmark, Change, CredentialStore, Lease, Page, StoreError},
     tenant::TenantId,
 };
 
@@ -23,7 +23,7 @@ pub enum Kill {
 
 /// A vault that can fail, and that a process can be killed at.
 pub struct Shaky {
-    inner: Arc<dyn Vault>,
+    inner: Arc<dyn CredentialStore>,
     failing: AtomicBool,
     device_failing: AtomicBool,
     device_delay_ms: AtomicU64,
@@ -35,7 +35,7 @@ pub struct Shaky {
 }
 
 impl Shaky {
-    pub fn new(inner: Arc<dyn Vault>) -> Arc<Self> {
+    pub fn new(inner: Arc<dyn CredentialStore>) -> Arc<Self> {
         Arc::new(Self {
             inner,
             failing: AtomicBool::new(false),
@@ -118,7 +118,7 @@ fn failing() -> StoreError {
 }
 
 #[async_trait]
-impl Vault for Shaky {
+impl CredentialStore for Shaky {
     async fn get(&self, tenant: &TenantId, table: &'static str, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         self.alive().await;
         self.read(1);

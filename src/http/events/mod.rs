@@ -6,11 +6,11 @@ mod frame;
 #[cfg(test)]
 mod fuzz;
 mod handle;
-mod places;
-mod pulse;
+mod stream_limit;
+mod heartbeat;
 mod socket;
 mod stream;
-mod teller;
+mod sse_encoder;
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use warp::{
 };
 
 use super::{
-    Ask, Settings,
+    RouteRequest, Settings,
     detach::Leaving,
     error::{Code, Problem},
     identity,
@@ -33,10 +33,10 @@ use crate::{
     tenant::TenantId,
 };
 use chunk::Chunk;
-use places::{Crowded, Max};
 pub use socket::Socket;
+use sse_encoder::SseEncoder;
 pub use stream::EventStream;
-use teller::Teller;
+use stream_limit::{Crowded, Max};
 
 const RETRY_MS: std::ops::RangeInclusive<u32> = 1_000..=5_000;
 /// Some tab has to be closed first, and nobody does that at once.
@@ -49,7 +49,7 @@ const FIRST_WRITE_BYTES_MAX: usize = 512;
 
 /// What all streams of this instance share.
 pub struct Streams {
-    places: places::Places,
+    limit: stream_limit::StreamLimit,
     heartbeat: Chunk,
     full: Episode,
 }
@@ -58,9 +58,9 @@ impl Streams {
     /// `end`: streams end, all else goes on until `stop`.
     pub fn start(settings: &Settings, end: CancellationToken, stop: CancellationToken, tracker: &TaskTracker) -> Self {
         let max = Max { all: settings.caps.streams, of_tenant: settings.streams_per_tenant_max };
-        let places = places::Places::new(max);
-        pulse::start(places.clone(), settings.heartbeat, end, stop, tracker);
-        Self { places, heartbeat: Chunk::new(&frame::heartbeat(settings.heartbeat)), full: Episode::default() }
+        let limit = stream_limit::StreamLimit::new(max);
+        heartbeat::start(limit.clone(), settings.heartbeat, end, stop, tracker);
+        Self { limit, heartbeat: Chunk::new(&frame::heartbeat(settings.heartbeat)), full: Episode::default() }
     }
 
     /// Writes a line once the limit of the instance has not been reached for a while.
@@ -71,15 +71,15 @@ impl Streams {
     }
 }
 
-pub async fn events(ask: Ask, query: String) -> Result<Response, Problem> {
-    let identity = identity::reader(&ask).await?;
-    let (services, context, tenant) = (ask.services(), &ask.context, &identity.tenant);
+pub async fn events(request: RouteRequest, query: String) -> Result<Response, Problem> {
+    let identity = identity::read_caller(&request).await?;
+    let (services, context, tenant) = (request.services(), &request.context, &identity.tenant);
     if !context.budgets.take_opening(tenant) {
         return Ok(ended_at_once(services.settings.heartbeat));
     }
     let max = services.settings.streams_per_tenant_max;
-    let place = match context.streams.places.take(tenant).await {
-        Ok(place) => place,
+    let slot = match context.streams.limit.take(tenant).await {
+        Ok(slot) => slot,
         Err(Crowded::Instance) => {
             if context.streams.full.add() {
                 let max = services.settings.caps.streams;
@@ -95,17 +95,17 @@ pub async fn events(ask: Ask, query: String) -> Result<Response, Problem> {
             return Err(Problem::new(Code::TooManyStreams, detail).retry_after(CROWDED_RETRY_SECONDS));
         }
     };
-    let after = last_event_id(&ask.headers, &query);
+    let after = last_event_id(&request.headers, &query);
     tracing::debug!(%tenant, "stream authenticated for tenant");
 
     let mut subscription = services.journal.subscribe(tenant, after).await;
-    let mut teller = Teller::new(tenant.clone());
+    let mut encoder = SseEncoder::new(tenant.clone());
     let mut opening = frame::opening(rand::random_range(RETRY_MS), services.settings.heartbeat);
     let backlog = backlog(&mut subscription).await;
     let (mut present, written) = if backlog.is_empty() && is_unknown(services.journal.as_ref(), tenant, after).await {
-        (teller.never_linked(), News { status: true, qr: false, pair: false })
+        (encoder.never_linked(), News { status: true, qr: false, pair: false })
     } else {
-        teller.opening(backlog, after, services.clock.now())
+        encoder.opening(backlog, after, services.clock.now())
     };
     if let Some(unlogged) = context.budgets.take_line(tenant) {
         let News { status, qr: code, pair } = written;
@@ -119,10 +119,10 @@ pub async fn events(ask: Ask, query: String) -> Result<Response, Problem> {
         opening,
         present,
         subscription,
-        teller,
+        encoder,
         token_ends_at: identity.expires_at,
         context: context.clone(),
-        place,
+        slot,
     };
     let mut answer = as_stream(Response::default());
     answer.extensions_mut().insert(Leaving::new(stream));

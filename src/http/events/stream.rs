@@ -15,9 +15,9 @@ use super::{
     chunk::Chunk,
     frame::{Frame, Name},
     handle::Order,
-    places::Place,
     socket::Socket,
-    teller::Teller,
+    sse_encoder::SseEncoder,
+    stream_limit::StreamSlot,
 };
 use crate::{
     clock::Timestamp,
@@ -32,11 +32,11 @@ pub struct EventStream {
     /// The second one, if the first does not hold everything that is known.
     pub present: String,
     pub subscription: Subscription,
-    pub teller: Teller,
+    pub encoder: SseEncoder,
     pub token_ends_at: Timestamp,
     pub context: Arc<http::Context>,
     /// Given back when the stream is dropped.
-    pub place: Place,
+    pub slot: StreamSlot,
 }
 
 /// Time for a proxy to read the first write alone: two writes that it reads at once are one large write to it.
@@ -117,18 +117,18 @@ impl EventStream {
         if socket.poll_gone(cx).is_ready() {
             return Poll::Ready(Next::Gone);
         }
-        if self.place.handle().poll_end(cx).is_ready() {
+        if self.slot.handle().poll_end(cx).is_ready() {
             return Poll::Ready(Next::End);
         }
         while let Poll::Ready(update) = self.subscription.poll_next_shared(cx) {
             // `None`: this reader was too slow, or the store closes. It comes back with its cursor.
             let Some((update, memo)) = update else { return Poll::Ready(Next::End) };
-            let chunk = self.teller.live_shared(&update, memo.as_deref(), self.now());
+            let chunk = self.encoder.live_shared(&update, memo.as_deref(), self.now());
             if !chunk.is_empty() {
                 return Poll::Ready(Next::Write(chunk));
             }
         }
-        Poll::Ready(match ready!(self.place.handle().poll_order(cx)) {
+        Poll::Ready(match ready!(self.slot.handle().poll_order(cx)) {
             Order::End => Next::End,
             // The wall clock may have jumped where the timer has not: a laptop that slept, for one.
             Order::Heartbeat if self.is_token_over() => self.end_with_token(),
@@ -144,7 +144,7 @@ impl EventStream {
         }
         timer.as_mut().reset(Socket::stalls_at());
         let sent = poll_fn(|cx| {
-            if self.place.handle().poll_end(cx).is_ready() {
+            if self.slot.handle().poll_end(cx).is_ready() {
                 return Poll::Ready(Ok(false));
             }
             match socket.poll_write(&mut bytes, timer.as_mut(), cx) {
@@ -171,7 +171,7 @@ impl EventStream {
     }
 
     fn end_with_token(&self) -> Next {
-        let tenant = self.teller.tenant();
+        let tenant = self.encoder.tenant();
         if let Some(unlogged) = self.context.budgets.take_line(tenant) {
             tracing::info!(%tenant, unlogged, "stream ended with its token for tenant");
         }

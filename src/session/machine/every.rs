@@ -45,7 +45,7 @@ fn statuses() -> Vec<Status> {
         for attempt in [1, 2, 6] {
             let qr = QrCode::new("2@a".into(), expires_at, attempt, 6, PairingId::new(OLD)).unwrap();
             let code = |code| Some(PairCode { code, phone: phone(), expires_at, lifetime: None });
-            let refused = PairAnswer::Refused { refused: PairRefusal::RateLimited };
+            let refused = PairResult::Refused { refused: PairRefusal::RateLimited };
             for pair in [None, code("ABCD-1234".into()), code(refused)] {
                 all.push(Status::QrPending { qr: qr.clone(), pair });
             }
@@ -164,11 +164,11 @@ fn every_status_that_may_not_last_comes_to_an_end_by_itself() {
     for status in all {
         let mut status = status;
         for _ in 0..4 {
-            let waits = patience(&status, now(), &settings);
+            let waits = time_limit(&status, now(), &settings);
             let overdue = overdue(&status);
             assert_eq!(waits.is_some(), overdue != Overdue::Nothing, "{status:?}");
             match overdue {
-                Overdue::Say(next) => status = next,
+                Overdue::Publish(next) => status = next,
                 Overdue::End(end) => match ended(end) {
                     Some(next) => status = next,
                     None => panic!("{status:?} would end without a word"),

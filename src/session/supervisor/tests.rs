@@ -12,7 +12,7 @@ use crate::{
     events::{EndReason, PhoneNumber},
     session::{ConnectError, Link},
     store::{
-        Roster, Update, WishNo,
+        Commands, Generation, Ownership, Update,
         crypt::MasterKey,
         embedded::{self, EmbeddedStore},
     },
@@ -26,7 +26,7 @@ struct Broken(AtomicUsize);
 impl Connector for Broken {
     async fn open(&self, _: &Lease) -> Result<Box<dyn Link>, ConnectError> {
         self.0.fetch_add(1, Ordering::SeqCst);
-        Err(ConnectError::Untold("broken".into()))
+        Err(ConnectError::NotSent("broken".into()))
     }
 }
 
@@ -50,7 +50,7 @@ async fn a_session_whose_links_never_open_ends_and_does_not_begin_anew_for_ever(
     }
     tokio::time::timeout(Duration::from_secs(10), sessions.closed()).await.expect("nothing begins anew");
     assert_eq!(broken.0.load(Ordering::SeqCst), 1);
-    assert!(store.stores().roster.unattended(1).await.unwrap().is_empty(), "the wish is settled");
+    assert!(store.stores().ownership.orphaned(1).await.unwrap().is_empty(), "the wish is settled");
 }
 
 /// Everybody is wanted, and nobody can be had.
@@ -59,7 +59,7 @@ struct Crowded {
     listed: AtomicUsize,
     asked: AtomicUsize,
     /// Rings while the first one is asked for.
-    rings: std::sync::Mutex<Option<Sessions>>,
+    notifies: std::sync::Mutex<Option<Sessions>>,
 }
 
 fn tenant(number: usize) -> TenantId {
@@ -67,43 +67,31 @@ fn tenant(number: usize) -> TenantId {
 }
 
 #[async_trait]
-impl Roster for Crowded {
+impl Ownership for Crowded {
     async fn acquire(&self, tenant: &TenantId) -> Result<Option<Lease>, StoreError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
-        if let Some(sessions) = self.rings.lock().unwrap().take() {
-            assert!(sessions.ring(tenant), "its place is taken");
+        if let Some(sessions) = self.notifies.lock().unwrap().take() {
+            assert!(sessions.notify(tenant), "its place is taken");
         }
         Ok(None)
     }
 
-    async fn unattended(&self, max: usize) -> Result<Vec<TenantId>, StoreError> {
+    async fn orphaned(&self, max: usize) -> Result<Vec<TenantId>, StoreError> {
         // Time stands still while it goes round in circles.
         assert!(self.listed.fetch_add(1, Ordering::SeqCst) < 100, "it does nothing else");
         Ok((0..max).map(tenant).collect())
     }
 
-    async fn nudged(&self) -> Vec<TenantId> {
+    async fn rescan(&self) {
         std::future::pending().await
     }
 
-    async fn shaken(&self) {
-        std::future::pending().await
-    }
-
-    fn deference(&self, _: &TenantId) -> Duration {
+    fn claim_delay(&self, _: &TenantId) -> Duration {
         Duration::ZERO
     }
 
     fn has_room(&self) -> bool {
         true
-    }
-
-    async fn want(&self, _: &TenantId, _: Wish) -> Result<WishNo, StoreError> {
-        unimplemented!("nobody wishes anything")
-    }
-
-    async fn wish(&self, _: &TenantId) -> Result<Option<(WishNo, Wish)>, StoreError> {
-        unimplemented!("nothing runs")
     }
 
     async fn release(&self, _: Lease) -> Result<(), StoreError> {
@@ -113,16 +101,31 @@ impl Roster for Crowded {
     async fn crashed(&self, _: &Lease, _: Duration) -> Result<usize, StoreError> {
         unimplemented!("nothing runs")
     }
+}
+
+#[async_trait]
+impl Commands for Crowded {
+    async fn notified(&self) -> Vec<TenantId> {
+        std::future::pending().await
+    }
+
+    async fn request(&self, _: &TenantId, _: DesiredState) -> Result<Generation, StoreError> {
+        unimplemented!("nobody wishes anything")
+    }
+
+    async fn current(&self, _: &TenantId) -> Result<Option<(Generation, DesiredState)>, StoreError> {
+        unimplemented!("nothing runs")
+    }
 
     async fn count_code(&self, _: &PhoneNumber) -> Result<bool, StoreError> {
         unimplemented!("nothing runs")
     }
 
-    async fn say(&self, _: &TenantId, _: Bytes) -> Result<(), StoreError> {
+    async fn send(&self, _: &TenantId, _: Bytes) -> Result<(), StoreError> {
         unimplemented!("nobody says anything")
     }
 
-    async fn said(&self, _: &Lease) -> Result<Vec<Bytes>, StoreError> {
+    async fn receive(&self, _: &Lease) -> Result<Vec<Bytes>, StoreError> {
         unimplemented!("nothing runs")
     }
 }
@@ -132,7 +135,7 @@ async fn sessions_in(crowd: &Arc<Crowded>, sessions_max: Option<usize>) -> (temp
     let dir = tempfile::tempdir().unwrap();
     let settings = embedded::Settings::new(dir.path(), MasterKey::from([7; 32]));
     let store = EmbeddedStore::open(settings, clock::system()).unwrap();
-    let stores = Stores { roster: crowd.clone(), ..store.stores() };
+    let stores = Stores { ownership: crowd.clone(), commands: crowd.clone(), ..store.stores() };
     let settings = Settings { sessions_max, sweep_every: Duration::from_secs(10), ..Settings::default() };
     let sessions =
         Sessions::new(stores, Arc::new(Broken::default()), clock::system(), settings, CancellationToken::new());
@@ -155,8 +158,8 @@ async fn wanted_sessions_that_cannot_be_had_are_looked_for_at_the_sweep_and_no_s
 async fn who_rings_a_place_that_is_about_to_be_given_up_is_heard() {
     let crowd = Arc::new(Crowded::default());
     let (_dir, sessions) = sessions_in(&crowd, None).await;
-    *crowd.rings.lock().unwrap() = Some(sessions.clone());
-    assert!(!sessions.attend_or_warn(&tenant(1)).await);
+    *crowd.notifies.lock().unwrap() = Some(sessions.clone());
+    assert!(!sessions.try_start_or_notify(&tenant(1)).await);
     assert_eq!(crowd.asked.load(Ordering::SeqCst), 2, "looked at again after the ring, and once");
-    assert!(!sessions.ring(&tenant(1)), "its place is free");
+    assert!(!sessions.notify(&tenant(1)), "its place is free");
 }

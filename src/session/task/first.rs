@@ -4,56 +4,56 @@ use std::sync::Arc;
 
 use tracing::error;
 
-use super::{Next, Session, Surroundings};
+use super::{Next, Session, SessionContext};
 use crate::{
     events::{Account, ConnectingReason, Status},
     session::{
-        bell::Bell,
+        failures::Failures,
         machine,
-        teller::{Teller, Told},
-        trouble::Trouble,
+        mailbox::Mailbox,
+        status_publisher::{PublishOutcome, StatusPublisher},
     },
-    store::{Lease, StoreError, Wish, WishNo},
+    store::{DesiredState, Generation, Lease, StoreError},
 };
 
 impl Session {
     /// `Err`: it was over before its first link.
-    pub(super) async fn begin(lease: Lease, nudge: Arc<Bell>, around: Arc<Surroundings>) -> Result<Self, Next> {
+    pub(super) async fn begin(lease: Lease, mailbox: Arc<Mailbox>, context: Arc<SessionContext>) -> Result<Self, Next> {
         let starting = Status::connecting(ConnectingReason::Starting, None);
         let mut session = Self {
-            teller: Teller::new(around.stores.journal.clone(), lease.clone(), starting.clone()),
-            trouble: Trouble::default(),
-            wish: WishNo(0),
+            publisher: StatusPublisher::new(context.stores.journal.clone(), lease.clone(), starting.clone()),
+            failures: Failures::default(),
+            desired: Generation(0),
             phone: None,
             linked_as: None,
             windows: 1,
             paired: false,
             code_asked_at: None,
             answered: None,
-            heed_at: None,
-            patience_ends: None,
+            reread_at: None,
+            time_limit_ends: None,
             lease,
-            nudge,
-            around,
+            mailbox,
+            context,
         };
-        let stores = session.around.stores.clone();
+        let stores = session.context.stores.clone();
         let tenant = session.lease.tenant().clone();
-        let shown = session.learn(|| stores.journal.latest(&tenant)).await?;
+        let shown = session.read_with_retries(|| stores.journal.latest(&tenant)).await?;
         let status = shown.map_or(starting, |shown| shown.event.status.clone());
         // Known before the first link: an end that comes before the wish was read would settle none, and begin anew for
         // ever.
-        let wish = session.learn(|| stores.roster.wish(&tenant)).await?;
-        session.wish = wish.as_ref().map_or(WishNo(0), |(no, _)| *no);
+        let desired = session.read_with_retries(|| stores.commands.current(&tenant)).await?;
+        session.desired = desired.as_ref().map_or(Generation(0), |(no, _)| *no);
         session.paired = status.account().is_some() || status == Status::connecting(ConnectingReason::Scanned, None);
-        session.teller = Teller::new(stores.journal.clone(), session.lease.clone(), status.clone());
-        if matches!((&status, &wish), (Status::Disconnected { .. }, Some((_, Wish::Unlink))))
-            && matches!(stores.vault.holds(&tenant).await, Ok(false))
+        session.publisher = StatusPublisher::new(stores.journal.clone(), session.lease.clone(), status.clone());
+        if matches!((&status, &desired), (Status::Disconnected { .. }, Some((_, DesiredState::Unlink))))
+            && matches!(stores.credentials.holds(&tenant).await, Ok(false))
         {
             // Asked for again while the unlink was under way, which has ended it as told.
             return Err(session.finish(status).await);
         }
         if let Some(status) = machine::inherited(&status)
-            && session.teller.tell(status).await == Told::Fenced
+            && session.publisher.publish(status).await == PublishOutcome::Fenced
         {
             return Err(Next::Over);
         }
@@ -62,8 +62,8 @@ impl Session {
 
     /// Credentials that could not be read can be now. Without the account the status would count as a pairing, and be
     /// given up when WhatsApp cannot be reached.
-    pub(super) async fn says_resuming(&mut self) -> Told {
-        let Status::Disconnected { .. } = self.teller.status() else { return Told::Later };
+    pub(super) async fn publish_resuming(&mut self) -> PublishOutcome {
+        let Status::Disconnected { .. } = self.publisher.status() else { return PublishOutcome::Pending };
         let status = match self.linked_as.clone() {
             Some(phone) => {
                 let account = Account { phone, name: None, platform: None };
@@ -72,10 +72,10 @@ impl Session {
             // They were unreadable, and are gone: a code will come.
             None => Status::connecting(ConnectingReason::Starting, None),
         };
-        self.teller.tell(status).await
+        self.publisher.publish(status).await
     }
 
-    async fn learn<T, F>(&self, ask: impl Fn() -> F) -> Result<Option<T>, Next>
+    async fn read_with_retries<T, F>(&self, ask: impl Fn() -> F) -> Result<Option<T>, Next>
     where
         F: Future<Output = Result<Option<T>, StoreError>>,
     {
@@ -88,8 +88,11 @@ impl Session {
                     return Ok(None);
                 }
                 Err(error) => {
-                    if !self.outlast(error, "what the session was about could not be read, trying again").await {
-                        return Err(if self.around.stop.is_cancelled() { self.hand_over().await } else { Next::Over });
+                    if !self
+                        .wait_before_retry(error, "what the session was about could not be read, trying again")
+                        .await
+                    {
+                        return Err(if self.context.stop.is_cancelled() { self.hand_over().await } else { Next::Over });
                     }
                 }
             }

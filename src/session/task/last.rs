@@ -7,7 +7,7 @@ use super::{Next, RETRY_AFTER, Session};
 use crate::{
     events::{EndReason, Status},
     session::{Link, machine},
-    store::{StoreError, Wish},
+    store::{DesiredState, StoreError},
 };
 
 impl Session {
@@ -15,18 +15,18 @@ impl Session {
     /// wrote them, may be deployed at any time. Until then the page says so, and they are tried again at growing
     /// intervals. They cannot be used to tell WhatsApp of an unlink, which wipes them.
     pub(super) async fn unreadable(&mut self) -> Next {
-        match self.around.stores.roster.wish(self.lease.tenant()).await {
-            Ok(Some((no, Wish::Unlink))) => {
-                self.wish = no;
+        match self.context.stores.commands.current(self.lease.tenant()).await {
+            Ok(Some((no, DesiredState::Unlink))) => {
+                self.desired = no;
                 // Whatever they are, they were kept for a device.
                 self.paired = true;
                 self.unlink(None).await
             }
-            wish => {
-                if let Ok(Some((no, _))) = wish {
-                    self.wish = no;
+            desired => {
+                if let Ok(Some((no, _))) = desired {
+                    self.desired = no;
                 }
-                let pause = self.trouble.unreadable();
+                let pause = self.failures.unreadable();
                 error!(
                     tenant = %self.lease.tenant(),
                     retry_in_s = pause.as_secs(),
@@ -56,8 +56,8 @@ impl Session {
 
     /// False: the lease is gone, or this instance is going before the store answered.
     pub(super) async fn erase(&mut self) -> bool {
-        while let Err(error) = self.around.stores.vault.erase(&self.lease).await {
-            if !self.outlast(error, "credentials could not be erased, trying again").await {
+        while let Err(error) = self.context.stores.credentials.erase(&self.lease).await {
+            if !self.wait_before_retry(error, "credentials could not be erased, trying again").await {
                 return false;
             }
         }
@@ -66,13 +66,13 @@ impl Session {
 
     pub(super) async fn finish(&mut self, status: Status) -> Next {
         loop {
-            match self.around.stores.journal.finish(self.lease.clone(), status.clone(), self.wish).await {
+            match self.context.stores.journal.finish(self.lease.clone(), status.clone(), self.desired).await {
                 Ok(_) => {
                     info!(tenant = %self.lease.tenant(), ?status, "session ended");
                     return Next::Over;
                 }
                 Err(error) => {
-                    if !self.outlast(error, "the end could not be kept, trying again").await {
+                    if !self.wait_before_retry(error, "the end could not be kept, trying again").await {
                         return Next::Over;
                     }
                 }
@@ -81,19 +81,19 @@ impl Session {
     }
 
     pub(super) async fn hand_over(&self) -> Next {
-        if let Err(error) = self.around.stores.roster.release(self.lease.clone()).await {
+        if let Err(error) = self.context.stores.ownership.release(self.lease.clone()).await {
             warn!(tenant = %self.lease.tenant(), %error, "lease could not be given back: it runs out by itself");
         }
         Next::Over
     }
 
-    pub(super) async fn outlast(&self, error: StoreError, doing: &'static str) -> bool {
+    pub(super) async fn wait_before_retry(&self, error: StoreError, doing: &'static str) -> bool {
         if let StoreError::Fenced = error {
             return false;
         }
         warn!(tenant = %self.lease.tenant(), %error, "{doing}");
         tokio::select! {
-            () = self.around.stop.cancelled() => false,
+            () = self.context.stop.cancelled() => false,
             () = self.lease.lost().cancelled() => false,
             () = sleep(RETRY_AFTER) => true,
         }

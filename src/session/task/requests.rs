@@ -5,10 +5,10 @@ use std::{ops::ControlFlow, time::Duration};
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::{Leave, Session};
+use super::{LinkExit, Session};
 use crate::{
     events::{PairRefusal, PairingId, PhoneNumber, Status},
-    session::{Link, Request, Signal, answer::Answer, machine},
+    session::{Link, Request, Signal, machine, owner_message::OwnerMessage},
     store::StoreError,
 };
 
@@ -18,14 +18,14 @@ const CODE_COMES_WITHIN: Duration = Duration::from_secs(60);
 impl Session {
     /// What was said to another link, or before WhatsApp went on, answers nothing any more. Nor does what is said again,
     /// such as by a second click: WhatsApp would take it for a wrong answer and end the pairing.
-    pub(super) async fn pass_on(&mut self, answer: Answer, link: &mut dyn Link) {
-        let Status::Connecting { passkey: Some(asked), .. } = self.teller.status() else { return };
+    pub(super) async fn pass_on(&mut self, answer: OwnerMessage, link: &mut dyn Link) {
+        let Status::Connecting { passkey: Some(asked), .. } = self.publisher.status() else { return };
         let Some(answer) = answer.to(asked) else { return };
         if self.answered.as_ref().is_some_and(|answered| answered.is_same_question(asked)) {
             return;
         }
         self.answered = Some(asked.clone());
-        if let Err(error) = link.tell(Request::Passkey(answer)).await {
+        if let Err(error) = link.send(Request::Passkey(answer)).await {
             warn!(tenant = %self.lease.tenant(), %error, "what the user said could not be passed on");
         }
     }
@@ -33,9 +33,9 @@ impl Session {
     /// What other instances were told for this one. The store is asked only while WhatsApp waits for an answer: nothing
     /// else is ever said there.
     pub(super) async fn pass_on_from_elsewhere(&mut self, link: &mut dyn Link) -> Result<(), StoreError> {
-        let Status::Connecting { passkey: Some(_), .. } = self.teller.status() else { return Ok(()) };
-        for words in self.around.stores.roster.said(&self.lease).await? {
-            if let Some(answer) = Answer::of_words(&words) {
+        let Status::Connecting { passkey: Some(_), .. } = self.publisher.status() else { return Ok(()) };
+        for words in self.context.stores.commands.receive(&self.lease).await? {
+            if let Some(answer) = OwnerMessage::from_bytes(&words) {
                 self.pass_on(answer, link).await;
             }
         }
@@ -49,10 +49,10 @@ impl Session {
         phone: PhoneNumber,
         asked_again: bool,
         link: &mut dyn Link,
-    ) -> ControlFlow<Leave> {
+    ) -> ControlFlow<LinkExit> {
         let other = self.phone.replace(phone.clone()) != Some(phone);
-        if let Status::QrPending { pair, .. } = self.teller.status() {
-            let alive = pair.as_ref().is_some_and(|pair| pair.is_alive(self.around.clock.now()));
+        if let Status::QrPending { pair, .. } = self.publisher.status() {
+            let alive = pair.as_ref().is_some_and(|pair| pair.is_alive(self.context.clock.now()));
             if other || (asked_again && !alive && !self.code_is_coming()) {
                 return self.request_pair_code(link).await;
             }
@@ -64,13 +64,13 @@ impl Session {
         self.code_asked_at.is_some_and(|asked_at| asked_at.elapsed() < CODE_COMES_WITHIN)
     }
 
-    pub(super) async fn request_pair_code(&mut self, link: &mut dyn Link) -> ControlFlow<Leave> {
+    pub(super) async fn request_pair_code(&mut self, link: &mut dyn Link) -> ControlFlow<LinkExit> {
         let Some(phone) = self.phone.clone() else { return ControlFlow::Continue(()) };
         let tenant = self.lease.tenant();
-        let reason = match self.around.stores.roster.count_code(&phone).await {
+        let reason = match self.context.stores.commands.count_code(&phone).await {
             Ok(true) => {
                 self.code_asked_at = Some(Instant::now());
-                if let Err(error) = link.tell(Request::PairCode(phone)).await {
+                if let Err(error) = link.send(Request::PairCode(phone)).await {
                     warn!(tenant = %self.lease.tenant(), %error, "pairing code could not be asked for");
                 }
                 return ControlFlow::Continue(());
@@ -85,11 +85,11 @@ impl Session {
             }
         };
         let refused = Signal::PairCodeRefused { phone, reason };
-        let (now, fresh) = (self.around.clock.now(), PairingId::new(rand::random()));
-        let Some(status) = machine::advance(self.teller.status(), &refused, now, fresh) else {
+        let (now, fresh) = (self.context.clock.now(), PairingId::new(rand::random()));
+        let Some(status) = machine::advance(self.publisher.status(), &refused, now, fresh) else {
             return ControlFlow::Continue(());
         };
-        let told = self.teller.tell(status).await;
-        self.told(told)
+        let outcome = self.publisher.publish(status).await;
+        self.unless_fenced(outcome)
     }
 }

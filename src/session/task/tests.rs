@@ -10,7 +10,7 @@ use self::{
     session_test::{OURS, Script, SessionTest, THEIRS, account, connected},
 };
 use crate::{
-    events::{ConnectingReason, EndReason, PairAnswer, PairRefusal, Status},
+    events::{ConnectingReason, EndReason, PairRefusal, PairResult, Status},
     session::{End, Request, Signal},
     store::StoreError,
 };
@@ -22,16 +22,16 @@ async fn a_login_as_another_account_is_never_told_as_connected() {
     let mut stage = SessionTest::new([Script::new(first), again]).await;
     let refused = Status::ended(EndReason::CredentialsUnreadable);
     stage.connect().await;
-    let told = stage.until_ended().await;
-    let logins = told.iter().filter(|status| matches!(status, Status::Connected { .. })).collect::<Vec<_>>();
+    let statuses = stage.until_ended().await;
+    let logins = statuses.iter().filter(|status| matches!(status, Status::Connected { .. })).collect::<Vec<_>>();
     assert_eq!(logins, [&Status::Connected { account: account(OURS) }; 2]);
-    assert_eq!(told.last(), Some(&refused));
+    assert_eq!(statuses.last(), Some(&refused));
 
     // The end names nobody, and the credentials are the same.
     stage.connect().await;
-    let told = stage.until_ended().await;
-    assert!(told.iter().all(|status| !matches!(status, Status::Connected { .. })), "{told:?}");
-    assert_eq!(told.last(), Some(&refused));
+    let statuses = stage.until_ended().await;
+    assert!(statuses.iter().all(|status| !matches!(status, Status::Connected { .. })), "{statuses:?}");
+    assert_eq!(statuses.last(), Some(&refused));
     stage.is_over().await;
 }
 
@@ -78,7 +78,7 @@ async fn what_could_not_be_told_before_a_pause_is_told_within_it() {
 
 #[tokio::test]
 async fn a_link_is_heard_although_the_wish_never_opens() {
-    let flaws = Flaws { wish: Some(|number| (number > 1).then_some(StoreError::Unreadable)), ..Flaws::default() };
+    let flaws = Flaws { desired: Some(|number| (number > 1).then_some(StoreError::Unreadable)), ..Flaws::default() };
     let mut stage = SessionTest::with(flaws, [Script::new([Signal::Ended(End::PairingFailed)])]).await;
     stage.connect().await;
     assert_eq!(stage.until_ended().await.last(), Some(&Status::ended(EndReason::PairingFailed)));
@@ -87,7 +87,7 @@ async fn a_link_is_heard_although_the_wish_never_opens() {
 
 #[tokio::test]
 async fn a_wish_that_could_not_be_read_is_read_again() {
-    let flaws = Flaws { wish: Some(|number| (number == 3).then(unavailable)), ..Flaws::default() };
+    let flaws = Flaws { desired: Some(|number| (number == 3).then(unavailable)), ..Flaws::default() };
     let mut stage = SessionTest::with(flaws, [Script::new([connected(OURS)])]).await;
     stage.connect().await;
     stage.until_connected().await;
@@ -98,7 +98,7 @@ async fn a_wish_that_could_not_be_read_is_read_again() {
 /// An end that settled no wish would be followed by another session, and another.
 #[tokio::test]
 async fn a_session_that_could_not_read_its_wish_at_first_ends_for_good() {
-    let flaws = Flaws { wish: Some(|number| (number < 3).then(unavailable)), ..Flaws::default() };
+    let flaws = Flaws { desired: Some(|number| (number < 3).then(unavailable)), ..Flaws::default() };
     let mut stage = SessionTest::with(flaws, [Script::new([Signal::Ended(End::PairingFailed)])]).await;
     stage.connect().await;
     assert_eq!(stage.until_ended().await.last(), Some(&Status::ended(EndReason::PairingFailed)));
@@ -109,7 +109,7 @@ async fn a_session_that_could_not_read_its_wish_at_first_ends_for_good() {
 #[tokio::test]
 async fn a_session_that_panics_before_its_first_link_can_be_begun_again() {
     let flaws =
-        Flaws { wish: Some(|number| if number == 1 { panic!("on purpose") } else { None }), ..Flaws::default() };
+        Flaws { desired: Some(|number| if number == 1 { panic!("on purpose") } else { None }), ..Flaws::default() };
     let mut stage = SessionTest::with(flaws, [Script::new([connected(OURS)])]).await;
     let begun = Instant::now();
     while stage.links_opened() == 0 {
@@ -138,9 +138,9 @@ async fn credentials_that_cannot_be_read_are_tried_until_they_can() {
     stage.connect().await;
     let unreadable = Status::ended(EndReason::CredentialsUnreadable);
     assert_eq!(stage.until_ended().await.last(), Some(&unreadable));
-    let told = stage.until_connected().await;
+    let statuses = stage.until_connected().await;
     let resuming = Status::connecting(ConnectingReason::Resuming, Some(account(OURS)));
-    assert_eq!(told, [resuming, Status::Connected { account: account(OURS) }], "nothing ended and nobody pressed");
+    assert_eq!(statuses, [resuming, Status::Connected { account: account(OURS) }], "nothing ended and nobody pressed");
 }
 
 #[tokio::test]
@@ -189,7 +189,7 @@ async fn code_is_refused_when_its_number_had_three() {
     stage.connect_by_code(THEIRS).await;
     let refused = |status: &Status| {
         let Status::QrPending { pair: Some(pair), .. } = status else { return false };
-        pair.code == PairAnswer::Refused { refused: PairRefusal::RateLimited }
+        pair.code == PairResult::Refused { refused: PairRefusal::RateLimited }
     };
     stage.until("a refusal beside the QR", refused).await;
     assert!(stage.requests().is_empty(), "WhatsApp is not asked: {:?}", stage.requests());

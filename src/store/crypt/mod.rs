@@ -34,7 +34,7 @@ pub struct TenantKeys {
 
 /// Where a sealed row stands. Bound to it as associated data: moved to another tenant, table or row it does not open.
 #[derive(Clone, Copy)]
-pub struct Place<'a> {
+pub struct RowLocation<'a> {
     pub table: &'a str,
     pub row: &'a [u8],
 }
@@ -72,7 +72,7 @@ impl TenantKeys {
         name
     }
 
-    pub fn seal(&self, place: Place<'_>, plain: &[u8]) -> Vec<u8> {
+    pub fn seal(&self, place: RowLocation<'_>, plain: &[u8]) -> Vec<u8> {
         // 24 random bytes never meet twice under one key, however many rows are written: no counter has to be kept.
         let nonce: [u8; NONCE_BYTES] = rand::random();
         let bound = place.bound();
@@ -84,7 +84,7 @@ impl TenantKeys {
     }
 
     /// `None`: sealed with another key, for another place, or damaged. Which of them cannot be told.
-    pub fn open(&self, place: Place<'_>, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    pub fn open(&self, place: RowLocation<'_>, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (&version, rest) = sealed.split_first()?;
         let (nonce, sealed) = rest.split_first_chunk::<NONCE_BYTES>()?;
         if version != VERSION {
@@ -96,7 +96,7 @@ impl TenantKeys {
     }
 }
 
-impl Place<'_> {
+impl RowLocation<'_> {
     /// Table names have no zero byte, so two places never read the same.
     fn bound(self) -> Vec<u8> {
         [&[VERSION], self.table.as_bytes(), b"\0", self.row].concat()
@@ -111,7 +111,7 @@ mod tests {
         TenantKeys::new(&MasterKey::from([master; 32]), &TenantId::parse(tenant).unwrap())
     }
 
-    const PLACE: Place<'static> = Place { table: "identity", row: b"1" };
+    const PLACE: RowLocation<'static> = RowLocation { table: "identity", row: b"1" };
 
     #[test]
     fn what_was_sealed_opens_in_its_place() {
@@ -124,8 +124,8 @@ mod tests {
         let sealed = keys(1, "a").seal(PLACE, b"secret");
         assert!(keys(2, "a").open(PLACE, &sealed).is_none(), "another master key");
         assert!(keys(1, "b").open(PLACE, &sealed).is_none(), "another tenant");
-        assert!(keys(1, "a").open(Place { table: "session", ..PLACE }, &sealed).is_none(), "another table");
-        assert!(keys(1, "a").open(Place { row: b"2", ..PLACE }, &sealed).is_none(), "another row");
+        assert!(keys(1, "a").open(RowLocation { table: "session", ..PLACE }, &sealed).is_none(), "another table");
+        assert!(keys(1, "a").open(RowLocation { row: b"2", ..PLACE }, &sealed).is_none(), "another row");
         assert!(TenantKeys::own(&MasterKey::from([1; 32])).open(PLACE, &sealed).is_none(), "the store's own");
     }
 

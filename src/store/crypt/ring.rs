@@ -1,6 +1,6 @@
 use zeroize::Zeroizing;
 
-use super::{MasterKey, Place, TenantKeys};
+use super::{MasterKey, RowLocation, TenantKeys};
 use crate::tenant::TenantId;
 
 /// The master key, and while it is being replaced another one: what either has sealed opens, and everything is sealed
@@ -33,21 +33,21 @@ pub struct Ring {
 }
 
 impl Ring {
-    pub fn seal(&self, place: Place<'_>, plain: &[u8]) -> Vec<u8> {
+    pub fn seal(&self, place: RowLocation<'_>, plain: &[u8]) -> Vec<u8> {
         self.current.seal(place, plain)
     }
 
     /// `None`: sealed with a third key, for another place, or damaged.
-    pub fn open(&self, place: Place<'_>, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    pub fn open(&self, place: RowLocation<'_>, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         self.current.open(place, sealed).or_else(|| self.open_previous(place, sealed))
     }
 
     /// `None`: not sealed with the previous key.
-    pub fn open_previous(&self, place: Place<'_>, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    pub fn open_previous(&self, place: RowLocation<'_>, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         self.previous.as_ref()?.open(place, sealed)
     }
 
-    pub fn is_current(&self, place: Place<'_>, sealed: &[u8]) -> bool {
+    pub fn is_current(&self, place: RowLocation<'_>, sealed: &[u8]) -> bool {
         self.current.open(place, sealed).is_some()
     }
 
@@ -66,7 +66,7 @@ impl Ring {
 mod tests {
     use super::*;
 
-    const PLACE: Place<'static> = Place { table: "identity", row: b"1" };
+    const PLACE: RowLocation<'static> = RowLocation { table: "identity", row: b"1" };
 
     fn ring(current: u8, previous: Option<u8>) -> Ring {
         let key = |byte| MasterKey::from([byte; 32]);

@@ -11,13 +11,16 @@ use super::{
     Shared,
     idle::IdleTime,
     record::Record,
-    rows::{EPOCH_ROW, IDLE_TIME_ROW, JOURNAL, KeptEvent, KeptWish, META, Span, Untold, VAULT, WISHES, seal_row},
+    rows::{
+        CREDENTIALS, DESIRED_STATES, EPOCH_ROW, IDLE_TIME_ROW, JOURNAL, KeptDesired, KeptEvent, META, Span, Untold,
+        seal_row,
+    },
 };
-use crate::store::greeting::starting;
+use crate::store::takeover::starting;
 use crate::{
     clock::Timestamp,
     events::{Cursor, Event, EventId, JournalId, Shown, Status},
-    store::{Change, Lease, StoreError, Update, Wish, WishNo},
+    store::{Change, DesiredState, Generation, Lease, StoreError, Update},
     tenant::TenantId,
 };
 
@@ -57,7 +60,7 @@ enum Effect {
     KeepNewestEvent(TenantId),
     Forgotten(TenantId),
     IdleTime(IdleTime),
-    Nudge(TenantId),
+    Notify(TenantId),
     End(Lease),
 }
 
@@ -114,7 +117,7 @@ impl<'a> Batch<'a> {
 
     /// The back end knows of this event. Where the file says "starting" nothing is written: it says so anew after a
     /// restart anyway.
-    pub fn settle(&mut self, tenant: &TenantId, cursor: Cursor) -> Step<()> {
+    pub fn ack(&mut self, tenant: &TenantId, cursor: Cursor) -> Step<()> {
         let record = self.record(tenant);
         if record.untold.is_none_or(|untold| untold.cursor != cursor) {
             return Ok(());
@@ -125,8 +128,8 @@ impl<'a> Batch<'a> {
         }
         let kept = self.transaction()?.open_table(JOURNAL)?.get(tenant.as_str())?.map(|row| row.value().to_vec());
         let Some(kept) = kept else { return Ok(()) };
-        let settled = KeptEvent::settled(&self.shared.keys(tenant), &kept).map_err(Stop::Refused)?;
-        self.put(JOURNAL, tenant, &settled)
+        let acknowledged = KeptEvent::acknowledged(&self.shared.keys(tenant), &kept).map_err(Stop::Refused)?;
+        self.put(JOURNAL, tenant, &acknowledged)
     }
 
     /// Tells readers the present again, as it is when the batch is done.
@@ -134,8 +137,8 @@ impl<'a> Batch<'a> {
         self.effects.push(Effect::Notice(tenant.clone()));
     }
 
-    pub fn nudge(&mut self, tenant: &TenantId) {
-        self.effects.push(Effect::Nudge(tenant.clone()));
+    pub fn notify(&mut self, tenant: &TenantId) {
+        self.effects.push(Effect::Notify(tenant.clone()));
     }
 
     /// The link was given up: what names its account is not kept.
@@ -143,22 +146,22 @@ impl<'a> Batch<'a> {
         self.effects.push(Effect::KeepNewestEvent(tenant.clone()));
     }
 
-    pub fn set_wish(&mut self, tenant: &TenantId, number: WishNo, unsettled: Option<Wish>) -> Step<()> {
-        self.put_wish(tenant, KeptWish { number: number.0, unsettled, idle_since: None })
+    pub fn set_desired(&mut self, tenant: &TenantId, number: Generation, unsettled: Option<DesiredState>) -> Step<()> {
+        self.put_wish(tenant, KeptDesired { number: number.0, unsettled, idle_since: None })
     }
 
-    /// Begins the tenant's idle time. It has no wish.
+    /// Begins the tenant's idle time. It has no desired state.
     pub fn begin_idle(&mut self, tenant: &TenantId, now: u64) -> Step<()> {
-        let number = self.record(tenant).wishes;
-        self.put_wish(tenant, KeptWish { number, unsettled: None, idle_since: Some(now) })
+        let number = self.record(tenant).generation;
+        self.put_wish(tenant, KeptDesired { number, unsettled: None, idle_since: Some(now) })
     }
 
-    fn put_wish(&mut self, tenant: &TenantId, kept: KeptWish) -> Step<()> {
+    fn put_wish(&mut self, tenant: &TenantId, kept: KeptDesired) -> Step<()> {
         let sealed = kept.seal(&self.shared.keys(tenant));
-        self.put(WISHES, tenant, &sealed)?;
+        self.put(DESIRED_STATES, tenant, &sealed)?;
         let record = self.record(tenant);
-        record.wishes = kept.number;
-        record.wish = kept.unsettled.map(|wish| (WishNo(kept.number), wish));
+        record.generation = kept.number;
+        record.desired = kept.unsettled.map(|desired| (Generation(kept.number), desired));
         record.idle_since = kept.idle_since;
         Ok(())
     }
@@ -174,7 +177,7 @@ impl<'a> Batch<'a> {
     /// Removes all that is kept of the tenant. What follows in the same batch begins a new journal.
     pub fn forget(&mut self, tenant: &TenantId) -> Step<()> {
         self.erase(tenant)?;
-        for table in [JOURNAL, WISHES] {
+        for table in [JOURNAL, DESIRED_STATES] {
             self.transaction()?.open_table(table)?.remove(tenant.as_str())?;
         }
         let record = self.record(tenant);
@@ -189,43 +192,43 @@ impl<'a> Batch<'a> {
         let lease = Lease::new(tenant.clone(), fence, rand::random());
         let record = self.record(tenant);
         record.owner = Some(lease.claim());
-        record.said.clear();
+        record.messages.clear();
         lease
     }
 
     pub fn take_back(&mut self, lease: Lease) {
         let record = self.record(lease.tenant());
         record.owner = None;
-        record.said.clear();
+        record.messages.clear();
         self.effects.push(Effect::End(lease));
     }
 
     pub fn has_credentials(&mut self, tenant: &TenantId) -> Step<bool> {
-        let vault = self.transaction()?.open_table(VAULT)?;
-        Ok(vault.range(Span::of_tenant(tenant).keys())?.next().transpose()?.is_some())
+        let credentials = self.transaction()?.open_table(CREDENTIALS)?;
+        Ok(credentials.range(Span::of_tenant(tenant).keys())?.next().transpose()?.is_some())
     }
 
     pub fn change(&mut self, tenant: &TenantId, changes: &[Change]) -> Step<()> {
         let keys = self.shared.keys(tenant);
-        let mut vault = self.transaction()?.open_table(VAULT)?;
+        let mut credentials = self.transaction()?.open_table(CREDENTIALS)?;
         for change in changes {
             match change {
                 Change::Put { table, key, value } => {
                     let (name, sealed) = seal_row(&keys, table, key, value);
-                    vault.insert((tenant.as_str(), *table, name.as_slice()), sealed.as_slice())?;
+                    credentials.insert((tenant.as_str(), *table, name.as_slice()), sealed.as_slice())?;
                 }
                 Change::Delete { table, key } => {
-                    vault.remove((tenant.as_str(), *table, keys.row(table, key).as_slice()))?;
+                    credentials.remove((tenant.as_str(), *table, keys.row(table, key).as_slice()))?;
                 }
-                Change::Clear { table } => vault.retain_in(Span::of_table(tenant, table).keys(), |_, _| false)?,
+                Change::Clear { table } => credentials.retain_in(Span::of_table(tenant, table).keys(), |_, _| false)?,
             }
         }
         Ok(())
     }
 
     pub fn erase(&mut self, tenant: &TenantId) -> Step<()> {
-        let mut vault = self.transaction()?.open_table(VAULT)?;
-        Ok(vault.retain_in(Span::of_tenant(tenant).keys(), |_, _| false)?)
+        let mut credentials = self.transaction()?.open_table(CREDENTIALS)?;
+        Ok(credentials.retain_in(Span::of_tenant(tenant).keys(), |_, _| false)?)
     }
 
     /// Begun by the first step that needs it: a batch of QR codes never touches the disk.
@@ -291,23 +294,23 @@ impl Outcome<'_> {
                 }
                 Effect::Notice(tenant) => {
                     if let Some(shown) = memory.record(&tenant).and_then(Record::shown) {
-                        self.shared.hub.publish(&tenant, Update::Notice(shown));
+                        self.shared.hub.publish(&tenant, Update::Refresh(shown));
                     }
                 }
                 Effect::KeepNewestEvent(tenant) => memory.keep_newest_event(&tenant),
                 Effect::Forgotten(tenant) => {
                     memory.end_journal(&tenant);
                     let event = Arc::new(Event::never_linked(self.shared.clock.now()));
-                    self.shared.hub.publish(&tenant, Update::Notice(Shown { event, stale: false }));
+                    self.shared.hub.publish(&tenant, Update::Refresh(Shown { event, stale: false }));
                 }
                 Effect::IdleTime(time) => memory.idle_time = time,
-                Effect::Nudge(_) | Effect::End(_) => later.push(effect),
+                Effect::Notify(_) | Effect::End(_) => later.push(effect),
             }
         }
         drop(memory);
         for effect in later {
             match effect {
-                Effect::Nudge(tenant) => self.shared.nudges.add(tenant),
+                Effect::Notify(tenant) => self.shared.notifications.add(tenant),
                 Effect::End(lease) => lease.lost().cancel(),
                 Effect::Event(..)
                 | Effect::Notice(_)

@@ -16,8 +16,8 @@ use super::{
     file::{self, FileId},
     idle::IdleTime,
     rows::{
-        EPOCH_ROW, FORMAT_ROW, IDLE_TIME_ROW, JOURNAL, KeptEvent, KeptWish, META, PROOF_PLACE, PROOF_ROW, VAULT,
-        WISHES, event_anew, open_row, seal_row, wish_anew,
+        CREDENTIALS, DESIRED_STATES, EPOCH_ROW, FORMAT_ROW, IDLE_TIME_ROW, JOURNAL, KEY_CHECK_LOCATION, KEY_CHECK_ROW,
+        KeptDesired, KeptEvent, META, open_row, rewrap_desired, rewrap_event, seal_row,
     },
 };
 use crate::{
@@ -41,7 +41,7 @@ pub struct Disk {
 #[derive(Default)]
 pub struct Found {
     pub events: Vec<(TenantId, KeptEvent)>,
-    pub wishes: Vec<(TenantId, KeptWish)>,
+    pub desired: Vec<(TenantId, KeptDesired)>,
     /// Tenants of whom a row cannot be read.
     pub unread: Vec<TenantId>,
     pub idle_time: IdleTime,
@@ -189,8 +189,8 @@ fn enter(
     if format != FORMAT {
         return Err(OpenError::Later { path: dir.to_owned(), format });
     }
-    let proof = meta.get(PROOF_ROW).map_err(|error| failed(error.into()))?.map(|row| row.value().to_vec());
-    let proves = |key: &MasterKey, proof: &[u8]| TenantKeys::own(key).open(PROOF_PLACE, proof).is_some();
+    let proof = meta.get(KEY_CHECK_ROW).map_err(|error| failed(error.into()))?.map(|row| row.value().to_vec());
+    let proves = |key: &MasterKey, proof: &[u8]| TenantKeys::own(key).open(KEY_CHECK_LOCATION, proof).is_some();
     match (proof, previous) {
         (None, _) => {}
         (Some(proof), _) if proves(key, &proof) => {}
@@ -203,8 +203,8 @@ fn enter(
     // A count alone would begin again at an old number after a backup is restored, and give ids a second time.
     let now_ms = u64::try_from(now.as_millisecond()).unwrap_or(0);
     let epoch = number(&meta, EPOCH_ROW).map_err(failed)?.map_or(now_ms, |last| now_ms.max(last + 1));
-    let proof = TenantKeys::own(key).seal(PROOF_PLACE, b"tautan");
-    let rows = [(FORMAT_ROW, &FORMAT.to_le_bytes()[..]), (EPOCH_ROW, &epoch.to_le_bytes()), (PROOF_ROW, &proof)];
+    let proof = TenantKeys::own(key).seal(KEY_CHECK_LOCATION, b"tautan");
+    let rows = [(FORMAT_ROW, &FORMAT.to_le_bytes()[..]), (EPOCH_ROW, &epoch.to_le_bytes()), (KEY_CHECK_ROW, &proof)];
     for (row, value) in rows {
         meta.insert(row, value).map_err(|error| failed(error.into()))?;
     }
@@ -236,11 +236,11 @@ fn read_all(transaction: &WriteTransaction, key: &MasterKey) -> Result<Found, re
             }
         }
     }
-    for entry in transaction.open_table(WISHES)?.iter()? {
+    for entry in transaction.open_table(DESIRED_STATES)?.iter()? {
         let (tenant, sealed) = entry?;
         if let Some((tenant, keys)) = keyed(tenant.value(), key) {
-            match KeptWish::open(&keys, sealed.value()) {
-                Ok(wish) => found.wishes.push((tenant, wish)),
+            match KeptDesired::open(&keys, sealed.value()) {
+                Ok(desired) => found.desired.push((tenant, desired)),
                 Err(error) => {
                     tracing::error!(%tenant, ?error, "the wish cannot be read: the tenant has to connect again");
                     found.unread.push(tenant);
@@ -251,7 +251,7 @@ fn read_all(transaction: &WriteTransaction, key: &MasterKey) -> Result<Found, re
     let meta = transaction.open_table(META)?;
     found.idle_time = meta.get(IDLE_TIME_ROW)?.map_or_else(IdleTime::default, |row| IdleTime::of_row(row.value()));
     // A read transaction may come before the first write, and fails where the table was never made.
-    transaction.open_table(VAULT)?;
+    transaction.open_table(CREDENTIALS)?;
     Ok(found)
 }
 
@@ -266,17 +266,17 @@ fn seal_anew(transaction: &WriteTransaction, old: &MasterKey, new: &MasterKey) -
     let both = |tenant: &str| Some((keyed(tenant, old)?.1, keyed(tenant, new)?.1));
     each_again(transaction.open_table(JOURNAL)?, |tenant, sealed| {
         let (old, new) = both(tenant)?;
-        event_anew(&old, &new, sealed)
+        rewrap_event(&old, &new, sealed)
     })?;
-    each_again(transaction.open_table(WISHES)?, |tenant, sealed| {
+    each_again(transaction.open_table(DESIRED_STATES)?, |tenant, sealed| {
         let (old, new) = both(tenant)?;
-        wish_anew(&old, &new, sealed)
+        rewrap_desired(&old, &new, sealed)
     })?;
-    let mut vault = transaction.open_table(VAULT)?;
+    let mut credentials = transaction.open_table(CREDENTIALS)?;
     // The rows get new names, which stand anywhere in the order: one tenant at a time is read whole and written back.
     let mut next = String::new();
     loop {
-        let tenant = match vault.range((next.as_str(), "", [].as_slice())..)?.next() {
+        let tenant = match credentials.range((next.as_str(), "", [].as_slice())..)?.next() {
             Some(first) => first?.0.value().0.to_owned(),
             None => return Ok(()),
         };
@@ -284,7 +284,7 @@ fn seal_anew(transaction: &WriteTransaction, old: &MasterKey, new: &MasterKey) -
         let Some((old, new)) = both(&tenant) else { continue };
         let here = || (tenant.as_str(), "", [].as_slice())..(next.as_str(), "", [].as_slice());
         let mut opened = Vec::new();
-        for entry in vault.range(here())? {
+        for entry in credentials.range(here())? {
             let (place, sealed) = entry?;
             let (_, table, name) = place.value();
             if let Some((key, value)) = open_row(&old, table, name, sealed.value()) {
@@ -292,9 +292,9 @@ fn seal_anew(transaction: &WriteTransaction, old: &MasterKey, new: &MasterKey) -
             }
         }
         for (table, name, key, value) in opened {
-            vault.remove((tenant.as_str(), table.as_str(), name.as_slice()))?;
+            credentials.remove((tenant.as_str(), table.as_str(), name.as_slice()))?;
             let (name, sealed) = seal_row(&new, &table, &key, &value);
-            vault.insert((tenant.as_str(), table.as_str(), name.as_slice()), sealed.as_slice())?;
+            credentials.insert((tenant.as_str(), table.as_str(), name.as_slice()), sealed.as_slice())?;
         }
     }
 }

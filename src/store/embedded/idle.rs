@@ -1,4 +1,4 @@
-//! Forgets idle tenants: those without credentials, wish and owner.
+//! Forgets idle tenants: those without credentials, desired state and owner.
 
 use std::{sync::PoisonError, time::Duration};
 
@@ -63,7 +63,7 @@ impl EmbeddedStore {
         }
     }
 
-    /// Forgets tenants without credentials, wish and owner that have been so for as long as the settings say. Answers how
+    /// Forgets tenants that have been idle for as long as the settings say. Returns how
     /// many. Done every few minutes anyway.
     pub async fn forget_idle(&self) -> Result<usize, StoreError> {
         let shared = self.shared();
@@ -82,12 +82,12 @@ impl EmbeddedStore {
         Ok(forgotten)
     }
 
-    /// Removes all that is kept of the tenant. False: nothing was removed, since it has credentials, a wish or an owner.
+    /// Removes all that is kept of the tenant. False: nothing was removed, since it has credentials, a desired state or an owner.
     pub async fn erase_tenant(&self, tenant: &TenantId) -> Result<bool, StoreError> {
         let tenant = tenant.clone();
         self.step(move |batch| {
             let record = batch.record(&tenant);
-            let busy = record.wish.is_some() || record.is_owned() || batch.has_credentials(&tenant)?;
+            let busy = record.desired.is_some() || record.is_owned() || batch.has_credentials(&tenant)?;
             if !busy {
                 batch.forget(&tenant)?;
             }

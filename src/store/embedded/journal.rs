@@ -3,10 +3,10 @@ use std::sync::{Arc, PoisonError};
 use async_trait::async_trait;
 
 use super::{EmbeddedStore, record::Record};
-use crate::store::greeting::starting;
+use crate::store::takeover::starting;
 use crate::{
     events::{Event, EventId, Shown, Status},
-    store::{Appended, Journal, Lease, StoreError, Subscription, Wish, WishNo},
+    store::{Appended, DesiredState, Generation, Journal, Lease, StoreError, Subscription},
     tenant::TenantId,
 };
 
@@ -23,7 +23,7 @@ impl Journal for EmbeddedStore {
         Ok(Appended { event, listeners: self.shared().hub.listeners(lease.tenant()) })
     }
 
-    async fn finish(&self, lease: Lease, status: Status, settles: WishNo) -> Result<Arc<Event>, StoreError> {
+    async fn finish(&self, lease: Lease, status: Status, fulfils: Generation) -> Result<Arc<Event>, StoreError> {
         self.step(move |batch| {
             batch.check(&lease)?;
             let tenant = lease.tenant().clone();
@@ -32,13 +32,13 @@ impl Journal for EmbeddedStore {
                 batch.keep_newest_event(&tenant);
             }
             batch.take_back(lease);
-            match batch.record(&tenant).wish.clone() {
-                Some((number, _)) if number == settles => batch.set_wish(&tenant, number, None)?,
-                Some((_, wish)) => {
-                    if matches!(wish, Wish::Run { .. }) {
+            match batch.record(&tenant).desired.clone() {
+                Some((number, _)) if number == fulfils => batch.set_desired(&tenant, number, None)?,
+                Some((_, desired)) => {
+                    if matches!(desired, DesiredState::Run { .. }) {
                         batch.tell(&tenant, starting())?;
                     }
-                    batch.nudge(&tenant);
+                    batch.notify(&tenant);
                 }
                 None => {}
             }

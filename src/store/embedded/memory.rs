@@ -3,10 +3,10 @@ use std::{
     sync::Arc,
 };
 
-use super::{disk::Found, idle::IdleTime, record::Record, rows::KeptWish};
+use super::{disk::Found, idle::IdleTime, record::Record, rows::KeptDesired};
 use crate::{
     events::{Cursor, Event, EventId},
-    store::{Update, WishNo},
+    store::{Generation, Update},
     tenant::TenantId,
 };
 
@@ -43,11 +43,11 @@ impl Memory {
             let event = known.record.resume(kept, epoch);
             known.history.push_back(event);
         }
-        for (tenant, KeptWish { number, unsettled, idle_since }) in found.wishes {
+        for (tenant, KeptDesired { number, unsettled, idle_since }) in found.desired {
             let record = &mut memory.tenants.entry(tenant).or_default().record;
-            record.wishes = number;
+            record.generation = number;
             record.idle_since = idle_since;
-            record.wish = unsettled.map(|wish| (WishNo(number), wish));
+            record.desired = unsettled.map(|desired| (Generation(number), desired));
         }
         for tenant in found.unread {
             memory.tenants.entry(tenant).or_default().record.unread = true;
@@ -128,9 +128,9 @@ impl Memory {
         if present.stale {
             // As an event it would be a claim that nobody stands behind.
             updates.pop();
-            updates.push(Update::Notice(present));
+            updates.push(Update::Refresh(present));
         } else if updates.is_empty() && record.doubted {
-            updates.push(Update::Notice(present));
+            updates.push(Update::Refresh(present));
         }
         (updates, seen)
     }
@@ -139,8 +139,8 @@ impl Memory {
         self.tenants.iter().filter(|(_, known)| known.record.untold.is_some()).map(|(tenant, _)| tenant)
     }
 
-    pub fn unattended(&self, max: usize) -> Vec<TenantId> {
-        let waiting = self.tenants.iter().filter(|(_, known)| known.record.is_unattended());
+    pub fn orphaned(&self, max: usize) -> Vec<TenantId> {
+        let waiting = self.tenants.iter().filter(|(_, known)| known.record.is_orphaned());
         waiting.take(max).map(|(tenant, _)| tenant.clone()).collect()
     }
 

@@ -19,11 +19,12 @@ mod memory;
 mod outbox;
 mod record;
 mod client_version;
+mod commands;
 mod rewrite;
-mod roster;
+mod ownership;
 mod rows;
 mod used;
-mod vault;
+mod credentials;
 mod writer;
 
 use std::{
@@ -59,7 +60,7 @@ use super::{
     FORGET_AFTER, Limits, Outbox, StoreError, Stores,
     crypt::{MasterKey, TenantKeys},
     hub::Hub,
-    nudges::Nudges,
+    notifications::Notifications,
 };
 use crate::{clock::SharedClock, tenant::TenantId};
 
@@ -79,7 +80,7 @@ pub struct Settings {
     /// transaction; from then on it is not needed.
     pub previous: Option<MasterKey>,
     pub limits: Limits,
-    /// A tenant without credentials, wish and owner is forgotten after this time.
+    /// A tenant without credentials, desired state and owner is forgotten after this time.
     pub forget_after: Duration,
     /// `None` but in tests, which end the process there.
     pub on_commit: Option<CommitHook>,
@@ -161,7 +162,7 @@ struct Shared {
     disk: Disk,
     memory: Mutex<Memory>,
     hub: Arc<Hub>,
-    nudges: Nudges,
+    notifications: Notifications,
     outbox: Schedule,
     key: MasterKey,
     limits: Limits,
@@ -185,12 +186,12 @@ impl EmbeddedStore {
         let memory = Memory::new(found, disk.epoch());
         let outbox = Schedule::default();
         memory.untold().for_each(|tenant| outbox.add(tenant));
-        let (memory, hub, nudges) = (Mutex::new(memory), Arc::default(), Nudges::default());
+        let (memory, hub, notifications) = (Mutex::new(memory), Arc::default(), Notifications::default());
         let shared = Arc::new(Shared {
             disk,
             memory,
             hub,
-            nudges,
+            notifications,
             outbox,
             key,
             limits,
@@ -215,7 +216,13 @@ impl EmbeddedStore {
 
     pub fn stores(&self) -> Stores {
         let store = Arc::new(self.clone());
-        Stores { journal: store.clone(), roster: store.clone(), vault: store.clone(), client_versions: store }
+        Stores {
+            journal: store.clone(),
+            ownership: store.clone(),
+            commands: store.clone(),
+            credentials: store.clone(),
+            client_versions: store,
+        }
     }
 
     /// From here on whatever changes a status leaves a notice for the back end. Who never asks pays nothing for it.

@@ -14,7 +14,7 @@ use super::EmbeddedStore;
 use crate::{
     clock::until,
     events::{EventId, StatusBody},
-    store::{Notice, Outbox, StoreError, TAKEN_FOR},
+    store::{Outbox, OutboxEntry, StoreError, VISIBILITY_TIMEOUT},
     tenant::TenantId,
 };
 
@@ -61,14 +61,14 @@ impl Schedule {
         if turn.due > now {
             return Err(Some(turn.due));
         }
-        turn.due = now + TAKEN_FOR;
+        turn.due = now + VISIBILITY_TIMEOUT;
         turn.claim = rand::random();
         Ok((tenant.clone(), turn.claim, turn.tries))
     }
 
-    fn give_back(&self, notice: &Notice, tries: u32, wait: Duration) {
+    fn give_back(&self, entry: &OutboxEntry, tries: u32, wait: Duration) {
         let mut turns = self.lock();
-        if let Some(turn) = turns.get_mut(&notice.tenant).filter(|turn| turn.claim == notice.claim) {
+        if let Some(turn) = turns.get_mut(&entry.tenant).filter(|turn| turn.claim == entry.claim) {
             *turn = Turn { due: Instant::now() + wait, tries, claim: 0 };
             self.sooner.notify_one();
         }
@@ -82,7 +82,7 @@ impl Schedule {
 
 #[async_trait]
 impl Outbox for EmbeddedStore {
-    async fn next(&self) -> Notice {
+    async fn next(&self) -> OutboxEntry {
         let schedule = &self.shared().outbox;
         loop {
             let (tenant, claim, tries) = match schedule.take() {
@@ -98,22 +98,22 @@ impl Outbox for EmbeddedStore {
             let memory = self.shared().memory.lock().unwrap_or_else(PoisonError::into_inner);
             let record = memory.record(&tenant);
             if let Some((untold, newest)) = record.and_then(|record| record.untold.zip(record.newest.as_ref())) {
-                let (status, until) = (StatusBody::of_event(newest), Instant::now() + TAKEN_FOR);
+                let (status, until) = (StatusBody::of_event(newest), Instant::now() + VISIBILITY_TIMEOUT);
                 let id = EventId { journal: newest.journal, cursor: untold.cursor };
-                return Notice { tenant, id, at: untold.at, status, tries, until, claim, listed: 0 };
+                return OutboxEntry { tenant, id, at: untold.at, status, tries, until, claim, listed: 0 };
             }
         }
     }
 
-    async fn settle(&self, notice: &Notice) -> Result<(), StoreError> {
-        let (tenant, cursor) = (notice.tenant.clone(), notice.id.cursor);
-        self.step(move |batch| batch.settle(&tenant, cursor)).await?;
-        self.shared().outbox.give_back(notice, 0, Duration::ZERO);
+    async fn ack(&self, entry: &OutboxEntry) -> Result<(), StoreError> {
+        let (tenant, cursor) = (entry.tenant.clone(), entry.id.cursor);
+        self.step(move |batch| batch.ack(&tenant, cursor)).await?;
+        self.shared().outbox.give_back(entry, 0, Duration::ZERO);
         Ok(())
     }
 
-    async fn postpone(&self, notice: &Notice, wait: Duration) -> Result<(), StoreError> {
-        self.shared().outbox.give_back(notice, notice.tries.saturating_add(1), wait);
+    async fn nack(&self, entry: &OutboxEntry, wait: Duration) -> Result<(), StoreError> {
+        self.shared().outbox.give_back(entry, entry.tries.saturating_add(1), wait);
         Ok(())
     }
 }

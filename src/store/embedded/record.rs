@@ -10,9 +10,9 @@ use crate::{
     clock::Timestamp,
     events::{Cursor, Event, Shown, Status},
     store::{
-        Wish, WishNo,
-        greeting::{greeting, starting},
+        DesiredState, Generation,
         lease::Claim,
+        takeover::{starting, takeover_status},
     },
 };
 
@@ -25,9 +25,9 @@ pub struct Record {
     /// Of the event that the back end is still to be told of.
     pub untold: Option<Untold>,
     /// The newest wish, while it is not settled.
-    pub wish: Option<(WishNo, Wish)>,
+    pub desired: Option<(Generation, DesiredState)>,
     /// The number of the newest wish, settled or not.
-    pub wishes: u64,
+    pub generation: u64,
     pub owner: Option<Claim>,
     /// Nothing stands against forgetting it: since when, in the time that [`super::idle::IdleTime`] counts. `None`: something
     /// did when it was last looked at.
@@ -41,7 +41,7 @@ pub struct Record {
     /// A reader may have been told that the newest event is stale, and has to be told when it is no more.
     pub doubted: bool,
     /// What was said to the owner and it has not heard, with its time. In memory alone.
-    pub said: VecDeque<(Timestamp, Bytes)>,
+    pub messages: VecDeque<(Timestamp, Bytes)>,
     pub used: Used,
 }
 
@@ -50,19 +50,19 @@ impl Record {
         self.owner.as_ref().is_some_and(Claim::is_held)
     }
 
-    pub fn is_unattended(&self) -> bool {
-        matches!(self.wish, Some((_, Wish::Run { .. } | Wish::Unlink))) && !self.is_owned()
+    pub fn is_orphaned(&self) -> bool {
+        matches!(self.desired, Some((_, DesiredState::Run { .. } | DesiredState::Unlink))) && !self.is_owned()
     }
 
     /// Whether it may be forgotten once it has been so for long enough, unless there are credentials.
     pub fn is_idle(&self) -> bool {
-        self.wish.is_none() && !self.is_owned() && !self.unread
+        self.desired.is_none() && !self.is_owned() && !self.unread
     }
 
     /// Says nothing that an unknown tenant's would not say.
     pub fn is_blank(&self) -> bool {
-        let nothing_happened = self.newest.is_none() && self.wishes == 0 && self.owner.is_none() && !self.unread;
-        nothing_happened && self.crashes.is_empty() && self.said.is_empty() && self.used.is_empty()
+        let nothing_happened = self.newest.is_none() && self.generation == 0 && self.owner.is_none() && !self.unread;
+        nothing_happened && self.crashes.is_empty() && self.messages.is_empty() && self.used.is_empty()
     }
 
     pub fn is_disconnected(&self) -> bool {
@@ -78,8 +78,8 @@ impl Record {
         Some(Shown { event: self.newest.clone()?, stale: self.is_stale() })
     }
 
-    pub fn greeting(&self) -> Option<Status> {
-        greeting(self.newest.as_deref(), self.wish.as_ref().map(|(_, wish)| wish))
+    pub fn takeover_status(&self) -> Option<Status> {
+        takeover_status(self.newest.as_deref(), self.desired.as_ref().map(|(_, desired)| desired))
     }
 
     /// Takes up what the file knew. A status that may stand for codes to pair with gets a cursor of the new epoch: under

@@ -13,7 +13,7 @@ use super::{
     OpenError,
     directory::Directory,
     file,
-    rows::{JOURNAL, META, VAULT, WISHES},
+    rows::{CREDENTIALS, DESIRED_STATES, JOURNAL, META},
 };
 
 /// Writes the store that nobody has open into a new file, in place of the old one. What was removed from the old one still
@@ -43,7 +43,7 @@ fn copy(old: &Database, draft: &Path) -> Result<(), redb::Error> {
     let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(draft)?;
     let new = file::database(file)?;
     let (from, to) = (old.begin_read()?, new.begin_write()?);
-    let known = [META.name(), JOURNAL.name(), WISHES.name(), VAULT.name()];
+    let known = [META.name(), JOURNAL.name(), DESIRED_STATES.name(), CREDENTIALS.name()];
     for table in from.list_tables()? {
         if !known.contains(&table.name()) {
             return Err(StorageError::Corrupted(format!("it has an unknown table {}", table.name())).into());
@@ -51,8 +51,8 @@ fn copy(old: &Database, draft: &Path) -> Result<(), redb::Error> {
     }
     copy_table(&from, &to, META)?;
     copy_table(&from, &to, JOURNAL)?;
-    copy_table(&from, &to, WISHES)?;
-    copy_table(&from, &to, VAULT)?;
+    copy_table(&from, &to, DESIRED_STATES)?;
+    copy_table(&from, &to, CREDENTIALS)?;
     to.commit()?;
     Ok(())
 }

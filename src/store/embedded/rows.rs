@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use zeroize::Zeroizing;
 
-use crate::store::greeting::starting;
+use crate::store::takeover::starting;
 use crate::{
     clock::Timestamp,
     events::{Cursor, Event, Status},
     store::{
-        StoreError, Wish,
-        crypt::{self, Place, TenantKeys},
+        DesiredState, StoreError,
+        crypt::{self, RowLocation, TenantKeys},
     },
     tenant::TenantId,
 };
@@ -22,23 +22,23 @@ use crate::{
 pub const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 /// By tenant: [`KeptEvent`], sealed.
 pub const JOURNAL: TableDefinition<&str, &[u8]> = TableDefinition::new("journal");
-/// By tenant: [`KeptWish`], sealed.
-pub const WISHES: TableDefinition<&str, &[u8]> = TableDefinition::new("wishes");
+/// By tenant: [`KeptDesired`], sealed.
+pub const DESIRED_STATES: TableDefinition<&str, &[u8]> = TableDefinition::new("wishes");
 /// By tenant, table and the row's keyed hash: key and value, sealed.
-pub const VAULT: TableDefinition<(&str, &str, &[u8]), &[u8]> = TableDefinition::new("vault");
+pub const CREDENTIALS: TableDefinition<(&str, &str, &[u8]), &[u8]> = TableDefinition::new("vault");
 
 pub const FORMAT_ROW: &str = "format";
 pub const EPOCH_ROW: &str = "epoch";
 /// A sealed word: opens with the key that everything else was sealed with.
-pub const PROOF_ROW: &str = "proof";
+pub const KEY_CHECK_ROW: &str = "proof";
 /// A [`crate::store::ClientVersion`].
 pub const CLIENT_VERSION_ROW: &str = "release";
 /// An [`super::idle::IdleTime`].
 pub const IDLE_TIME_ROW: &str = "idle-time";
 
-const JOURNAL_PLACE: Place<'static> = Place { table: "journal", row: b"" };
-const WISH_PLACE: Place<'static> = Place { table: "wish", row: b"" };
-pub const PROOF_PLACE: Place<'static> = Place { table: "proof", row: b"" };
+const JOURNAL_LOCATION: RowLocation<'static> = RowLocation { table: "journal", row: b"" };
+const DESIRED_LOCATION: RowLocation<'static> = RowLocation { table: "wish", row: b"" };
+pub const KEY_CHECK_LOCATION: RowLocation<'static> = RowLocation { table: "proof", row: b"" };
 
 /// A tenant's newest event as the file keeps it.
 #[derive(Serialize, Deserialize)]
@@ -61,10 +61,10 @@ pub struct Untold {
 
 /// A tenant's newest wish as the file keeps it.
 #[derive(Serialize, Deserialize)]
-pub struct KeptWish {
+pub struct KeptDesired {
     pub number: u64,
-    pub unsettled: Option<Wish>,
-    /// See [`super::record::Record::idle_since`]. Goes with the next wish: every end of an idle time begins with one.
+    pub unsettled: Option<DesiredState>,
+    /// See [`super::record::Record::idle_since`]. Removed with the next desired state: every end of an idle time begins with one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_since: Option<u64>,
 }
@@ -94,48 +94,48 @@ impl KeptEvent {
     }
 
     pub fn seal(&self, keys: &TenantKeys) -> Vec<u8> {
-        seal_json(keys, JOURNAL_PLACE, self)
+        seal_json(keys, JOURNAL_LOCATION, self)
     }
 
     pub fn open(keys: &TenantKeys, sealed: &[u8]) -> Result<Self, StoreError> {
-        crypt::parse(keys.open(JOURNAL_PLACE, sealed))
+        crypt::parse(keys.open(JOURNAL_LOCATION, sealed))
     }
 
     /// The same row once the back end knows of its event. Only that is changed: words of a later version stay.
-    pub fn settled(keys: &TenantKeys, sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
+    pub fn acknowledged(keys: &TenantKeys, sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
         // Anything but an object is damaged.
-        let mut row: serde_json::Map<String, serde_json::Value> = crypt::parse(keys.open(JOURNAL_PLACE, sealed))?;
+        let mut row: serde_json::Map<String, serde_json::Value> = crypt::parse(keys.open(JOURNAL_LOCATION, sealed))?;
         row.insert("untold".to_owned(), serde_json::Value::Null);
-        Ok(seal_json(keys, JOURNAL_PLACE, &row))
+        Ok(seal_json(keys, JOURNAL_LOCATION, &row))
     }
 }
 
 /// The same row under another key. `None`: it does not open with the old one.
-pub fn event_anew(old: &TenantKeys, new: &TenantKeys, sealed: &[u8]) -> Option<Vec<u8>> {
-    anew(old, new, JOURNAL_PLACE, sealed)
+pub fn rewrap_event(old: &TenantKeys, new: &TenantKeys, sealed: &[u8]) -> Option<Vec<u8>> {
+    anew(old, new, JOURNAL_LOCATION, sealed)
 }
 
 /// As [`event_anew`].
-pub fn wish_anew(old: &TenantKeys, new: &TenantKeys, sealed: &[u8]) -> Option<Vec<u8>> {
-    anew(old, new, WISH_PLACE, sealed)
+pub fn rewrap_desired(old: &TenantKeys, new: &TenantKeys, sealed: &[u8]) -> Option<Vec<u8>> {
+    anew(old, new, DESIRED_LOCATION, sealed)
 }
 
 /// Without reading it: a word of a later version would be lost on the way.
-fn anew(old: &TenantKeys, new: &TenantKeys, place: Place<'_>, sealed: &[u8]) -> Option<Vec<u8>> {
+fn anew(old: &TenantKeys, new: &TenantKeys, place: RowLocation<'_>, sealed: &[u8]) -> Option<Vec<u8>> {
     Some(new.seal(place, &old.open(place, sealed)?))
 }
 
-impl KeptWish {
+impl KeptDesired {
     pub fn seal(&self, keys: &TenantKeys) -> Vec<u8> {
-        seal_json(keys, WISH_PLACE, self)
+        seal_json(keys, DESIRED_LOCATION, self)
     }
 
     pub fn open(keys: &TenantKeys, sealed: &[u8]) -> Result<Self, StoreError> {
-        crypt::parse(keys.open(WISH_PLACE, sealed))
+        crypt::parse(keys.open(DESIRED_LOCATION, sealed))
     }
 }
 
-fn seal_json(keys: &TenantKeys, place: Place<'_>, row: &impl Serialize) -> Vec<u8> {
+fn seal_json(keys: &TenantKeys, place: RowLocation<'_>, row: &impl Serialize) -> Vec<u8> {
     let json = serde_json::to_vec(row).expect("these types have string keys and no failing serializer");
     keys.seal(place, &json)
 }
@@ -145,18 +145,18 @@ pub fn seal_row(keys: &TenantKeys, table: &str, key: &[u8], value: &[u8]) -> ([u
     let name = keys.row(table, key);
     let length = u32::try_from(key.len()).expect("a row's key is short").to_le_bytes();
     let plain = Zeroizing::new([&length, key, value].concat());
-    (name, keys.seal(Place { table, row: &name }, &plain))
+    (name, keys.seal(RowLocation { table, row: &name }, &plain))
 }
 
 /// `None`: sealed with another key, or not at this place.
 pub fn open_row(keys: &TenantKeys, table: &str, name: &[u8], sealed: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
-    let plain = keys.open(Place { table, row: name }, sealed)?;
+    let plain = keys.open(RowLocation { table, row: name }, sealed)?;
     let (length, rest) = plain.split_first_chunk::<4>()?;
     let (key, value) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
     Some((key.to_vec(), value.to_vec()))
 }
 
-/// The credentials of a tenant, all or those of one table, as a range of [`VAULT`]'s keys.
+/// The credentials of a tenant, all or those of one table, as a range of [`CREDENTIALS`]'s keys.
 pub struct Span<'a> {
     from: (&'a str, &'a str),
     end: String,
@@ -208,7 +208,7 @@ mod tests {
         let before = json.replace(",\"platform\":null", "");
         assert_ne!(before, json);
         let keys = TenantKeys::new(&MasterKey::from([7; 32]), &TenantId::parse("a").unwrap());
-        let kept = KeptEvent::open(&keys, &keys.seal(JOURNAL_PLACE, before.as_bytes())).unwrap();
+        let kept = KeptEvent::open(&keys, &keys.seal(JOURNAL_LOCATION, before.as_bytes())).unwrap();
         assert_eq!(kept.event, event);
     }
 

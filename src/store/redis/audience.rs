@@ -42,7 +42,7 @@ pub struct Audience {
     server: watch::Receiver<String>,
     watched: Mutex<HashMap<TenantId, Watched>>,
     /// The connection that listens is down: nobody waits for it.
-    deaf: AtomicBool,
+    not_delivering: AtomicBool,
 }
 
 /// Asks the listener for a tenant's channel; answered once what is published there arrives.
@@ -76,7 +76,7 @@ pub struct Joined {
 
 impl Audience {
     pub fn new(hub: Arc<Hub>, server: watch::Receiver<String>) -> Self {
-        Self { hub, server, watched: Mutex::default(), deaf: AtomicBool::new(false) }
+        Self { hub, server, watched: Mutex::default(), not_delivering: AtomicBool::new(false) }
     }
 
     pub fn join(&self, tenant: &TenantId) -> Joined {
@@ -103,7 +103,7 @@ impl Audience {
     /// The connection is made: from here on readers order their channels. Those who did not are found by
     /// [`Self::tenants`], asked after this: they were watched before they looked.
     pub fn hears(&self) {
-        self.deaf.store(false, Ordering::SeqCst);
+        self.not_delivering.store(false, Ordering::SeqCst);
     }
 
     /// All that are watched.
@@ -127,8 +127,8 @@ impl Audience {
     }
 
     /// Nothing arrives any more: readers are told that what they know may be out of date.
-    pub fn deaf(&self) {
-        self.deaf.store(true, Ordering::SeqCst);
+    pub fn not_delivering(&self) {
+        self.not_delivering.store(true, Ordering::SeqCst);
         for (tenant, watched) in self.lock().iter_mut() {
             watched.listening = false;
             self.doubt(tenant, watched);
@@ -157,7 +157,7 @@ impl Audience {
         let untold = watched.unattended.take().is_some();
         let Some(shown) = watched.shown.as_mut().filter(|shown| untold || !shown.stale) else { return };
         shown.stale = true;
-        self.hub.publish(tenant, Update::Notice(shown.clone()));
+        self.hub.publish(tenant, Update::Refresh(shown.clone()));
     }
 
     /// Who is to be alive for what readers here were told to be true.
@@ -241,7 +241,7 @@ impl Audience {
         watched.know(reading);
         if let Some(shown) = watched.shown.clone().filter(|_| in_doubt) {
             // Who began in doubt waits for what the task reads, which is no news any more.
-            self.hub.publish(tenant, Update::Notice(shown));
+            self.hub.publish(tenant, Update::Refresh(shown));
             return Based::Well;
         }
         if watched.read_on() { Based::Behind } else { Based::Well }
@@ -268,7 +268,7 @@ impl Audience {
         let shown = watched.shown.get_or_insert_with(|| Shown { event: Arc::new(unknown(now)), stale: true });
         // Whoever is not told of the doubt does not mind being told of its end.
         shown.stale = true;
-        let doubt = Update::Notice(shown.clone());
+        let doubt = Update::Refresh(shown.clone());
         // What is being read now may be older than what this reader has seen elsewhere.
         watched.doubted += 1;
         let reads = watched.reader == Reader::Task;
@@ -346,16 +346,16 @@ impl Audience {
             if let Some(shown) = watched.shown.clone().filter(|shown| newest < from && ended(shown)) {
                 // Redis has lost what was told, and nobody who knows it takes an older event. Of what goes on somebody will
                 // say where it stands.
-                self.hub.publish(tenant, Update::Notice(shown));
+                self.hub.publish(tenant, Update::Refresh(shown));
             }
         } else if let Some(shown) = &watched.shown {
             if known.is_none_or(|known| known.stale != shown.stale) {
-                self.hub.publish(tenant, Update::Notice(shown.clone()));
+                self.hub.publish(tenant, Update::Refresh(shown.clone()));
             }
         } else if known.is_some() {
             // Nothing is kept of it: it was never linked, or it was forgotten.
             let event = Arc::new(Event::never_linked(now));
-            self.hub.publish(tenant, Update::Notice(Shown { event, stale: false }));
+            self.hub.publish(tenant, Update::Refresh(Shown { event, stale: false }));
         }
         watched.read_on()
     }
@@ -379,7 +379,7 @@ impl Shared {
     pub async fn listen(&self, tenant: &TenantId) {
         if self.audience.is_listening(tenant)
             || self.condition.borrow().away
-            || self.audience.deaf.load(Ordering::SeqCst)
+            || self.audience.not_delivering.load(Ordering::SeqCst)
         {
             return;
         }

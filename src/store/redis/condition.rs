@@ -6,7 +6,7 @@ pub struct Condition {
     /// It answers nothing.
     pub away: bool,
     /// Nothing that is published arrives although it answers: other instances serve better.
-    pub deaf: bool,
+    pub not_delivering: bool,
     /// It answers, and refused the newest heartbeat, or took it only as what needs no memory.
     pub refuses: Option<Refusal>,
 }

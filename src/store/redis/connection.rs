@@ -23,7 +23,7 @@ use super::{
     script::Call,
     server::Server,
     trouble::Trouble,
-    unfit::Unfit,
+    unfit::UnusableServer,
     url::Url,
 };
 use crate::store::crypt::MasterKeys;
@@ -52,7 +52,7 @@ struct Current {
     live: Option<Arc<Live>>,
     failed: Option<(Instant, Trouble)>,
     /// What makes it unfit is an error once, and again only after it was fit.
-    unfit: Option<Unfit>,
+    unfit: Option<UnusableServer>,
     /// The run of the server whose dangers were told.
     warned: Option<String>,
     /// There was a connection, so this process has begun.
@@ -245,7 +245,7 @@ impl Current {
     }
 
     fn fail(&mut self, trouble: Trouble) {
-        if let Trouble::Unfit(unfit) = trouble
+        if let Trouble::UnusableServer(unfit) = trouble
             && self.unfit.replace(unfit) != Some(unfit)
         {
             tracing::error!(error = %unfit, "redis cannot be used, nothing is read or written until it can");

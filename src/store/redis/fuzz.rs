@@ -18,8 +18,8 @@ use crate::{
     events::{Cursor, EndReason, Event, EventId, JournalId, PairingId, QrCode, Status},
     fuzz::{CHEAP, COSTLY, bytes, check, check_bytes, text},
     store::{
-        StoreError, Wish,
-        crypt::{MasterKey, MasterKeys, Place},
+        DesiredState, StoreError,
+        crypt::{MasterKey, MasterKeys, RowLocation},
     },
     tenant::TenantId,
 };
@@ -42,12 +42,12 @@ fn event(sequence: u64) -> Event {
 }
 
 /// As the tenant's own key seals any text in the place of an event or a wish.
-fn sealed(place: Place<'_>, plain: &[u8]) -> Vec<u8> {
+fn sealed(place: RowLocation<'_>, plain: &[u8]) -> Vec<u8> {
     keys(1).tenant(&tenant()).seal(place, plain)
 }
 
-fn event_place(id: &str) -> Place<'_> {
-    Place { table: "event", row: id.as_bytes() }
+fn event_place(id: &str) -> RowLocation<'_> {
+    RowLocation { table: "event", row: id.as_bytes() }
 }
 
 /// Words and numbers that answers are made of.
@@ -110,7 +110,7 @@ fn readings() -> impl Strategy<Value = Value> {
         Just(sealed(event_place("1-1"), &serde_json::to_vec(&event(1)).unwrap())),
         Just(sealed(event_place("1-2"), &serde_json::to_vec(&event(2)).unwrap())),
         Just(sealed(event_place("1-2"), b"{\"journal\":7}")),
-        Just(sealed(Place { table: "wish", row: &7_u64.to_be_bytes() }, b"{\"Sleep\":true}")),
+        Just(sealed(RowLocation { table: "wish", row: &7_u64.to_be_bytes() }, b"{\"Sleep\":true}")),
         Just(vec![1; 60]),
     ];
     let field = || prop_oneof![3 => prop::sample::select(WORDS).prop_map(<[u8]>::to_vec), 1 => bytes(WORDS)];
@@ -231,7 +231,7 @@ fn row_of_another_version_is_damaged_and_not_of_another_key() {
     check("plain-rows", COSTLY / 4, text(PIECES), |plain| {
         let opened = seals.open_event("1-1", &sealed(event_place("1-1"), plain.as_bytes()));
         opened.err().iter().for_each(is_no_key);
-        let place = Place { table: "wish", row: &7_u64.to_be_bytes() };
+        let place = RowLocation { table: "wish", row: &7_u64.to_be_bytes() };
         let opened = seals.open_wish(7, &sealed(place, plain.as_bytes()));
         opened.err().iter().for_each(is_no_key);
         for table in ["device", "session"] {
@@ -239,7 +239,7 @@ fn row_of_another_version_is_damaged_and_not_of_another_key() {
             let opened = seals.open_row(table, &name, &row).unwrap();
             assert_eq!(opened, (plain.as_bytes().to_vec(), b"value".to_vec()));
             // Opens, and is no key and value.
-            _ = seals.open_row(table, &name, &sealed(Place { table, row: &name }, plain.as_bytes()));
+            _ = seals.open_row(table, &name, &sealed(RowLocation { table, row: &name }, plain.as_bytes()));
         }
     });
 }
@@ -249,7 +249,7 @@ fn sealed_row_opens_with_no_bit_changed() {
     let (seals, others) = (seals(1), seals(3));
     let qr = QrCode::new("2@a".into(), Timestamp::UNIX_EPOCH, 1, 6, PairingId::new(1)).unwrap();
     let code = Event { status: Status::QrPending { qr, pair: None }, ..event(1) };
-    let wish = Wish::Run { phone: None };
+    let wish = DesiredState::Run { phone: None };
     let (name, row) = seals.row("device", b"key", b"value");
     let rows: [(&str, Vec<u8>); 5] = [
         ("event", sealed(event_place("1-1"), &serde_json::to_vec(&event(1)).unwrap())),

@@ -97,7 +97,7 @@ async fn live(shared: &Arc<Shared>, name: &str, born: Instant, live: Arc<Live>) 
     shared.incarnation.send_replace(Some(name.into()));
     tracing::info!(incarnation = name, "known to redis as an incarnation");
     // What was owned in the past is nobody's now, and others may have died while nothing could be seen.
-    shared.nudges.shake();
+    shared.notifications.request_rescan();
     let mut beats = interval(BEAT_EVERY);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut compared = shared.compared.subscribe();
@@ -138,7 +138,7 @@ async fn live(shared: &Arc<Shared>, name: &str, born: Instant, live: Arc<Live>) 
                 if moved.is_none() {
                     shared.drop_taken(&inbox).await;
                 }
-                inbox.into_iter().for_each(|tenant| shared.nudges.add(tenant));
+                inbox.into_iter().for_each(|tenant| shared.notifications.add(tenant));
                 if let Some(live) = moved {
                     run.clone_from(&live.run);
                     shared.write_again(live.tag());
@@ -257,7 +257,7 @@ impl Shared {
             None => {
                 tracing::info!("redis takes writes again");
                 // Sessions that could not be taken meanwhile would wait for the next sweep.
-                self.nudges.shake();
+                self.notifications.request_rescan();
             }
         }
     }

@@ -14,11 +14,11 @@ use super::{
     trouble::Trouble,
     writing::{DECISIONS_MAX, Write},
 };
-use crate::store::greeting::starting;
+use crate::store::takeover::starting;
 use crate::{
     events::{Event, EventId, Shown, Status},
     store::{
-        Appended, Journal, Lease, StoreError, Subscription, Update, Wish, WishNo,
+        Appended, DesiredState, Generation, Journal, Lease, StoreError, Subscription, Update,
         hub::{Listener, log_emitted},
     },
     telemetry::Sampled,
@@ -34,9 +34,9 @@ impl Journal for RedisStore {
         append(self.shared(), lease, status).await
     }
 
-    async fn finish(&self, lease: Lease, status: Status, settles: WishNo) -> Result<Arc<Event>, StoreError> {
+    async fn finish(&self, lease: Lease, status: Status, fulfils: Generation) -> Result<Arc<Event>, StoreError> {
         let shared = self.shared().clone();
-        surely(self.shared(), async move { finish(&shared, &lease, status, settles).await }).await
+        surely(self.shared(), async move { finish(&shared, &lease, status, fulfils).await }).await
     }
 
     async fn latest(&self, tenant: &TenantId) -> Result<Option<Shown>, StoreError> {
@@ -74,7 +74,7 @@ impl Journal for RedisStore {
                 if catch_up {
                     shared.catch_up(tenant.clone());
                 }
-                Subscription::in_doubt(doubt, live, after)
+                Subscription::stale(doubt, live, after)
             }
         }
     }
@@ -112,16 +112,16 @@ async fn finish(
     shared: &Arc<Shared>,
     lease: &Lease,
     status: Status,
-    settles: WishNo,
+    fulfils: Generation,
 ) -> Result<Arc<Event>, StoreError> {
     let tenant = lease.tenant();
     let (held, seals) = (shared.held(lease)?, shared.seals(tenant));
     let mut write = Write::begin(shared, lease, &held).await;
     for _ in 0..DECISIONS_MAX {
         let (mut record, live) = write.record().await?;
-        let newer = record.wish.clone().filter(|(number, _)| *number != settles);
+        let newer = record.wish.clone().filter(|(number, _)| *number != fulfils);
         let settled = record.wish.is_some() && newer.is_none();
-        let goes_on = newer.as_ref().is_some_and(|(_, wish)| matches!(wish, Wish::Run { .. }));
+        let goes_on = newer.as_ref().is_some_and(|(_, wish)| matches!(wish, DesiredState::Run { .. }));
         let before = record.newest.clone();
         let said = record.say(status.clone(), shared.clock.now(), &live);
         let last = record.newest.clone().expect("it says the status, or said it before");

@@ -9,7 +9,7 @@ use super::{
     keys,
     script::{Call, LAYOUT as WRITE},
     trouble::Trouble,
-    unfit::Unfit,
+    unfit::UnusableServer,
 };
 use crate::events::VOCABULARY;
 
@@ -17,9 +17,9 @@ pub const LAYOUT: u64 = 1;
 
 /// Refuses a server with a later layout. True: our numbers are to be written, once our key has proved to be the right
 /// one.
-pub fn check(layout: Option<u64>, vocabulary: Option<u64>, begins: bool) -> Result<bool, Unfit> {
+pub fn check(layout: Option<u64>, vocabulary: Option<u64>, begins: bool) -> Result<bool, UnusableServer> {
     if layout.is_some_and(|layout| layout > LAYOUT) {
-        return Err(Unfit::Later);
+        return Err(UnusableServer::Later);
     }
     let known = vocabulary.unwrap_or_default();
     if known > VOCABULARY && begins {

@@ -35,7 +35,7 @@ pub async fn run(shared: Arc<Shared>, mut orders: mpsc::Receiver<Order>) {
             ended = connected(&shared, &mut orders, &mut retry) => ended,
         };
         tracing::warn!(error = %trouble, "the subscription to redis broke, making it anew");
-        shared.audience.deaf();
+        shared.audience.not_delivering();
         let pause = rand::rng().random_range(retry / 2..retry);
         retry = (retry * 2).min(RETRY_MAX);
         // What is ordered meanwhile is watched already and is subscribed with all the rest.
@@ -160,7 +160,7 @@ fn handle(shared: &Arc<Shared>, server: &str, message: &Msg) {
             && let Ok(tenant) = TenantId::parse(tenant)
         {
             shared.census.leaves(leaving.unwrap_or_default());
-            shared.nudges.add(tenant);
+            shared.notifications.add(tenant);
         }
         return;
     }

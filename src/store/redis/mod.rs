@@ -60,7 +60,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use condition::Condition;
-pub use unfit::Unfit;
+pub use unfit::UnusableServer;
 use unread::Unread;
 pub use url::{Url, UrlError};
 
@@ -77,7 +77,7 @@ use super::{
     Limits, Outbox, StoreError, Stores,
     crypt::{MasterKey, MasterKeys},
     hub::Hub,
-    nudges::Nudges,
+    notifications::Notifications,
 };
 use crate::{clock::SharedClock, tenant::TenantId};
 
@@ -95,7 +95,7 @@ pub struct Settings {
     /// Sessions this instance will own; `None`: as many as come.
     pub sessions_max: Option<usize>,
     pub limits: Limits,
-    /// A tenant without credentials, wish and owner is forgotten after this time.
+    /// A tenant without credentials, desired state and owner is forgotten after this time.
     pub forget_after: Duration,
 }
 
@@ -113,7 +113,7 @@ struct Shared {
     keys: Arc<MasterKeys>,
     clock: SharedClock,
     hub: Arc<Hub>,
-    nudges: Nudges,
+    notifications: Notifications,
     leases: Leases,
     census: Census,
     sessions_max: Option<usize>,
@@ -157,7 +157,7 @@ impl RedisStore {
             clock,
             hub,
             outbox: Desk::default(),
-            nudges: Nudges::default(),
+            notifications: Notifications::default(),
             leases: Leases::default(),
             census: Census::default(),
             sessions_max: settings.sessions_max,
@@ -188,12 +188,12 @@ impl RedisStore {
 
     /// Waits for Redis, but not for long: true once it is there. An error says that it is there, and that waiting for
     /// another answer is in vain.
-    pub async fn proven(&self, wait: Duration) -> Result<bool, Unfit> {
+    pub async fn proven(&self, wait: Duration) -> Result<bool, UnusableServer> {
         let until = Instant::now() + wait;
         loop {
             match self.shared().connections.live().await {
                 Ok(_) => return Ok(true),
-                Err(Trouble::Unfit(unfit)) => return Err(unfit),
+                Err(Trouble::UnusableServer(unfit)) => return Err(unfit),
                 Err(_) if Instant::now() >= until => return Ok(false),
                 Err(_) => sleep(PROVE_EVERY).await,
             }
@@ -202,7 +202,13 @@ impl RedisStore {
 
     pub fn stores(&self) -> Stores {
         let store = Arc::new(self.clone());
-        Stores { journal: store.clone(), roster: store.clone(), vault: store.clone(), client_versions: store }
+        Stores {
+            journal: store.clone(),
+            ownership: store.clone(),
+            commands: store.clone(),
+            credentials: store.clone(),
+            client_versions: store,
+        }
     }
 
     /// From here on whatever this instance says of a tenant leaves a notice for the back end. Who never asks pays nothing

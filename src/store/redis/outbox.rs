@@ -23,7 +23,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     events::{EventId, StatusBody},
-    store::{Notice, Outbox, StoreError, TAKEN_FOR, nudges::Nudges},
+    store::{Outbox, OutboxEntry, StoreError, VISIBILITY_TIMEOUT, notifications::Notifications},
     tenant::TenantId,
 };
 
@@ -38,7 +38,7 @@ const SAYERS_TIME: Duration = Duration::from_secs(5);
 pub struct Desk {
     asked: AtomicBool,
     /// Whose status was changed by this instance.
-    said: Nudges,
+    said: Notifications,
     found: Mutex<VecDeque<TenantId>>,
 }
 
@@ -59,7 +59,7 @@ impl Desk {
 
 #[async_trait]
 impl Outbox for RedisStore {
-    async fn next(&self) -> Notice {
+    async fn next(&self) -> OutboxEntry {
         let shared = self.shared();
         let mut look_at = Instant::now();
         loop {
@@ -73,7 +73,7 @@ impl Outbox for RedisStore {
                 continue;
             }
             let found = tokio::select! {
-                said = shared.outbox.said.taken() => said,
+                said = shared.outbox.said.notified() => said,
                 () = sleep_until(look_at) => {
                     // Instances that look at different times find less of what another one takes.
                     look_at = Instant::now() + rand::rng().random_range(LOOK_EVERY / 2..LOOK_EVERY) + LOOK_EVERY / 2;
@@ -87,7 +87,7 @@ impl Outbox for RedisStore {
         }
     }
 
-    async fn settle(&self, notice: &Notice) -> Result<(), StoreError> {
+    async fn ack(&self, notice: &OutboxEntry) -> Result<(), StoreError> {
         let (shared, tenant) = (self.shared(), &notice.tenant);
         shared.check_open()?;
         let call = Call::on(&SETTLE, tenant).arg(nonce_text(notice.claim)).arg(notice.id.to_string());
@@ -100,7 +100,7 @@ impl Outbox for RedisStore {
         Ok(())
     }
 
-    async fn postpone(&self, notice: &Notice, wait: Duration) -> Result<(), StoreError> {
+    async fn nack(&self, notice: &OutboxEntry, wait: Duration) -> Result<(), StoreError> {
         let (shared, tenant) = (self.shared(), &notice.tenant);
         shared.check_open()?;
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX >> 16);
@@ -160,12 +160,12 @@ impl Shared {
         Ok(found.iter().filter_map(|name| TenantId::parse(name).ok()).collect())
     }
 
-    async fn take_notice(&self, tenant: &TenantId) -> Result<Option<Notice>, StoreError> {
+    async fn take_notice(&self, tenant: &TenantId) -> Result<Option<OutboxEntry>, StoreError> {
         self.check_open()?;
-        let (claim, until) = (rand::random(), Instant::now() + TAKEN_FOR);
+        let (claim, until) = (rand::random(), Instant::now() + VISIBILITY_TIMEOUT);
         // Read first: what is there by now is not cleared by who saw that nothing was.
         let listed = self.listed(tenant).await?;
-        let call = Call::on(&TAKE, tenant).arg(nonce_text(claim)).arg(TAKEN_FOR.as_millis() as u64);
+        let call = Call::on(&TAKE, tenant).arg(nonce_text(claim)).arg(VISIBILITY_TIMEOUT.as_millis() as u64);
         type Taken = (String, String, String, String, String, String, Vec<u8>);
         let (word, due, id, at, tries, newest, sealed): Taken = self.connections.call(&call).await?;
         let number = |text: &str| text.parse::<u64>().map_err(|_| Trouble::Nonsense(text.to_owned()));
@@ -186,7 +186,7 @@ impl Shared {
                 let event = self.seals(tenant).open_event(&newest, &sealed)?;
                 let nonsense = || Trouble::Nonsense(at.clone());
                 let at = at.parse().ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).ok_or_else(nonsense)?;
-                Ok(Some(Notice {
+                Ok(Some(OutboxEntry {
                     tenant: tenant.clone(),
                     id: EventId::parse(&id).ok_or(Trouble::Nonsense(id))?,
                     at,

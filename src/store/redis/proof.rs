@@ -12,11 +12,11 @@ use super::{
     keys,
     script::{Call, PROVE},
     trouble::Trouble,
-    unfit::Unfit,
+    unfit::UnusableServer,
 };
-use crate::store::crypt::{MasterKeys, Place, Ring};
+use crate::store::crypt::{MasterKeys, Ring, RowLocation};
 
-const PLACE: Place<'static> = Place { table: "proof", row: b"redis" };
+const PLACE: RowLocation<'static> = RowLocation { table: "proof", row: b"redis" };
 /// Tries to take over a proof that others take over meanwhile.
 const TRIES: usize = 8;
 
@@ -72,13 +72,13 @@ enum Judgement {
     Behind,
 }
 
-fn judge(ring: &Ring, proof: Option<&[u8]>, former: Option<&[u8]>) -> Result<Judgement, Unfit> {
+fn judge(ring: &Ring, proof: Option<&[u8]>, former: Option<&[u8]>) -> Result<Judgement, UnusableServer> {
     let Some(proof) = proof else { return Ok(Judgement::Missing) };
     if ring.is_current(PLACE, proof) {
         let from_ours = former.is_some_and(|former| ring.open_previous(PLACE, former).is_some());
         return Ok(Judgement::Stands(if from_ours { Standing::TakingOver } else { Standing::Settled }));
     }
-    if ring.open_previous(PLACE, proof).is_some() { Ok(Judgement::Behind) } else { Err(Unfit::WrongKey) }
+    if ring.open_previous(PLACE, proof).is_some() { Ok(Judgement::Behind) } else { Err(UnusableServer::WrongKey) }
 }
 
 #[cfg(test)]
@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(judge(&ring(1, Some(2)), new, old), Ok(Judgement::Behind), "the second step, not here yet");
         assert_eq!(judge(&ring(2, None), new, old), settled, "the third step");
         for (stranger, proof) in [(ring(3, None), old), (ring(2, None), old), (ring(3, Some(4)), new)] {
-            assert_eq!(judge(&stranger, proof, None), Err(Unfit::WrongKey));
+            assert_eq!(judge(&stranger, proof, None), Err(UnusableServer::WrongKey));
         }
     }
 }

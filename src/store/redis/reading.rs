@@ -157,7 +157,7 @@ impl Reading {
         }
         let mut updates: Vec<_> = self.events.into_iter().map(Update::Event).collect();
         if present.stale || updates.is_empty() {
-            updates.push(Update::Notice(present));
+            updates.push(Update::Refresh(present));
         }
         (updates, seen)
     }

@@ -4,7 +4,7 @@ use super::{connection::Live, sealed::Seals, trouble::Trouble};
 use crate::{
     clock::Timestamp,
     events::{ConnectingReason, Cursor, Event, EventId, JournalId, Shown, Status},
-    store::{StoreError, Wish, WishNo, greeting::greeting},
+    store::{DesiredState, Generation, StoreError, takeover::takeover_status},
 };
 
 /// What Redis holds of a tenant, as it was read in one step. The rules that need no I/O are here; what they decide is
@@ -17,7 +17,7 @@ pub struct Record {
     pub newest: Option<Arc<Event>>,
     /// The server's run in which the newest event was made.
     pub run: String,
-    pub wish: Option<(WishNo, Wish)>,
+    pub wish: Option<(Generation, DesiredState)>,
     pub wishes: u64,
     pub owner: Option<Owner>,
     /// A reader may have been told that the newest event is stale, and has to be told when it is no more.
@@ -51,9 +51,9 @@ impl Record {
             // An error would refuse all commands of the tenant, also the unlink that could end this.
             let wish = opened.unwrap_or_else(|error| {
                 unread(&format!("wish {wishes}"), &error);
-                Wish::Unknown(serde_json::Value::Null)
+                DesiredState::Unknown(serde_json::Value::Null)
             });
-            (WishNo(wishes), wish)
+            (Generation(wishes), wish)
         });
         let owner = match (text("owner_incarnation"), text("owner_nonce")) {
             (Some(incarnation), Some(nonce)) => {
@@ -96,8 +96,8 @@ impl Record {
         Some(Shown { event: self.newest.clone()?, stale: self.is_stale(living) })
     }
 
-    pub fn greeting(&self) -> Option<Status> {
-        greeting(self.newest.as_deref(), self.wish.as_ref().map(|(_, wish)| wish))
+    pub fn takeover_status(&self) -> Option<Status> {
+        takeover_status(self.newest.as_deref(), self.wish.as_ref().map(|(_, wish)| wish))
     }
 
     /// The event that says so, which is the newest from here on. `None`: the newest one says the same, in this run: one of

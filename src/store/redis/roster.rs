@@ -21,11 +21,11 @@ use super::{
     trouble::Trouble,
     writing::{DECISIONS_MAX, Write},
 };
-use crate::store::greeting::starting;
+use crate::store::takeover::starting;
 use crate::{
     events::PhoneNumber,
     limit::Limit,
-    store::{Lease, Roster, StoreError, Usage, Wish, WishNo},
+    store::{Commands, DesiredState, Generation, Lease, Ownership, StoreError, Usage},
     tenant::TenantId,
 };
 
@@ -37,24 +37,15 @@ const WANTING_TIME_MAX: Duration = Duration::from_secs(3);
 const INBOX_KEPT_FOR: Duration = Duration::from_secs(60);
 
 #[async_trait]
-impl Roster for RedisStore {
-    async fn want(&self, tenant: &TenantId, wish: Wish) -> Result<WishNo, StoreError> {
-        let (shared, tenant) = (self.shared().clone(), tenant.clone());
-        surely(self.shared(), async move { want(&shared, &tenant, wish).await }).await
-    }
-
-    async fn wish(&self, tenant: &TenantId) -> Result<Option<(WishNo, Wish)>, StoreError> {
-        Ok(self.shared().read(tenant, None).await?.record.wish)
-    }
-
+impl Ownership for RedisStore {
     /// A caller that goes away leaves at most a record that says we own what nobody here holds, which counts as free.
     async fn acquire(&self, tenant: &TenantId) -> Result<Option<Lease>, StoreError> {
         acquire(self.shared(), tenant).await
     }
 
-    async fn unattended(&self, max: usize) -> Result<Vec<TenantId>, StoreError> {
+    async fn orphaned(&self, max: usize) -> Result<Vec<TenantId>, StoreError> {
         self.shared().check_open()?;
-        self.shared().unattended(max).await
+        self.shared().orphaned(max).await
     }
 
     async fn release(&self, lease: Lease) -> Result<(), StoreError> {
@@ -68,28 +59,11 @@ impl Roster for RedisStore {
         self.count(lease, &CRASH, |call| call.arg(now_ms).arg(window_ms)).await
     }
 
-    async fn say(&self, tenant: &TenantId, words: Bytes) -> Result<(), StoreError> {
-        let (shared, tenant) = (self.shared().clone(), tenant.clone());
-        surely(self.shared(), async move { say(&shared, &tenant, &words).await }).await
+    async fn rescan(&self) {
+        self.shared().notifications.rescan().await;
     }
 
-    async fn said(&self, lease: &Lease) -> Result<Vec<Bytes>, StoreError> {
-        said(self.shared(), lease).await
-    }
-
-    async fn count_code(&self, number: &PhoneNumber) -> Result<bool, StoreError> {
-        self.shared().count_code(number).await
-    }
-
-    async fn nudged(&self) -> Vec<TenantId> {
-        self.shared().nudges.taken().await
-    }
-
-    async fn shaken(&self) {
-        self.shared().nudges.shaken().await;
-    }
-
-    fn deference(&self, tenant: &TenantId) -> Duration {
+    fn claim_delay(&self, tenant: &TenantId) -> Duration {
         let shared = self.shared();
         match shared.incarnation.borrow().as_deref() {
             Some(here) => shared.census.deference(tenant, here, Instant::now()),
@@ -102,8 +76,37 @@ impl Roster for RedisStore {
     }
 }
 
+#[async_trait]
+impl Commands for RedisStore {
+    async fn request(&self, tenant: &TenantId, wish: DesiredState) -> Result<Generation, StoreError> {
+        let (shared, tenant) = (self.shared().clone(), tenant.clone());
+        surely(self.shared(), async move { want(&shared, &tenant, wish).await }).await
+    }
+
+    async fn current(&self, tenant: &TenantId) -> Result<Option<(Generation, DesiredState)>, StoreError> {
+        Ok(self.shared().read(tenant, None).await?.record.wish)
+    }
+
+    async fn send(&self, tenant: &TenantId, words: Bytes) -> Result<(), StoreError> {
+        let (shared, tenant) = (self.shared().clone(), tenant.clone());
+        surely(self.shared(), async move { say(&shared, &tenant, &words).await }).await
+    }
+
+    async fn receive(&self, lease: &Lease) -> Result<Vec<Bytes>, StoreError> {
+        said(self.shared(), lease).await
+    }
+
+    async fn count_code(&self, number: &PhoneNumber) -> Result<bool, StoreError> {
+        self.shared().count_code(number).await
+    }
+
+    async fn notified(&self) -> Vec<TenantId> {
+        self.shared().notifications.notified().await
+    }
+}
+
 /// Goes on although nobody may wait for it any more.
-async fn want(shared: &Arc<Shared>, tenant: &TenantId, wish: Wish) -> Result<WishNo, StoreError> {
+async fn want(shared: &Arc<Shared>, tenant: &TenantId, wish: DesiredState) -> Result<Generation, StoreError> {
     let (token, seals) = (random_name(), shared.seals(tenant));
     let until = Instant::now() + WANTING_TIME_MAX;
     for decision in 0..DECISIONS_MAX {
@@ -117,11 +120,11 @@ async fn want(shared: &Arc<Shared>, tenant: &TenantId, wish: Wish) -> Result<Wis
         let number = live.time_ms().max(record.wishes.saturating_add(1));
         let disconnected = record.is_disconnected();
         // An owner is about to say something, and hears of the wish; only where there is none it can be settled here.
-        let settled = wish == Wish::Unlink && disconnected && !living && !record.credentials;
+        let settled = wish == DesiredState::Unlink && disconnected && !living && !record.credentials;
         let previous = record.newest.clone();
         let standing = record.wish.as_ref().map(|(_, wish)| wish);
         let usage = Usage::of(&wish, standing, previous.as_ref().map(|newest| &newest.status));
-        let says = matches!(wish, Wish::Run { .. }) && disconnected;
+        let says = matches!(wish, DesiredState::Run { .. }) && disconnected;
         let said = says.then(|| record.say(starting(), shared.clock.now(), &live)).flatten();
         let owner = record.owner.clone().filter(|_| living).map(|owner| owner.incarnation);
         let outgoing = said.as_ref().map(|event| seals.outgoing(previous.as_deref(), event, owner.as_deref()));
@@ -145,7 +148,7 @@ async fn want(shared: &Arc<Shared>, tenant: &TenantId, wish: Wish) -> Result<Wis
                 if !settled {
                     shared.wanted(tenant, owner.as_deref()).await;
                 }
-                return Ok(WishNo(number));
+                return Ok(Generation(number));
             }
             Answer::Again => {}
             Answer::Limited(limited, wait) => return Err(limited.after(wait)),
@@ -170,7 +173,7 @@ async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease
         // Of a pairing nothing is lost, and whoever waits for a code should not wait for a death to be certain.
         let attended = before.as_ref().is_some_and(|owner| !(reading.record.is_pairing() && silent(owner)));
         // What is wanted in a word of a later version is left to an instance that knows it.
-        let wanted = matches!(reading.record.wish, Some((_, Wish::Run { .. } | Wish::Unlink)));
+        let wanted = matches!(reading.record.wish, Some((_, DesiredState::Run { .. } | DesiredState::Unlink)));
         if !wanted || attended {
             if let Some(incarnation) = indexed.filter(|ours| before.as_deref() != Some(&**ours)) {
                 // Somebody else was quicker.
@@ -190,7 +193,7 @@ async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease
         }
         record.doubted |= record.is_stale(false);
         let previous = record.newest.clone();
-        let said = record.greeting().and_then(|status| record.say(status, shared.clock.now(), &live));
+        let said = record.takeover_status().and_then(|status| record.say(status, shared.clock.now(), &live));
         let notice = said.is_none() && record.doubted;
         let outgoing = said.as_ref().map(|event| seals.outgoing(previous.as_deref(), event, Some(&incarnation)));
         shared.index_owned(tenant, &incarnation).await?;
@@ -318,7 +321,7 @@ impl Shared {
 
     /// `leaving`: the incarnation that hands it over, and wants no other in its place.
     pub fn nudge_from(&self, pipeline: &mut Pipeline, tenant: &TenantId, leaving: &str) {
-        self.nudges.add(tenant.clone());
+        self.notifications.add(tenant.clone());
         pipeline
             .cmd("PUBLISH")
             .arg(keys::NUDGES)

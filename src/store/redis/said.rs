@@ -10,7 +10,7 @@ use super::{
     script::{Call, SAID, SAY},
 };
 use crate::{
-    store::{Lease, SAID_FOR, SAID_MAX, StoreError},
+    store::{Lease, MESSAGE_KEPT_FOR, MESSAGES_MAX, StoreError},
     tenant::TenantId,
 };
 
@@ -18,7 +18,7 @@ pub async fn say(shared: &Arc<Shared>, tenant: &TenantId, words: &[u8]) -> Resul
     let reading = shared.read(tenant, None).await?;
     let Some(owner) = reading.record.owner.filter(|_| reading.living) else { return Ok(()) };
     let call = Call::on(&SAY, tenant).arg(nonce_text(owner.nonce)).arg(shared.seals(tenant).words(words));
-    let call = call.arg(SAID_MAX).arg(SAID_FOR.as_millis() as u64);
+    let call = call.arg(MESSAGES_MAX).arg(MESSAGE_KEPT_FOR.as_millis() as u64);
     shared.ask_script(&call).await?;
     shared.wanted(tenant, Some(&owner.incarnation)).await;
     Ok(())

@@ -10,13 +10,13 @@ use crate::{
     clock::Timestamp,
     events::{Cursor, Event, EventId, QrCode, Status},
     store::{
-        StoreError, Wish,
-        crypt::{self, MasterKeys, Place, Ring},
+        DesiredState, StoreError,
+        crypt::{self, MasterKeys, Ring, RowLocation},
     },
     tenant::TenantId,
 };
 
-const WORDS_PLACE: Place<'static> = Place { table: "said", row: b"" };
+const WORDS_PLACE: RowLocation<'static> = RowLocation { table: "said", row: b"" };
 /// A wrong clock keeps no code for longer.
 const CODE_AGE_MAX: Duration = Duration::from_secs(600);
 const NOBODY: &str = "-";
@@ -103,12 +103,12 @@ impl Seals {
         Some(Message::Event { previous, event, owner: (owner != NOBODY).then(|| owner.to_owned()) })
     }
 
-    pub fn wish(&self, number: u64, wish: &Wish) -> Vec<u8> {
+    pub fn wish(&self, number: u64, wish: &DesiredState) -> Vec<u8> {
         let json = Zeroizing::new(json(wish));
         self.ring.seal(wish_place(&number.to_be_bytes()), &json)
     }
 
-    pub fn open_wish(&self, number: u64, sealed: &[u8]) -> Result<Wish, StoreError> {
+    pub fn open_wish(&self, number: u64, sealed: &[u8]) -> Result<DesiredState, StoreError> {
         self.open(wish_place(&number.to_be_bytes()), sealed)
     }
 
@@ -135,12 +135,12 @@ impl Seals {
         let name = self.ring.row(table, key);
         let length = u32::try_from(key.len()).expect("a row's key is short").to_le_bytes();
         let plain = Zeroizing::new([&length, key, value].concat());
-        (name, self.ring.seal(Place { table, row: &name }, &plain))
+        (name, self.ring.seal(RowLocation { table, row: &name }, &plain))
     }
 
     /// `None`: sealed with another key, or not at this place.
     pub fn open_row(&self, table: &str, name: &[u8], sealed: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
-        let plain = self.ring.open(Place { table, row: name }, sealed)?;
+        let plain = self.ring.open(RowLocation { table, row: name }, sealed)?;
         let (key, value) = split_row(&plain)?;
         Some((key.to_vec(), value.to_vec()))
     }
@@ -156,12 +156,12 @@ impl Seals {
 
     /// With its new name.
     pub fn row_anew(&self, table: &str, name: &[u8], sealed: &[u8]) -> Option<([u8; 32], Vec<u8>)> {
-        let plain = self.ring.open_previous(Place { table, row: name }, sealed)?;
+        let plain = self.ring.open_previous(RowLocation { table, row: name }, sealed)?;
         let name = self.ring.row(table, split_row(&plain)?.0);
-        Some((name, self.ring.seal(Place { table, row: &name }, &plain)))
+        Some((name, self.ring.seal(RowLocation { table, row: &name }, &plain)))
     }
 
-    fn anew(&self, place: Place<'_>, sealed: &[u8]) -> Option<Vec<u8>> {
+    fn anew(&self, place: RowLocation<'_>, sealed: &[u8]) -> Option<Vec<u8>> {
         Some(self.ring.seal(place, &self.ring.open_previous(place, sealed)?))
     }
 
@@ -169,17 +169,17 @@ impl Seals {
         self.ring.seal(event_place(id), &Zeroizing::new(json(event)))
     }
 
-    fn open<T: DeserializeOwned>(&self, place: Place<'_>, sealed: &[u8]) -> Result<T, StoreError> {
+    fn open<T: DeserializeOwned>(&self, place: RowLocation<'_>, sealed: &[u8]) -> Result<T, StoreError> {
         crypt::parse(self.ring.open(place, sealed))
     }
 }
 
-fn event_place(id: &str) -> Place<'_> {
-    Place { table: "event", row: id.as_bytes() }
+fn event_place(id: &str) -> RowLocation<'_> {
+    RowLocation { table: "event", row: id.as_bytes() }
 }
 
-fn wish_place(number: &[u8]) -> Place<'_> {
-    Place { table: "wish", row: number }
+fn wish_place(number: &[u8]) -> RowLocation<'_> {
+    RowLocation { table: "wish", row: number }
 }
 
 /// Key and value.

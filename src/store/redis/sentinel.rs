@@ -4,7 +4,7 @@ use futures::{StreamExt as _, stream::FuturesUnordered};
 use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo};
 use tokio::time::{Instant, timeout_at};
 
-use super::{trouble::Trouble, unfit::Unfit};
+use super::{trouble::Trouble, unfit::UnusableServer};
 
 /// A sentinel that is down must not hold up the others' answer.
 const ASK_TIME_MAX: Duration = Duration::from_millis(500);
@@ -53,7 +53,7 @@ impl Sentinels {
         }
         let Some(Answer { host, port, down, .. }) = newest else {
             return Err(match trouble {
-                Some(Trouble::Unfit(unfit)) => unfit.into(),
+                Some(Trouble::UnusableServer(unfit)) => unfit.into(),
                 _ => Trouble::Away("no sentinel answers".to_owned()),
             });
         };
@@ -83,7 +83,7 @@ impl Sentinels {
             .query_async(&mut connection)
             .await
             .map_err(Trouble::greeted_with)?;
-        let (host, port) = address.ok_or(Unfit::Service)?;
+        let (host, port) = address.ok_or(UnusableServer::Service)?;
         let mut ask = redis::cmd("SENTINEL");
         let master: HashMap<String, String> = ask.arg("MASTER").arg(&self.service).query_async(&mut connection).await?;
         let field = |name: &str| master.get(name).map_or("", String::as_str);

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 
-use super::{refusal::Refusal, trouble::Trouble, unfit::Unfit};
+use super::{refusal::Refusal, trouble::Trouble, unfit::UnusableServer};
 
 /// What a server says of itself (INFO). A user who may not ask knows nothing, and is served all the same.
 #[derive(Default)]
@@ -45,10 +45,10 @@ impl Server {
     /// Whether it can be used at all.
     pub fn check(&self) -> Result<(), Trouble> {
         if self.field("redis_mode") == Some("sentinel") {
-            return Err(Unfit::Sentinel.into());
+            return Err(UnusableServer::Sentinel.into());
         }
         if self.field("cluster_enabled") == Some("1") || self.field("redis_mode") == Some("cluster") {
-            return Err(Unfit::Cluster.into());
+            return Err(UnusableServer::Cluster.into());
         }
         // A replica is none for long, or its master is asked for with the next connection.
         match self.field("role") {
@@ -110,8 +110,8 @@ mod tests {
     fn only_the_master_of_a_single_data_set_is_used() {
         assert!(server("redis_mode:standalone\nrun_id:abc\nrole:master\ncluster_enabled:0").check().is_ok());
         let check = |info| server(info).check().unwrap_err();
-        assert!(matches!(check("redis_mode:cluster\nrole:master"), Trouble::Unfit(Unfit::Cluster)));
-        assert!(matches!(check("redis_mode:sentinel"), Trouble::Unfit(Unfit::Sentinel)));
+        assert!(matches!(check("redis_mode:cluster\nrole:master"), Trouble::UnusableServer(UnusableServer::Cluster)));
+        assert!(matches!(check("redis_mode:sentinel"), Trouble::UnusableServer(UnusableServer::Sentinel)));
         assert!(matches!(check("redis_mode:standalone\nrole:slave"), Trouble::Refused(Refusal::Replica)));
     }
 }

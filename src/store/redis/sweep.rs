@@ -61,7 +61,7 @@ impl Shared {
             for tenant in self.ownerless(unnamed, &HashSet::new()).await?.0 {
                 tracing::warn!(%tenant, "wanted tenant was in no index");
                 self.index_wanted(&tenant).await?;
-                self.nudges.add(tenant);
+                self.notifications.add(tenant);
             }
             if next == 0 {
                 break;

@@ -2,7 +2,7 @@ use std::{error::Error as _, io, sync::Arc, time::Duration};
 
 use redis::{ErrorKind, RedisError};
 
-use super::{refusal::Refusal, unfit::Unfit};
+use super::{refusal::Refusal, unfit::UnusableServer};
 use crate::store::StoreError;
 
 /// What went wrong with Redis, without its address: neither a log line nor an answer shows where it stands.
@@ -14,7 +14,7 @@ pub enum Trouble {
     #[error("redis did not answer within {0:?}")]
     Slow(Duration),
     #[error("redis cannot be used: {0}")]
-    Unfit(#[from] Unfit),
+    UnusableServer(#[from] UnusableServer),
     #[error("redis refused ({0})")]
     Refused(Refusal),
     #[error("redis answered what was not asked for ({0})")]
@@ -57,12 +57,12 @@ impl Trouble {
     /// What the first answers of a new connection say of who is there.
     pub fn greeted_with(error: RedisError) -> Self {
         match error.kind() {
-            ErrorKind::Parse | ErrorKind::UnexpectedReturnType => Unfit::NotRedis.into(),
-            ErrorKind::AuthenticationFailed => Unfit::Password.into(),
-            ErrorKind::Io if is_tls(&error) => Unfit::Tls.into(),
+            ErrorKind::Parse | ErrorKind::UnexpectedReturnType => UnusableServer::NotRedis.into(),
+            ErrorKind::AuthenticationFailed => UnusableServer::Password.into(),
+            ErrorKind::Io if is_tls(&error) => UnusableServer::Tls.into(),
             _ => match error.into() {
-                Self::Refused(Refusal::Permission) => Unfit::Permission.into(),
-                Self::Refused(Refusal::Password) => Unfit::Password.into(),
+                Self::Refused(Refusal::Permission) => UnusableServer::Permission.into(),
+                Self::Refused(Refusal::Password) => UnusableServer::Password.into(),
                 trouble => trouble,
             },
         }

@@ -9,7 +9,7 @@ use crate::{store::StoreError, tenant::TenantId};
 impl Shared {
     /// Reads what dead incarnations owned and what was released, and of this incarnation what nobody here holds; never
     /// what lives elsewhere. Of more than `max` a random part, so that none is passed over for ever.
-    pub async fn unattended(&self, max: usize) -> Result<Vec<TenantId>, StoreError> {
+    pub async fn orphaned(&self, max: usize) -> Result<Vec<TenantId>, StoreError> {
         // Without an incarnation none of them can be taken: a Redis that refuses writes would leave a log line for each.
         self.this_incarnation().await?;
         let mut pipeline = redis::pipe();

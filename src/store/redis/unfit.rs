@@ -1,7 +1,7 @@
 /// Why a server that is there cannot be used. Waiting does not help, so a start is refused; later it is an outage. Shows
 /// neither the server's address nor a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unfit {
+pub enum UnusableServer {
     #[error("what is in this Redis was sealed with another encryption key")]
     WrongKey,
     #[error(

@@ -9,12 +9,12 @@ use super::{
     sealed::Seals,
 };
 use crate::{
-    store::{Bookmark, Change, Lease, PAGE_ROWS, Page, StoreError, Vault},
+    store::{Bookmark, Change, CredentialStore, Lease, PAGE_ROWS, Page, StoreError},
     tenant::TenantId,
 };
 
 #[async_trait]
-impl Vault for RedisStore {
+impl CredentialStore for RedisStore {
     async fn get(&self, tenant: &TenantId, table: &'static str, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         let key = Bytes::copy_from_slice(key);
         let mut rows = self.get_many(tenant, table, &[key]).await?;

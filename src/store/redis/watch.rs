@@ -112,7 +112,7 @@ impl Watch {
 impl Shared {
     async fn after_look(self: &Arc<Self>, dead: &Dead) {
         if dead.news || self.has_settled().await {
-            self.nudges.shake();
+            self.notifications.request_rescan();
         }
         let orphans = self.audience.owned_by(&dead.names);
         if !orphans.is_empty() {
@@ -120,11 +120,12 @@ impl Shared {
         }
         let silent = self.census.silent(Instant::now());
         for tenant in self.audience.pairing_with(&silent) {
-            self.nudges.add(tenant);
+            self.notifications.add(tenant);
         }
         let delivered = *self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
-        let deaf = delivered.elapsed() >= DEAF_AFTER;
-        self.condition.send_if_modified(|now| std::mem::replace(&mut now.deaf, deaf) != deaf);
+        let not_delivering = delivered.elapsed() >= DEAF_AFTER;
+        self.condition
+            .send_if_modified(|now| std::mem::replace(&mut now.not_delivering, not_delivering) != not_delivering);
     }
 
     /// What was left alone until now can be taken.

@@ -7,7 +7,7 @@ use whatsapp_rust::{
     wacore::appstate::{hash::HashState, processor::AppStateMutationMAC},
 };
 
-use super::{Kept, Keys, joined, put, text, to_json};
+use super::{Keys, LibraryResult, joined, put, text, to_json};
 use crate::store::Change;
 
 /// As the library hands them over in numbers.
@@ -24,53 +24,70 @@ fn mac_key(name: &str, index_mac: &[u8]) -> Bytes {
 
 #[async_trait]
 impl AppSyncStore for Keys {
-    async fn get_sync_key(&self, key_id: &[u8]) -> Kept<Option<AppStateSyncKey>> {
-        self.get_json(SYNC_KEY, key_id).await.map_err(|error| self.told(error))
+    async fn get_sync_key(&self, key_id: &[u8]) -> LibraryResult<Option<AppStateSyncKey>> {
+        self.get_json(SYNC_KEY, key_id).await.map_err(|error| self.library_error(error))
     }
 
-    async fn set_sync_key(&self, key_id: &[u8], key: AppStateSyncKey) -> Kept<()> {
+    async fn set_sync_key(&self, key_id: &[u8], key: AppStateSyncKey) -> LibraryResult<()> {
         let key_id = Bytes::copy_from_slice(key_id);
         let changes = vec![
-            put(SYNC_KEY, key_id.clone(), to_json(&key).map_err(|error| self.told(error))?),
+            put(SYNC_KEY, key_id.clone(), to_json(&key).map_err(|error| self.library_error(error))?),
             put(SYNC_KEY_LATEST, Bytes::new(), key_id),
         ];
-        self.write(changes).await.map_err(|error| self.told(error))
+        self.write(changes).await.map_err(|error| self.library_error(error))
     }
 
-    async fn get_version(&self, name: &str) -> Kept<HashState> {
-        Ok(self.get_json(SYNC_VERSION, name.as_bytes()).await.map_err(|error| self.told(error))?.unwrap_or_default())
-    }
-
-    async fn set_version(&self, name: &str, state: HashState) -> Kept<()> {
-        self.put(SYNC_VERSION, text(name), to_json(&state).map_err(|error| self.told(error))?)
+    async fn get_version(&self, name: &str) -> LibraryResult<HashState> {
+        Ok(self
+            .get_json(SYNC_VERSION, name.as_bytes())
             .await
-            .map_err(|error| self.told(error))
+            .map_err(|error| self.library_error(error))?
+            .unwrap_or_default())
     }
 
-    async fn put_mutation_macs(&self, name: &str, _version: u64, mutations: &[AppStateMutationMAC]) -> Kept<()> {
+    async fn set_version(&self, name: &str, state: HashState) -> LibraryResult<()> {
+        self.put(SYNC_VERSION, text(name), to_json(&state).map_err(|error| self.library_error(error))?)
+            .await
+            .map_err(|error| self.library_error(error))
+    }
+
+    async fn put_mutation_macs(
+        &self,
+        name: &str,
+        _version: u64,
+        mutations: &[AppStateMutationMAC],
+    ) -> LibraryResult<()> {
         let changes =
             mutations.iter().map(|m| put(SYNC_MAC, mac_key(name, &m.index_mac), m.value_mac.clone())).collect();
-        self.write(changes).await.map_err(|error| self.told(error))
+        self.write(changes).await.map_err(|error| self.library_error(error))
     }
 
-    async fn get_mutation_mac(&self, name: &str, index_mac: &[u8]) -> Kept<Option<Vec<u8>>> {
-        Ok(self.get(SYNC_MAC, &mac_key(name, index_mac)).await.map_err(|error| self.told(error))?.map(Into::into))
+    async fn get_mutation_mac(&self, name: &str, index_mac: &[u8]) -> LibraryResult<Option<Vec<u8>>> {
+        Ok(self
+            .get(SYNC_MAC, &mac_key(name, index_mac))
+            .await
+            .map_err(|error| self.library_error(error))?
+            .map(Into::into))
     }
 
-    async fn delete_mutation_macs(&self, name: &str, index_macs: &[Vec<u8>]) -> Kept<()> {
+    async fn delete_mutation_macs(&self, name: &str, index_macs: &[Vec<u8>]) -> LibraryResult<()> {
         let changes =
             index_macs.iter().map(|mac| Change::Delete { table: SYNC_MAC, key: mac_key(name, mac) }).collect();
-        self.write(changes).await.map_err(|error| self.told(error))
+        self.write(changes).await.map_err(|error| self.library_error(error))
     }
 
-    async fn get_mutation_macs(&self, name: &str, index_macs: &[IndexMac]) -> Kept<HashMap<IndexMac, Vec<u8>>> {
+    async fn get_mutation_macs(
+        &self,
+        name: &str,
+        index_macs: &[IndexMac],
+    ) -> LibraryResult<HashMap<IndexMac, Vec<u8>>> {
         let keys: Vec<_> = index_macs.iter().map(|mac| mac_key(name, mac)).collect();
-        let rows = self.get_many(SYNC_MAC, &keys).await.map_err(|error| self.told(error))?;
+        let rows = self.get_many(SYNC_MAC, &keys).await.map_err(|error| self.library_error(error))?;
         Ok(index_macs.iter().zip(rows).filter_map(|(mac, row)| Some((*mac, row?.into()))).collect())
     }
 
     /// Once per snapshot of a collection.
-    async fn clear_mutation_macs(&self, name: &str) -> Kept<()> {
+    async fn clear_mutation_macs(&self, name: &str) -> LibraryResult<()> {
         let collection = joined(&[name.as_bytes()]);
         let mut pages = self.pages(SYNC_MAC);
         while let Some(rows) = pages.next().await? {
@@ -80,7 +97,7 @@ impl AppSyncStore for Keys {
         Ok(())
     }
 
-    async fn get_latest_sync_key_id(&self) -> Kept<Option<Vec<u8>>> {
-        Ok(self.get(SYNC_KEY_LATEST, b"").await.map_err(|error| self.told(error))?.map(Into::into))
+    async fn get_latest_sync_key_id(&self) -> LibraryResult<Option<Vec<u8>>> {
+        Ok(self.get(SYNC_KEY_LATEST, b"").await.map_err(|error| self.library_error(error))?.map(Into::into))
     }
 }

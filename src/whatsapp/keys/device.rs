@@ -10,11 +10,11 @@ use whatsapp_rust::{
     wacore::store::Device,
 };
 
-use super::{Kept, Keys, from_json, to_json};
+use super::{Keys, LibraryResult, from_json, to_json};
 use crate::{
     events::{PhoneNumber, Platform, cut_name},
     session::End,
-    store::{StoreError, Vault},
+    store::{CredentialStore, StoreError},
     tenant::TenantId,
     whatsapp::termination::Stage,
 };
@@ -68,8 +68,11 @@ pub(in crate::whatsapp) struct Stored {
     pub phone: PhoneNumber,
 }
 
-pub(in crate::whatsapp) async fn stored(vault: &dyn Vault, tenant: &TenantId) -> Result<Option<Stored>, StoreError> {
-    let Some(row) = vault.get(tenant, DEVICE, ONLY).await? else {
+pub(in crate::whatsapp) async fn stored(
+    credentials: &dyn CredentialStore,
+    tenant: &TenantId,
+) -> Result<Option<Stored>, StoreError> {
+    let Some(row) = credentials.get(tenant, DEVICE, ONLY).await? else {
         return Ok(None);
     };
     let device: Device = from_json(&row)?;
@@ -112,7 +115,7 @@ impl Keys {
     ///
     /// The library's own `flush` does not promise that: it answers at once while its background saver is still writing,
     /// and a save begun earlier may land later, over a newer one.
-    pub async fn settle(&self) -> Result<(), StoreError> {
+    pub async fn save_newest(&self) -> Result<(), StoreError> {
         match self.newest() {
             Some(device) => self.keep(&device).await,
             None => Ok(()),
@@ -167,24 +170,24 @@ impl Keys {
 
 #[async_trait]
 impl DeviceStore for Keys {
-    async fn save(&self, device: &Device) -> Kept<()> {
+    async fn save(&self, device: &Device) -> LibraryResult<()> {
         let saved = self.keep(device).await;
         self.count_failure(&saved);
-        saved.map_err(|error| self.told(error))
+        saved.map_err(|error| self.library_error(error))
     }
 
-    async fn load(&self) -> Kept<Option<Device>> {
-        let device = self.get_json(DEVICE, ONLY).await.map_err(|error| self.told(error))?;
+    async fn load(&self) -> LibraryResult<Option<Device>> {
+        let device = self.get_json(DEVICE, ONLY).await.map_err(|error| self.library_error(error))?;
         self.device.lock().await.owner = device.as_ref().map(Owner::of);
         Ok(device)
     }
 
-    async fn exists(&self) -> Kept<bool> {
-        Ok(self.get(DEVICE, ONLY).await.map_err(|error| self.told(error))?.is_some())
+    async fn exists(&self) -> LibraryResult<bool> {
+        Ok(self.get(DEVICE, ONLY).await.map_err(|error| self.library_error(error))?.is_some())
     }
 
     /// Writes nothing: the row appears once there is something to resume.
-    async fn create(&self) -> Kept<i32> {
+    async fn create(&self) -> LibraryResult<i32> {
         Ok(1)
     }
 }

@@ -23,11 +23,11 @@ const BY_LID: &str = "lid_pn_by_lid";
 const BY_PHONE: &str = "lid_pn_by_pn";
 
 /// The library's map between phone numbers and hidden identities, which is as large as the account has contacts. Here it
-/// holds those that were asked for last; the others are read from the vault when they are asked for. The library treats
+/// holds those that were asked for last; the others are read from the credential store when they are asked for. The library treats
 /// what is missing as unknown, so a mapping that is kept must be found.
 pub(in crate::whatsapp) struct Mappings {
     keys: Arc<Keys>,
-    /// `None`: the vault has no such row.
+    /// `None`: the credential store has no such row.
     known: Mutex<Cache<Option<Vec<u8>>>>,
 }
 
@@ -64,7 +64,7 @@ impl CacheStore for Mappings {
         }
         let read = self.read(namespace, key).await?;
         Ok(self.known(|known| match known.get(namespace, key) {
-            // Set while the vault was read, so newer.
+            // Set while the store was read, so newer.
             Some(set) => set.clone(),
             None => {
                 known.put(namespace, key, read.clone());

@@ -1,4 +1,4 @@
-//! The library's storage over the [`Vault`]: one file for each of its traits.
+//! The library's storage over the [`CredentialStore`]: one file for each of its traits.
 //!
 //! Every write goes through [`Keys::write`], under the lease; a batch is one write, all or none. What only helps within
 //! one connection (sent messages awaiting a retry, base keys) stays in memory: no message is ever stored.
@@ -32,13 +32,13 @@ pub(super) use self::{
 use super::termination::{Progress, Stage, Termination};
 use crate::{
     session::End,
-    store::{Bookmark, Change, Lease, StoreError, Vault},
+    store::{Bookmark, Change, CredentialStore, Lease, StoreError},
 };
 
-type Kept<T> = Result<T, LibraryError>;
+type LibraryResult<T> = Result<T, LibraryError>;
 
 pub(super) struct Keys {
-    vault: Arc<dyn Vault>,
+    credentials: Arc<dyn CredentialStore>,
     lease: Lease,
     termination: Arc<Termination>,
     progress: Arc<Progress>,
@@ -71,11 +71,11 @@ struct Pages<'k> {
 }
 
 impl Pages<'_> {
-    async fn next(&mut self) -> Kept<Option<Vec<(Bytes, Bytes)>>> {
+    async fn next(&mut self) -> LibraryResult<Option<Vec<(Bytes, Bytes)>>> {
         let Self { keys, table, after } = self;
         let Some(begin) = after.take() else { return Ok(None) };
-        let read = keys.in_time(keys.vault.page(keys.lease.tenant(), table, begin)).await;
-        let page = read.map_err(|error| keys.told(error))?;
+        let read = keys.in_time(keys.credentials.page(keys.lease.tenant(), table, begin)).await;
+        let page = read.map_err(|error| keys.library_error(error))?;
         *after = page.next.map(Some);
         Ok(Some(page.rows))
     }
@@ -83,7 +83,7 @@ impl Pages<'_> {
 
 impl Keys {
     pub fn new(
-        vault: Arc<dyn Vault>,
+        credentials: Arc<dyn CredentialStore>,
         lease: Lease,
         termination: Arc<Termination>,
         progress: Arc<Progress>,
@@ -92,7 +92,7 @@ impl Keys {
     ) -> Self {
         alive.fetch_add(1, Ordering::AcqRel);
         Self {
-            vault,
+            credentials,
             lease,
             termination,
             progress,
@@ -118,7 +118,7 @@ impl Keys {
     pub async fn forget(&self) -> Result<(), StoreError> {
         self.retire();
         let _no_writes = self.erasing.write().await;
-        self.in_time(self.vault.erase(&self.lease)).await
+        self.in_time(self.credentials.erase(&self.lease)).await
     }
 
     /// The credentials are worthless: whatever the library still wants to keep must not bring them back after they were
@@ -132,7 +132,7 @@ impl Keys {
     }
 
     async fn get(&self, table: &'static str, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        self.in_time(self.vault.get(self.lease.tenant(), table, key)).await
+        self.in_time(self.credentials.get(self.lease.tenant(), table, key)).await
     }
 
     async fn get_json<T: DeserializeOwned>(&self, table: &'static str, key: &[u8]) -> Result<Option<T>, StoreError> {
@@ -144,7 +144,7 @@ impl Keys {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        self.in_time(self.vault.get_many(self.lease.tenant(), table, keys)).await
+        self.in_time(self.credentials.get_many(self.lease.tenant(), table, keys)).await
     }
 
     fn pages(&self, table: &'static str) -> Pages<'_> {
@@ -152,16 +152,16 @@ impl Keys {
     }
 
     /// Changes rows, if there are any to change.
-    async fn change(&self, changes: Vec<Change>) -> Kept<()> {
+    async fn change(&self, changes: Vec<Change>) -> LibraryResult<()> {
         if changes.is_empty() {
             return Ok(());
         }
-        self.write(changes).await.map_err(|error| self.told(error))
+        self.write(changes).await.map_err(|error| self.library_error(error))
     }
 
     /// For tables that have a bound.
     async fn table(&self, table: &'static str) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        self.in_time(self.vault.table(self.lease.tenant(), table)).await
+        self.in_time(self.credentials.table(self.lease.tenant(), table)).await
     }
 
     async fn put(&self, table: &'static str, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Result<(), StoreError> {
@@ -180,7 +180,7 @@ impl Keys {
             return Err(StoreError::Unavailable(Box::new(Retired)));
         }
         let proof_only = changes.is_empty();
-        let written = self.in_time(self.vault.write(&self.lease, changes)).await;
+        let written = self.in_time(self.credentials.write(&self.lease, changes)).await;
         match &written {
             Err(StoreError::Fenced) => self.termination.terminate(End::LeaseLost),
             Err(_) if !proof_only && self.progress.stage() < Stage::Linked => {
@@ -192,9 +192,9 @@ impl Keys {
     }
 
     /// The error that the library gets, with its cause.
-    fn told(&self, error: StoreError) -> LibraryError {
+    fn library_error(&self, error: StoreError) -> LibraryError {
         if let StoreError::Unreadable | StoreError::Damaged(_) = error {
-            self.termination.met_unreadable_row();
+            self.termination.row_was_unreadable();
         }
         LibraryError::Database(Box::new(error))
     }

@@ -6,7 +6,7 @@ use std::{
 use async_trait::async_trait;
 use whatsapp_rust::store::{DeviceListRecord, LidPnMappingEntry, ProtocolStore, TcTokenEntry};
 
-use super::{Kept, Keys, as_text, from_json, put, text, to_json};
+use super::{Keys, LibraryResult, as_text, from_json, put, text, to_json};
 use crate::store::{Change, StoreError};
 
 /// One row per group: device → whether it has our sender key.
@@ -67,39 +67,43 @@ impl Keys {
 
 #[async_trait]
 impl ProtocolStore for Keys {
-    async fn get_sender_key_devices(&self, group_jid: &str) -> Kept<Vec<(String, bool)>> {
+    async fn get_sender_key_devices(&self, group_jid: &str) -> LibraryResult<Vec<(String, bool)>> {
         let row: Option<HasKey> =
-            self.get_json(SENDER_KEY_DEVICES, group_jid.as_bytes()).await.map_err(|error| self.told(error))?;
+            self.get_json(SENDER_KEY_DEVICES, group_jid.as_bytes()).await.map_err(|error| self.library_error(error))?;
         Ok(row.unwrap_or_default().into_iter().collect())
     }
 
-    async fn set_sender_key_status(&self, group_jid: &str, entries: &[(&str, bool)]) -> Kept<()> {
+    async fn set_sender_key_status(&self, group_jid: &str, entries: &[(&str, bool)]) -> LibraryResult<()> {
         let _alone = self.rewriting.lock().await;
         let row: Option<HasKey> =
-            self.get_json(SENDER_KEY_DEVICES, group_jid.as_bytes()).await.map_err(|error| self.told(error))?;
+            self.get_json(SENDER_KEY_DEVICES, group_jid.as_bytes()).await.map_err(|error| self.library_error(error))?;
         let mut devices = row.unwrap_or_default();
         devices.extend(entries.iter().map(|(device, has_key)| ((*device).to_owned(), *has_key)));
-        self.put(SENDER_KEY_DEVICES, text(group_jid), to_json(&devices).map_err(|error| self.told(error))?)
+        self.put(SENDER_KEY_DEVICES, text(group_jid), to_json(&devices).map_err(|error| self.library_error(error))?)
             .await
-            .map_err(|error| self.told(error))
+            .map_err(|error| self.library_error(error))
     }
 
-    async fn clear_sender_key_devices(&self, group_jid: &str) -> Kept<()> {
+    async fn clear_sender_key_devices(&self, group_jid: &str) -> LibraryResult<()> {
         let _alone = self.rewriting.lock().await;
-        self.delete(SENDER_KEY_DEVICES, text(group_jid)).await.map_err(|error| self.told(error))
+        self.delete(SENDER_KEY_DEVICES, text(group_jid)).await.map_err(|error| self.library_error(error))
     }
 
-    async fn delete_sender_key_device_rows(&self, device_jids: &[&str]) -> Kept<()> {
+    async fn delete_sender_key_device_rows(&self, device_jids: &[&str]) -> LibraryResult<()> {
         let _alone = self.rewriting.lock().await;
         let mut pages = self.pages(SENDER_KEY_DEVICES);
         while let Some(rows) = pages.next().await? {
             let mut changes = Vec::new();
             for (group, row) in rows {
-                let mut devices: HasKey = from_json(&row).map_err(|error| self.told(error))?;
+                let mut devices: HasKey = from_json(&row).map_err(|error| self.library_error(error))?;
                 let before = devices.len();
                 devices.retain(|device, _| !device_jids.contains(&device.as_str()));
                 if devices.len() < before {
-                    changes.push(put(SENDER_KEY_DEVICES, group, to_json(&devices).map_err(|error| self.told(error))?));
+                    changes.push(put(
+                        SENDER_KEY_DEVICES,
+                        group,
+                        to_json(&devices).map_err(|error| self.library_error(error))?,
+                    ));
                 }
             }
             self.change(changes).await?;
@@ -107,103 +111,103 @@ impl ProtocolStore for Keys {
         Ok(())
     }
 
-    async fn clear_all_sender_key_devices(&self) -> Kept<()> {
+    async fn clear_all_sender_key_devices(&self) -> LibraryResult<()> {
         let _alone = self.rewriting.lock().await;
-        self.write(vec![Change::Clear { table: SENDER_KEY_DEVICES }]).await.map_err(|error| self.told(error))
+        self.write(vec![Change::Clear { table: SENDER_KEY_DEVICES }]).await.map_err(|error| self.library_error(error))
     }
 
-    async fn get_lid_mapping(&self, lid: &str) -> Kept<Option<LidPnMappingEntry>> {
-        self.get_json(LID, lid.as_bytes()).await.map_err(|error| self.told(error))
+    async fn get_lid_mapping(&self, lid: &str) -> LibraryResult<Option<LidPnMappingEntry>> {
+        self.get_json(LID, lid.as_bytes()).await.map_err(|error| self.library_error(error))
     }
 
-    async fn get_pn_mapping(&self, phone: &str) -> Kept<Option<LidPnMappingEntry>> {
-        match self.get(PN, phone.as_bytes()).await.map_err(|error| self.told(error))? {
-            Some(lid) => self.get_lid_mapping(&as_text(&lid).map_err(|error| self.told(error))?).await,
+    async fn get_pn_mapping(&self, phone: &str) -> LibraryResult<Option<LidPnMappingEntry>> {
+        match self.get(PN, phone.as_bytes()).await.map_err(|error| self.library_error(error))? {
+            Some(lid) => self.get_lid_mapping(&as_text(&lid).map_err(|error| self.library_error(error))?).await,
             None => Ok(None),
         }
     }
 
-    async fn put_lid_mapping(&self, entry: &LidPnMappingEntry) -> Kept<()> {
+    async fn put_lid_mapping(&self, entry: &LidPnMappingEntry) -> LibraryResult<()> {
         self.put_lid_mappings(std::slice::from_ref(entry)).await
     }
 
-    async fn put_lid_mappings(&self, entries: &[LidPnMappingEntry]) -> Kept<()> {
+    async fn put_lid_mappings(&self, entries: &[LidPnMappingEntry]) -> LibraryResult<()> {
         let _alone = self.rewriting.lock().await;
-        let changes = self.lid_changes(entries).await.map_err(|error| self.told(error))?;
+        let changes = self.lid_changes(entries).await.map_err(|error| self.library_error(error))?;
         self.change(changes).await
     }
 
     /// None. The library asks once for each client, to fill a map of all contacts that it keeps for as long as the client
     /// lives: 95 MB for 100,000. [`super::Mappings`] stands in the map's place and reads a row when it is asked for one.
-    async fn get_all_lid_mappings(&self) -> Kept<Vec<LidPnMappingEntry>> {
+    async fn get_all_lid_mappings(&self) -> LibraryResult<Vec<LidPnMappingEntry>> {
         Ok(Vec::new())
     }
 
-    async fn save_base_key(&self, address: &str, message_id: &str, base_key: &[u8]) -> Kept<()> {
+    async fn save_base_key(&self, address: &str, message_id: &str, base_key: &[u8]) -> LibraryResult<()> {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.base_keys.put(address, message_id, base_key.to_vec());
         Ok(())
     }
 
-    async fn has_same_base_key(&self, address: &str, message_id: &str, current_base_key: &[u8]) -> Kept<bool> {
+    async fn has_same_base_key(&self, address: &str, message_id: &str, current_base_key: &[u8]) -> LibraryResult<bool> {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(recent.base_keys.get(address, message_id).is_some_and(|known| known == current_base_key))
     }
 
-    async fn delete_base_key(&self, address: &str, message_id: &str) -> Kept<()> {
+    async fn delete_base_key(&self, address: &str, message_id: &str) -> LibraryResult<()> {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.base_keys.take(address, message_id);
         Ok(())
     }
 
-    async fn update_device_list(&self, record: DeviceListRecord) -> Kept<()> {
+    async fn update_device_list(&self, record: DeviceListRecord) -> LibraryResult<()> {
         self.update_device_lists(vec![record]).await
     }
 
-    async fn update_device_lists(&self, records: Vec<DeviceListRecord>) -> Kept<()> {
+    async fn update_device_lists(&self, records: Vec<DeviceListRecord>) -> LibraryResult<()> {
         let changes: Result<Vec<_>, StoreError> =
             records.iter().map(|record| Ok(put(DEVICES, text(&record.user), to_json(record)?))).collect();
-        self.write(changes.map_err(|error| self.told(error))?).await.map_err(|error| self.told(error))
+        self.write(changes.map_err(|error| self.library_error(error))?).await.map_err(|error| self.library_error(error))
     }
 
-    async fn get_devices(&self, user: &str) -> Kept<Option<DeviceListRecord>> {
-        self.get_json(DEVICES, user.as_bytes()).await.map_err(|error| self.told(error))
+    async fn get_devices(&self, user: &str) -> LibraryResult<Option<DeviceListRecord>> {
+        self.get_json(DEVICES, user.as_bytes()).await.map_err(|error| self.library_error(error))
     }
 
-    async fn delete_devices(&self, user: &str) -> Kept<()> {
-        self.delete(DEVICES, text(user)).await.map_err(|error| self.told(error))
+    async fn delete_devices(&self, user: &str) -> LibraryResult<()> {
+        self.delete(DEVICES, text(user)).await.map_err(|error| self.library_error(error))
     }
 
-    async fn get_tc_token(&self, jid: &str) -> Kept<Option<TcTokenEntry>> {
-        self.get_json(TC_TOKEN, jid.as_bytes()).await.map_err(|error| self.told(error))
+    async fn get_tc_token(&self, jid: &str) -> LibraryResult<Option<TcTokenEntry>> {
+        self.get_json(TC_TOKEN, jid.as_bytes()).await.map_err(|error| self.library_error(error))
     }
 
-    async fn put_tc_token(&self, jid: &str, entry: &TcTokenEntry) -> Kept<()> {
-        self.change_token(jid, |_| Some(entry.clone())).await.map_err(|error| self.told(error))
+    async fn put_tc_token(&self, jid: &str, entry: &TcTokenEntry) -> LibraryResult<()> {
+        self.change_token(jid, |_| Some(entry.clone())).await.map_err(|error| self.library_error(error))
     }
 
-    async fn delete_tc_token(&self, jid: &str) -> Kept<()> {
+    async fn delete_tc_token(&self, jid: &str) -> LibraryResult<()> {
         let _alone = self.rewriting.lock().await;
-        self.delete(TC_TOKEN, text(jid)).await.map_err(|error| self.told(error))
+        self.delete(TC_TOKEN, text(jid)).await.map_err(|error| self.library_error(error))
     }
 
-    async fn get_all_tc_token_jids(&self) -> Kept<Vec<String>> {
+    async fn get_all_tc_token_jids(&self) -> LibraryResult<Vec<String>> {
         let (mut jids, mut pages) = (BTreeSet::new(), self.pages(TC_TOKEN));
         while let Some(rows) = pages.next().await? {
             for (key, _) in rows {
-                jids.insert(as_text(&key).map_err(|error| self.told(error))?);
+                jids.insert(as_text(&key).map_err(|error| self.library_error(error))?);
             }
         }
         Ok(jids.into_iter().collect())
     }
 
-    async fn delete_expired_tc_tokens(&self, token_cutoff: i64, sender_cutoff: i64) -> Kept<u32> {
+    async fn delete_expired_tc_tokens(&self, token_cutoff: i64, sender_cutoff: i64) -> LibraryResult<u32> {
         let _alone = self.rewriting.lock().await;
         let (mut count, mut pages) = (0, self.pages(TC_TOKEN));
         while let Some(rows) = pages.next().await? {
             let mut expired = HashMap::new();
             for (key, row) in rows {
-                let entry: TcTokenEntry = from_json(&row).map_err(|error| self.told(error))?;
+                let entry: TcTokenEntry = from_json(&row).map_err(|error| self.library_error(error))?;
                 let token_lives = !entry.token.is_empty() && entry.token_timestamp >= token_cutoff;
                 let sender_lives = entry.sender_timestamp.is_some_and(|at| at >= sender_cutoff);
                 if !token_lives && !sender_lives {
@@ -216,7 +220,7 @@ impl ProtocolStore for Keys {
         Ok(count)
     }
 
-    async fn touch_tc_token_sender_timestamp(&self, jid: &str, sender_timestamp: i64) -> Kept<()> {
+    async fn touch_tc_token_sender_timestamp(&self, jid: &str, sender_timestamp: i64) -> LibraryResult<()> {
         let touch = |old: Option<TcTokenEntry>| {
             let old = old.unwrap_or(TcTokenEntry {
                 token: Vec::new(),
@@ -227,31 +231,31 @@ impl ProtocolStore for Keys {
             let newest = old.sender_timestamp.map_or(sender_timestamp, |at| at.max(sender_timestamp));
             Some(TcTokenEntry { sender_timestamp: Some(newest), ..old })
         };
-        self.change_token(jid, touch).await.map_err(|error| self.told(error))
+        self.change_token(jid, touch).await.map_err(|error| self.library_error(error))
     }
 
-    async fn store_received_tc_token(&self, jid: &str, token: &[u8], token_timestamp: i64) -> Kept<()> {
+    async fn store_received_tc_token(&self, jid: &str, token: &[u8], token_timestamp: i64) -> LibraryResult<()> {
         let receive = |old: Option<TcTokenEntry>| {
             let stale = old.as_ref().is_some_and(|old| !old.token.is_empty() && token_timestamp < old.token_timestamp);
             let sender_timestamp = old.and_then(|old| old.sender_timestamp);
             (!stale).then(|| TcTokenEntry { token: token.to_vec(), token_timestamp, sender_timestamp })
         };
-        self.change_token(jid, receive).await.map_err(|error| self.told(error))
+        self.change_token(jid, receive).await.map_err(|error| self.library_error(error))
     }
 
-    async fn store_sent_message(&self, chat_jid: &str, message_id: &str, payload: &[u8]) -> Kept<()> {
+    async fn store_sent_message(&self, chat_jid: &str, message_id: &str, payload: &[u8]) -> LibraryResult<()> {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.sent.put(chat_jid, message_id, payload.to_vec());
         Ok(())
     }
 
-    async fn take_sent_message(&self, chat_jid: &str, message_id: &str) -> Kept<Option<Vec<u8>>> {
+    async fn take_sent_message(&self, chat_jid: &str, message_id: &str) -> LibraryResult<Option<Vec<u8>>> {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(recent.sent.take(chat_jid, message_id))
     }
 
     /// The library asks with its keepalive: what is in memory has a limit of its own.
-    async fn delete_expired_sent_messages(&self, _cutoff_timestamp: i64) -> Kept<u32> {
+    async fn delete_expired_sent_messages(&self, _cutoff_timestamp: i64) -> LibraryResult<u32> {
         Ok(0)
     }
 }

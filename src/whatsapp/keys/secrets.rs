@@ -4,7 +4,7 @@ use whatsapp_rust::store::{
     MessageSecret, MsgSecretEntry, MsgSecretStore, merge_msg_secret_expiry, merge_msg_secret_message_ts,
 };
 
-use super::{Kept, Keys, as_array, joined, put};
+use super::{Keys, LibraryResult, as_array, joined, put};
 use crate::store::{Change, StoreError};
 
 const SECRET: &str = "secret";
@@ -71,52 +71,57 @@ impl Keys {
 
 #[async_trait]
 impl MsgSecretStore for Keys {
-    async fn put_msg_secrets(&self, entries: Vec<MsgSecretEntry>) -> Kept<usize> {
+    async fn put_msg_secrets(&self, entries: Vec<MsgSecretEntry>) -> LibraryResult<usize> {
         let stored = entries.len();
         // The newest of a batch that is larger than the table itself.
         let entries = entries.into_iter().skip(stored.saturating_sub(ROWS_MAX / 2));
         let mut known = self.secrets.lock().await;
         let mut count = match *known {
             Some(count) => count,
-            None => self.table(SECRET).await.map_err(|error| self.told(error))?.len(),
+            None => self.table(SECRET).await.map_err(|error| self.library_error(error))?.len(),
         };
         let entries: Vec<_> = entries.map(|entry| (key(&entry.chat, &entry.sender, &entry.msg_id), entry)).collect();
         let keys: Vec<_> = entries.iter().map(|(key, _)| key.clone()).collect();
-        let old = self.get_many(SECRET, &keys).await.map_err(|error| self.told(error))?;
+        let old = self.get_many(SECRET, &keys).await.map_err(|error| self.library_error(error))?;
         let mut fresh = Vec::with_capacity(entries.len());
         for ((key, entry), old) in entries.into_iter().zip(old) {
             let row = Row { expires_at: entry.expires_at, message_ts: entry.message_ts, secret: entry.secret };
             let row = match old {
-                Some(old) => row.merged(Row::read(&old).map_err(|error| self.told(error))?),
+                Some(old) => row.merged(Row::read(&old).map_err(|error| self.library_error(error))?),
                 None => row,
             };
             fresh.push((key, row));
         }
-        let surplus = self.crowded_out(count, fresh.len()).await.map_err(|error| self.told(error))?;
+        let surplus = self.crowded_out(count, fresh.len()).await.map_err(|error| self.library_error(error))?;
         count = (count + fresh.len()).saturating_sub(surplus.len());
         let mut changes: Vec<_> = surplus.into_iter().map(|key| Change::Delete { table: SECRET, key }).collect();
         changes.extend(fresh.into_iter().map(|(key, row)| put(SECRET, key, row.write())));
-        self.write(changes).await.map_err(|error| self.told(error))?;
+        self.write(changes).await.map_err(|error| self.library_error(error))?;
         *known = Some(count);
         Ok(stored)
     }
 
-    async fn get_msg_secret(&self, chat: &str, sender: &str, msg_id: &str) -> Kept<Option<Vec<u8>>> {
+    async fn get_msg_secret(&self, chat: &str, sender: &str, msg_id: &str) -> LibraryResult<Option<Vec<u8>>> {
         Ok(self.get_msg_secret_with_ts(chat, sender, msg_id).await?.map(|(secret, _)| secret))
     }
 
-    async fn get_msg_secret_with_ts(&self, chat: &str, sender: &str, msg_id: &str) -> Kept<Option<(Vec<u8>, i64)>> {
-        let row = self.get(SECRET, &key(chat, sender, msg_id)).await.map_err(|error| self.told(error))?;
-        let row = row.map(|row| Row::read(&row)).transpose().map_err(|error| self.told(error))?;
+    async fn get_msg_secret_with_ts(
+        &self,
+        chat: &str,
+        sender: &str,
+        msg_id: &str,
+    ) -> LibraryResult<Option<(Vec<u8>, i64)>> {
+        let row = self.get(SECRET, &key(chat, sender, msg_id)).await.map_err(|error| self.library_error(error))?;
+        let row = row.map(|row| Row::read(&row)).transpose().map_err(|error| self.library_error(error))?;
         Ok(row.map(|row| (row.secret.to_vec(), row.message_ts)))
     }
 
-    async fn delete_expired_msg_secrets(&self, cutoff_timestamp: i64) -> Kept<u32> {
+    async fn delete_expired_msg_secrets(&self, cutoff_timestamp: i64) -> LibraryResult<u32> {
         let mut known = self.secrets.lock().await;
         let mut kept = 0;
         let mut expired = Vec::new();
-        for (key, row) in self.table(SECRET).await.map_err(|error| self.told(error))? {
-            let expires_at = Row::read(&row).map_err(|error| self.told(error))?.expires_at;
+        for (key, row) in self.table(SECRET).await.map_err(|error| self.library_error(error))? {
+            let expires_at = Row::read(&row).map_err(|error| self.library_error(error))?.expires_at;
             if expires_at == 0 || expires_at > cutoff_timestamp {
                 kept += 1;
             } else {
@@ -125,7 +130,7 @@ impl MsgSecretStore for Keys {
         }
         let count = expired.len() as u32;
         if count > 0 {
-            self.write(expired).await.map_err(|error| self.told(error))?;
+            self.write(expired).await.map_err(|error| self.library_error(error))?;
         }
         *known = Some(kept);
         Ok(count)

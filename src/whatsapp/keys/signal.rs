@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use whatsapp_rust::{Jid, Server, store::SignalStore, wacore::types::jid::JidExt as _};
 
-use super::{Kept, Keys, as_array, as_number, put, text};
+use super::{Keys, LibraryResult, as_array, as_number, put, text};
 use crate::store::Change;
 
 const IDENTITY: &str = "identity";
@@ -31,47 +31,47 @@ fn addresses(user: &str) -> impl Iterator<Item = Bytes> {
 
 #[async_trait]
 impl SignalStore for Keys {
-    async fn put_identity(&self, address: &str, key: [u8; 32]) -> Kept<()> {
-        self.put(IDENTITY, text(address), key.to_vec()).await.map_err(|error| self.told(error))
+    async fn put_identity(&self, address: &str, key: [u8; 32]) -> LibraryResult<()> {
+        self.put(IDENTITY, text(address), key.to_vec()).await.map_err(|error| self.library_error(error))
     }
 
-    async fn put_identities_batch(&self, identities: &[(Arc<str>, [u8; 32])]) -> Kept<()> {
+    async fn put_identities_batch(&self, identities: &[(Arc<str>, [u8; 32])]) -> LibraryResult<()> {
         let changes = identities.iter().map(|(address, key)| put(IDENTITY, text(address), key.to_vec())).collect();
-        self.write(changes).await.map_err(|error| self.told(error))
+        self.write(changes).await.map_err(|error| self.library_error(error))
     }
 
-    async fn load_identity(&self, address: &str) -> Kept<Option<[u8; 32]>> {
-        let row = self.get(IDENTITY, address.as_bytes()).await.map_err(|error| self.told(error))?;
-        row.map(|row| as_array(&row)).transpose().map_err(|error| self.told(error))
+    async fn load_identity(&self, address: &str) -> LibraryResult<Option<[u8; 32]>> {
+        let row = self.get(IDENTITY, address.as_bytes()).await.map_err(|error| self.library_error(error))?;
+        row.map(|row| as_array(&row)).transpose().map_err(|error| self.library_error(error))
     }
 
-    async fn delete_identity(&self, address: &str) -> Kept<()> {
-        self.delete(IDENTITY, text(address)).await.map_err(|error| self.told(error))
+    async fn delete_identity(&self, address: &str) -> LibraryResult<()> {
+        self.delete(IDENTITY, text(address)).await.map_err(|error| self.library_error(error))
     }
 
-    async fn get_session(&self, address: &str) -> Kept<Option<Bytes>> {
-        self.get(SESSION, address.as_bytes()).await.map_err(|error| self.told(error))
+    async fn get_session(&self, address: &str) -> LibraryResult<Option<Bytes>> {
+        self.get(SESSION, address.as_bytes()).await.map_err(|error| self.library_error(error))
     }
 
-    async fn put_session(&self, address: &str, session: &[u8]) -> Kept<()> {
-        self.put(SESSION, text(address), session.to_vec()).await.map_err(|error| self.told(error))
+    async fn put_session(&self, address: &str, session: &[u8]) -> LibraryResult<()> {
+        self.put(SESSION, text(address), session.to_vec()).await.map_err(|error| self.library_error(error))
     }
 
-    async fn put_sessions_batch(&self, sessions: &[(Arc<str>, Bytes)]) -> Kept<()> {
+    async fn put_sessions_batch(&self, sessions: &[(Arc<str>, Bytes)]) -> LibraryResult<()> {
         let changes = sessions.iter().map(|(address, session)| put(SESSION, text(address), session.clone())).collect();
-        self.write(changes).await.map_err(|error| self.told(error))
+        self.write(changes).await.map_err(|error| self.library_error(error))
     }
 
-    async fn delete_session(&self, address: &str) -> Kept<()> {
-        self.delete(SESSION, text(address)).await.map_err(|error| self.told(error))
+    async fn delete_session(&self, address: &str) -> LibraryResult<()> {
+        self.delete(SESSION, text(address)).await.map_err(|error| self.library_error(error))
     }
 
     /// The library asks before it looks for what to move from a number's addresses to those of its hidden identity. A no
     /// saves it a few hundred single look-ups.
-    async fn has_signal_state_for_user(&self, user: &str) -> Kept<bool> {
+    async fn has_signal_state_for_user(&self, user: &str) -> LibraryResult<bool> {
         let addresses: Vec<_> = addresses(user).collect();
         for table in [SESSION, IDENTITY] {
-            let rows = self.get_many(table, &addresses).await.map_err(|error| self.told(error))?;
+            let rows = self.get_many(table, &addresses).await.map_err(|error| self.library_error(error))?;
             if rows.iter().any(Option::is_some) {
                 return Ok(true);
             }
@@ -80,72 +80,72 @@ impl SignalStore for Keys {
     }
 
     /// Whether a key was uploaded is not kept: nothing reads it back, the device row's two counters decide.
-    async fn store_prekey(&self, id: u32, record: &[u8], _uploaded: bool) -> Kept<()> {
-        self.put(PREKEY, number(id), record.to_vec()).await.map_err(|error| self.told(error))
+    async fn store_prekey(&self, id: u32, record: &[u8], _uploaded: bool) -> LibraryResult<()> {
+        self.put(PREKEY, number(id), record.to_vec()).await.map_err(|error| self.library_error(error))
     }
 
-    async fn store_prekeys_batch(&self, keys: &[(u32, Bytes)], _uploaded: bool) -> Kept<()> {
+    async fn store_prekeys_batch(&self, keys: &[(u32, Bytes)], _uploaded: bool) -> LibraryResult<()> {
         let changes = keys.iter().map(|(id, record)| put(PREKEY, number(*id), record.clone())).collect();
-        self.write(changes).await.map_err(|error| self.told(error))
+        self.write(changes).await.map_err(|error| self.library_error(error))
     }
 
-    async fn load_prekey(&self, id: u32) -> Kept<Option<Bytes>> {
-        self.get(PREKEY, &id.to_be_bytes()).await.map_err(|error| self.told(error))
+    async fn load_prekey(&self, id: u32) -> LibraryResult<Option<Bytes>> {
+        self.get(PREKEY, &id.to_be_bytes()).await.map_err(|error| self.library_error(error))
     }
 
-    async fn load_prekeys_batch(&self, ids: &[u32]) -> Kept<Vec<(u32, Bytes)>> {
+    async fn load_prekeys_batch(&self, ids: &[u32]) -> LibraryResult<Vec<(u32, Bytes)>> {
         let keys: Vec<_> = ids.iter().map(|id| number(*id)).collect();
-        let rows = self.get_many(PREKEY, &keys).await.map_err(|error| self.told(error))?;
+        let rows = self.get_many(PREKEY, &keys).await.map_err(|error| self.library_error(error))?;
         Ok(ids.iter().zip(rows).filter_map(|(id, row)| Some((*id, row?))).collect())
     }
 
-    async fn mark_prekeys_uploaded(&self, _ids: &[u32]) -> Kept<()> {
+    async fn mark_prekeys_uploaded(&self, _ids: &[u32]) -> LibraryResult<()> {
         Ok(())
     }
 
-    async fn remove_prekey(&self, id: u32) -> Kept<()> {
-        self.delete(PREKEY, number(id)).await.map_err(|error| self.told(error))
+    async fn remove_prekey(&self, id: u32) -> LibraryResult<()> {
+        self.delete(PREKEY, number(id)).await.map_err(|error| self.library_error(error))
     }
 
-    async fn get_max_prekey_id(&self) -> Kept<u32> {
-        let rows = self.table(PREKEY).await.map_err(|error| self.told(error))?;
-        rows.iter().try_fold(0, |max, (key, _)| Ok(as_number(key).map_err(|error| self.told(error))?.max(max)))
+    async fn get_max_prekey_id(&self) -> LibraryResult<u32> {
+        let rows = self.table(PREKEY).await.map_err(|error| self.library_error(error))?;
+        rows.iter().try_fold(0, |max, (key, _)| Ok(as_number(key).map_err(|error| self.library_error(error))?.max(max)))
     }
 
-    async fn store_signed_prekey(&self, id: u32, record: &[u8]) -> Kept<()> {
-        self.put(SIGNED_PREKEY, number(id), record.to_vec()).await.map_err(|error| self.told(error))
+    async fn store_signed_prekey(&self, id: u32, record: &[u8]) -> LibraryResult<()> {
+        self.put(SIGNED_PREKEY, number(id), record.to_vec()).await.map_err(|error| self.library_error(error))
     }
 
-    async fn load_signed_prekey(&self, id: u32) -> Kept<Option<Vec<u8>>> {
-        Ok(self.get(SIGNED_PREKEY, &id.to_be_bytes()).await.map_err(|error| self.told(error))?.map(Into::into))
+    async fn load_signed_prekey(&self, id: u32) -> LibraryResult<Option<Vec<u8>>> {
+        Ok(self.get(SIGNED_PREKEY, &id.to_be_bytes()).await.map_err(|error| self.library_error(error))?.map(Into::into))
     }
 
-    async fn load_all_signed_prekeys(&self) -> Kept<Vec<(u32, Vec<u8>)>> {
-        let rows = self.table(SIGNED_PREKEY).await.map_err(|error| self.told(error))?;
+    async fn load_all_signed_prekeys(&self) -> LibraryResult<Vec<(u32, Vec<u8>)>> {
+        let rows = self.table(SIGNED_PREKEY).await.map_err(|error| self.library_error(error))?;
         rows.into_iter()
-            .map(|(key, row)| Ok((as_number(&key).map_err(|error| self.told(error))?, row.into())))
+            .map(|(key, row)| Ok((as_number(&key).map_err(|error| self.library_error(error))?, row.into())))
             .collect()
     }
 
-    async fn remove_signed_prekey(&self, id: u32) -> Kept<()> {
-        self.delete(SIGNED_PREKEY, number(id)).await.map_err(|error| self.told(error))
+    async fn remove_signed_prekey(&self, id: u32) -> LibraryResult<()> {
+        self.delete(SIGNED_PREKEY, number(id)).await.map_err(|error| self.library_error(error))
     }
 
-    async fn put_sender_key(&self, address: &str, record: &[u8]) -> Kept<()> {
-        self.put(SENDER_KEY, text(address), record.to_vec()).await.map_err(|error| self.told(error))
+    async fn put_sender_key(&self, address: &str, record: &[u8]) -> LibraryResult<()> {
+        self.put(SENDER_KEY, text(address), record.to_vec()).await.map_err(|error| self.library_error(error))
     }
 
-    async fn put_sender_keys_batch(&self, sender_keys: &[(Arc<str>, Bytes)]) -> Kept<()> {
+    async fn put_sender_keys_batch(&self, sender_keys: &[(Arc<str>, Bytes)]) -> LibraryResult<()> {
         let changes: Vec<Change> =
             sender_keys.iter().map(|(address, record)| put(SENDER_KEY, text(address), record.clone())).collect();
-        self.write(changes).await.map_err(|error| self.told(error))
+        self.write(changes).await.map_err(|error| self.library_error(error))
     }
 
-    async fn get_sender_key(&self, address: &str) -> Kept<Option<Vec<u8>>> {
-        Ok(self.get(SENDER_KEY, address.as_bytes()).await.map_err(|error| self.told(error))?.map(Into::into))
+    async fn get_sender_key(&self, address: &str) -> LibraryResult<Option<Vec<u8>>> {
+        Ok(self.get(SENDER_KEY, address.as_bytes()).await.map_err(|error| self.library_error(error))?.map(Into::into))
     }
 
-    async fn delete_sender_key(&self, address: &str) -> Kept<()> {
-        self.delete(SENDER_KEY, text(address)).await.map_err(|error| self.told(error))
+    async fn delete_sender_key(&self, address: &str) -> LibraryResult<()> {
+        self.delete(SENDER_KEY, text(address)).await.map_err(|error| self.library_error(error))
     }
 }

@@ -15,7 +15,7 @@ use super::*;
 use crate::{
     clock,
     store::{
-        Stores, Wish,
+        DesiredState, Stores,
         crypt::MasterKey,
         embedded::{EmbeddedStore, Settings},
     },
@@ -37,14 +37,14 @@ impl Bench {
         let store = EmbeddedStore::open(settings, clock::system()).unwrap();
         let stores = store.stores();
         let tenant = TenantId::parse("toko").unwrap();
-        stores.roster.want(&tenant, Wish::Run { phone: None }).await.unwrap();
-        let lease = stores.roster.acquire(&tenant).await.unwrap().unwrap();
+        stores.commands.request(&tenant, DesiredState::Run { phone: None }).await.unwrap();
+        let lease = stores.ownership.acquire(&tenant).await.unwrap().unwrap();
         Self { stores, lease, _store: store, _dir: dir }
     }
 
     fn keys(&self) -> Keys {
         Keys::new(
-            self.stores.vault.clone(),
+            self.stores.credentials.clone(),
             self.lease.clone(),
             Arc::new(Termination::default()),
             Arc::new(Progress::new(Stage::Linked)),
@@ -275,7 +275,7 @@ async fn a_device_that_is_not_paired_is_never_stored() {
     let device = whatsapp_rust::wacore::store::Device::new();
     b.save(&device).await.unwrap();
     assert!(!b.exists().await.unwrap());
-    assert!(!bench.stores.vault.holds(bench.lease.tenant()).await.unwrap());
+    assert!(!bench.stores.credentials.holds(bench.lease.tenant()).await.unwrap());
 }
 
 #[tokio::test]
@@ -286,14 +286,14 @@ async fn nothing_is_kept_once_the_device_is_given_up() {
     b.put_session("a@lid", b"ratchet").await.unwrap();
     keys.forget().await.unwrap();
     b.put_session("a@lid", b"ratchet").await.unwrap_err();
-    assert!(!bench.stores.vault.holds(bench.lease.tenant()).await.unwrap());
+    assert!(!bench.stores.credentials.holds(bench.lease.tenant()).await.unwrap());
 }
 
 #[tokio::test]
 async fn a_fenced_write_ends_the_link_without_a_word() {
     let bench = Bench::new().await;
     let keys = bench.keys();
-    bench.stores.roster.release(bench.lease.clone()).await.unwrap();
+    bench.stores.ownership.release(bench.lease.clone()).await.unwrap();
     let b: &dyn Backend = &keys;
     b.put_session("a@lid", b"ratchet").await.unwrap_err();
     assert_eq!(keys.termination.end(), Some(End::LeaseLost));

@@ -150,7 +150,7 @@ fn events_in_any_order_mean_what_may_follow() {
             let facts = Facts { stage, now, account: account.clone(), phone: phone.clone() };
             let meaning = translator.meaning(event, &facts);
             stage = moves(stage, event);
-            let Meaning::Tell(signal) = meaning else { continue };
+            let Meaning::Send(signal) = meaning else { continue };
             let offers = matches!(signal, Signal::Qr { .. });
             assert!(!offers || stage == Stage::Offering, "a code in stage {stage:?}");
             if let Signal::Connected { account: told } = &signal {
@@ -173,6 +173,6 @@ fn code_is_an_attempt_and_lives_as_long_as_time_allows() {
     for pace in [1.0, 0.05] {
         let facts = Facts { stage: Stage::Offering, now: Timestamp::MAX, account: None, phone: None };
         let meaning = Translator::new(pace).meaning(&Event::PairingQrCode(code.clone()), &facts);
-        assert!(matches!(meaning, Meaning::Tell(Signal::Qr { attempt: 1, .. })), "{meaning:?}");
+        assert!(matches!(meaning, Meaning::Send(Signal::Qr { attempt: 1, .. })), "{meaning:?}");
     }
 }

@@ -79,7 +79,7 @@ fn pair_error() -> Event {
 }
 
 fn end(end: End) -> Meaning {
-    Meaning::Tell(Signal::Ended(end))
+    Meaning::Send(Signal::Ended(end))
 }
 
 #[test]
@@ -96,20 +96,20 @@ fn each_event_of_the_library_has_its_meaning() {
     let code_error = |rejection| {
         Event::PairingCodeError(PairingCodeError::builder().error(String::new()).maybe_rejection(rejection).build())
     };
-    let no_code = |reason| Meaning::Tell(Signal::PairCodeRefused { phone: phone(), reason });
+    let no_code = |reason| Meaning::Send(Signal::PairCodeRefused { phone: phone(), reason });
     let outlived = Event::PairingQrCodesExhausted(PairingQrCodesExhausted::builder().disconnected(false).build());
     let refresh = |force| Event::PairingCodeRefresh(PairingCodeRefresh::builder().force_manual(force).build());
     let passkey_error =
         Event::PairPasskeyError(PairPasskeyError::builder().error(String::new()).continuation(false).build());
     let table = [
-        (pair_success(), Offering, Meaning::Tell(Signal::Scanned)),
+        (pair_success(), Offering, Meaning::Send(Signal::Scanned)),
         (pair_error(), Offering, end(End::PairingFailed)),
-        (connected, Scanned, Meaning::Tell(Signal::Connected { account: account() })),
-        (renamed.clone(), Linked, Meaning::Tell(Signal::Renamed { account: account() })),
+        (connected, Scanned, Meaning::Send(Signal::Connected { account: account() })),
+        (renamed.clone(), Linked, Meaning::Send(Signal::Renamed { account: account() })),
         (renamed, Scanned, Meaning::Nothing),
-        (disconnected(), Offering, Meaning::Tell(Signal::Dropped)),
+        (disconnected(), Offering, Meaning::Send(Signal::Dropped)),
         (disconnected(), Scanned, Meaning::Nothing),
-        (disconnected(), Linked, Meaning::Tell(Signal::Dropped)),
+        (disconnected(), Linked, Meaning::Send(Signal::Dropped)),
         (used_up, Offering, end(End::CodesUsedUp)),
         (logged_out(true, Reason::LoggedOut), Linked, end(End::UnlinkedByPhone)),
         (logged_out(false, Reason::LoggedOut), Linked, end(End::UnlinkedByPhone)),
@@ -124,7 +124,7 @@ fn each_event_of_the_library_has_its_meaning() {
         (refused(Reason::TempBanned), Linked, end(End::Banned { until: None })),
         (refused(Reason::ClientOutdated), Linked, end(End::ClientOutdated { renewed: false })),
         (refused(Reason::BadUserAgent), Linked, end(End::ClientOutdated { renewed: false })),
-        (refused(Reason::ServiceUnavailable), Linked, Meaning::Tell(Signal::Dropped)),
+        (refused(Reason::ServiceUnavailable), Linked, Meaning::Send(Signal::Dropped)),
         (refused(Reason::Generic), Linked, end(End::Internal)),
         (refused(Reason::Unknown(429)), Linked, end(End::RateLimited)),
         (refused(Reason::Unknown(429)), Offering, end(End::RateLimited)),
@@ -155,7 +155,7 @@ fn a_login_without_a_number_is_no_connection() {
 
 fn shown(translator: &mut Translator, event: &Event) -> (u32, u32, Duration) {
     match translator.meaning(event, &facts(Stage::Offering)) {
-        Meaning::Tell(Signal::Qr { attempt, attempts_max, lifetime, .. }) => (attempt, attempts_max, lifetime),
+        Meaning::Send(Signal::Qr { attempt, attempts_max, lifetime, .. }) => (attempt, attempts_max, lifetime),
         other => panic!("no code: {other:?}"),
     }
 }
@@ -196,7 +196,7 @@ fn passkey_texts_beyond_their_limits_fail_the_pairing() {
         assert_eq!(options.len(), bytes);
         Event::PairPasskeyRequest(PairPasskeyRequest::builder().request_options_json(options).build())
     };
-    assert!(matches!(meaning(&request(16 << 10), Stage::Offering), Meaning::Tell(Signal::PasskeyRequired { .. })));
+    assert!(matches!(meaning(&request(16 << 10), Stage::Offering), Meaning::Send(Signal::PasskeyRequired { .. })));
     assert_eq!(meaning(&request((16 << 10) + 1), Stage::Offering), end(End::PairingFailed));
     let code = PairPasskeyConfirmation::builder().code("x".repeat(100_000)).skip_handoff_ux(false).build();
     assert_eq!(meaning(&Event::PairPasskeyConfirmation(code), Stage::Offering), end(End::PairingFailed));
@@ -219,14 +219,14 @@ fn a_passkey_hides_the_codes_and_the_end_of_the_window_names_it() {
     // The window's 160 s have only begun.
     let lifetime = Duration::from_secs(160);
     let step = PasskeyStep::Assert { options: "{}".into() };
-    let asked = Meaning::Tell(Signal::PasskeyRequired { step, lifetime });
+    let asked = Meaning::Send(Signal::PasskeyRequired { step, lifetime });
     assert_eq!(translator.meaning(&Event::PairPasskeyRequest(request), &facts), asked);
     let confirm = |skip| {
         let code = PairPasskeyConfirmation::builder().code("ABCD-1234".into()).skip_handoff_ux(skip).build();
         Event::PairPasskeyConfirmation(code)
     };
     let step = PasskeyStep::Compare { code: "ABCD-1234".into() };
-    let compare = Meaning::Tell(Signal::PasskeyRequired { step, lifetime });
+    let compare = Meaning::Send(Signal::PasskeyRequired { step, lifetime });
     assert_eq!(translator.meaning(&confirm(false), &facts), compare);
     assert_eq!(translator.meaning(&confirm(true), &facts), Meaning::ConfirmPasskey, "the phone knows the device");
     assert_eq!(translator.meaning(&qr("b", 20), &facts), Meaning::Nothing);
@@ -239,7 +239,7 @@ fn a_pairing_code_is_told_as_whatsapp_shows_it() {
         Event::PairingCode(PairingCode::builder().code(code.into()).timeout(Duration::from_secs(180)).build())
     };
     let told = Signal::PairCode { code: "ABCD-1234".into(), phone: phone(), lifetime: Duration::from_secs(180) };
-    assert_eq!(meaning(&code("ABCD1234"), Stage::Offering), Meaning::Tell(told));
+    assert_eq!(meaning(&code("ABCD1234"), Stage::Offering), Meaning::Send(told));
     let unasked = Facts { phone: None, ..facts(Stage::Offering) };
     assert_eq!(Translator::new(1.0).meaning(&code("ABCD1234"), &unasked), Meaning::Nothing);
 }

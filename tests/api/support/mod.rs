@@ -12,7 +12,7 @@ use tautan::{
     http::{Health, LocalSignIn, Services, Settings, serve},
     session::{ConnectError, Connector, Link, Sessions, Settings as SessionSettings},
     store::{
-        Lease, StoreError, Stores, Wish,
+        DesiredState, Lease, StoreError, Stores,
         crypt::MasterKey,
         embedded::{EmbeddedStore, Settings as Store},
     },
@@ -134,8 +134,8 @@ impl Server {
     /// Becomes the owner of the tenant's session, as an instance does that a user asked to connect.
     pub async fn own(&self, tenant: &str) -> Owner<'_> {
         let tenant = TenantId::parse(tenant).unwrap();
-        self.stores.roster.want(&tenant, Wish::Run { phone: None }).await.unwrap();
-        let lease = self.stores.roster.acquire(&tenant).await.unwrap().unwrap();
+        self.stores.commands.request(&tenant, DesiredState::Run { phone: None }).await.unwrap();
+        let lease = self.stores.ownership.acquire(&tenant).await.unwrap().unwrap();
         Owner { server: self, lease }
     }
 }
@@ -148,12 +148,12 @@ pub struct Owner<'s> {
 
 impl Owner<'_> {
     /// Answers how many readers listened.
-    pub async fn say(&self, status: Status) -> usize {
+    pub async fn publish(&self, status: Status) -> usize {
         self.server.stores.journal.append(&self.lease, status).await.unwrap().listeners
     }
 
     pub async fn show_qr(&self, text: &str, seconds: i64) -> usize {
-        self.say(self.qr(text, seconds)).await
+        self.publish(self.qr(text, seconds)).await
     }
 
     pub fn qr(&self, text: &str, seconds: i64) -> Status {
@@ -165,17 +165,17 @@ impl Owner<'_> {
     pub async fn connected(&self, phone: &str, name: Option<&str>) {
         let account =
             Account { phone: PhoneNumber::parse(phone).unwrap(), name: name.map(str::to_owned), platform: None };
-        self.say(Status::Connected { account }).await;
+        self.publish(Status::Connected { account }).await;
     }
 
     /// How much was said to it since it was last asked.
     pub async fn hears(&self) -> usize {
-        self.server.stores.roster.said(&self.lease).await.unwrap().len()
+        self.server.stores.commands.receive(&self.lease).await.unwrap().len()
     }
 
     /// Dies: the session is still wanted, and nobody runs it.
     pub async fn leave(self) {
-        self.server.stores.roster.release(self.lease).await.unwrap();
+        self.server.stores.ownership.release(self.lease).await.unwrap();
     }
 }
 

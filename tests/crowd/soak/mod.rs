@@ -138,7 +138,7 @@ impl Stage {
 
     /// What is true now is told, then every tenant is linked; and so it is measured.
     async fn rest(&self) -> Measured {
-        let settled = truth::settles(&self.scene, &self.tenants).await;
+        let settled = truth::fulfils(&self.scene, &self.tenants).await;
         let linked = truth::all_link(&self.scene, &self.tenants).await;
         truth::is_told_to_all(&self.scene, &self.tenants).await;
         let measured = Measured::at_rest(self.program.pid()).await;

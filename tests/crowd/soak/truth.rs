@@ -45,7 +45,7 @@ async fn answers(scene: &Scene, tenant: &Tenant) -> bool {
 }
 
 /// Waits until what every tenant is told is true and stays so. Answers how long that took.
-pub async fn settles(scene: &Scene, tenants: &[Tenant]) -> Duration {
+pub async fn fulfils(scene: &Scene, tenants: &[Tenant]) -> Duration {
     let begun = Instant::now();
     loop {
         let statuses = join_all(tenants.iter().map(|tenant| asks(scene, tenant, "status"))).await;

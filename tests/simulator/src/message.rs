@@ -34,8 +34,8 @@ pub(crate) async fn post_text(world: &World, sender: u64, to: DeviceId, text: &s
             ..Default::default()
         };
     }
-    let letter = Letter { sender, to, category: None };
-    post(world, letter, &message).await
+    let envelope = Envelope { sender, to, category: None };
+    post(world, envelope, &message).await
 }
 
 /// What the phone does by itself after linking a device: shares the key of its app state, without which the device waits
@@ -85,7 +85,7 @@ pub(crate) async fn offer_history(world: &World, to: DeviceId) -> Result<Done, T
 
 async fn post_own(world: &World, to: DeviceId, message: ProtocolMessage) -> Result<Done, TextError> {
     let message = wa::Message { protocol_message: MessageField::some(message), ..Default::default() };
-    post(world, Letter { sender: to.number(), to, category: Some("peer") }, &message).await
+    post(world, Envelope { sender: to.number(), to, category: Some("peer") }, &message).await
 }
 
 /// After this the next message opens a new session, as a sender does that was told its message could not be read.
@@ -96,14 +96,14 @@ pub(crate) async fn forget_session(world: &World, sender: u64, to: DeviceId) {
     }
 }
 
-struct Letter {
+struct Envelope {
     sender: u64,
     to: DeviceId,
     category: Option<&'static str>,
 }
 
-async fn post(world: &World, letter: Letter, message: &wa::Message) -> Result<Done, TextError> {
-    let Letter { sender, to, .. } = letter;
+async fn post(world: &World, envelope: Envelope, message: &wa::Message) -> Result<Done, TextError> {
+    let Envelope { sender, to, .. } = envelope;
     let sessions = world.read().accounts.get(&sender).map(|account| account.sessions.clone());
     let sessions = sessions.ok_or(TextError::Stopped)?;
     // Held until the stanza is in the outbox: the ratchet's order is the order of delivery.
@@ -114,7 +114,7 @@ async fn post(world: &World, letter: Letter, message: &wa::Message) -> Result<Do
     }
     let sealed = sessions.seal(to, message).await.map_err(|_| TextError::BadKeys)?;
     let id = fresh_id();
-    let stanza = stanza(&letter, &id, sealed);
+    let stanza = stanza(&envelope, &id, sealed);
     let (done, read) = oneshot::channel();
     let parcel = Parcel { id, stanza, sent_on: None, done: Some(done) };
     world
@@ -125,16 +125,16 @@ async fn post(world: &World, letter: Letter, message: &wa::Message) -> Result<Do
     Ok(read)
 }
 
-fn stanza(letter: &Letter, id: &str, sealed: Sealed) -> Node {
-    let from = Jid::pn(letter.sender.to_string());
+fn stanza(envelope: &Envelope, id: &str, sealed: Sealed) -> Node {
+    let from = Jid::pn(envelope.sender.to_string());
     let mut message = NodeBuilder::new("message")
         .attr("from", &from)
         .attr("id", id)
         .attr("type", "text")
         .attr("t", unix_now().to_string());
-    if let Some(category) = letter.category {
+    if let Some(category) = envelope.category {
         message = message.attr("category", category);
-    } else if letter.sender == letter.to.number() {
+    } else if envelope.sender == envelope.to.number() {
         message = message.attr("recipient", &from);
     }
     let enc = NodeBuilder::new("enc").attr("v", "2").attr("type", sealed.kind).bytes(sealed.ciphertext);

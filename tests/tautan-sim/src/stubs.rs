@@ -102,7 +102,7 @@ impl Link for Quiet {
         panic!("a bad stanza")
     }
 
-    async fn tell(&mut self, _: Request) -> Result<(), ConnectError> {
+    async fn send(&mut self, _: Request) -> Result<(), ConnectError> {
         Ok(())
     }
 
@@ -213,7 +213,7 @@ impl Link for Chatty {
         Some(self.say())
     }
 
-    async fn tell(&mut self, _: Request) -> Result<(), ConnectError> {
+    async fn send(&mut self, _: Request) -> Result<(), ConnectError> {
         Ok(())
     }
 

@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 
 use super::{
     frame::{self, Frame, Name},
-    teller::Teller,
+    sse_encoder::SseEncoder,
 };
 use crate::{
     clock::Timestamp,
     events::{
-        Account, ConnectingReason, Cursor, EndReason, Event, EventId, JournalId, PairAnswer, PairCode, PairRefusal,
+        Account, ConnectingReason, Cursor, EndReason, Event, EventId, JournalId, PairCode, PairRefusal, PairResult,
         PairingId, Passkey, PasskeyStep, PhoneNumber, QrCode, Shown, Status,
     },
     fuzz::{CHEAP, COSTLY, check, text},
@@ -131,10 +131,10 @@ fn statuses() -> impl Strategy<Value = Status> {
     let account = prop::option::of(text(NAMES)).prop_map(move |name| Account { phone: phone(), name, platform: None });
     let pair = (0..4_u8, text(NAMES), NOW - 5..NOW + 200).prop_map(move |(kind, code, ends)| {
         let (code, ends) = match kind {
-            0 => (PairAnswer::Refused { refused: PairRefusal::RateLimited }, ends),
+            0 => (PairResult::Refused { refused: PairRefusal::RateLimited }, ends),
             // Often the same, as while the QR beside it changes.
-            1 => (PairAnswer::from("ABCD-1234"), NOW + 100),
-            _ => (PairAnswer::Code(code), ends),
+            1 => (PairResult::from("ABCD-1234"), NOW + 100),
+            _ => (PairResult::Code(code), ends),
         };
         PairCode { code, phone: phone(), expires_at: at(ends), lifetime: None }
     });
@@ -225,12 +225,12 @@ fn page_knows_the_present_whatever_it_missed() {
             }
         };
         let (mut events, mut doubt): (Vec<Arc<Event>>, Doubt) = (Vec::new(), Doubt::default());
-        let mut teller = Teller::new(tenant.clone());
+        let mut encoder = SseEncoder::new(tenant.clone());
         let mut missed = Vec::new();
         for (number, step) in steps.iter().enumerate() {
             if number == came {
-                teller = Teller::new(tenant.clone());
-                hear(&joined(&mut teller, &events, &missed, doubt, knows, now));
+                encoder = SseEncoder::new(tenant.clone());
+                hear(&joined(&mut encoder, &events, &missed, doubt, knows, now));
             }
             let update = match step {
                 Step::Said(status) => {
@@ -249,17 +249,17 @@ fn page_knows_the_present_whatever_it_missed() {
                     let Some(event) = events.last().cloned() else { continue };
                     let stale = *doubted && !matches!(event.status, Status::Disconnected { .. });
                     doubt = Doubt { now: stale, ever: doubt.ever || stale };
-                    Update::Notice(Shown { event, stale })
+                    Update::Refresh(Shown { event, stale })
                 }
             };
             if (left..came).contains(&number) {
                 missed.extend(matches!(update, Update::Event(_)).then_some(events.len() - 1));
             } else {
-                hear(&teller.live(&update, now));
+                hear(&encoder.live(&update, now));
             }
         }
         if came == steps.len() {
-            hear(&joined(&mut Teller::new(tenant.clone()), &events, &missed, doubt, knows, now));
+            hear(&joined(&mut SseEncoder::new(tenant.clone()), &events, &missed, doubt, knows, now));
         }
         let Some(event) = events.last().cloned() else { return };
         let stale = doubt.now;
@@ -271,19 +271,19 @@ fn page_knows_the_present_whatever_it_missed() {
                 assert_eq!(page.code, Some(json!(qr.text())));
             }
             match pair.as_ref().map(|pair| (&pair.code, seconds_left(pair.expires_at, now))) {
-                Some((PairAnswer::Code(code), Some(_))) => assert_eq!(page.pair, Some(json!(code))),
-                Some((PairAnswer::Refused { refused }, _)) => assert_eq!(page.pair, Some(json!(refused.as_str()))),
-                Some((PairAnswer::Code(_), None)) | None => {}
+                Some((PairResult::Code(code), Some(_))) => assert_eq!(page.pair, Some(json!(code))),
+                Some((PairResult::Refused { refused }, _)) => assert_eq!(page.pair, Some(json!(refused.as_str()))),
+                Some((PairResult::Code(_), None)) | None => {}
             }
         }
         if let (Status::Connecting { passkey: Some(passkey), .. }, false) = (&shown.event.status, stale)
             && seconds_left(passkey.expires_at, now).is_some()
         {
-            let told = page.passkey.expect("it is asked for");
+            let updates = page.passkey.expect("it is asked for");
             match &passkey.step {
-                PasskeyStep::Compare { code } => assert_eq!(told["code"], json!(code)),
+                PasskeyStep::Compare { code } => assert_eq!(updates["code"], json!(code)),
                 PasskeyStep::Assert { options } => {
-                    assert_eq!(told["options"], serde_json::from_str::<Value>(options).expect("JSON"));
+                    assert_eq!(updates["options"], serde_json::from_str::<Value>(options).expect("JSON"));
                 }
             }
         }
@@ -292,7 +292,7 @@ fn page_knows_the_present_whatever_it_missed() {
 
 /// The stream of a reader that comes back, with the id of the last event before the first that it missed, or without.
 fn joined(
-    teller: &mut Teller,
+    encoder: &mut SseEncoder,
     events: &[Arc<Event>],
     missed: &[usize],
     doubt: Doubt,
@@ -308,7 +308,7 @@ fn joined(
         backlog.pop();
     }
     if let Some(event) = events.last().cloned().filter(|_| doubt.now || (backlog.is_empty() && doubt.ever)) {
-        backlog.push(Update::Notice(Shown { event, stale: doubt.now }));
+        backlog.push(Update::Refresh(Shown { event, stale: doubt.now }));
     }
-    teller.opening(backlog, after, now).0
+    encoder.opening(backlog, after, now).0
 }

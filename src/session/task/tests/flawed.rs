@@ -12,7 +12,9 @@ use bytes::Bytes;
 
 use crate::{
     events::{Event, EventId, PhoneNumber, Shown, Status},
-    store::{Appended, Journal, Lease, Roster, StoreError, Stores, Subscription, Wish, WishNo},
+    store::{
+        Appended, Commands, DesiredState, Generation, Journal, Lease, Ownership, StoreError, Stores, Subscription,
+    },
     tenant::TenantId,
 };
 
@@ -20,7 +22,7 @@ use crate::{
 #[derive(Default)]
 pub struct Flaws {
     /// Readings of the wish, by their number from 1.
-    pub wish: Option<fn(usize) -> Option<StoreError>>,
+    pub desired: Option<fn(usize) -> Option<StoreError>>,
     /// The first append of such a status.
     pub append: Option<fn(&Status) -> bool>,
     /// The first taking of the tenant.
@@ -45,7 +47,7 @@ impl Flawed {
             append_failed: AtomicBool::new(false),
             acquire_failed: AtomicBool::new(false),
         });
-        Stores { journal: flawed.clone(), roster: flawed, ..inner }
+        Stores { journal: flawed.clone(), ownership: flawed.clone(), commands: flawed, ..inner }
     }
 }
 
@@ -63,8 +65,8 @@ impl Journal for Flawed {
         self.inner.journal.append(lease, status).await
     }
 
-    async fn finish(&self, lease: Lease, status: Status, settles: WishNo) -> Result<Arc<Event>, StoreError> {
-        self.inner.journal.finish(lease, status, settles).await
+    async fn finish(&self, lease: Lease, status: Status, fulfils: Generation) -> Result<Arc<Event>, StoreError> {
+        self.inner.journal.finish(lease, status, fulfils).await
     }
 
     async fn latest(&self, tenant: &TenantId) -> Result<Option<Shown>, StoreError> {
@@ -77,63 +79,66 @@ impl Journal for Flawed {
 }
 
 #[async_trait]
-impl Roster for Flawed {
-    async fn want(&self, tenant: &TenantId, wish: Wish) -> Result<WishNo, StoreError> {
-        self.inner.roster.want(tenant, wish).await
-    }
-
-    async fn wish(&self, tenant: &TenantId) -> Result<Option<(WishNo, Wish)>, StoreError> {
-        let number = self.wishes_read.fetch_add(1, Ordering::SeqCst) + 1;
-        match self.flaws.wish.and_then(|flaw| flaw(number)) {
-            Some(error) => Err(error),
-            None => self.inner.roster.wish(tenant).await,
-        }
-    }
-
+impl Ownership for Flawed {
     async fn acquire(&self, tenant: &TenantId) -> Result<Option<Lease>, StoreError> {
         if self.flaws.acquire && !self.acquire_failed.swap(true, Ordering::SeqCst) {
             return Err(unavailable());
         }
-        self.inner.roster.acquire(tenant).await
+        self.inner.ownership.acquire(tenant).await
     }
 
-    async fn unattended(&self, max: usize) -> Result<Vec<TenantId>, StoreError> {
-        self.inner.roster.unattended(max).await
+    async fn orphaned(&self, max: usize) -> Result<Vec<TenantId>, StoreError> {
+        self.inner.ownership.orphaned(max).await
     }
 
     async fn release(&self, lease: Lease) -> Result<(), StoreError> {
-        self.inner.roster.release(lease).await
+        self.inner.ownership.release(lease).await
     }
 
     async fn crashed(&self, lease: &Lease, window: Duration) -> Result<usize, StoreError> {
-        self.inner.roster.crashed(lease, window).await
+        self.inner.ownership.crashed(lease, window).await
     }
 
-    async fn say(&self, tenant: &TenantId, words: Bytes) -> Result<(), StoreError> {
-        self.inner.roster.say(tenant, words).await
+    async fn rescan(&self) {
+        self.inner.ownership.rescan().await;
     }
 
-    async fn said(&self, lease: &Lease) -> Result<Vec<Bytes>, StoreError> {
-        self.inner.roster.said(lease).await
-    }
-
-    async fn count_code(&self, number: &PhoneNumber) -> Result<bool, StoreError> {
-        self.inner.roster.count_code(number).await
-    }
-
-    async fn nudged(&self) -> Vec<TenantId> {
-        self.inner.roster.nudged().await
-    }
-
-    async fn shaken(&self) {
-        self.inner.roster.shaken().await;
-    }
-
-    fn deference(&self, tenant: &TenantId) -> Duration {
-        self.inner.roster.deference(tenant)
+    fn claim_delay(&self, tenant: &TenantId) -> Duration {
+        self.inner.ownership.claim_delay(tenant)
     }
 
     fn has_room(&self) -> bool {
-        self.inner.roster.has_room()
+        self.inner.ownership.has_room()
+    }
+}
+
+#[async_trait]
+impl Commands for Flawed {
+    async fn request(&self, tenant: &TenantId, desired: DesiredState) -> Result<Generation, StoreError> {
+        self.inner.commands.request(tenant, desired).await
+    }
+
+    async fn current(&self, tenant: &TenantId) -> Result<Option<(Generation, DesiredState)>, StoreError> {
+        let number = self.wishes_read.fetch_add(1, Ordering::SeqCst) + 1;
+        match self.flaws.desired.and_then(|flaw| flaw(number)) {
+            Some(error) => Err(error),
+            None => self.inner.commands.current(tenant).await,
+        }
+    }
+
+    async fn send(&self, tenant: &TenantId, words: Bytes) -> Result<(), StoreError> {
+        self.inner.commands.send(tenant, words).await
+    }
+
+    async fn receive(&self, lease: &Lease) -> Result<Vec<Bytes>, StoreError> {
+        self.inner.commands.receive(lease).await
+    }
+
+    async fn count_code(&self, number: &PhoneNumber) -> Result<bool, StoreError> {
+        self.inner.commands.count_code(number).await
+    }
+
+    async fn notified(&self) -> Vec<TenantId> {
+        self.inner.commands.notified().await
     }
 }

@@ -93,7 +93,7 @@ impl Link for ScriptedLink {
         }
     }
 
-    async fn tell(&mut self, request: Request) -> Result<(), ConnectError> {
+    async fn send(&mut self, request: Request) -> Result<(), ConnectError> {
         self.1.lock().unwrap().push(request);
         Ok(())
     }
@@ -149,7 +149,7 @@ impl SessionTest {
 
     /// Another tenant asks for a code for this number.
     pub async fn count_code(&self, phone: &str) -> bool {
-        self.stores.roster.count_code(&PhoneNumber::parse(phone).unwrap()).await.unwrap()
+        self.stores.commands.count_code(&PhoneNumber::parse(phone).unwrap()).await.unwrap()
     }
 
     /// What links were asked for.
@@ -181,14 +181,14 @@ impl SessionTest {
 
     /// The statuses up to one that is wanted, which is the last of them.
     pub async fn until(&mut self, what: &str, wanted: impl Fn(&Status) -> bool) -> Vec<Status> {
-        let mut told = Vec::new();
-        while !told.last().is_some_and(&wanted) {
+        let mut statuses = Vec::new();
+        while !statuses.last().is_some_and(&wanted) {
             let next = tokio::time::timeout(DEADLINE, self.stream.next()).await;
-            if let Update::Event(event) = next.unwrap_or_else(|_| panic!("{what} after {told:?}")).unwrap() {
-                told.push(event.status.clone());
+            if let Update::Event(event) = next.unwrap_or_else(|_| panic!("{what} after {statuses:?}")).unwrap() {
+                statuses.push(event.status.clone());
             }
         }
-        told
+        statuses
     }
 
     pub async fn until_connected(&mut self) -> Vec<Status> {
@@ -202,7 +202,7 @@ impl SessionTest {
     /// Nothing runs any more, and nothing is wanted.
     pub async fn is_over(&self) {
         tokio::time::timeout(DEADLINE, self.sessions.closed()).await.expect("nothing begins anew");
-        assert!(self.stores.roster.unattended(1).await.unwrap().is_empty(), "the wish is settled");
+        assert!(self.stores.ownership.orphaned(1).await.unwrap().is_empty(), "the wish is settled");
     }
 
     pub async fn status(&self) -> Status {

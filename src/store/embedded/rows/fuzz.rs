@@ -14,14 +14,18 @@ fn keys(byte: u8) -> TenantKeys {
 fn rows(keys: &TenantKeys) -> [(&'static str, Vec<u8>); 3] {
     let id = EventId { journal: JournalId::new(7), cursor: Cursor { epoch: 1, sequence: 1 } };
     let event = KeptEvent::of(&Event::after(None, id, Timestamp::UNIX_EPOCH, starting()), None);
-    let wish = KeptWish { number: 7, unsettled: Some(Wish::Unlink), idle_since: Some(5) };
-    [("event", event.seal(keys)), ("wish", wish.seal(keys)), ("row", seal_row(keys, "device", b"key", b"value").1)]
+    let desired = KeptDesired { number: 7, unsettled: Some(DesiredState::Unlink), idle_since: Some(5) };
+    [
+        ("event", event.seal(keys)),
+        ("desired", desired.seal(keys)),
+        ("row", seal_row(keys, "device", b"key", b"value").1),
+    ]
 }
 
 fn opens(keys: &TenantKeys, kind: &str, sealed: &[u8]) -> bool {
     match kind {
-        "event" => KeptEvent::open(keys, sealed).is_ok() || KeptEvent::settled(keys, sealed).is_ok(),
-        "wish" => KeptWish::open(keys, sealed).is_ok(),
+        "event" => KeptEvent::open(keys, sealed).is_ok() || KeptEvent::acknowledged(keys, sealed).is_ok(),
+        "desired" => KeptDesired::open(keys, sealed).is_ok(),
         _ => open_row(keys, "device", &keys.row("device", b"key"), sealed).is_some(),
     }
 }
@@ -38,7 +42,7 @@ fn row_of_the_file_opens_with_no_bit_changed() {
     }
     let keys = keys(1);
     check("sealed-rows", COSTLY, prop::collection::vec(any::<u8>(), 0..200), |bytes| {
-        for kind in ["event", "wish", "row"] {
+        for kind in ["event", "desired", "row"] {
             assert!(!opens(&keys, kind, &bytes), "{kind}");
             assert!(!opens(&keys, kind, &[&[1][..], &bytes].concat()), "{kind}");
         }
@@ -52,9 +56,9 @@ fn row_of_another_version_is_damaged_not_of_another_key() {
     let keys = keys(1);
     check("plain-rows-of-the-file", COSTLY / 4, text(PIECES), |plain| {
         let errors = [
-            KeptEvent::open(&keys, &keys.seal(JOURNAL_PLACE, plain.as_bytes())).err(),
-            KeptEvent::settled(&keys, &keys.seal(JOURNAL_PLACE, plain.as_bytes())).err(),
-            KeptWish::open(&keys, &keys.seal(WISH_PLACE, plain.as_bytes())).err(),
+            KeptEvent::open(&keys, &keys.seal(JOURNAL_LOCATION, plain.as_bytes())).err(),
+            KeptEvent::acknowledged(&keys, &keys.seal(JOURNAL_LOCATION, plain.as_bytes())).err(),
+            KeptDesired::open(&keys, &keys.seal(DESIRED_LOCATION, plain.as_bytes())).err(),
         ];
         for error in errors.iter().flatten() {
             assert!(matches!(error, StoreError::Damaged(_)), "{error:?}");
@@ -66,7 +70,7 @@ fn row_of_another_version_is_damaged_not_of_another_key() {
 fn row_that_is_no_object_is_not_settled() {
     let keys = keys(1);
     for plain in ["7", "[]", "\"x\"", "null"] {
-        let settled = KeptEvent::settled(&keys, &keys.seal(JOURNAL_PLACE, plain.as_bytes()));
+        let settled = KeptEvent::acknowledged(&keys, &keys.seal(JOURNAL_LOCATION, plain.as_bytes()));
         assert!(matches!(settled, Err(StoreError::Damaged(_))), "{plain}");
     }
 }

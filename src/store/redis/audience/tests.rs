@@ -40,7 +40,7 @@ fn subscribed(reading: Reading, joined: Joined) -> Subscription {
 fn next(reader: &mut Subscription) -> Option<u64> {
     match reader.next().now_or_never().flatten().expect("something is told") {
         Update::Event(event) => Some(event.cursor.sequence),
-        Update::Notice(_) => None,
+        Update::Refresh(_) => None,
     }
 }
 
@@ -101,7 +101,7 @@ fn reading_that_began_before_a_reader_in_doubt_is_repeated() {
     let seen = EventId { journal: JournalId::new(0), cursor: Cursor { epoch: 7, sequence: 5 } };
     let (doubt, live, reads) = audience.doubted(&tenant, Some(seen), now);
     assert!(!reads, "a task reads already");
-    let mut reader = Subscription::in_doubt(doubt, live, Some(seen));
+    let mut reader = Subscription::stale(doubt, live, Some(seen));
     assert_eq!(next(&mut reader), None);
     assert!(audience.caught_up("first", &tenant, from, reading(2..=3), now), "read again");
     let from = audience.read_from(&tenant);
@@ -129,7 +129,7 @@ fn readers_are_told_once_that_nobody_came_to_stand_behind_what_was_said() {
     assert!(waits(&mut reader), "somebody may be about to take it");
     let late = Instant::now() + TAKEN_UP_WITHIN;
     audience.doubt_unattended(late);
-    assert!(matches!(reader.next().now_or_never(), Some(Some(Update::Notice(shown))) if shown.stale));
+    assert!(matches!(reader.next().now_or_never(), Some(Some(Update::Refresh(shown))) if shown.stale));
     audience.doubt_unattended(late);
     assert!(waits(&mut reader), "once");
     hear(3, None);
@@ -138,7 +138,7 @@ fn readers_are_told_once_that_nobody_came_to_stand_behind_what_was_said() {
     assert_eq!([next(&mut reader), next(&mut reader)], [Some(3), Some(4)]);
     assert!(waits(&mut reader), "it was taken");
     hear(5, None);
-    audience.deaf();
+    audience.not_delivering();
     assert_eq!([next(&mut reader), next(&mut reader)], [Some(5), None], "nothing more can be heard of it");
 }
 
@@ -165,14 +165,14 @@ fn reader_in_doubt_gets_the_present_if_another_reads_first() {
     let now = Timestamp::UNIX_EPOCH;
     let (doubt, live, reads) = audience.doubted(&tenant, None, now);
     assert!(reads, "nobody reads yet");
-    let mut early = Subscription::in_doubt(doubt, live, None);
+    let mut early = Subscription::stale(doubt, live, None);
     assert_eq!(next(&mut early), None, "the doubt");
     let joined = audience.join(&tenant);
     assert_eq!(audience.based(&tenant, &reading(1..=1), &joined), Based::Well);
     let mut late = subscribed(reading(1..=1), joined);
     assert_eq!(next(&mut late), Some(1));
     assert!(
-        matches!(early.next().now_or_never(), Some(Some(Update::Notice(shown))) if shown.event.cursor.sequence == 1)
+        matches!(early.next().now_or_never(), Some(Some(Update::Refresh(shown))) if shown.event.cursor.sequence == 1)
     );
     let from = audience.read_from(&tenant);
     assert!(!audience.caught_up("first", &tenant, from, reading(2..=3), now));

@@ -7,10 +7,10 @@ use super::*;
 use crate::store::Page;
 
 /// A store whose writes take a while.
-struct Slow(Arc<dyn Vault>);
+struct Slow(Arc<dyn CredentialStore>);
 
 #[async_trait]
-impl Vault for Slow {
+impl CredentialStore for Slow {
     async fn get(&self, tenant: &TenantId, table: &'static str, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         self.0.get(tenant, table, key).await
     }
@@ -45,7 +45,7 @@ impl Vault for Slow {
 /// The library's keeper of a paired device, over a slow store.
 async fn paired(bench: &Bench) -> (Arc<Keys>, Arc<PersistenceManager>) {
     let mut keys = bench.keys();
-    keys.vault = Arc::new(Slow(keys.vault.clone()));
+    keys.credentials = Arc::new(Slow(keys.credentials.clone()));
     let keys = Arc::new(keys);
     let manager = Arc::new(PersistenceManager::new(keys.clone()).await.unwrap());
     keys.attach(Arc::downgrade(&manager));
@@ -73,7 +73,7 @@ async fn settling_waits_for_a_save_under_way_and_the_flush_does_not() {
     assert_eq!(stored_name(&bench).await, None, "the library's flush has not waited");
     let (settled, saved) = tokio::join!(
         async {
-            keys.settle().await.unwrap();
+            keys.save_newest().await.unwrap();
             stored_name(&bench).await
         },
         saver
@@ -88,7 +88,7 @@ async fn a_save_that_was_begun_earlier_does_not_undo_a_later_one() {
     let (keys, manager) = paired(&bench).await;
     let old = manager.get_device_snapshot().to_serializable();
     manager.process_command(DeviceCommand::SetPushName("Toko Sari".into())).await;
-    keys.settle().await.unwrap();
+    keys.save_newest().await.unwrap();
     let b: &dyn Backend = &*keys;
     b.save(&old).await.unwrap();
     assert_eq!(stored_name(&bench).await.as_deref(), Some("Toko Sari"));
@@ -99,8 +99,8 @@ async fn name_of_100_kb_makes_no_long_row() {
     let bench = Bench::new().await;
     let (keys, manager) = paired(&bench).await;
     manager.process_command(DeviceCommand::SetPushName("é".repeat(50_000))).await;
-    keys.settle().await.unwrap();
+    keys.save_newest().await.unwrap();
     assert_eq!(stored_name(&bench).await, Some("é".repeat(100)));
-    let row = bench.stores.vault.get(bench.lease.tenant(), "device", b"").await.unwrap().unwrap();
+    let row = bench.stores.credentials.get(bench.lease.tenant(), "device", b"").await.unwrap().unwrap();
     assert!(row.len() < 8_000, "{}", row.len());
 }

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 /// What went wrong with a session lately: decides whether another try is worth it.
 #[derive(Default)]
-pub(super) struct Trouble {
+pub(super) struct Failures {
     crashes: VecDeque<Instant>,
     store_failures: usize,
     /// Tries in a row at which the credentials could not be read.
@@ -24,7 +24,7 @@ const THROTTLED_MAX: Duration = Duration::from_secs(900);
 /// A user who waits for a code is told that none will come: by then he has waited for over a minute.
 const THROTTLED_PAIRINGS_MAX: u32 = 4;
 
-impl Trouble {
+impl Failures {
     /// The pause before the next try, `None` once `crashes_max` crashes fell into the window. `kept`: as many as the
     /// tenant's record knows of, those of earlier owners included.
     pub fn crashed(&mut self, now: Instant, kept: usize, crashes_max: usize, window: Duration) -> Option<Duration> {
@@ -60,7 +60,7 @@ impl Trouble {
     }
 
     /// WhatsApp has let us in.
-    pub fn welcomed(&mut self) {
+    pub fn logged_in(&mut self) {
         (self.throttled, self.renewed, self.unreadable) = (0, false, 0);
     }
 
@@ -87,54 +87,54 @@ mod tests {
 
     #[test]
     fn three_crashes_in_the_window_are_enough() {
-        let (mut trouble, now) = (Trouble::default(), Instant::now());
+        let (mut failures, now) = (Failures::default(), Instant::now());
         let window = Duration::from_secs(600);
-        assert_eq!(trouble.crashed(now, 0, 3, window), Some(Duration::from_secs(1)));
-        assert_eq!(trouble.crashed(now, 0, 3, window), Some(Duration::from_secs(2)));
-        assert_eq!(trouble.crashed(now, 0, 3, window), None);
-        assert_eq!(trouble.crashed(now + window, 0, 3, window), Some(Duration::from_secs(1)));
+        assert_eq!(failures.crashed(now, 0, 3, window), Some(Duration::from_secs(1)));
+        assert_eq!(failures.crashed(now, 0, 3, window), Some(Duration::from_secs(2)));
+        assert_eq!(failures.crashed(now, 0, 3, window), None);
+        assert_eq!(failures.crashed(now + window, 0, 3, window), Some(Duration::from_secs(1)));
     }
 
     #[test]
     fn crashes_of_earlier_owners_count() {
-        let (mut trouble, now) = (Trouble::default(), Instant::now());
-        assert_eq!(trouble.crashed(now, 2, 3, Duration::from_secs(600)), Some(Duration::from_secs(2)));
-        assert_eq!(trouble.crashed(now, 3, 3, Duration::from_secs(600)), None);
+        let (mut failures, now) = (Failures::default(), Instant::now());
+        assert_eq!(failures.crashed(now, 2, 3, Duration::from_secs(600)), Some(Duration::from_secs(2)));
+        assert_eq!(failures.crashed(now, 3, 3, Duration::from_secs(600)), None);
     }
 
     #[test]
     fn a_store_that_stays_away_is_asked_ever_more_rarely_and_for_ever() {
-        let mut trouble = Trouble::default();
-        let pauses: Vec<u64> = (0..8).map(|_| trouble.store_failed().as_secs()).collect();
+        let mut failures = Failures::default();
+        let pauses: Vec<u64> = (0..8).map(|_| failures.store_failed().as_secs()).collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 32, 32]);
-        trouble.store_works();
-        assert_eq!(trouble.store_failed(), Duration::from_secs(1));
+        failures.store_works();
+        assert_eq!(failures.store_failed(), Duration::from_secs(1));
     }
 
     #[test]
     fn unreadable_credentials_are_tried_ever_more_rarely_and_for_ever() {
-        let mut trouble = Trouble::default();
-        let pauses: Vec<u64> = (0..12).map(|_| trouble.unreadable().as_secs()).collect();
+        let mut failures = Failures::default();
+        let pauses: Vec<u64> = (0..12).map(|_| failures.unreadable().as_secs()).collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
-        trouble.welcomed();
-        assert_eq!(trouble.unreadable(), Duration::from_secs(1));
+        failures.logged_in();
+        assert_eq!(failures.unreadable(), Duration::from_secs(1));
     }
 
     #[test]
     fn whoever_is_asked_to_wait_waits_longer_each_time_and_for_ever_only_if_linked() {
-        let (mut trouble, first) = (Trouble::default(), Duration::from_secs(5));
-        let pauses: Vec<_> = (0..10).map(|_| trouble.throttled(true, first).unwrap().as_secs()).collect();
+        let (mut failures, first) = (Failures::default(), Duration::from_secs(5));
+        let pauses: Vec<_> = (0..10).map(|_| failures.throttled(true, first).unwrap().as_secs()).collect();
         assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 320, 640, 900, 900]);
-        trouble.welcomed();
-        let pauses: Vec<_> = (0..5).map(|_| trouble.throttled(false, first).map(|pause| pause.as_secs())).collect();
+        failures.logged_in();
+        let pauses: Vec<_> = (0..5).map(|_| failures.throttled(false, first).map(|pause| pause.as_secs())).collect();
         assert_eq!(pauses, [Some(5), Some(10), Some(20), Some(40), None]);
     }
 
     #[test]
     fn only_the_first_replacement_is_doubted() {
-        let (mut trouble, now) = (Trouble::default(), Instant::now());
-        assert!(trouble.replaced(now));
-        assert!(!trouble.replaced(now));
-        assert!(trouble.replaced(now + REPLACED_WINDOW));
+        let (mut failures, now) = (Failures::default(), Instant::now());
+        assert!(failures.replaced(now));
+        assert!(!failures.replaced(now));
+        assert!(failures.replaced(now + REPLACED_WINDOW));
     }
 }

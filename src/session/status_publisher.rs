@@ -13,7 +13,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// Tells the journal a session's status, and keeps the newest while the store is away: what was to be said meanwhile is
 /// merged into it, since a status is whole.
-pub(super) struct Teller {
+pub(super) struct StatusPublisher {
     journal: Arc<dyn Journal>,
     lease: Lease,
     /// The newest status, said or not.
@@ -22,25 +22,25 @@ pub(super) struct Teller {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Told {
-    Said {
+pub(super) enum PublishOutcome {
+    Published {
         listeners: usize,
     },
     /// The store is away: it is said as soon as it is back.
-    Later,
+    Pending,
     Fenced,
 }
 
-impl Told {
+impl PublishOutcome {
     pub fn listeners(self) -> usize {
         match self {
-            Self::Said { listeners } => listeners,
-            Self::Later | Self::Fenced => 0,
+            Self::Published { listeners } => listeners,
+            Self::Pending | Self::Fenced => 0,
         }
     }
 }
 
-impl Teller {
+impl StatusPublisher {
     pub fn new(journal: Arc<dyn Journal>, lease: Lease, status: Status) -> Self {
         Self { journal, lease, status, retry_at: None }
     }
@@ -49,7 +49,7 @@ impl Teller {
         &self.status
     }
 
-    pub async fn tell(&mut self, status: Status) -> Told {
+    pub async fn publish(&mut self, status: Status) -> PublishOutcome {
         self.status = status;
         self.retry().await
     }
@@ -58,17 +58,17 @@ impl Teller {
         until(self.retry_at).await;
     }
 
-    pub async fn retry(&mut self) -> Told {
+    pub async fn retry(&mut self) -> PublishOutcome {
         match self.journal.append(&self.lease, self.status.clone()).await {
             Ok(appended) => {
                 self.retry_at = None;
-                Told::Said { listeners: appended.listeners }
+                PublishOutcome::Published { listeners: appended.listeners }
             }
-            Err(StoreError::Fenced) => Told::Fenced,
+            Err(StoreError::Fenced) => PublishOutcome::Fenced,
             Err(error) => {
                 warn!(tenant = %self.lease.tenant(), %error, "status could not be kept, trying again");
                 self.retry_at = Some(Instant::now() + RETRY_AFTER);
-                Told::Later
+                PublishOutcome::Pending
             }
         }
     }

@@ -10,30 +10,30 @@ use crate::tenant::TenantId;
 
 /// Tenants that somebody should look at, each once.
 #[derive(Default)]
-pub struct Nudges {
+pub struct Notifications {
     waiting: Mutex<BTreeSet<TenantId>>,
     notify: Notify,
-    shaken: Notify,
+    rescan: Notify,
 }
 
-impl Nudges {
+impl Notifications {
     pub fn add(&self, tenant: TenantId) {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(tenant);
         self.notify.notify_one();
     }
 
     /// Wanted tenants may have lost their owners, and nobody knows which.
-    pub fn shake(&self) {
-        self.shaken.notify_one();
+    pub fn request_rescan(&self) {
+        self.rescan.notify_one();
     }
 
     /// Cancel safe.
-    pub async fn shaken(&self) {
-        self.shaken.notified().await;
+    pub async fn rescan(&self) {
+        self.rescan.notified().await;
     }
 
     /// Cancel safe: what is taken is answered in the same poll.
-    pub async fn taken(&self) -> Vec<TenantId> {
+    pub async fn notified(&self) -> Vec<TenantId> {
         loop {
             let taken = mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
             if !taken.is_empty() {

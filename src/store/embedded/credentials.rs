@@ -3,22 +3,22 @@ use bytes::Bytes;
 
 use super::{
     EmbeddedStore,
-    rows::{Span, VAULT, open_row},
+    rows::{CREDENTIALS, Span, open_row},
 };
 use crate::{
-    store::{Bookmark, Change, Lease, PAGE_ROWS, Page, StoreError, Vault},
+    store::{Bookmark, Change, CredentialStore, Lease, PAGE_ROWS, Page, StoreError},
     tenant::TenantId,
 };
 
 /// Rows are read in the caller's thread; see [`super::disk::Disk::read`].
 #[async_trait]
-impl Vault for EmbeddedStore {
+impl CredentialStore for EmbeddedStore {
     async fn get(&self, tenant: &TenantId, table: &'static str, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         let keys = self.shared().keys(tenant);
         let name = keys.row(table, key);
         let sealed = self.shared().disk.read(|transaction| {
-            let vault = transaction.open_table(VAULT)?;
-            let row = vault.get((tenant.as_str(), table, name.as_slice()))?;
+            let credentials = transaction.open_table(CREDENTIALS)?;
+            let row = credentials.get((tenant.as_str(), table, name.as_slice()))?;
             Ok(row.map(|row| row.value().to_vec()))
         })?;
         let Some(sealed) = sealed else { return Ok(None) };
@@ -35,10 +35,10 @@ impl Vault for EmbeddedStore {
         let seals = self.shared().keys(tenant);
         let names: Vec<_> = keys.iter().map(|key| seals.row(table, key)).collect();
         let sealed = self.shared().disk.read(|transaction| {
-            let vault = transaction.open_table(VAULT)?;
+            let credentials = transaction.open_table(CREDENTIALS)?;
             let mut sealed = Vec::with_capacity(names.len());
             for name in &names {
-                let row = vault.get((tenant.as_str(), table, name.as_slice()))?;
+                let row = credentials.get((tenant.as_str(), table, name.as_slice()))?;
                 sealed.push(row.map(|row| row.value().to_vec()));
             }
             Ok(sealed)
@@ -54,13 +54,13 @@ impl Vault for EmbeddedStore {
     async fn page(&self, tenant: &TenantId, table: &'static str, after: Option<Bookmark>) -> Result<Page, StoreError> {
         let keys = self.shared().keys(tenant);
         let (opened, next) = self.shared().disk.read(|transaction| {
-            let vault = transaction.open_table(VAULT)?;
+            let credentials = transaction.open_table(CREDENTIALS)?;
             let span = Span::of_table(tenant, table);
             let mut range = span.keys();
             let from = after.map(|Bookmark(name)| name).unwrap_or_default();
             range.start.2 = &from;
             let (mut opened, mut last) = (Vec::new(), None);
-            for entry in vault.range(range)?.take(PAGE_ROWS) {
+            for entry in credentials.range(range)?.take(PAGE_ROWS) {
                 let (place, sealed) = entry?;
                 let name = place.value().2;
                 opened.push(open_row(&keys, table, name, sealed.value()));
@@ -76,8 +76,8 @@ impl Vault for EmbeddedStore {
 
     async fn holds(&self, tenant: &TenantId) -> Result<bool, StoreError> {
         let first = self.shared().disk.read(|transaction| {
-            let vault = transaction.open_table(VAULT)?;
-            Ok(vault.range(Span::of_tenant(tenant).keys())?.next().transpose()?.is_some())
+            let credentials = transaction.open_table(CREDENTIALS)?;
+            Ok(credentials.range(Span::of_tenant(tenant).keys())?.next().transpose()?.is_some())
         })?;
         Ok(first)
     }

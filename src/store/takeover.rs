@@ -1,10 +1,10 @@
-use super::Wish;
+use super::DesiredState;
 use crate::events::{ConnectingReason, EndReason, Event, Status};
 
 /// What a new owner says first. `None`: the newest event is true as it stands.
-pub(in crate::store) fn greeting(newest: Option<&Event>, wish: Option<&Wish>) -> Option<Status> {
+pub(in crate::store) fn takeover_status(newest: Option<&Event>, desired: Option<&DesiredState>) -> Option<Status> {
     let resuming = |account| Some(Status::connecting(ConnectingReason::Resuming, Some(account)));
-    match (newest.map(|newest| &newest.status), wish) {
+    match (newest.map(|newest| &newest.status), desired) {
         (Some(Status::Connected { account } | Status::Connecting { account: Some(account), .. }), _) => {
             resuming(account.clone())
         }
@@ -13,9 +13,9 @@ pub(in crate::store) fn greeting(newest: Option<&Event>, wish: Option<&Wish>) ->
         // The session waits for credentials that it can read. With "starting" it would count as a pairing, and be given up
         // when WhatsApp cannot be reached.
         (Some(Status::Disconnected { reason: EndReason::CredentialsUnreadable, .. }), _) => None,
-        (Some(Status::Disconnected { .. }), Some(Wish::Run { .. })) => Some(starting()),
+        (Some(Status::Disconnected { .. }), Some(DesiredState::Run { .. })) => Some(starting()),
         // Credentials that outlived their session are about to be wiped: the page knows all there is to know.
-        (Some(Status::Disconnected { .. }), Some(Wish::Unlink | Wish::Unknown(_)) | None) => None,
+        (Some(Status::Disconnected { .. }), Some(DesiredState::Unlink | DesiredState::Unknown(_)) | None) => None,
     }
 }
 
@@ -36,7 +36,7 @@ mod tests {
         let said = |reason| {
             let id = EventId { journal: JournalId::new(7), cursor: Cursor { epoch: 1, sequence: 1 } };
             let event = Event::after(None, id, Timestamp::UNIX_EPOCH, Status::ended(reason));
-            greeting(Some(&event), Some(&Wish::Run { phone: None }))
+            takeover_status(Some(&event), Some(&DesiredState::Run { phone: None }))
         };
         assert_eq!(said(EndReason::CredentialsUnreadable), None);
         assert_eq!(said(EndReason::QrExpired), Some(starting()));

@@ -6,14 +6,14 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    events::{EventId, JournalId, News, PairAnswer, PairCode, PairingId, Shown, Status},
+    events::{EventId, JournalId, News, PairCode, PairResult, PairingId, Shown, Status},
     http::payload::{PairBody, PairRefusedBody, PasskeyBody, QrBody, StatusBody, seconds_left},
     store::{Memo, Update},
     tenant::{TenantId, TenantRef},
 };
 
 /// Decides what of an update is written to one stream. Pure: time is handed in.
-pub struct Teller {
+pub struct SseEncoder {
     tenant: TenantId,
     tenant_ref: TenantRef,
     /// The last status told was marked stale: the next one clears that, whether or not it is news.
@@ -39,7 +39,7 @@ struct Key {
 fn codes_left(update: &Update, now: Timestamp) -> [Option<(Timestamp, Option<i64>)>; 2] {
     let status = match update {
         Update::Event(event) => &event.status,
-        Update::Notice(shown) => &shown.event.status,
+        Update::Refresh(shown) => &shown.event.status,
     };
     let ends = match status {
         Status::QrPending { qr, pair } => [Some(qr.ends(now)), pair.as_ref().map(|pair| pair.ends(now))],
@@ -54,7 +54,7 @@ fn codes_left(update: &Update, now: Timestamp) -> [Option<(Timestamp, Option<i64
 const NOTHING: News = News { status: false, qr: false, pair: false };
 const EVERYTHING: News = News { status: true, qr: true, pair: true };
 
-impl Teller {
+impl SseEncoder {
     pub fn new(tenant: TenantId) -> Self {
         Self { tenant_ref: tenant.reference(), tenant, stale: false }
     }
@@ -68,12 +68,12 @@ impl Teller {
     pub fn opening(&mut self, mut backlog: Vec<Update>, after: Option<EventId>, now: Timestamp) -> (String, News) {
         let mut out = String::new();
         // The present may come with a notice that nobody stands behind it: then it must not be told as true first.
-        let notice = match backlog.last() {
-            Some(Update::Notice(shown)) => Some(shown.clone()),
+        let refresh = match backlog.last() {
+            Some(Update::Refresh(shown)) => Some(shown.clone()),
             _ => None,
         };
         backlog.retain(|update| matches!(update, Update::Event(_)));
-        let mut notice_told = false;
+        let mut refresh_written = false;
         let (mut owed, mut written) = (NOTHING, NOTHING);
         let mut updates = backlog.into_iter().enumerate().peekable();
         while let Some((at, Update::Event(event))) = updates.next() {
@@ -89,13 +89,13 @@ impl Teller {
             // Before it came back, this reader may have been told that the status is stale.
             news.status |= updates.peek().is_none() && !written.status;
             let stale = updates.peek().is_none()
-                && notice.as_ref().is_some_and(|shown| shown.stale && shown.event.cursor == event.cursor);
-            notice_told |= stale;
+                && refresh.as_ref().is_some_and(|shown| shown.stale && shown.event.cursor == event.cursor);
+            refresh_written |= stale;
             let id = Some(event.id());
-            written = with(written, self.tell(&Shown { event, stale }, news, id, now, &mut out));
+            written = with(written, self.encode(&Shown { event, stale }, news, id, now, &mut out));
         }
-        if let Some(shown) = notice.filter(|_| !notice_told) {
-            written = with(written, self.tell(&shown, EVERYTHING, None, now, &mut out));
+        if let Some(shown) = refresh.filter(|_| !refresh_written) {
+            written = with(written, self.encode(&shown, EVERYTHING, None, now, &mut out));
         }
         (out, written)
     }
@@ -122,12 +122,12 @@ impl Teller {
         match update {
             Update::Event(event) => {
                 let shown = Shown { event: Arc::clone(event), stale: false };
-                self.tell(&shown, event.news, Some(event.id()), now, &mut out);
+                self.encode(&shown, event.news, Some(event.id()), now, &mut out);
             }
             // This reader never heard of the doubt that is over now. What no journal gave is news: the tenant was forgotten.
-            Update::Notice(shown) if !shown.stale && !self.stale && shown.event.journal != JournalId::NONE => {}
-            Update::Notice(shown) => {
-                self.tell(shown, EVERYTHING, None, now, &mut out);
+            Update::Refresh(shown) if !shown.stale && !self.stale && shown.event.journal != JournalId::NONE => {}
+            Update::Refresh(shown) => {
+                self.encode(shown, EVERYTHING, None, now, &mut out);
             }
         }
         out
@@ -141,7 +141,7 @@ impl Teller {
     }
 
     /// Answers what of the news was written.
-    fn tell(&mut self, shown: &Shown, news: News, id: Option<EventId>, now: Timestamp, out: &mut String) -> News {
+    fn encode(&mut self, shown: &Shown, news: News, id: Option<EventId>, now: Timestamp, out: &mut String) -> News {
         let news = if self.stale { EVERYTHING } else { news };
         let mut written = NOTHING;
         let mut frames = Vec::with_capacity(3);
@@ -182,8 +182,8 @@ impl Teller {
 
 fn pairing(pair: &PairCode, pairing: PairingId, now: Timestamp) -> Option<Frame> {
     match &pair.code {
-        PairAnswer::Code(code) => PairBody::of(code, pair, pairing, now).map(|body| Frame::new(Name::PairCode, &body)),
-        PairAnswer::Refused { refused } => {
+        PairResult::Code(code) => PairBody::of(code, pair, pairing, now).map(|body| Frame::new(Name::PairCode, &body)),
+        PairResult::Refused { refused } => {
             Some(Frame::new(Name::PairCodeRefused, &PairRefusedBody::of(*refused, &pair.phone)))
         }
     }
@@ -232,7 +232,7 @@ mod tests {
     }
 
     /// `name`, or `name#sequence` where it carries an id.
-    fn told(text: &str) -> Vec<String> {
+    fn names(text: &str) -> Vec<String> {
         let mut out = Vec::new();
         for frame in text.split_terminator("\n\n") {
             let lines: Vec<_> = frame.split('\n').collect();
@@ -245,8 +245,8 @@ mod tests {
         out
     }
 
-    fn teller() -> Teller {
-        Teller::new(TenantId::parse("toko").unwrap())
+    fn encoder() -> SseEncoder {
+        SseEncoder::new(TenantId::parse("toko").unwrap())
     }
 
     fn after(sequence: u64) -> Option<EventId> {
@@ -256,8 +256,8 @@ mod tests {
     #[test]
     fn the_present_is_told_whole_with_its_id_on_the_last_half() {
         let events = journal([qr("a", 70, None), qr("b", 90, Some("ABCD-1234"))]);
-        let (text, _) = teller().opening(updates(&events[1..]), None, at(75));
-        assert_eq!(told(&text), ["connection-status", "qr-code", "pair-code#2"]);
+        let (text, _) = encoder().opening(updates(&events[1..]), None, at(75));
+        assert_eq!(names(&text), ["connection-status", "qr-code", "pair-code#2"]);
         assert!(text.contains(r#""expiresIn":15,"#) && text.contains(r#""qrText":"b""#));
     }
 
@@ -269,37 +269,37 @@ mod tests {
             qr("b", 90, None),
             qr("c", 110, None),
         ]);
-        let (text, _) = teller().opening(updates(&events[1..]), after(1), at(95));
-        assert_eq!(told(&text), ["connection-status#2", "qr-code#4"]);
+        let (text, _) = encoder().opening(updates(&events[1..]), after(1), at(95));
+        assert_eq!(names(&text), ["connection-status#2", "qr-code#4"]);
         assert!(text.contains(r#""qrText":"c""#));
     }
 
     #[test]
     fn a_pair_code_that_outlives_its_qr_code_is_not_lost_in_a_replay() {
         let events = journal([qr("a", 70, None), qr("a", 70, Some("ABCD-1234")), qr("b", 90, Some("ABCD-1234"))]);
-        let (text, _) = teller().opening(updates(&events[1..]), after(1), at(75));
-        assert_eq!(told(&text), ["connection-status", "qr-code", "pair-code#3"]);
+        let (text, _) = encoder().opening(updates(&events[1..]), after(1), at(75));
+        assert_eq!(names(&text), ["connection-status", "qr-code", "pair-code#3"]);
     }
 
     #[test]
     fn a_missed_code_that_has_expired_is_left_out() {
         let events = journal([qr("a", 70, None), qr("b", 90, None)]);
-        assert_eq!(told(&teller().opening(updates(&events[1..]), after(1), at(90)).0), ["connection-status#2"]);
-        assert_eq!(told(&teller().opening(updates(&events[1..]), None, at(90)).0), ["connection-status#2"]);
+        assert_eq!(names(&encoder().opening(updates(&events[1..]), after(1), at(90)).0), ["connection-status#2"]);
+        assert_eq!(names(&encoder().opening(updates(&events[1..]), None, at(90)).0), ["connection-status#2"]);
     }
 
     #[test]
     fn a_code_before_the_end_is_left_out() {
         let events = journal([qr("a", 70, None), Status::ended(EndReason::Cancelled)]);
-        let (text, _) = teller().opening(updates(&events), after(0), at(3));
-        assert_eq!(told(&text), ["connection-status#1", "connection-status#2"]);
+        let (text, _) = encoder().opening(updates(&events), after(0), at(3));
+        assert_eq!(names(&text), ["connection-status#1", "connection-status#2"]);
     }
 
     #[test]
     fn live_events_tell_only_what_is_news() {
         let events = journal([qr("a", 70, None), qr("b", 90, None), connected(), connected()]);
-        let mut teller = teller();
-        let mut live = |event: &Arc<Event>| told(&teller.live(&Update::Event(event.clone()), at(5)));
+        let mut encoder = encoder();
+        let mut live = |event: &Arc<Event>| names(&encoder.live(&Update::Event(event.clone()), at(5)));
         assert_eq!(live(&events[0]), ["connection-status", "qr-code#1"]);
         assert_eq!(live(&events[1]), ["qr-code#2"]);
         assert_eq!(live(&events[2]), ["connection-status#3"]);
@@ -309,11 +309,11 @@ mod tests {
     #[test]
     fn a_connected_that_nobody_vouches_for_is_never_told_as_true() {
         let events = journal([connected()]);
-        let notice = Update::Notice(Shown { event: events[0].clone(), stale: true });
+        let refresh = Update::Refresh(Shown { event: events[0].clone(), stale: true });
         let mut backlog = updates(&events);
-        backlog.push(notice);
-        let (text, _) = teller().opening(backlog, None, at(5));
-        assert_eq!(told(&text), ["connection-status#1"]);
+        backlog.push(refresh);
+        let (text, _) = encoder().opening(backlog, None, at(5));
+        assert_eq!(names(&text), ["connection-status#1"]);
         assert!(text.contains(r#""status":"connecting""#) && text.contains(r#""reason":"moving""#));
         assert!(text.contains(r#""stale":true"#));
     }
@@ -322,23 +322,23 @@ mod tests {
     #[test]
     fn reader_that_comes_back_is_told_the_status_at_least_once() {
         let events = journal([qr("a", 70, None), qr("b", 90, None)]);
-        let (text, _) = teller().opening(updates(&events[1..]), after(1), at(75));
-        assert_eq!(told(&text), ["connection-status", "qr-code#2"]);
+        let (text, _) = encoder().opening(updates(&events[1..]), after(1), at(75));
+        assert_eq!(names(&text), ["connection-status", "qr-code#2"]);
         assert!(text.contains(r#""stale":false"#));
     }
 
     #[test]
     fn a_stale_code_is_not_shown_and_comes_back_when_it_is_vouched_for() {
         let events = journal([qr("a", 70, None), qr("b", 90, None)]);
-        let shown = |stale| Update::Notice(Shown { event: events[0].clone(), stale });
-        let mut teller = teller();
-        assert_eq!(teller.live(&shown(false), at(4)), "", "there was no doubt to clear");
-        assert_eq!(told(&teller.live(&shown(true), at(5))), ["connection-status"]);
-        assert_eq!(told(&teller.live(&shown(false), at(6))), ["connection-status", "qr-code"]);
-        assert_eq!(told(&teller.live(&shown(true), at(7))), ["connection-status"]);
+        let shown = |stale| Update::Refresh(Shown { event: events[0].clone(), stale });
+        let mut encoder = encoder();
+        assert_eq!(encoder.live(&shown(false), at(4)), "", "there was no doubt to clear");
+        assert_eq!(names(&encoder.live(&shown(true), at(5))), ["connection-status"]);
+        assert_eq!(names(&encoder.live(&shown(false), at(6))), ["connection-status", "qr-code"]);
+        assert_eq!(names(&encoder.live(&shown(true), at(7))), ["connection-status"]);
         // A new owner's next code is news of the code only, and must clear the mark all the same.
-        let text = teller.live(&Update::Event(events[1].clone()), at(8));
-        assert_eq!(told(&text), ["connection-status", "qr-code#2"]);
+        let text = encoder.live(&Update::Event(events[1].clone()), at(8));
+        assert_eq!(names(&text), ["connection-status", "qr-code#2"]);
         assert!(text.contains(r#""stale":false"#));
     }
 
@@ -347,13 +347,13 @@ mod tests {
     fn shared_bytes_are_those_that_each_stream_would_write() {
         let events = journal([qr("a", 70, None), connected()]);
         let event = Update::Event(events[0].clone());
-        let notice = |stale| Update::Notice(Shown { event: events[1].clone(), stale });
+        let refresh = |stale| Update::Refresh(Shown { event: events[1].clone(), stale });
         for updates in
-            [vec![event.clone()], vec![notice(true), notice(false)], vec![notice(false)], vec![event, notice(true)]]
+            [vec![event.clone()], vec![refresh(true), refresh(false)], vec![refresh(false)], vec![event, refresh(true)]]
         {
             let memos: Vec<Memo> = updates.iter().map(|_| Memo::default()).collect();
             for (second, begins_stale) in [(5, false), (5, false), (5, true), (6, false), (5, true), (75, false)] {
-                let (mut own, mut shared) = (teller(), teller());
+                let (mut own, mut shared) = (encoder(), encoder());
                 (own.stale, shared.stale) = (begins_stale, begins_stale);
                 for (update, memo) in updates.iter().zip(&memos) {
                     let expected = own.live(update, at(second));
@@ -369,27 +369,27 @@ mod tests {
     fn bytes_are_encoded_once_for_streams_that_write_the_same() {
         let update = Update::Event(journal([qr("a", 70, None)])[0].clone());
         let memo = Memo::default();
-        let first = teller().live_shared(&update, Some(&memo), at(5)).framed(true);
-        let second = teller().live_shared(&update, Some(&memo), at(5)).framed(true);
+        let first = encoder().live_shared(&update, Some(&memo), at(5)).framed(true);
+        let second = encoder().live_shared(&update, Some(&memo), at(5)).framed(true);
         assert_eq!(first.as_ptr(), second.as_ptr());
     }
 
     #[test]
     fn forgetting_of_its_tenant_reaches_an_open_stream() {
         let events = journal([connected(), Status::ended(EndReason::UnlinkedByUser)]);
-        let mut teller = teller();
-        teller.opening(updates(&events), None, at(5));
-        let notice = |event| Update::Notice(Shown { event, stale: false });
-        assert_eq!(teller.live(&notice(events[1].clone()), at(6)), "", "there was no doubt to clear");
-        let text = teller.live(&notice(Arc::new(Event::never_linked(at(7)))), at(7));
-        assert_eq!(told(&text), ["connection-status"]);
+        let mut encoder = encoder();
+        encoder.opening(updates(&events), None, at(5));
+        let refresh = |event| Update::Refresh(Shown { event, stale: false });
+        assert_eq!(encoder.live(&refresh(events[1].clone()), at(6)), "", "there was no doubt to clear");
+        let text = encoder.live(&refresh(Arc::new(Event::never_linked(at(7)))), at(7));
+        assert_eq!(names(&text), ["connection-status"]);
         assert!(text.contains(r#""reason":"never-linked""#));
     }
 
     #[test]
     fn a_name_with_line_ends_does_not_break_a_frame() {
-        let (text, _) = teller().opening(updates(&journal([connected()])), None, at(5));
-        assert_eq!(told(&text), ["connection-status#1"]);
+        let (text, _) = encoder().opening(updates(&journal([connected()])), None, at(5));
+        assert_eq!(names(&text), ["connection-status#1"]);
         assert!(!text.contains('\r') && text.contains(r"Toko\r\nSari"));
     }
 }

@@ -11,13 +11,13 @@ use super::error::{Code, Problem};
 
 /// A socket that gives a body to what the HTTP parser answers by itself: a request that it cannot read never comes to a
 /// route, and its client would get a status and nothing else.
-pub(super) struct Explained<S> {
+pub(super) struct ParseErrorBodies<S> {
     socket: S,
     /// What takes the place of the parser's answer, after which nothing is written.
     instead: Bytes,
 }
 
-impl<S: AsyncWrite + Unpin> Explained<S> {
+impl<S: AsyncWrite + Unpin> ParseErrorBodies<S> {
     pub fn new(socket: S) -> Self {
         Self { socket, instead: Bytes::new() }
     }
@@ -40,7 +40,7 @@ impl<S: AsyncWrite + Unpin> Explained<S> {
 
 /// Finds an answer that the HTTP parser wrote itself. Returns where it begins, and the problem that takes its place. The
 /// parser's answer is the last on a connection and has no body; refusals of our routes have one.
-fn explained(bytes: &[u8]) -> Option<(usize, Bytes)> {
+fn with_body(bytes: &[u8]) -> Option<(usize, Bytes)> {
     let bytes = bytes.strip_suffix(b"\r\n\r\n")?;
     let begin = bytes.windows(STATUS_LINE.len()).rposition(|window| window == STATUS_LINE)?;
     let head = std::str::from_utf8(&bytes[begin..]).ok()?;
@@ -64,16 +64,16 @@ fn explained(bytes: &[u8]) -> Option<(usize, Bytes)> {
 /// How every head begins, up to the minor version.
 const STATUS_LINE: &[u8] = b"HTTP/1.";
 
-impl<S: AsyncRead + Unpin> AsyncRead for Explained<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for ParseErrorBodies<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_read(cx, buffer)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Explained<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for ParseErrorBodies<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_instead(cx))?;
-        match explained(bytes) {
+        match with_body(bytes) {
             None => Pin::new(&mut self.socket).poll_write(cx, bytes),
             Some((0, instead)) => {
                 self.instead = instead;
@@ -131,8 +131,8 @@ mod tests {
     #[test]
     fn only_an_empty_refusal_at_the_end_is_explained() {
         let before = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
-        assert_eq!(explained(BARE.as_bytes()).unwrap().0, 0);
-        assert_eq!(explained(format!("{before}{BARE}").as_bytes()).unwrap().0, before.len());
+        assert_eq!(with_body(BARE.as_bytes()).unwrap().0, 0);
+        assert_eq!(with_body(format!("{before}{BARE}").as_bytes()).unwrap().0, before.len());
         for other in [
             "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",
             "HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\ncontent-length: 9\r\n\r\n",
@@ -142,16 +142,16 @@ mod tests {
             "HTTP/1.\r\n\r\n",
             "",
         ] {
-            assert!(explained(other.as_bytes()).is_none(), "{other:?}");
+            assert!(with_body(other.as_bytes()).is_none(), "{other:?}");
         }
-        assert!(explained(format!("{BARE}data: x\n\n").as_bytes()).is_none(), "it stands in a body");
+        assert!(with_body(format!("{BARE}data: x\n\n").as_bytes()).is_none(), "it stands in a body");
     }
 
     #[tokio::test]
     async fn explanation_is_written_whole_to_a_slow_reader() {
         let (near, mut far) = tokio::io::duplex(7);
         let writing = async move {
-            let mut near = Explained::new(near);
+            let mut near = ParseErrorBodies::new(near);
             near.write_all(BARE.as_bytes()).await.unwrap();
             near.shutdown().await.unwrap();
         };

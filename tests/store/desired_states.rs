@@ -3,7 +3,7 @@ use std::{collections::BTreeSet, time::Duration};
 use bytes::Bytes;
 use tautan::{
     events::EndReason,
-    store::{Change, Wish},
+    store::{Change, DesiredState},
     tenant::TenantId,
 };
 
@@ -25,32 +25,32 @@ promises![
     a_tenant_is_named_once_however_often_it_was_nudged,
 ];
 
-const RUN: Wish = Wish::Run { phone: None };
+const RUN: DesiredState = DesiredState::Run { phone: None };
 
 async fn a_wish_to_run_says_starting_at_once_and_nudges(store: impl Backend + Sync) {
-    let number = store.roster().want(&tenant("a"), RUN).await.unwrap();
+    let number = store.commands().request(&tenant("a"), RUN).await.unwrap();
     assert_eq!(store.journal().latest(&tenant("a")).await.unwrap().unwrap().event.status, starting());
-    assert_eq!(store.roster().wish(&tenant("a")).await.unwrap(), Some((number, RUN)));
-    assert_eq!(store.roster().nudged().await, [tenant("a")]);
+    assert_eq!(store.commands().current(&tenant("a")).await.unwrap(), Some((number, RUN)));
+    assert_eq!(store.commands().notified().await, [tenant("a")]);
 }
 
 async fn a_wish_is_still_there_after_a_restart(store: impl Backend + Sync) {
-    let wish = Wish::Run { phone: Some(phone()) };
-    let number = store.roster().want(&tenant("a"), wish.clone()).await.unwrap();
+    let desired = DesiredState::Run { phone: Some(phone()) };
+    let number = store.commands().request(&tenant("a"), desired.clone()).await.unwrap();
     let store = store.reopen().await;
-    assert_eq!(store.roster().wish(&tenant("a")).await.unwrap(), Some((number, wish)));
-    assert_eq!(store.roster().unattended(10).await.unwrap(), [tenant("a")]);
+    assert_eq!(store.commands().current(&tenant("a")).await.unwrap(), Some((number, desired)));
+    assert_eq!(store.ownership().orphaned(10).await.unwrap(), [tenant("a")]);
     assert_eq!(store.journal().latest(&tenant("a")).await.unwrap().unwrap().event.status, starting());
-    assert!(store.roster().want(&tenant("a"), RUN).await.unwrap() > number);
+    assert!(store.commands().request(&tenant("a"), RUN).await.unwrap() > number);
 }
 
 async fn wanting_twice_is_one_session_and_a_higher_number(store: impl Backend + Sync) {
-    let first = store.roster().want(&tenant("a"), RUN).await.unwrap();
+    let first = store.commands().request(&tenant("a"), RUN).await.unwrap();
     let event = store.journal().latest(&tenant("a")).await.unwrap().unwrap().event;
-    let second = store.roster().want(&tenant("a"), RUN).await.unwrap();
+    let second = store.commands().request(&tenant("a"), RUN).await.unwrap();
     assert!(second > first);
     assert_eq!(store.journal().latest(&tenant("a")).await.unwrap().unwrap().event, event, "nothing was said twice");
-    assert!(store.roster().acquire(&tenant("a")).await.unwrap().is_some_and(|_lease| {
+    assert!(store.ownership().acquire(&tenant("a")).await.unwrap().is_some_and(|_lease| {
         // Held until here: the second one is asked while the first is alive.
         true
     }));
@@ -60,65 +60,68 @@ async fn a_wish_to_run_leaves_a_running_session_as_it_is(store: impl Backend + S
     let lease = store.running(&tenant("a")).await;
     for status in [qr(1), connected()] {
         let event = store.journal().append(&lease, status).await.unwrap().event;
-        store.roster().want(&tenant("a"), RUN).await.unwrap();
+        store.commands().request(&tenant("a"), RUN).await.unwrap();
         assert_eq!(store.journal().latest(&tenant("a")).await.unwrap().unwrap().event, event);
     }
 }
 
 async fn an_unlink_with_nothing_to_unlink_is_settled_at_once(store: impl Backend + Sync) {
-    let never = store.roster().want(&tenant("never"), Wish::Unlink).await.unwrap();
-    assert_eq!(store.roster().wish(&tenant("never")).await.unwrap(), None);
+    let never = store.commands().request(&tenant("never"), DesiredState::Unlink).await.unwrap();
+    assert_eq!(store.commands().current(&tenant("never")).await.unwrap(), None);
     assert!(store.journal().latest(&tenant("never")).await.unwrap().is_none());
-    assert!(store.roster().want(&tenant("never"), Wish::Unlink).await.unwrap() > never, "numbers rise all the same");
+    assert!(
+        store.commands().request(&tenant("never"), DesiredState::Unlink).await.unwrap() > never,
+        "numbers rise all the same"
+    );
 
     let lease = store.running(&tenant("a")).await;
-    let (wish, _) = store.roster().wish(&tenant("a")).await.unwrap().unwrap();
-    let last = store.journal().finish(lease, ended(EndReason::QrExpired), wish).await.unwrap();
-    assert!(store.roster().want(&tenant("a"), Wish::Unlink).await.unwrap() > wish);
-    assert_eq!(store.roster().wish(&tenant("a")).await.unwrap(), None);
+    let (desired, _) = store.commands().current(&tenant("a")).await.unwrap().unwrap();
+    let last = store.journal().finish(lease, ended(EndReason::QrExpired), desired).await.unwrap();
+    assert!(store.commands().request(&tenant("a"), DesiredState::Unlink).await.unwrap() > desired);
+    assert_eq!(store.commands().current(&tenant("a")).await.unwrap(), None);
     assert_eq!(store.journal().latest(&tenant("a")).await.unwrap().unwrap().event, last);
-    assert!(store.roster().unattended(10).await.unwrap().is_empty());
+    assert!(store.ownership().orphaned(10).await.unwrap().is_empty());
 }
 
 async fn an_unlink_with_credentials_left_is_kept(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
-    let (wish, _) = store.roster().wish(&tenant("a")).await.unwrap().unwrap();
+    let (desired, _) = store.commands().current(&tenant("a")).await.unwrap().unwrap();
     let row = Change::Put { table: "identity", key: Bytes::from("k"), value: Bytes::from("v") };
-    store.vault().write(&lease, vec![row]).await.unwrap();
-    store.journal().finish(lease, ended(EndReason::Replaced), wish).await.unwrap();
-    let number = store.roster().want(&tenant("a"), Wish::Unlink).await.unwrap();
-    assert_eq!(store.roster().wish(&tenant("a")).await.unwrap(), Some((number, Wish::Unlink)));
-    let lease = store.roster().acquire(&tenant("a")).await.unwrap().unwrap();
-    store.vault().erase(&lease).await.unwrap();
+    store.credentials().write(&lease, vec![row]).await.unwrap();
+    store.journal().finish(lease, ended(EndReason::Replaced), desired).await.unwrap();
+    let number = store.commands().request(&tenant("a"), DesiredState::Unlink).await.unwrap();
+    assert_eq!(store.commands().current(&tenant("a")).await.unwrap(), Some((number, DesiredState::Unlink)));
+    let lease = store.ownership().acquire(&tenant("a")).await.unwrap().unwrap();
+    store.credentials().erase(&lease).await.unwrap();
     store.journal().finish(lease, ended(EndReason::UnlinkedByUser), number).await.unwrap();
-    assert_eq!(store.roster().wish(&tenant("a")).await.unwrap(), None);
+    assert_eq!(store.commands().current(&tenant("a")).await.unwrap(), None);
 }
 
 async fn an_unlink_of_a_running_session_is_kept_and_nudges(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
-    store.roster().nudged().await;
+    store.commands().notified().await;
     store.journal().append(&lease, connected()).await.unwrap();
-    let number = store.roster().want(&tenant("a"), Wish::Unlink).await.unwrap();
-    assert_eq!(store.roster().nudged().await, [tenant("a")]);
+    let number = store.commands().request(&tenant("a"), DesiredState::Unlink).await.unwrap();
+    assert_eq!(store.commands().notified().await, [tenant("a")]);
     let store = store.reopen().await;
-    assert_eq!(store.roster().wish(&tenant("a")).await.unwrap(), Some((number, Wish::Unlink)));
+    assert_eq!(store.commands().current(&tenant("a")).await.unwrap(), Some((number, DesiredState::Unlink)));
 }
 
 async fn unattended_are_those_who_are_wanted_and_have_no_owner(store: impl Backend + Sync) {
     let names: BTreeSet<TenantId> = ["a", "b", "c", "d"].map(tenant).into();
     for name in &names {
-        store.roster().want(name, RUN).await.unwrap();
+        store.commands().request(name, RUN).await.unwrap();
     }
-    let owned = store.roster().acquire(&tenant("b")).await.unwrap().unwrap();
-    let finished = store.roster().acquire(&tenant("c")).await.unwrap().unwrap();
-    let (wish, _) = store.roster().wish(&tenant("c")).await.unwrap().unwrap();
-    store.journal().finish(finished, ended(EndReason::Banned), wish).await.unwrap();
-    let unattended = BTreeSet::from_iter(store.roster().unattended(10).await.unwrap());
+    let owned = store.ownership().acquire(&tenant("b")).await.unwrap().unwrap();
+    let finished = store.ownership().acquire(&tenant("c")).await.unwrap().unwrap();
+    let (desired, _) = store.commands().current(&tenant("c")).await.unwrap().unwrap();
+    store.journal().finish(finished, ended(EndReason::Banned), desired).await.unwrap();
+    let unattended = BTreeSet::from_iter(store.ownership().orphaned(10).await.unwrap());
     assert_eq!(unattended, ["a", "d"].map(tenant).into());
-    assert_eq!(store.roster().unattended(1).await.unwrap().len(), 1);
+    assert_eq!(store.ownership().orphaned(1).await.unwrap().len(), 1);
     drop(owned);
     let store = store.reopen().await;
-    let unattended = BTreeSet::from_iter(store.roster().unattended(10).await.unwrap());
+    let unattended = BTreeSet::from_iter(store.ownership().orphaned(10).await.unwrap());
     assert_eq!(unattended, ["a", "b", "d"].map(tenant).into(), "all leases ended with the incarnation");
 }
 
@@ -129,23 +132,23 @@ async fn nudges_are_not_lost_when_a_waiter_goes_away(store: impl Backend + Sync)
     for round in 0..ROUNDS {
         let name = tenant(&format!("t{round}"));
         expected.insert(name.clone());
-        let want = store.roster().want(&name, RUN);
+        let want = store.commands().request(&name, RUN);
         // The waiter is dropped at whatever point it has come to when the wish is kept, or shortly before.
         tokio::select! {
-            taken = store.roster().nudged() => named.extend(taken),
+            taken = store.commands().notified() => named.extend(taken),
             _ = tokio::time::timeout(Duration::from_micros(round as u64 * 10), want) => {}
         }
     }
-    store.roster().want(&tenant("last"), RUN).await.unwrap();
+    store.commands().request(&tenant("last"), RUN).await.unwrap();
     expected.insert(tenant("last"));
     while !named.contains(&tenant("last")) {
-        named.extend(store.roster().nudged().await);
+        named.extend(store.commands().notified().await);
     }
     for name in &expected {
-        let wanted = store.roster().wish(name).await.unwrap().is_some();
+        let wanted = store.commands().current(name).await.unwrap().is_some();
         while wanted && !named.contains(name) {
             // It was kept a moment ago by a call that nobody waited for.
-            named.extend(store.roster().nudged().await);
+            named.extend(store.commands().notified().await);
         }
         assert_eq!(wanted, named.contains(name), "{name}");
     }
@@ -153,12 +156,12 @@ async fn nudges_are_not_lost_when_a_waiter_goes_away(store: impl Backend + Sync)
 
 async fn a_tenant_is_named_once_however_often_it_was_nudged(store: impl Backend + Sync) {
     for _ in 0..3 {
-        store.roster().want(&tenant("a"), RUN).await.unwrap();
-        store.roster().want(&tenant("b"), RUN).await.unwrap();
+        store.commands().request(&tenant("a"), RUN).await.unwrap();
+        store.commands().request(&tenant("b"), RUN).await.unwrap();
     }
-    let mut named = store.roster().nudged().await;
+    let mut named = store.commands().notified().await;
     named.sort();
     assert_eq!(named, ["a", "b"].map(tenant));
-    let more = tokio::time::timeout(Duration::from_millis(20), store.roster().nudged()).await;
+    let more = tokio::time::timeout(Duration::from_millis(20), store.commands().notified()).await;
     assert!(more.is_err());
 }

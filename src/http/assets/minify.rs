@@ -6,7 +6,7 @@ use zopfli::{Format, Options};
 
 /// Without the lines that are comments, and without indentation. A comment behind code on its line would stay; nothing
 /// inside a line is looked at, so that no text and no regular expression can be taken for one.
-pub fn lean(text: &str) -> String {
+pub fn without_comments(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut in_comment = false;
     for line in text.lines().map(str::trim) {
@@ -26,7 +26,7 @@ pub fn join(modules: &[(&str, &str)]) -> String {
     let (_, last) = modules.last().expect("there is a module");
     let mut out = String::new();
     for (_, module) in modules {
-        for line in lean(module).lines().filter(|line| !line.starts_with("import {")) {
+        for line in without_comments(module).lines().filter(|line| !line.starts_with("import {")) {
             let inner = if module == last { line } else { line.strip_prefix("export ").unwrap_or(line) };
             out.push_str(inner);
             out.push('\n');
@@ -53,7 +53,7 @@ mod tests {
     #[test]
     fn comments_on_lines_of_their_own_and_indentation_fall_away() {
         let text = "// why\nconst a = '// no';\n\n/**\n * why\n */\nfunction b() {\n  return /\\/*x/; // stays\n}\n/* one */\n";
-        assert_eq!(lean(text), "const a = '// no';\nfunction b() {\nreturn /\\/*x/; // stays\n}\n");
+        assert_eq!(without_comments(text), "const a = '// no';\nfunction b() {\nreturn /\\/*x/; // stays\n}\n");
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub const GROUPS: u32 = 7;
 
 /// The open streams of this instance, by tenant.
 #[derive(Clone)]
-pub struct Places {
+pub struct StreamLimit {
     all: Arc<Mutex<All>>,
     max: Max,
 }
@@ -63,13 +63,13 @@ struct Open {
 }
 
 /// Held by a stream; given back when it is dropped, however it ends.
-pub struct Place {
-    places: Places,
+pub struct StreamSlot {
+    limit: StreamLimit,
     tenant: TenantId,
     handle: Arc<Handle>,
 }
 
-impl Places {
+impl StreamLimit {
     pub fn new(max: Max) -> Self {
         Self { all: Arc::default(), max }
     }
@@ -78,11 +78,11 @@ impl Places {
     ///
     /// HAProxy, nginx and Caddy can keep the stream of a client that has gone until a write to the client fails. Without the
     /// checks such a stream would hold its place until its second heartbeat or longer. Cancel safe.
-    pub async fn take(&self, tenant: &TenantId) -> Result<Place, Crowded> {
+    pub async fn take(&self, tenant: &TenantId) -> Result<StreamSlot, Crowded> {
         let deadline = Instant::now() + WAIT_MAX;
         loop {
             let freed = match self.take_or_check(tenant) {
-                Ok(place) => return place.ok_or(Crowded::Instance),
+                Ok(slot) => return slot.ok_or(Crowded::Instance),
                 Err(freed) => freed,
             };
             let now = Instant::now();
@@ -95,7 +95,7 @@ impl Places {
 
     /// `None`: the instance has as many as it may. `Err`: the tenant has, its streams are being checked; completes when one
     /// of them ends.
-    fn take_or_check(&self, tenant: &TenantId) -> Result<Option<Place>, OwnedNotified> {
+    fn take_or_check(&self, tenant: &TenantId) -> Result<Option<StreamSlot>, OwnedNotified> {
         let mut all = self.all();
         if let Some(open) = all.tenants.get_mut(tenant).filter(|open| open.handles.len() >= self.max.of_tenant) {
             // Made under the lock: a place that is given back after this is not missed.
@@ -118,11 +118,11 @@ impl Places {
         // Most tenants have one stream.
         open.handles.reserve_exact(1);
         open.handles.push(handle.clone());
-        Ok(Some(Place { places: self.clone(), tenant: tenant.clone(), handle }))
+        Ok(Some(StreamSlot { limit: self.clone(), tenant: tenant.clone(), handle }))
     }
 
     /// Orders a heartbeat of the streams of one group.
-    pub fn beat(&self, group: u32) {
+    pub fn order_heartbeat(&self, group: u32) {
         let all = self.all();
         let handles = all.tenants.values().flat_map(|open| &open.handles).filter(|handle| handle.group == group);
         let streams: Vec<Waker> = handles.filter_map(|handle| handle.order(Order::Heartbeat)).collect();
@@ -156,15 +156,15 @@ impl Open {
     }
 }
 
-impl Place {
+impl StreamSlot {
     pub fn handle(&self) -> &Handle {
         &self.handle
     }
 }
 
-impl Drop for Place {
+impl Drop for StreamSlot {
     fn drop(&mut self) {
-        let mut all = self.places.all();
+        let mut all = self.limit.all();
         all.count -= 1;
         let Some(open) = all.tenants.get_mut(&self.tenant) else { return };
         open.handles.retain(|handle| !Arc::ptr_eq(handle, &self.handle));
@@ -185,64 +185,64 @@ mod tests {
 
     use super::*;
 
-    fn order(place: &Place) -> Option<Order> {
-        poll_fn(|cx| place.handle().poll_order(cx)).now_or_never()
+    fn order(slot: &StreamSlot) -> Option<Order> {
+        poll_fn(|cx| slot.handle().poll_order(cx)).now_or_never()
     }
 
     fn tenant(name: &str) -> TenantId {
         TenantId::parse(name).unwrap()
     }
 
-    fn places(of_tenant: usize) -> Places {
-        Places::new(Max { all: 15, of_tenant })
+    fn limit(of_tenant: usize) -> StreamLimit {
+        StreamLimit::new(Max { all: 15, of_tenant })
     }
 
     #[tokio::test(start_paused = true)]
     async fn instance_has_no_place_beyond_its_own_limit() {
-        let places = Places::new(Max { all: 3, of_tenant: 2 });
+        let limit = StreamLimit::new(Max { all: 3, of_tenant: 2 });
         let mut open = Vec::new();
         for name in ["a", "b", "c"] {
-            open.push(places.take(&tenant(name)).await.ok().unwrap());
+            open.push(limit.take(&tenant(name)).await.ok().unwrap());
         }
-        assert_eq!(places.take(&tenant("d")).await.err(), Some(Crowded::Instance));
+        assert_eq!(limit.take(&tenant("d")).await.err(), Some(Crowded::Instance));
         open.pop();
-        assert!(places.take(&tenant("d")).await.is_ok());
+        assert!(limit.take(&tenant("d")).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_place_is_free_again_when_its_stream_is_gone() {
         let (a, b) = (tenant("a"), tenant("b"));
-        let places = places(2);
-        let first = places.take(&a).await.ok().unwrap();
-        let _second = places.take(&a).await.ok().unwrap();
-        assert_eq!(places.take(&a).await.err(), Some(Crowded::Tenant));
-        assert!(places.take(&b).await.is_ok(), "another tenant has places of its own");
+        let limit = limit(2);
+        let first = limit.take(&a).await.ok().unwrap();
+        let _second = limit.take(&a).await.ok().unwrap();
+        assert_eq!(limit.take(&a).await.err(), Some(Crowded::Tenant));
+        assert!(limit.take(&b).await.is_ok(), "another tenant has places of its own");
         drop(first);
-        assert!(places.take(&a).await.is_ok());
-        assert_eq!(places.all().tenants.len(), 1, "tenants without streams are forgotten");
+        assert!(limit.take(&a).await.is_ok());
+        assert_eq!(limit.all().tenants.len(), 1, "tenants without streams are forgotten");
     }
 
     #[tokio::test(start_paused = true)]
     async fn place_is_taken_when_a_stream_ends_after_a_check() {
-        let (places, a) = (places(1), tenant("a"));
-        let stale = places.take(&a).await.ok().unwrap();
+        let (limit, a) = (limit(1), tenant("a"));
+        let stale = limit.take(&a).await.ok().unwrap();
         let ends_when_checked = async move {
             assert_eq!(poll_fn(|cx| stale.handle().poll_order(cx)).await, Order::Heartbeat);
             drop(stale);
         };
         let began = Instant::now();
-        let (place, ()) = tokio::join!(places.take(&a), ends_when_checked);
-        assert!(place.is_ok());
+        let (slot, ()) = tokio::join!(limit.take(&a), ends_when_checked);
+        assert!(slot.is_ok());
         assert_eq!(began.elapsed(), Duration::ZERO, "the check is the first thing done");
     }
 
     #[tokio::test(start_paused = true)]
     async fn waiting_requests_share_the_checks() {
-        let (places, a) = (places(1), tenant("a"));
-        let held = places.take(&a).await.ok().unwrap();
+        let (limit, a) = (limit(1), tenant("a"));
+        let held = limit.take(&a).await.ok().unwrap();
         let mut count = 0;
         let began = Instant::now();
-        let refused = futures::future::join_all((0..50).map(|_| places.take(&a)));
+        let refused = futures::future::join_all((0..50).map(|_| limit.take(&a)));
         tokio::select! {
             refused = refused => assert!(refused.iter().all(Result::is_err)),
             () = async { loop { poll_fn(|cx| held.handle().poll_order(cx)).await; count += 1; } } => unreachable!("the place is held"),
@@ -254,15 +254,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn each_stream_has_one_heartbeat_in_a_round() {
-        let (places, a) = (places(20), tenant("a"));
+        let (limit, a) = (limit(20), tenant("a"));
         let mut streams = Vec::new();
         for _ in 0..15 {
-            streams.push(places.take(&a).await.ok().unwrap());
+            streams.push(limit.take(&a).await.ok().unwrap());
         }
         let mut count = 0;
         for group in 0..GROUPS {
-            places.beat(group);
-            let due = streams.iter().filter(|place| order(place).is_some()).count();
+            limit.order_heartbeat(group);
+            let due = streams.iter().filter(|slot| order(slot).is_some()).count();
             assert!((2..=3).contains(&due), "groups are of about one size: {due}");
             count += due;
         }
@@ -271,13 +271,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn stream_that_is_opened_after_the_end_ends() {
-        let (places, a) = (places(2), tenant("a"));
-        let early = places.take(&a).await.ok().unwrap();
+        let (limit, a) = (limit(2), tenant("a"));
+        let early = limit.take(&a).await.ok().unwrap();
         assert_eq!(order(&early), None);
-        places.end();
-        let late = places.take(&a).await.ok().unwrap();
-        for place in [&early, &late, &early] {
-            assert_eq!(order(place), Some(Order::End));
+        limit.end();
+        let late = limit.take(&a).await.ok().unwrap();
+        for slot in [&early, &late, &early] {
+            assert_eq!(order(slot), Some(Order::End));
         }
     }
 }

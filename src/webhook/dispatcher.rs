@@ -18,11 +18,11 @@ use super::{
     Settings, backoff,
     endpoint::{Failure, Outcome, TIME_MAX},
     gone::{GONE_FOR, Gone},
-    letter::Letter,
+    webhook_request::WebhookRequest,
 };
 use crate::{
     clock::SharedClock,
-    store::{Notice, Outbox, StoreError},
+    store::{Outbox, OutboxEntry, StoreError},
 };
 
 /// Deliveries under way, each of another tenant: so many hang before another one has to wait.
@@ -31,7 +31,7 @@ const AT_ONCE: usize = 32;
 const LAST_WAIT: Duration = Duration::from_secs(2);
 
 /// Takes notices out of the outbox and delivers them, each tenant's one after the other.
-pub struct Courier {
+pub struct Dispatcher {
     shared: Arc<Shared>,
 }
 
@@ -45,7 +45,7 @@ struct Shared {
     gone: Mutex<Gone>,
 }
 
-impl Courier {
+impl Dispatcher {
     pub fn new(settings: Settings, outbox: Arc<dyn Outbox>, clock: SharedClock) -> Self {
         let (failing, gone) = (AtomicBool::new(false), Mutex::default());
         let agent = settings.endpoint.agent();
@@ -58,14 +58,14 @@ impl Courier {
         let deliver = async {
             while let Ok(slot) = slots.clone().acquire_owned().await {
                 self.shared.may_send().await;
-                let notice = self.shared.outbox.next().await;
+                let entry = self.shared.outbox.next().await;
                 // All were stopped while it waited. It is due again by itself.
                 if self.shared.stopped_until().is_some() {
                     continue;
                 }
                 let (shared, tasks_of_it) = (self.shared.clone(), tasks.clone());
                 tasks.spawn(async move {
-                    shared.deliver(&notice, &tasks_of_it).await;
+                    shared.deliver(&entry, &tasks_of_it).await;
                     drop(slot);
                 });
             }
@@ -82,44 +82,44 @@ impl Courier {
 }
 
 impl Shared {
-    async fn deliver(self: &Arc<Self>, notice: &Notice, tasks: &TaskTracker) {
+    async fn deliver(self: &Arc<Self>, entry: &OutboxEntry, tasks: &TaskTracker) {
         // A machine that slept on the way here may have been overtaken by another one, with newer news.
-        if Instant::now() + TIME_MAX > notice.until {
+        if Instant::now() + TIME_MAX > entry.until {
             return;
         }
-        let letter = Letter::of(notice, &self.settings.key, self.clock.now());
+        let webhook_request = WebhookRequest::of(entry, &self.settings.key, self.clock.now());
         let shared = self.clone();
-        let posted = tasks.spawn_blocking(move || shared.settings.endpoint.post(&shared.agent, &letter)).await;
+        let posted = tasks.spawn_blocking(move || shared.settings.endpoint.post(&shared.agent, &webhook_request)).await;
         let kept = match posted {
             Ok(Outcome::Delivered) => {
                 self.gone().answers();
-                self.delivered(notice).await
+                self.delivered(entry).await
             }
             Ok(Outcome::Gone) => {
-                self.is_gone(notice);
-                self.outbox.postpone(notice, GONE_FOR).await
+                self.is_gone(entry);
+                self.outbox.nack(entry, GONE_FOR).await
             }
             Ok(Outcome::Failed { failure, retry_after }) => {
                 if matches!(failure, Failure::Status(_)) {
                     self.gone().answers();
                 }
-                self.failed(notice, &failure);
+                self.failed(entry, &failure);
                 let asked = retry_after.and_then(|asked| backoff::asked(&asked, self.clock.now()));
-                self.again(notice, asked).await
+                self.again(entry, asked).await
             }
             Err(error) => {
                 error!(%error, "a delivery crashed");
-                self.again(notice, None).await
+                self.again(entry, None).await
             }
         };
         if let Err(error) = kept {
-            debug!(tenant = %notice.tenant, %error, "what came of a delivery could not be kept, it is sent again");
+            debug!(tenant = %entry.tenant, %error, "what came of a delivery could not be kept, it is sent again");
         }
     }
 
-    fn is_gone(&self, notice: &Notice) {
-        warn!(tenant = %notice.tenant, "the back end answers 410 Gone for a tenant: no webhook is sent for it for a day");
-        if self.gone().add(&notice.tenant, Instant::now()) {
+    fn is_gone(&self, entry: &OutboxEntry) {
+        warn!(tenant = %entry.tenant, "the back end answers 410 Gone for a tenant: no webhook is sent for it for a day");
+        if self.gone().add(&entry.tenant, Instant::now()) {
             error!(
                 "the back end answers 410 Gone for several tenants in a row: no webhook is sent for a day or until a restart"
             );
@@ -142,21 +142,21 @@ impl Shared {
         }
     }
 
-    async fn delivered(&self, notice: &Notice) -> Result<(), StoreError> {
+    async fn delivered(&self, entry: &OutboxEntry) -> Result<(), StoreError> {
         if self.failing.swap(false, Ordering::Relaxed) {
             info!("the back end takes notices again");
         }
-        debug!(tenant = %notice.tenant, id = %notice.id, "the back end was told");
-        self.outbox.settle(notice).await
+        debug!(tenant = %entry.tenant, id = %entry.id, "the back end was told");
+        self.outbox.ack(entry).await
     }
 
-    async fn again(&self, notice: &Notice, asked: Option<Duration>) -> Result<(), StoreError> {
-        self.outbox.postpone(notice, backoff::wait(notice.tries, asked, rand::random())).await
+    async fn again(&self, entry: &OutboxEntry, asked: Option<Duration>) -> Result<(), StoreError> {
+        self.outbox.nack(entry, backoff::wait(entry.tries, asked, rand::random())).await
     }
 
-    fn failed(&self, notice: &Notice, failure: &Failure) {
+    fn failed(&self, entry: &OutboxEntry, failure: &Failure) {
         let cause = std::error::Error::source(failure).map(tracing::field::display);
-        debug!(tenant = %notice.tenant, id = %notice.id, error = %failure, cause, "a notice was not delivered");
+        debug!(tenant = %entry.tenant, id = %entry.id, error = %failure, cause, "a notice was not delivered");
         if !self.failing.swap(true, Ordering::Relaxed) {
             warn!(error = %failure, cause, "the back end does not take notices, trying again until it does");
         }

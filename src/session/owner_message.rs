@@ -7,22 +7,22 @@ use crate::events::Passkey;
 /// An answer on its way to the session, wherever that runs, with the question that it answers: by the time it arrives
 /// WhatsApp may have asked another one, for which it would count as a wrong answer.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Answer {
+pub(super) struct OwnerMessage {
     asked: Passkey,
     answer: PasskeyAnswer,
 }
 
-impl Answer {
+impl OwnerMessage {
     pub fn new(asked: &Passkey, answer: PasskeyAnswer) -> Self {
         Self { asked: asked.clone(), answer }
     }
 
-    pub fn to_words(&self) -> Bytes {
+    pub fn to_bytes(&self) -> Bytes {
         serde_json::to_vec(self).expect("it has string keys and no failing serializer").into()
     }
 
     /// `None`: another version of ours said it.
-    pub fn of_words(words: &[u8]) -> Option<Self> {
+    pub fn from_bytes(words: &[u8]) -> Option<Self> {
         serde_json::from_slice(words).ok()
     }
 
@@ -46,13 +46,13 @@ mod tests {
         let (step, pairing) = (PasskeyStep::Assert { options: "{}".into() }, PairingId::new(1));
         let asked = Passkey { step, expires_at, lifetime: None, pairing };
         let answer = PasskeyAnswer::Assertion { json: "{}".into(), credential: vec![1, 2] };
-        let words = Answer::new(&asked, answer.clone()).to_words();
-        let read = || Answer::of_words(&words).unwrap();
+        let words = OwnerMessage::new(&asked, answer.clone()).to_bytes();
+        let read = || OwnerMessage::from_bytes(&words).unwrap();
         assert!(read().to(&asked) == Some(answer));
         // Of the same step, and it ends at the same time.
         let later = Passkey { pairing: PairingId::new(2), ..asked.clone() };
         let other = Passkey { step: PasskeyStep::Compare { code: "ABCD-1234".into() }, ..asked };
         assert!(read().to(&later).is_none() && read().to(&other).is_none());
-        assert!(Answer::of_words(b"{}").is_none(), "said by a later version");
+        assert!(OwnerMessage::from_bytes(b"{}").is_none(), "said by a later version");
     }
 }

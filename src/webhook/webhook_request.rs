@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     clock::{Timestamp, rfc3339},
     events::StatusBody,
-    store::Notice,
+    store::OutboxEntry,
 };
 
 use super::SigningKey;
@@ -14,7 +14,7 @@ use super::SigningKey;
 const ID_BYTES: usize = 18;
 
 /// A notice as it is sent.
-pub struct Letter {
+pub struct WebhookRequest {
     pub id: String,
     pub timestamp: i64,
     pub signature: String,
@@ -30,24 +30,24 @@ struct Body<'a> {
     data: &'a StatusBody,
 }
 
-impl Letter {
-    pub fn of(notice: &Notice, key: &SigningKey, now: Timestamp) -> Self {
+impl WebhookRequest {
+    pub fn of(entry: &OutboxEntry, key: &SigningKey, now: Timestamp) -> Self {
         let body = Body {
             r#type: "connection-status",
-            timestamp: rfc3339(notice.at),
-            tenant: notice.tenant.as_str(),
-            id: notice.id.to_string(),
-            data: &notice.status,
+            timestamp: rfc3339(entry.at),
+            tenant: entry.tenant.as_str(),
+            id: entry.id.to_string(),
+            data: &entry.status,
         };
         let body = serde_json::to_vec(&body).expect("texts and flags can be written as JSON");
-        let (id, timestamp) = (id(notice), now.as_second());
+        let (id, timestamp) = (id(entry), now.as_second());
         let signature = key.sign(&id, timestamp, &body);
         Self { id, timestamp, signature, body }
     }
 }
 
 /// The same at every try, and no other notice's: an event's id names its journal. A hash, because the tenant may have a dot in it, which divides what is signed.
-fn id(notice: &Notice) -> String {
-    let named = format!("{} {}", notice.tenant, notice.id);
+fn id(entry: &OutboxEntry) -> String {
+    let named = format!("{} {}", entry.tenant, entry.id);
     format!("msg_{}", BASE64_URL_SAFE_NO_PAD.encode(&Sha256::digest(named)[..ID_BYTES]))
 }

@@ -3,12 +3,12 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::places::{GROUPS, Places};
+use super::stream_limit::{GROUPS, StreamLimit};
 
 /// Orders the heartbeats of all streams, and their end when `end` is cancelled or the instance stops. One ticker for all
 /// streams: a timer for each would cost them twice the idle CPU.
 pub fn start(
-    places: Places,
+    limit: StreamLimit,
     heartbeat: Duration,
     end: CancellationToken,
     stop: CancellationToken,
@@ -23,9 +23,9 @@ pub fn start(
             tokio::select! {
                 () = end.cancelled() => break,
                 () = stop.cancelled() => break,
-                _ = ticks.tick() => places.beat(group),
+                _ = ticks.tick() => limit.order_heartbeat(group),
             }
         }
-        places.end();
+        limit.end();
     });
 }

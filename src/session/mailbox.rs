@@ -1,0 +1,91 @@
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::FutureExt as _;
+use tokio::{sync::Notify, time::Instant};
+
+use super::owner_message::OwnerMessage;
+
+/// What a user says to a session has to be heard by the link that he sees: it dies with it, or after this.
+const MESSAGE_AGE_MAX: Duration = Duration::from_secs(60);
+
+/// Clicks that wait for one session. The oldest gives way: the newest is what the user means.
+const MESSAGES_MAX: usize = 8;
+
+/// How a running session is reached: it reads its wish when this rings, and hears what was said to it.
+#[derive(Default)]
+pub(super) struct Mailbox {
+    notification: Notify,
+    messages: Mutex<VecDeque<(Instant, OwnerMessage)>>,
+}
+
+impl Mailbox {
+    pub fn notify(&self) {
+        self.notification.notify_one();
+    }
+
+    /// Cancel safe.
+    pub async fn notified(&self) {
+        self.notification.notified().await;
+    }
+
+    pub fn deliver(&self, answer: OwnerMessage) {
+        let mut messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
+        if messages.len() == MESSAGES_MAX {
+            messages.pop_front();
+        }
+        messages.push_back((Instant::now(), answer));
+        drop(messages);
+        self.notify();
+    }
+
+    /// Rung since it was heard last. It is not rung any more.
+    pub fn take_notification(&self) -> bool {
+        self.notification.notified().now_or_never().is_some()
+    }
+
+    /// What was said since the last call and is still meant.
+    pub fn take_messages(&self) -> Vec<OwnerMessage> {
+        let received = std::mem::take(&mut *self.messages.lock().unwrap_or_else(PoisonError::into_inner));
+        let now = Instant::now();
+        let fresh = received.into_iter().filter(|(at, _)| now.duration_since(*at) < MESSAGE_AGE_MAX);
+        fresh.map(|(_, answer)| answer).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::Timestamp,
+        events::{PairingId, Passkey, PasskeyStep},
+        session::PasskeyAnswer,
+    };
+
+    fn confirmed() -> OwnerMessage {
+        let step = PasskeyStep::Compare { code: "ABCD-1234".into() };
+        let (expires_at, pairing) = (Timestamp::UNIX_EPOCH, PairingId::new(1));
+        OwnerMessage::new(&Passkey { step, expires_at, lifetime: None, pairing }, PasskeyAnswer::Confirmed)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_said_too_long_ago_is_not_meant_any_more() {
+        let mailbox = Mailbox::default();
+        mailbox.deliver(confirmed());
+        mailbox.notified().await;
+        tokio::time::advance(MESSAGE_AGE_MAX).await;
+        mailbox.deliver(confirmed());
+        assert_eq!(mailbox.take_messages().len(), 1);
+        assert!(mailbox.take_messages().is_empty(), "each is heard once");
+    }
+
+    #[tokio::test]
+    async fn a_button_pressed_for_ever_fills_nothing() {
+        let mailbox = Mailbox::default();
+        (0..10 * MESSAGES_MAX).for_each(|_| mailbox.deliver(confirmed()));
+        assert_eq!(mailbox.take_messages().len(), MESSAGES_MAX);
+    }
+}

@@ -1,0 +1,103 @@
+use std::{sync::PoisonError, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{
+    EmbeddedStore,
+    batch::{Batch, Step, Stop},
+};
+use crate::{
+    clock::Timestamp,
+    events::PhoneNumber,
+    store::{
+        Commands, DesiredState, Generation, Lease, Limits, MESSAGE_KEPT_FOR, MESSAGES_MAX, StoreError, Usage,
+        crypt::{NUMBER_TABLE, TenantKeys},
+        takeover::starting,
+    },
+    tenant::TenantId,
+};
+
+#[async_trait]
+impl Commands for EmbeddedStore {
+    async fn request(&self, tenant: &TenantId, desired: DesiredState) -> Result<Generation, StoreError> {
+        let (tenant, limits, now) = (tenant.clone(), self.shared().limits, self.shared().clock.now());
+        self.step(move |batch| request(batch, &tenant, desired, &limits, now)).await
+    }
+
+    async fn current(&self, tenant: &TenantId) -> Result<Option<(Generation, DesiredState)>, StoreError> {
+        let memory = self.shared().memory.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(memory.record(tenant).and_then(|record| record.desired.clone()))
+    }
+
+    async fn send(&self, tenant: &TenantId, message: Bytes) -> Result<(), StoreError> {
+        let (tenant, now) = (tenant.clone(), self.shared().clock.now());
+        self.step(move |batch| {
+            let record = batch.record(&tenant);
+            if record.is_owned() {
+                record.messages.push_back((now, message));
+                if record.messages.len() > MESSAGES_MAX {
+                    record.messages.pop_front();
+                }
+                batch.notify(&tenant);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn receive(&self, lease: &Lease) -> Result<Vec<Bytes>, StoreError> {
+        let (lease, now) = (lease.clone(), self.shared().clock.now());
+        self.step(move |batch| {
+            batch.check(&lease)?;
+            let messages = std::mem::take(&mut batch.record(lease.tenant()).messages);
+            let fresh =
+                |at: Timestamp| Duration::try_from(now.duration_since(at)).is_ok_and(|age| age < MESSAGE_KEPT_FOR);
+            Ok(messages.into_iter().filter(|(at, _)| fresh(*at)).map(|(_, message)| message).collect())
+        })
+        .await
+    }
+
+    async fn count_code(&self, number: &PhoneNumber) -> Result<bool, StoreError> {
+        let shared = self.shared();
+        let hash = TenantKeys::own(&shared.key).row(NUMBER_TABLE, number.as_str().as_bytes());
+        Ok(shared.numbers.take(hash, shared.limits.number_codes, shared.clock.now()))
+    }
+
+    async fn notified(&self) -> Vec<TenantId> {
+        self.shared().notifications.notified().await
+    }
+}
+
+fn request(
+    batch: &mut Batch<'_>,
+    tenant: &TenantId,
+    desired: DesiredState,
+    limits: &Limits,
+    now: Timestamp,
+) -> Step<Generation> {
+    let record = batch.record(tenant);
+    let standing = record.desired.as_ref().map(|(_, desired)| desired);
+    let usage = Usage::of(&desired, standing, record.newest.as_ref().map(|newest| &newest.status));
+    record.used.take(usage, limits, now).map_err(Stop::Refused)?;
+    let number = Generation(record.generation + 1);
+    let (disconnected, owned, wanted) = (record.is_disconnected(), record.is_owned(), record.desired.is_some());
+    match &desired {
+        // An owner is about to say something, and hears of the wish; only where there is none it can be settled here.
+        DesiredState::Unlink if disconnected && !owned && !batch.has_credentials(tenant)? => {
+            if wanted {
+                batch.set_desired(tenant, number, None)?;
+            }
+            // Otherwise the number need not outlive the process: nobody can ever settle by it.
+            batch.record(tenant).generation = number.0;
+            return Ok(number);
+        }
+        DesiredState::Run { .. } if disconnected => {
+            batch.tell(tenant, starting())?;
+        }
+        DesiredState::Run { .. } | DesiredState::Unlink | DesiredState::Unknown(_) => {}
+    }
+    batch.set_desired(tenant, number, Some(desired))?;
+    batch.notify(tenant);
+    Ok(number)
+}
