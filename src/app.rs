@@ -1,4 +1,8 @@
-//! Assembly: reads what it is told, builds the rooms, runs them until asked to go, and takes them down in order.
+//! Assembles the program: reads the configuration, builds every module's service, runs them, and stops them in order.
+//!
+//! What it guarantees: everything that can refuse the start does so before the first request is answered. A drain hands
+//! sessions over before the listener closes, and has a deadline. What it must not do: decide anything about a tenant.
+//! Start with `run`, then `build`.
 
 mod backend;
 mod build;
@@ -36,7 +40,7 @@ const GRACE: Duration = Duration::from_secs(25);
 /// sends first, and the client waits seconds before it sends it again.
 const BACKLOG: u32 = 4_096;
 
-/// The program: what `main` is, and what the simulator's build runs with other seams.
+/// The whole program. `main` calls it, and the test program `tautan-sim` with other seams.
 pub fn run(seams: Seams) -> ExitCode {
     // Before any secret is read. Without this a crash leaves all of them in a core dump, and every process of the same user
     // reads them from the environment or the memory.
@@ -45,7 +49,7 @@ pub fn run(seams: Seams) -> ExitCode {
     }
     let (task, flags) = match crate::config::flags() {
         Ok(told) => told,
-        Err(told) => return told,
+        Err(code) => return code,
     };
     let config = match Config::read(flags, std::env::vars_os().collect()) {
         Ok(config) => config,
@@ -82,7 +86,7 @@ fn on_a_runtime(task: impl Future<Output = ExitCode>) -> ExitCode {
         Err(error) => return failed(&StartError::Runtime(error)),
     };
     let ended = runtime.block_on(task);
-    // What is still busy by now was given its time.
+    // Tasks that still run have had their time.
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
 }
@@ -130,8 +134,8 @@ async fn serve_until_a_signal(config: Config, seams: Seams) -> Result<Drained, S
 }
 
 impl App {
-    /// Serves until `stop`, then drains: unready, the drain delay, streams end, links close and leases are given back,
-    /// the listener last. `cut` ends the waiting.
+    /// Serves until `stop`, then drains: unready, the drain delay, streams end, links close and leases are released, the
+    /// listener last. `cut` ends the waiting.
     pub async fn run(self, stop: impl Future<Output = ()>, cut: impl Future<Output = ()>) -> Drained {
         let Self { listener, services, sessions, stop_sessions, dispatcher, store, drain_delay, room, .. } = self;
         let rooms = TaskTracker::new();
@@ -162,7 +166,7 @@ impl App {
         };
         match crashed {
             None => info!("draining"),
-            Some(room) => error!(room, "a room that must not end has ended, draining"),
+            Some(task) => error!(task, "a task that must not end has ended, draining"),
         }
         health.drain();
         let drain = async {
@@ -171,21 +175,21 @@ impl App {
             stop_sessions.cancel();
             sessions.closed().await;
             stop_server.cancel();
-            // A server that has crashed cannot be waited for again.
+            // A server that has ended already must not be awaited again.
             if !server.is_finished() && !server.await.unwrap_or(false) {
                 warn!("some connections had to be cut");
             }
             stop_dispatcher.cancel();
             if !dispatcher.is_finished() {
-                // It has said what went wrong with it, if anything did.
+                // It has logged its own failures.
                 let _ = dispatcher.await;
             }
             store.close().await;
         };
         let grace = async {
             tokio::select! {
-                () = tokio::time::sleep(drain_delay + GRACE) => warn!("the grace is over"),
-                () = cut => warn!("asked a second time, not waiting any longer"),
+                () = tokio::time::sleep(drain_delay + GRACE) => warn!("drain deadline exceeded"),
+                () = cut => warn!("second signal, not waiting any longer"),
             }
         };
         let drained = match (drain_or_cut(drain, grace).await, crashed) {

@@ -1,14 +1,16 @@
+//! A token bucket, for limits with a burst.
+
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How often something may be done: `size` times at once, then once `every` so long.
+/// How often something may be done: `size` times at once, then once each `every`.
 #[derive(Debug)]
 pub struct Bucket {
     size: u32,
     every: Duration,
     left: u32,
-    /// When it was full, or the last one came back.
+    /// When it was full, or when the last token came back.
     since: Instant,
 }
 
@@ -17,7 +19,7 @@ impl Bucket {
         Self { size, every, left: size, since: Instant::now() }
     }
 
-    /// `Err`: none is left, and when the next one comes back.
+    /// Takes a token. `Err`: none is left; the time at which the next one comes back.
     pub fn take(&mut self, now: Instant) -> Result<(), Instant> {
         self.refill(now);
         if self.left == 0 {
@@ -27,7 +29,7 @@ impl Bucket {
         Ok(())
     }
 
-    /// As new: nothing is lost if it is forgotten.
+    /// Whether it is as new, so that it can be dropped without changing a limit.
     pub fn is_full(&mut self, now: Instant) -> bool {
         self.refill(now);
         self.left == self.size

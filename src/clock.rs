@@ -1,10 +1,11 @@
-//! Wall-clock time, injected: what is shown and stored takes its moment from here, durations come from tokio.
+//! The wall clock, as a parameter that tests can set. Times that are shown or stored come from here. Deadlines and
+//! durations use tokio's monotonic clock, so a wall clock that jumps does not move them. Start with [`Clock`].
 
 use std::{sync::Arc, time::Duration};
 
 pub use jiff::Timestamp;
 
-/// Tells the time of day. Deadlines use tokio's monotonic clock instead, which the tests can pause.
+/// Returns the time of day. Deadlines use tokio's monotonic clock instead, which the tests can pause.
 pub trait Clock: Send + Sync + 'static {
     fn now(&self) -> Timestamp;
 }
@@ -24,7 +25,7 @@ pub fn system() -> SharedClock {
     Arc::new(SystemClock)
 }
 
-/// A deadline that may not be there. Cancel safe.
+/// Waits for a deadline; without one it waits for ever. Cancel safe.
 pub async fn until(at: Option<tokio::time::Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,

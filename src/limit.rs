@@ -1,4 +1,4 @@
-//! How often something may be done.
+//! Sliding limits: at most so many times within a duration, and the times that one counts.
 
 use std::{collections::VecDeque, time::Duration};
 

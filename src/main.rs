@@ -1,4 +1,4 @@
-//! The program. Exit codes: 64 bad configuration, 1 failed start, 0 drained, 70 crashed or cut.
+//! The program. Exit codes: 0 drained, 1 the start failed, 64 bad configuration, 70 crashed, or the drain was cut.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,5 @@
-//! Draws a QR code's text: PNG (also as a data URL), SVG, and half blocks for a terminal.
+//! Draws a text as a QR code: PNG (also as a data URL), SVG, or half blocks for a terminal. It does no I/O and keeps
+//! nothing. Check a text with [`fits`] before drawing it.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use image::{
@@ -7,11 +8,11 @@ use image::{
 };
 use qrcode::{Color, EcLevel, QrCode};
 
-/// Modules of white around the code; the standard asks for 4, and cameras need them on a dark page.
+/// White modules around the code; the standard requires 4, and cameras need them on a dark page.
 const QUIET_ZONE: usize = 4;
 const PIXELS_PER_MODULE: usize = 4;
 
-/// Whether the text can be drawn at all: at most 2,953 bytes (version 40, level L).
+/// Whether the text fits into a QR code: at most 2,953 bytes (version 40, level L).
 pub fn fits(text: &str) -> bool {
     !text.is_empty() && text.len() <= 2_953
 }

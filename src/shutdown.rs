@@ -1,4 +1,5 @@
-//! How the process is asked to go.
+//! Counts the signals that ask the process to stop. The first one starts a drain, the second one cuts it. It must not stop
+//! anything itself: `app` does. Start with [`Signals`].
 
 use std::{
     fs::{self, File},
@@ -13,8 +14,8 @@ use tokio::{
 };
 use tracing::info;
 
-/// Signals within such a time are one: supervisors and `timeout` tell a process and then its group, and a Ctrl-C that
-/// reaches both is passed on by whoever started us.
+/// Signals within this time count as one: supervisors and `timeout` signal a process and then its group, and a parent
+/// process passes on a Ctrl-C that reached both.
 const ECHO_MAX: Duration = Duration::from_secs(1);
 
 /// SIGTERM, SIGINT and SIGQUIT, counted: the first asks to drain, the second not to wait any longer.
@@ -26,7 +27,7 @@ pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     quit: Signal,
-    /// `None`: whoever started us has it ignored, as `nohup` does, and it stays so.
+    /// `None`: the parent process has it ignored, as `nohup` does, and it stays ignored.
     hangup: Option<Signal>,
     has_terminal: bool,
     user: [Signal; 2],
@@ -45,13 +46,13 @@ impl Signals {
         })
     }
 
-    /// When it came.
+    /// Waits for the first signal. Returns when it came.
     pub async fn first(&mut self) -> Instant {
         self.any().await;
         Instant::now()
     }
 
-    /// One that is no echo of the first.
+    /// Waits for a signal that does not belong to the first one.
     pub async fn second(&mut self, first: Instant) {
         self.any().await;
         while first.elapsed() < ECHO_MAX {
@@ -87,7 +88,7 @@ async fn received(signal: Option<&mut Signal>) {
     }
 }
 
-/// Asked of the kernel before anything listens. Where it does not say so, no: then the signal is handled as documented.
+/// Asks the kernel before anything listens. Without an answer the signal is handled as documented.
 fn hangup_is_ignored() -> bool {
     let Ok(status) = fs::read_to_string("/proc/self/status") else { return false };
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -100,9 +101,9 @@ fn hangup_is_ignored() -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drained {
     Fully,
-    /// The grace was over, or it was asked for a second time.
+    /// The deadline passed, or a second signal came.
     Cut,
-    /// Nobody had asked: a room ended that must not, so the rest was taken down in order.
+    /// No signal came: a task ended that must not, so the others were stopped in order.
     Crashed,
 }
 

@@ -1,12 +1,12 @@
-//! Keys that can be guessed: those that repeat themselves, and those that stand in documents, tutorials and templates.
-//! An attacker tries them first, and can then sign any token, or read what is encrypted.
+//! Refuses keys that can be guessed: those that repeat a few bytes, and those that were published in documents, tutorials
+//! and templates. An attacker tries them first, and could then sign any token or decrypt the store. Start with [`check`].
 
 use base64::{
     Engine as _,
     prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD},
 };
 
-/// Why a key keeps nothing secret.
+/// Why a key can be guessed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Weakness {
     #[error("repeats a few bytes")]
@@ -15,11 +15,11 @@ pub enum Weakness {
     WellKnown,
 }
 
-/// Different bytes that a key has at least. 32 random ones have about 30, and fewer than 16 never; as hexadecimal text they
-/// have 16 at most.
+/// The least number of different bytes in a key. 32 random bytes have about 30, and never fewer than 16; as hexadecimal
+/// text they have 16 at most.
 const VARIETY_MIN: usize = 8;
 
-/// How keys begin that were published, as text or in base64: by the documents of FastAPI, Hasura and NestJS, tutorials of
+/// The beginnings of published keys, as text or in base64: from the documents of FastAPI, Hasura and NestJS, tutorials of
 /// Spring, RFC 7515 and the standard for webhooks.
 const PUBLISHED: &[&str] = &[
     "09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4c",
@@ -30,8 +30,8 @@ const PUBLISHED: &[&str] = &[
     "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
 ];
 
-/// Words that examples, tutorials and templates put where a secret belongs. Longer words come first: they are taken out of
-/// the text one after the other.
+/// Words that examples, tutorials and templates use as a secret. Longer words come first: they are removed from the text
+/// one after the other.
 const PLACEHOLDERS: &[&str] = &[
     "abcdefghijklmnopqrstuvwxyz",
     "thisismysecuretoken",
@@ -91,10 +91,10 @@ const PLACEHOLDERS: &[&str] = &[
     "in",
     "a",
 ];
-/// What must be left of a text without those words.
+/// The least length of a text after those words are removed.
 const REST_MIN: usize = 12;
 
-/// Whether a key can keep anything secret.
+/// Refuses a key that can be guessed.
 pub fn check(key: &[u8]) -> Result<(), Weakness> {
     if variety(key) < VARIETY_MIN {
         return Err(Weakness::Repeats);
@@ -113,7 +113,7 @@ pub fn variety(key: &[u8]) -> usize {
     seen.iter().filter(|seen| **seen).count()
 }
 
-/// Whether hardly more than familiar words is in the text.
+/// Whether the text consists of hardly more than placeholder words.
 pub fn is_placeholder(text: &str) -> bool {
     let mut rest: String = text.to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect();
     let familiar = PLACEHOLDERS.iter().any(|word| rest.contains(word));
@@ -123,7 +123,7 @@ pub fn is_placeholder(text: &str) -> bool {
     familiar && rest.len() < REST_MIN
 }
 
-/// Up or down by the same step, as test vectors do.
+/// Whether the bytes go up or down by the same step, as in test vectors.
 fn counts(key: &[u8]) -> bool {
     let mut steps = key.windows(2).map(|pair| pair[1].wrapping_sub(pair[0]));
     let first = steps.next();

@@ -1,4 +1,5 @@
-//! Whose session it is. A tenant comes out of a verified token, or from an operator who erases it, and nowhere else.
+//! The name of a tenant, checked. A tenant comes from a verified token, or from an operator who erases it, and from nowhere
+//! else; everything that is stored or published is keyed by it. Start with [`TenantId`].
 
 use std::{
     fmt::{self, Write as _},
@@ -57,8 +58,8 @@ impl TenantId {
 /// Keeps a reference apart from every other hash of the same name.
 const REFERENCE_LABEL: &str = "tautan tenant reference\0";
 
-/// What a page knows its tenant by: the same on every instance, for ever. It tells two tenants apart and is no secret:
-/// whoever knows a tenant's name can compute it.
+/// A public name of a tenant for its page: the same on every instance, for ever. It distinguishes tenants and is not
+/// secret: anyone who knows a tenant's name can compute it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TenantRef([u8; 16]);
 

@@ -17,9 +17,9 @@ use crate::{
     tenant::TenantId,
 };
 
-/// Longer than a Redis that is there takes to say whether it can be used; then the start goes on without it.
+/// Longer than a running Redis takes to show whether it can be used. After that the start goes on without it.
 const REDIS_TIME_MAX: Duration = Duration::from_secs(3);
-/// How often the store looks after its file when nothing is to be written.
+/// How often the store checks its file when it has nothing to write.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The one store of this process.
@@ -38,7 +38,7 @@ impl Backend {
     ) -> Result<Self, StartError> {
         match store {
             config::Store::Embedded { key, previous, limits, forget_after } => {
-                // Before the key is made, which would look like what an earlier start has left.
+                // Before the key is made: the key file would look like one of an earlier start.
                 let directory = Directory::enter(data_dir)?;
                 let key_file = data_dir.join(KEY_FILE);
                 let key = match key {
@@ -77,7 +77,7 @@ impl Backend {
         }
     }
 
-    /// Only where somebody delivers what stands there.
+    /// Call it only with a dispatcher: from then on the store keeps entries.
     pub fn outbox(&self) -> Arc<dyn Outbox> {
         match self {
             Self::Embedded(store) => store.outbox(),
@@ -85,7 +85,7 @@ impl Backend {
         }
     }
 
-    /// Keeps `health` true, until a part of the store ended that must not.
+    /// Keeps `health` up to date. Returns when a task of the store ended that must not.
     pub async fn watch(&self, health: &Health) {
         match self {
             Self::Embedded(store) => tokio::select! {

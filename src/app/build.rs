@@ -26,20 +26,20 @@ use crate::{
     whatsapp::{self, OutgoingFrame, UrlRefused, WhatsApp},
 };
 
-/// Places where tests reach into a running program. Production has none of them.
+/// Hooks with which tests reach into a running program. Production sets none of them.
 #[derive(Default)]
 pub struct Seams {
     pub on_commit: Option<CommitHook>,
     pub outgoing_frame: Option<OutgoingFrame>,
     /// Scales the lifetime of QR codes.
     pub qr_pace: Option<f32>,
-    /// Scales how long sessions wait before they say or end something.
+    /// Scales how long sessions wait before they change or end a status.
     pub patience: Option<f32>,
-    /// Puts something between the sessions and WhatsApp, or in its place.
+    /// Wraps or replaces the connector to WhatsApp.
     pub connector: Option<Wrap>,
 }
 
-/// What is made of the connector that leads to WhatsApp.
+/// Makes the connector that sessions use from the one that leads to WhatsApp.
 pub type Wrap = Box<dyn FnOnce(Arc<dyn Connector>) -> Arc<dyn Connector> + Send>;
 
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +93,7 @@ impl From<UnusableServer> for StartError {
     }
 }
 
-/// All rooms, built and not yet running.
+/// Every service, built and not yet running.
 pub struct App {
     pub(super) listener: TcpListener,
     pub(super) address: SocketAddr,
@@ -111,7 +111,7 @@ impl App {
     /// Everything that can refuse the start does so here, before the first request is answered.
     pub async fn build(config: Config, mut seams: Seams) -> Result<Self, StartError> {
         let Config { listen, data_dir, mode, store, drain_delay, session, webhook, caps, .. } = config;
-        // First, since it is what a second process on the same machine most often lacks.
+        // First: a port that is taken is the most common reason why a second process on a machine cannot start.
         let failed = |source| StartError::Listen { address: listen, source };
         let listener = bind(listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -119,7 +119,7 @@ impl App {
         let clock = clock::system();
         let store = Backend::open(store, &data_dir, seams.on_commit.take(), clock.clone()).await?;
         let stores = store.stores();
-        // Before anything is said.
+        // Before the first status is published: only then the outbox keeps it.
         let dispatcher = webhook.map(|settings| Dispatcher::new(settings, store.outbox(), clock.clone()));
 
         let room = Capacity::take().room(caps, session.sessions_max);
@@ -192,8 +192,8 @@ pub(super) fn sessions(
 }
 
 fn verifier(settings: auth::Settings, clock: SharedClock) -> Result<Arc<TokenVerifier>, StartError> {
-    let told = |mistakes: Vec<auth::KeyError>| {
+    let failed = |mistakes: Vec<auth::KeyError>| {
         StartError::Tokens(mistakes.iter().map(|mistake| super::chain(mistake)).collect::<Vec<_>>().join("; "))
     };
-    TokenVerifier::new(settings, clock).map(Arc::new).map_err(told)
+    TokenVerifier::new(settings, clock).map(Arc::new).map_err(failed)
 }

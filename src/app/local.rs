@@ -12,7 +12,7 @@ use crate::{
 
 const TENANT: &str = "local";
 
-/// What local mode adds: its own tokens, and the link that hands one out once.
+/// What local mode adds: its own tokens, and the link that gives one out once.
 pub(super) struct Local {
     pub auth: auth::Settings,
     pub sign_in: LocalSignIn,

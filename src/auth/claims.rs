@@ -13,7 +13,7 @@ pub struct Lines {
     tenant: Sampled,
 }
 
-/// What a token whose signature is good says, held against the settings and the time of day.
+/// Checks the claims of a token whose signature is good against the settings and the time of day.
 pub fn read(claims: &Value, settings: &Settings, now: Timestamp, lines: &Lines) -> Result<Identity, TokenError> {
     let expires = claims.get("exp").filter(|exp| !exp.is_null()).ok_or(TokenError::WithoutExpiry)?;
     let expires_at = later(moment(expires).ok_or(TokenError::WithoutExpiry)?);
@@ -55,8 +55,8 @@ pub fn read(claims: &Value, settings: &Settings, now: Timestamp, lines: &Lines) 
     Ok(Identity { tenant, display_name: name.and_then(display_name), expires_at })
 }
 
-/// A claim as the log shows it, and what to say if a slash at the end is all that it lacks or has too much. The token's
-/// signature is good, so that this is a setting to be mended, here or where the token was made.
+/// A claim for the log, with a hint if it differs by a slash at the end only. The token's signature is good, so a setting is
+/// wrong, here or where the token was made.
 fn compared(claim: Option<&Value>, expected: &str) -> (String, &'static str) {
     let seen = claim.map_or_else(|| "missing".to_owned(), Value::to_string);
     let trimmed = expected.trim_end_matches('/');
@@ -68,7 +68,7 @@ fn compared(claim: Option<&Value>, expected: &str) -> (String, &'static str) {
     (seen.chars().take(SHOWN_LENGTH_MAX).collect(), if by_slash { ", they differ by a slash at the end" } else { "" })
 }
 
-/// Not the value, which may be anything about a person.
+/// The kind of the claim and not its value, which may be personal data.
 fn kind(claim: Option<&Value>) -> &'static str {
     match claim {
         None | Some(Value::Null) => "missing",

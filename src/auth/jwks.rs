@@ -23,11 +23,11 @@ const WAITING_MAX: usize = 64;
 /// How long each of them waits.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// None of the keys that are known is meant, and the publisher has not said whether there is another one.
+/// No known key fits, and the publisher could not be asked whether there is a new one.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Away;
 
-/// A key set that keeps itself fresh. While its publisher is away the last known keys go on counting.
+/// A key set that refreshes itself. While its publisher is away, the last known keys are still used.
 pub struct Jwks {
     source: Arc<dyn Fetch>,
     keys: Mutex<Arc<[Key]>>,
@@ -150,7 +150,7 @@ impl Jwks {
         taken.map(|()| self.begin(&mut fetches)).err()
     }
 
-    /// Belongs to no request: a client that hangs up neither stops the fetch nor makes it a failure.
+    /// Not tied to a request: a cancelled caller neither stops the fetch nor makes it a failure.
     fn begin(self: &Arc<Self>, fetches: &mut Fetches) -> u64 {
         fetches.begun += 1;
         fetches.running = true;
@@ -168,7 +168,7 @@ impl Jwks {
         number
     }
 
-    /// Answers what is wrong with the keys of the set that are left out.
+    /// Returns the errors of the keys that are left out.
     fn reload(&self) -> Result<Vec<KeyError>, KeyError> {
         let json = self.source.fetch().map_err(KeyError::UnreadableSet)?;
         let (keys, weak) = Key::from_set(&json)?;
@@ -177,7 +177,7 @@ impl Jwks {
     }
 }
 
-/// Ends a fetch when it is dropped. Without it one that panics would be under way for ever.
+/// Ends a fetch when it is dropped. Without this, a fetch that panics would count as under way for ever.
 struct End<'s> {
     set: &'s Jwks,
     ended: Ended,

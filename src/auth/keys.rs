@@ -8,7 +8,7 @@ use super::{
     weak_key::{self, WeakKey},
 };
 
-/// A key and the one algorithm it is good for: what a token says of its algorithm chooses nothing.
+/// A key and the one algorithm that it is used with: the token's header does not choose the algorithm.
 #[derive(Clone, Debug)]
 pub struct Key {
     pub id: Option<String>,
@@ -45,8 +45,8 @@ pub enum KeyError {
 }
 
 impl Key {
-    /// HS384 and HS512 are as good: 32 bytes are fewer than RFC 7518 section 3.2 asks for them, and still more than
-    /// anybody can guess.
+    /// HS384 and HS512 take the same secret: 32 bytes are fewer than RFC 7518 section 3.2 asks for them, and still cannot be
+    /// guessed.
     pub fn from_secret(secret: &Secret) -> Result<[Self; 3], KeyError> {
         secret.check()?;
         let key = |algorithm| Self { id: None, algorithm, decoding: DecodingKey::from_secret(secret.as_bytes()) };

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{KeySource, Settings};
 use crate::{clock::Timestamp, tenant::TenantId};
 
-/// Signs tokens that our own verifier accepts: for local mode, where no SaaS product is there to do so.
+/// Signs tokens that our own verifier accepts: for local mode, which has no SaaS product that signs them.
 #[derive(Clone)]
 pub struct Minter {
     key: EncodingKey,

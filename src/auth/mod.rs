@@ -1,4 +1,8 @@
-//! Who asks: reads a JSON Web Token and answers whose tenant it names. Knows no HTTP.
+//! Checks a JSON Web Token and returns the tenant that it names.
+//!
+//! What it guarantees: a key is used with its own algorithm only, whatever the token's header names. Claims count only
+//! after the signature was checked. Weak and published keys are refused. What it must not do: know HTTP or the store.
+//! Start with `verifier`, then `keys` and `jwks`.
 
 mod claims;
 mod jwks;
@@ -22,13 +26,13 @@ pub use shape::describe;
 pub use verifier::{Identity, TokenError, TokenVerifier};
 pub use weak_key::WeakKey;
 
-/// How far clocks may differ: a token counts this much longer than it says, and this much earlier.
+/// How far clocks may differ: a token is valid this much longer than its `exp`, and this much before its `nbf`.
 pub const LEEWAY: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Any of them may have signed a token; each is good for one algorithm only. A secret that is being replaced stays
-    /// here beside its successor.
+    /// Any of them may have signed a token; each is used with one algorithm only. A secret that is being replaced stays here
+    /// beside its successor.
     pub keys: Vec<KeySource>,
     /// Checked only when set.
     pub issuer: Option<String>,
@@ -57,7 +61,7 @@ pub enum KeySource {
 }
 
 impl KeySource {
-    /// Whether it can be used, as far as this machine can tell: a URL is not asked.
+    /// Whether it can be used, as far as this machine can check: a URL is not fetched.
     pub fn check(&self) -> Result<(), KeyError> {
         match self {
             Self::Secret(secret) => Key::from_secret(secret).map(drop),

@@ -8,7 +8,7 @@ use crate::proxy;
 const SIZE_MAX_BYTES: u64 = 256 * 1024;
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Brings a key set from where it is published. Blocks: called where that is allowed.
+/// Fetches a key set from where it is published. Blocks: call it on a thread that may block.
 pub trait Fetch: Send + Sync + 'static {
     fn fetch(&self) -> io::Result<Vec<u8>>;
 

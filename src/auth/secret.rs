@@ -22,9 +22,9 @@ impl Secret {
         &self.0
     }
 
-    /// Whether it can keep anything secret.
+    /// Refuses a secret that can be guessed.
     pub fn check(&self) -> Result<(), WeakSecret> {
-        // The familiar come first: "too short" would send their owner off to append a few characters.
+        // Placeholders first: after "too short" their owner would only append a few characters.
         if strength::is_placeholder(&String::from_utf8_lossy(&self.0)) {
             return Err(WeakSecret::WellKnown);
         }

@@ -1,8 +1,7 @@
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::Value;
 
-/// What a text that is no token looks like, for its sender to find the mistake. Repeats nothing of it: it may be another
-/// secret.
+/// Describes a text that is not a token, so that its sender finds the mistake. Repeats nothing of it: it may be a secret.
 pub fn describe(text: &str) -> String {
     let parts: Vec<&str> = text.split('.').collect();
     let begins = |word: &str| text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));

@@ -14,7 +14,7 @@ use crate::{
     tenant::TenantId,
 };
 
-/// Whose token it is.
+/// The tenant that a token names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     pub tenant: TenantId,
@@ -23,7 +23,7 @@ pub struct Identity {
     pub expires_at: Timestamp,
 }
 
-/// Why a token does not count.
+/// Why a token is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     #[error("there is no token")]
@@ -48,7 +48,7 @@ pub enum TokenError {
     WrongIssuer,
     #[error("the token is meant for another audience (aud)")]
     WrongAudience,
-    /// Not the token's fault: worth another try.
+    /// Not the token's fault: retry.
     #[error("the keys to check tokens with cannot be fetched")]
     KeysUnavailable,
 }
@@ -97,10 +97,10 @@ impl TokenVerifier {
             }
         }
         let claims = open(token, &header, &published).map_err(|error| match error {
-            // Whether it counts is known to who could not be asked.
+            // A key set that could not be fetched may have the key.
             _ if away => TokenError::KeysUnavailable,
             TokenError::WrongAlgorithm if published.is_empty() && refusal == error => TokenError::UnknownKey,
-            // That none of them is of its kind says less than what a key of ours said.
+            // The refusal of a configured key is more specific than "no published key has this algorithm".
             TokenError::WrongAlgorithm => refusal,
             error => error,
         })?;
@@ -112,8 +112,8 @@ impl TokenVerifier {
     }
 }
 
-/// What the token says, if one of the keys vouches for it. The key decides: a public key is never tried as the secret of an
-/// HMAC, and "none" belongs to no key.
+/// The token's claims, if one of the keys signed it. The key decides the algorithm: a public key is never tried as the
+/// secret of an HMAC, and no key has the algorithm "none".
 fn open(token: &str, header: &Header, keys: &[Key]) -> Result<Value, TokenError> {
     let mut refusal = TokenError::WrongAlgorithm;
     for key in keys.iter().filter(|key| Some(key.algorithm) == header.algorithm) {
@@ -125,7 +125,7 @@ fn open(token: &str, header: &Header, keys: &[Key]) -> Result<Value, TokenError>
     Err(refusal)
 }
 
-/// The part of a token that nothing vouches for yet: it only chooses among our own keys.
+/// A token's header, which is not authenticated yet: it only chooses among our own keys.
 struct Header {
     algorithm: Option<Algorithm>,
     key_id: Option<String>,

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::tenant::TenantId;
 
-/// What the program is started for.
+/// The task of this run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Task {
     Serve,
@@ -42,8 +42,8 @@ const ERASE: &str = "erase";
 const TENANT: &str = "tenant";
 const LIFETIME: &str = "ttl";
 
-/// What the command line says: the task, and settings by the variables' names. `Err`: it asked for help or is
-/// wrong; the help or the mistake is printed already.
+/// Reads the command line: the task, and settings by the variables' names. `Err`: help or an error was printed; the
+/// exit code.
 pub fn flags() -> Result<(Task, Vec<(String, String)>), ExitCode> {
     parse(std::env::args_os()).map_err(|error| {
         // A terminal that is gone is no reason to fail.

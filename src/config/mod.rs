@@ -1,4 +1,8 @@
-//! Flags and environment, the one place that knows their names. Every mistake is reported, all at once.
+//! Reads flags and environment variables into checked settings.
+//!
+//! What it guarantees: every mistake is reported, all at once, each with its variable and without secrets. Unknown names
+//! with our prefix are refused. It is the only module that knows the variables' names. What it must not do: open, listen
+//! or connect. Start with `variables`, the list, then [`Config::read`].
 
 mod flags;
 mod kubernetes;
@@ -20,15 +24,15 @@ use crate::{
 };
 use read::Reader;
 
-/// Any of them: the SaaS product's own tokens count, and there is no local mode.
+/// With any of them the SaaS product's own tokens are checked, and there is no local mode.
 const KEYS: [&str; 3] = ["JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS"];
-/// What counts only for tokens of the SaaS product.
+/// Settings that apply only to tokens of the SaaS product.
 const TOKEN_SETTINGS: [&str; 5] =
     ["JWT_ISSUER", "JWT_AUDIENCE", "JWT_SECRET_PREVIOUS", "TAUTAN_TENANT_CLAIM", "TAUTAN_TENANT_NAME_CLAIM"];
 /// Beginnings of cookie names that browsers keep only when they come over https.
 const SECURE_COOKIES: [&str; 2] = ["__host-", "__secure-"];
 
-/// Everything the program was told, checked.
+/// All settings, checked.
 #[derive(Debug)]
 pub struct Config {
     pub listen: SocketAddr,
@@ -43,14 +47,14 @@ pub struct Config {
     pub caps: http::ConfiguredCaps,
     pub session: session::Settings,
     pub telemetry: telemetry::Settings,
-    /// `None`: no back end is told of anything.
+    /// `None`: no webhooks are sent.
     pub webhook: Option<webhook::Settings>,
 }
 
-/// Who vouches for a tenant.
+/// How tenants are authenticated.
 #[derive(Debug)]
 pub enum Mode {
-    /// Nobody but the person at this machine: one tenant, one sign-in link, loopback only.
+    /// For the user of this machine: one tenant, one sign-in link, loopback only.
     Local,
     Tokens(auth::Settings),
 }
@@ -86,7 +90,7 @@ impl fmt::Display for ConfigError {
 }
 
 impl Config {
-    /// `flags`: what the command line said, by the variables' names; they win over `environment`.
+    /// `flags`: the values of the command line, by the variables' names; they win over `environment`.
     pub fn read(flags: Vec<(String, String)>, environment: Vec<(OsString, OsString)>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(flags, environment);
         let config = Self::with(&mut reader);
@@ -97,7 +101,7 @@ impl Config {
         let listen: SocketAddr = reader.parsed("TAUTAN_LISTEN", read::address);
         let auth = auth_settings(reader);
         if !KEYS.iter().any(|name| reader.is_named(name)) {
-            // As when a variable that should have filled it was not there: local mode is not what was meant.
+            // For example because the variable that should fill it was missing: local mode was not meant.
             for name in KEYS {
                 reader.must_not_be_empty(
                     name,
@@ -105,7 +109,7 @@ impl Config {
                 );
             }
         }
-        // A key that is no good is one all the same: its owner did not mean local mode.
+        // An unusable key counts as one: its owner did not mean local mode.
         let mode = if !KEYS.iter().any(|name| reader.is_named(name)) {
             for variable in TOKEN_SETTINGS {
                 if reader.text(variable).is_some() {
@@ -184,7 +188,7 @@ fn store(reader: &mut Reader, sessions_max: Option<usize>) -> Store {
             "is required with REDIS_URL: 32 random bytes in base64, the same for every instance (openssl rand -base64 32)",
         );
     }
-    // Last, so that what is missing beside it is not blamed as well.
+    // Last, so that the missing key is not reported as well.
     reader
         .must_not_be_empty("REDIS_URL", "is empty: give it a value, or remove it to keep the state in TAUTAN_DATA_DIR");
     match (url, key) {

@@ -1,4 +1,5 @@
-//! Origins in the one form in which browsers send them. What no browser sends would be set in vain: it is refused.
+//! Origins in the one form in which browsers send them. An origin that no browser sends would have no effect, so it is
+//! refused.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -16,7 +16,7 @@ use crate::{
     webhook,
 };
 
-/// Each time is remembered until it no longer counts.
+/// Bounds of a limit: each use is remembered until it no longer counts.
 const LIMIT_COUNT_MAX: u32 = 1_000_000;
 const LIMIT_TIME_MAX: Duration = DAY;
 const FORGET_AFTER_MAX: Duration = Duration::from_secs(3_650 * 24 * 3_600);
@@ -25,7 +25,7 @@ const DAY: Duration = Duration::from_secs(24 * 3_600);
 /// Reads settings one by one and collects what is wrong with them.
 pub(super) struct Reader {
     values: HashMap<&'static str, String>,
-    /// What is set to nothing, by the variables' names; the value is the name that was used, maybe the file's.
+    /// Variables that are set and empty, by their names; the value is the name that was used, maybe the file's.
     empty: HashMap<&'static str, String>,
     mistakes: Vec<Mistake>,
 }
@@ -87,7 +87,7 @@ impl Reader {
         }
         // The path is not repeated: the secret itself may stand in its place.
         match std::fs::read_to_string(path) {
-            // Unlike an empty variable it cannot have been meant: whoever mounts it has a secret.
+            // Unlike an empty variable it cannot be meant as "not set": a file is mounted only to give a secret.
             Ok(text) if text.trim().is_empty() => {
                 self.mistake(&file_name, "names a file that is empty");
                 None
@@ -105,13 +105,13 @@ impl Reader {
         self.values.get(name).cloned()
     }
 
-    /// There is a value, or what should be one could not be read, which is a mistake already.
+    /// Whether there is a value, or one that could not be read, which is a mistake already.
     pub fn is_named(&self, name: &str) -> bool {
         let blamed = |mistake: &Mistake| mistake.variable.strip_suffix("_FILE").unwrap_or(&mistake.variable) == name;
         self.values.contains_key(name) || self.mistakes.iter().any(blamed)
     }
 
-    /// Blames a variable, or its file's, that is set to nothing. One that has a value is not touched.
+    /// Reports a variable, or its file's, that is set and empty.
     pub fn must_not_be_empty(&mut self, name: &str, what: &str) {
         if let Some(used) = self.empty.get(name).filter(|_| !self.values.contains_key(name)).cloned() {
             self.mistake(&used, what);
@@ -123,7 +123,7 @@ impl Reader {
         parse(&text).map_err(|what| self.mistake(name, &what)).ok()
     }
 
-    /// A setting that has a default, which stands in for a value that was no good: by then the start is refused.
+    /// A setting with a default. The default also replaces an unusable value: the start is refused then anyway.
     pub fn parsed<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> T {
         let default = Variable::find(name).and_then(|variable| variable.default).expect("the list gives a default");
         self.optional(name, &parse).unwrap_or_else(|| parse(default).expect("the list's default is a good value"))
@@ -214,7 +214,7 @@ pub(super) fn jwks(place: &str) -> Result<KeySource, String> {
     usable(KeySource::Jwks(place.to_owned())).map_err(|what| format!("{place}: {what}"))
 }
 
-/// Now, while every mistake is told at once and nothing has been touched.
+/// Checked now, where every mistake is reported at once and nothing is open yet.
 fn usable(source: KeySource) -> Result<KeySource, String> {
     source.check().map(|()| source).map_err(|error| match error.source() {
         Some(cause) => format!("{error}: {cause}"),
@@ -226,7 +226,7 @@ pub(super) fn master_key(text: &str) -> Result<MasterKey, String> {
     MasterKey::strong(text).map_err(|error| error.to_string())
 }
 
-/// May be a weak one, that is being replaced.
+/// May be weak: it is being replaced.
 pub(super) fn previous_master_key(text: &str) -> Result<MasterKey, String> {
     MasterKey::from_base64(text).map_err(|error| error.to_string())
 }
@@ -245,8 +245,8 @@ pub(super) fn webhook_secret(text: &str) -> Result<webhook::SigningKey, String> 
     webhook::SigningKey::parse(text).map_err(|error| error.to_string())
 }
 
-/// What a token has to say, to the byte: with white space or quotes around it, which are left over from a file of settings,
-/// no token ever says it.
+/// A value that a claim must equal to the byte: no token's claim has white space or quotes around it, which are left over
+/// from a file of settings.
 pub(super) fn claim_value(text: &str) -> Result<String, String> {
     let quoted = ['"', '\''].iter().any(|quote| text.len() > 1 && text.starts_with(*quote) && text.ends_with(*quote));
     if quoted || text.trim() != text || text.chars().any(char::is_control) {
@@ -294,7 +294,7 @@ pub(super) fn websocket_url(text: &str) -> Result<String, String> {
     }
 }
 
-/// One that there can be: no name has a `*` in it.
+/// Whether the URL has a host that can exist: no name has a `*` in it.
 fn names_a_host(uri: &Uri) -> bool {
     uri.host().is_some_and(|host| !host.is_empty() && !host.contains('*'))
 }

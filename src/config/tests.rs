@@ -157,8 +157,7 @@ fn path_of_a_secrets_file_is_not_repeated() {
     }
 }
 
-/// Whatever else is configured: without what it should have been the program would be another one, with no key or with
-/// a store of its own.
+/// Without this, an empty file would start the program in local mode, or with a store of its own.
 #[test]
 fn a_file_without_a_secret_is_blamed_and_nothing_else_is() {
     let empty = tempfile::NamedTempFile::new().unwrap();
@@ -234,10 +233,6 @@ fn redis_needs_the_keys_that_its_instances_share() {
     assert!(matches!(&config.store, Store::Redis(settings) if settings.previous.is_some()));
 }
 
-/// Who sets one of these means to use it: without it the program would run in local mode, or keep a store of its own.
-/// The address of a key set, and what a token must say, come from no file: without them the program would be another one.
-/// With a token that says exactly this, nothing would ever be let in.
-/// A filter takes a word that is no level for the name of a program's part, and then logs nothing else.
 #[test]
 fn a_webhook_needs_an_address_and_a_secret() {
     let url = ("TAUTAN_WEBHOOK_URL", "https://app.example.com/hooks/hunter2");

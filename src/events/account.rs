@@ -47,7 +47,7 @@ impl fmt::Debug for PhoneNumber {
     }
 }
 
-/// What the account's phone runs, in WhatsApp's own word for it: `android`, `iphone`, `smba` for the business app.
+/// The platform of the account's phone, as WhatsApp names it: `android`, `iphone`, `smba` for the business app.
 ///
 /// Invariant: 1 to 32 visible ASCII characters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,7 +88,7 @@ impl From<Platform> for String {
     }
 }
 
-/// Longer names are cut: a phone takes 25 characters, and what comes is whatever the other side sends.
+/// Longer names are cut: a phone takes 25 characters, but WhatsApp could send any length.
 const NAME_CHARS_MAX: usize = 100;
 
 /// As much of a name as is kept.
@@ -96,7 +96,7 @@ pub fn cut_name(name: &str) -> &str {
     name.char_indices().nth(NAME_CHARS_MAX).map_or(name, |(end, _)| &name[..end])
 }
 
-/// A name as it may be shown among other text: without the characters that turn the direction of what stands around it,
+/// A name that is safe to show among other text: without the characters that change the direction of the text around it,
 /// with which a name could rewrite the sentence that it is part of. `None`: nothing is left.
 pub fn shown_name(name: &str) -> Option<String> {
     let name: String = name.chars().filter(|c| !turns_direction(*c)).take(NAME_CHARS_MAX).collect();
@@ -113,9 +113,9 @@ fn turns_direction(c: char) -> bool {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     pub phone: PhoneNumber,
-    /// The name its owner gave it on the phone (push name), where WhatsApp has told one.
+    /// The name that its owner chose on the phone (push name), if WhatsApp has sent one.
     pub name: Option<String>,
-    /// `None` also for an account that was linked before this was kept.
+    /// `None` also for an account that was linked before this field existed.
     #[serde(default)]
     pub platform: Option<Platform>,
 }

@@ -3,15 +3,15 @@ use serde::Serialize;
 use super::{EndReason, Event, Shown, Status, StatusWord, shown_name};
 use crate::{clock::rfc3339, tenant::TenantRef};
 
-/// The contract's `connection-status`: on the stream, in the JSON endpoints and in what the back end is told. It has no
-/// place for a code to pair with.
+/// The body of `connection-status`: on the stream, in the JSON endpoints and in webhooks. It has no field for a code to
+/// pair with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StatusBody {
     status: &'static str,
     phone_number: Option<String>,
     name: Option<String>,
-    /// Left out where WhatsApp has not said it.
+    /// Left out where WhatsApp has not sent it.
     #[serde(skip_serializing_if = "Option::is_none")]
     platform: Option<String>,
     reason: Option<&'static str>,
@@ -21,10 +21,10 @@ pub struct StatusBody {
     stale: bool,
     /// The window of codes that the status belongs to.
     pairing: Option<String>,
-    /// Whose status it is. Left out of what the back end is sent.
+    /// The public name of the tenant. Left out of webhooks.
     #[serde(skip_serializing_if = "Option::is_none")]
     tenant_ref: Option<String>,
-    /// Said only where WhatsApp could not be told of an unlink.
+    /// Present only where WhatsApp did not receive an unlink.
     #[serde(skip_serializing_if = "Option::is_none")]
     remote: Option<bool>,
 }
@@ -40,7 +40,7 @@ impl StatusBody {
         }
     }
 
-    /// What the event says by itself, whoever stands behind it by now.
+    /// The event's own status, without regard to whether it is stale by now.
     pub fn of_event(event: &Event) -> Self {
         Self { since: Some(rfc3339(event.since)), ..Self::bare(&event.status) }
     }

@@ -2,11 +2,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// An event's place in its tenant's journal. On the stream it stands behind the journal's number: see
-/// [`super::EventId`].
+/// An event's position in its tenant's journal. On the stream it follows the journal's number: see [`super::EventId`].
 ///
-/// Epochs tell creations of a journal apart: sequences of different epochs say nothing about each other, so a reader that
-/// comes with another epoch begins with the present. Within an epoch the sequence rises strictly.
+/// An epoch is one creation of a journal. Sequences of different epochs cannot be compared, so a reader with another epoch
+/// begins with the current status. Within an epoch the sequence rises strictly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Cursor {
     pub epoch: u64,

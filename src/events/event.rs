@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{ConnectingReason, Cursor, EndReason, EventId, JournalId, Status, StatusBody, vocabulary};
 use crate::clock::Timestamp;
 
-/// A status with its place and time. Made by a store, in the step that keeps and publishes it.
+/// A status with its position and time. Made by a store, in the step that saves and publishes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     #[serde(default = "JournalId::random")]
@@ -13,18 +13,18 @@ pub struct Event {
     pub cursor: Cursor,
     /// When it was appended.
     pub at: Timestamp,
-    /// Since when the status has been this word: a fresh QR code does not restart it.
+    /// Since when the status word has been the same: a new QR code does not restart it.
     pub since: Timestamp,
     #[serde(deserialize_with = "vocabulary::status")]
     pub status: Status,
     pub news: News,
 }
 
-/// What of an event its predecessor did not say: decides which of the contract's events a live reader is written.
+/// Which parts of an event differ from its predecessor. It decides which events a live stream writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct News {
     pub status: bool,
-    /// The QR code, or what a passkey step asks for: what is superseded unless it is the newest.
+    /// The QR code, or the question of a passkey step: only the newest one is valid.
     pub qr: bool,
     pub pair: bool,
 }
@@ -38,7 +38,7 @@ impl Event {
         Self { journal, cursor, at, since, status, news }
     }
 
-    /// Stands for an event that is kept and cannot be read here.
+    /// Stands for an event that is stored and cannot be read here.
     pub fn unread(cursor: Cursor, at: Timestamp) -> Self {
         let status = Status::connecting(ConnectingReason::Moving, None);
         let news = News { status: true, qr: false, pair: false };
@@ -55,7 +55,7 @@ impl Event {
         EventId { journal: self.journal, cursor: self.cursor }
     }
 
-    /// Whether the back end is to be told: the next code to pair with is no news to it.
+    /// Whether a webhook is sent for it: the next code to pair with changes nothing for the back end.
     pub fn is_news_after(&self, previous: Option<&Event>) -> bool {
         previous.is_none_or(|previous| StatusBody::of_event(previous) != StatusBody::of_event(self))
     }
@@ -80,16 +80,16 @@ impl News {
     }
 }
 
-/// The present as a reader is told it: an event, and whether anything stands behind it.
+/// The current status for a reader: the newest event, and whether it is stale.
 #[derive(Clone, Debug)]
 pub struct Shown {
     pub event: Arc<Event>,
-    /// The store cannot be read now, or no living owner stands behind a status that needs one. Computed, never stored.
+    /// The store cannot be read now, or a status that needs a live owner has none. Computed, never stored.
     pub stale: bool,
 }
 
 impl Shown {
-    /// The status to show: a `connected` that nobody vouches for is `connecting`, reason `moving`.
+    /// The status to show: a stale `connected` is shown as `connecting`, reason `moving`.
     pub fn status(&self) -> Status {
         match &self.event.status {
             Status::Connected { account } if self.stale => {

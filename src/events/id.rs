@@ -4,28 +4,28 @@ use serde::{Deserialize, Serialize};
 
 use super::Cursor;
 
-/// Tells one tenant's journal from every other journal: 64 random bits, made with its first event.
+/// Identifies one tenant's journal: 64 random bits, made with its first event.
 ///
-/// Cursors of two journals can be equal. Without this number a browser that keeps its `Last-Event-ID` while another user
-/// signs in would be taken for a reader of the new user's journal, and would go on showing the old user's account.
+/// Cursors of two journals can be equal. Without this number, a browser that keeps its `Last-Event-ID` while another user
+/// signs in would count as a reader of the new user's journal, and would go on showing the old user's account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct JournalId(u64);
 
 impl JournalId {
-    /// Of an event that no journal gave.
+    /// For an event that is in no journal.
     pub const NONE: Self = Self(0);
 
     pub fn new(bits: u64) -> Self {
         Self(bits)
     }
 
-    /// For an event that was kept before journals had a number: no reader can name it.
+    /// For an event that was stored before journals had a number: no reader can have its id.
     pub(super) fn random() -> Self {
         Self(rand::random())
     }
 }
 
-/// The `id` of an event on the stream: its journal and its place there.
+/// The `id` of an event on the stream: its journal and its position there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EventId {
     pub journal: JournalId,

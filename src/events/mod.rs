@@ -1,4 +1,9 @@
-//! What is told: a tenant's whole status, numbered. The newest event alone is enough to draw the page.
+//! The statuses of a tenant and the events that carry them: types without I/O.
+//!
+//! What it guarantees: an event is the whole status, so the newest one alone is enough to draw the page. Codes, numbers and
+//! names hide themselves in `Debug`. A status that a later version wrote is read as the closest known one.
+//!
+//! What it must not do: I/O. Start with `status`, then `event`; `id` and `cursor` order events, `body` is their JSON.
 
 mod account;
 mod body;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use super::{PairRefusal, PhoneNumber};
 use crate::{clock::Timestamp, qr};
 
-/// Names one window of codes. What belongs to one pairing is known by it: times of two windows can be equal.
+/// Identifies one window of codes and the pairing that follows from it. Times cannot: those of two windows can be equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PairingId(u64);
 
@@ -18,7 +18,7 @@ impl PairingId {
         Self(bits)
     }
 
-    /// For what was kept before windows had a name: no reader can have seen it.
+    /// For a code that was stored before windows had an id: no reader can have seen it.
     pub(super) fn random() -> Self {
         Self(rand::random())
     }
@@ -30,13 +30,14 @@ impl fmt::Display for PairingId {
     }
 }
 
-/// When something ends that was given for so long. Without the lifetime, a clock that is set back by an hour would give a
-/// code of a minute an hour more. `None`: it was kept before lifetimes were.
+/// When a code or question ends. Without the lifetime, a clock that is set back by an hour would extend a code of a minute
+/// by an hour. `None`: it was stored before lifetimes were.
 pub(super) fn ends(expires_at: Timestamp, lifetime: Option<Duration>, now: Timestamp) -> Timestamp {
     lifetime.and_then(|lifetime| now.checked_add(lifetime).ok()).map_or(expires_at, |latest| expires_at.min(latest))
 }
 
-/// A QR code on offer. Whoever scans it owns the tenant's link: it hides itself in `Debug` and is never stored in clear.
+/// A QR code that can be scanned. Scanning it links an account to the tenant, so it hides itself in `Debug` and is never
+/// stored unencrypted.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct QrCode {
     #[serde(deserialize_with = "drawable")]
@@ -47,10 +48,10 @@ pub struct QrCode {
     /// Counts from 1 within one window of WhatsApp's codes.
     pub attempt: u32,
     pub attempts_max: u32,
-    /// The window that it is one of.
+    /// The window that it belongs to.
     #[serde(default = "PairingId::random")]
     pub pairing: PairingId,
-    /// Drawn when the first reader needs it, once for all readers of this process; images never travel.
+    /// Drawn when the first reader needs it, once for all readers of this process. Pictures are not stored or published.
     #[serde(skip)]
     data_url: Arc<OnceLock<Arc<str>>>,
 }
@@ -74,12 +75,12 @@ impl QrCode {
         qr::fits(&text).then(|| Self { text, expires_at, lifetime, attempt, attempts_max, pairing, data_url })
     }
 
-    /// For how long WhatsApp gave it.
+    /// Sets the lifetime that WhatsApp gave.
     pub fn given_for(self, lifetime: Duration) -> Self {
         Self { lifetime: Some(lifetime), ..self }
     }
 
-    /// As the clock stands now.
+    /// When it ends, by the clock as it is now.
     pub fn ends(&self, now: Timestamp) -> Timestamp {
         ends(self.expires_at, self.lifetime, now)
     }
@@ -118,7 +119,7 @@ pub struct PairCode {
     pub lifetime: Option<Duration>,
 }
 
-/// What came of asking for a pairing code.
+/// The result of a request for a pairing code.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum PairResult {
@@ -136,7 +137,7 @@ impl From<&str> for PairResult {
 }
 
 impl PairCode {
-    /// As the clock stands now.
+    /// When it ends, by the clock as it is now.
     pub fn ends(&self, now: Timestamp) -> Timestamp {
         ends(self.expires_at, self.lifetime, now)
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{PairingId, pairing::ends};
 use crate::clock::Timestamp;
 
-/// What WhatsApp asks of an account's owner between the scan and the link. Hides itself in `Debug`.
+/// WhatsApp's question to the account's owner between the scan and the link. Hides itself in `Debug`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Passkey {
     pub step: PasskeyStep,
@@ -20,12 +20,12 @@ pub struct Passkey {
 }
 
 impl Passkey {
-    /// As the clock stands now.
+    /// When it ends, by the clock as it is now.
     pub fn ends(&self, now: Timestamp) -> Timestamp {
         ends(self.expires_at, self.lifetime, now)
     }
 
-    /// Whether both are one question of WhatsApp's. Its times do not tell: two questions can end at the same time.
+    /// Whether both are the same question. Times are not compared: two questions can end at the same time.
     pub fn is_same_question(&self, other: &Self) -> bool {
         self.pairing == other.pairing && self.step == other.step
     }

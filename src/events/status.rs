@@ -3,22 +3,22 @@ use serde::{Deserialize, Serialize};
 use super::{Account, PairCode, PairingId, Passkey, QrCode};
 use crate::clock::Timestamp;
 
-/// Where a tenant's session stands: all that the page needs to be drawn.
+/// The state of a tenant's session: all that the page needs to be drawn.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum Status {
     Disconnected {
         reason: EndReason,
-        /// When a ban ends, where WhatsApp said so.
+        /// When a ban ends, if WhatsApp has sent it.
         until: Option<Timestamp>,
-        /// False where WhatsApp could not be told of an unlink: the phone may still list the device.
+        /// False where WhatsApp did not receive an unlink: the phone may still list the device.
         remote: bool,
     },
     Connecting {
         reason: ConnectingReason,
         /// Known once paired: a resumed session is shown with its number.
         account: Option<Account>,
-        /// What is asked for, where the reason is that WhatsApp wants a passkey.
+        /// The question, where the reason is that WhatsApp asks for a passkey.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         passkey: Option<Passkey>,
     },
@@ -76,7 +76,7 @@ impl Status {
     }
 }
 
-/// The contract's four words.
+/// The four words of `status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatusWord {
     Disconnected,
@@ -158,7 +158,7 @@ codes! {
         NotAvailable = "not-available",
         /// WhatsApp gives none for this number now; it does not say whether the number is wrong or asked for too often.
         NumberRefused = "number-refused",
-        /// The phone did not accept any of the codes that one request is good for.
+        /// The phone accepted none of the codes that WhatsApp gives for one request.
         TriesUsedUp = "tries-used-up",
         Unanswered = "unanswered",
     }

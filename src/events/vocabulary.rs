@@ -1,5 +1,5 @@
 //! Reads a status that a later version of this program wrote. Instances of two versions share one store during an
-//! upgrade, and an upgrade may be rolled back: a word that this version does not know must not lock a tenant out.
+//! upgrade, and an upgrade may be rolled back: an unknown word must not make a tenant unusable.
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;

@@ -17,8 +17,8 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// Where a connection stands between its requests. An idle one may rest for as long as balancers keep theirs; once the
-/// first byte of a request is there, its headers have to follow, and a new one has to begin with some.
+/// The state of a connection between its requests. An idle connection may stay open for as long as balancers keep theirs.
+/// Once the first byte of a request has arrived, its headers have to follow in time, and so on a new connection.
 pub(super) struct Arrival {
     state: Mutex<State>,
     changed: Notify,
@@ -30,7 +30,7 @@ pub(super) struct Arrival {
 enum State {
     Idle,
     Arriving(Instant),
-    /// Its headers are there; how long the rest may take is its handler's matter, and its answer's.
+    /// The request's headers have arrived: the handler limits how long the rest may take.
     Served(Instant),
 }
 
@@ -88,7 +88,7 @@ impl Arrival {
     }
 }
 
-/// The body of an answer. Until it is written nothing that arrives is another request.
+/// The body of an answer. Until it is written, bytes that arrive do not begin another request.
 pub(super) struct Answered<B> {
     pub body: B,
     pub arrival: Arc<Arrival>,
@@ -117,7 +117,7 @@ impl<B> Drop for Answered<B> {
     }
 }
 
-/// A socket that tells when something arrives.
+/// A socket that notes when bytes arrive.
 pub(super) struct Listening {
     pub socket: TcpStream,
     pub arrival: Arc<Arrival>,

@@ -33,17 +33,17 @@ const FILES: &[(&str, &str)] =
 const COMPONENT: &str = "whatsapp-link.js";
 const MODULES: &[(&str, &str)] = files!["model.js", "views.js", "scan.js", "stream.js", "whatsapp-link.js"];
 
-/// The files with what is computed of them once.
+/// The files with what is computed from them once.
 pub struct Assets(HashMap<&'static str, File>);
 
 struct File {
     kind: &'static str,
     plain: Form,
-    /// Made when the first page asks for it, since most starts are over before one does.
+    /// Made for the first request: most runs of the tests end before one comes.
     packed: OnceLock<Form>,
 }
 
-/// One way to write a file down. Each has a tag of its own, since a cache must not answer one for the other.
+/// One encoding of a file. Each has a tag of its own, since a cache must not answer with the wrong one.
 struct Form {
     bytes: Vec<u8>,
     etag: HeaderValue,
@@ -109,7 +109,7 @@ pub fn asset(request: RouteRequest, path: FullPath) -> Result<Response, Problem>
     }
     for (name, value) in [
         (header::CONTENT_TYPE, file.kind),
-        // Asked for each time, answered in a line: a new version is in use at once, and no name changes.
+        // Browsers revalidate each time, which costs one short answer: a new version is in use at once without new names.
         (header::CACHE_CONTROL, "no-cache"),
         (header::VARY, "Accept-Encoding"),
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
@@ -121,7 +121,7 @@ pub fn asset(request: RouteRequest, path: FullPath) -> Result<Response, Problem>
     Ok(answer)
 }
 
-/// Every browser names `gzip` plainly. Who only says `*`, or lowers it by a weight of zero, is served the plain form.
+/// Every browser names `gzip` itself. A client that sends only `*`, or a weight of zero, is served the plain form.
 fn takes_gzip(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     let mut codings = lines.flat_map(preferences);

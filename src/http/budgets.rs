@@ -14,17 +14,17 @@ use crate::{
     tenant::TenantId,
 };
 
-/// Tenants that have their whole budget again are forgotten as often as this.
+/// How often tenants that have their whole budget again are removed.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 
 /// Lines of the log about the streams of one tenant: so many at once, and then one more each time.
 const LINES_BURST: u32 = 10;
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// How often each tenant may ask this instance for something.
+/// How often each tenant may send commands and open streams on this instance.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Commands at once, and then so many per second.
+    /// Commands at once; after that [`Self::commands_per_second`].
     pub command_burst: u32,
     pub commands_per_second: u32,
     pub stream_openings: Limit,
@@ -68,7 +68,7 @@ impl Budgets {
         Self { limits, used, command_lines: Sampled::default(), opening_lines: Sampled::default() }
     }
 
-    /// Uses one command. Not asked for "disconnect": a tenant must be able to stop what it started.
+    /// Uses one command. Routes do not call it for "disconnect": a tenant must be able to stop what it started.
     pub fn take_command(&self, tenant: &TenantId) -> Result<(), Problem> {
         let Limits { command_burst, commands_per_second, .. } = self.limits;
         let now = Instant::now();

@@ -79,7 +79,7 @@ codes! {
     KeysUnavailable = "keys-unavailable", SERVICE_UNAVAILABLE, "Tokens cannot be checked now";
 }
 
-/// An error as RFC 9457 tells it. The detail is read by people: it never holds anything secret.
+/// An error answer as RFC 9457 describes it. People read the detail: it never holds anything secret.
 #[derive(Clone, Debug)]
 pub struct Problem {
     pub code: Code,
@@ -167,11 +167,8 @@ impl From<StoreError> for Problem {
                 if LINES.is_due() {
                     tracing::warn!(error = %cause, "the store could not be reached for a request");
                 }
-                Self::new(
-                    Code::StoreUnavailable,
-                    "what was asked for is not known to be kept; asking again in a moment is safe",
-                )
-                .retry_after(2)
+                Self::new(Code::StoreUnavailable, "The command may not have been saved. Retrying is safe.")
+                    .retry_after(2)
             }
             StoreError::Limited { limited, wait } => {
                 let (code, what) = match limited {
@@ -179,7 +176,7 @@ impl From<StoreError> for Problem {
                     Limited::Dials => (Code::TooManyDials, "connections to WhatsApp"),
                 };
                 let seconds = whole_seconds(*wait);
-                let detail = format!("this tenant has asked for too many {what}; try again in {seconds} s");
+                let detail = format!("this tenant has requested too many {what}; retry in {seconds} s");
                 Self::new(code, detail).retry_after(seconds)
             }
             StoreError::Fenced | StoreError::Unreadable | StoreError::Damaged(_) => {
@@ -187,7 +184,7 @@ impl From<StoreError> for Problem {
                 if LINES.is_due() {
                     tracing::error!(%error, "the store failed a request");
                 }
-                Self::new(Code::Internal, "the log of the service says more")
+                Self::new(Code::Internal, "the service's log has the cause")
             }
         }
     }

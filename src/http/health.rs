@@ -11,7 +11,7 @@ use warp::{
 
 use super::RouteRequest;
 
-/// What this instance knows of itself. Cheap to clone: one for all rooms.
+/// The health of this instance. Clones share one state.
 #[derive(Clone, Debug, Default)]
 pub struct Health(Arc<Flags>);
 
@@ -26,14 +26,14 @@ struct Flags {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreState {
     Ok,
-    /// Answers nothing. Readiness does not change: a balancer's 503 would end every EventSource for good.
+    /// The store does not answer. Readiness does not change: a balancer's 503 would end every EventSource for good.
     Away,
-    /// Answers, and refuses writes. Readiness does not change either.
+    /// The store answers and refuses writes. Readiness does not change either.
     ReadOnly,
 }
 
 impl Health {
-    /// From now on no new work should come here.
+    /// From now on balancers should send no new requests here.
     pub fn drain(&self) {
         self.0.draining.store(true, Ordering::Relaxed);
     }
@@ -43,7 +43,7 @@ impl Health {
         self.0.store_read_only.store(state == StoreState::ReadOnly, Ordering::Relaxed);
     }
 
-    /// False: our own subscription delivers nothing although the store answers. Other instances serve better.
+    /// False: published messages do not arrive here although the store answers. Balancers should use other instances.
     pub fn set_delivering(&self, delivering: bool) {
         self.0.not_delivering.store(!delivering, Ordering::Relaxed);
     }

@@ -2,7 +2,7 @@ use warp::http::{HeaderValue, Request, header};
 
 use super::error::{Code, Problem};
 
-/// A host with its port. The scheme is not part of it: behind a proxy that ends TLS we cannot know ours.
+/// A host with its port, without the scheme: behind a proxy that ends TLS this service cannot know its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostPort {
     host: String,
@@ -10,7 +10,7 @@ pub struct HostPort {
 }
 
 impl HostPort {
-    /// What `Host` names. `default_port`: of the scheme with which it is compared. `None`: it names none.
+    /// Parses a `Host` header. `default_port` is that of the scheme that it is compared with. `None`: there is no host.
     pub fn parse(authority: &str, default_port: u16) -> Option<Self> {
         let (host, port) = split(authority).filter(|(host, _)| !host.is_empty())?;
         Some(Self { host: host.to_ascii_lowercase(), port: port.unwrap_or(default_port) })

@@ -13,25 +13,25 @@ use crate::{
 };
 
 /// Cookies of our name in one request. A browser sends a few at most, one for each path and domain. More are refused: if
-/// some were left out, a sibling subdomain could plant so many that the user's own is not looked at.
+/// some were ignored, a sibling subdomain could plant so many that the user's own is not read.
 const COOKIES_MAX: usize = 8;
 
 /// The `tenantRef` that a command is meant for.
 const IF_TENANT: &str = "if-tenant";
 
-/// How a token came. Browsers attach cookies by themselves, whoever wrote the page: such a command must prove its origin.
+/// How a token came. Browsers attach cookies by themselves, also on foreign pages: such a command must prove its origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Carrier {
     Bearer,
     Cookie,
 }
 
-/// Who asks to read.
+/// The caller of a request that reads.
 pub async fn read_caller(request: &RouteRequest) -> Result<Identity, Problem> {
     Ok(known(request).await?.0)
 }
 
-/// Who asks for a change.
+/// The caller of a command.
 pub async fn command_caller(request: &RouteRequest) -> Result<Identity, Problem> {
     let (identity, carrier) = known(request).await?;
     if carrier == Carrier::Cookie {
@@ -42,8 +42,8 @@ pub async fn command_caller(request: &RouteRequest) -> Result<Identity, Problem>
     Ok(identity)
 }
 
-/// The cookie of a page that shows one tenant may by now be another's, whose user signed in in another tab: what the
-/// page asks for must not be done to a tenant that it does not show.
+/// Refuses a command of a page that shows another tenant. The cookie may have changed since, because another user signed in
+/// in another tab.
 fn check_tenant(headers: &HeaderMap, tenant: &TenantId) -> Result<(), Problem> {
     let reference = tenant.reference().to_string();
     if headers.get_all(IF_TENANT).iter().all(|expected| expected.as_bytes() == reference.as_bytes()) {
@@ -63,8 +63,8 @@ async fn known(request: &RouteRequest) -> Result<(Identity, Carrier), Problem> {
 
 async fn caller(request: &RouteRequest) -> Result<(Identity, Carrier), Problem> {
     let verifier = &request.services().verifier;
-    // A bad Bearer never falls back to the cookie: the answer would be about another tenant than the caller thinks. Another
-    // scheme speaks to somebody else, such as the proxy before a staging site, and browsers send it with every request.
+    // A bad Bearer never falls back to the cookie: the answer would be about another tenant than the caller expects. Another
+    // scheme is for another server, such as the proxy of a staging site, and browsers send it with every request.
     let mut bearers = request.headers.get_all(header::AUTHORIZATION).iter().filter_map(bearer);
     if let Some(token) = bearers.next() {
         if bearers.any(|other| other != token) {
@@ -95,7 +95,7 @@ async fn caller(request: &RouteRequest) -> Result<(Identity, Carrier), Problem> 
     }
 }
 
-/// Says what stands there where it is no token: a wrong login, or a wrong setting, is seen by nothing else.
+/// Describes a text that is not a token: it is the only hint at a wrong login or a wrong setting.
 fn refused(error: TokenError, place: &str, token: &str) -> Problem {
     match error {
         TokenError::Malformed => Problem::new(
@@ -106,7 +106,7 @@ fn refused(error: TokenError, place: &str, token: &str) -> Problem {
     }
 }
 
-/// What came instead of a token. The values, and others' names, are not repeated.
+/// Describes what came instead of a token, without values and without names of other cookies.
 fn missing(headers: &HeaderMap, name: &str, is_empty: bool) -> String {
     let mut detail = format!("neither Authorization: Bearer nor the cookie {name} came");
     if is_empty {
@@ -158,13 +158,13 @@ fn unwrapped(value: &str) -> &str {
 /// Why the cookies name no tenant.
 enum Refusal<'t> {
     Ambiguous,
-    /// The one that says most, and its text.
+    /// The most specific error, and the token's text.
     Token(TokenError, &'t str),
 }
 
-/// Another subdomain, or an attacker on one, can plant a second cookie of the same name, and which comes first is theirs
-/// to choose. Stale ones are passed over; two that count must mean the same tenant. One that cannot be checked now may be
-/// the user's own: then none counts, or the planted one would decide while the key set cannot be fetched.
+/// Another subdomain, or an attacker on one, can plant a second cookie of the same name, and can choose which comes first.
+/// Invalid tokens are skipped; two valid ones must name the same tenant. A token that cannot be checked now may be the
+/// user's own, so then none is accepted: otherwise a planted cookie would win while the key set cannot be fetched.
 async fn from_cookies<'t>(verifier: &TokenVerifier, tokens: &'t [String]) -> Result<Identity, Refusal<'t>> {
     let mut found: Option<Identity> = None;
     let mut refusal = (TokenError::Missing, "");

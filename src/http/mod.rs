@@ -1,4 +1,13 @@
-//! The outside: every route, and what a browser or `curl` is answered. Reads the journal, asks sessions; never writes.
+//! Serves HTTP: every route, the page with its element, and the event stream.
+//!
+//! What it guarantees: the tenant of a request comes from its token alone. Every error is a problem with a code of the
+//! closed list [`Code`]. A stream ends with its token. Everything that a client can make grow has a limit.
+//!
+//! What it must not do: write to the store, know WhatsApp, or read an environment variable. It reads the journal, and
+//! passes commands to [`crate::session::Sessions`].
+//!
+//! Where to start reading: `server` accepts connections, `routes` has a line for each route, `identity` finds the tenant,
+//! and `events` is the stream.
 
 mod arrival;
 mod assets;
@@ -57,11 +66,11 @@ pub struct Settings {
     /// Where the page sends a user whose token has ended.
     pub login_url: Option<String>,
     pub allowed_origins: Vec<String>,
-    /// No stream is silent for longer.
+    /// The longest time without a heartbeat on a stream.
     pub heartbeat: Duration,
-    /// On this instance; one more is refused.
+    /// Open streams of one tenant on this instance; one more is refused.
     pub streams_per_tenant_max: usize,
-    /// Likewise; what is over them is refused.
+    /// Requests of one tenant on this instance; what exceeds them is refused.
     pub limits: Limits,
     pub caps: Caps,
     /// Proxies, whose connections are those of many users. Loopback is one of them.
@@ -87,7 +96,7 @@ impl Default for Settings {
     }
 }
 
-/// What the routes work with.
+/// The services that the routes use.
 #[derive(Clone)]
 pub struct Services {
     pub settings: Settings,
@@ -98,11 +107,11 @@ pub struct Services {
     pub health: Health,
     /// Local mode only.
     pub sign_in: Option<Arc<LocalSignIn>>,
-    /// Cancelled when the instance drains: streams end, all else goes on until [`serve`] is stopped.
+    /// Cancelled when the instance drains: streams end, other requests are served until [`serve`] is stopped.
     pub end_streams: CancellationToken,
 }
 
-/// One request, as a route is handed it.
+/// One request, as routes receive it.
 struct RouteRequest {
     headers: HeaderMap,
     visitor: Visitor,

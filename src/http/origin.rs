@@ -15,11 +15,11 @@ const PREFLIGHT_AGE_SECONDS: &str = "600";
 /// the middle when they reconnect, and without leave for them they never come back.
 const REQUEST_HEADERS: &str = "authorization, content-type, last-event-id, cache-control, if-tenant";
 
-/// Whether a command that came with a cookie was sent by a page of ours, and not by one that a user merely visits.
+/// Whether a command with a cookie was sent by an allowed page, and not by a foreign one that the user visits.
 pub fn check(settings: &Settings, headers: &HeaderMap) -> Result<(), Problem> {
     let site = text(headers, "sec-fetch-site");
     match text(headers, header::ORIGIN.as_str()) {
-        // A sandboxed frame or a redirect: anybody can make one.
+        // A sandboxed frame or a redirect, which every site can make.
         Some("null") => Err(Problem::new(
             Code::OriginNotAllowed,
             "the request comes from Origin: null, as browsers call a sandboxed frame, a file and a page that asks for no \
@@ -33,8 +33,8 @@ pub fn check(settings: &Settings, headers: &HeaderMap) -> Result<(), Problem> {
             Some(site) => Err(Problem::new(
                 Code::OriginNotAllowed,
                 format!(
-                    "the browser says Sec-Fetch-Site: {} and no Origin, so nobody can tell which page the request comes \
-                     from; whatever stands before this service must pass Origin on",
+                    "the browser sends Sec-Fetch-Site: {} and no Origin, so the page that sent the request is unknown; \
+                     proxies before this service must pass Origin on",
                     shown(site)
                 ),
             )),
@@ -96,8 +96,8 @@ fn allowed(settings: &Settings, headers: &HeaderMap) -> Option<HeaderValue> {
     is_allowed(settings, headers, origin.to_str().ok()?).then(|| origin.clone())
 }
 
-/// Those that are named are compared as written: browsers send origins in one form, lower-case and without a default port.
-/// `Host` is what proxies write into it, so there the places are compared.
+/// Configured origins are compared as texts: browsers send origins in one form, lower-case and without a default port.
+/// `Host` comes in whatever form a proxy writes, so there host and port are compared.
 fn is_allowed(settings: &Settings, headers: &HeaderMap, origin: &str) -> bool {
     let named = settings.public_url.iter().chain(&settings.allowed_origins);
     if named.map(|named| named.trim_end_matches('/')).any(|named| named == origin) {

@@ -7,13 +7,13 @@ use super::{RouteRequest, assets, identity, preference::preferences};
 
 pub const PATH: &str = "/dashboard/settings/whatsapp";
 
-/// The page's languages; the first one is for everybody else.
+/// The page's languages; the first one is the default.
 const LANGUAGES: [&str; 2] = ["id", "en"];
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
                       base-uri 'none'; form-action 'self'; frame-ancestors 'self'";
 
-/// Public: it shows the tenant's name to whoever brings that tenant's token, and nothing of a tenant otherwise.
+/// Public: with a tenant's token it shows that tenant's name, and without a token nothing of any tenant.
 pub async fn page(request: RouteRequest) -> Response {
     let name = identity::read_caller(&request).await.ok().and_then(|identity| identity.display_name);
     let login = request.services().settings.login_url.clone();
@@ -54,7 +54,7 @@ fn escaped(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            // A value must not be taken for another placeholder.
+            // Without this, a value could contain another placeholder.
             '{' => out.push_str("&#123;"),
             c => out.push(c),
         }
@@ -62,7 +62,7 @@ fn escaped(text: &str) -> String {
     out
 }
 
-/// The language that `Accept-Language` likes best among ours; of equals the one named first.
+/// Our language with the highest weight in `Accept-Language`; of equal ones the first.
 fn language(headers: &HeaderMap) -> &'static str {
     let written = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let mut best = (0.0, LANGUAGES[0]);

@@ -9,11 +9,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::error::{Code, Problem};
 
-/// A socket that gives a body to what the HTTP parser answers by itself: a request that it cannot read never comes to a
-/// route, and its client would get a status and nothing else.
+/// A socket that adds a problem body to the answers of the HTTP parser itself. A request that the parser cannot read never
+/// reaches a route, and its client would get a status without a body.
 pub(super) struct ParseErrorBodies<S> {
     socket: S,
-    /// What takes the place of the parser's answer, after which nothing is written.
+    /// The answer that replaces the parser's, after which nothing is written.
     instead: Bytes,
 }
 
@@ -38,7 +38,7 @@ impl<S: AsyncWrite + Unpin> ParseErrorBodies<S> {
     }
 }
 
-/// Finds an answer that the HTTP parser wrote itself. Returns where it begins, and the problem that takes its place. The
+/// Finds an answer that the HTTP parser wrote itself. Returns where it begins, and the answer that replaces it. The
 /// parser's answer is the last on a connection and has no body; refusals of our routes have one.
 fn with_body(bytes: &[u8]) -> Option<(usize, Bytes)> {
     let bytes = bytes.strip_suffix(b"\r\n\r\n")?;
@@ -61,7 +61,7 @@ fn with_body(bytes: &[u8]) -> Option<(usize, Bytes)> {
     Some((begin, format!("{}\r\n{headers}\r\ncontent-length: {length}\r\n\r\n{body}", lines.join("\r\n")).into()))
 }
 
-/// How every head begins, up to the minor version.
+/// The beginning of every answer, up to the minor version.
 const STATUS_LINE: &[u8] = b"HTTP/1.";
 
 impl<S: AsyncRead + Unpin> AsyncRead for ParseErrorBodies<S> {
@@ -77,7 +77,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ParseErrorBodies<S> {
             None => Pin::new(&mut self.socket).poll_write(cx, bytes),
             Some((0, instead)) => {
                 self.instead = instead;
-                // What is left of it now is written by the flush that follows.
+                // The flush that follows writes the rest.
                 match self.poll_instead(cx) {
                     Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
                     Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(bytes.len())),
@@ -104,7 +104,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ParseErrorBodies<S> {
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let mut filled = buffers.iter().filter(|buffer| !buffer.is_empty());
-        // A head is buffered for itself: with the parts of a body behind it, it is none of the parser's.
+        // The parser's answer is one buffer: several buffers are an answer of a route with its body.
         match (filled.next(), filled.next()) {
             (Some(only), None) => self.poll_write(cx, only),
             _ => {

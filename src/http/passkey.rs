@@ -12,7 +12,7 @@ use super::{
 use crate::{events::Status, session::PasskeyAnswer};
 
 /// Takes the owner's answer to WhatsApp's passkey step: `{"assertion":{…}}`, or `{"confirmed":true}` once the codes are the
-/// same. What comes of it is told by the stream.
+/// same. The result arrives on the stream.
 pub async fn passkey(request: RouteRequest, body: Result<Bytes, Problem>) -> Result<Response, Problem> {
     let identity = identity::command_caller(&request).await?;
     request.context.budgets.take_command(&identity.tenant)?;

@@ -1,4 +1,4 @@
-//! The contract's JSON.
+//! The bodies of stream events, as `docs/api.md` lists them.
 
 use serde::Serialize;
 
@@ -8,7 +8,7 @@ use crate::{
     events::{PairCode, PairRefusal, PairingId, Passkey, PasskeyStep, PhoneNumber, QrCode},
 };
 
-/// `qr-code`. `None` where less than a second is left: nobody can scan it any more.
+/// `qr-code`. `None` where less than a second is left: it is too late to scan it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct QrBody<'a> {

@@ -48,7 +48,7 @@ async fn current(request: &RouteRequest) -> Result<Response, Problem> {
     let form = negotiate(&request.headers)?;
     let none = || Problem::new(Code::NoQr, "POST /api/whatsapp/connect asks for one");
     let shown = request.services().journal.latest(&identity.tenant).await?;
-    // Behind a stale one stands nobody who would notice the scan.
+    // A stale code has no live owner that would notice the scan.
     let event = shown.filter(|shown| !shown.stale).ok_or_else(none)?.event;
     let Status::QrPending { qr, .. } = &event.status else { return Err(none()) };
     let now = request.services().clock.now();

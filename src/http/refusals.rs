@@ -5,11 +5,11 @@ use std::{
 
 use super::error::Code;
 
-/// Failed authentication, as the log shows it: the first of a kind at once, and then how many came in ten seconds. Without
-/// a line an operator does not see that tokens are tried; with one for each, a client could fill the disk.
+/// Logs failed authentication: the first of a code at once, then how many came in ten seconds. Without a line an operator
+/// does not see that tokens are tried; with one for each, a client could fill the disk.
 #[derive(Default)]
 pub(super) struct Refusals {
-    /// For each kind that had a line in the last ten seconds: how many came since, which have no line yet.
+    /// For each code that had a log line in the last ten seconds: the refusals since then, which are not logged yet.
     unlogged: Mutex<HashMap<&'static str, (Code, u64)>>,
 }
 
@@ -25,7 +25,7 @@ impl Refusals {
         }
     }
 
-    /// Writes the lines of those that come more often. Called every ten seconds.
+    /// Logs the counts since the last call. Called every ten seconds.
     pub fn flush(&self) {
         let mut unlogged = self.unlogged.lock().unwrap_or_else(PoisonError::into_inner);
         unlogged.retain(|_, (_, count)| *count > 0);

@@ -43,7 +43,7 @@ const READYZ: Endpoint = Endpoint { path: "/readyz", methods: READ };
 const ENDPOINTS: &[&Endpoint] =
     &[&CONNECT, &DISCONNECT, &PASSKEY, &STATUS, &QR, &EVENTS, &PAGE, &ROOT, &STATIC, &SIGN_IN, &HEALTHZ, &READYZ];
 
-/// Every route, a line each. Never rejects: what no route takes is answered by the last line.
+/// Every route, a line each. Never rejects: the last line answers what no route matches.
 pub fn routes(
     context: Arc<Context>,
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
@@ -105,7 +105,7 @@ fn request(context: Arc<Context>) -> impl Filter<Extract = (RouteRequest,), Erro
     )
 }
 
-/// What no route took. A fallback rather than `recover`: it knows the address, and so which methods would fit.
+/// Answers what no route matches. A fallback rather than `recover`: it knows the address, and so which methods would fit.
 fn other(method: Method, path: FullPath, request: RouteRequest) -> Response {
     let path = path.as_str();
     let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| endpoint.is_at(path)) else {

@@ -27,24 +27,24 @@ use super::{
     routes::routes,
 };
 
-/// A client that sends its headers a byte at a time is gone after this long.
+/// A client that has not sent its headers by then is disconnected.
 const HEADERS_ARRIVAL_MAX: Duration = Duration::from_secs(10);
 /// Between two requests. Longer than the 60 s after which most balancers give up an idle connection of their own: one that
 /// sent a request just as we close would answer 502 for us, which ends an EventSource for good.
 const IDLE_MAX: Duration = Duration::from_secs(75);
-/// For a request's headers, and for what waits to be written: a reader who does not read costs this much of ours.
-/// Twice what proxies usually pass on, so that an absurd token is still answered with what is wrong with it.
+/// For a request's headers, and for bytes that wait to be written, so a client that does not read costs this much memory.
+/// Twice what proxies usually pass on, so that a too large token is still answered with the reason.
 const BUFFER_SIZE_BYTES: usize = 16 * 1024;
-/// A phone that left its network says no goodbye. Heartbeats that nobody acknowledges end its stream.
+/// A phone that left its network does not close its connection. Its stream ends when it acknowledges no heartbeat.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);
-/// With no descriptor left and no connection that can be closed, asking faster does not help.
+/// The pause if the process is out of file descriptors and can close no connection: retrying faster does not help.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// Serves until `stop`, then lets open requests finish, and streams end, for [`super::Settings::grace`].
 ///
-/// Our own loop: warp's has no deadline for headers, no bound on buffers, no end while a stream is open.
-/// False: some connections had to be cut.
+/// A loop of our own: warp's has no deadline for headers, no bound on buffers, and no end while a stream is open.
+/// Returns false if some connections had to be cut.
 pub async fn serve(listener: TcpListener, services: Services, stop: CancellationToken) -> bool {
     let (tasks, cut) = (TaskTracker::new(), CancellationToken::new());
     let (grace, end_streams) = (services.settings.grace, services.end_streams.clone());
@@ -79,7 +79,7 @@ pub async fn serve(listener: TcpListener, services: Services, stop: Cancellation
         let socket = Listening { socket, arrival: arrival.clone() };
         let mut connection = http.serve_connection(TokioIo::new(ParseErrorBodies::new(socket)), served);
         let (stop, cut, streams) = (stop.clone(), cut.clone(), tasks.clone());
-        // What is dropped last says that the socket is closed.
+        // Dropped last: it counts the socket as closed.
         tasks.spawn(async move {
             let admitted = admitted;
             let served = tokio::select! {
@@ -100,7 +100,7 @@ pub async fn serve(listener: TcpListener, services: Services, stop: Cancellation
                 Some(Served::Detached(detached)) => {
                     let Detached { head, chunked, stream } = *detached;
                     let socket = detach::socket(connection, chunked);
-                    // A task of its own, without what the server's part of the connection took.
+                    // Its own task, without the memory of the server's part of the connection.
                     streams.spawn(stream.write_to(socket, admitted.hold(), head));
                 }
                 Some(Served::Ended(Err(error))) => tracing::debug!(%error, "a connection broke off"),
@@ -113,14 +113,14 @@ pub async fn serve(listener: TcpListener, services: Services, stop: Cancellation
     tasks.close();
     let drained = tokio::time::timeout(grace, tasks.wait()).await.is_ok();
     if !drained {
-        tracing::warn!(connections = tasks.len(), "connections are cut: the grace is over");
+        tracing::warn!(connections = tasks.len(), "drain deadline exceeded, cutting connections");
         cut.cancel();
         tasks.wait().await;
     }
     drained
 }
 
-/// Writes the lines of the log that sum up what clients cause, until `stop`.
+/// Logs counts of refused requests, streams and connections until `stop`.
 async fn report(context: Arc<Context>, connections: Arc<Connections>, stop: CancellationToken) {
     while stop.run_until_cancelled(tokio::time::sleep(REPORT_EVERY)).await.is_some() {
         context.refusals.flush();
@@ -130,7 +130,7 @@ async fn report(context: Arc<Context>, connections: Arc<Connections>, stop: Canc
     context.refusals.flush();
 }
 
-/// Where connections come in.
+/// Accepts connections within the limits.
 struct Doorway {
     listener: TcpListener,
     connections: Arc<Connections>,
@@ -141,7 +141,7 @@ impl Doorway {
         loop {
             match self.listener.accept().await {
                 Ok((socket, peer)) => {
-                    // Closed without an answer where there is no room: with any status an EventSource would never come back.
+                    // Over the limit it is closed without an answer: after any status an EventSource never comes back.
                     if let Some(admitted) = self.connections.admit(peer.ip()).await {
                         tune(&socket);
                         return (socket, admitted);

@@ -18,7 +18,7 @@ pub async fn connect(request: RouteRequest, body: Result<Bytes, Problem>) -> Res
     Ok(accepted(&shown, &identity.tenant))
 }
 
-/// No field counts here. The body is read all the same: what arrives of it later would be taken for another request.
+/// The body is read and ignored: without this, its bytes would be taken for the next request.
 pub async fn disconnect(request: RouteRequest, body: Result<Bytes, Problem>) -> Result<Response, Problem> {
     let identity = identity::command_caller(&request).await?;
     body::object(&request.headers, &body?)?;
@@ -37,7 +37,7 @@ fn status_body(shown: Option<Shown>, tenant: &TenantId) -> StatusBody {
     shown.map_or_else(|| StatusBody::never_linked(tenant), |shown| StatusBody::of(&shown, tenant))
 }
 
-/// Taken, and what comes of it is told by the stream.
+/// Accepted; the result arrives on the stream.
 pub fn accepted(shown: &Shown, tenant: &TenantId) -> Response {
     answer(&StatusBody::of(shown, tenant.reference()), Some(StatusWord::Connected))
 }

@@ -20,9 +20,9 @@ use crate::{auth::Minter, tenant::TenantId};
 /// As long as the SaaS product's own cookie lives.
 const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Signs the one user of local mode in, by a code that counts once.
+/// Signs in the user of local mode by a code that is valid once.
 pub struct LocalSignIn {
-    /// Its digest, so that comparing tells nothing of how much of a guess was right. `None`: used.
+    /// The code's digest, so that the time of a comparison does not show how much of a guess was right. `None`: used.
     code: Mutex<Option<[u8; 32]>>,
     minter: Minter,
     tenant: TenantId,
@@ -43,8 +43,8 @@ fn digest(code: &str) -> [u8; 32] {
     Sha256::digest(code.as_bytes()).into()
 }
 
-/// Whether a browser fetches something that its user has not asked for yet: Chrome and Firefox say `Sec-Purpose`, Safari
-/// and older ones the others.
+/// Whether a browser fetches the link ahead of its user: Chrome and Firefox send `Sec-Purpose`, Safari and older browsers
+/// the other headers.
 fn is_ahead(headers: &HeaderMap) -> bool {
     let names = ["sec-purpose", "purpose", "x-purpose", "x-moz"].into_iter();
     let values = names.flat_map(|name| headers.get_all(name)).filter_map(|value| value.to_str().ok());

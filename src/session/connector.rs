@@ -1,4 +1,4 @@
-//! What a session needs of WhatsApp, in its own words. Implemented by [`crate::whatsapp`]; tests may script one.
+//! What a session needs of WhatsApp, without the types of the library. [`crate::whatsapp`] implements it, and so do tests.
 
 use std::{fmt, time::Duration};
 
@@ -14,33 +14,32 @@ use crate::{
 /// Opens links. One for the whole process.
 #[async_trait]
 pub trait Connector: Send + Sync + 'static {
-    /// Begins to link or to resume, depending on whether the lease's tenant has credentials. Returns at once; how it goes
-    /// is told by [`Link::next`].
+    /// Begins to link or to resume, depending on whether the lease's tenant has credentials. Returns at once; progress
+    /// arrives through [`Link::next`].
     async fn open(&self, lease: &Lease) -> Result<Box<dyn Link>, ConnectError>;
 }
 
 /// An open connection to WhatsApp, which redials by itself until it ends.
 #[async_trait]
 pub trait Link: Send {
-    /// Whose device it was opened as, if with the credentials of one that a phone has accepted, whatever the journal
-    /// knows.
+    /// The number whose credentials it was opened with, if a phone has accepted them. The journal may know less.
     fn resumes(&self) -> Option<PhoneNumber>;
 
-    /// Cancel safe. `None`: gone for good without a reason; also after every [`Signal::Ended`].
+    /// Cancel safe. `None`: the link ended without a reason; also after every [`Signal::Ended`].
     async fn next(&mut self) -> Option<Signal>;
 
-    /// Passes on what the user asks for or answers. Returns at once; what comes of it is a signal.
+    /// Sends a user's request or answer to WhatsApp. Returns at once; the result arrives as a signal.
     async fn send(&mut self, request: Request) -> Result<(), ConnectError>;
 
-    /// Hangs up and keeps the pairing: what is unsaved is saved first. When it returns nothing of the link runs any more.
+    /// Closes the connection and keeps the pairing; saves what is unsaved first. After it returns nothing of the link runs.
     async fn close(self: Box<Self>);
 
-    /// Removes this device from the account, then hangs up. Wipes nothing here: [`crate::store::CredentialStore::erase`] does.
-    /// `Err`: WhatsApp could not be told; the link is closed all the same.
+    /// Removes this device from the account, then closes. Keeps the stored credentials:
+    /// [`crate::store::CredentialStore::erase`] removes them. `Err`: WhatsApp did not receive it; the link is closed anyway.
     async fn unlink(self: Box<Self>) -> Result<(), ConnectError>;
 }
 
-/// What a user says to an open link. Hides itself in `Debug`.
+/// A user's request or answer for an open link. Hides itself in `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Request {
     /// A pairing code for this number beside the QR, in place of any other.
@@ -84,7 +83,7 @@ impl fmt::Debug for Request {
     }
 }
 
-/// What a link says. Hides codes and accounts in `Debug`.
+/// What a link reports. Hides codes and accounts in `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Signal {
     /// A code to show for `lifetime`; replaces the one before.
@@ -99,12 +98,12 @@ pub enum Signal {
         phone: PhoneNumber,
         lifetime: Duration,
     },
-    /// No pairing code will come for now; the QR goes on.
+    /// WhatsApp gives no pairing code now; the QR code goes on.
     PairCodeRefused {
         phone: PhoneNumber,
         reason: PairRefusal,
     },
-    /// WhatsApp asks this account for a passkey, which only its owner can show; no code of this window will do.
+    /// WhatsApp asks the account's owner for a passkey. The codes of this window are not valid any more.
     PasskeyRequired {
         step: PasskeyStep,
         lifetime: Duration,
@@ -115,7 +114,7 @@ pub enum Signal {
     Connected {
         account: Account,
     },
-    /// The account told its name, or another one.
+    /// The account reported its name, or a new one.
     Renamed {
         account: Account,
     },
@@ -156,34 +155,34 @@ pub enum End {
         until: Option<Timestamp>,
     },
     AccountLocked,
-    /// WhatsApp takes a release of its client like ours no more. `renewed`: a newer one is known by now, which the next
-    /// link claims to be.
+    /// WhatsApp does not accept the client version that we claim. `renewed`: a newer version is known by now, which the
+    /// next link claims.
     ClientOutdated {
         renewed: bool,
     },
-    /// WhatsApp lets nobody in from here for a while.
+    /// WhatsApp refuses logins from here for a while.
     RateLimited,
     /// The phone's answer did not prove itself, or WhatsApp refused the pairing.
     PairingFailed,
-    /// A pairing that an earlier process left half done turned out never to have reached the phone: nothing of it is
-    /// kept, and whoever wanted it is still waiting for a code.
+    /// A pairing that an earlier process left unfinished never reached the phone. Nothing of it is kept, and the user still
+    /// waits for a code.
     PairingCutShort,
     /// The credentials led to another account than the one that was linked.
     OtherAccount,
     /// A passkey was asked for and none was shown in time.
     PasskeyTimeout,
-    /// What was to be kept cannot be kept: going on would lose the pairing.
+    /// Credentials could not be saved: going on would lose the pairing.
     StoreFailed,
-    /// A row of the credentials cannot be read now: it is sealed with another key, or another version wrote it.
+    /// A row of the credentials cannot be read now: it is encrypted with another key, or another version wrote it.
     Unreadable,
-    /// The lease is not ours any more: say nothing.
+    /// The lease is lost: publish nothing.
     LeaseLost,
-    /// The library gave up without a reason we know.
+    /// The library ended without a known reason.
     Internal,
 }
 
 impl End {
-    /// What the page says of it. `None`: nothing may be said.
+    /// The reason that the page shows. `None`: nothing may be published.
     pub fn reason(self) -> Option<EndReason> {
         match self {
             Self::CodesUsedUp => Some(EndReason::QrExpired),
@@ -206,6 +205,7 @@ impl End {
 pub enum ConnectError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("whatsapp could not be told")]
+    /// The request or the unlink did not reach WhatsApp.
+    #[error("the request could not be sent to whatsapp")]
     NotSent(#[source] Box<dyn std::error::Error + Send + Sync>),
 }

@@ -2,31 +2,31 @@ use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-/// What went wrong with a session lately: decides whether another try is worth it.
+/// The recent failures of a session: they decide whether and when it tries again.
 #[derive(Default)]
 pub(super) struct Failures {
     crashes: VecDeque<Instant>,
     store_failures: usize,
-    /// Tries in a row at which the credentials could not be read.
+    /// Attempts in a row to read the credentials that failed.
     unreadable: u32,
     replaced: Option<Instant>,
     /// Logins in a row that WhatsApp refused because there were too many.
     throttled: u32,
-    /// A newer release of the client was tried since WhatsApp last let us in.
+    /// A newer client version was tried since the last login.
     renewed: bool,
 }
 
-/// A second "replaced" this soon after the first means that somebody else really holds the account.
+/// A second "replaced" this soon after the first means that another client really uses the credentials.
 const REPLACED_WINDOW: Duration = Duration::from_secs(600);
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
 const UNREADABLE_MAX: Duration = Duration::from_secs(300);
 const THROTTLED_MAX: Duration = Duration::from_secs(900);
-/// A user who waits for a code is told that none will come: by then he has waited for over a minute.
+/// After this many refusals a pairing ends: by then the user has waited for a code for over a minute.
 const THROTTLED_PAIRINGS_MAX: u32 = 4;
 
 impl Failures {
-    /// The pause before the next try, `None` once `crashes_max` crashes fell into the window. `kept`: as many as the
-    /// tenant's record knows of, those of earlier owners included.
+    /// The pause before the next try, `None` once `crashes_max` crashes fell into the window. `kept`: the count in the
+    /// tenant's record, which includes earlier owners.
     pub fn crashed(&mut self, now: Instant, kept: usize, crashes_max: usize, window: Duration) -> Option<Duration> {
         self.crashes.retain(|at| now.duration_since(*at) < window);
         self.crashes.push_back(now);
@@ -34,13 +34,13 @@ impl Failures {
         (count < crashes_max).then(|| backoff(count - 1))
     }
 
-    /// The pause before the next try after the store failed, which is nobody's fault here and has no number to it.
+    /// The pause before the next try after the store failed. The number of tries is not limited.
     pub fn store_failed(&mut self) -> Duration {
         self.store_failures = self.store_failures.saturating_add(1);
         backoff(self.store_failures - 1)
     }
 
-    /// The store is there again.
+    /// The store works again.
     pub fn store_works(&mut self) {
         self.store_failures = 0;
     }
@@ -52,24 +52,24 @@ impl Failures {
         BACKOFF_MIN.saturating_mul(1 << (self.unreadable - 1).min(16)).min(UNREADABLE_MAX)
     }
 
-    /// The pause before the next try. `None`: a pairing for which it is not worth while.
+    /// The pause before the next try. `None`: the pairing ends.
     pub fn throttled(&mut self, paired: bool, first: Duration) -> Option<Duration> {
         self.throttled += 1;
         let pause = first.saturating_mul(1 << (self.throttled - 1).min(8)).min(THROTTLED_MAX);
         (paired || self.throttled <= THROTTLED_PAIRINGS_MAX).then_some(pause)
     }
 
-    /// WhatsApp has let us in.
+    /// A login succeeded.
     pub fn logged_in(&mut self) {
         (self.throttled, self.renewed, self.unreadable) = (0, false, 0);
     }
 
-    /// Whether a newer release of the client is worth a dial: the first one is.
+    /// Whether to dial with a newer client version: once after each login.
     pub fn renewed(&mut self) -> bool {
         !std::mem::replace(&mut self.renewed, true)
     }
 
-    /// Whether one redial may show that it was a mistake.
+    /// Whether to redial once, in case the first "replaced" was a mistake.
     pub fn replaced(&mut self, now: Instant) -> bool {
         let first = self.replaced.is_none_or(|at| now.duration_since(at) >= REPLACED_WINDOW);
         self.replaced = Some(now);

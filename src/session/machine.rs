@@ -1,4 +1,4 @@
-//! What may follow what. Pure, so that it can be tested to the last case.
+//! Which status follows which, as pure functions, so that every case can be tested.
 
 use std::time::Duration;
 
@@ -8,12 +8,13 @@ use crate::{
     events::{ConnectingReason, EndReason, PairCode, PairResult, PairingId, Passkey, QrCode, Status},
 };
 
-/// How long a page that is opened later is told that there is no pairing code: as long as a code would have lived.
+/// How long a refused pairing code stays in the status, for pages that are opened later: as long as a code is valid.
 const REFUSAL_SHOWN: Duration = Duration::from_secs(180);
 
 /// The status after a signal; `None`: nothing changes.
 ///
-/// `fresh` names the window of codes that the signal may begin. A QR or pair code that comes once the phone has scanned is dead and changes nothing.
+/// `fresh` is the id of a window of codes, if the signal begins one. A QR or pairing code that comes after the scan is not
+/// valid any more and changes nothing.
 pub fn advance(from: &Status, signal: &Signal, now: Timestamp, fresh: PairingId) -> Option<Status> {
     let is_linked = from.account().is_some();
     let to = match signal {
@@ -66,7 +67,7 @@ pub fn advance(from: &Status, signal: &Signal, now: Timestamp, fresh: PairingId)
         },
         Signal::Dropped => match from {
             Status::Connected { account } => Status::connecting(ConnectingReason::Reconnecting, Some(account.clone())),
-            // The codes die with the connection that brought them.
+            // The codes end with the connection that brought them.
             Status::QrPending { .. } => Status::connecting(ConnectingReason::Starting, None),
             Status::Connecting { passkey: Some(_), .. } => Status::connecting(ConnectingReason::Starting, None),
             Status::Connecting { .. } | Status::Disconnected { .. } => return None,
@@ -76,7 +77,7 @@ pub fn advance(from: &Status, signal: &Signal, now: Timestamp, fresh: PairingId)
     (to != *from).then_some(to)
 }
 
-/// The terminal status that tells of an end; `None` where nothing may be said.
+/// The final status for an end; `None` where nothing may be published.
 pub fn ended(end: End) -> Option<Status> {
     let until = match end {
         End::Banned { until } => until,
@@ -98,7 +99,7 @@ fn awaits_code(status: &Status) -> bool {
     }
 }
 
-/// What a new owner says at once of the status it finds: what was asked of the user died with the link that asked.
+/// The status that a new owner publishes in place of the one it finds: a passkey request ends with the link that asked.
 pub fn inherited(status: &Status) -> Option<Status> {
     matches!(status, Status::Connecting { passkey: Some(_), .. })
         .then(|| Status::connecting(ConnectingReason::Starting, None))
@@ -118,7 +119,7 @@ pub fn time_limit(status: &Status, now: Timestamp, settings: &Settings) -> Optio
             ConnectingReason::PasskeyRequired => Some(settings.passkey_max),
         },
         Status::QrPending { qr, pair } => {
-            // A pairing code may outlive the last QR: whoever is typing it is not cut off.
+            // A pairing code may outlive the last QR code: a user who is typing it is not interrupted.
             let code = pair.iter().filter(|pair| pair.is_alive(now)).map(|pair| pair.ends(now));
             let ends = code.fold(qr.ends(now), Timestamp::max);
             let left = Duration::try_from(ends.duration_since(now)).unwrap_or_default();
@@ -147,22 +148,22 @@ pub fn overdue(status: &Status) -> Overdue {
             }
             ConnectingReason::WhatsappUnreachable if account.is_some() => Overdue::Nothing,
             ConnectingReason::WhatsappUnreachable => Overdue::End(End::PairingFailed),
-            // The device may be linked already: another link of the same session finds out.
+            // The device may be linked already: the session's next link shows whether it is.
             ConnectingReason::Scanned => Overdue::End(End::Internal),
             ConnectingReason::PasskeyRequired => Overdue::End(End::PasskeyTimeout),
         },
         Status::QrPending { pair: Some(PairCode { code: PairResult::Code(_), .. }), .. } => {
             Overdue::End(End::CodesUsedUp)
         }
-        // It was the last one: a pairing code that WhatsApp has taken back since kept the window open.
+        // It was the last QR code: a pairing code kept the window open, and WhatsApp has withdrawn it since.
         Status::QrPending { qr, .. } if qr.attempt >= qr.attempts_max => Overdue::End(End::CodesUsedUp),
-        // The library should have brought the next code or said that there is none.
+        // The library should have brought the next code, or an end.
         Status::QrPending { .. } => Overdue::End(End::Internal),
         Status::Disconnected { .. } | Status::Connected { .. } => Overdue::Nothing,
     }
 }
 
-/// Whether what is stored of the link is worthless once it ended so. Of a link that was never paired nothing is kept.
+/// Whether to erase the credentials after this end. Those of a link that was never paired are not kept.
 pub fn erases(end: End, paired: bool) -> bool {
     match end {
         End::UnlinkedByPhone => true,
@@ -182,7 +183,7 @@ pub fn erases(end: End, paired: bool) -> bool {
     }
 }
 
-/// How the page is told that an unlink is done.
+/// The final status after an unlink.
 pub fn unlinked(paired: bool, remote: bool) -> Status {
     let reason = if paired { EndReason::UnlinkedByUser } else { EndReason::Cancelled };
     Status::Disconnected { reason, until: None, remote }

@@ -9,13 +9,13 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::owner_message::OwnerMessage;
 
-/// What a user says to a session has to be heard by the link that he sees: it dies with it, or after this.
+/// A user's message is for the link whose question the user sees: it is dropped with that link, or after this time.
 const MESSAGE_AGE_MAX: Duration = Duration::from_secs(60);
 
-/// Clicks that wait for one session. The oldest gives way: the newest is what the user means.
+/// Messages that wait for one session. The oldest is dropped first: the newest is what the user means.
 const MESSAGES_MAX: usize = 8;
 
-/// How a running session is reached: it reads its wish when this rings, and hears what was said to it.
+/// How a running session is reached: a notification makes it read its desired state and take its messages.
 #[derive(Default)]
 pub(super) struct Mailbox {
     notification: Notify,
@@ -42,12 +42,12 @@ impl Mailbox {
         self.notify();
     }
 
-    /// Rung since it was heard last. It is not rung any more.
+    /// Whether it was notified since the last look. Clears the notification.
     pub fn take_notification(&self) -> bool {
         self.notification.notified().now_or_never().is_some()
     }
 
-    /// What was said since the last call and is still meant.
+    /// The messages since the last call that are not too old.
     pub fn take_messages(&self) -> Vec<OwnerMessage> {
         let received = std::mem::take(&mut *self.messages.lock().unwrap_or_else(PoisonError::into_inner));
         let now = Instant::now();
@@ -79,7 +79,7 @@ mod tests {
         tokio::time::advance(MESSAGE_AGE_MAX).await;
         mailbox.deliver(confirmed());
         assert_eq!(mailbox.take_messages().len(), 1);
-        assert!(mailbox.take_messages().is_empty(), "each is heard once");
+        assert!(mailbox.take_messages().is_empty(), "each is taken once");
     }
 
     #[tokio::test]

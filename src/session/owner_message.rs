@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use super::PasskeyAnswer;
 use crate::events::Passkey;
 
-/// An answer on its way to the session, wherever that runs, with the question that it answers: by the time it arrives
-/// WhatsApp may have asked another one, for which it would count as a wrong answer.
+/// A passkey answer on its way to the session's owner, with the question that it answers: when it arrives WhatsApp may have
+/// asked another question, for which it would count as a wrong answer.
 #[derive(Serialize, Deserialize)]
 pub(super) struct OwnerMessage {
     asked: Passkey,
@@ -21,7 +21,7 @@ impl OwnerMessage {
         serde_json::to_vec(self).expect("it has string keys and no failing serializer").into()
     }
 
-    /// `None`: another version of ours said it.
+    /// `None`: another version of this program sent it.
     pub fn from_bytes(words: &[u8]) -> Option<Self> {
         serde_json::from_slice(words).ok()
     }
@@ -53,6 +53,6 @@ mod tests {
         let later = Passkey { pairing: PairingId::new(2), ..asked.clone() };
         let other = Passkey { step: PasskeyStep::Compare { code: "ABCD-1234".into() }, ..asked };
         assert!(read().to(&later).is_none() && read().to(&other).is_none());
-        assert!(OwnerMessage::from_bytes(b"{}").is_none(), "said by a later version");
+        assert!(OwnerMessage::from_bytes(b"{}").is_none(), "sent by a later version");
     }
 }

@@ -7,17 +7,17 @@ use tokio::time::Instant;
 
 use crate::tenant::TenantId;
 
-/// Tenants to attend, each once, each not before its time, and all of them at a bounded rate: a thousand links at once
-/// would be a burst for WhatsApp and for us.
+/// Tenants to start, each once, each not before its time, and all of them at a bounded rate: a thousand links at once would
+/// be a burst for WhatsApp and for this instance.
 pub(super) struct Queue {
     due: BTreeMap<(Instant, u64), TenantId>,
     waiting: HashSet<TenantId>,
     /// Keeps the order of those that are due at once.
     added: u64,
     period: Duration,
-    /// How many may go at once after a pause, which is what goes in a second.
+    /// How many may be released at once after a pause: as many as in a second.
     burst: u32,
-    /// When the last one would have gone had they been spread evenly (GCRA, as ATM networks shape their cells).
+    /// When the last one would have been released, had they been spread evenly (GCRA, the generic cell rate algorithm).
     spread_until: Instant,
 }
 
@@ -28,7 +28,7 @@ impl Queue {
         Self { due: BTreeMap::new(), waiting: HashSet::new(), added: 0, period, burst: rate, spread_until: now }
     }
 
-    /// One that waits already goes at the earlier time.
+    /// A tenant that waits already is released at the earlier of the two times.
     pub fn add(&mut self, tenant: TenantId, at: Instant) {
         if !self.waiting.insert(tenant.clone()) {
             let Some(key) = self.due.iter().find(|(_, waiting)| **waiting == tenant).map(|(key, _)| *key) else {
@@ -47,14 +47,14 @@ impl Queue {
         self.due.is_empty()
     }
 
-    /// When the next one may go.
+    /// When the next one may be released.
     pub fn next_at(&self) -> Option<Instant> {
         let ((due, _), _) = self.due.first_key_value()?;
         let paced = self.spread_until.checked_sub(self.period * (self.burst - 1)).unwrap_or(*due);
         Some(paced.max(*due))
     }
 
-    /// The one that goes now; asked no sooner than [`Self::next_at`].
+    /// The tenant that is released now. Call it no sooner than [`Self::next_at`].
     pub fn pop(&mut self, now: Instant) -> Option<TenantId> {
         let (_, tenant) = self.due.pop_first()?;
         self.waiting.remove(&tenant);
@@ -62,7 +62,7 @@ impl Queue {
         Some(tenant)
     }
 
-    /// One that went had nothing to do.
+    /// The last one started no session: it does not count against the rate.
     pub fn refund(&mut self) {
         self.spread_until = self.spread_until.checked_sub(self.period).unwrap_or(self.spread_until);
     }

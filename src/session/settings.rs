@@ -3,7 +3,7 @@ use std::time::Duration;
 /// How patient sessions are. Production takes the defaults; tests shorten them.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Windows of WhatsApp's codes (160 s each) that are opened in all while somebody watches.
+    /// Windows of WhatsApp's codes (160 s each) that are opened in all while a stream is open.
     pub qr_windows: u32,
     /// Sessions this instance will own; `None`: as many as come.
     pub sessions_max: Option<usize>,
@@ -11,7 +11,7 @@ pub struct Settings {
     pub resume_rate: u32,
     /// How long a link may be on its way (starting, resuming, redialling) before the page says that WhatsApp is unreachable.
     pub unreachable_after: Duration,
-    /// How long a pairing that nobody has scanned may be without any code before it ends.
+    /// How long a pairing before the scan may be without a code until it ends.
     pub pairing_without_code_max: Duration,
     /// How long the login after a scan may take before the link is opened anew.
     pub login_after_scan_max: Duration,
@@ -26,7 +26,7 @@ pub struct Settings {
     /// Crashes of one session within [`Self::crash_window`] that are answered by another try.
     pub crashes_max: usize,
     pub crash_window: Duration,
-    /// How often wanted sessions without an owner are looked for.
+    /// How often orphaned tenants are listed.
     pub sweep_every: Duration,
 }
 
@@ -51,7 +51,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The same with every wait for WhatsApp or the user so many times as long.
+    /// The same settings with every wait for WhatsApp or the user multiplied.
     pub fn with_patience(self, times: f32) -> Self {
         let scaled = |wait: Duration| wait.mul_f32(times);
         Self {

@@ -11,12 +11,12 @@ use crate::{
 
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
-/// Tells the journal a session's status, and keeps the newest while the store is away: what was to be said meanwhile is
-/// merged into it, since a status is whole.
+/// Appends a session's status to the journal. While the store is away it keeps only the newest status and retries: a status
+/// is whole, so earlier ones are not needed.
 pub(super) struct StatusPublisher {
     journal: Arc<dyn Journal>,
     lease: Lease,
-    /// The newest status, said or not.
+    /// The newest status, saved or not.
     status: Status,
     retry_at: Option<Instant>,
 }
@@ -26,7 +26,7 @@ pub(super) enum PublishOutcome {
     Published {
         listeners: usize,
     },
-    /// The store is away: it is said as soon as it is back.
+    /// The store is away: the status is saved as soon as it is back.
     Pending,
     Fenced,
 }
@@ -66,7 +66,7 @@ impl StatusPublisher {
             }
             Err(StoreError::Fenced) => PublishOutcome::Fenced,
             Err(error) => {
-                warn!(tenant = %self.lease.tenant(), %error, "status could not be kept, trying again");
+                warn!(tenant = %self.lease.tenant(), %error, "status could not be saved, retrying");
                 self.retry_at = Some(Instant::now() + RETRY_AFTER);
                 PublishOutcome::Pending
             }

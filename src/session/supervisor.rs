@@ -24,10 +24,10 @@ use crate::{
     tenant::TenantId,
 };
 
-/// Wanted sessions that are looked for at a time.
+/// Orphaned tenants that are listed at a time.
 const SWEEP_MAX: usize = 256;
 
-/// What may be asked of the sessions, and which of them run here. Cheap to clone.
+/// The commands to sessions, and the sessions that run here. Cheap to clone.
 #[derive(Clone)]
 pub struct Sessions {
     shared: Arc<Shared>,
@@ -35,7 +35,7 @@ pub struct Sessions {
 
 struct Shared {
     context: Arc<SessionContext>,
-    /// Sessions that run here, with the bell that makes each read its wish.
+    /// Sessions that run here, each with the mailbox that wakes it.
     running: Mutex<HashMap<TenantId, Arc<Mailbox>>>,
     tasks: TaskTracker,
 }
@@ -50,7 +50,7 @@ pub enum SessionError {
 }
 
 impl Sessions {
-    /// `stop` hands every session over; [`Self::closed`] tells when they are.
+    /// `stop` hands every session over; [`Self::closed`] waits until that is done.
     pub fn new(
         stores: Stores,
         connector: Arc<dyn Connector>,
@@ -62,12 +62,12 @@ impl Sessions {
         Self { shared: Arc::new(Shared { context, running: Mutex::default(), tasks: TaskTracker::new() }) }
     }
 
-    /// Starts or resumes the tenant's session; asked twice it is one session. Answers the present, which already says
-    /// `connecting` or further.
+    /// Starts or resumes the tenant's session; a second call starts no second one. Returns the current status, which is
+    /// `connecting` or a later one.
     pub async fn connect(&self, tenant: &TenantId, phone: Option<PhoneNumber>) -> Result<Shown, SessionError> {
         let Stores { ownership, commands, journal, .. } = &self.shared.context.stores;
         if !self.has_room_for(tenant) && !ownership.has_room() {
-            // One that runs already needs no room.
+            // A session that runs already needs no room.
             let runs = |shown: Shown| !shown.stale && !matches!(shown.event.status, Status::Disconnected { .. });
             if !journal.latest(tenant).await?.is_some_and(runs) {
                 return Err(SessionError::NoCapacity);
@@ -75,35 +75,34 @@ impl Sessions {
         }
         commands.request(tenant, DesiredState::Run { phone }).await?;
         self.start_unless_delayed(tenant).await;
-        // The wish is kept, whatever becomes of the store from here on: what is known, in doubt then, is the answer.
+        // The request is saved. If the store fails from here on, the last known status is returned, marked stale.
         let shown = journal.present(tenant).await?;
-        // It left an event in the same step: a store that knows of none has lost both.
-        Ok(shown.ok_or_else(|| StoreError::Unavailable("the store has lost what it said was kept".into()))?)
+        // The request appended an event in the same step: a store without one has lost both.
+        Ok(shown.ok_or_else(|| StoreError::Unavailable("the store has lost a request that it confirmed".into()))?)
     }
 
-    /// Unlinks, or gives up the pairing under way; asked twice it is done once. Answers the present, `None` if there
-    /// never was a session.
+    /// Unlinks, or cancels the pairing under way; a second call does nothing more. Returns the current status, `None` if
+    /// there never was a session.
     pub async fn disconnect(&self, tenant: &TenantId) -> Result<Option<Shown>, SessionError> {
         self.shared.context.stores.commands.request(tenant, DesiredState::Unlink).await?;
         self.start_unless_delayed(tenant).await;
         Ok(self.shared.context.stores.journal.present(tenant).await?)
     }
 
-    /// The wish has nudged everybody, so who has less to do begins at once, and we come back to it in a moment. A failure
-    /// is none of the user's: what he wants is kept.
+    /// Starts the session here unless this instance has a claim delay: the request has notified every instance, and one
+    /// with fewer sessions starts it at once. A failure is only logged: the request is saved, and the next sweep finds it.
     async fn start_unless_delayed(&self, tenant: &TenantId) {
         if self.shared.context.stores.ownership.claim_delay(tenant).is_zero() {
             let (sessions, tenant) = (self.clone(), tenant.clone());
-            // A client that hangs up must not take along what others who rang meanwhile rely on.
+            // Runs to completion if the caller is cancelled: other callers that notified meanwhile rely on it.
             let starting = self.shared.tasks.spawn(async move { sessions.try_start_or_notify(&tenant).await });
             if let Err(error) = starting.await {
-                error!(%error, "session could not be attended, trying again at the next sweep");
+                error!(%error, "session could not be started, retrying at the next sweep");
             }
         }
     }
 
-    /// Passes on what the user answers to the link that asked, whichever instance it is on. What comes of it is told by
-    /// the journal.
+    /// Sends the user's answer to the link that asked, on whichever instance it is. The result arrives in the journal.
     pub async fn answer(&self, tenant: &TenantId, asked: &Passkey, answer: PasskeyAnswer) -> Result<(), SessionError> {
         let (answer, mailbox) = (OwnerMessage::new(asked, answer), self.lock().get(tenant).cloned());
         match mailbox {
@@ -113,14 +112,14 @@ impl Sessions {
         Ok(())
     }
 
-    /// Runs what is wanted and has no owner, at start and for as long as this instance lives.
+    /// Starts orphaned sessions, at the start and for as long as this instance lives.
     pub async fn supervise(&self) {
         let SessionContext { stores, settings, stop, .. } = &*self.shared.context;
         let Stores { ownership, commands, .. } = stores;
         let mut queue = Queue::new(settings.resume_rate, Instant::now());
         let mut sweep = interval(settings.sweep_every);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // Whether there may be more than were listed, and whether listing them again would get us any further.
+        // Whether there may be more than were listed, and whether a session began since, so that listing again helps.
         let (mut more, mut gets_on) = (false, false);
         let mut starting = JoinSet::new();
         loop {
@@ -145,7 +144,7 @@ impl Sessions {
                         sweep.reset_immediately();
                     }
                 }
-                // Most nudges are for whom somebody else runs already, and are not to hold up those that nobody runs.
+                // Most notifications are for tenants that another instance runs. They must not use up the rate of orphans.
                 Some(began) = starting.join_next() => {
                     match began.unwrap_or(false) {
                         true => gets_on = true,
@@ -169,23 +168,23 @@ impl Sessions {
         self.shared.tasks.wait().await;
     }
 
-    /// True: there may be more than are listed at a time.
+    /// True: there may be more orphaned tenants than are listed at a time.
     async fn sweep(&self, queue: &mut Queue) -> bool {
         let ownership = &self.shared.context.stores.ownership;
         let tenants = match ownership.orphaned(SWEEP_MAX).await {
             Ok(tenants) => tenants,
             Err(error) => {
-                warn!(%error, "wanted sessions could not be listed, trying again at the next sweep");
+                warn!(%error, "orphaned sessions could not be listed, retrying at the next sweep");
                 return false;
             }
         };
         let found = tenants.len();
         if found > 0 && self.is_full() {
-            debug!(found, "wanted sessions wait until there is room");
+            debug!(found, "orphaned sessions wait until there is room");
             return false;
         }
         if found > 0 {
-            info!(found, "resuming wanted sessions");
+            info!(found, "resuming orphaned sessions");
         }
         for tenant in tenants {
             let at = Instant::now() + ownership.claim_delay(&tenant);
@@ -197,18 +196,18 @@ impl Sessions {
     /// Whether a session began.
     async fn try_start_or_notify(&self, tenant: &TenantId) -> bool {
         self.start_or_notify(tenant).await.unwrap_or_else(|error| {
-            warn!(%tenant, %error, "session could not be attended, trying again at the next sweep");
+            warn!(%tenant, %error, "session could not be started, retrying at the next sweep");
             false
         })
     }
 
-    /// Makes the tenant's session read its wish; false if it does not run here.
+    /// Makes the tenant's session read its desired state; false if it does not run here.
     fn notify(&self, tenant: &TenantId) -> bool {
         let running = self.lock();
         running.get(tenant).inspect(|mailbox| mailbox.notify()).is_some()
     }
 
-    /// Makes the tenant's session read its wish, or runs it here if it is wanted and nobody does: then it began.
+    /// Makes the tenant's session read its desired state, or starts it here if it is orphaned. True: it was started.
     pub async fn start_or_notify(&self, tenant: &TenantId) -> Result<bool, StoreError> {
         if self.notify(tenant) {
             return Ok(false);
@@ -221,9 +220,9 @@ impl Sessions {
             while let Some((lease, slot)) = next {
                 task::run(lease, slot.mailbox.clone(), sessions.shared.context.clone()).await;
                 drop(slot);
-                // A wish that came while the session was ending rang a bell that nobody heard.
+                // A request that came while the session was ending notified a mailbox that is not read any more.
                 next = sessions.take(&tenant).await.unwrap_or_else(|error| {
-                    warn!(%error, "wish could not be looked for, the next sweep finds it");
+                    warn!(%error, "desired state could not be read after the session, the next sweep finds it");
                     None
                 });
             }
@@ -232,8 +231,8 @@ impl Sessions {
         Ok(true)
     }
 
-    /// The right to run a tenant that is wanted, and the bell of its session. Its place is taken before it is asked for,
-    /// so that no two of them share the last one; the bell may ring from then on.
+    /// Reserves a slot before acquiring the lease, so that two tenants cannot take the last slot. The slot's mailbox may
+    /// be notified from then on.
     async fn take(&self, tenant: &TenantId) -> Result<Option<(Lease, RunningSlot)>, StoreError> {
         let SessionContext { stores, stop, .. } = &*self.shared.context;
         let mailbox = Arc::new(Mailbox::default());
@@ -252,7 +251,7 @@ impl Sessions {
                     return Ok(None);
                 }
                 Some(lease) => return Ok(Some((lease, slot))),
-                // Who rang takes it for heard, so what was wanted is looked at again.
+                // A caller that notified this slot relies on it, so the tenant is tried again.
                 None => match slot.free_unless_notified() {
                     Some(kept) => slot = kept,
                     None => return Ok(None),
@@ -275,13 +274,13 @@ impl Sessions {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, Arc<Mailbox>>> {
-        // Nothing under this lock can leave the map half changed.
+        // No code under this lock panics between two changes of the map.
         self.shared.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A session's place among those that run here, given back however the session ends: one that panicked would keep its
-/// tenant from ever being run here again.
+/// A session's slot among those that run here. It is freed on drop: otherwise a session that panicked would keep its
+/// tenant from ever running here again.
 struct RunningSlot {
     sessions: Sessions,
     tenant: TenantId,
@@ -289,7 +288,7 @@ struct RunningSlot {
 }
 
 impl RunningSlot {
-    /// Answers it again where its bell has rung: nobody rings between the look and the end.
+    /// Frees the slot, or returns it if its mailbox was notified. One lock covers both, so no notification is lost between.
     fn free_unless_notified(self) -> Option<Self> {
         let sessions = self.sessions.clone();
         let mut running = sessions.lock();
@@ -297,7 +296,7 @@ impl RunningSlot {
             return Some(self);
         }
         running.remove(&self.tenant);
-        // Dropped under the lock it would wait for it for ever.
+        // `self` must not be dropped under the lock: its `drop` takes the lock again and would deadlock.
         drop(running);
         None
     }
@@ -306,7 +305,7 @@ impl RunningSlot {
 impl Drop for RunningSlot {
     fn drop(&mut self) {
         let mut running = self.sessions.lock();
-        // By now it may be another one's.
+        // By now the entry may belong to a newer slot.
         if running.get(&self.tenant).is_some_and(|mailbox| Arc::ptr_eq(mailbox, &self.mailbox)) {
             running.remove(&self.tenant);
         }

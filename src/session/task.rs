@@ -1,4 +1,4 @@
-//! One session from its lease to its end: opens links, tells the journal what they say, does what the user wants.
+//! Runs one session from its lease to its end: opens links, publishes what they report, and does what the user asks for.
 
 mod first;
 mod last;
@@ -24,7 +24,7 @@ use crate::{
     store::{DesiredState, Generation, Lease, StoreError, Stores},
 };
 
-/// Between two tries of what the store did not do.
+/// The pause between two tries after a failure of the store.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// What every session of this instance works with.
@@ -33,7 +33,7 @@ pub(super) struct SessionContext {
     pub connector: Arc<dyn Connector>,
     pub clock: SharedClock,
     pub settings: Settings,
-    /// Ends when this instance goes: sessions are handed over, not ended.
+    /// Cancelled when this instance stops: sessions are handed over, not ended.
     pub stop: CancellationToken,
 }
 
@@ -52,33 +52,33 @@ struct Session {
     context: Arc<SessionContext>,
     publisher: StatusPublisher,
     failures: Failures,
-    /// The newest wish this session has seen: what its end settles.
+    /// The newest desired state that this session has read: its end marks this one as fulfilled.
     desired: Generation,
     phone: Option<PhoneNumber>,
-    /// Whose credentials the link has. What is shown does not tell: after an end that kept them it names nobody.
+    /// The number whose credentials the link uses. The status does not have it after an end that kept the credentials.
     linked_as: Option<PhoneNumber>,
     /// Windows of codes opened since the user last asked.
     windows: u32,
-    /// The account accepted this device, as far as we were told.
+    /// The account accepted this device, as far as is known.
     paired: bool,
-    /// When a pairing code was asked for that has not come.
+    /// When a pairing code was requested that has not come.
     code_asked_at: Option<Instant>,
     /// The passkey question that was answered last.
     answered: Option<Passkey>,
-    /// When to read a wish again that could not be read.
+    /// When to read the desired state again after a failed read.
     reread_at: Option<Instant>,
-    /// When something has to be done about a status that does not move on.
+    /// When the time limit of the current status ends.
     time_limit_ends: Option<Instant>,
 }
 
 enum Next {
     /// Another link of the same session.
     Again,
-    /// Nothing is left to do here: finished, handed over, or the lease is gone.
+    /// Nothing is left to do here: finished, handed over, or the lease is lost.
     Over,
 }
 
-/// Why a link is not attended any longer.
+/// Why the session leaves its link.
 enum LinkExit {
     Stopped,
     LeaseLost,
@@ -110,7 +110,7 @@ impl Session {
                 return self.end(if passing { End::StoreFailed } else { End::Internal }).await;
             }
         };
-        // A link that ended and was kept is begun with a status that does not tell; what the next end erases depends on it.
+        // The status of an ended session has no account, and what the next end erases depends on whether there is one.
         self.linked_as = link.resumes();
         self.code_asked_at = None;
         self.paired |= self.linked_as.is_some();
@@ -137,12 +137,12 @@ impl Session {
     }
 
     async fn serve_link(&mut self, link: &mut dyn Link) -> LinkExit {
-        // A nudge that rang before this session listened is not lost: the wish is read before anything else.
+        // Reads the desired state first: a notification from before this loop is not lost.
         let mut flow = self.apply_desired_state(link).await;
         if flow.is_continue() && self.linked_as.is_none() && self.publisher.status().account().is_some() {
-            // Only an unlink erases what an account was linked with, and whoever did so died before it was told: as a rule
-            // the phone's, since the user wants none now. A code would be of no use to a page that shows an account.
-            warn!(tenant = %self.lease.tenant(), "nothing is left of the credentials of the account that was linked");
+            // Only an unlink erases credentials, and the process that erased them died before it published the end. It was
+            // the phone's unlink, since the user asked for none. A code would be of no use on a page that shows an account.
+            warn!(tenant = %self.lease.tenant(), "credentials of the linked account are gone");
             flow = ControlFlow::Break(LinkExit::Ended(End::UnlinkedByPhone));
         }
         loop {
@@ -160,7 +160,7 @@ impl Session {
                 }
                 () = until(self.time_limit_ends) => self.overdue().await,
                 signal = link.next() => self.handle_signal(signal, link).await,
-                // Last: a wish that never opens must not keep the link from being heard.
+                // Last: a desired state that can never be read must not keep the link's signals from being handled.
                 () = until(self.reread_at) => self.apply_desired_state(link).await,
             };
         }
@@ -194,8 +194,8 @@ impl Session {
             Ok(Some((_, DesiredState::Unknown(_))) | None) => ControlFlow::Continue(()),
             Err(StoreError::Fenced) => ControlFlow::Break(LinkExit::LeaseLost),
             Err(error) => {
-                // The wish is durable, only our reading of it failed.
-                warn!(tenant = %self.lease.tenant(), %error, "what the user wants could not be read, trying again");
+                // The request is saved; only reading it failed.
+                warn!(tenant = %self.lease.tenant(), %error, "desired state could not be read, retrying");
                 self.reread_at = Some(Instant::now() + RETRY_AFTER);
                 ControlFlow::Continue(())
             }
@@ -211,8 +211,8 @@ impl Session {
         if let Signal::Connected { account } = &signal
             && *self.linked_as.get_or_insert_with(|| account.phone.clone()) != account.phone
         {
-            // A mix-up that must never be told as "connected".
-            error!(tenant = %self.lease.tenant(), "whatsapp let us in as another account than the one that was linked");
+            // Never publish "connected" with an account that is not the linked one.
+            error!(tenant = %self.lease.tenant(), "whatsapp login is of another account than the linked one");
             return ControlFlow::Break(LinkExit::Ended(End::OtherAccount));
         }
         let before = self.publisher.status().word();
@@ -279,14 +279,14 @@ impl Session {
         }
     }
 
-    /// What follows a link's end: another link, or the session's.
+    /// Decides what follows a link's end: another link, or the session's end.
     async fn end(&mut self, end: End) -> Next {
         let settings = self.context.settings.clone();
         let again = match end {
             End::LeaseLost => return Next::Over,
             End::Unreadable => return self.unreadable().await,
             End::CodesUsedUp if self.windows < settings.qr_windows => {
-                // PublishOutcome first: whether anybody watches is known from the telling.
+                // Published first: the result says whether a stream is open.
                 let outcome = self.publisher.publish(Status::connecting(ConnectingReason::Starting, None)).await;
                 self.windows += 1;
                 (outcome.listeners() > 0).then_some(Duration::ZERO)
@@ -294,7 +294,7 @@ impl Session {
             End::Replaced => self.failures.replaced(Instant::now()).then_some(settings.replaced_pause),
             End::StoreFailed => Some(self.failures.store_failed()),
             End::Internal | End::PairingCutShort => {
-                // Of a pairing cut short nothing is left, so the next link offers codes.
+                // Nothing is left of an unfinished pairing, so the next link offers codes.
                 self.paired &= end != End::PairingCutShort;
                 match self.context.stores.ownership.crashed(&self.lease, settings.crash_window).await {
                     Err(StoreError::Fenced) => return Next::Over,
@@ -328,7 +328,7 @@ impl Session {
     }
 
     async fn pause(&mut self, pause: Duration, end: End) -> Next {
-        // A pairing that was cut short has linked nobody: a page that shows an account would wait for no code.
+        // An unfinished pairing has linked no account: a page that shows one would not show the next code.
         let account = self.publisher.status().account().filter(|_| end != End::PairingCutShort).cloned();
         let reason = match end {
             End::RateLimited => ConnectingReason::WhatsappUnreachable,
@@ -338,8 +338,8 @@ impl Session {
         self.wait(Status::connecting(reason, account), pause, end == End::RateLimited).await
     }
 
-    /// Says the status and begins another link after the pause, or as soon as the user wants something. With
-    /// `to_unlink_only` nothing but an unlink ends the pause: WhatsApp has asked for it.
+    /// Publishes the status and begins another link after the pause, or as soon as the user requests something. With
+    /// `to_unlink_only` only an unlink ends the pause: WhatsApp has asked for it.
     pub(super) async fn wait(&mut self, status: Status, pause: Duration, to_unlink_only: bool) -> Next {
         if self.publisher.publish(status).await == PublishOutcome::Fenced {
             return Next::Over;
@@ -351,8 +351,8 @@ impl Session {
                 biased;
                 () = self.context.stop.cancelled() => return self.hand_over().await,
                 () = self.lease.lost().cancelled() => return Next::Over,
-                // The user wants something: the next link reads what. Where WhatsApp has told us to wait, only to be rid of
-                // it is worth a dial.
+                // The user requested something, which the next link reads. While WhatsApp asks us to wait, only an unlink is
+                // worth a dial.
                 () = self.mailbox.notified() => {
                     if !to_unlink_only {
                         return Next::Again;
@@ -363,7 +363,7 @@ impl Session {
                     Ok(true) => return Next::Again,
                     Ok(false) => ask_again = None,
                     Err(error) => {
-                        warn!(tenant = %self.lease.tenant(), %error, "what the user wants could not be read, trying again");
+                        warn!(tenant = %self.lease.tenant(), %error, "desired state could not be read, retrying");
                         ask_again = Some(Instant::now() + RETRY_AFTER);
                     }
                 },

@@ -5,7 +5,7 @@ use super::StoreError;
 use crate::clock::Timestamp;
 
 /// The version of WhatsApp's own web client that was looked up last, the same for all tenants and instances. It is
-/// public, so it is not sealed.
+/// public, so it is not encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientVersion {
     pub version: (u32, u32, u32),
@@ -13,13 +13,13 @@ pub struct ClientVersion {
     pub at: Timestamp,
 }
 
-/// Where it is kept, so that neither a restart nor another instance looks it up again.
+/// Where the version is saved, so that neither a restart nor another instance looks it up again.
 #[async_trait]
 pub trait ClientVersions: Send + Sync + 'static {
-    /// However old. `None`: there is none, or none that can be read.
+    /// The saved version, however old. `None`: there is none, or it cannot be read.
     async fn client_version(&self) -> Result<Option<ClientVersion>, StoreError>;
 
-    /// In place of the one before.
+    /// Replaces the saved version.
     async fn keep_client_version(&self, version: ClientVersion) -> Result<(), StoreError>;
 }
 

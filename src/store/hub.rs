@@ -15,7 +15,7 @@ use crate::{
 /// this is minutes of a stalled network.
 const BEHIND_MAX: usize = 16;
 
-/// Hands updates to the readers in this process, by tenant. Knows no backend: each of them publishes here.
+/// Delivers updates to the readers in this process, by tenant. Every backend publishes here.
 #[derive(Default)]
 pub struct Hub(Mutex<Channels>);
 
@@ -33,16 +33,16 @@ pub enum Published {
     Missed(Arc<Missed>),
 }
 
-/// What happened while the store could not be read, read in one step. It is published as one, so that a reader with an
-/// id of its own can look for it among all of them: cursors of two journals cannot be compared.
+/// The events of a time in which the store could not be read, read in one step. They are published as one, so that a
+/// reader with an id of its own can look for it among all of them: cursors of two journals cannot be compared.
 pub struct Missed {
     /// The event before the first of them, if the store still has it.
     pub follows: Option<EventId>,
     pub updates: Vec<Update>,
 }
 
-/// Shared by all readers of one publication, and gone with the last of them: what one has computed from it, the others
-/// need not compute again. The hub does not know what that is.
+/// A value that one reader computes from a publication and the other readers reuse. Dropped with the last reader. The hub
+/// does not know its type.
 #[derive(Default)]
 pub struct Memo(OnceLock<Box<dyn Any + Send + Sync>>);
 
@@ -53,22 +53,22 @@ impl Memo {
     }
 }
 
-/// One reader of one tenant; dropping it ends it.
+/// One reader of a tenant's updates. Dropping it ends the subscription.
 pub struct Listener {
     hub: Arc<Hub>,
     tenant: TenantId,
     inbox: Arc<Inbox>,
 }
 
-/// What was published and not yet received by one listener. An empty one holds no buffer: most readers of a page that
-/// stays open wait, and a buffer for each would be most of what they cost.
+/// Updates that were published and that one listener has not received yet. An empty inbox holds no buffer: most readers
+/// wait, and a buffer for each would be most of their memory.
 #[derive(Default)]
 struct Inbox(Mutex<Waiting>);
 
 #[derive(Default)]
 struct Waiting {
     updates: VecDeque<Published>,
-    /// Nothing comes after what waits.
+    /// No update follows those that wait.
     ended: bool,
     reader: Option<Waker>,
 }
@@ -78,7 +78,7 @@ impl Inbox {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers who is to be woken once no lock is held.
+    /// Returns the waker of a waiting reader. Wake it only after every lock is released.
     fn push(&self, published: Published) -> Option<Waker> {
         let mut waiting = self.waiting();
         if waiting.ended {
@@ -87,7 +87,7 @@ impl Inbox {
         if waiting.updates.len() < BEHIND_MAX {
             waiting.updates.push_back(published);
         } else {
-            // What it would find after the gap is not for it.
+            // After a gap, this reader must not receive later updates.
             waiting.updates = VecDeque::new();
             waiting.ended = true;
         }
@@ -119,7 +119,7 @@ impl Inbox {
 }
 
 impl Hub {
-    /// From the moment it returns, nothing published is missed.
+    /// Adds a listener. It receives everything that is published after this returns.
     pub fn join(self: &Arc<Self>, tenant: &TenantId) -> Listener {
         let inbox = Arc::new(Inbox::default());
         let mut channels = self.channels();
@@ -132,8 +132,8 @@ impl Hub {
         Listener { hub: self.clone(), tenant: tenant.clone(), inbox }
     }
 
-    /// Never waits: a reader that is too slow loses its subscription, not the news. Writes one log line, however many
-    /// readers there are: with a line for each of them, logging took half of the time of a fan-out.
+    /// Never waits: a reader that is too slow loses its subscription. Writes one log line, however many readers there
+    /// are: with a line for each of them, logging took half of the time of a fan-out.
     pub fn publish(&self, tenant: &TenantId, update: Update) {
         let streams = self.send(tenant, &Published::One(update.clone(), Arc::default()));
         log_emitted(tenant, &update, streams);
@@ -147,7 +147,7 @@ impl Hub {
         }
     }
 
-    /// Answers how many listeners there are.
+    /// Returns the number of listeners.
     fn send(&self, tenant: &TenantId, published: &Published) -> usize {
         let (count, readers) = match self.channels().open.get(tenant) {
             None => return 0,
@@ -191,8 +191,8 @@ impl Hub {
     }
 }
 
-/// Logs an event even if no stream gets it: a code that was kept and sent to no page is a fault that operators look for.
-/// A notice only repeats the present, and is logged if a stream gets it.
+/// Logs an event even if no stream receives it: operators look for codes that were saved and sent to no page. A refresh
+/// only repeats the current status, and is logged if a stream receives it.
 pub fn log_emitted(tenant: &TenantId, update: &Update, streams: usize) {
     let event = match update {
         Update::Event(event) => event,

@@ -7,12 +7,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::tenant::TenantId;
 
-/// The right to run a tenant's session. Writing the journal or the credentials takes one, and the store compares its
-/// fence and nonce in the same step: a stale owner cannot speak.
+/// The right to run a tenant's session. Writing the journal or the credentials needs one, and the store compares its
+/// fence and nonce in the same step, so a former owner cannot write.
 ///
-/// Invariant: made by stores alone. Clones are the same lease; after [`super::Journal::finish`] or
-/// [`super::Ownership::release`] every clone is refused. Dropping them all is no way to give it back: the tenant is free
-/// again, in time, but nobody is nudged.
+/// Invariant: only stores make leases. Clones are the same lease; after [`super::Journal::finish`] or
+/// [`super::Ownership::release`] every clone is refused. Call `release` rather than drop all clones: dropping frees the
+/// tenant in time, but notifies no instance.
 #[derive(Clone)]
 pub struct Lease(Arc<Inner>);
 
@@ -32,7 +32,7 @@ impl Lease {
         &self.0.tenant
     }
 
-    /// Ends once the store knows that the lease is gone: whoever holds a link under it hangs up.
+    /// Cancelled once the store knows that the lease is lost: links that were opened under it are closed.
     pub fn lost(&self) -> &CancellationToken {
         &self.0.lost
     }
@@ -41,7 +41,7 @@ impl Lease {
         self.0.fence
     }
 
-    /// What a store in another process knows it by.
+    /// Identifies the lease in a store that other processes share.
     pub(in crate::store) fn nonce(&self) -> u128 {
         self.0.nonce
     }
@@ -51,7 +51,7 @@ impl Lease {
     }
 }
 
-/// A lease dropped everywhere can never be shown again: whoever still waits for its end is told.
+/// After the last clone is dropped the lease cannot be used again: tasks that wait for its end are woken.
 impl Drop for Inner {
     fn drop(&mut self) {
         self.lost.cancel();
@@ -64,8 +64,8 @@ impl fmt::Debug for Lease {
     }
 }
 
-/// What a store of this process keeps of a lease it gave away. It dies with the last clone, so neither a session that
-/// panicked nor an `acquire` whose caller was gone when it was done holds a tenant for ever.
+/// What the store of this process keeps of a lease that it gave. It ends with the last clone, so neither a session that
+/// panicked nor an `acquire` whose caller was cancelled holds a tenant for ever.
 #[derive(Clone)]
 pub(in crate::store) struct Claim(Weak<Inner>);
 
@@ -78,7 +78,7 @@ impl Claim {
         self.0.upgrade().map(Lease)
     }
 
-    /// Nonce and fence, both: a lease of another store instance or of an earlier taking is not this one.
+    /// Compares nonce and fence: a lease of another store instance, or of an earlier acquisition, is not this one.
     pub fn is_by(&self, lease: &Lease) -> bool {
         self.0.upgrade().is_some_and(|held| (held.fence, held.nonce) == (lease.0.fence, lease.0.nonce))
     }

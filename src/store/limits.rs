@@ -5,7 +5,7 @@ use crate::{events::Status, limit::Limit};
 
 const TEN_MINUTES: Duration = Duration::from_secs(600);
 
-/// How often a tenant's users may cause what others notice, all instances together.
+/// How often a tenant's users may cause what other people notice, all instances together.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Requests for a pairing code. Each one rings on a phone, which may be a stranger's.
@@ -23,7 +23,7 @@ impl Default for Limits {
     }
 }
 
-/// The limit that a request is over.
+/// The limit that a request exceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limited {
     PairCodes,
@@ -36,7 +36,7 @@ impl Limited {
     }
 }
 
-/// What a request uses up. To disconnect uses up nothing.
+/// What a request counts against. A disconnect counts against nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     pub pair_code: bool,
@@ -44,7 +44,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Of a request that comes while another one may stand. A repetition changes nothing and uses up nothing.
+    /// Of a request while `standing` is the current desired state. A repetition changes nothing and uses nothing.
     pub fn of(request: &DesiredState, standing: Option<&DesiredState>, status: Option<&Status>) -> Self {
         let DesiredState::Run { phone } = request else { return Self::default() };
         let disconnected = matches!(status, None | Some(Status::Disconnected { .. }));

@@ -1,6 +1,15 @@
-//! What is kept, and told in the same step. Three traits over one backend, because their guarantees differ and so that
-//! a room is handed only the face it needs: readers get [`Journal`], owners write through a [`Lease`]. What is nobody's
-//! own, [`ClientVersions`], stands beside them.
+//! Keeps the state of every tenant and publishes each change of a status to its readers.
+//!
+//! What it is for: [`Journal`] keeps and publishes statuses, [`Ownership`] decides which instance runs a tenant,
+//! [`Commands`] keeps what users ask for, [`CredentialStore`] keeps credentials, [`Outbox`] keeps what webhooks still have
+//! to deliver, and [`ClientVersions`] keeps the version of WhatsApp's web client, which belongs to no tenant.
+//!
+//! What it guarantees: a status is checked, numbered, saved and published in one step. An owner writes only with its
+//! [`Lease`], which the store compares in the step that writes. Everything that belongs to a tenant is encrypted at rest.
+//!
+//! What it must not do: know HTTP or the WhatsApp library.
+//!
+//! Where to start reading: the traits below, then `hub` and `subscription`, then one backend: [`embedded`] or [`redis`].
 
 pub mod crypt;
 pub mod embedded;
@@ -34,117 +43,116 @@ use crate::{
     tenant::TenantId,
 };
 
-/// How long words for a tenant's owner wait for it: it has them in a moment, or whoever said them has given up.
+/// How long a message to a tenant's owner is kept: the owner receives it in a moment, or its sender has given up.
 pub const MESSAGE_KEPT_FOR: Duration = Duration::from_secs(60);
 
-/// Words that wait for one owner.
+/// How many messages wait for one owner.
 pub const MESSAGES_MAX: usize = 8;
 
-/// A tenant's events, kept and live. There is no way to change a tenant's status but through here and [`Roster`], and
-/// each of them numbers, keeps and publishes the event in one step: *saving is telling*.
+/// A tenant's events, saved and live. A tenant's status changes only here, in [`Commands::request`] and in
+/// [`Ownership::acquire`]. Each of them numbers, saves and publishes the event in one step: *saving is publishing*.
 #[async_trait]
 pub trait Journal: Send + Sync + 'static {
-    /// Atomic: the fence is checked, the event numbered, kept and published, or nothing happened.
+    /// Atomic: checks the fence, then numbers, saves and publishes the event; or nothing happens.
     ///
-    /// A status equal to the newest one is not appended again: the newest event is answered.
+    /// A status equal to the newest one is not appended again: the newest event is returned.
     async fn append(&self, lease: &Lease, status: Status) -> Result<Appended, StoreError>;
 
-    /// The only way to end a session: the terminal status is appended, the wish `settles` counts as fulfilled if it is
-    /// still the newest, and the lease is given back, in one step.
+    /// The only way to end a session. In one step it appends the terminal status, marks the desired state `fulfils` as
+    /// fulfilled if it is still the newest, and releases the lease.
     ///
-    /// If a newer [`DesiredState::Run`] stands, it is not lost: `connecting`/`starting` follows in the same step and the tenant
-    /// is nudged, wanted and free to be acquired.
+    /// A newer [`DesiredState::Run`] is not lost: the same step appends `connecting`/`starting`, and notifies the
+    /// instances that the tenant can be acquired.
     async fn finish(&self, lease: Lease, status: Status, fulfils: Generation) -> Result<Arc<Event>, StoreError>;
 
     /// `None`: the tenant never had a session here.
     async fn latest(&self, tenant: &TenantId) -> Result<Option<Shown>, StoreError>;
 
-    /// As a reader is told it: while the store cannot be read that is what was known last, in doubt, and no error.
+    /// What a reader is shown: while the store cannot be read, the last known status, marked stale, and no error.
     async fn present(&self, tenant: &TenantId) -> Result<Option<Shown>, StoreError> {
         self.latest(tenant).await
     }
 
-    /// What a reader has missed since `after`, then what comes, in order and none twice.
+    /// The events that a reader has missed since `after`, then the live ones: in order, and each once.
     ///
-    /// Without an id, or with one that is not in this journal's history, the subscription begins with the present: the
-    /// newest event, if there is one. With an id that is known, what follows it. While the present is stale an
-    /// [`Update::Refresh`] ends the backlog in the newest event's place, known to the reader or not: as an event it would
-    /// be a claim that nobody stands behind. A reader that returns with the newest id is told by a notice, too, that
-    /// a staleness is over, or, where it may have been in doubt elsewhere, that there is none. Never fails for a
-    /// passing trouble of the store: it then begins with a stale notice and catches up by itself.
+    /// Without an id, or with one that is not in this journal's history, the subscription begins with the newest event,
+    /// if there is one. With a known id it begins with the event that follows. While the status is stale, an
+    /// [`Update::Refresh`] takes the newest event's place at the end of the backlog: as an event it would claim a live
+    /// owner. A reader that returns with the newest id also receives one when the status is no longer stale, or where
+    /// another instance may have shown it as stale. A temporary failure of the store is no error: the subscription then
+    /// begins with a stale refresh and catches up by itself.
     async fn subscribe(&self, tenant: &TenantId, after: Option<EventId>) -> Subscription;
 }
 
 /// Which instance runs a tenant, by leases.
 #[async_trait]
 pub trait Ownership: Send + Sync + 'static {
-    /// Takes the right to run a tenant that has an unsettled wish and no living owner; `None` otherwise.
+    /// Acquires the lease of a tenant that has an unfulfilled desired state and no live owner; `None` otherwise.
     ///
-    /// Appends `connecting`/`resuming` in the same step where the newest status claims a link (`connected`, or
-    /// `connecting` with an account), `connecting`/`starting` where it is `qr_pending` or there is none; a `connecting`
-    /// without an account stands as it is, and so does `disconnected` where the wish is to unlink or the credentials could
-    /// not be read. Where nothing is
-    /// appended, readers are told by a notice that the status is vouched for again.
+    /// The same step appends a status. If the newest one is `connected`, or `connecting` with an account, it appends
+    /// `connecting`/`resuming`. If the newest one is `qr_pending`, or there is none, it appends `connecting`/`starting`. A
+    /// `connecting` without an account stays, and so does `disconnected` if the tenant is to be unlinked or its
+    /// credentials cannot be read. If nothing is appended, readers receive a refresh: the status is not stale any more.
     async fn acquire(&self, tenant: &TenantId) -> Result<Option<Lease>, StoreError>;
 
-    /// Up to `max` tenants with an unsettled wish and no living owner.
+    /// Up to `max` tenants with an unfulfilled desired state and no live owner.
     async fn orphaned(&self, max: usize) -> Result<Vec<TenantId>, StoreError>;
 
-    /// Hands over: the tenant is still wanted, and nudged, but nobody runs it. Appends nothing.
+    /// Hands over: the desired state stays, the instances are notified, and one of them acquires the tenant. Appends
+    /// nothing.
     async fn release(&self, lease: Lease) -> Result<(), StoreError>;
 
-    /// Counts a crash of the session with the tenant, so that it is not forgotten with its owner. Answers how many fell
+    /// Counts a crash of the session in the tenant's record, so that the next owner knows of it. Returns how many fell
     /// into the window, this one included.
     async fn crashed(&self, lease: &Lease, window: Duration) -> Result<usize, StoreError>;
 
-    /// Waits until wanted tenants may have lost their owners: [`Self::orphaned`] should be asked now. Cancel safe. One
-    /// caller at a time.
+    /// Waits until tenants may have lost their owners: call [`Self::orphaned`] then. Cancel safe. One caller at a time.
     async fn rescan(&self);
 
-    /// How long to leave a tenant that nobody owns to others, who have less to do. Zero: it is ours to take.
+    /// How long to leave an orphaned tenant to instances with fewer sessions. Zero: acquire it now.
     fn claim_delay(&self, tenant: &TenantId) -> Duration;
 
-    /// Whether any instance that lives has room for another session, as far as they say so.
+    /// Whether any live instance reports room for another session.
     fn has_room(&self) -> bool;
 }
 
 /// What users ask for: the desired state of each tenant's session, and messages to the owner that runs it.
 #[async_trait]
 pub trait Commands: Send + Sync + 'static {
-    /// Keeps what the user wants, durably and with a rising number, and nudges whoever can act on it.
+    /// Saves what the user wants, durably and with a rising number, and notifies the instances that can act on it.
     ///
-    /// [`DesiredState::Run`] for a tenant that is disconnected appends `connecting`/`starting` in the same step, so that every
-    /// later read says so. [`DesiredState::Unlink`] for a tenant with nothing to unlink (disconnected and without credentials) is
-    /// settled at once and changes nothing.
+    /// [`DesiredState::Run`] for a disconnected tenant appends `connecting`/`starting` in the same step, so that every
+    /// later read returns it. [`DesiredState::Unlink`] for a tenant with nothing to unlink (disconnected and without
+    /// credentials) counts as fulfilled at once and changes nothing.
     ///
-    /// [`StoreError::Limited`]: its tenant has used up what it asks for, see [`Usage`], and nothing was kept. What it uses is
-    /// counted in the same step, over all instances.
+    /// [`StoreError::Limited`]: the tenant has used up its limit, see [`Usage`], and nothing was saved. What the request
+    /// uses is counted in the same step, over all instances.
     async fn request(&self, tenant: &TenantId, desired: DesiredState) -> Result<Generation, StoreError>;
 
-    /// The newest wish that is not settled.
+    /// The newest desired state that is not fulfilled.
     async fn current(&self, tenant: &TenantId) -> Result<Option<(Generation, DesiredState)>, StoreError>;
 
-    /// Leaves words for whoever runs the tenant now, sealed like all that is a tenant's, and nudges it. They wait for
-    /// [`MESSAGE_KEPT_FOR`] at most and are the present owner's alone: where there is none, or another one takes over, they are
-    /// gone. Of more than [`MESSAGES_MAX`] the oldest gives way. Durable is nothing of it.
+    /// Sends a message to the tenant's current owner, encrypted, and notifies it. The message is kept for
+    /// [`MESSAGE_KEPT_FOR`] at most, and for the current owner alone: without one, or after a takeover, it is dropped. Of
+    /// more than [`MESSAGES_MAX`] the oldest is dropped. Not durable.
     async fn send(&self, tenant: &TenantId, words: Bytes) -> Result<(), StoreError>;
 
-    /// Takes what was said to this owner, oldest first: nobody is ever given it again, not even after an error.
+    /// Takes the messages to this owner, oldest first. Each is returned once, and not again after an error.
     async fn receive(&self, lease: &Lease) -> Result<Vec<Bytes>, StoreError>;
 
-    /// Counts a pairing code for this number, over all tenants and instances. False: it has had as many as it may, and none
-    /// may be asked for now. The store keeps a keyed hash of the number.
+    /// Counts a pairing code for this number, over all tenants and instances. False: the limit is used up, and no code may
+    /// be requested now. The store keeps a keyed hash of the number.
     async fn count_code(&self, number: &PhoneNumber) -> Result<bool, StoreError>;
 
-    /// Waits for tenants whose wish or owner changed; each is named once however often it changed. Cancel safe. One
-    /// caller at a time.
+    /// Waits for tenants whose desired state, owner or messages changed. Each is returned once, however often it changed.
+    /// Cancel safe. One caller at a time.
     async fn notified(&self) -> Vec<TenantId>;
 }
 
-/// A tenant's credentials: rows of bytes in named tables, sealed with a key of the tenant's own.
+/// A tenant's credentials: rows of bytes in named tables, encrypted with a key of the tenant's own.
 #[async_trait]
 pub trait CredentialStore: Send + Sync + 'static {
-    /// `None`: there is no such row. [`StoreError::Unreadable`]: there is one, sealed with a key we do not have.
+    /// `None`: there is no such row. [`StoreError::Unreadable`]: it is encrypted with a key that is not configured.
     async fn get(&self, tenant: &TenantId, table: &'static str, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
 
     /// The rows with these keys, in the keys' order. For each [`PAGE_ROWS`] of them the store is asked once.
@@ -198,7 +206,7 @@ pub struct Page {
 #[derive(Clone)]
 pub struct Bookmark(Vec<u8>);
 
-/// The faces of one backend, handed out by [`crate::app`].
+/// The traits of one backend, so that a module is given only those it needs. Made by [`crate::app`].
 #[derive(Clone)]
 pub struct Stores {
     pub journal: Arc<dyn Journal>,
@@ -211,23 +219,23 @@ pub struct Stores {
 #[derive(Clone, Debug)]
 pub struct Appended {
     pub event: Arc<Event>,
-    /// How many readers were listening when it was published: "is anybody watching?".
+    /// How many streams were open when it was published.
     pub listeners: usize,
 }
 
-/// A wish's number: rises with every [`Commands::request`] of a tenant.
+/// The number of a desired state: it rises with every [`Commands::request`] of a tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Generation(pub u64);
 
-/// What the user wants of a session, kept until it is fulfilled.
+/// What the user wants of a session, saved until it is fulfilled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DesiredState {
     /// Be linked, and stay so. With a number: offer a pairing code for it beside the QR.
     Run { phone: Option<PhoneNumber> },
     /// Be unlinked, or give up the pairing under way; credentials are wiped.
     Unlink,
-    /// What a later version of this program kept, as it was kept. It is left to instances of that version: nothing here
-    /// acts on it or settles it, and the user's next request takes its place.
+    /// What a later version of this program saved. It is left to instances of that version: this version neither acts on
+    /// it nor marks it as fulfilled, and the user's next request replaces it.
     #[serde(untagged)]
     Unknown(serde_json::Value),
 }
@@ -262,18 +270,19 @@ impl fmt::Debug for Change {
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Another owner, or none: whoever sees this stops at once and says nothing more.
-    #[error("the lease is not ours any more")]
+    /// Another instance owns the tenant, or none: the caller stops at once and publishes nothing more.
+    #[error("the lease is lost")]
     Fenced,
-    /// Passing trouble: worth another try.
+    /// A temporary failure: retry.
     #[error("the store cannot be reached")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A request over a limit of its tenant: nothing was kept.
+    /// The request exceeds a limit of its tenant: nothing was saved. Retry after `wait`.
     #[error("the tenant has asked for it too often")]
     Limited { limited: Limited, wait: Duration },
+    /// The row is encrypted with a key that is not configured.
     #[error("a stored row does not open with the configured key")]
     Unreadable,
-    /// The store holds what we cannot have written.
+    /// The store holds what this version cannot have written.
     #[error("the store is damaged")]
     Damaged(#[source] Box<dyn std::error::Error + Send + Sync>),
 }

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use crate::tenant::TenantId;
 
-/// Tenants that somebody should look at, each once.
+/// Tenants whose desired state, owner or messages changed, each once.
 #[derive(Default)]
 pub struct Notifications {
     waiting: Mutex<BTreeSet<TenantId>>,
@@ -22,7 +22,7 @@ impl Notifications {
         self.notify.notify_one();
     }
 
-    /// Wanted tenants may have lost their owners, and nobody knows which.
+    /// Owners may have died, and it is not known whose: the supervisor lists the orphaned tenants.
     pub fn request_rescan(&self) {
         self.rescan.notify_one();
     }
@@ -32,14 +32,14 @@ impl Notifications {
         self.rescan.notified().await;
     }
 
-    /// Cancel safe: what is taken is answered in the same poll.
+    /// Cancel safe: what is taken is returned in the same poll.
     pub async fn notified(&self) -> Vec<TenantId> {
         loop {
             let taken = mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
             if !taken.is_empty() {
                 return taken.into_iter().collect();
             }
-            // A nudge between the look and the wait leaves a permit, so it is not slept over.
+            // A notification between the look and the wait leaves a permit, so this does not sleep over it.
             self.notify.notified().await;
         }
     }

@@ -10,27 +10,26 @@ use crate::{
     tenant::TenantId,
 };
 
-/// How long a notice that was taken is left to its taker: longer than any delivery is allowed to last.
+/// How long an entry stays with the dispatcher that took it: longer than any delivery may last.
 pub const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What the back end has not been told yet: for each tenant the newest status alone, put here in the step that says it,
-/// from the moment on at which somebody asked the store for its outbox. Nothing can be said through it.
+/// The statuses that the back end does not know yet: for each tenant the newest one. The step that publishes a status
+/// also puts it here, once a dispatcher has asked the store for its outbox. Statuses cannot be changed through it.
 #[async_trait]
 pub trait Outbox: Send + Sync + 'static {
-    /// Waits for a notice that is due and takes it: for [`VISIBILITY_TIMEOUT`] nobody else is given one of that tenant. One caller
-    /// at a time. Not cancel safe: one that was just taken is due again after that time.
+    /// Waits for an entry that is due and takes it: for [`VISIBILITY_TIMEOUT`] no other dispatcher gets one of that
+    /// tenant. One caller at a time. Not cancel safe: an entry that was just taken is due again after that time.
     async fn next(&self) -> OutboxEntry;
 
-    /// It was delivered. What was said meanwhile stays, and is due at once. Changes nothing once the notice is not its
-    /// taker's any more.
+    /// The entry was delivered. A newer status stays, and is due at once. Changes nothing after the visibility timeout.
     async fn ack(&self, entry: &OutboxEntry) -> Result<(), StoreError>;
 
-    /// It was not delivered, and is due again after `wait`, or what took its place is. Changes nothing once the notice
-    /// is not its taker's any more.
+    /// The entry was not delivered: it, or the newer status in its place, is due again after `wait`. Changes nothing
+    /// after the visibility timeout.
     async fn nack(&self, entry: &OutboxEntry, wait: Duration) -> Result<(), StoreError>;
 }
 
-/// What the back end is to be told of a tenant. Has no place for a code to pair with.
+/// A status that the back end does not know yet. It has no field for a code to pair with.
 #[derive(Clone)]
 pub struct OutboxEntry {
     pub tenant: TenantId,
@@ -39,12 +38,12 @@ pub struct OutboxEntry {
     /// When the status changed.
     pub at: Timestamp,
     pub status: StatusBody,
-    /// How often it, or what it took the place of, was not delivered.
+    /// How often it, or the status that it replaced, was not delivered.
     pub tries: u32,
-    /// Who sends later may be overtaken by who takes it next.
+    /// Nothing may be sent after this: the next dispatcher may have taken the entry.
     pub until: Instant,
     pub(in crate::store) claim: u128,
-    /// Where it stands in an index of those that are due.
+    /// Its position in the index of entries that are due.
     pub(in crate::store) listed: u64,
 }
 

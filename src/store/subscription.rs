@@ -8,29 +8,29 @@ use std::{
 use super::hub::{Listener, Memo, Missed, Published};
 use crate::events::{Cursor, Event, EventId, Shown};
 
-/// What a reader is told next.
+/// What a reader receives.
 #[derive(Clone, Debug)]
 pub enum Update {
     /// An event, in order and none twice.
     Event(Arc<Event>),
-    /// The present again, outside the order and without a cursor: it became stale, or is vouched for again. A
-    /// subscription to a tenant whose present is stale has it in place of the newest event. A reader that was never told
-    /// of a staleness may be told that there is none.
+    /// The current status again, outside the order and without a cursor: it became stale, or is no longer stale. If the
+    /// status is stale when a subscription begins, this replaces the newest event. A reader that never saw the status as
+    /// stale may receive one as well.
     Refresh(Shown),
 }
 
 /// One reader's view of a tenant's journal: the backlog, then what comes.
 pub struct Subscription {
     backlog: VecDeque<Update>,
-    /// Received at once, and not looked at yet.
+    /// Updates of one [`Published::Missed`] that wait to be returned.
     missed: VecDeque<Update>,
-    /// `None` once it ended: what a reader that fell behind would find after the gap is not for it.
+    /// `None` once it ended: after a gap, a reader that fell behind must not receive later updates.
     live: Option<Listener>,
-    /// Events at or below it were told: the hub was joined before the backlog was read. A later epoch is a higher one.
+    /// Events at or below it were delivered: the hub was joined before the backlog was read. Later epochs are higher.
     seen: Option<Cursor>,
-    /// What the reader was told last is a notice, and says something else than that the newest event it has seen is true.
+    /// The last update was a refresh, and it did not confirm the newest event that the reader has seen.
     stale: bool,
-    /// The id that the reader came with, which the store has not looked at yet: it counts within its own journal only.
+    /// The last event id of the reader, which the store has not checked yet. It is compared within its own journal only.
     claimed: Option<EventId>,
 }
 
@@ -51,7 +51,7 @@ impl Subscription {
         Self { claimed, ..Self::new([stale_update], live, None) }
     }
 
-    /// How many of the next updates were kept before the reader came: they are replayed, and may be out of date.
+    /// How many of the next updates were saved before the reader came: they are replayed, and may be out of date.
     pub fn backlog(&self) -> usize {
         self.backlog.len()
     }
@@ -62,8 +62,8 @@ impl Subscription {
         poll_fn(|cx| self.poll_next_shared(cx)).await.map(|(update, _)| update)
     }
 
-    /// [`Self::next`], with what its other readers may have kept; nothing is shared of an update that was replayed. No
-    /// future, since it would be a large part of what an idle stream costs.
+    /// [`Self::next`] with the memo that all readers of the update share; replayed updates have none. It is a poll
+    /// function: a future would be a large part of the memory of an idle stream.
     pub fn poll_next_shared(&mut self, cx: &mut Context<'_>) -> Poll<Option<(Update, Option<Arc<Memo>>)>> {
         if let Some(update) = self.backlog.pop_front() {
             return Poll::Ready(Some((update, None)));
@@ -94,7 +94,7 @@ impl Subscription {
                     if delivered || self.claimed.is_some_and(|claimed| event.id().is_seen_by(&claimed)) {
                         match self.newest_again(event) {
                             Some(refresh) if self.missed.is_empty() => return Poll::Ready(Some((refresh, None))),
-                            // What follows supersedes it.
+                            // The next missed update replaces it.
                             Some(_) | None => continue,
                         }
                     }
@@ -105,8 +105,8 @@ impl Subscription {
         }
     }
 
-    /// For a reader that has seen this event, and was told of a doubt or of an older event since. Without this, it would go
-    /// on showing that until the next event.
+    /// A refresh for a reader that has seen this event, and has received a stale status or an older event since. Without
+    /// this, the reader would show that status until the next event.
     fn newest_again(&mut self, event: &Arc<Event>) -> Option<Update> {
         let is_newest = self.seen == Some(event.cursor) || self.claimed == Some(event.id());
         (self.stale && is_newest).then(|| {
@@ -131,10 +131,10 @@ impl Subscription {
             Some(Update::Event(event)) => self.newest_again(event),
             Some(Update::Refresh(_)) | None => None,
         };
-        // Looked at once: what is missed later may be of the next journal alone, and all of it is for this reader.
+        // Compared once: events that are missed later may be of the next journal alone, and this reader needs all of them.
         self.claimed = None;
         let begin = if ids.iter().flatten().chain(&missed.follows).any(|id| id.journal == claimed.journal) {
-            // It is of this tenant, whose cursors rise over its journals.
+            // The id is of this tenant, and cursors rise from one journal to the next.
             self.seen = self.seen.max(Some(claimed.cursor));
             ids.iter().rposition(|id| id.is_some_and(|id| id.is_seen_by(&claimed))).map_or(0, |last| last + 1)
         } else {
@@ -192,7 +192,7 @@ mod tests {
         }
     }
 
-    /// A stream has read event 3 while a task, which tells all readers, has read event 2 alone.
+    /// A stream has read event 3 while the task that publishes to all readers has read event 2 alone.
     #[tokio::test]
     async fn reader_is_told_the_newest_again_after_an_older_notice() {
         let (hub, tenant) = (Arc::new(Hub::default()), TenantId::parse("a").unwrap());
@@ -212,7 +212,8 @@ mod tests {
         assert_eq!(updates, [("event", 3), ("refresh", 2), ("refresh", 3)]);
     }
 
-    /// It has seen event 3 on another instance. This one knew event 1, and was told the rest when the store came back.
+    /// The reader has seen event 3 on another instance. This instance knew event 1, and read the others when the store came
+    /// back.
     #[tokio::test]
     async fn reader_that_has_seen_all_is_told_that_its_doubt_is_over() {
         let (hub, tenant) = (Arc::new(Hub::default()), TenantId::parse("a").unwrap());
@@ -227,8 +228,8 @@ mod tests {
         assert_eq!(updates, [(1, true), (3, false)]);
     }
 
-    /// Without this, a reader that comes with another tenant's id while the store is away hears of no event at all once
-    /// it is back: that id may be above all of them.
+    /// Without this, a reader with another tenant's id receives no event once the store is back: that id may be above the
+    /// ids of all events.
     #[tokio::test]
     async fn event_below_an_id_of_another_journal_is_delivered() {
         let (hub, tenant) = (Arc::new(Hub::default()), TenantId::parse("a").unwrap());
@@ -267,7 +268,7 @@ mod tests {
         assert_eq!(updates_of(missed(), id(6, 12, 1)), [Some((12, 2))], "of another tenant, or lost with Redis");
     }
 
-    /// What was missed after the reader's id was found is of the next journal alone: all of it is for this reader.
+    /// Events that are missed after the reader's id was found are of the next journal alone: this reader receives them all.
     #[tokio::test]
     async fn reader_whose_id_was_found_is_told_all_that_is_missed_later() {
         let (hub, tenant) = (Arc::new(Hub::default()), TenantId::parse("a").unwrap());
@@ -284,8 +285,8 @@ mod tests {
         assert_eq!(updates, [(0, 0), (12, 1), (12, 2), (12, 3), (12, 4)]);
     }
 
-    /// A run of Redis that may have lost writes begins another journal. What the one before it said must not be told
-    /// after what the new one says.
+    /// A run of Redis that may have lost writes begins another journal. Events of the journal before must not follow events
+    /// of the new one.
     #[tokio::test]
     async fn event_of_an_older_epoch_is_dropped_in_whatever_journal() {
         let (hub, tenant) = (Arc::new(Hub::default()), TenantId::parse("a").unwrap());

@@ -1,7 +1,7 @@
 use super::DesiredState;
 use crate::events::{ConnectingReason, EndReason, Event, Status};
 
-/// What a new owner says first. `None`: the newest event is true as it stands.
+/// The status that a new owner appends first. `None`: the newest event stays true.
 pub(in crate::store) fn takeover_status(newest: Option<&Event>, desired: Option<&DesiredState>) -> Option<Status> {
     let resuming = |account| Some(Status::connecting(ConnectingReason::Resuming, Some(account)));
     match (newest.map(|newest| &newest.status), desired) {
@@ -10,11 +10,11 @@ pub(in crate::store) fn takeover_status(newest: Option<&Event>, desired: Option<
         }
         (Some(Status::Connecting { account: None, .. }), _) => None,
         (Some(Status::QrPending { .. }) | None, _) => Some(starting()),
-        // The session waits for credentials that it can read. With "starting" it would count as a pairing, and be given up
-        // when WhatsApp cannot be reached.
+        // The session waits for credentials that it can read. With "starting" it would count as a pairing, which ends when
+        // WhatsApp cannot be reached.
         (Some(Status::Disconnected { reason: EndReason::CredentialsUnreadable, .. }), _) => None,
         (Some(Status::Disconnected { .. }), Some(DesiredState::Run { .. })) => Some(starting()),
-        // Credentials that outlived their session are about to be wiped: the page knows all there is to know.
+        // Credentials that outlived their session are about to be erased: the page shows the end already.
         (Some(Status::Disconnected { .. }), Some(DesiredState::Unlink | DesiredState::Unknown(_)) | None) => None,
     }
 }

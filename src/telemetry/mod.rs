@@ -1,4 +1,7 @@
-//! What the program says of itself. Never: tokens, cookies, QR texts, keys, phone numbers, bodies.
+//! Writes the log, on standard error and from a thread of its own.
+//!
+//! What it guarantees: a log reader that stops reading stops no request. Lines of libraries are reduced to where they
+//! come from. What it must not do: log tokens, cookies, QR texts, keys, phone numbers or bodies. Start with [`install`].
 
 mod dropped;
 mod episode;
@@ -37,7 +40,7 @@ pub enum Format {
 #[error("not a filter such as `info` or `tautan=debug,hyper=warn`")]
 pub struct InvalidFilter(#[source] Box<dyn std::error::Error + Send + Sync>);
 
-/// Checks a filter without installing it, so that a bad one is told beside all other mistakes.
+/// Checks a filter without installing it, so that a bad one is reported beside all other mistakes.
 pub fn check_filter(filter: &str) -> Result<(), InvalidFilter> {
     EnvFilter::try_new(filter).map(drop).map_err(|error| InvalidFilter(error.into()))
 }
@@ -74,7 +77,7 @@ pub fn install(settings: &Settings) -> Log {
     library::install();
     dropped::report(dropped);
     std::panic::set_hook(Box::new(|panic| {
-        // Where, and not what: a panic's message may quote what it choked on.
+        // The place and not the message: a panic's message may quote secret data.
         let location = panic.location().map(ToString::to_string);
         tracing::error!(location, "panicked");
     }));

@@ -25,12 +25,12 @@ use crate::{
     store::{Outbox, OutboxEntry, StoreError},
 };
 
-/// Deliveries under way, each of another tenant: so many hang before another one has to wait.
+/// Deliveries at the same time, each of another tenant.
 const AT_ONCE: usize = 32;
-/// For those under way when the program ends. What is cut is delivered again, here or elsewhere.
+/// How long the end of the program waits for deliveries under way. Those that are cut are delivered again.
 const LAST_WAIT: Duration = Duration::from_secs(2);
 
-/// Takes notices out of the outbox and delivers them, each tenant's one after the other.
+/// Takes entries out of the outbox and delivers them, those of one tenant one after the other.
 pub struct Dispatcher {
     shared: Arc<Shared>,
 }
@@ -40,7 +40,7 @@ struct Shared {
     outbox: Arc<dyn Outbox>,
     clock: SharedClock,
     agent: Agent,
-    /// The last delivery failed, and was told of.
+    /// The last delivery failed, and that was logged.
     failing: AtomicBool,
     gone: Mutex<Gone>,
 }
@@ -59,7 +59,7 @@ impl Dispatcher {
             while let Ok(slot) = slots.clone().acquire_owned().await {
                 self.shared.may_send().await;
                 let entry = self.shared.outbox.next().await;
-                // All were stopped while it waited. It is due again by itself.
+                // Sending was stopped while this waited. The entry is due again by itself.
                 if self.shared.stopped_until().is_some() {
                     continue;
                 }
@@ -76,14 +76,14 @@ impl Dispatcher {
         }
         tasks.close();
         if timeout(LAST_WAIT, tasks.wait()).await.is_err() {
-            info!("some notices for the back end were under way, they are sent again");
+            info!("some webhooks were under way, they are sent again");
         }
     }
 }
 
 impl Shared {
     async fn deliver(self: &Arc<Self>, entry: &OutboxEntry, tasks: &TaskTracker) {
-        // A machine that slept on the way here may have been overtaken by another one, with newer news.
+        // After a suspend of this machine another instance may have taken the entry, and may have sent a newer status.
         if Instant::now() + TIME_MAX > entry.until {
             return;
         }
@@ -108,12 +108,12 @@ impl Shared {
                 self.again(entry, asked).await
             }
             Err(error) => {
-                error!(%error, "a delivery crashed");
+                error!(%error, "a webhook delivery panicked");
                 self.again(entry, None).await
             }
         };
         if let Err(error) = kept {
-            debug!(tenant = %entry.tenant, %error, "what came of a delivery could not be kept, it is sent again");
+            debug!(tenant = %entry.tenant, %error, "result of a webhook delivery could not be saved, it is sent again");
         }
     }
 
@@ -135,7 +135,7 @@ impl Shared {
         self.gone().until(Instant::now())
     }
 
-    /// Waits for the day to be over after which a receiver that was gone is asked again. Cancel safe.
+    /// Waits while sending is stopped after 410. Cancel safe.
     async fn may_send(&self) {
         while let Some(until) = self.stopped_until() {
             sleep_until(until).await;
@@ -146,7 +146,7 @@ impl Shared {
         if self.failing.swap(false, Ordering::Relaxed) {
             info!("the back end takes notices again");
         }
-        debug!(tenant = %entry.tenant, id = %entry.id, "the back end was told");
+        debug!(tenant = %entry.tenant, id = %entry.id, "webhook delivered");
         self.outbox.ack(entry).await
     }
 
@@ -156,7 +156,7 @@ impl Shared {
 
     fn failed(&self, entry: &OutboxEntry, failure: &Failure) {
         let cause = std::error::Error::source(failure).map(tracing::field::display);
-        debug!(tenant = %entry.tenant, id = %entry.id, error = %failure, cause, "a notice was not delivered");
+        debug!(tenant = %entry.tenant, id = %entry.id, error = %failure, cause, "webhook was not delivered");
         if !self.failing.swap(true, Ordering::Relaxed) {
             warn!(error = %failure, cause, "the back end does not take notices, trying again until it does");
         }

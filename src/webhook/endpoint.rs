@@ -8,10 +8,10 @@ use ureq::{
 use super::webhook_request::WebhookRequest;
 use crate::proxy::{self, is_loopback};
 
-/// For a whole delivery. Well below the time for which a notice is left to its taker.
+/// The time limit of a delivery. Well below the outbox's visibility timeout.
 pub const TIME_MAX: Duration = Duration::from_secs(10);
 
-/// Where notices go. Hides all but its host in `Debug`: paths and queries often carry a token.
+/// Where webhooks are sent. Hides all but its host in `Debug`: paths and queries often carry a token.
 #[derive(Clone)]
 pub struct Endpoint(Uri);
 
@@ -23,10 +23,10 @@ pub enum EndpointError {
     Exposed,
 }
 
-/// What came of a delivery.
+/// The result of a delivery.
 pub enum Outcome {
     Delivered,
-    /// The receiver wants nothing any more.
+    /// The receiver answered 410: it does not want this tenant's webhooks any more.
     Gone,
     Failed {
         failure: Failure,
@@ -55,8 +55,8 @@ impl Endpoint {
         }
     }
 
-    /// No redirect is followed: where it leads was not configured. No connection is kept, since one that was closed
-    /// meanwhile would look like a receiver that failed.
+    /// Follows no redirect: its target was not configured. Keeps no connection open: one that was closed meanwhile would
+    /// look like a receiver that failed.
     pub fn agent(&self) -> Agent {
         let config = Agent::config_builder()
             .timeout_global(Some(TIME_MAX))

@@ -6,11 +6,11 @@ use crate::tenant::TenantId;
 
 /// For how long nothing is sent after 410 Gone.
 pub const GONE_FOR: Duration = Duration::from_secs(24 * 3600);
-/// Tenants for which 410 is answered one after the other, and nothing else between, until nothing is sent for any tenant. A
-/// back end that deleted one tenant goes on taking what is sent for the others.
+/// After 410 for so many tenants in a row nothing is sent for any tenant. A back end that deleted one tenant still accepts
+/// webhooks of the others.
 const TENANTS_MAX: usize = 3;
 
-/// What the receiver's 410 answers come to.
+/// Counts the receiver's 410 answers.
 #[derive(Default)]
 pub struct Gone {
     /// In a row.
@@ -21,7 +21,7 @@ pub struct Gone {
 impl Gone {
     /// True: nothing is sent any more, for any tenant.
     pub fn add(&mut self, tenant: &TenantId, now: Instant) -> bool {
-        // One that could not be postponed comes again, and is no other tenant.
+        // An entry whose nack failed comes again, and does not count twice.
         if !self.tenants.contains(tenant) {
             self.tenants.push(tenant.clone());
         }
@@ -38,7 +38,7 @@ impl Gone {
         self.tenants.clear();
     }
 
-    /// Nothing is sent before.
+    /// Nothing is sent before this.
     pub fn until(&self, now: Instant) -> Option<Instant> {
         self.until.filter(|until| *until > now)
     }

@@ -1,6 +1,12 @@
-//! Tells the SaaS product's own back end of status changes: signed POST requests as Standard Webhooks 1.0.0 describes them
-//! (<https://www.standardwebhooks.com>). It reads the store's [`crate::store::Outbox`] and can change nothing but what stands there: who
-//! says something leaves a notice in the same step, and nobody ever waits for its delivery.
+//! Sends status changes to the SaaS product's own back end: signed POST requests as Standard Webhooks 1.0.0 describes them
+//! (<https://www.standardwebhooks.com>).
+//!
+//! What it guarantees: each tenant's statuses are delivered in order and at least once; of those that were not delivered
+//! only the newest is sent. A receiver that hangs or fails delays no session and no other tenant's webhooks.
+//!
+//! What it must not do: change a status. It takes entries out of [`crate::store::Outbox`] and acknowledges them.
+//!
+//! Where to start reading: `dispatcher`, then `webhook_request` for what is sent and `backoff` for when it is sent again.
 
 mod backoff;
 mod dispatcher;

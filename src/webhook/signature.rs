@@ -14,7 +14,7 @@ const PREFIX: &str = "whsec_";
 /// What the standard asks of a symmetric secret.
 const LENGTH_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
-/// What notices are signed with. Hides itself in `Debug`, and is wiped from memory when dropped.
+/// The key that webhooks are signed with. Hides itself in `Debug`, and is wiped from memory when dropped.
 #[derive(Clone)]
 pub struct SigningKey(Zeroizing<Vec<u8>>);
 
@@ -40,7 +40,7 @@ impl SigningKey {
         Ok(Self(bytes))
     }
 
-    /// `webhook-signature`: over the id, the seconds of `webhook-timestamp` and the body as it is sent.
+    /// Makes `webhook-signature` over the id, the seconds of `webhook-timestamp` and the body as it is sent.
     pub fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
         mac.update(format!("{id}.{timestamp}.").as_bytes());

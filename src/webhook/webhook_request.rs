@@ -10,10 +10,10 @@ use crate::{
 
 use super::SigningKey;
 
-/// Of 32 bytes; as many as never meet by chance.
+/// Of the hash's 32 bytes: enough that ids never collide by chance.
 const ID_BYTES: usize = 18;
 
-/// A notice as it is sent.
+/// A signed request for one outbox entry.
 pub struct WebhookRequest {
     pub id: String,
     pub timestamp: i64,
@@ -46,7 +46,8 @@ impl WebhookRequest {
     }
 }
 
-/// The same at every try, and no other notice's: an event's id names its journal. A hash, because the tenant may have a dot in it, which divides what is signed.
+/// The same at every try, and unique: an event's id names its journal. A hash, because a dot in the tenant's name would
+/// split the signed text at the wrong place.
 fn id(entry: &OutboxEntry) -> String {
     let named = format!("{} {}", entry.tenant, entry.id);
     format!("msg_{}", BASE64_URL_SAFE_NO_PAD.encode(&Sha256::digest(named)[..ID_BYTES]))

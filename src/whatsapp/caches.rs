@@ -4,20 +4,20 @@ use whatsapp_rust::{CacheConfig, CacheEntryConfig, CacheStore};
 
 const HOUR: Option<Duration> = Some(Duration::from_secs(3600));
 
-/// Chats whose messages are read at once. Each has a task of some 30 KiB, which the library keeps for the next message;
-/// its own limit is 5,000. One that is busy is not ended.
+/// Chats whose messages are read at the same time. Each has a task of some 30 KiB, which the library keeps for the next
+/// message; its own limit is 5,000. A busy task is not ended.
 const CHATS_MAX: u64 = 64;
 /// Device lists of contacts.
 const DEVICE_LISTS_MAX: u64 = 512;
-/// Members of a group, and who of them has our key.
+/// Groups: their members, and which of them have this device's key.
 const GROUPS_MAX: u64 = 64;
 const LOCKS_MAX: u64 = 512;
-/// Of which contacts the library knows that their number is kept, and for whom it knows the short hash in a notice of a
-/// changed device list. A contact that it does not know is kept again, and its notice is passed over: the list is asked
-/// for when a message is to be sent.
+/// Contacts whose mapping the library knows to be saved, and whose short hash it knows from the notification of a changed
+/// device list. The mapping of any other contact is saved again, and its notification is ignored: the list is requested
+/// when a message is sent.
 const CONTACTS_MAX: u64 = 4_096;
 
-/// What a client holds in memory of an account, however many contacts it has. The rest is read from the credential store.
+/// Bounds the memory of a client, however many contacts the account has. The rest is read from the credential store.
 pub(super) fn bounded(mappings: Arc<dyn CacheStore>) -> CacheConfig {
     let mut config = CacheConfig {
         group_cache: CacheEntryConfig::new(HOUR, GROUPS_MAX),

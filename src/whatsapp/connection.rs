@@ -1,8 +1,8 @@
-//! One WebSocket to WhatsApp, and a bound on all that waits in it.
+//! One WebSocket to WhatsApp, with a bound on everything that is queued for it.
 //!
-//! The library's own transport queues the answer to each ping without a bound, and reads on while nothing can be
-//! written. A server that pings and never reads would fill the memory. Here the next bytes are read only when what the
-//! ones before caused is written, and when the library has few tasks and answers left to do.
+//! The library's own transport queues the answer to each ping without a bound, and goes on reading while it cannot
+//! write. A server that pings and never reads would fill the memory. Here the next bytes are read only after the answers
+//! to the bytes before are written, and while the library has few tasks and answers left.
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,17 +30,17 @@ use super::{in_flight::InFlight, runtime::LinkRuntime};
 
 /// Chunks that the library has not read yet.
 const UNREAD_MAX: usize = 4;
-/// So much of a message the library is given at once. Without this one message of 16 MiB makes as many tasks as it has
-/// stanzas before anything is looked at.
+/// The largest part of a message that the library receives at once. Without this, a message of 16 MiB starts a task for
+/// each of its stanzas before the tasks are counted.
 const CHUNK_BYTES: usize = 4 << 10;
-/// For so long WhatsApp may leave unread what we write. Then the connection ends, and the library dials anew.
+/// A write that WhatsApp does not read for this long ends the connection, and the library reconnects.
 const UNWRITTEN_FOR_MAX: Duration = Duration::from_secs(20);
-/// A close frame is a courtesy.
+/// The close frame is optional: do not wait long for it.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(1);
 
 type Sink<S> = SplitSink<WebSocketStream<S>, Message>;
 
-/// Hands a connection to the library. What reads it is a task of the link, and ends with the transport.
+/// Makes a transport for the library. A task of the link reads the connection, and ends with the transport.
 pub(super) fn start<S>(
     websocket: WebSocketStream<S>,
     runtime: &LinkRuntime,
@@ -51,7 +51,7 @@ where
 {
     let (sink, stream) = websocket.split();
     let (events, unread) = bounded(UNREAD_MAX);
-    // There is room.
+    // Cannot fail: the channel is empty.
     let _ = events.try_send(TransportEvent::Connected);
     let outgoing = Arc::new(Outgoing { sink: Mutex::new(Some(sink)), ended: CancellationToken::new() });
     let ended = outgoing.ended.clone().drop_guard();
@@ -78,15 +78,15 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for Connectio
     }
 }
 
-/// The half that is written, by one writer at a time.
+/// The writing half. One writer at a time.
 struct Outgoing<S> {
-    /// `None`: nothing can be written any more.
+    /// `None`: the connection has ended.
     sink: Mutex<Option<Sink<S>>>,
     ended: CancellationToken,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Outgoing<S> {
-    /// Returns when this, and all that waited before it, is written. A failure ends the connection.
+    /// Returns when this message and all earlier ones are written. A failure ends the connection.
     async fn write(&self, message: Option<Message>) -> anyhow::Result<()> {
         let mut slot = self.sink.lock().await;
         let sink = slot.as_mut().ok_or_else(|| anyhow!("the connection has ended"))?;
@@ -121,7 +121,7 @@ async fn read<S>(
 {
     let ended = outgoing.ended.clone();
     let reason = ended.run_until_cancelled(feed(stream, &outgoing, &events, &in_flight)).await;
-    // The library's loop waits for this word, also where it was the library that hung up.
+    // The library's loop waits for this event even if the library itself disconnected.
     let _ = events.send(TransportEvent::Disconnected(reason.unwrap_or(DisconnectReason::Unknown))).await;
 }
 
@@ -145,7 +145,7 @@ where
         }
         let mut payload = if message.is_binary() { Bytes::from(message.into_payload()) } else { Bytes::new() };
         loop {
-            // After a ping too: its answer waits in the socket.
+            // Also after a ping: its answer is queued in the socket.
             if let Err(error) = outgoing.write(None).await {
                 return DisconnectReason::ReadError(error.to_string());
             }

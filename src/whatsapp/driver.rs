@@ -1,4 +1,4 @@
-//! Turns what a link hears into what it says, in order, and saves before it says "connected".
+//! Turns the library's events into signals for the session, in order. Saves the device before it signals "connected".
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,32 +27,32 @@ use crate::{
     store::StoreError,
 };
 
-/// Signals a session may leave unread. It reads at once or it is stuck.
+/// How many signals may wait for the session, which reads them at once.
 pub(super) const SIGNALS_MAX: usize = 16;
 
-/// Saving at a login is tried this often before the next try.
+/// The pause between two attempts to save at a login.
 const SAVE_RETRY_PAUSE: Duration = Duration::from_millis(250);
 
-/// The library itself says "available" in a task of its own, shortly after the events that we answer: mostly at once, and
-/// under load a little later.
+/// When to send "unavailable" after a login. The library sends "available" from a task of its own: mostly at once, under
+/// load a little later.
 const SET_UNAVAILABLE_AFTER: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(300), Duration::from_millis(800), Duration::from_secs(2)];
 
-/// A link that dials anew after a login is back in a moment, as a rule: WhatsApp restarts streams now and then.
+/// WhatsApp restarts streams now and then. A link that reconnects within this time is not shown as dropped.
 const BACK_WITHIN: Duration = Duration::from_secs(2);
 
-/// What a link claims to be.
+/// The client version that a link claims.
 pub(super) struct Claim {
     pub versions: Arc<Versions>,
     pub version: Version,
 }
 
-/// Where a link's signals leave for its session, in order. It closes when the link ends.
+/// Sends a link's signals to its session, in order. Closed when the link ends.
 pub(super) struct SignalSender {
     to: Sender<Signal>,
-    /// The last word was that we are logged in.
+    /// The last signal was that the link is logged in.
     connected: bool,
-    /// When a link that dials anew has been away for too long to go on saying so.
+    /// When a link that reconnects counts as dropped.
     away_at: Option<Instant>,
 }
 
@@ -79,7 +79,7 @@ impl SignalSender {
             | Signal::Renamed { .. }
             | Signal::Ended(_) => {}
         }
-        // Closed: the session has let go of the link.
+        // An error means that the session has dropped the link.
         let _ = self.to.send(signal).await;
     }
 }
@@ -87,7 +87,7 @@ impl SignalSender {
 pub(super) struct Driver {
     pub client: Arc<Client>,
     pub shared: Shared,
-    /// How far the account was ours when the link was opened.
+    /// The stage of the pairing when the link was opened.
     pub opened_at: Stage,
     pub claim: Claim,
     pub platform: Option<Platform>,
@@ -100,7 +100,7 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    /// Until the link ends. Then the channel of its signals closes, and why stands in the termination.
+    /// Runs until the link ends. Then the channel of signals closes, and [`Shared::termination`] has the reason.
     pub async fn run(mut self, mut events: Receiver<InboxEvent>) {
         let (lease, termination) = (self.shared.lease.clone(), self.shared.termination.clone());
         loop {
@@ -110,7 +110,7 @@ impl Driver {
                 _ = termination.terminated() => return,
                 event = events.recv() => event,
                 () = until(self.signals.away_at) => {
-                    // The library says nothing of a connection that it gave up itself.
+                    // The library sends no event for a connection that it closed itself.
                     self.signals.send(Signal::Dropped).await;
                     continue;
                 }
@@ -133,7 +133,7 @@ impl Driver {
     async fn event(&mut self, event: &Event) {
         let stage = self.shared.progress.stage();
         if let Event::PairSuccess(success) = event {
-            // The phone lists us by now: whoever gives the pairing up meanwhile has something to tell WhatsApp.
+            // The phone lists this device from now on: a pairing that is cancelled now must be unlinked at WhatsApp.
             self.shared.progress.reach(Stage::Scanned);
             self.paired_with(&success.platform).await;
         }
@@ -151,13 +151,13 @@ impl Driver {
         }
     }
 
-    /// A write that fails here has ended the link, like every other one of a pairing.
+    /// Every failed write during a pairing ends the link, so an error is only logged here.
     async fn paired_with(&mut self, platform: &str) {
         self.platform = Platform::parse(platform).ok();
         if let Some(platform) = &self.platform
             && let Err(error) = self.shared.keys.keep_platform(platform).await
         {
-            debug!(tenant = %self.shared.lease.tenant(), %error, "the phone's platform could not be kept");
+            debug!(tenant = %self.shared.lease.tenant(), %error, "the phone's platform could not be saved");
         }
     }
 
@@ -166,7 +166,7 @@ impl Driver {
             Signal::Ended(end) => return self.end(*end).await,
             Signal::Connected { .. } => {
                 if self.shared.progress.stage() == Stage::Linked {
-                    // By now the library has said that somebody is there, and saving may take its time.
+                    // The library has already sent "available", and saving may take a while.
                     self.set_unavailable();
                 }
                 if let Err(error) = self.save_newest().await {
@@ -174,7 +174,7 @@ impl Driver {
                     return self.shared.termination.terminate(End::StoreFailed);
                 }
                 if self.shared.termination.is_terminated() {
-                    // Such as where saving found that this is not our account.
+                    // For example because saving found another account.
                     return;
                 }
                 if self.shared.progress.stage() < Stage::Linked {
@@ -200,7 +200,7 @@ impl Driver {
 
     async fn end(&mut self, end: End) {
         if end == End::CodesUsedUp && self.client.pn().is_some() {
-            // The phone took the last one in its last moment: what became of it shows at the next login.
+            // The phone scanned the last code just before it expired: the next login shows the result.
             self.signals.send(Signal::Scanned).await;
             return self.shared.termination.terminate(End::Internal);
         }
@@ -210,10 +210,10 @@ impl Driver {
         if end == End::PairingFailed
             && let Err(error) = self.shared.keys.forget().await
         {
-            // The next opening finds a device that WhatsApp does not know, and ends here again.
+            // The next link will resume a device that WhatsApp does not know, and will end here again.
             debug!(tenant = %self.shared.lease.tenant(), %error, "a failed pairing could not be removed");
         }
-        // A process that died between saving the phone's signature and sending ours: its user never heard of a failure.
+        // The process died between saving the phone's signature and sending its own: the user saw no failure.
         let cut_short = self.opened_at == Stage::Scanned;
         self.shared.termination.terminate(match end {
             End::PairingFailed if cut_short => End::PairingCutShort,
@@ -224,7 +224,8 @@ impl Driver {
         });
     }
 
-    /// A proven pairing outlives a passing trouble of the store; one that is not proven must not go on without it.
+    /// Saves the newest device. A pairing that has logged in retries if the store is unavailable for a moment; a pairing
+    /// that has not must not go on without the store.
     async fn save_newest(&self) -> Result<(), StoreError> {
         let deadline = Instant::now() + self.shared.settings.flush_deadline;
         loop {
@@ -239,14 +240,14 @@ impl Driver {
         }
     }
 
-    /// While a linked device is "available" the phone does not notify its owner.
+    /// Sends "unavailable": while a linked device is "available", the phone shows no notifications.
     fn set_unavailable(&self) {
         let client = self.client.clone();
         self.shared.runtime.run(async move {
             let began = Instant::now();
             for after in SET_UNAVAILABLE_AFTER {
                 sleep_until(began + after).await;
-                // Fails without a name or a connection: then nothing said "available" either.
+                // Fails without a name or a connection: then "available" was not sent either.
                 let _ = client.presence().set_unavailable().await;
             }
         });

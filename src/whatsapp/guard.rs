@@ -1,7 +1,7 @@
 //! A build that accepts any certificate must not reach WhatsApp.
 //!
-//! Tests and the demo switch the library's certificate check off by a cargo feature, and cargo may unify that feature into
-//! a binary nobody meant. So the check is put to the proof when the program starts.
+//! Tests and the demo switch the library's certificate check off with a cargo feature, and cargo may unify that feature
+//! into another binary. So the program tests the check when it starts.
 
 use std::net::IpAddr;
 
@@ -27,7 +27,7 @@ pub enum UrlRefused {
     NotLoopback,
 }
 
-/// Shows the library a forged chain.
+/// Tests the library's check with a forged chain.
 pub fn certificate_check() -> Check {
     let key = [7; 32];
     match HandshakeUtils::verify_server_cert(&forged_chain(key), &key) {
@@ -45,7 +45,7 @@ pub fn ensure_url_allowed(url: &str, check: Check) -> Result<(), UrlRefused> {
     }
 }
 
-/// The simulator's host and port, if the URL is one's.
+/// The host and port of a simulator's URL.
 pub(super) fn loopback(url: &str) -> Option<String> {
     let uri = websocket(url).filter(is_loopback)?;
     uri.authority().map(|authority| authority.as_str().to_owned())
@@ -56,13 +56,13 @@ fn websocket(url: &str) -> Option<Uri> {
     (matches!(uri.scheme_str(), Some("ws" | "wss")) && uri.host().is_some_and(|host| !host.is_empty())).then_some(uri)
 }
 
-/// Literal addresses only: where `localhost` leads is the resolver's business.
+/// Literal addresses only: `localhost` may resolve to another address.
 fn is_loopback(uri: &Uri) -> bool {
     let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// Right in all but its two signatures, so that nothing else can be what refuses it.
+/// A chain that is valid except for its two signatures, so that only they can be the reason for a refusal.
 fn forged_chain(key: [u8; 32]) -> Vec<u8> {
     use cert_chain::{NoiseCertificate, noise_certificate::Details};
     let certificate = |serial, issuer_serial| NoiseCertificate {

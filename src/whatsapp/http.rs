@@ -1,5 +1,5 @@
-//! What speaks HTTP to WhatsApp: the look-up of the newest client version, and the library, which fetches the larger
-//! parts of an account's settings so. The library's own client has no timeout and reads up to 2 GiB.
+//! The HTTP client for WhatsApp. It looks up the newest client version, and the library fetches the larger parts of an
+//! account's settings with it. The library's own client has no timeout and reads up to 2 GiB.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,7 +23,7 @@ pub(super) struct Limits {
     pub body_bytes_max: u64,
 }
 
-/// For what the library fetches: an account with 100,000 contacts has some 20 MB of settings.
+/// For the library's requests: an account with 100,000 contacts has some 20 MB of settings.
 pub(super) const LIBRARY: Limits = Limits { time_max: Duration::from_secs(60), body_bytes_max: 32 << 20 };
 
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
@@ -32,7 +32,7 @@ const AT_ONCE_MAX: usize = 4;
 const BUFFER_BYTES: usize = 16 << 10;
 const IDLE_MAX: usize = 3;
 
-/// What may be asked.
+/// The hosts that may be requested.
 #[derive(Clone)]
 enum Reach {
     /// WhatsApp's own hosts, over TLS.
@@ -43,13 +43,13 @@ enum Reach {
 }
 
 impl Reach {
-    /// A build that skips WhatsApp's certificate check asks nothing but a simulator, and one that dials a simulator does
-    /// not ask WhatsApp.
+    /// A build that skips WhatsApp's certificate check requests only from a simulator. A build that connects to a simulator
+    /// does not request from WhatsApp.
     fn of(url: &str, check: Check) -> Self {
         match (check, guard::loopback(url)) {
             (Check::Strict, None) => Self::WhatsApp,
             (Check::Skipped, Some(authority)) => Self::Simulator(authority),
-            // The second is refused at the start.
+            // The second case is refused when the program starts.
             (Check::Strict, Some(_)) | (Check::Skipped, None) => Self::Nothing,
         }
     }
@@ -71,8 +71,8 @@ impl Reach {
     }
 }
 
-/// Goes as the links go, which know no proxy: what the environment names for other traffic would show WhatsApp two
-/// addresses for one client. Follows no redirect.
+/// Uses no proxy, like the links: with a proxy from the environment WhatsApp would see two addresses for one client.
+/// Follows no redirect.
 #[derive(Clone)]
 pub(super) struct Http {
     client: UreqHttpClient,
@@ -82,7 +82,7 @@ pub(super) struct Http {
 }
 
 impl Http {
-    /// For what belongs to the WhatsApp, or the simulator, at this WebSocket URL.
+    /// A client for the WhatsApp, or the simulator, that has this WebSocket URL.
     pub fn new(url: &str, check: Check, limits: Limits) -> Self {
         let config = Agent::config_builder()
             .timeout_global(Some(limits.time_max))
@@ -98,7 +98,7 @@ impl Http {
         Self { client, reach, at_once, requests: TaskTracker::new() }
     }
 
-    /// Where a simulator answers, if it is one's.
+    /// The address of the simulator, if the URL is a simulator's.
     pub fn simulator(&self) -> Option<&str> {
         match &self.reach {
             Reach::Simulator(address) => Some(address),
@@ -111,14 +111,14 @@ impl Http {
     }
 }
 
-/// Answers whole bodies only: a stream would be read in a thread that nothing here bounds.
+/// Returns whole bodies only: a stream would be read in a thread that has no bound.
 #[async_trait]
 impl HttpClient for Http {
     async fn execute(&self, request: HttpRequest) -> anyhow::Result<HttpResponse> {
         ensure!(self.reach.allows(&request.url), "not an address of WhatsApp");
         let slot = self.at_once.clone().acquire_owned().await?;
         let client = self.client.clone();
-        // A task: where the caller gives up, the thread that works for it keeps its place until it is done.
+        // In a task: if the caller is cancelled, the thread that works for it holds its slot until it is done.
         let answered = self.requests.spawn(async move {
             let _slot = slot;
             client.execute(request).await

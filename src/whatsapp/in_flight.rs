@@ -14,20 +14,20 @@ use whatsapp_rust::Client;
 use super::termination::Termination;
 use crate::session::End;
 
-/// Tasks of a link that may be left when more is read. The library begins one for most stanzas; a busy login has some
-/// hundred, and a window of what was missed has at most 200 stanzas.
+/// How many tasks of a link may be left when more bytes are read. The library starts one for most stanzas. A busy login has
+/// some hundred, and a window of missed messages has at most 200 stanzas.
 const TASKS_MAX: usize = 1_024;
 /// Acknowledgements and receipts that may wait to be sent. The library's own queues of them have no bound.
 const ANSWERS_MAX: usize = 1_024;
-/// They are counted once in so many chunks: the library walks through its caches for it.
+/// Answers are counted once in so many chunks: the library walks through its caches to count them.
 const COUNTED_EVERY: usize = 8;
-/// The caches are in use for as long as the store takes to read. Then the next count tells.
+/// How long a count may take. The caches are locked while the store is read; the next count then has the result.
 const COUNTING_TIME_MAX: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(5);
-/// A library that does not catch up in this time never will.
+/// A library that does not catch up in this time counts as stuck.
 const CATCH_UP_MAX: Duration = Duration::from_secs(60);
 
-/// What the library still has to do of what it was given to read.
+/// The library's work that is not done yet: its tasks and unsent answers.
 #[derive(Clone)]
 pub(super) struct InFlight {
     tasks: TaskTracker,
@@ -41,12 +41,13 @@ impl InFlight {
         Self { tasks, termination, client: Arc::default(), chunks: Arc::default() }
     }
 
-    /// Whose it is, once the client exists.
+    /// Sets the client, whose answers are counted.
     pub fn attach(&self, client: &Arc<Client>) {
         let _ = self.client.set(Arc::downgrade(client));
     }
 
-    /// Returns when little is left. A link whose library does not catch up ends: without this it would be deaf for good.
+    /// Returns when little work is left. Ends the link if the library does not catch up: without this it would never read
+    /// again.
     pub async fn until_low(&self) {
         let counts = self.chunks.fetch_add(1, Ordering::Relaxed).is_multiple_of(COUNTED_EVERY);
         let caught_up = async {

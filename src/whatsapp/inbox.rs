@@ -7,22 +7,22 @@ use whatsapp_rust::types::events::{Event, EventHandler, EventInterest};
 use super::{termination::Termination, translate::interest};
 use crate::{events::PairRefusal, session::End};
 
-/// What a link can hear before its driver reads it: some twenty are a busy pairing.
+/// How many events may wait for the driver. A busy pairing has some twenty.
 pub(super) const EVENTS_MAX: usize = 64;
 
 pub(super) enum InboxEvent {
     Event(Arc<Event>),
     Unreachable,
-    /// The library dials anew: whatever connection there was is gone.
+    /// The library reconnects: the connection before has ended.
     Redials,
     CodeRefused(PairRefusal),
     PasskeyRefused,
-    /// The library will not dial again.
+    /// The library will not reconnect.
     LoopEnded,
 }
 
-/// Where the library's tasks leave what happened. Never waits for the reader: a full inbox ends the link, because what
-/// was dropped might have been its end.
+/// Receives events from the library's tasks. Never waits for the reader: a full inbox ends the link, because the dropped
+/// event might be the one that ends it.
 #[derive(Clone)]
 pub(super) struct Inbox {
     events: Sender<InboxEvent>,

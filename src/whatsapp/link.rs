@@ -42,7 +42,7 @@ use crate::{
     store::{CredentialStore, Lease, StoreError},
 };
 
-/// As the phone lists us, behind the platform's name.
+/// The name in the phone's list of linked devices, after the platform's name.
 const DEVICE_NAME: &str = "Tautan";
 
 pub(super) struct Opening {
@@ -62,7 +62,7 @@ impl Opening {
         let stage = stored.as_ref().map_or(Stage::Offering, |stored| stored.stage);
         let version = self.versions.current().await;
         let (shared, events) = Shared::new(self.settings, self.credentials, self.lease, stage, self.alive);
-        // From here on whoever gives up ends every task that was begun.
+        // From here on, dropping the future or an error ends every task that was started.
         let running = shared.termination.stop().clone().drop_guard();
         let platform = if stage > Stage::Offering { shared.keys.platform().await? } else { None };
         let dials = Arc::new(Dials::default());
@@ -98,13 +98,13 @@ impl Opening {
         Ok(WhatsAppLink { resumes, client, signals, shared, codes, passkeys, over: false, running })
     }
 
-    /// What the tenant's rows allow: to resume, or to begin anew.
+    /// The device to resume. `None`: start a new pairing.
     async fn stored(&self) -> Result<Option<Stored>, StoreError> {
         let tenant = self.lease.tenant();
         if let Some(stored) = keys::stored(&*self.credentials, tenant).await? {
             return Ok(Some(stored));
         }
-        // Rows without a device are what a crash left of a pairing: no phone lists it.
+        // Rows without a device are left from a pairing that crashed: no phone lists it.
         if self.credentials.holds(tenant).await? {
             self.credentials.erase(&self.lease).await?;
         }
@@ -140,9 +140,9 @@ pub(super) struct WhatsAppLink {
     shared: Shared,
     codes: PairCodes,
     passkeys: Passkeys,
-    /// The end has been told.
+    /// [`Signal::Ended`] was returned.
     over: bool,
-    /// A link that is dropped instead of closed ends its tasks too, only without saving.
+    /// Ends the tasks of a link that is dropped instead of closed. Then nothing is saved.
     running: DropGuard,
 }
 
@@ -157,7 +157,7 @@ impl Link for WhatsAppLink {
             return None;
         }
         let signal = self.signals.recv().await;
-        // The driver has ended, and what it said before is read.
+        // The driver has ended, and all its signals were read.
         Some(signal.unwrap_or_else(|| {
             self.over = true;
             Signal::Ended(self.shared.termination.end().unwrap_or(End::Internal))
@@ -178,14 +178,14 @@ impl Link for WhatsAppLink {
 
     async fn unlink(mut self: Box<Self>) -> Result<(), ConnectError> {
         let sent = self.send_unlink().await;
-        // Told or not, the credentials are given up.
+        // The credentials are given up even if WhatsApp did not receive the unlink.
         self.shared.keys.retire();
         self.disconnect().await;
         sent.map_err(|reason| ConnectError::NotSent(Box::new(reason)))
     }
 }
 
-/// Why WhatsApp did not hear of an unlink. Says no more than that: the library's errors print whole stanzas.
+/// Why WhatsApp did not receive an unlink. Has no source: the library's errors print whole stanzas.
 #[derive(Debug, thiserror::Error)]
 enum NotSent {
     #[error("the link had ended already")]
@@ -196,10 +196,10 @@ enum NotSent {
     Refused,
 }
 
-/// How often the login is looked for: the library has no notice of it but `Connected`, which may come 10 s later.
+/// How often to check for the login: the library's only event for it is `Connected`, which may come 10 s later.
 const LOGIN_POLL: Duration = Duration::from_millis(50);
 
-/// WhatsApp ends the stream of a removed device while it answers; which of the two is read first is chance.
+/// WhatsApp ends the stream of a removed device while it answers. The end may be read before the answer.
 const REMOVAL_GRACE: Duration = Duration::from_millis(500);
 
 impl WhatsAppLink {
@@ -217,7 +217,7 @@ impl WhatsAppLink {
         let sent = tokio::time::timeout(self.shared.settings.unlink_deadline, async {
             tokio::select! {
                 sent = remove_device(&client, &termination) => sent,
-                // Nobody listens any more, and a full channel would hold up what we wait for.
+                // The session no longer reads signals. A full channel would block the driver and so the answer.
                 () = async { while signals.recv().await.is_some() {} std::future::pending().await } => Err(NotSent::Ended),
             }
         });
@@ -234,7 +234,7 @@ impl WhatsAppLink {
         let Self { client, signals, shared, codes, passkeys, running, .. } = *self;
         let (tasks, settings) = (shared.tasks.clone(), shared.settings.clone());
         drop(signals);
-        // After a hard end there is nothing to save, or no right to.
+        // After a hard end there is nothing to save, or saving is not allowed.
         if !shared.termination.stop().is_cancelled() {
             let saved = tokio::time::timeout(settings.close_deadline, async {
                 client.disconnect().await;
@@ -243,14 +243,14 @@ impl WhatsAppLink {
             match saved.await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => debug!(%error, "a link was closed without its last save"),
-                Err(_) => warn!("a WhatsApp link did not hang up in time and is cut off"),
+                Err(_) => warn!("whatsapp link did not close in time and is cut off"),
             }
         }
         drop(running);
         tasks.close();
         drop((client, codes, passkeys, shared));
         if tokio::time::timeout(settings.close_deadline, tasks.wait()).await.is_err() {
-            warn!(tasks = tasks.len(), "tasks of a closed WhatsApp link are still running");
+            warn!(tasks = tasks.len(), "tasks of a closed whatsapp link are still running");
         }
     }
 }
@@ -263,7 +263,7 @@ async fn remove_device(client: &Arc<Client>, termination: &Termination) -> Resul
         tokio::time::sleep(LOGIN_POLL).await;
     }
     let device = client.pn().ok_or(NotSent::Refused)?;
-    // The stream that ends with the answer must not be dialled again.
+    // WhatsApp ends the stream with its answer. Without this the library would reconnect.
     client.enable_auto_reconnect.store(false, Ordering::Relaxed);
     client.execute(RemoveCompanionDeviceSpec::new(&device)).await.map_err(|_| NotSent::Refused)
 }

@@ -14,13 +14,13 @@ use super::{
 
 pub(super) type Version = (u32, u32, u32);
 
-/// A link that is opened waits for the look. WhatsApp's answer has some 20 KB.
+/// Opening a link waits for the lookup. WhatsApp's answer has some 20 KB.
 const LIMITS: Limits = Limits { time_max: Duration::from_secs(5), body_bytes_max: 4 << 20 };
 
-/// Asks WhatsApp which version of its own web client is the newest, as the library does.
+/// Looks up the newest version of WhatsApp's own web client, as the library does.
 pub(super) struct Lookup(Arc<dyn HttpClient>);
 
-/// Says no more than that: the library's errors may print what was answered.
+/// Has no source: the library's errors may print the answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LookupError {
     #[error("whatsapp cannot be asked")]
@@ -30,8 +30,8 @@ pub(super) enum LookupError {
 }
 
 impl Lookup {
-    /// `None`: the WhatsApp that is dialled is a simulator's, for which nothing leaves the machine. Only a build that can
-    /// talk to nothing else asks the simulator itself, at the same address.
+    /// `None`: links connect to a simulator, and then no request leaves the machine. Only a build that can connect to
+    /// nothing else requests the version from the simulator, at the same address.
     pub fn new(url: &str, check: Check) -> Option<Self> {
         let http = Http::new(url, check, LIMITS);
         if http.reaches_nothing() {
@@ -49,7 +49,7 @@ impl Lookup {
 
     pub async fn newest(&self) -> Result<Version, LookupError> {
         match fetch_latest_app_version(&self.0).await {
-            // What the library makes of a page that it half understands, and what nobody would be let in with.
+            // The library returns this for a page that it understands in part. WhatsApp accepts no login with it.
             Ok((_, _, 0)) => Err(LookupError::Nameless),
             Ok(version) => Ok(version),
             Err(_) => Err(LookupError::Away),
@@ -57,7 +57,7 @@ impl Lookup {
     }
 }
 
-/// Leads the library's request to a simulator.
+/// Redirects the library's request to a simulator.
 struct Detour {
     url: String,
     http: Http,

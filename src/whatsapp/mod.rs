@@ -1,10 +1,14 @@
-//! The library's client as the session sees it: a [`Connector`] whose links keep their keys in the [`CredentialStore`].
+//! Runs the WhatsApp library for sessions: a [`Connector`] whose links save their keys in the [`CredentialStore`].
 //!
-//! Invariants of this room:
-//! - A device row in the vault can be resumed: it is written once the phone's signature is in it, never before.
-//! - Until a pairing has logged in, no frame leaves before the newest device is durable ([`transport`]).
-//! - Nothing of a link runs once [`Link::close`] has returned ([`runtime`]).
-//! - No number, code, key or text of the phone reaches a log line of ours.
+//! What it guarantees:
+//! - A saved device row can be resumed: it is written only after the phone's signature is in it.
+//! - Until the first login of a pairing, no frame is sent before the newest device is durable ([`transport`]).
+//! - No task of a link runs after [`Link::close`] has returned ([`runtime`]).
+//! - No number, code, key or text of the phone is written to the log.
+//!
+//! What it must not do: write a status. It sends [`crate::session::Signal`]s, and the session decides.
+//!
+//! Where to start reading: `link`, which opens and closes a link, then `driver`, which handles the library's events.
 
 mod in_flight;
 mod caches;
@@ -54,13 +58,13 @@ pub async fn reach(url: &str) -> Result<(), Box<dyn Error + Send + Sync>> {
     Ok(())
 }
 
-/// Opens links with the library. One for the whole process.
+/// Opens links with the library. The process has one.
 pub struct WhatsApp {
     settings: Arc<Settings>,
     credentials: Arc<dyn CredentialStore>,
     versions: Arc<Versions>,
     clock: SharedClock,
-    /// Shared: each has a pool of connections and a set of root certificates of its own.
+    /// Shared by all links, since each client has its own pool of connections and its own set of root certificates.
     http: http::Http,
     sockets: socket::Sockets,
     alive: Arc<AtomicUsize>,
@@ -87,8 +91,7 @@ impl WhatsApp {
         })
     }
 
-    /// How many of the library's clients exist, counted when their memory is given back: more than there are links
-    /// means that one leaked.
+    /// How many of the library's clients are in memory. More than there are links means that one leaked.
     pub fn clients_alive(&self) -> usize {
         self.alive.load(Ordering::Acquire)
     }

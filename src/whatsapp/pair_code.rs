@@ -14,10 +14,10 @@ use super::{
 };
 use crate::events::{PairRefusal, PhoneNumber};
 
-/// Codes that follow a void one unasked. More of them only earn a refusal.
+/// How many codes are requested for one request of the user, the first included. WhatsApp would refuse more.
 const REQUESTS_MAX: u32 = 3;
 
-/// How long a request waits for the connection that it is made over.
+/// How long a request waits for the connection.
 const CONNECTION_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The pairing codes of one link: at most one is valid, beside the QR.
@@ -38,14 +38,14 @@ impl PairCodes {
         self.phone.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The user asks: the count begins anew.
+    /// The user requests a code: the count starts again.
     pub fn ask(&self, client: &Arc<Client>, phone: PhoneNumber) {
         *self.phone.lock().unwrap_or_else(PoisonError::into_inner) = Some(phone);
         self.requests.store(0, Ordering::Relaxed);
         self.ask_again(client);
     }
 
-    /// The code shown became void.
+    /// Requests another code, since the one shown is void.
     pub fn ask_again(&self, client: &Arc<Client>) {
         let (Some(phone), true) = (self.phone(), self.requests.fetch_add(1, Ordering::Relaxed) < REQUESTS_MAX) else {
             return self.inbox.push(InboxEvent::CodeRefused(PairRefusal::TriesUsedUp));
@@ -59,10 +59,10 @@ impl PairCodes {
                 // Linked meanwhile.
                 return;
             }
-            // The library keeps to the code of another number without a word.
+            // Without this the library would keep a code of another number and report nothing.
             client.cancel_pair_code().await;
             let options = PairCodeOptions { phone_number: phone.into(), ..PairCodeOptions::default() };
-            // Told by an event, whether it works or not.
+            // The result comes as an event.
             let _ = client.pair_with_code(options).await;
         });
     }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::session::PasskeyAnswer;
 
-/// The passkey step of one link: what the owner answers is sent as it comes, what WhatsApp says to it comes as events.
+/// The passkey step of one link. Sends the user's answers; WhatsApp's answers come as events.
 #[derive(Clone)]
 pub(super) struct Passkeys {
     runtime: LinkRuntime,

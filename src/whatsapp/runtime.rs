@@ -1,4 +1,4 @@
-//! The executor that the library is given: one per link, so that a link's tasks can be ended together.
+//! The executor for the library: one per link, so that a link's tasks can be ended together.
 //!
 //! The library's QR rotation goes on for up to 100 s after its own shutdown and keeps the client alive; a panic in one of
 //! its tasks leaves a client that hangs. Here every task ends with the link, and a panic ends the link.
@@ -24,7 +24,7 @@ use crate::session::End;
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 
-/// The rotation's two sleeps, as the library has them: the first code, and each of the others.
+/// The two sleeps in the library's rotation of codes: for the first code, and for each of the others.
 const FIRST_CODE: Duration = Duration::from_secs(60);
 pub(super) const NEXT_CODE: Duration = Duration::from_secs(20);
 
@@ -56,8 +56,8 @@ impl LinkRuntime {
         })
     }
 
-    /// No sleep of the library is told apart by name. While codes are on offer, one of exactly a minute can only be the
-    /// rotation's first; those of 20 s that follow are the rotation's, or a timeout whose loss a test does not notice.
+    /// The library's sleeps have no names. While codes are shown, a sleep of exactly a minute can only be the rotation's
+    /// first. The sleeps of 20 s that follow are the rotation's, or a timeout that tests do not need.
     fn scaled(&self, duration: Duration) -> Duration {
         if self.qr_pace == 1.0 || self.progress.stage() != Stage::Offering {
             return duration;
@@ -98,7 +98,7 @@ impl Runtime for LinkRuntime {
     }
 
     fn yield_now(&self) -> Option<Task> {
-        // Tokio takes tasks off a busy thread by itself.
+        // Tokio moves tasks away from a busy thread by itself.
         None
     }
 }

@@ -7,20 +7,20 @@ pub type OutgoingFrame = Arc<dyn Fn(u64) + Send + Sync>;
 pub struct Settings {
     /// `TAUTAN_WHATSAPP_URL`.
     pub url: String,
-    /// `TAUTAN_WHATSAPP_VERSION`. `None`: it is looked up where WhatsApp publishes it, or, for a simulator on loopback,
-    /// nowhere else than there.
+    /// `TAUTAN_WHATSAPP_VERSION`. `None`: it is looked up where WhatsApp publishes it, or, with a simulator on loopback,
+    /// only at the simulator.
     pub version: Option<(u32, u32, u32)>,
     /// One-time keys offered to peers. The library's 812 are for accounts that many strangers write to; each costs
     /// memory and a row.
     pub prekeys: usize,
     /// How long one saving may take before it counts as failed.
     pub flush_deadline: Duration,
-    /// How long WhatsApp is given to hear of an unlink.
+    /// How long an unlink may wait for WhatsApp's answer.
     pub unlink_deadline: Duration,
-    /// How long a hang-up may take before what still runs is cut off.
+    /// How long closing a link may take before its tasks are aborted.
     pub close_deadline: Duration,
-    /// Scales the lifetime of QR codes, which the library has hard-coded to a window of 160 s. Other sleeps are left
-    /// alone. For tests; 1 in production.
+    /// Scales the lifetime of QR codes, which the library has hard-coded to a window of 160 s. Does not change other
+    /// sleeps. For tests; 1 in production.
     pub qr_pace: f32,
     pub outgoing_frame: Option<OutgoingFrame>,
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::store::{CredentialStore, Lease};
 
-/// What the parts of one link have in common.
+/// State that the parts of one link share.
 #[derive(Clone)]
 pub(super) struct Shared {
     pub settings: Arc<Settings>,
@@ -26,7 +26,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// With what the link hears, for its driver.
+    /// Also returns the receiver of the link's events, for its driver.
     pub fn new(
         settings: Arc<Settings>,
         credentials: Arc<dyn CredentialStore>,

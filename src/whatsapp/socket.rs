@@ -22,14 +22,14 @@ use whatsapp_rust::{
 
 /// The answer to the upgrade has some 200 bytes. The WebSocket library would read one without an end.
 const UPGRADE_BYTES_MAX: usize = 16 << 10;
-/// A frame of WhatsApp's has a length of three bytes, so this is as long as one can be.
+/// A WhatsApp frame has a length field of three bytes, so no frame is longer than this.
 const MESSAGE_BYTES_MAX: usize = (1 << 24) + 2;
 
 pub(super) type Socket = WebSocketStream<Bounded<MaybeTlsStream<TcpStream>>>;
 
-/// Opens WebSockets to WhatsApp. The library's own factory leaves Nagle's algorithm on: of the small frames of a login one
-/// would wait for the acknowledgement of the one before, 40 ms on Linux. It also builds a set of root certificates for each
-/// dial; this one has one for all links.
+/// Opens WebSockets to WhatsApp. The library's own factory leaves Nagle's algorithm on: a small frame of a login would wait
+/// for the acknowledgement of the frame before, 40 ms on Linux. It also builds a set of root certificates for each
+/// connection; here all links share one.
 #[derive(Clone)]
 pub(super) struct Sockets {
     tls: Arc<Connector>,
@@ -40,7 +40,7 @@ impl Sockets {
         Self { tls: Arc::new(default_tls_connector()) }
     }
 
-    /// The URL is one that [`super::guard`] allows.
+    /// Connects to a URL that [`super::guard`] allows.
     pub async fn open(&self, url: &str) -> anyhow::Result<Socket> {
         let uri: Uri = url.parse()?;
         let secure = uri.scheme_str() == Some("wss");
@@ -58,7 +58,7 @@ impl Sockets {
     }
 }
 
-/// A stream that ends with an error once it has given so many bytes, for as long as there is a bound.
+/// A stream whose reads fail after `left` bytes, while there is such a bound.
 pub(super) struct Bounded<S> {
     stream: S,
     left: Option<usize>,
@@ -126,7 +126,7 @@ mod tests {
 
     use super::*;
 
-    /// The first bytes that WhatsApp would see. The dial fails, since nobody answers.
+    /// The first bytes that WhatsApp would receive. The connection fails, since the listener does not answer.
     async fn first_bytes(scheme: &str) -> Vec<u8> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("{scheme}://{}/ws/chat", listener.local_addr().unwrap());

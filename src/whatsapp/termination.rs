@@ -7,11 +7,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::session::End;
 
-/// Why a link ended, decided once by whoever sees it first, and the order to stop.
+/// Why a link ended, and the signal to stop. The first reason is kept.
 #[derive(Default)]
 pub(super) struct Termination {
     end: OnceLock<End>,
-    /// A row of the credentials could not be read. The library tells that as any other failure of its own.
+    /// A row of the credentials could not be read. The library reports that like any other failure.
     unreadable: AtomicBool,
     terminated: CancellationToken,
     stop: CancellationToken,
@@ -24,8 +24,8 @@ impl Termination {
             end => end,
         };
         let first = self.end.set(end).is_ok();
-        // After these the library would go on: dial without the right to, send what is not saved, show codes again, or
-        // speak for somebody else.
+        // After these ends the library would go on: reconnect without the lease, send unsaved state, show codes again, or
+        // act for another account.
         let hard = matches!(
             end,
             End::LeaseLost
@@ -67,12 +67,12 @@ impl Termination {
     }
 }
 
-/// How far the account is ours. Rises only.
+/// The stage of a pairing. Never decreases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
-    /// No account: codes are on offer.
+    /// No account yet: codes are shown.
     Offering,
-    /// The phone's signature is in, WhatsApp has not let us log in yet.
+    /// The phone's signature was received. No login yet.
     Scanned,
     /// Logged in at least once: the credentials are proven.
     Linked,

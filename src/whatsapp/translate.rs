@@ -1,4 +1,4 @@
-//! What the library's events mean to a session. Pure: what has to be saved or asked is done by [`super::driver`].
+//! Translates the library's events into signals. Pure: [`super::driver`] saves and sends.
 
 use std::time::Duration;
 
@@ -18,20 +18,20 @@ use crate::{
 /// Codes in one of WhatsApp's windows.
 pub(super) const ATTEMPTS_MAX: u32 = 6;
 
-/// The library has no name for it at the login, and dials no more.
+/// The library has no name for this code at a login, and does not reconnect.
 const TOO_MANY_REQUESTS: i32 = 429;
 
-/// The options of a passkey name each of its credentials, some 100 bytes. They are kept and sent to every reader.
+/// The options of a passkey name each of its credentials, some 100 bytes. They are saved and sent to every reader.
 const OPTIONS_BYTES_MAX: usize = 16 << 10;
 /// A code that a user compares.
 const CODE_BYTES_MAX: usize = 32;
 
-/// What is known beside the event.
+/// Facts that the event does not have.
 pub(super) struct Facts {
     pub stage: Stage,
     pub now: Timestamp,
     pub account: Option<Account>,
-    /// Whom the pairing code under way is for.
+    /// The number that the requested pairing code is for.
     pub phone: Option<PhoneNumber>,
 }
 
@@ -45,7 +45,7 @@ pub(super) enum Meaning {
     ConfirmPasskey,
 }
 
-/// What the library is asked to tell; everything else costs it nothing.
+/// The events that the library sends. All others cost nothing.
 pub(super) fn interest() -> EventInterest {
     EventInterest::of(&[
         EventKind::Connected,
@@ -72,7 +72,7 @@ pub(super) fn interest() -> EventInterest {
 pub(super) struct Translator {
     qr_pace: f32,
     attempt: u32,
-    /// The part of the newest code that WhatsApp gave; the rest is ours and may be renewed without a new attempt.
+    /// WhatsApp's part of the newest code. The library may renew the rest without a new attempt.
     reference: String,
     /// When the last code of the window ends, and with it the connection.
     window_ends: Option<Timestamp>,
@@ -188,7 +188,7 @@ impl Translator {
         Duration::try_from_secs_f32(lifetime.as_secs_f32() * self.qr_pace).unwrap_or(Duration::MAX)
     }
 
-    /// The next connection brings a window of its own.
+    /// The next connection starts a new window of codes.
     fn dropped(&mut self) -> Signal {
         self.attempt = 0;
         self.passkey_asked = false;
@@ -228,7 +228,7 @@ fn refused(facts: &Facts, reason: PairRefusal) -> Meaning {
     }
 }
 
-/// WhatsApp says 400 both for a number it does not like and for one that is asked for too often.
+/// WhatsApp answers 400 both for a number that it refuses and for one that is requested too often.
 fn refusal(rejection: Option<PairCodeRejection>) -> PairRefusal {
     match rejection {
         Some(PairCodeRejection::RateOverlimit) => PairRefusal::RateLimited,
@@ -247,13 +247,13 @@ fn ended(end: End) -> Meaning {
 fn logged_out(reason: ConnectFailureReason, stage: Stage) -> End {
     match (reason, stage) {
         (ConnectFailureReason::AccountLocked, _) => End::AccountLocked,
-        // WhatsApp does not know a device that never logged in: the pairing's last frame did not reach it.
+        // WhatsApp does not know a device that never logged in: the pairing's last frame did not arrive.
         (_, Stage::Offering | Stage::Scanned) => End::PairingFailed,
         (_, Stage::Linked) => End::UnlinkedByPhone,
     }
 }
 
-/// As WhatsApp shows it.
+/// The code as WhatsApp shows it.
 fn dashed(code: &str) -> String {
     match code.split_at_checked(4) {
         Some((head, tail)) if code.len() == 8 => format!("{head}-{tail}"),

@@ -1,5 +1,5 @@
-//! What stands between the library and the network: it dials only while the lease is ours, and while a pairing is not
-//! proven no frame leaves before what a restart needs is durable.
+//! The library's access to the network. It connects only while this process holds the lease. Before the first login no
+//! frame is sent before the data that a restart needs is durable.
 
 use std::{
     sync::{
@@ -27,16 +27,16 @@ use super::{
     termination::Stage,
 };
 
-/// Dials without a sign of life from WhatsApp after which it counts as unreachable.
+/// WhatsApp counts as unreachable after so many connections without an answer.
 const FRUITLESS_MAX: u32 = 2;
 
-/// For so long nobody else can have taken over a tenant whose lease was proven: who owns it would have hung up that long
-/// before it counts as dead.
+/// For this long after the lease was proven no other instance can have taken over the tenant: an owner closes its links
+/// that long before it counts as dead.
 const PROOF_HOLDS: Duration = Duration::from_secs(2);
 /// A connection's first frames are its handshake; one of them logs the device in.
 const HANDSHAKE_FRAMES: u64 = 2;
 
-/// Dials since WhatsApp last answered with something useful.
+/// Counts connections since WhatsApp's last useful answer.
 #[derive(Default)]
 pub(super) struct Dials {
     fruitless: AtomicU32,
@@ -90,7 +90,7 @@ impl Outgoing {
     }
 }
 
-/// Counts a dial as fruitless also where the library gives up waiting and drops it.
+/// Counts a connection as fruitless even if the library cancels it.
 struct Attempt<'a> {
     dialer: &'a Dialer,
     opened: bool,
@@ -107,7 +107,8 @@ impl Drop for Attempt<'_> {
 #[async_trait]
 impl TransportFactory for Dialer {
     async fn create_transport(&self) -> anyhow::Result<(Arc<dyn Transport>, Receiver<TransportEvent>)> {
-        // The library redials by itself for days: a process that slept must not end the link of the tenant's new owner.
+        // The library reconnects by itself for days. Without this check, a process that was suspended would end the link of
+        // the tenant's new owner.
         let proven = Instant::now();
         if let Err(error) = self.shared.keys.prove_lease().await {
             return Err(anyhow!("not dialling: {error}"));
@@ -116,7 +117,7 @@ impl TransportFactory for Dialer {
             return Err(anyhow!("not dialling: the link has ended"));
         }
         self.shared.inbox.push(InboxEvent::Redials);
-        // Those before this one opened, perhaps, and yet led nowhere.
+        // The connections before may have opened without a useful answer.
         if self.dials.is_outage() {
             self.shared.inbox.push(InboxEvent::Unreachable);
         }
@@ -138,7 +139,7 @@ impl TransportFactory for Dialer {
 
 struct Frames {
     inner: Arc<dyn Transport>,
-    /// When the lease was last known to be ours.
+    /// When the lease was last proven.
     proven: Instant,
     sent: AtomicU64,
     shared: Shared,
@@ -147,16 +148,16 @@ struct Frames {
 
 #[async_trait]
 impl Transport for Frames {
-    /// Waits for the store before the socket until the first login is through: the frame that makes the phone list our
-    /// device must not leave before a restart could log in with it. Holds no lock of the library's: the device is read
-    /// from its snapshot, which every change replaces before the change's own frame is built.
+    /// Until the first login, saves before it sends: the frame that makes the phone list the device must not be sent before
+    /// a restart could log in with it. Holds no lock of the library: the device is read from its snapshot, which every
+    /// change replaces before the change's own frame is built.
     async fn send(&self, data: Bytes) -> anyhow::Result<()> {
         if self.shared.progress.stage() < Stage::Linked
             && let Err(error) = self.shared.keys.save_newest().await
         {
             return Err(anyhow!("not sent: {error}"));
         }
-        // Who fell asleep between the dial and the login must not end that link either.
+        // The process may also have been suspended between the connection and the login.
         if self.sent.fetch_add(1, Ordering::Relaxed) < HANDSHAKE_FRAMES
             && self.proven.elapsed() >= PROOF_HOLDS
             && let Err(error) = self.shared.keys.prove_lease().await

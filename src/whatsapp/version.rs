@@ -1,5 +1,5 @@
-//! Which version of WhatsApp's web client every link claims to be: the one that is configured, or the newest one that was
-//! looked up, once for all links of this process and, over the store, for all instances.
+//! The version of WhatsApp's web client that every link claims: the configured one, or the newest one that was looked up,
+//! once for all links of this process and, through the store, for all instances.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,19 +17,19 @@ use crate::{
     store::{ClientVersion, ClientVersions},
 };
 
-/// As long as the library itself relies on what it has looked up.
+/// How long a lookup is used. The library uses its own for the same time.
 const LIFE: Duration = Duration::from_secs(24 * 3600);
-/// After a look that failed links are opened with what is known; doubled up to the other one.
+/// The pause after a failed lookup, doubled up to [`PAUSE_MAX`]. Links are opened with the newest known version meanwhile.
 const PAUSE_MIN: Duration = Duration::from_secs(60);
 const PAUSE_MAX: Duration = Duration::from_secs(3600);
-/// However many links WhatsApp turns away as too old, it is asked once in this time.
+/// At most one lookup in this time, however many links WhatsApp refuses as too old.
 const RENEW_EVERY: Duration = Duration::from_secs(60);
 
 pub(super) struct Versions {
     source: Source,
     kept: Arc<dyn ClientVersions>,
     clock: SharedClock,
-    /// Held while somebody looks, so that everybody else waits for the same answer.
+    /// Held during a lookup, so that other callers wait for the same result.
     known: Mutex<Known>,
 }
 
@@ -55,7 +55,8 @@ impl Versions {
         Self { source, kept, clock, known: Mutex::default() }
     }
 
-    /// For the next link. Waits for a look where nothing recent is known; one that fails is no reason not to dial.
+    /// The version for the next link. Waits for a lookup if no recent version is known. If it fails, the newest known
+    /// version is used.
     pub async fn current(&self) -> Version {
         let lookup = match &self.source {
             Source::Given(version) => return *version,
@@ -71,12 +72,12 @@ impl Versions {
         known.best()
     }
 
-    /// Whether there is a newer one than the one that WhatsApp does not take any more.
+    /// Whether there is a newer version than the one that WhatsApp refuses.
     pub async fn has_newer_than(&self, refused: Version) -> bool {
         let Source::Looked(lookup) = &self.source else { return false };
         let mut known = self.known.lock().await;
         if known.best() <= refused {
-            // Another instance may have looked.
+            // Another instance may have looked it up.
             self.recall(&mut known).await;
         }
         if known.best() <= refused && known.renewed_at.is_none_or(|at| at.elapsed() >= RENEW_EVERY) {
@@ -118,7 +119,7 @@ impl Known {
         self.newest.is_some_and(|newest| now.duration_since(newest.at).unsigned_abs() < LIFE)
     }
 
-    /// However old.
+    /// The newest known version, however old.
     fn best(&self) -> Version {
         self.newest.map_or(bundled(), |newest| newest.version.max(bundled()))
     }
@@ -131,7 +132,7 @@ impl Known {
     }
 }
 
-/// The one that the library was released with.
+/// The version that the library was released with.
 fn bundled() -> Version {
     let device = Device::new();
     (device.app_version_primary, device.app_version_secondary, device.app_version_tertiary)

@@ -1,11 +1,12 @@
-//! What a file weighs on its way. The folder keeps the readable form; comments and indentation stay at home.
+//! Makes the served files smaller: without comments and indentation, joined, and compressed. `static/` keeps the readable
+//! form.
 
 use std::num::NonZeroU64;
 
 use zopfli::{Format, Options};
 
-/// Without the lines that are comments, and without indentation. A comment behind code on its line would stay; nothing
-/// inside a line is looked at, so that no text and no regular expression can be taken for one.
+/// Removes lines that are comments, and indentation. A comment behind code stays: the inside of a line is not read, so that
+/// no text and no regular expression is taken for a comment.
 pub fn without_comments(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut in_comment = false;
@@ -20,8 +21,8 @@ pub fn without_comments(text: &str) -> String {
     out
 }
 
-/// One module out of several, given in the order in which they need each other. Their imports fall away, and so does
-/// `export` in all but the last. The house's modules import by name, one line each, and share no top-level name.
+/// Joins several modules into one, given in the order of their imports. It removes the imports, and `export` in all but
+/// the last. Our modules import by name, one line each, and share no top-level name.
 pub fn join(modules: &[(&str, &str)]) -> String {
     let (_, last) = modules.last().expect("there is a module");
     let mut out = String::new();

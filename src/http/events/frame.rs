@@ -33,8 +33,8 @@ impl Name {
 
 /// One event as it stands in a stream, its `id` open until it is known whether it is the last of its kind.
 ///
-/// Invariant: the data has no line end in it. JSON escapes them; `warp::sse` would let a lone CR through, and whoever
-/// controls a WhatsApp name could then forge events.
+/// Invariant: the data has no line end in it. JSON escapes them. `warp::sse` would let a lone CR through, with which the
+/// owner of a WhatsApp name could forge events.
 pub struct Frame {
     name: Name,
     data: String,
@@ -56,8 +56,8 @@ impl Frame {
     }
 }
 
-/// Keeps every proxy between awake, and shows a page that its line lives: EventSource hides comments from it, so a page
-/// would go on showing "connected" over a line that died in silence.
+/// Keeps proxies from closing an idle stream, and shows a page that its connection works. It is an event because
+/// EventSource hides comments: with those a page would go on showing "connected" over a dead connection.
 pub fn heartbeat(every: Duration) -> String {
     let seconds = every.as_secs_f64();
     let body = if seconds.fract() == 0.0 { json!({ "every": every.as_secs() }) } else { json!({ "every": seconds }) };
@@ -66,10 +66,10 @@ pub fn heartbeat(every: Duration) -> String {
     text
 }
 
-/// The first lines of every stream. The pause before coming back is each stream's own: after an outage a browser has no
-/// other reason to wait than the number it was given. It stands in the first heartbeat, which a page counts missed ones
-/// from: httpx-sse and fetch-event-source dispatch a block of `retry:` alone as an event without name and data, at which
-/// a handler that parses JSON fails, and sseclient-py drops it.
+/// The first lines of every stream. Each stream gets a `retry:` of its own, so that browsers do not all come back at once
+/// after an outage. It is part of the first heartbeat, from which a page counts missed ones: httpx-sse and
+/// fetch-event-source dispatch a block of `retry:` alone as an event without name and data, at which a handler that parses
+/// JSON fails, and sseclient-py drops it.
 pub fn opening(retry_ms: u32, heartbeat_every: Duration) -> String {
     format!("retry: {retry_ms}\n{}", heartbeat(heartbeat_every))
 }

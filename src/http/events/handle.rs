@@ -31,7 +31,7 @@ impl Handle {
         Self { group, ..Self::default() }
     }
 
-    /// Answers who is to be woken once no lock is held. One heartbeat is enough for two orders that come together.
+    /// Returns the waker of the stream. Wake it only after every lock is released. Two heartbeats ordered together are one.
     pub fn order(&self, order: Order) -> Option<Waker> {
         let mut orders = self.orders();
         match order {
@@ -54,7 +54,7 @@ impl Handle {
         Poll::Pending
     }
 
-    /// For a stream that cannot write now: it only wants to know whether to end. A heartbeat stays due.
+    /// For a stream that cannot write now: reports only whether it must end. A heartbeat stays due.
     pub fn poll_end(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut orders = self.orders();
         if orders.end {

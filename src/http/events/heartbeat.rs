@@ -5,8 +5,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::stream_limit::{GROUPS, StreamLimit};
 
-/// Orders the heartbeats of all streams, and their end when `end` is cancelled or the instance stops. One ticker for all
-/// streams: a timer for each would cost them twice the idle CPU.
+/// Orders the heartbeats of all streams, and their end when `end` is cancelled or the instance stops. All streams share
+/// one ticker: a timer for each would cost twice the idle CPU.
 pub fn start(
     limit: StreamLimit,
     heartbeat: Duration,
@@ -14,7 +14,7 @@ pub fn start(
     stop: CancellationToken,
     tracker: &TaskTracker,
 ) {
-    // One step more than there are groups: each has its heartbeat at 7/8 of the time, so a late tick is still early enough.
+    // One step more than there are groups: each has its heartbeat at 7/8 of the time, so a late tick is early enough.
     let step = (heartbeat / (GROUPS + 1)).max(Duration::from_millis(1));
     tracker.spawn(async move {
         let mut ticks = tokio::time::interval_at(Instant::now() + step, step);

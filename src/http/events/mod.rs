@@ -1,5 +1,5 @@
-//! `GET /api/whatsapp/events`: identity → subscription → first bytes at once → backlog → live, until the token ends, the
-//! instance drains or the reader falls behind.
+//! `GET /api/whatsapp/events`: finds the tenant, subscribes, writes the first bytes at once, then the backlog, then live
+//! events. A stream ends with its token, when the instance drains, or when its reader falls behind.
 
 mod chunk;
 mod frame;
@@ -39,15 +39,15 @@ pub use stream::EventStream;
 use stream_limit::{Crowded, Max};
 
 const RETRY_MS: std::ops::RangeInclusive<u32> = 1_000..=5_000;
-/// Some tab has to be closed first, and nobody does that at once.
+/// A stream has to be closed first, which takes a user a while.
 const CROWDED_RETRY_SECONDS: u32 = 30;
-/// What a stream says that ends at once, since too many are open or were opened.
+/// The `retry:` of a stream that ends at once, since too many are open or were opened.
 const OVER_BUDGET_RETRY_MS: u32 = 30_000;
 /// Caddy up to 2.6.2 with `encode` compresses a stream whose first write is larger than this, and never flushes it. If the
 /// first write is not, the whole stream passes as it is.
 const FIRST_WRITE_BYTES_MAX: usize = 512;
 
-/// What all streams of this instance share.
+/// State that all streams of this instance share.
 pub struct Streams {
     limit: stream_limit::StreamLimit,
     heartbeat: Chunk,
@@ -55,7 +55,7 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// `end`: streams end, all else goes on until `stop`.
+    /// `end`: streams end, and the rest goes on until `stop`.
     pub fn start(settings: &Settings, end: CancellationToken, stop: CancellationToken, tracker: &TaskTracker) -> Self {
         let max = Max { all: settings.caps.streams, of_tenant: settings.streams_per_tenant_max };
         let limit = stream_limit::StreamLimit::new(max);
@@ -145,8 +145,8 @@ fn as_stream(mut answer: Response) -> Response {
     answer
 }
 
-/// Leniently: an error would end an EventSource for good, and a header that is not ours says only "from the beginning".
-/// Polyfills that cannot send the header append `lastEventId` to the query. No character of an id is ever escaped there.
+/// An id that is not ours counts as none: an error would end an EventSource for good. Polyfills that cannot send the
+/// header append `lastEventId` to the query, where no character of an id has to be escaped.
 pub(super) fn last_event_id(headers: &HeaderMap, query: &str) -> Option<EventId> {
     match headers.get("last-event-id") {
         Some(value) => EventId::parse(value.to_str().ok()?),
@@ -154,7 +154,7 @@ pub(super) fn last_event_id(headers: &HeaderMap, query: &str) -> Option<EventId>
     }
 }
 
-/// What was kept before the reader came: in hand already, so nothing is waited for.
+/// The events from before the subscription. They are in memory already, so this does not wait.
 async fn backlog(subscription: &mut Subscription) -> Vec<Update> {
     let mut kept = Vec::with_capacity(subscription.backlog());
     for _ in 0..subscription.backlog() {

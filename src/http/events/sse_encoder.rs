@@ -12,11 +12,11 @@ use crate::{
     tenant::{TenantId, TenantRef},
 };
 
-/// Decides what of an update is written to one stream. Pure: time is handed in.
+/// Decides which events of an update are written to one stream. Pure: the time is a parameter.
 pub struct SseEncoder {
     tenant: TenantId,
     tenant_ref: TenantRef,
-    /// The last status told was marked stale: the next one clears that, whether or not it is news.
+    /// The last status written was marked stale: the next one is written whole, even if it changed nothing.
     stale: bool,
 }
 
@@ -63,11 +63,11 @@ impl SseEncoder {
         &self.tenant
     }
 
-    /// What a reader who joins is told: what he missed since `after`, or else the present, whole. Also which kinds of news
+    /// What a new reader receives: the events missed since `after`, or else the whole current status. Also which kinds of news
     /// are in it.
     pub fn opening(&mut self, mut backlog: Vec<Update>, after: Option<EventId>, now: Timestamp) -> (String, News) {
         let mut out = String::new();
-        // The present may come with a notice that nobody stands behind it: then it must not be told as true first.
+        // If a refresh marks the newest event as stale, the event must not be written as true first.
         let refresh = match backlog.last() {
             Some(Update::Refresh(shown)) => Some(shown.clone()),
             _ => None,
@@ -77,12 +77,12 @@ impl SseEncoder {
         let (mut owed, mut written) = (NOTHING, NOTHING);
         let mut updates = backlog.into_iter().enumerate().peekable();
         while let Some((at, Update::Event(event))) = updates.next() {
-            // If the first is not the very next one, what lies between is unknown, and it is told whole.
+            // If the first event is not the very next one, events between are unknown, and it is written whole.
             let joins = at == 0 && !after.is_some_and(|after| event.id().follows(&after));
             let mut news = if joins { EVERYTHING } else { with(event.news, owed) };
             owed = NOTHING;
             if updates.peek().is_some() {
-                // Superseded: whoever scans an old code fails. What is left out is owed to the next that has it still.
+                // Superseded: scanning an old code fails. A later event that still has the code must write it instead.
                 owed = News { status: false, ..news };
                 news = News { qr: false, pair: false, ..news };
             }
@@ -116,7 +116,7 @@ impl SseEncoder {
         chunk
     }
 
-    /// What a reader who is here is told. Empty: nothing of it is left.
+    /// What a reader of a live stream receives. Empty: nothing.
     pub fn live(&mut self, update: &Update, now: Timestamp) -> String {
         let mut out = String::new();
         match update {
@@ -124,7 +124,7 @@ impl SseEncoder {
                 let shown = Shown { event: Arc::clone(event), stale: false };
                 self.encode(&shown, event.news, Some(event.id()), now, &mut out);
             }
-            // This reader never heard of the doubt that is over now. What no journal gave is news: the tenant was forgotten.
+            // This reader never saw the status as stale. What no journal gave is news: the tenant was forgotten.
             Update::Refresh(shown) if !shown.stale && !self.stale && shown.event.journal != JournalId::NONE => {}
             Update::Refresh(shown) => {
                 self.encode(shown, EVERYTHING, None, now, &mut out);
@@ -140,7 +140,7 @@ impl SseEncoder {
         out
     }
 
-    /// Answers what of the news was written.
+    /// Returns which parts were written.
     fn encode(&mut self, shown: &Shown, news: News, id: Option<EventId>, now: Timestamp, out: &mut String) -> News {
         let news = if self.stale { EVERYTHING } else { news };
         let mut written = NOTHING;
@@ -150,7 +150,7 @@ impl SseEncoder {
             written.status = true;
             self.stale = shown.stale;
         }
-        // A code whose owner is gone leads nowhere.
+        // Without a live owner, scanning the code would link nothing.
         if let Status::QrPending { qr, pair } = &shown.event.status
             && !shown.stale
         {
@@ -171,7 +171,7 @@ impl SseEncoder {
             frames.push(Frame::new(Name::PasskeyRequired, &body));
             written.qr = true;
         }
-        // On the last one only: a cut between them repeats the first half, and loses nothing.
+        // Only the last frame has the id: a stream that is cut between the frames repeats the first and loses nothing.
         if let Some((last, others)) = frames.split_last() {
             others.iter().for_each(|frame| frame.write(None, out));
             last.write(id, out);
@@ -217,7 +217,7 @@ mod tests {
         EventId { journal: JournalId::new(7), cursor: Cursor { epoch: 1, sequence } }
     }
 
-    /// The journal of a tenant to whom all this happened, an event every second.
+    /// The journal of a tenant with these statuses, an event every second.
     fn journal(statuses: impl IntoIterator<Item = Status>) -> Vec<Arc<Event>> {
         let mut events: Vec<Arc<Event>> = Vec::new();
         for (sequence, status) in (1..).zip(statuses) {
@@ -332,7 +332,7 @@ mod tests {
         let events = journal([qr("a", 70, None), qr("b", 90, None)]);
         let shown = |stale| Update::Refresh(Shown { event: events[0].clone(), stale });
         let mut encoder = encoder();
-        assert_eq!(encoder.live(&shown(false), at(4)), "", "there was no doubt to clear");
+        assert_eq!(encoder.live(&shown(false), at(4)), "", "it was not stale");
         assert_eq!(names(&encoder.live(&shown(true), at(5))), ["connection-status"]);
         assert_eq!(names(&encoder.live(&shown(false), at(6))), ["connection-status", "qr-code"]);
         assert_eq!(names(&encoder.live(&shown(true), at(7))), ["connection-status"]);
@@ -380,7 +380,7 @@ mod tests {
         let mut encoder = encoder();
         encoder.opening(updates(&events), None, at(5));
         let refresh = |event| Update::Refresh(Shown { event, stale: false });
-        assert_eq!(encoder.live(&refresh(events[1].clone()), at(6)), "", "there was no doubt to clear");
+        assert_eq!(encoder.live(&refresh(events[1].clone()), at(6)), "", "it was not stale");
         let text = encoder.live(&refresh(Arc::new(Event::never_linked(at(7)))), at(7));
         assert_eq!(names(&text), ["connection-status"]);
         assert!(text.contains(r#""reason":"never-linked""#));

@@ -25,33 +25,33 @@ use crate::{
     store::Subscription,
 };
 
-/// One open stream. A task of its own writes it to its socket, see `src/http/detach.rs`.
+/// One open stream. Its own task writes it to its socket, see `src/http/detach.rs`.
 pub struct EventStream {
     /// The first write, behind the head of the answer.
     pub opening: String,
-    /// The second one, if the first does not hold everything that is known.
+    /// The second write, if the first one does not hold the whole status.
     pub present: String,
     pub subscription: Subscription,
     pub encoder: SseEncoder,
     pub token_ends_at: Timestamp,
     pub context: Arc<http::Context>,
-    /// Given back when the stream is dropped.
+    /// Freed when the stream is dropped.
     pub slot: StreamSlot,
 }
 
 /// Time for a proxy to read the first write alone: two writes that it reads at once are one large write to it.
 const SECOND_WRITE_AFTER: Duration = Duration::from_millis(50);
 
-/// A tokio timer of many years overflows nothing, but a token may be valid until the end of time.
+/// Bounds a timer: a token may be valid until the end of time, and tokio's timers are not.
 const SLEEP_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// What a stream does next.
 enum Next {
     Write(Chunk),
-    /// The last thing that it writes.
+    /// The last write of the stream.
     Last(Chunk),
     End,
-    /// Without a word: there is no reader.
+    /// Ends without a write: the client has disconnected.
     Gone,
 }
 
@@ -121,7 +121,7 @@ impl EventStream {
             return Poll::Ready(Next::End);
         }
         while let Poll::Ready(update) = self.subscription.poll_next_shared(cx) {
-            // `None`: this reader was too slow, or the store closes. It comes back with its cursor.
+            // `None`: this reader was too slow, or the store closes. The client comes back with its last id.
             let Some((update, memo)) = update else { return Poll::Ready(Next::End) };
             let chunk = self.encoder.live_shared(&update, memo.as_deref(), self.now());
             if !chunk.is_empty() {
@@ -130,14 +130,14 @@ impl EventStream {
         }
         Poll::Ready(match ready!(self.slot.handle().poll_order(cx)) {
             Order::End => Next::End,
-            // The wall clock may have jumped where the timer has not: a laptop that slept, for one.
+            // The wall clock may have jumped where the timer has not, for example in a laptop that slept.
             Order::Heartbeat if self.is_token_over() => self.end_with_token(),
             Order::Heartbeat => Next::Write(self.context.streams.heartbeat.clone()),
         })
     }
 
-    /// Writes all. False: the instance drains, and this reader does not read. A reader that takes no byte for long enough
-    /// is an error. Uses the stream's one timer for that, which is the token's again afterwards.
+    /// Writes all bytes. False: the instance drains and the client does not read. An error if the client takes no byte for
+    /// too long. Uses the stream's only timer, and sets it back to the end of the token.
     async fn send(&self, socket: &Socket, mut bytes: Bytes, timer: &mut Pin<Box<Sleep>>) -> io::Result<bool> {
         if socket.try_write(&mut bytes)? {
             return Ok(true);
@@ -189,7 +189,7 @@ mod tests {
         size_of::<F>()
     }
 
-    /// Most memory goes to pages that stay open. Measured 2026-11: 20 KB for each with the whole HTTP server behind it.
+    /// Idle streams take most of the memory. Measured 2026-11: 20 KB for each with the whole HTTP server behind it.
     #[test]
     fn task_of_an_idle_stream_is_small() {
         let bytes = size_of_future(EventStream::write_to);

@@ -13,14 +13,13 @@ use tokio::{
 use super::handle::{Handle, Order};
 use crate::tenant::TenantId;
 
-/// How long a request waits for a place when the tenant has all that it may have.
+/// How long a request waits for a slot when all of the tenant's are taken.
 const WAIT_MAX: Duration = Duration::from_millis(300);
-/// Between two checks of one tenant's streams, however many requests wait for a place. One write is not enough: the first
+/// Between two checks of one tenant's streams, however many requests wait for a slot. One write is not enough: the first
 /// succeeds after the client has gone, and only a later one fails. HAProxy (2.6, without `http-no-delay`) also holds what
 /// it writes for 200 ms, and closes the stream at its next write: that must come well before the wait is over.
 const CHECK_EVERY: Duration = Duration::from_millis(40);
-/// Streams have their heartbeats in as many groups, one after the other: ten thousand writes are not made in the same
-/// instant.
+/// Streams get their heartbeats in so many groups, one after the other, so that ten thousand writes do not fall together.
 pub const GROUPS: u32 = 7;
 
 /// The open streams of this instance, by tenant.
@@ -37,7 +36,7 @@ pub struct Max {
     pub of_tenant: usize,
 }
 
-/// Why there is no place.
+/// Why there is no slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Crowded {
     Instance,
@@ -49,7 +48,7 @@ struct All {
     count: usize,
     tenants: HashMap<TenantId, Open>,
     opened: u32,
-    /// Streams end, and each that is opened from now on.
+    /// All streams end, also those that are opened from now on.
     ended: bool,
 }
 
@@ -62,7 +61,7 @@ struct Open {
     freed: Option<Arc<Notify>>,
 }
 
-/// Held by a stream; given back when it is dropped, however it ends.
+/// Held by a stream; freed when it is dropped, however the stream ends.
 pub struct StreamSlot {
     limit: StreamLimit,
     tenant: TenantId,
@@ -74,10 +73,10 @@ impl StreamLimit {
         Self { all: Arc::default(), max }
     }
 
-    /// `Err`: there are as many as may be; of the tenant's also after each was written to.
+    /// `Err`: the limit is reached; the tenant's limit only after each of its streams was written to.
     ///
     /// HAProxy, nginx and Caddy can keep the stream of a client that has gone until a write to the client fails. Without the
-    /// checks such a stream would hold its place until its second heartbeat or longer. Cancel safe.
+    /// checks such a stream would hold its slot until its second heartbeat or longer. Cancel safe.
     pub async fn take(&self, tenant: &TenantId) -> Result<StreamSlot, Crowded> {
         let deadline = Instant::now() + WAIT_MAX;
         loop {
@@ -98,7 +97,7 @@ impl StreamLimit {
     fn take_or_check(&self, tenant: &TenantId) -> Result<Option<StreamSlot>, OwnedNotified> {
         let mut all = self.all();
         if let Some(open) = all.tenants.get_mut(tenant).filter(|open| open.handles.len() >= self.max.of_tenant) {
-            // Made under the lock: a place that is given back after this is not missed.
+            // Made under the lock: a slot that is freed after this is not missed.
             let freed = open.freed.get_or_insert_default().clone().notified_owned();
             let streams = open.check();
             drop(all);
@@ -146,7 +145,7 @@ impl StreamLimit {
 }
 
 impl Open {
-    /// Answers who is to be woken.
+    /// Returns the wakers of the streams to check.
     fn check(&mut self) -> Vec<Waker> {
         if self.checked_at.is_some_and(|last| last.elapsed() < CHECK_EVERY) {
             return Vec::new();
@@ -216,7 +215,7 @@ mod tests {
         let first = limit.take(&a).await.ok().unwrap();
         let _second = limit.take(&a).await.ok().unwrap();
         assert_eq!(limit.take(&a).await.err(), Some(Crowded::Tenant));
-        assert!(limit.take(&b).await.is_ok(), "another tenant has places of its own");
+        assert!(limit.take(&b).await.is_ok(), "another tenant has slots of its own");
         drop(first);
         assert!(limit.take(&a).await.is_ok());
         assert_eq!(limit.all().tenants.len(), 1, "tenants without streams are forgotten");
@@ -245,7 +244,7 @@ mod tests {
         let refused = futures::future::join_all((0..50).map(|_| limit.take(&a)));
         tokio::select! {
             refused = refused => assert!(refused.iter().all(Result::is_err)),
-            () = async { loop { poll_fn(|cx| held.handle().poll_order(cx)).await; count += 1; } } => unreachable!("the place is held"),
+            () = async { loop { poll_fn(|cx| held.handle().poll_order(cx)).await; count += 1; } } => unreachable!("the slot is held"),
         }
         let waited = began.elapsed();
         assert!((WAIT_MAX..WAIT_MAX + CHECK_EVERY).contains(&waited), "{waited:?}");

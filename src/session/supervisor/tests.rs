@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// WhatsApp's side is out of order altogether.
+/// A connector whose links never open.
 #[derive(Default)]
 struct Broken(AtomicUsize);
 
@@ -50,15 +50,15 @@ async fn a_session_whose_links_never_open_ends_and_does_not_begin_anew_for_ever(
     }
     tokio::time::timeout(Duration::from_secs(10), sessions.closed()).await.expect("nothing begins anew");
     assert_eq!(broken.0.load(Ordering::SeqCst), 1);
-    assert!(store.stores().ownership.orphaned(1).await.unwrap().is_empty(), "the wish is settled");
+    assert!(store.stores().ownership.orphaned(1).await.unwrap().is_empty(), "the request is fulfilled");
 }
 
-/// Everybody is wanted, and nobody can be had.
+/// A store that lists tenants as orphaned and never gives a lease.
 #[derive(Default)]
 struct Crowded {
     listed: AtomicUsize,
     asked: AtomicUsize,
-    /// Rings while the first one is asked for.
+    /// Notifies its slot while the first lease is being acquired.
     notifies: std::sync::Mutex<Option<Sessions>>,
 }
 
@@ -71,7 +71,7 @@ impl Ownership for Crowded {
     async fn acquire(&self, tenant: &TenantId) -> Result<Option<Lease>, StoreError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         if let Some(sessions) = self.notifies.lock().unwrap().take() {
-            assert!(sessions.notify(tenant), "its place is taken");
+            assert!(sessions.notify(tenant), "its slot is taken");
         }
         Ok(None)
     }
@@ -110,7 +110,7 @@ impl Commands for Crowded {
     }
 
     async fn request(&self, _: &TenantId, _: DesiredState) -> Result<Generation, StoreError> {
-        unimplemented!("nobody wishes anything")
+        unimplemented!("the test requests nothing")
     }
 
     async fn current(&self, _: &TenantId) -> Result<Option<(Generation, DesiredState)>, StoreError> {
@@ -122,7 +122,7 @@ impl Commands for Crowded {
     }
 
     async fn send(&self, _: &TenantId, _: Bytes) -> Result<(), StoreError> {
-        unimplemented!("nobody says anything")
+        unimplemented!("the test sends nothing")
     }
 
     async fn receive(&self, _: &Lease) -> Result<Vec<Bytes>, StoreError> {
@@ -130,7 +130,7 @@ impl Commands for Crowded {
     }
 }
 
-/// What the roster is asked for in a minute by a supervisor with as many sessions as it may have.
+/// A supervisor over such a store, with room for as many sessions as `sessions_max`.
 async fn sessions_in(crowd: &Arc<Crowded>, sessions_max: Option<usize>) -> (tempfile::TempDir, Sessions) {
     let dir = tempfile::tempdir().unwrap();
     let settings = embedded::Settings::new(dir.path(), MasterKey::from([7; 32]));
@@ -160,6 +160,6 @@ async fn who_rings_a_place_that_is_about_to_be_given_up_is_heard() {
     let (_dir, sessions) = sessions_in(&crowd, None).await;
     *crowd.notifies.lock().unwrap() = Some(sessions.clone());
     assert!(!sessions.try_start_or_notify(&tenant(1)).await);
-    assert_eq!(crowd.asked.load(Ordering::SeqCst), 2, "looked at again after the ring, and once");
-    assert!(!sessions.notify(&tenant(1)), "its place is free");
+    assert_eq!(crowd.asked.load(Ordering::SeqCst), 2, "tried again after the notification, and once");
+    assert!(!sessions.notify(&tenant(1)), "its slot is free");
 }

@@ -1,4 +1,4 @@
-//! The first things a session does: it learns what is shown and what is wanted.
+//! How a session begins: it reads the current status and the desired state.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl Session {
-    /// `Err`: it was over before its first link.
+    /// `Err`: the session ended before its first link.
     pub(super) async fn begin(lease: Lease, mailbox: Arc<Mailbox>, context: Arc<SessionContext>) -> Result<Self, Next> {
         let starting = Status::connecting(ConnectingReason::Starting, None);
         let mut session = Self {
@@ -40,8 +40,8 @@ impl Session {
         let tenant = session.lease.tenant().clone();
         let shown = session.read_with_retries(|| stores.journal.latest(&tenant)).await?;
         let status = shown.map_or(starting, |shown| shown.event.status.clone());
-        // Known before the first link: an end that comes before the wish was read would settle none, and begin anew for
-        // ever.
+        // Read before the first link: an end without the generation would fulfil no request, and the session would start
+        // again for ever.
         let desired = session.read_with_retries(|| stores.commands.current(&tenant)).await?;
         session.desired = desired.as_ref().map_or(Generation(0), |(no, _)| *no);
         session.paired = status.account().is_some() || status == Status::connecting(ConnectingReason::Scanned, None);
@@ -49,7 +49,7 @@ impl Session {
         if matches!((&status, &desired), (Status::Disconnected { .. }, Some((_, DesiredState::Unlink))))
             && matches!(stores.credentials.holds(&tenant).await, Ok(false))
         {
-            // Asked for again while the unlink was under way, which has ended it as told.
+            // A second request while the unlink was under way, which has ended with the status already.
             return Err(session.finish(status).await);
         }
         if let Some(status) = machine::inherited(&status)
@@ -60,8 +60,8 @@ impl Session {
         Ok(session)
     }
 
-    /// Credentials that could not be read can be now. Without the account the status would count as a pairing, and be
-    /// given up when WhatsApp cannot be reached.
+    /// Credentials that could not be read are readable now. Without the account the status would count as a pairing, which
+    /// ends when WhatsApp cannot be reached.
     pub(super) async fn publish_resuming(&mut self) -> PublishOutcome {
         let Status::Disconnected { .. } = self.publisher.status() else { return PublishOutcome::Pending };
         let status = match self.linked_as.clone() {
@@ -69,7 +69,7 @@ impl Session {
                 let account = Account { phone, name: None, platform: None };
                 Status::connecting(ConnectingReason::Resuming, Some(account))
             }
-            // They were unreadable, and are gone: a code will come.
+            // The unreadable credentials are gone: this link offers codes.
             None => Status::connecting(ConnectingReason::Starting, None),
         };
         self.publisher.publish(status).await
@@ -82,16 +82,13 @@ impl Session {
         loop {
             match ask().await {
                 Ok(known) => return Ok(known),
-                // It will not open in a moment either, and much of a session goes without.
+                // A retry would not help, and most of a session works without it.
                 Err(error @ (StoreError::Unreadable | StoreError::Damaged(_))) => {
-                    error!(tenant = %self.lease.tenant(), %error, "what the session was about cannot be read");
+                    error!(tenant = %self.lease.tenant(), %error, "status or desired state cannot be read, going on without");
                     return Ok(None);
                 }
                 Err(error) => {
-                    if !self
-                        .wait_before_retry(error, "what the session was about could not be read, trying again")
-                        .await
-                    {
+                    if !self.wait_before_retry(error, "status or desired state could not be read, retrying").await {
                         return Err(if self.context.stop.is_cancelled() { self.hand_over().await } else { Next::Over });
                     }
                 }

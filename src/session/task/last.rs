@@ -1,4 +1,4 @@
-//! The last things a session does.
+//! How a session ends: unlink, erase, finish, hand over.
 
 use tokio::time::sleep;
 use tracing::{error, info, warn};
@@ -11,14 +11,14 @@ use crate::{
 };
 
 impl Session {
-    /// Credentials that cannot be read now are kept, and so is what the user wants: the right key, or the version that
-    /// wrote them, may be deployed at any time. Until then the page says so, and they are tried again at growing
-    /// intervals. They cannot be used to tell WhatsApp of an unlink, which wipes them.
+    /// Keeps credentials that cannot be read now, and the desired state: the right key, or the version that wrote them, may
+    /// be deployed at any time. Until then the page shows the reason, and the session retries at growing intervals. An
+    /// unlink erases them without telling WhatsApp, which would need them.
     pub(super) async fn unreadable(&mut self) -> Next {
         match self.context.stores.commands.current(self.lease.tenant()).await {
             Ok(Some((no, DesiredState::Unlink))) => {
                 self.desired = no;
-                // Whatever they are, they were kept for a device.
+                // Credentials are saved only for a device that was paired.
                 self.paired = true;
                 self.unlink(None).await
             }
@@ -42,7 +42,7 @@ impl Session {
             Some(link) => match link.unlink().await {
                 Ok(()) => true,
                 Err(error) => {
-                    warn!(tenant = %self.lease.tenant(), %error, "whatsapp was not told of the unlink");
+                    warn!(tenant = %self.lease.tenant(), %error, "unlink could not be sent to whatsapp");
                     false
                 }
             },
@@ -54,10 +54,10 @@ impl Session {
         self.finish(machine::unlinked(self.paired, remote)).await
     }
 
-    /// False: the lease is gone, or this instance is going before the store answered.
+    /// False: the lease is lost, or this instance stops before the store answers.
     pub(super) async fn erase(&mut self) -> bool {
         while let Err(error) = self.context.stores.credentials.erase(&self.lease).await {
-            if !self.wait_before_retry(error, "credentials could not be erased, trying again").await {
+            if !self.wait_before_retry(error, "credentials could not be erased, retrying").await {
                 return false;
             }
         }
@@ -72,7 +72,7 @@ impl Session {
                     return Next::Over;
                 }
                 Err(error) => {
-                    if !self.wait_before_retry(error, "the end could not be kept, trying again").await {
+                    if !self.wait_before_retry(error, "final status could not be saved, retrying").await {
                         return Next::Over;
                     }
                 }
@@ -82,7 +82,7 @@ impl Session {
 
     pub(super) async fn hand_over(&self) -> Next {
         if let Err(error) = self.context.stores.ownership.release(self.lease.clone()).await {
-            warn!(tenant = %self.lease.tenant(), %error, "lease could not be given back: it runs out by itself");
+            warn!(tenant = %self.lease.tenant(), %error, "lease could not be released, it expires by itself");
         }
         Next::Over
     }

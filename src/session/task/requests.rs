@@ -1,4 +1,4 @@
-//! What the user asks of a link that is open.
+//! Passes the user's answers and requests for pairing codes to an open link.
 
 use std::{ops::ControlFlow, time::Duration};
 
@@ -12,12 +12,12 @@ use crate::{
     store::StoreError,
 };
 
-/// A code that was asked for so long ago will not come: the request got lost.
+/// A code that was requested longer ago will not come: the request was lost.
 const CODE_COMES_WITHIN: Duration = Duration::from_secs(60);
 
 impl Session {
-    /// What was said to another link, or before WhatsApp went on, answers nothing any more. Nor does what is said again,
-    /// such as by a second click: WhatsApp would take it for a wrong answer and end the pairing.
+    /// Drops answers to another link's question, to an earlier question, and repeated answers such as a second click:
+    /// WhatsApp would take them for wrong answers and end the pairing.
     pub(super) async fn pass_on(&mut self, answer: OwnerMessage, link: &mut dyn Link) {
         let Status::Connecting { passkey: Some(asked), .. } = self.publisher.status() else { return };
         let Some(answer) = answer.to(asked) else { return };
@@ -26,12 +26,12 @@ impl Session {
         }
         self.answered = Some(asked.clone());
         if let Err(error) = link.send(Request::Passkey(answer)).await {
-            warn!(tenant = %self.lease.tenant(), %error, "what the user said could not be passed on");
+            warn!(tenant = %self.lease.tenant(), %error, "passkey answer could not be sent");
         }
     }
 
-    /// What other instances were told for this one. The store is asked only while WhatsApp waits for an answer: nothing
-    /// else is ever said there.
+    /// Takes messages that users sent through other instances. It asks the store only while WhatsApp waits for an answer:
+    /// there are no other messages.
     pub(super) async fn pass_on_from_elsewhere(&mut self, link: &mut dyn Link) -> Result<(), StoreError> {
         let Status::Connecting { passkey: Some(_), .. } = self.publisher.status() else { return Ok(()) };
         for words in self.context.stores.commands.receive(&self.lease).await? {
@@ -42,8 +42,8 @@ impl Session {
         Ok(())
     }
 
-    /// Asking twice for a code that lives changes nothing: it may be half typed. Nor for one that is on its way: each request
-    /// rings on the phone.
+    /// A repeated request keeps a valid code, which may be half typed, and one that is on its way: each request alerts the
+    /// phone.
     pub(super) async fn offer_pair_code(
         &mut self,
         phone: PhoneNumber,
@@ -71,16 +71,16 @@ impl Session {
             Ok(true) => {
                 self.code_asked_at = Some(Instant::now());
                 if let Err(error) = link.send(Request::PairCode(phone)).await {
-                    warn!(tenant = %self.lease.tenant(), %error, "pairing code could not be asked for");
+                    warn!(tenant = %self.lease.tenant(), %error, "pairing code could not be requested");
                 }
                 return ControlFlow::Continue(());
             }
             Ok(false) => {
-                warn!(%tenant, "pairing code refused, too many were asked for its number");
+                warn!(%tenant, "pairing code refused, too many were requested for its number");
                 PairRefusal::RateLimited
             }
             Err(error) => {
-                warn!(%tenant, %error, "pairing code not asked for, the store cannot count it");
+                warn!(%tenant, %error, "pairing code not requested, the store cannot count it");
                 PairRefusal::Unanswered
             }
         };

@@ -27,7 +27,7 @@ async fn a_login_as_another_account_is_never_told_as_connected() {
     assert_eq!(logins, [&Status::Connected { account: account(OURS) }; 2]);
     assert_eq!(statuses.last(), Some(&refused));
 
-    // The end names nobody, and the credentials are the same.
+    // The end has no account, and the credentials are the same.
     stage.connect().await;
     let statuses = stage.until_ended().await;
     assert!(statuses.iter().all(|status| !matches!(status, Status::Connected { .. })), "{statuses:?}");
@@ -95,7 +95,7 @@ async fn a_wish_that_could_not_be_read_is_read_again() {
     assert_eq!(stage.until_ended().await, [Status::ended(EndReason::UnlinkedByUser)]);
 }
 
-/// An end that settled no wish would be followed by another session, and another.
+/// An end that fulfils no request would be followed by another session, and another.
 #[tokio::test]
 async fn a_session_that_could_not_read_its_wish_at_first_ends_for_good() {
     let flaws = Flaws { desired: Some(|number| (number < 3).then(unavailable)), ..Flaws::default() };
@@ -113,14 +113,14 @@ async fn a_session_that_panics_before_its_first_link_can_be_begun_again() {
     let mut stage = SessionTest::with(flaws, [Script::new([connected(OURS)])]).await;
     let begun = Instant::now();
     while stage.links_opened() == 0 {
-        assert!(begun.elapsed() < Duration::from_secs(10), "nobody runs it");
+        assert!(begun.elapsed() < Duration::from_secs(10), "it does not run");
         stage.connect().await;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     stage.until_connected().await;
 }
 
-/// What is wanted is kept; who runs it comes later.
+/// The request is saved; a later sweep starts the session.
 #[tokio::test]
 async fn a_wish_that_cannot_be_attended_at_once_is_no_failure() {
     let mut stage =
@@ -140,7 +140,11 @@ async fn credentials_that_cannot_be_read_are_tried_until_they_can() {
     assert_eq!(stage.until_ended().await.last(), Some(&unreadable));
     let statuses = stage.until_connected().await;
     let resuming = Status::connecting(ConnectingReason::Resuming, Some(account(OURS)));
-    assert_eq!(statuses, [resuming, Status::Connected { account: account(OURS) }], "nothing ended and nobody pressed");
+    assert_eq!(
+        statuses,
+        [resuming, Status::Connected { account: account(OURS) }],
+        "nothing ended, and no request came"
+    );
 }
 
 #[tokio::test]

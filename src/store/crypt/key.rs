@@ -50,22 +50,22 @@ pub enum KeyError {
 }
 
 impl MasterKey {
-    /// Any 32 bytes, weak ones too: what was kept with them must stay readable while the key is being replaced.
+    /// Takes any 32 bytes, weak ones too: what was encrypted with them must stay readable while the key is replaced.
     pub fn from_base64(text: &str) -> Result<Self, KeyError> {
         let bytes = Zeroizing::new(LENIENT.decode(text.trim()).map_err(|_| KeyError::Malformed)?);
         let bytes: [u8; 32] = bytes.as_slice().try_into().map_err(|_| KeyError::Malformed)?;
         Ok(Self::from(bytes))
     }
 
-    /// One to encrypt with.
+    /// A key to encrypt with: weak ones are refused.
     pub fn strong(text: &str) -> Result<Self, KeyError> {
         let key = Self::from_base64(text)?;
         strength::check(key.bytes())?;
         Ok(key)
     }
 
-    /// The key kept in a file that is made, for its owner's eyes only, when it is not there: what the embedded store
-    /// uses when no key is configured. It protects a stray copy of the database, not one of the whole directory.
+    /// Reads the key from a file, which is created for its owner only if it is missing. The embedded store uses it when no
+    /// key is configured. It protects a copy of the database alone, not one of the whole directory.
     ///
     /// A file that everybody may read is refused. One that its group may read is not: Kubernetes gives a volume's group
     /// that right at every mount, and a service must not fail to start again for it.
@@ -74,14 +74,14 @@ impl MasterKey {
         match Self::load(path) {
             Err(KeyError::Missing(_)) => {
                 create(path).map_err(failed)?;
-                // Read back, not kept: had another process been quicker, its key is the one that counts.
+                // Read back: if another process was faster, its key is the one in the file.
                 Self::load(path)
             }
             loaded => loaded,
         }
     }
 
-    /// For what was sealed already: another key in its place would open nothing.
+    /// Reads an existing key file. It is never created here: a new key could not open what is stored.
     pub fn load(path: &Path) -> Result<Self, KeyError> {
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::NotFound => KeyError::Missing(path.to_owned()),
@@ -118,8 +118,8 @@ impl fmt::Debug for MasterKey {
     }
 }
 
-/// Whole or not at all, also after a power cut: written and flushed under another name, then linked to its own, which
-/// fails where there is one already.
+/// Creates the file atomically, also under a power failure: it is written and flushed under another name, then linked to
+/// its own, which fails if there is one already.
 fn create(path: &Path) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let draft = path.with_extension(format!("{:016x}.new", rand::random::<u64>()));

@@ -1,5 +1,8 @@
-//! What is kept at rest is sealed: XChaCha20-Poly1305 under keys that HKDF-SHA256 derives for each tenant from one
-//! master key. A sealed row opens only in the place it was sealed for.
+//! Encrypts what the stores keep: XChaCha20-Poly1305 under keys that HKDF-SHA256 derives for each tenant from one master
+//! key. To *seal* is to encrypt and authenticate, to *open* is the reverse.
+//!
+//! What it guarantees: a sealed row opens only at the location (tenant, table, row) that it was sealed for. What it must
+//! not do: I/O beyond the key file, or logging. Start with [`TenantKeys`], then [`Ring`] for a key that is being replaced.
 
 mod json;
 mod key;
@@ -23,16 +26,16 @@ use crate::tenant::TenantId;
 const VERSION: u8 = 1;
 const NONCE_BYTES: usize = 24;
 
-/// Names phone numbers that pairing codes are counted for: a store sees a keyed hash of each.
+/// The table under which phone numbers are hashed for counting pairing codes: a store sees a keyed hash of each.
 pub const NUMBER_TABLE: &str = "number";
 
-/// One tenant's keys. Derived when needed and gone with the value: nothing caches them.
+/// One tenant's keys. Derived when needed and dropped with the value: nothing caches them.
 pub struct TenantKeys {
     cipher: XChaCha20Poly1305,
     rows: Zeroizing<[u8; 32]>,
 }
 
-/// Where a sealed row stands. Bound to it as associated data: moved to another tenant, table or row it does not open.
+/// Where a sealed row is stored. It is the associated data: moved to another tenant, table or row, a row does not open.
 #[derive(Clone, Copy)]
 pub struct RowLocation<'a> {
     pub table: &'a str,
@@ -49,7 +52,7 @@ impl TenantKeys {
         Self::of(master, "store")
     }
 
-    /// The tenant is part of what the keys are derived from, so it needs no place in the associated data.
+    /// The keys are derived from the tenant's name too, so the associated data need not hold it.
     fn of(master: &MasterKey, scope: &str) -> Self {
         let root = Hkdf::<Sha256>::new(Some(b"tautan store 1"), master.bytes());
         let derive = |purpose: &str| {
@@ -73,7 +76,7 @@ impl TenantKeys {
     }
 
     pub fn seal(&self, place: RowLocation<'_>, plain: &[u8]) -> Vec<u8> {
-        // 24 random bytes never meet twice under one key, however many rows are written: no counter has to be kept.
+        // 24 random bytes never repeat under one key, however many rows are written: no counter has to be kept.
         let nonce: [u8; NONCE_BYTES] = rand::random();
         let bound = place.bound();
         let sealed = self
@@ -83,7 +86,7 @@ impl TenantKeys {
         [&[VERSION], nonce.as_slice(), &sealed].concat()
     }
 
-    /// `None`: sealed with another key, for another place, or damaged. Which of them cannot be told.
+    /// `None`: sealed with another key, for another location, or damaged. The cipher cannot tell which.
     pub fn open(&self, place: RowLocation<'_>, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (&version, rest) = sealed.split_first()?;
         let (nonce, sealed) = rest.split_first_chunk::<NONCE_BYTES>()?;
@@ -97,7 +100,7 @@ impl TenantKeys {
 }
 
 impl RowLocation<'_> {
-    /// Table names have no zero byte, so two places never read the same.
+    /// Table names have no zero byte, so two locations never have the same bytes.
     fn bound(self) -> Vec<u8> {
         [&[VERSION], self.table.as_bytes(), b"\0", self.row].concat()
     }

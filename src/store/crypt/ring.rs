@@ -3,8 +3,7 @@ use zeroize::Zeroizing;
 use super::{MasterKey, RowLocation, TenantKeys};
 use crate::tenant::TenantId;
 
-/// The master key, and while it is being replaced another one: what either has sealed opens, and everything is sealed
-/// with the first.
+/// The master key, and a second one while the key is being replaced. Both open rows; only the current one seals.
 #[derive(Clone, Debug)]
 pub struct MasterKeys {
     pub current: MasterKey,
@@ -37,7 +36,7 @@ impl Ring {
         self.current.seal(place, plain)
     }
 
-    /// `None`: sealed with a third key, for another place, or damaged.
+    /// `None`: sealed with a third key, for another location, or damaged.
     pub fn open(&self, place: RowLocation<'_>, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         self.current.open(place, sealed).or_else(|| self.open_previous(place, sealed))
     }

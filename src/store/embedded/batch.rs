@@ -24,13 +24,13 @@ use crate::{
     tenant::TenantId,
 };
 
-/// What a step answers.
+/// The result of a step.
 pub type Step<T> = Result<T, Stop>;
 
 pub enum Stop {
-    /// The step was not allowed and has written nothing.
+    /// The step was refused and has written nothing.
     Refused(StoreError),
-    /// The disk failed: the transaction cannot be trusted any more.
+    /// The disk failed: the transaction must be dropped.
     Failed(Failure),
 }
 
@@ -38,11 +38,11 @@ pub enum Stop {
 /// only if a process gives more than a million leases in each millisecond that it lives.
 const LEASES_BITS: u32 = 20;
 
-/// Trouble of the disk. Shared, because it meets every step of a batch.
+/// A failure of the disk. Shared, because every step of a batch gets it.
 #[derive(Clone, Debug)]
 pub struct Failure(Arc<redb::Error>);
 
-/// Steps that become true together: one transaction, and what is to be changed in memory and told once it is on the disk.
+/// Steps that take effect together: one transaction, and the changes of memory and publications that follow its commit.
 pub struct Batch<'a> {
     shared: &'a Shared,
     /// Leases given so far in this epoch.
@@ -52,7 +52,7 @@ pub struct Batch<'a> {
     effects: Vec<Effect>,
 }
 
-/// What follows the commit, in this order among themselves.
+/// What follows the commit, in this order.
 enum Effect {
     Event(TenantId, Arc<Event>),
     Notice(TenantId),
@@ -69,7 +69,7 @@ impl<'a> Batch<'a> {
         Self { shared, leases, transaction: None, changed: HashMap::new(), effects: Vec::new() }
     }
 
-    /// The tenant as the steps before this one leave it.
+    /// The tenant's record after the earlier steps of this batch.
     pub fn record(&mut self, tenant: &TenantId) -> &mut Record {
         self.changed.entry(tenant.clone()).or_insert_with(|| {
             let memory = self.shared.memory.lock().unwrap_or_else(PoisonError::into_inner);
@@ -83,7 +83,7 @@ impl<'a> Batch<'a> {
         ours.then_some(()).ok_or(Stop::Refused(StoreError::Fenced))
     }
 
-    /// Appends a status, unless the newest event says the same.
+    /// Appends a status, unless the newest event has the same.
     pub fn tell(&mut self, tenant: &TenantId, status: Status) -> Step<Arc<Event>> {
         let (epoch, at) = (self.shared.disk.epoch(), self.shared.clock.now());
         let asked = self.shared.outbox.is_asked();
@@ -101,7 +101,7 @@ impl<'a> Batch<'a> {
             record.untold = asked.then_some(untold);
         }
         let kept = KeptEvent::of(&event, record.untold);
-        // Codes come every 20 seconds and none of them is kept: no reason to wake the disk.
+        // Codes come every 20 seconds and are never written: they need no transaction.
         if !(kept.replaced && record.kept_as_starting) {
             let sealed = kept.seal(&self.shared.keys(tenant));
             self.put(JOURNAL, tenant, &sealed)?;
@@ -115,8 +115,8 @@ impl<'a> Batch<'a> {
         Ok(event)
     }
 
-    /// The back end knows of this event. Where the file says "starting" nothing is written: it says so anew after a
-    /// restart anyway.
+    /// The back end knows this event now. If the file says "starting" nothing is written: after a restart the status is
+    /// sent again anyway.
     pub fn ack(&mut self, tenant: &TenantId, cursor: Cursor) -> Step<()> {
         let record = self.record(tenant);
         if record.untold.is_none_or(|untold| untold.cursor != cursor) {
@@ -132,7 +132,7 @@ impl<'a> Batch<'a> {
         self.put(JOURNAL, tenant, &acknowledged)
     }
 
-    /// Tells readers the present again, as it is when the batch is done.
+    /// Sends readers a refresh with the status after the batch.
     pub fn remind(&mut self, tenant: &TenantId) {
         self.effects.push(Effect::Notice(tenant.clone()));
     }
@@ -244,7 +244,7 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Writes what is there already.
+    /// Writes the changes that were collected so far.
     pub fn probe(&mut self) -> Result<(), Failure> {
         let epoch = self.shared.disk.epoch().to_le_bytes();
         let mut meta = self.transaction()?.open_table(META).map_err(redb::Error::from)?;
@@ -257,7 +257,7 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// The transaction that makes it true, if it needs one, and what follows.
+    /// The transaction to commit, if there is one, and what follows the commit.
     pub fn finish(self) -> (Option<WriteTransaction>, Outcome<'a>) {
         let Self { shared, transaction, changed, effects, .. } = self;
         (transaction, Outcome { shared, changed, effects })
@@ -266,7 +266,7 @@ impl<'a> Batch<'a> {
 
 type SealedByTenant = redb::TableDefinition<'static, &'static str, &'static [u8]>;
 
-/// What a batch that is on the disk changes for everybody else.
+/// What the callers and readers see of a committed batch.
 pub struct Outcome<'a> {
     shared: &'a Shared,
     changed: HashMap<TenantId, Record>,
@@ -274,7 +274,7 @@ pub struct Outcome<'a> {
 }
 
 impl Outcome<'_> {
-    /// Memory is changed and told under one lock, which `subscribe` takes too: who joins sees each thing once.
+    /// Memory is changed and published under one lock, which `subscribe` takes too, so a new reader sees each event once.
     pub fn apply(self) {
         let mut later = Vec::new();
         let mut memory = self.shared.memory.lock().unwrap_or_else(PoisonError::into_inner);

@@ -83,12 +83,12 @@ fn request(
     let number = Generation(record.generation + 1);
     let (disconnected, owned, wanted) = (record.is_disconnected(), record.is_owned(), record.desired.is_some());
     match &desired {
-        // An owner is about to say something, and hears of the wish; only where there is none it can be settled here.
+        // A running owner is notified and unlinks. Only without an owner the request counts as fulfilled here.
         DesiredState::Unlink if disconnected && !owned && !batch.has_credentials(tenant)? => {
             if wanted {
                 batch.set_desired(tenant, number, None)?;
             }
-            // Otherwise the number need not outlive the process: nobody can ever settle by it.
+            // Otherwise the number need not outlive the process: no `finish` can refer to it.
             batch.record(tenant).generation = number.0;
             return Ok(number);
         }

@@ -1,5 +1,5 @@
-//! The data directory: made where it is not there, and refused where others may write in it or the store that it had is
-//! missing.
+//! The data directory. It is created if it is missing. It is refused if other users may write in it, or if the store file
+//! that it once had is missing.
 
 use std::{
     fs::{self, DirBuilder, File, Metadata, OpenOptions},
@@ -12,18 +12,18 @@ use rustix::process::{getegid, getgroups};
 
 use super::OpenError;
 
-/// The key that seals what is kept, where none is configured.
+/// The file with the encryption key, if none is configured.
 pub const KEY_FILE: &str = "encryption.key";
-/// The secret that local mode signs with.
+/// The file with the secret that local mode signs tokens with.
 pub const SIGN_IN_FILE: &str = "sign-in.key";
 
 const STORE_FILE: &str = "tautan.redb";
-/// Written when the store is there. Versions before it left none.
+/// Written once the store exists. Earlier versions wrote none.
 const MARKER: &str = "tautan.marker";
-/// While it is there a missing store file is created. A first start writes it, so that the next one continues a start that
-/// was killed; and an operator does, to begin with an empty store on purpose.
+/// While this file exists, a missing store file is created. A first start writes it, so that the next start continues one
+/// that was killed. An operator writes it to begin with an empty store on purpose.
 const BEGIN_EMPTY: &str = "begin-empty";
-/// Each of them shows that there was a store.
+/// Files that show that there was a store.
 const TRACES: [&str; 3] = [MARKER, KEY_FILE, SIGN_IN_FILE];
 
 const MARKER_TEXT: &str = "Tautan has created its store in this directory. If tautan.redb is missing, Tautan refuses to \
@@ -37,10 +37,10 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Makes the directory, for its owner only, where it is not there. Refuses it if others may write in it, who could
-    /// delete or replace what is kept. Refuses it if its store file is missing and this is no first start: with an empty
-    /// store every tenant would be shown as never linked. To be called before anything else is written there, and may be
-    /// called again.
+    /// Creates the directory for its owner only, if it is missing. Refuses it if other users may write in it: they could
+    /// delete or replace the store. Refuses it if the store file is missing and this is not the first start: with an empty
+    /// store every tenant would be shown as never linked. Call it before anything else is written there; it may be called
+    /// again.
     pub fn enter(path: &Path) -> Result<Self, OpenError> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
         made.map_err(|source| OpenError::Directory { path: path.to_owned(), source })?;
@@ -96,7 +96,7 @@ impl Directory {
         path.join(STORE_FILE).exists()
     }
 
-    /// A start before this one has made the store.
+    /// Whether an earlier start has created the store.
     pub fn has_store(&self) -> bool {
         self.has_store
     }
@@ -105,13 +105,13 @@ impl Directory {
         self.path.join(STORE_FILE)
     }
 
-    /// To be called once the store is there: from now on a missing store file is never created.
+    /// Call it once the store exists: from then on a missing store file is never created.
     pub fn settle(&self) -> Result<(), OpenError> {
         if self.group_may_write {
             tracing::warn!(path = %self.path.display(), "group may write in the data directory");
         }
         let settled = self.write_marker().and_then(|()| {
-            // The marker reaches the disk first: after a power cut in between, one of the two is there.
+            // The marker reaches the disk first: after a power failure in between, one of the two files exists.
             self.sync()?;
             remove_if_there(&self.path.join(BEGIN_EMPTY))?;
             self.sync()
@@ -131,7 +131,7 @@ impl Directory {
         let allowed = create_for_owner(&begin_empty, "").and_then(|()| self.sync());
         allowed.map_err(|source| self.unusable(source))?;
         if self.has(MARKER)? {
-            // Another process finished its first start meanwhile. Left there, the file would allow an empty store after
+            // Another process finished its first start meanwhile. If the file stayed, it would allow an empty store after
             // the next loss.
             remove_if_there(&begin_empty).map_err(|source| self.unusable(source))?;
         }
@@ -179,7 +179,7 @@ fn is_member(group: u32) -> io::Result<bool> {
     Ok(getgroups()?.iter().any(|member| member.as_raw() == group))
 }
 
-/// A file that is there already stays as it is.
+/// Creates the file; an existing one stays as it is.
 fn create_for_owner(path: &Path, text: &str) -> io::Result<()> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(mut file) => file.write_all(text.as_bytes()).and_then(|()| file.sync_all()),

@@ -28,8 +28,8 @@ use crate::{
 
 const FORMAT: u64 = 1;
 
-/// The file, open. After a write that failed redb refuses everything until the file is opened again; so it is, by the
-/// writer, as soon as it can be.
+/// The open file. After a failed write redb refuses everything until the file is opened again; the writer does so as soon
+/// as it can.
 pub struct Disk {
     path: PathBuf,
     id: FileId,
@@ -37,7 +37,7 @@ pub struct Disk {
     open: RwLock<Option<Database>>,
 }
 
-/// What the file knew of a tenant when it was opened.
+/// What the file had when it was opened.
 #[derive(Default)]
 pub struct Found {
     pub events: Vec<(TenantId, KeptEvent)>,
@@ -50,14 +50,14 @@ pub struct Found {
 /// Why the store cannot go on with its file.
 #[derive(Debug, thiserror::Error)]
 pub enum Lost {
-    /// The disk is still in trouble: to be tried again.
+    /// The disk still fails: to be tried again.
     #[error("the store file cannot be opened now")]
     Away,
     #[error("the store file is gone")]
     Gone,
     #[error("another file is in the place of the store file")]
     Replaced,
-    /// What is in memory may not be the present any more.
+    /// The state in memory may be out of date.
     #[error("another process took the store file")]
     Taken,
 }
@@ -74,7 +74,7 @@ impl Disk {
         let path = directory.store();
         let unusable = |source| OpenError::Directory { path: dir.to_owned(), source };
         let opened = file::create(&path).and_then(|()| {
-            // The file's name is still there after a power cut.
+            // Without this, the file's name could be lost in a power failure.
             directory.sync().map_err(StorageError::Io)?;
             file::open(&path)
         });
@@ -94,8 +94,8 @@ impl Disk {
         Ok((Self { path, id, epoch, open: RwLock::new(Some(database)) }, found))
     }
 
-    /// The time of opening in milliseconds, or one more than the last epoch where the clock went back. So cursors and
-    /// fences rise over restarts without being kept themselves, and over the restoring of a backup.
+    /// The time of opening in milliseconds, or one more than the last epoch if the clock went back. So cursors and fences
+    /// rise over restarts, and after a backup is restored, without being saved themselves.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
@@ -105,7 +105,7 @@ impl Disk {
         begin(open.as_ref().ok_or(redb::Error::DatabaseClosed)?).map_err(Failure::from)
     }
 
-    /// Runs in the caller's thread: a point is read in microseconds and a tenant has some 2,000 rows at most.
+    /// Reads in the caller's thread: a row takes microseconds, and a tenant has some 2,000 rows at most.
     pub fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>) -> Result<T, Failure> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         let database = open.as_ref().ok_or(redb::Error::DatabaseClosed)?;
@@ -117,22 +117,22 @@ impl Disk {
         &self.path
     }
 
-    /// Whether the file that is open is the one that the next start will find. Without this everything that is kept from
-    /// here on would be lost with the process.
+    /// Whether the open file is the one that the next start will find. Without this, everything that is written from now on
+    /// would be lost with the process.
     pub fn check(&self) -> Result<(), Lost> {
         match FileId::at(&self.path) {
             Ok(id) if id == self.id => Ok(()),
             Ok(_) => Err(Lost::Replaced),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Lost::Gone),
-            // The path cannot be looked at now, which says nothing of the file.
+            // The path cannot be read now, which shows nothing about the file.
             Err(_) => Ok(()),
         }
     }
 
-    /// Lets go of the file and takes it again. Never creates it.
+    /// Closes the file and opens it again. Never creates it.
     pub fn reopen(&self) -> Result<(), Lost> {
         let closed = self.open.write().unwrap_or_else(PoisonError::into_inner).take();
-        // Outside the lock, for which readers wait in their own threads: a file that was not closed cleanly is checked.
+        // Outside the lock, because checking a file that was not closed cleanly takes time and readers wait for the lock.
         drop(closed);
         let (database, id) = file::open(&self.path).map_err(redb::Error::from)?;
         if id != self.id {
@@ -159,7 +159,7 @@ impl From<redb::Error> for Lost {
             redb::Error::DatabaseAlreadyOpen => Self::Taken,
             redb::Error::Io(error) => match error.kind() {
                 io::ErrorKind::NotFound => Self::Gone,
-                // Overwritten or cut short: another try finds the same.
+                // Overwritten or truncated: a retry would not help.
                 io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => Self::Replaced,
                 _ => Self::Away,
             },
@@ -175,7 +175,7 @@ fn begin(database: &Database) -> Result<WriteTransaction, redb::Error> {
     Ok(transaction)
 }
 
-/// Proves the key, or takes everything over from the previous one; answers the epoch that begins.
+/// Checks the key, or encrypts everything again if it was encrypted with the previous one. Returns the new epoch.
 fn enter(
     transaction: &WriteTransaction,
     dir: &Path,
@@ -200,7 +200,7 @@ fn enter(
         }
         (Some(_), _) => return Err(OpenError::WrongKey(dir.to_owned())),
     }
-    // A count alone would begin again at an old number after a backup is restored, and give ids a second time.
+    // A counter alone would begin at an old number after a backup is restored, and would give ids a second time.
     let now_ms = u64::try_from(now.as_millisecond()).unwrap_or(0);
     let epoch = number(&meta, EPOCH_ROW).map_err(failed)?.map_or(now_ms, |last| now_ms.max(last + 1));
     let proof = TenantKeys::own(key).seal(KEY_CHECK_LOCATION, b"tautan");
@@ -228,9 +228,9 @@ fn read_all(transaction: &WriteTransaction, key: &MasterKey) -> Result<Found, re
         if let Some((tenant, keys)) = keyed(tenant.value(), key) {
             match KeptEvent::open(&keys, sealed.value()) {
                 Ok(event) => found.events.push((tenant, event)),
-                // One tenant's damage must not keep all the others from starting.
+                // A damaged row of one tenant must not keep the others from starting.
                 Err(error) => {
-                    tracing::error!(%tenant, ?error, "the newest event cannot be read: the tenant begins anew");
+                    tracing::error!(%tenant, ?error, "newest event cannot be read, the tenant begins a new journal");
                     found.unread.push(tenant);
                 }
             }
@@ -242,7 +242,7 @@ fn read_all(transaction: &WriteTransaction, key: &MasterKey) -> Result<Found, re
             match KeptDesired::open(&keys, sealed.value()) {
                 Ok(desired) => found.desired.push((tenant, desired)),
                 Err(error) => {
-                    tracing::error!(%tenant, ?error, "the wish cannot be read: the tenant has to connect again");
+                    tracing::error!(%tenant, ?error, "desired state cannot be read, the tenant has to connect again");
                     found.unread.push(tenant);
                 }
             }
@@ -261,7 +261,7 @@ fn keyed(tenant: &str, key: &MasterKey) -> Option<(TenantId, TenantKeys)> {
     Some((tenant, keys))
 }
 
-/// What does not open with the old key stays as it is: it would not have opened before either.
+/// A row that does not open with the old key stays as it is: it could not be read before either.
 fn seal_anew(transaction: &WriteTransaction, old: &MasterKey, new: &MasterKey) -> Result<(), redb::Error> {
     let both = |tenant: &str| Some((keyed(tenant, old)?.1, keyed(tenant, new)?.1));
     each_again(transaction.open_table(JOURNAL)?, |tenant, sealed| {
@@ -273,7 +273,7 @@ fn seal_anew(transaction: &WriteTransaction, old: &MasterKey, new: &MasterKey) -
         rewrap_desired(&old, &new, sealed)
     })?;
     let mut credentials = transaction.open_table(CREDENTIALS)?;
-    // The rows get new names, which stand anywhere in the order: one tenant at a time is read whole and written back.
+    // The rows get new names, which sort anywhere: one tenant at a time is read whole and written back.
     let mut next = String::new();
     loop {
         let tenant = match credentials.range((next.as_str(), "", [].as_slice())..)?.next() {

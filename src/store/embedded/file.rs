@@ -1,4 +1,4 @@
-//! The store file: made whole or not at all, opened only where it is there, and recognised.
+//! The store file: created atomically, opened only if it exists, and recognised after it was replaced.
 
 use std::{
     fs::{self, File, Metadata, OpenOptions, Permissions},
@@ -12,7 +12,7 @@ use redb::{Builder, Database, DatabaseError, StorageError, backends::FileBackend
 /// redb's own default is a gigabyte.
 const CACHE_BYTES: usize = 32 << 20;
 
-/// Which file it is, whatever its name is now.
+/// Identifies the file by device and inode, whatever its name is now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileId {
     device: u64,
@@ -29,15 +29,15 @@ impl FileId {
     }
 }
 
-/// Makes the file where it is not there, for its owner only. It appears whole or not at all: one that redb did not finish
-/// making it would refuse for ever.
+/// Creates the file for its owner only, if it is missing. It appears whole or not at all: redb would refuse a file that it
+/// did not finish creating for ever.
 pub fn create(path: &Path) -> Result<(), DatabaseError> {
     if path.exists() {
         return Ok(());
     }
     let draft = path.with_extension(format!("{:016x}.new", rand::random::<u64>()));
     let made = make(&draft, path);
-    // What a crash leaves of it is never read.
+    // A file that a crash leaves half made is never read.
     let _ = fs::remove_file(&draft);
     made
 }
@@ -46,7 +46,7 @@ fn make(draft: &Path, path: &Path) -> Result<(), DatabaseError> {
     let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(draft);
     drop(database(file.map_err(StorageError::Io)?)?);
     match fs::hard_link(draft, path) {
-        // Another process was quicker: its file is the one, and in use.
+        // Another process was faster: its file is used.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(StorageError::Io(error).into()),
         Ok(()) => {
@@ -56,7 +56,7 @@ fn make(draft: &Path, path: &Path) -> Result<(), DatabaseError> {
     }
 }
 
-/// Fails where the file is not there: it is never created here.
+/// Opens the file. Fails if it is missing: it is never created here.
 pub fn open(path: &Path) -> Result<(Database, FileId), DatabaseError> {
     let file = OpenOptions::new().read(true).write(true).open(path).map_err(StorageError::Io)?;
     let metadata = file.metadata().map_err(StorageError::Io)?;
@@ -68,8 +68,8 @@ pub fn open(path: &Path) -> Result<(Database, FileId), DatabaseError> {
     Ok((database(file)?, FileId::of(&metadata)))
 }
 
-/// Takes from others what they may do with the file: `cp` gives them more when it puts a backup back, and Kubernetes when
-/// it mounts a volume.
+/// Removes other users' rights to the file: `cp` gives them some when a backup is restored, and Kubernetes when it mounts a
+/// volume.
 fn restrict(file: &File, metadata: &Metadata) -> io::Result<()> {
     let may = |bits| metadata.mode() & bits != 0;
     if !may(0o077) {

@@ -14,18 +14,18 @@ use crate::{
     tenant::TenantId,
 };
 
-/// How often idle tenants are looked at.
+/// How often the store looks for idle tenants.
 const LOOK_EVERY: Duration = Duration::from_secs(600);
 /// Tenants in one transaction, which holds up every other step.
 const AT_ONCE: usize = 64;
-/// Between two transactions, in which other steps are done.
+/// Between two transactions, so that other steps can run.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The time that counts towards forgetting. It goes on with the clock, in steps of [`IDLE_STEP_MAX`] at most: what the clock
-/// jumps over does not count. Without this a clock that is wrong by a year for a moment would forget all tenants.
+/// The time that counts towards forgetting. It follows the clock in steps of [`IDLE_STEP_MAX`] at most: a jump of the clock
+/// does not count. Without this, a clock that is wrong by a year for a moment would forget all tenants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IdleTime {
-    /// When it was last looked at; 0: never.
+    /// When the clock was last read; 0: never.
     clock_ms: i64,
     pub counted_ms: u64,
 }
@@ -42,7 +42,7 @@ impl IdleTime {
         [self.clock_ms.to_le_bytes(), self.counted_ms.to_le_bytes()].concat()
     }
 
-    /// A row that is no such time begins anew: then tenants are kept for longer.
+    /// A damaged row starts at zero: then tenants are kept for longer.
     pub fn of_row(row: &[u8]) -> Self {
         let parts = row.split_first_chunk::<8>().and_then(|(clock, rest)| Some((*clock, rest.try_into().ok()?)));
         parts.map_or_else(Self::default, |(clock, counted)| Self {
@@ -100,14 +100,14 @@ impl EmbeddedStore {
 fn forget_some(batch: &mut Batch<'_>, tenants: &[TenantId], counted: u64, after: u64) -> Step<usize> {
     let mut forgotten = 0;
     for tenant in tenants {
-        // A request may have come since it was found. Without this look it would be lost.
+        // A request may have come since the tenant was found idle. Without this check it would be lost.
         let record = batch.record(tenant);
         if !record.is_idle() {
             continue;
         }
         let since = record.idle_since;
         match since {
-            // Nothing of it is in the file.
+            // The file has no row of it.
             None if record.newest.is_none() => {}
             None => {
                 batch.begin_idle(tenant, counted)?;

@@ -54,7 +54,7 @@ impl Journal for EmbeddedStore {
 
     async fn subscribe(&self, tenant: &TenantId, after: Option<EventId>) -> Subscription {
         let memory = self.shared().memory.lock().unwrap_or_else(PoisonError::into_inner);
-        // Under the lock that publishing takes: nothing falls between the backlog and what comes.
+        // Under the lock that publishing takes: no event is lost between the backlog and the live events.
         let live = self.shared().hub.join(tenant);
         let (backlog, seen) = memory.backlog(tenant, after);
         Subscription::new(backlog, live, seen)

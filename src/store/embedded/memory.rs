@@ -13,10 +13,10 @@ use crate::{
 /// Events that a tenant's readers can catch up with. A pairing makes about ten.
 const HISTORY_MAX: usize = 32;
 /// Events that are kept beside each tenant's newest, all tenants together: about 8 MB. Beyond it the oldest of all goes,
-/// and a reader that would have wanted it begins with the present.
+/// and a reader that asks for it begins with the current status.
 const HISTORIES_MAX: usize = 16_384;
 
-/// What readers read. Changed by the writer alone, after the commit.
+/// The state that readers see. Only the writer changes it, after a commit.
 pub struct Memory {
     tenants: HashMap<TenantId, Known>,
     /// Every event of this epoch that may still be in a history, oldest first.
@@ -117,7 +117,7 @@ impl Memory {
         known.history.shrink_to_fit();
     }
 
-    /// What a reader that has seen `after` is told before what comes, and what it has seen then.
+    /// The backlog of a reader that has seen `after`, and the newest event that the reader has seen then.
     pub fn backlog(&self, tenant: &TenantId, after: Option<EventId>) -> (Vec<Update>, Option<Cursor>) {
         let Some(Known { record, history }) = self.tenants.get(tenant) else { return (Vec::new(), None) };
         let Some(present) = record.shown() else { return (Vec::new(), None) };
@@ -126,7 +126,7 @@ impl Memory {
         let first = place.map_or(history.len() - 1, |place| place + 1);
         let mut updates: Vec<_> = history.range(first..).cloned().map(Update::Event).collect();
         if present.stale {
-            // As an event it would be a claim that nobody stands behind.
+            // As an event it would claim a live owner, and there is none.
             updates.pop();
             updates.push(Update::Refresh(present));
         } else if updates.is_empty() && record.doubted {
@@ -144,7 +144,7 @@ impl Memory {
         waiting.take(max).map(|(tenant, _)| tenant.clone()).collect()
     }
 
-    /// What was thought to be in the file may not be: each tenant's next event is written, whatever it says.
+    /// The file may lack what was written last: each tenant's next event is written, even if its status is the same.
     pub fn distrust_file(&mut self) {
         self.tenants.values_mut().for_each(|known| known.record.kept_as_starting = false);
     }

@@ -1,13 +1,17 @@
-//! The store of a single instance: one file, no server. redb keeps the bytes; what makes it a store is here.
+//! The store of a single instance: one file in the data directory, no server. It keeps its rows in redb.
 //!
-//! One thread writes. It takes the steps that wait, applies them to one transaction, has it on the disk, and only then
-//! changes what is in memory, publishes, and answers: a thousand sessions that write at once share one `fsync`. Each
-//! step checks its fence before it writes, so a refused one leaves nothing behind, and a commit that fails leaves memory
-//! as it was.
+//! What it guarantees: one thread writes. It takes all waiting steps, applies them to one transaction and commits it to
+//! the disk. Only then it changes memory, publishes, and answers the callers, so a thousand sessions that write at once
+//! share one `fsync`. Each step checks its fence before it writes: a refused step changes nothing, and a commit that
+//! fails leaves memory as it was.
 //!
-//! Every tenant's newest event, wish and owner are in memory, read from the file at the start: some 500 bytes a tenant.
-//! Credentials stay in the file. The newest event is kept in the file too, but never a QR or pair code, not even sealed.
-//! Leases are in memory only: a restart is a new incarnation, which begins with nobody running.
+//! What is where: every tenant's newest event, desired state and owner are in memory, some 500 bytes a tenant, read from
+//! the file at the start. Credentials stay in the file. Leases are in memory only, so after a restart no session runs
+//! until it is acquired again.
+//!
+//! What it must not do: write a QR or pairing code to the disk, not even encrypted.
+//!
+//! Where to start reading: `commands` and `ownership` decide, `batch` collects changes, `writer` commits them.
 
 mod batch;
 mod directory;
@@ -66,23 +70,23 @@ use crate::{clock::SharedClock, tenant::TenantId};
 
 /// Steps that may wait for the writer. When it is full callers wait.
 const STEPS_MAX: usize = 1_024;
-/// A caller does not wait longer for a step, its place in the queue included. Without this a request waits for as long as
-/// the disk hangs.
+/// The longest time that a caller waits for a step, the queue included. Without this, a request would wait as long as the
+/// disk hangs.
 const STEP_TIME_MAX: Duration = Duration::from_secs(5);
-/// How long the end of the process waits for a writer whose disk hangs. What it has not finished was never answered.
+/// How long the end of the process waits for a writer whose disk hangs. Unfinished steps were never confirmed.
 const END_TIME_MAX: Duration = Duration::from_secs(2);
 
 pub struct Settings {
     /// Created for its owner only, if it is missing. Refused if others may write in it. One process uses it at a time.
     pub dir: PathBuf,
     pub key: MasterKey,
-    /// The key that everything was sealed with until now. Opening with it seals everything anew with `key`, in one
-    /// transaction; from then on it is not needed.
+    /// The previous key. Opening with it encrypts everything again with `key`, in one transaction; after that it is not
+    /// needed.
     pub previous: Option<MasterKey>,
     pub limits: Limits,
     /// A tenant without credentials, desired state and owner is forgotten after this time.
     pub forget_after: Duration,
-    /// `None` but in tests, which end the process there.
+    /// A hook for tests, which end the process there. `None` in production.
     pub on_commit: Option<CommitHook>,
 }
 
@@ -99,7 +103,7 @@ pub type CommitHook = Arc<dyn Fn(CommitPoint) + Send + Sync>;
 pub enum CommitPoint {
     /// Nothing of the steps is on the disk yet.
     Before,
-    /// They are on the disk, and nobody has been told.
+    /// They are on the disk, and nothing is published yet.
     After,
 }
 
@@ -113,7 +117,7 @@ pub enum OpenError {
     },
     #[error("other users may write in the data directory {path}: chmod go-w {path}", path = .0.display())]
     Exposed(PathBuf),
-    /// What was kept is not there, and an empty store in its place would say of every tenant that it was never linked.
+    /// The store file is missing, and with an empty one every tenant would be shown as never linked.
     #[error(
         "the store file {} is missing, but {} shows that there was one. Restore it from a backup. To begin with an empty \
          store instead, in which no account is linked, and start again: touch {}",
@@ -140,7 +144,7 @@ pub enum OpenError {
     },
 }
 
-/// A handle; clones are the same store. With the last one the store closes, once the steps that wait are done.
+/// A handle; clones are the same store. Dropping the last one closes the store after the waiting steps.
 #[derive(Clone)]
 pub struct EmbeddedStore(Arc<Inner>);
 
@@ -153,7 +157,7 @@ struct Inner {
 
 struct Thread {
     handle: JoinHandle<()>,
-    /// Nothing is ever sent: it closes with the thread's end.
+    /// Carries no message: it closes when the thread ends.
     end: Receiver<()>,
 }
 
@@ -179,7 +183,8 @@ struct Shared {
 }
 
 impl EmbeddedStore {
-    /// Blocks: reads every tenant's newest event and wish, after a crash the whole file, and on a new key seals it anew.
+    /// Blocks: reads every tenant's newest event and desired state; after a crash the whole file; and with a new key it
+    /// encrypts every row again.
     pub fn open(settings: Settings, clock: SharedClock) -> Result<Self, OpenError> {
         let Settings { dir, key, previous, limits, forget_after, on_commit } = settings;
         let (disk, found) = Disk::open(&dir, &key, previous.as_ref(), clock.now(), on_commit.as_ref())?;
@@ -225,45 +230,45 @@ impl EmbeddedStore {
         }
     }
 
-    /// From here on whatever changes a status leaves a notice for the back end. Who never asks pays nothing for it.
+    /// From the first call on, every change of a status also makes an outbox entry.
     pub fn outbox(&self) -> Arc<dyn Outbox> {
         self.shared().outbox.ask();
         Arc::new(self.clone())
     }
 
-    /// Has the writer look after its file: whether it is still there, and, where the last write failed, whether it can be
-    /// written again. Without a step to do it would not notice. Does not wait.
+    /// Makes the writer check its file: whether it still exists, and, if the last write failed, whether it can be
+    /// written again. Without this, a store that has no step to do would not find out. Does not wait.
     pub fn look(&self) {
         let looks = &self.shared().looks;
-        // Without this, looks fill the queue while the disk hangs.
+        // Without this, checks would fill the queue while the disk hangs.
         if !looks.swap(true, Ordering::Relaxed) && self.jobs().try_send(Job::Look).is_err() {
             looks.store(false, Ordering::Relaxed);
         }
     }
 
-    /// Whether the last write succeeded, and in time. What is known can be read either way.
+    /// Whether the last write succeeded in time. Reads work either way.
     pub fn writable(&self) -> watch::Receiver<bool> {
         self.shared().writable.subscribe()
     }
 
-    /// Waits until the writer has ended: from then on nothing can be kept, and only a new start helps.
+    /// Waits until the writer has ended: after that nothing can be saved until the program is started again.
     pub async fn ended(&self) {
         self.shared().ended.cancelled().await;
     }
 
-    /// Does the steps that wait, ends every lease and subscription, and lets go of the directory. Whatever is asked
-    /// afterwards is [`StoreError::Unavailable`]. Asked twice it is done once.
+    /// Finishes the waiting steps, ends every lease and subscription, and releases the directory. Later calls return
+    /// [`StoreError::Unavailable`]. A second `close` does nothing.
     pub async fn close(&self) {
         let (done, closed) = oneshot::channel();
         if self.jobs().send(Job::Close(done)).await.is_ok() {
-            // An error says that another call was quicker; it has closed by then.
+            // An error means that another call was faster; the store is closed by then.
             let _ = closed.await;
         }
         self.0.join();
     }
 
-    /// Has the writer do it, with whatever else waits. A caller that stops waiting, or has waited too long, stops a step
-    /// that has not begun; one that has is done.
+    /// Passes a step to the writer and waits for its commit. If the caller is cancelled or waits too long, a step that has
+    /// not begun is dropped; one that has begun runs to completion.
     async fn step<T: Send + 'static>(
         &self,
         step: impl FnOnce(&mut Batch<'_>) -> Step<T> + Send + 'static,
@@ -295,7 +300,7 @@ impl Shared {
         TenantKeys::new(&self.key, tenant)
     }
 
-    /// Whether that is a change: each episode is logged once.
+    /// Returns whether it changed, so that each failure is logged once.
     fn set_writable(&self, writable: bool) -> bool {
         self.writable.send_if_modified(|now| std::mem::replace(now, writable) != writable)
     }

@@ -18,8 +18,8 @@ use crate::{
     tenant::TenantId,
 };
 
-/// When whom is to be told of next. In memory alone: a restart begins with everything due, and what is to be told stands
-/// in the journal's rows.
+/// When each tenant's entry is due. In memory alone: the entries stand in the journal's rows, and after a restart all are
+/// due.
 #[derive(Default)]
 pub struct Schedule {
     asked: AtomicBool,
@@ -30,7 +30,7 @@ pub struct Schedule {
 struct Turn {
     due: Instant,
     tries: u32,
-    /// Whoever took it last; 0: nobody has.
+    /// The claim that took it last; 0: none.
     claim: u128,
 }
 
@@ -43,7 +43,7 @@ impl Schedule {
         self.asked.load(Ordering::Relaxed)
     }
 
-    /// A tenant that waits already keeps its turn: a receiver that is down is not asked the more often for it.
+    /// A tenant that waits already keeps its time: new statuses must not make a failing receiver be called more often.
     pub fn add(&self, tenant: &TenantId) {
         let fresh = || Turn { due: Instant::now(), tries: 0, claim: 0 };
         self.lock().entry(tenant.clone()).or_insert_with(fresh);
@@ -54,7 +54,7 @@ impl Schedule {
         self.lock().remove(tenant);
     }
 
-    /// The one that has waited longest, or when the first will be due.
+    /// The entry that is due longest, or the time at which the first one will be due.
     fn take(&self) -> Result<(TenantId, u128, u32), Option<Instant>> {
         let (now, mut turns) = (Instant::now(), self.lock());
         let Some((tenant, turn)) = turns.iter_mut().min_by_key(|(_, turn)| turn.due) else { return Err(None) };

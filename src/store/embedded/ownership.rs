@@ -50,7 +50,7 @@ impl Ownership for EmbeddedStore {
         .await
     }
 
-    /// There is nobody else who could die.
+    /// There is no other instance that could die.
     async fn rescan(&self) {
         std::future::pending().await
     }

@@ -16,17 +16,17 @@ use crate::{
     },
 };
 
-/// All that is known of a tenant, but its credentials and its older events. The rules that need no I/O are here.
+/// What the store knows of a tenant, without credentials and older events. The rules that need no I/O are here.
 #[derive(Clone, Default)]
 pub struct Record {
     pub newest: Option<Arc<Event>>,
     /// Of the newest event of this epoch; 0: there is none yet.
     pub sequence: u64,
-    /// Of the event that the back end is still to be told of.
+    /// The event that the back end does not know yet.
     pub untold: Option<Untold>,
-    /// The newest wish, while it is not settled.
+    /// The newest desired state, until it is fulfilled.
     pub desired: Option<(Generation, DesiredState)>,
-    /// The number of the newest wish, settled or not.
+    /// The number of the newest desired state, fulfilled or not.
     pub generation: u64,
     pub owner: Option<Claim>,
     /// Nothing stands against forgetting it: since when, in the time that [`super::idle::IdleTime`] counts. `None`: something
@@ -38,9 +38,9 @@ pub struct Record {
     pub kept_as_starting: bool,
     /// When the session crashed lately.
     pub crashes: Vec<Timestamp>,
-    /// A reader may have been told that the newest event is stale, and has to be told when it is no more.
+    /// A reader may have seen the newest event as stale, and needs a refresh when it no longer is.
     pub doubted: bool,
-    /// What was said to the owner and it has not heard, with its time. In memory alone.
+    /// Messages that the owner has not received yet, with their time. In memory alone.
     pub messages: VecDeque<(Timestamp, Bytes)>,
     pub used: Used,
 }
@@ -69,7 +69,7 @@ impl Record {
         self.newest.as_ref().is_none_or(|newest| matches!(newest.status, Status::Disconnected { .. }))
     }
 
-    /// The status needs somebody who stands behind it, and there is nobody.
+    /// The status needs a live owner, and there is none.
     pub fn is_stale(&self) -> bool {
         !self.is_disconnected() && !self.is_owned()
     }
@@ -82,9 +82,9 @@ impl Record {
         takeover_status(self.newest.as_deref(), self.desired.as_ref().map(|(_, desired)| desired))
     }
 
-    /// Takes up what the file knew. A status that may stand for codes to pair with gets a cursor of the new epoch: under
-    /// its old one a reader has seen something else, or has gone on to cursors that no write was needed for. The back end
-    /// may know something else, too, and is told anew.
+    /// Restores what the file knew. A status that may stand for codes to pair with gets a cursor of the new epoch: under
+    /// its old one a reader has seen something else, or has gone on to cursors that needed no write. The back end may
+    /// know something else too, and is sent the status again.
     pub fn resume(&mut self, KeptEvent { mut event, replaced, untold }: KeptEvent, epoch: u64) -> Arc<Event> {
         self.kept_as_starting = event.status == starting();
         self.untold = untold;

@@ -16,13 +16,13 @@ use super::{
     rows::{CREDENTIALS, DESIRED_STATES, JOURNAL, META},
 };
 
-/// Writes the store that nobody has open into a new file, in place of the old one. What was removed from the old one still
-/// stands in its free pages: tenants' names in clear, the rest encrypted.
+/// Copies the store into a new file that replaces the old one. No process may have it open. Rows that were removed from the
+/// old file are still in its free pages: tenants' names in clear, the rest encrypted.
 pub fn rewrite(dir: &Path) -> Result<(), OpenError> {
     let directory = Directory::enter(dir)?;
     let path = directory.store();
     let engine = |error: redb::Error| OpenError::Engine { path: dir.to_owned(), source: Box::new(error) };
-    // Held, and with it its lock, until the new file is in its place: a process that starts meanwhile is refused.
+    // Held with its lock until the new file has replaced it: a process that starts meanwhile is refused.
     let (old, _) = file::open(&path).map_err(|error| match error {
         DatabaseError::DatabaseAlreadyOpen => OpenError::InUse(dir.to_owned()),
         other => engine(other.into()),
@@ -33,7 +33,7 @@ pub fn rewrite(dir: &Path) -> Result<(), OpenError> {
         Ok(directory.sync()?)
     });
     if moved.is_err() {
-        // What is left of it otherwise is never read.
+        // A draft that stays behind is never read.
         let _ = fs::remove_file(&draft);
     }
     moved.map_err(engine)

@@ -1,4 +1,4 @@
-//! The tables of the file and what is written in them.
+//! The tables of the file and the format of their rows.
 
 use std::ops::Range;
 
@@ -29,7 +29,7 @@ pub const CREDENTIALS: TableDefinition<(&str, &str, &[u8]), &[u8]> = TableDefini
 
 pub const FORMAT_ROW: &str = "format";
 pub const EPOCH_ROW: &str = "epoch";
-/// A sealed word: opens with the key that everything else was sealed with.
+/// Key check value: a sealed word that opens only with the right key.
 pub const KEY_CHECK_ROW: &str = "proof";
 /// A [`crate::store::ClientVersion`].
 pub const CLIENT_VERSION_ROW: &str = "release";
@@ -44,22 +44,22 @@ pub const KEY_CHECK_LOCATION: RowLocation<'static> = RowLocation { table: "proof
 #[derive(Serialize, Deserialize)]
 pub struct KeptEvent {
     pub event: Event,
-    /// The event offered codes to pair with, which never reach a disk: its status is replaced, and its cursor must not be
-    /// taken for known, since what a reader saw under it is not what is kept.
+    /// The event offered codes to pair with, which are never written to the disk. Its status was replaced, so its cursor
+    /// must not be used again: a reader saw something else under it.
     pub replaced: bool,
-    /// The back end is still to be told of it.
+    /// The back end does not know it yet.
     #[serde(default)]
     pub untold: Option<Untold>,
 }
 
-/// What names a notice to the back end, the same at every try.
+/// What identifies an outbox entry to the back end, the same at every try.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub struct Untold {
     pub cursor: Cursor,
     pub at: Timestamp,
 }
 
-/// A tenant's newest wish as the file keeps it.
+/// A tenant's newest desired state as the file keeps it.
 #[derive(Serialize, Deserialize)]
 pub struct KeptDesired {
     pub number: u64,
@@ -70,7 +70,7 @@ pub struct KeptDesired {
 }
 
 impl KeptEvent {
-    /// A restart ends a pairing under way, so "starting" is also what is true of it afterwards.
+    /// A restart ends a pairing under way, so "starting" is its true status afterwards.
     pub fn of(event: &Event, untold: Option<Untold>) -> Self {
         let status = match &event.status {
             Status::QrPending { .. } => starting(),
@@ -101,7 +101,7 @@ impl KeptEvent {
         crypt::parse(keys.open(JOURNAL_LOCATION, sealed))
     }
 
-    /// The same row once the back end knows of its event. Only that is changed: words of a later version stay.
+    /// The same row after the back end received its event. Only that field changes: words of a later version stay.
     pub fn acknowledged(keys: &TenantKeys, sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
         // Anything but an object is damaged.
         let mut row: serde_json::Map<String, serde_json::Value> = crypt::parse(keys.open(JOURNAL_LOCATION, sealed))?;
@@ -120,7 +120,7 @@ pub fn rewrap_desired(old: &TenantKeys, new: &TenantKeys, sealed: &[u8]) -> Opti
     anew(old, new, DESIRED_LOCATION, sealed)
 }
 
-/// Without reading it: a word of a later version would be lost on the way.
+/// Encrypts it again without parsing it: a word of a later version would be lost.
 fn anew(old: &TenantKeys, new: &TenantKeys, place: RowLocation<'_>, sealed: &[u8]) -> Option<Vec<u8>> {
     Some(new.seal(place, &old.open(place, sealed)?))
 }
@@ -148,7 +148,7 @@ pub fn seal_row(keys: &TenantKeys, table: &str, key: &[u8], value: &[u8]) -> ([u
     (name, keys.seal(RowLocation { table, row: &name }, &plain))
 }
 
-/// `None`: sealed with another key, or not at this place.
+/// `None`: sealed with another key, or for another location.
 pub fn open_row(keys: &TenantKeys, table: &str, name: &[u8], sealed: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let plain = keys.open(RowLocation { table, row: name }, sealed)?;
     let (length, rest) = plain.split_first_chunk::<4>()?;
@@ -178,7 +178,7 @@ impl<'a> Span<'a> {
     }
 }
 
-/// The next text in order: nothing stands between a text and itself with a zero byte.
+/// The next text in sort order: no text sorts between one and the same with a zero byte appended.
 fn after(text: &str) -> String {
     format!("{text}\0")
 }

@@ -9,7 +9,7 @@ use crate::{
     store::{Limited, Limits, StoreError, Usage},
 };
 
-/// When a tenant used what is limited. In memory alone: after some minutes it does not count.
+/// When a tenant used its limits. In memory alone: after some minutes a use does not count.
 #[derive(Clone, Default)]
 pub struct Used {
     pair_codes: Times<Timestamp>,
@@ -21,7 +21,7 @@ pub struct Used {
 pub struct Numbers(Mutex<HashMap<[u8; 32], Times<Timestamp>>>);
 
 impl Numbers {
-    /// False: no more is left of the limit.
+    /// False: the limit is used up.
     pub fn take(&self, number: [u8; 32], limit: Limit, now: Timestamp) -> bool {
         let mut numbers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         numbers.retain(|_, times| !times.are_over(limit, now));
@@ -34,7 +34,7 @@ impl Used {
         self.pair_codes.is_empty() && self.dials.is_empty()
     }
 
-    /// All of it or nothing.
+    /// Counts the whole usage, or nothing.
     pub fn take(&mut self, usage: Usage, limits: &Limits, now: Timestamp) -> Result<(), StoreError> {
         let code = usage.pair_code.then(|| self.pair_codes.wait(limits.pair_codes, now)).flatten();
         let dial = usage.dial.then(|| self.dials.wait(limits.dials, now)).flatten();

@@ -14,23 +14,23 @@ use super::{
 };
 use crate::store::StoreError;
 
-/// Steps that share one commit at most: it bounds what a crash can undo and how long readers are held up afterwards.
+/// The most steps in one commit. It bounds what a crash can undo, and how long readers wait while memory is changed.
 const BATCH_MAX: usize = 256;
-/// How long a failed file is left alone before it is opened again.
+/// The pause between two tries to open a failed file again.
 const REOPEN_AFTER: Duration = Duration::from_secs(1);
 
 pub enum Job {
     Step(Task),
-    /// Nothing but the look at the file that follows every batch; and a write, where the last one failed.
+    /// Only the check of the file that follows every batch, and a test write if the last write failed.
     Look,
     Close(oneshot::Sender<()>),
 }
 
 type Task = Box<dyn FnOnce(&mut Batch<'_>) -> Answer + Send>;
 
-/// A step that was done and waits to be true: told how it went, it answers its caller.
+/// A step that was applied and waits for the commit, whose result it passes to its caller.
 pub struct Answer {
-    /// The step met a failing disk, and every other one of its batch has to hear of it.
+    /// The disk failed in this step, and every other step of its batch fails with it.
     failure: Option<Failure>,
     tell: Box<dyn FnOnce(Result<(), Failure>) + Send>,
 }
@@ -42,8 +42,8 @@ impl Job {
     ) -> Self {
         Self::Step(Box::new(move |batch| {
             if reply.is_closed() {
-                // The caller went away before the step began. A lease would die in the same batch that gives it, which
-                // the next step of the batch could not see.
+                // The caller was cancelled before the step began. Its lease would end in the same batch that gives it,
+                // unseen by the batch's next step.
                 return Answer { failure: None, tell: Box::new(drop) };
             }
             let done = step(batch);
@@ -57,7 +57,7 @@ impl Job {
                     (Err(Stop::Refused(error)), _) => Err(error),
                     (Err(Stop::Failed(failure)), _) | (_, Err(failure)) => Err(failure.into()),
                 };
-                // The caller may have stopped waiting. A lease that nobody takes is dropped here, and free again.
+                // The caller may have stopped waiting. Its lease is dropped here, and the tenant is free again.
                 let _ = reply.send(answer);
             };
             Answer { failure, tell: Box::new(tell) }
@@ -79,7 +79,7 @@ impl Writer {
         Self { shared, jobs, leases: 0, failed: None }
     }
 
-    /// Until it is told to close, or nobody is left who could.
+    /// Until the store closes, or the last handle to it is dropped.
     pub fn run(mut self) {
         let mut asked = Vec::new();
         while let Some(first) = self.jobs.blocking_recv() {
@@ -93,7 +93,7 @@ impl Writer {
                         looks = true;
                     }
                     Job::Close(done) => {
-                        // What came before it is done still, what comes after it is refused.
+                        // Earlier steps are finished, later ones are refused.
                         self.jobs.close();
                         asked.push(done);
                     }
@@ -123,7 +123,7 @@ impl Writer {
             answers.push(answer.tell);
         }
         if looks && !*shared.writable.borrow() {
-            // Opening the file again says nothing of writing: the disk may still be full.
+            // That the file opens does not show that it can be written: the disk may still be full.
             failure = failure.or_else(|| batch.probe().err());
         }
         let (transaction, outcome) = batch.finish();
@@ -132,7 +132,7 @@ impl Writer {
             Some(failure) => Err(failure),
             None => commit(&shared, transaction),
         };
-        // Before anything is answered: what was written into a file that is gone is not kept.
+        // Before any step is confirmed: what was written into a deleted file is lost.
         let there = shared.disk.check();
         let committed = match &there {
             Ok(()) => committed,
@@ -167,7 +167,7 @@ impl Writer {
         match self.shared.disk.reopen() {
             Ok(()) => {
                 self.failed = None;
-                // The commit that failed may be in the file all the same.
+                // The failed commit may be in the file nevertheless.
                 self.shared.memory.lock().unwrap_or_else(PoisonError::into_inner).distrust_file();
                 Ok(())
             }
@@ -180,7 +180,7 @@ impl Writer {
     }
 }
 
-/// However the writer ends, by a panic too, nobody goes on under a lease that cannot be used any more.
+/// However the writer ends, also by a panic, every lease ends with it: no session runs on that cannot write.
 impl Drop for Writer {
     fn drop(&mut self) {
         self.shared.memory.lock().unwrap_or_else(PoisonError::into_inner).end_leases();

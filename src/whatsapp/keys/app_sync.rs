@@ -10,7 +10,7 @@ use whatsapp_rust::{
 use super::{Keys, LibraryResult, joined, put, text, to_json};
 use crate::store::Change;
 
-/// As the library hands them over in numbers.
+/// The type that the library uses.
 type IndexMac = [u8; 32];
 
 const SYNC_KEY: &str = "sync-key";

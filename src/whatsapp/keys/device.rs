@@ -25,21 +25,21 @@ const ONLY: &[u8] = b"";
 const PHONE: &str = "phone";
 const PLATFORM: &[u8] = b"platform";
 
-/// The library's saver gives up for good, and in silence, at ten. The link ends before.
+/// The library stops saving without a log line after ten failures. The link ends before that.
 const FAILURES_MAX: u32 = 5;
 
-/// WhatsApp's own have some ten bytes.
+/// Those of WhatsApp have some ten bytes.
 const HINT_BYTES_MAX: usize = 1 << 10;
 
-/// What is known of the device that is durable.
+/// The device that is durable.
 #[derive(Default)]
 pub(super) struct Saved {
-    /// `None` until this link has written one.
+    /// `None` until this link has saved a device.
     digest: Option<[u8; 32]>,
     owner: Option<Owner>,
 }
 
-/// The account that a device belongs to. A login tells no number, only the account's hidden identity.
+/// The account of a device. A login has no phone number, only the account's hidden identity.
 #[derive(Clone)]
 struct Owner {
     phone: Option<String>,
@@ -52,7 +52,7 @@ impl Owner {
         Self { phone: user(&device.pn), lid: user(&device.lid) }
     }
 
-    /// What one of them does not know counts for nothing.
+    /// Compares only values that both have.
     fn is_another(&self, other: &Self) -> bool {
         let differ = |ours: &Option<String>, theirs: &Option<String>| {
             ours.as_ref().zip(theirs.as_ref()).is_some_and(|(ours, theirs)| ours != theirs)
@@ -63,7 +63,7 @@ impl Owner {
 
 /// The device that can be resumed.
 pub(in crate::whatsapp) struct Stored {
-    /// How far it got.
+    /// The stage that the pairing reached.
     pub stage: Stage,
     pub phone: PhoneNumber,
 }
@@ -78,16 +78,15 @@ pub(in crate::whatsapp) async fn stored(
     let device: Device = from_json(&row)?;
     let phone = PhoneNumber::parse(device.pn.as_ref().map(|pn| pn.user.as_str()).unwrap_or_default());
     let phone = phone.map_err(|error| StoreError::Damaged(Box::new(error)))?;
-    // The library counts logins only once WhatsApp has let us in.
+    // The library counts a login only after WhatsApp accepted it.
     let stage = if device.login_counter > 0 { Stage::Linked } else { Stage::Scanned };
     Ok(Some(Stored { stage, phone }))
 }
 
-/// Without what makes the row longer than it has to be: WhatsApp and the phone may send texts of megabytes, and every
-/// change writes the row anew.
+/// Cuts long values: WhatsApp and the phone may send texts of megabytes, and every change writes the row again.
 fn short(mut device: Device) -> Device {
     device.push_name.truncate(cut_name(&device.push_name).len());
-    // Each of these only saves WhatsApp a step when it is there.
+    // These are optional: each only saves WhatsApp a step.
     device.edge_routing_info = device.edge_routing_info.filter(|info| info.len() <= HINT_BYTES_MAX);
     device.props_hash = device.props_hash.filter(|hash| hash.len() <= HINT_BYTES_MAX);
     device.nct_salt = device.nct_salt.filter(|salt| salt.len() <= HINT_BYTES_MAX);
@@ -95,7 +94,7 @@ fn short(mut device: Device) -> Device {
 }
 
 impl Keys {
-    /// What the phone said it runs, when it was last linked.
+    /// The phone's platform, as the phone named it at the last pairing.
     pub async fn platform(&self) -> Result<Option<Platform>, StoreError> {
         let row = self.get(PHONE, PLATFORM).await?;
         Ok(row.and_then(|row| Platform::parse(str::from_utf8(&row).ok()?).ok()))
@@ -105,7 +104,7 @@ impl Keys {
         self.put(PHONE, Bytes::from_static(PLATFORM), platform.as_str().as_bytes().to_vec()).await
     }
 
-    /// From now on the newest device is what gets saved.
+    /// Names the library's manager, which has the newest device.
     pub fn attach(&self, manager: Weak<PersistenceManager>) {
         // Set once per link, right after its client is built.
         let _ = self.manager.set(manager);
@@ -113,8 +112,8 @@ impl Keys {
 
     /// Returns when the newest device is durable.
     ///
-    /// The library's own `flush` does not promise that: it answers at once while its background saver is still writing,
-    /// and a save begun earlier may land later, over a newer one.
+    /// The library's own `flush` does not guarantee that: it returns at once while its background saver is still writing,
+    /// and a save that began earlier may overwrite a newer one.
     pub async fn save_newest(&self) -> Result<(), StoreError> {
         match self.newest() {
             Some(device) => self.keep(&device).await,
@@ -129,10 +128,10 @@ impl Keys {
 
     async fn keep(&self, given: &Device) -> Result<(), StoreError> {
         let mut saved = self.device.lock().await;
-        // Read under the lock: whoever comes second must not write what the first has superseded.
+        // Read under the lock. Without this, a second call could overwrite a newer device with an older one.
         let device = short(self.newest().unwrap_or_else(|| given.clone()));
         if device.pn.is_none() || device.account.is_none() {
-            // Not paired: nobody could log in with it, and codes that nobody scanned leave no trace.
+            // Not paired: a login is not possible with it, and codes that were not scanned leave no row.
             return Ok(());
         }
         if self.is_retired() {
@@ -141,7 +140,7 @@ impl Keys {
         let owner = Owner::of(&device);
         if saved.owner.as_ref().is_some_and(|ours| ours.is_another(&owner)) {
             error!(tenant = %self.lease.tenant(), "whatsapp let us in as another account than the one that was linked");
-            // Whatever is still to be kept is the other account's: ours stays as it is.
+            // All later writes would be of the other account: the saved credentials stay as they are.
             self.retire();
             self.termination.terminate(End::OtherAccount);
             return Ok(());
@@ -186,7 +185,7 @@ impl DeviceStore for Keys {
         Ok(self.get(DEVICE, ONLY).await.map_err(|error| self.library_error(error))?.is_some())
     }
 
-    /// Writes nothing: the row appears once there is something to resume.
+    /// Writes nothing: the row is written once there is a device to resume.
     async fn create(&self) -> LibraryResult<i32> {
         Ok(1)
     }

@@ -1,7 +1,7 @@
 //! The library's storage over the [`CredentialStore`]: one file for each of its traits.
 //!
-//! Every write goes through [`Keys::write`], under the lease; a batch is one write, all or none. What only helps within
-//! one connection (sent messages awaiting a retry, base keys) stays in memory: no message is ever stored.
+//! Every write goes through [`Keys::write`], under the lease; a batch is written completely or not at all. Data that is of
+//! use only within one connection (sent messages awaiting a retry, base keys) stays in memory: no message is ever stored.
 
 mod app_sync;
 mod device;
@@ -43,17 +43,17 @@ pub(super) struct Keys {
     termination: Arc<Termination>,
     progress: Arc<Progress>,
     flush_deadline: Duration,
-    /// Where the newest device is read from; set once the client exists.
+    /// Has the newest device. Set after the client is built.
     manager: OnceLock<Weak<PersistenceManager>>,
     device: Mutex<device::Saved>,
     device_failures: AtomicU32,
-    /// Held by whoever reads a row in order to write it.
+    /// Held while a row is read and then written back.
     rewriting: Mutex<()>,
     secrets: Mutex<Option<usize>>,
     recent: StdMutex<Recent>,
     retired: AtomicBool,
-    /// Held for reading by every write, and for writing by what erases, so that no write overtaken by an erasure lands
-    /// behind it.
+    /// Every write holds it for reading, and an erasure for writing. Without this, a delayed write could land after the
+    /// erasure.
     erasing: RwLock<()>,
     alive: Arc<AtomicUsize>,
 }
@@ -62,11 +62,11 @@ pub(super) struct Keys {
 #[error("the device is unlinked")]
 struct Retired;
 
-/// A table that grows with the account's contacts, in parts: the whole of it never stands in memory.
+/// Reads a table that grows with the account's contacts in parts: it is never in memory as a whole.
 struct Pages<'k> {
     keys: &'k Keys,
     table: &'static str,
-    /// Where the next part begins; `None`: there is no other.
+    /// Where the next part begins; `None`: all parts were read.
     after: Option<Option<Bookmark>>,
 }
 
@@ -109,20 +109,20 @@ impl Keys {
         }
     }
 
-    /// One round trip that says whether the lease is still ours.
+    /// One round trip that checks whether this process still holds the lease.
     pub async fn prove_lease(&self) -> Result<(), StoreError> {
         self.write(Vec::new()).await
     }
 
-    /// Removes what was kept of a pairing that came to nothing.
+    /// Removes the rows of a pairing that failed.
     pub async fn forget(&self) -> Result<(), StoreError> {
         self.retire();
         let _no_writes = self.erasing.write().await;
         self.in_time(self.credentials.erase(&self.lease)).await
     }
 
-    /// The credentials are worthless: whatever the library still wants to keep must not bring them back after they were
-    /// erased.
+    /// Refuses all later writes: the credentials are invalid, and a late write of the library must not bring them back
+    /// after they were erased.
     pub fn retire(&self) {
         self.retired.store(true, Ordering::Release);
     }
@@ -139,7 +139,7 @@ impl Keys {
         self.get(table, key).await?.map(|row| from_json(&row)).transpose()
     }
 
-    /// In the keys' order. A few round trips, however many keys there are.
+    /// The rows in the order of the keys, in a few round trips however many keys there are.
     async fn get_many(&self, table: &'static str, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, StoreError> {
         if keys.is_empty() {
             return Ok(Vec::new());
@@ -159,7 +159,7 @@ impl Keys {
         self.write(changes).await.map_err(|error| self.library_error(error))
     }
 
-    /// For tables that have a bound.
+    /// All rows. Only for tables with a bounded size.
     async fn table(&self, table: &'static str) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
         self.in_time(self.credentials.table(self.lease.tenant(), table)).await
     }
@@ -172,8 +172,8 @@ impl Keys {
         self.write(vec![Change::Delete { table, key: key.into() }]).await
     }
 
-    /// All changes or none. A lost lease ends the link; so does any failure while a pairing is not proven, because what
-    /// was not kept then is a device on the phone that nobody can log in with.
+    /// Writes all changes or none. A lost lease ends the link. So does any failure before the first login: the phone would
+    /// list a device without saved credentials.
     async fn write(&self, changes: Vec<Change>) -> Result<(), StoreError> {
         let _not_erasing = self.erasing.read().await;
         if self.is_retired() {
@@ -191,7 +191,7 @@ impl Keys {
         written
     }
 
-    /// The error that the library gets, with its cause.
+    /// The error for the library, with its cause.
     fn library_error(&self, error: StoreError) -> LibraryError {
         if let StoreError::Unreadable | StoreError::Damaged(_) = error {
             self.termination.row_was_unreadable();

@@ -28,12 +28,12 @@ impl Keys {
         let mut batch: HashMap<&str, &str> = HashMap::new();
         for ((entry, kept), of_phone) in entries.iter().zip(kept).zip(of_phones) {
             let row = to_json(entry)?;
-            // After a restart the library says again of each contact what it said before.
+            // After a restart the library writes the same mapping of each contact again.
             let known = kept.as_ref() == Some(&row) && of_phone.is_some_and(|lid| *lid == *entry.lid.as_bytes());
             if known && !batch.contains_key(entry.lid.as_str()) {
                 continue;
             }
-            // An earlier entry of this batch counts as stored already.
+            // An earlier entry of this batch counts as saved.
             let old: Option<String> = match batch.get(entry.lid.as_str()) {
                 Some(phone) => Some((*phone).to_owned()),
                 None => match kept {
@@ -51,7 +51,7 @@ impl Keys {
         Ok(changes)
     }
 
-    /// Reads a token, lets it be changed, and writes it, as one step among those that do so.
+    /// Reads, changes and writes a token. No other such change runs meanwhile.
     async fn change_token(
         &self,
         jid: &str,
@@ -137,8 +137,8 @@ impl ProtocolStore for Keys {
         self.change(changes).await
     }
 
-    /// None. The library asks once for each client, to fill a map of all contacts that it keeps for as long as the client
-    /// lives: 95 MB for 100,000. [`super::Mappings`] stands in the map's place and reads a row when it is asked for one.
+    /// Returns no entries. The library calls this once for each client to fill a map of all contacts, which it keeps as
+    /// long as the client lives: 95 MB for 100,000. [`super::Mappings`] replaces that map and reads single rows on demand.
     async fn get_all_lid_mappings(&self) -> LibraryResult<Vec<LidPnMappingEntry>> {
         Ok(Vec::new())
     }

@@ -21,7 +21,7 @@ use crate::{
 /// What fails.
 #[derive(Default)]
 pub struct Flaws {
-    /// Readings of the wish, by their number from 1.
+    /// Reads of the desired state, by their number from 1.
     pub desired: Option<fn(usize) -> Option<StoreError>>,
     /// The first append of such a status.
     pub append: Option<fn(&Status) -> bool>,

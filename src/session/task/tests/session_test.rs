@@ -169,7 +169,7 @@ impl SessionTest {
         self.sessions = sessions(&self.stores, &self.scripted, &self.stop);
     }
 
-    /// Lets this process resume what is wanted, until it is stopped.
+    /// Lets this process resume orphaned sessions, until it is stopped.
     pub fn supervise(&self) {
         let sessions = self.sessions.clone();
         self.supervisors.spawn(async move { sessions.supervise().await });
@@ -179,7 +179,7 @@ impl SessionTest {
         self.scripted.opened.load(Ordering::SeqCst)
     }
 
-    /// The statuses up to one that is wanted, which is the last of them.
+    /// The statuses up to the first one that fits, which is the last of them.
     pub async fn until(&mut self, what: &str, wanted: impl Fn(&Status) -> bool) -> Vec<Status> {
         let mut statuses = Vec::new();
         while !statuses.last().is_some_and(&wanted) {
@@ -199,10 +199,10 @@ impl SessionTest {
         self.until("an end", |status| matches!(status, Status::Disconnected { .. })).await
     }
 
-    /// Nothing runs any more, and nothing is wanted.
+    /// Nothing runs any more, and every request is fulfilled.
     pub async fn is_over(&self) {
         tokio::time::timeout(DEADLINE, self.sessions.closed()).await.expect("nothing begins anew");
-        assert!(self.stores.ownership.orphaned(1).await.unwrap().is_empty(), "the wish is settled");
+        assert!(self.stores.ownership.orphaned(1).await.unwrap().is_empty(), "the request is fulfilled");
     }
 
     pub async fn status(&self) -> Status {
