@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limit_waits_for_the_oldest_of_those_that_fill_it() {
+    fn limit_waits_for_the_oldest_use_that_fills_it() {
         let limit = Limit::new(2, Duration::from_secs(10)).unwrap();
         let wait = |ages: &[u64]| limit.wait(ages.iter().map(|age| Duration::from_secs(*age)));
         assert_eq!(wait(&[]), None);

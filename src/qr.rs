@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn an_svg_draws_the_same_modules() {
+    fn svg_draws_the_same_modules() {
         let drawn = svg(TEXT);
         let modules = Modules::of(TEXT);
         let mut dark = 0;
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_no_code_can_hold_is_told_before_it_is_drawn() {
+    fn text_too_long_for_a_qr_code_is_rejected() {
         assert!(fits(&"x".repeat(2_953)) && !fits(&"x".repeat(2_954)) && !fits(""));
         png(&"x".repeat(2_953));
         one_bit_png(&"x".repeat(2_953));

@@ -123,7 +123,7 @@ mod tests {
     /// A page keeps it over restarts and upgrades: were it to change, every open page would take its own tenant for
     /// another one.
     #[test]
-    fn tenant_reference_stays_the_same_and_tells_tenants_apart() {
+    fn tenant_reference_is_stable_and_differs_between_tenants() {
         let reference = |name: &str| TenantId::parse(name).unwrap().reference().to_string();
         assert_eq!(reference("toko-sari"), "19a465cbcf4533301895040cca69501c");
         assert_ne!(reference("toko-sari"), reference("toko-sari2"));

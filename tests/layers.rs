@@ -105,7 +105,7 @@ fn named_after(prefix: &str, code: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn a_room_uses_only_rooms_above_it_in_the_map() {
+fn module_uses_only_modules_above_it_in_the_map() {
     let order = order();
     let place: BTreeMap<&str, usize> = order.iter().enumerate().map(|(at, room)| (room.as_str(), at)).collect();
     let mut wrong = Vec::new();
@@ -123,7 +123,7 @@ fn a_room_uses_only_rooms_above_it_in_the_map() {
 }
 
 #[test]
-fn http_and_webhook_see_nothing_that_writes() {
+fn http_and_webhook_name_no_type_that_writes() {
     for (room, path, text) in sources() {
         let code = code(&text);
         let body = code.split("#[cfg(test)]").next().unwrap();
@@ -181,7 +181,7 @@ fn modules_that_talk_to_whatsapp_use_each_other_in_no_circle() {
 }
 
 #[test]
-fn a_file_fits_in_one_head() {
+fn source_file_has_at_most_400_lines() {
     for (_, path, text) in sources() {
         let lines = text.lines().count();
         assert!(lines <= LINES_MAX, "{} has {lines} lines", path.display());
@@ -189,7 +189,7 @@ fn a_file_fits_in_one_head() {
 }
 
 #[test]
-fn the_reader_of_arrows_sees_nested_groups() {
+fn nested_use_groups_are_read() {
     let rooms = used("use crate::{\n auth::{A, b::{C}},\n store::X, clock,\n};\nlet x = crate::http::y();");
     assert_eq!(rooms.into_iter().collect::<Vec<_>>(), ["auth", "clock", "http", "store"]);
 }

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tenant_is_found_by_name_or_by_pointer() {
+    fn tenant_is_found_by_claim_name_or_json_pointer() {
         assert_eq!(tenant_of(json!({"exp": 2e6, "id": "toko"}), "id"), Ok("toko".into()));
         assert_eq!(tenant_of(json!({"exp": 2e6, "id": 42}), "id"), Ok("42".into()));
         assert_eq!(tenant_of(json!({"exp": 2e6, "org": {"id": "toko"}}), "/org/id"), Ok("toko".into()));
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_is_read_in_every_writing_of_a_number() {
+    fn numeric_date_is_read_in_every_number_format() {
         for (written, second) in [(json!(5), 5), (json!(5.9), 5), (json!(-1), 0)] {
             assert_eq!(moment(&written), Timestamp::from_second(second).ok());
         }
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expiry_at_the_end_of_time_does_not_overflow() {
+    fn expiry_at_the_end_of_time_does_not_overflow() {
         assert!(tenant_of(json!({"exp": u64::MAX, "id": "toko"}), "id").is_ok());
     }
 
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_issuer_or_audience_is_logged_beside_ours() {
+    fn refused_issuer_or_audience_is_logged_beside_the_expected_one() {
         let ours = Settings {
             issuer: Some("https://login.example/".into()),
             audience: Some("https://wa.example/".into()),
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_tenant_is_logged_with_its_claim_and_kind() {
+    fn refused_tenant_claim_is_logged_with_its_name_and_type() {
         let claim = Settings { tenant_claim: "/org/id".into(), ..Settings::default() };
         for (claims, kind) in [
             (json!({"exp": 2e6, "id": "toko"}), "missing"),

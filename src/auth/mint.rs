@@ -66,7 +66,7 @@ mod tests {
     };
 
     #[tokio::test]
-    async fn the_verifier_accepts_what_is_minted_wherever_the_tenant_stands() {
+    async fn verifier_accepts_minted_tokens_for_every_tenant_claim() {
         for claim in ["id", "sub", "/org/id", "/a~1b/c"] {
             let settings = Settings {
                 keys: vec![KeySource::Secret(Secret::new("q2Xo0v4n3bS1uJb7cD5mZk9rWf8yLhTgPaEiNwVsQxM="))],

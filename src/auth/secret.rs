@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_random_secret_is_accepted_in_any_writing() {
+    fn random_secret_is_accepted_in_every_encoding() {
         for good in [
             "q2Xo0v4n3bS1uJb7cD5mZk9rWf8yLhTgPaEiNwVsQxM=",
             "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_placeholder_is_refused_however_long_it_is() {
+    fn placeholder_secret_is_refused_at_any_length() {
         for bad in [
             "secret",
             "changeme",
@@ -91,14 +91,14 @@ mod tests {
     }
 
     #[test]
-    fn a_short_or_monotonous_secret_is_refused() {
+    fn short_or_repetitive_secret_is_refused() {
         assert_eq!(Secret::new("Zk9rWf8yLhTg").check(), Err(WeakSecret::Short { bytes: 12 }));
         assert_eq!(Secret::new("x".repeat(64)).check(), Err(WeakSecret::Monotonous));
         assert_eq!(Secret::new("").check(), Err(WeakSecret::Short { bytes: 0 }));
     }
 
     #[test]
-    fn a_secret_hides_in_debug() {
+    fn secret_is_not_shown_in_debug() {
         assert_eq!(format!("{:?}", Secret::new("q2Xo0v4n3bS1uJb7")), "Secret(…)");
     }
 }

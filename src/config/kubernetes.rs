@@ -18,7 +18,7 @@ mod tests {
     use crate::config::variables::VARIABLES;
 
     #[test]
-    fn what_kubernetes_injects_for_services_of_our_name_is_ignored() {
+    fn variables_injected_by_kubernetes_are_ignored() {
         for name in [
             "TAUTAN_PORT",
             "TAUTAN_PORT_80_TCP",
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn no_setting_of_ours_has_a_name_that_kubernetes_injects() {
+    fn setting_names_differ_from_those_that_kubernetes_injects() {
         for variable in VARIABLES {
             for name in [variable.name.to_owned(), format!("{}_FILE", variable.name)] {
                 assert!(!is_injected(&name), "{name}");

@@ -17,7 +17,7 @@ fn blamed(environment: &[(&str, &str)]) -> Vec<String> {
 const SECRET: &str = "c29tZXRoaW5nIHRoYXQgbm9ib2R5IGd1ZXNzZXM";
 
 #[test]
-fn nothing_configured_is_local_mode_with_the_contract_s_defaults() {
+fn empty_configuration_is_local_mode_with_default_values() {
     let config = read(&[]).unwrap();
     assert!(matches!(config.mode, Mode::Local));
     assert_eq!(config.listen, "127.0.0.1:8080".parse().unwrap());
@@ -37,7 +37,7 @@ fn nothing_configured_is_local_mode_with_the_contract_s_defaults() {
 }
 
 #[test]
-fn every_mistake_is_told_at_once() {
+fn every_configuration_mistake_is_reported_at_once() {
     let blamed = blamed(&[
         ("TAUTAN_LISTEN", "8080"),
         ("TAUTAN_HEARTBEAT", "soon"),
@@ -122,7 +122,7 @@ fn local_mode_does_not_listen_to_the_network() {
 
 /// For Services called `tautan`, `tautan-redis` and `tautan-web-2`, with named and unnamed ports.
 #[test]
-fn what_kubernetes_injects_does_not_refuse_the_start() {
+fn start_is_not_refused_for_variables_of_kubernetes() {
     let injected =
         [("TAUTAN_PORT", "tcp://10.0.0.1:80"), ("TAUTAN_PORT_80_TCP", "x"), ("TAUTAN_SERVICE_HOST", "10.0.0.1")];
     assert!(read(&injected).is_ok());
@@ -131,14 +131,14 @@ fn what_kubernetes_injects_does_not_refuse_the_start() {
 }
 
 #[test]
-fn a_flag_wins_over_the_environment() {
+fn flag_wins_over_the_environment() {
     let flags = vec![("TAUTAN_LISTEN".to_owned(), "127.0.0.1:9".to_owned())];
     let environment = vec![("TAUTAN_LISTEN".into(), "127.0.0.1:8".into())];
     assert_eq!(Config::read(flags, environment).unwrap().listen.port(), 9);
 }
 
 #[test]
-fn a_secret_comes_from_a_file_or_from_the_variable_but_not_from_both() {
+fn secret_is_read_from_a_file_or_a_variable_but_not_both() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), format!("{SECRET}\n")).unwrap();
     let path = file.path().to_str().unwrap();
@@ -159,7 +159,7 @@ fn path_of_a_secrets_file_is_not_repeated() {
 
 /// Without this, an empty file would start the program in local mode, or with a store of its own.
 #[test]
-fn a_file_without_a_secret_is_blamed_and_nothing_else_is() {
+fn empty_or_missing_secret_file_is_the_only_mistake_reported() {
     let empty = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(empty.path(), " \n").unwrap();
     let redis = ("REDIS_URL", "redis://127.0.0.1/");
@@ -175,7 +175,7 @@ fn a_file_without_a_secret_is_blamed_and_nothing_else_is() {
 }
 
 #[test]
-fn what_is_no_text_is_blamed_where_it_is_a_setting() {
+fn setting_that_is_not_utf8_is_reported() {
     use std::os::unix::ffi::OsStringExt as _;
     let bytes = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
     let environment = vec![
@@ -189,7 +189,7 @@ fn what_is_no_text_is_blamed_where_it_is_a_setting() {
 }
 
 #[test]
-fn a_secret_that_is_being_replaced_counts_beside_a_key_of_any_kind() {
+fn previous_secret_is_accepted_beside_every_kind_of_key() {
     let pem = include_str!("../../tests/api/keys/p256.pub.pem");
     for key in [("JWT_SECRET", SECRET), ("JWT_PUBLIC_KEY", pem), ("JWT_JWKS", "https://login.example/jwks.json")] {
         let config = read(&[key, ("JWT_SECRET_PREVIOUS", SECRET)]).unwrap();
@@ -200,7 +200,7 @@ fn a_secret_that_is_being_replaced_counts_beside_a_key_of_any_kind() {
 }
 
 #[test]
-fn a_key_that_is_no_good_is_named_and_nothing_else_is_blamed_for_it() {
+fn unusable_key_is_the_only_mistake_reported() {
     let private = include_str!("../../tests/api/keys/p256.pem");
     for (name, wrong) in [
         ("JWT_SECRET", "hunter2"),
@@ -234,7 +234,7 @@ fn redis_needs_the_keys_that_its_instances_share() {
 }
 
 #[test]
-fn a_webhook_needs_an_address_and_a_secret() {
+fn webhook_needs_url_and_secret() {
     let url = ("TAUTAN_WEBHOOK_URL", "https://app.example.com/hooks/hunter2");
     let secret = ("TAUTAN_WEBHOOK_SECRET", "whsec_aHVudGVyMiBvZiB0aGUgYmFjayBlbmQsIGxvbmcgZW5vdWdo");
     let config = read(&[url, secret]).unwrap();

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn name_cannot_turn_the_text_around_it() {
+    fn bidi_characters_are_removed_from_shown_names() {
         assert_eq!(shown_name(" Toko \u{202e}iraS\u{2066}\u{200f} ").as_deref(), Some("Toko iraS"));
         assert_eq!(shown_name("متجر ساري").as_deref(), Some("متجر ساري"), "its own direction is no control character");
         for nothing in ["", "  ", "\u{202e}\u{61c}"] {

@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_reads_back_only_what_it_wrote() {
+    fn cursor_parses_only_what_it_wrote() {
         let cursor = Cursor { epoch: 0xbeef, sequence: 42 };
         assert_eq!(Cursor::parse(&cursor.to_string()), Some(cursor));
         for other in

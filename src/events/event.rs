@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fresh_qr_code_is_news_of_the_code_and_not_of_the_status() {
+    fn new_qr_code_changes_the_code_and_not_the_status() {
         let first = Event::after(None, id(1), at(10), qr("a", 70));
         let second = Event::after(Some(&first), id(2), at(70), qr("b", 90));
         assert_eq!(first.news, News { status: true, qr: true, pair: false });
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn another_word_begins_anew() {
+    fn status_word_change_restarts_since() {
         let first = Event::after(None, id(1), at(10), qr("a", 70));
         let ended = Event::after(Some(&first), id(2), at(170), Status::ended(EndReason::QrExpired));
         assert_eq!(ended.since, at(170));

@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_words_are_read_as_the_general_case() {
+    fn unknown_reasons_are_read_as_internal_or_moving() {
         let ended = json!({"status": "disconnected", "reason": "eaten-by-a-whale", "until": null, "remote": false});
         assert_eq!(
             read(ended),
@@ -66,7 +66,7 @@ mod tests {
 
     /// If you add a word, raise `VOCABULARY` and the count here.
     #[test]
-    fn number_of_the_vocabulary_rises_with_its_words() {
+    fn vocabulary_number_rises_with_each_added_word() {
         let words = ConnectingReason::ALL.len() + EndReason::ALL.len() + PairRefusal::ALL.len();
         assert_eq!((VOCABULARY, words), (1, 27));
     }

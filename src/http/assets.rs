@@ -153,7 +153,7 @@ mod tests {
 
     /// What a page fetches for one language, each file as its own answer.
     #[test]
-    fn the_component_with_its_style_and_one_language_is_under_12_kb_of_gzip() {
+    fn component_with_style_and_one_language_is_below_12_kb_gzipped() {
         let assets = Assets::load();
         let size = |name: &str| assets.0[name].packed().bytes.len();
         for language in ["texts.id.js", "texts.en.js"] {
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_for_whoever_names_it() {
+    fn gzip_is_served_only_if_accept_encoding_names_it() {
         for (written, expected) in [
             ("gzip, deflate, br, zstd", true),
             ("br;q=1.0, GZIP;q=0.5", true),

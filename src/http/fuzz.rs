@@ -104,7 +104,7 @@ fn request_is_for_one_host_at_most() {
 }
 
 #[test]
-fn picture_is_sent_only_to_who_accepts_it() {
+fn picture_is_sent_only_to_clients_that_accept_it() {
     const PIECES: &[&[u8]] = &[
         b"text/plain",
         b"image/png",

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_language_is_the_one_liked_best_and_else_indonesian() {
+    fn language_with_highest_weight_wins_and_default_is_indonesian() {
         for (written, language_) in [
             ("", "id"),
             ("de", "id"),
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_cannot_leave_its_attribute() {
+    fn tenant_name_is_escaped_in_its_attribute() {
         assert_eq!(
             escaped(r#""><script>'&{{login_url}}"#),
             "&quot;&gt;&lt;script&gt;&#39;&amp;&#123;&#123;login_url}}"

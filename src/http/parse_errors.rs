@@ -129,7 +129,7 @@ mod tests {
         "HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\ndate: x\r\n\r\n";
 
     #[test]
-    fn only_an_empty_refusal_at_the_end_is_explained() {
+    fn only_parser_errors_without_body_get_a_body() {
         let before = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
         assert_eq!(with_body(BARE.as_bytes()).unwrap().0, 0);
         assert_eq!(with_body(format!("{before}{BARE}").as_bytes()).unwrap().0, before.len());
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn explanation_is_written_whole_to_a_slow_reader() {
+    async fn problem_body_is_written_whole_to_a_slow_reader() {
         let (near, mut far) = tokio::io::duplex(7);
         let writing = async move {
             let mut near = ParseErrorBodies::new(near);

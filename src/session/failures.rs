@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn three_crashes_in_the_window_are_enough() {
+    fn third_crash_in_the_window_ends_retrying() {
         let (mut failures, now) = (Failures::default(), Instant::now());
         let window = Duration::from_secs(600);
         assert_eq!(failures.crashed(now, 0, 3, window), Some(Duration::from_secs(1)));
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_stays_away_is_asked_ever_more_rarely_and_for_ever() {
+    fn store_failures_back_off_to_32_seconds_without_end() {
         let mut failures = Failures::default();
         let pauses: Vec<u64> = (0..8).map(|_| failures.store_failed().as_secs()).collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 32, 32]);
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn unreadable_credentials_are_tried_ever_more_rarely_and_for_ever() {
+    fn unreadable_credentials_back_off_to_5_minutes_without_end() {
         let mut failures = Failures::default();
         let pauses: Vec<u64> = (0..12).map(|_| failures.unreadable().as_secs()).collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_asked_to_wait_waits_longer_each_time_and_for_ever_only_if_linked() {
+    fn throttled_logins_back_off_and_end_only_for_pairings() {
         let (mut failures, first) = (Failures::default(), Duration::from_secs(5));
         let pauses: Vec<_> = (0..10).map(|_| failures.throttled(true, first).unwrap().as_secs()).collect();
         assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 320, 640, 900, 900]);
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_first_replacement_is_doubted() {
+    fn only_the_first_replacement_is_retried() {
         let (mut failures, now) = (Failures::default(), Instant::now());
         assert!(failures.replaced(now));
         assert!(!failures.replaced(now));

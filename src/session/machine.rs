@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_is_shown_while_pairing_and_never_after_the_scan() {
+    fn code_is_shown_while_pairing_and_never_after_the_scan() {
         assert!(matches!(showing(), Status::QrPending { .. }));
         let scanned = advance(&showing(), &Signal::Scanned, now()).unwrap();
         let connected = advance(&scanned, &Signal::Connected { account: account() }, now()).unwrap();
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_code_keeps_a_pair_code_that_still_lives() {
+    fn next_qr_code_keeps_a_valid_pair_code() {
         let phone = PhoneNumber::parse("6281234567890").unwrap();
         let code = Signal::PairCode { code: "ABCD-1234".into(), phone, lifetime: Duration::from_secs(160) };
         let both = advance(&showing(), &code, now()).unwrap();
@@ -245,13 +245,13 @@ mod tests {
     }
 
     #[test]
-    fn the_restart_inside_a_pairing_stays_scanned() {
+    fn restart_inside_a_pairing_stays_scanned() {
         let scanned = Status::connecting(ConnectingReason::Scanned, None);
         assert_eq!(advance(&scanned, &Signal::Dropped, now()), None);
     }
 
     #[test]
-    fn a_lost_connection_keeps_its_account_on_the_page() {
+    fn lost_connection_keeps_its_account_in_the_status() {
         let connected = Status::Connected { account: account() };
         let lost = advance(&connected, &Signal::Dropped, now()).unwrap();
         assert_eq!(lost, Status::connecting(ConnectingReason::Reconnecting, Some(account())));
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn every_end_but_a_lost_lease_is_told_with_its_reason() {
+    fn every_end_but_a_lost_lease_has_a_final_status() {
         let until = Some(now());
         assert_eq!(ended(End::LeaseLost), None);
         assert_eq!(
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_paired_device_is_forgotten_only_when_its_phone_removed_it() {
+    fn paired_credentials_are_erased_only_if_the_phone_unlinked() {
         let outdated = End::ClientOutdated { renewed: false };
         for end in [End::Replaced, End::Banned { until: None }, outdated, End::Internal, End::StoreFailed] {
             assert!(!erases(end, true), "{end:?}");
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_waited_for_has_an_end_and_whatever_may_last_has_none() {
+    fn status_with_a_time_limit_has_an_overdue_action() {
         let settings = Settings::default();
         for reason in ConnectingReason::ALL {
             for account in [None, Some(account())] {
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_that_outlives_its_successor_is_noticed() {
+    fn qr_code_has_a_time_limit_beyond_its_lifetime() {
         let settings = Settings::default();
         let time_limit = time_limit(&showing(), now(), &settings).unwrap();
         assert_eq!(time_limit, Duration::from_secs(60) + settings.code_overdue_max);
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pairing_code_that_outlives_the_last_qr_is_waited_for_and_then_the_window_is_over() {
+    fn pairing_code_extends_the_window_beyond_the_last_qr_code() {
         let (settings, phone) = (Settings::default(), PhoneNumber::parse("6281234567890").unwrap());
         let code = Signal::PairCode { code: "ABCD-1234".into(), phone, lifetime: Duration::from_secs(180) };
         let both = advance(&showing(), &code, now()).unwrap();
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_pairing_code_is_told_beside_the_qr_and_does_not_prolong_it() {
+    fn refused_pairing_code_does_not_extend_the_window() {
         let (settings, phone) = (Settings::default(), PhoneNumber::parse("6281234567890").unwrap());
         let refused = Signal::PairCodeRefused { phone, reason: PairRefusal::RateLimited };
         let status = advance(&showing(), &refused, now()).unwrap();
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn a_passkey_that_was_asked_for_dies_with_the_link_that_asked() {
+    fn passkey_request_ends_with_its_link() {
         let step = PasskeyStep::Assert { options: "{}".into() };
         let asked = Signal::PasskeyRequired { step, lifetime: Duration::from_secs(100) };
         let asked = advance(&showing(), &asked, now()).unwrap();
@@ -354,14 +354,14 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_nothing_says_nothing() {
+    fn unchanged_status_is_not_published() {
         let connected = Status::Connected { account: account() };
         assert_eq!(advance(&connected, &Signal::Connected { account: account() }, now()), None);
         assert_eq!(advance(&connected, &Signal::Renamed { account: account() }, now()), None);
     }
 
     #[test]
-    fn codes_of_one_window_have_one_pairing_and_the_next_window_another() {
+    fn each_window_of_codes_has_its_own_pairing_id() {
         let code = |text: &str, attempt| Signal::Qr {
             text: text.into(),
             lifetime: Duration::from_secs(20),

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_said_too_long_ago_is_not_meant_any_more() {
+    async fn message_older_than_a_minute_is_dropped() {
         let mailbox = Mailbox::default();
         mailbox.deliver(confirmed());
         mailbox.notified().await;
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_button_pressed_for_ever_fills_nothing() {
+    async fn mailbox_keeps_at_most_its_limit_of_messages() {
         let mailbox = Mailbox::default();
         (0..10 * MESSAGES_MAX).for_each(|_| mailbox.deliver(confirmed()));
         assert_eq!(mailbox.take_messages().len(), MESSAGES_MAX);

@@ -41,7 +41,7 @@ mod tests {
     };
 
     #[test]
-    fn an_answer_counts_for_the_question_it_was_given_to_alone() {
+    fn answer_counts_only_for_its_own_question() {
         let expires_at = Timestamp::UNIX_EPOCH;
         let (step, pairing) = (PasskeyStep::Assert { options: "{}".into() }, PairingId::new(1));
         let asked = Passkey { step, expires_at, lifetime: None, pairing };

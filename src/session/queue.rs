@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_s_worth_goes_at_once_and_the_rest_at_the_rate() {
+    fn queue_releases_one_second_at_once_then_at_the_rate() {
         let start = Instant::now();
         let mut queue = Queue::new(20, start);
         (0..60).for_each(|number| queue.add(tenant(number), start));
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_goes_before_its_time_or_twice() {
+    fn tenant_is_released_once_and_not_before_its_time() {
         let (start, later) = (Instant::now(), Instant::now() + Duration::from_secs(1));
         let mut queue = Queue::new(20, start);
         queue.add(tenant(1), later);
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn who_had_nothing_to_do_holds_nobody_up() {
+    fn refunded_tenants_do_not_delay_others() {
         let start = Instant::now();
         let mut queue = Queue::new(1, start);
         (0..50).for_each(|number| queue.add(tenant(number), start));

@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_update_reaches_every_listener_of_its_tenant_and_no_other() {
+    async fn update_reaches_only_the_listeners_of_its_tenant() {
         let hub = Arc::new(Hub::default());
         let (mut one, mut two, mut other) = (hub.join(&tenant("a")), hub.join(&tenant("a")), hub.join(&tenant("b")));
         hub.publish(&tenant("a"), update(1));
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_last_listener_takes_the_tenants_entry_with_it() {
+    async fn entry_of_a_tenant_is_removed_with_its_last_listener() {
         let hub = Arc::new(Hub::default());
         let (one, two) = (hub.join(&tenant("a")), hub.join(&tenant("a")));
         assert_eq!(hub.listeners(&tenant("a")), 2);
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_listener_that_falls_behind_ends_and_holds_nobody_up() {
+    async fn slow_listener_ends_and_does_not_block_others() {
         let hub = Arc::new(Hub::default());
         let (mut slow, mut quick) = (hub.join(&tenant("a")), hub.join(&tenant("a")));
         for number in 0..=BEHIND_MAX as u64 {
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_closed_hub_ends_every_listener_after_what_was_published() {
+    async fn closed_hub_ends_listeners_after_published_updates() {
         let hub = Arc::new(Hub::default());
         let mut early = hub.join(&tenant("a"));
         hub.publish(&tenant("a"), update(1));

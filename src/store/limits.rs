@@ -64,7 +64,7 @@ mod tests {
     use crate::events::{Account, ConnectingReason, EndReason, PhoneNumber};
 
     #[test]
-    fn only_what_changes_something_is_counted() {
+    fn repeated_requests_use_nothing_of_the_limits() {
         let phone = |digit: char| PhoneNumber::parse(&format!("62812345678{digit}")).unwrap();
         let (plain, one) = (DesiredState::Run { phone: None }, DesiredState::Run { phone: Some(phone('1')) });
         let two = DesiredState::Run { phone: Some(phone('2')) };

@@ -178,7 +178,7 @@ mod tests {
 
     /// A backend that reads its backlog after it joined the hub finds events in both.
     #[tokio::test]
-    async fn what_the_backlog_had_is_not_told_again_when_it_comes_live() {
+    async fn backlog_event_is_not_delivered_again_when_published_live() {
         let (hub, tenant) = (Arc::new(Hub::default()), TenantId::parse("a").unwrap());
         let live = hub.join(&tenant);
         for update in [event(9, 1), event(9, 2), event(9, 3), event(12, 1), event(9, 3), event(12, 1), event(12, 2)] {
@@ -194,7 +194,7 @@ mod tests {
 
     /// A stream has read event 3 while the task that publishes to all readers has read event 2 alone.
     #[tokio::test]
-    async fn reader_is_told_the_newest_again_after_an_older_notice() {
+    async fn reader_receives_the_newest_again_after_an_older_refresh() {
         let (hub, tenant) = (Arc::new(Hub::default()), TenantId::parse("a").unwrap());
         let live = hub.join(&tenant);
         let Update::Event(older) = event(9, 2) else { unreachable!("it is an event") };
@@ -215,7 +215,7 @@ mod tests {
     /// The reader has seen event 3 on another instance. This instance knew event 1, and read the others when the store came
     /// back.
     #[tokio::test]
-    async fn reader_that_has_seen_all_is_told_that_its_doubt_is_over() {
+    async fn stale_reader_that_has_seen_all_receives_a_fresh_status() {
         let (hub, tenant) = (Arc::new(Hub::default()), TenantId::parse("a").unwrap());
         let Update::Event(known) = event(9, 1) else { unreachable!("it is an event") };
         let stale_update = Update::Refresh(Shown { event: known, stale: true });
@@ -270,7 +270,7 @@ mod tests {
 
     /// Events that are missed after the reader's id was found are of the next journal alone: this reader receives them all.
     #[tokio::test]
-    async fn reader_whose_id_was_found_is_told_all_that_is_missed_later() {
+    async fn reader_whose_id_was_found_receives_all_later_missed_events() {
         let (hub, tenant) = (Arc::new(Hub::default()), TenantId::parse("a").unwrap());
         let mut subscription = Subscription::stale(event(0, 0), hub.join(&tenant), Some(id(7, 9, 5)));
         let missed = |follows, updates| Missed { follows: Some(follows), updates };
@@ -288,7 +288,7 @@ mod tests {
     /// A run of Redis that may have lost writes begins another journal. Events of the journal before must not follow events
     /// of the new one.
     #[tokio::test]
-    async fn event_of_an_older_epoch_is_dropped_in_whatever_journal() {
+    async fn event_of_an_older_epoch_is_dropped_in_every_journal() {
         let (hub, tenant) = (Arc::new(Hub::default()), TenantId::parse("a").unwrap());
         let live = hub.join(&tenant);
         for update in [event_of(7, 9, 4), event_of(8, 12, 1), event_of(7, 9, 6), event_of(8, 12, 2)] {

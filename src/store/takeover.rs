@@ -32,7 +32,7 @@ mod tests {
     };
 
     #[test]
-    fn new_owner_of_unreadable_credentials_does_not_say_starting() {
+    fn takeover_of_unreadable_credentials_does_not_publish_starting() {
         let said = |reason| {
             let id = EventId { journal: JournalId::new(7), cursor: Cursor { epoch: 1, sequence: 1 } };
             let event = Event::after(None, id, Timestamp::UNIX_EPOCH, Status::ended(reason));

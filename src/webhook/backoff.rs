@@ -42,13 +42,13 @@ mod tests {
     }
 
     #[test]
-    fn chance_takes_half_of_a_wait_at_most() {
+    fn jitter_shortens_a_wait_by_half_at_most() {
         assert_eq!(wait(2, None, 1.0), Duration::from_secs(2));
         assert_eq!(wait(2, None, 0.5), Duration::from_secs(3));
     }
 
     #[test]
-    fn a_receiver_is_left_alone_for_as_long_as_it_asks_within_reason() {
+    fn retry_after_is_obeyed_up_to_five_minutes() {
         let asked = |seconds| Some(Duration::from_secs(seconds));
         for random in [0.0, 0.3, 1.0] {
             assert!(wait(0, asked(60), random) >= Duration::from_secs(60));
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_receiver_asks_for_is_seconds_or_a_date() {
+    fn retry_after_is_read_as_seconds_or_date() {
         let now: Timestamp = "1994-11-06T08:49:00Z".parse().unwrap();
         for (text, seconds) in [("120", 120), (" 0 ", 0), ("Sun, 06 Nov 1994 08:49:37 GMT", 37)] {
             assert_eq!(asked(text, now), Some(Duration::from_secs(seconds)), "{text}");

@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_this_machine_is_told_without_encryption() {
+    fn webhook_url_over_http_is_accepted_for_loopback_only() {
         for good in ["https://a.example/x?y", "http://127.0.0.1:1/", "http://localhost:80/x", "http://[::1]:9/"] {
             assert!(Endpoint::parse(good).is_ok(), "{good}");
         }
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_behind_the_host_is_not_shown() {
+    fn webhook_url_shows_only_its_host_in_debug() {
         let endpoint = Endpoint::parse("https://user:word@a.example/hooks/token?key=1").unwrap();
         assert_eq!(format!("{endpoint:?}"), "Endpoint(a.example)");
     }

@@ -62,7 +62,7 @@ mod tests {
     const KEY: &str = "whsec_dGhlIHdlYmhvb2sga2V5IG9mIHRoZXNlIHRlc3Rz";
 
     #[test]
-    fn it_signs_as_the_libraries_of_the_standard_do() {
+    fn signature_equals_the_example_of_standard_webhooks() {
         // The standard's own example, which nothing may be signed with outside of a test.
         let key = BASE64_STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
         let key = SigningKey(Zeroizing::new(key));
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_too_short_or_no_key_is_refused_and_none_is_shown() {
+    fn malformed_signing_key_is_refused_and_keys_are_not_shown() {
         for wrong in ["", "whsec_", "whsec_c2hvcnQ=", &KEY[6..], "whsec_not base64 at all, but long enough"] {
             assert!(matches!(SigningKey::parse(wrong), Err(SigningKeyError::Malformed)), "{wrong}");
         }

@@ -87,14 +87,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_test_build_takes_a_forged_chain_so_only_its_signatures_are_wrong() {
+    fn test_build_accepts_a_chain_with_forged_signatures() {
         // Tests are built with the feature. If this fails the forgery is refused for another reason than its
         // signatures, and the guard would call every build strict.
         assert_eq!(certificate_check(), Check::Skipped);
     }
 
     #[test]
-    fn a_build_that_skips_the_check_may_talk_to_loopback_only() {
+    fn build_without_certificate_check_may_reach_only_loopback() {
         for url in ["ws://127.0.0.1:1/ws/chat", "wss://127.9.9.9/ws", "ws://[::1]:8080/"] {
             assert_eq!(ensure_url_allowed(url, Check::Skipped), Ok(()), "{url}");
         }
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_websocket_url_is_refused_by_every_build() {
+    fn url_that_is_no_websocket_is_refused_by_every_build() {
         for url in ["", "web.whatsapp.com", "https://web.whatsapp.com/ws/chat", "ws:///x", "ws://"] {
             assert_eq!(ensure_url_allowed(url, Check::Strict), Err(UrlRefused::Malformed), "{url:?}");
         }

@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_strict_build_asks_whatsapp_or_nobody_and_a_test_build_the_simulator_or_nobody() {
+    fn lookup_reaches_only_what_the_build_may_reach() {
         let (real, simulator) = ("wss://web.whatsapp.com/ws/chat", "ws://127.0.0.1:1/ws/chat");
         assert!(Lookup::new(real, Check::Strict).is_some());
         assert!(Lookup::new(simulator, Check::Strict).is_none());

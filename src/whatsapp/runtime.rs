@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_in_a_library_task_ends_its_link_alone() {
+    async fn panic_in_a_library_task_ends_only_its_link() {
         let (runtime, tasks, termination, _) = runtime(1.0);
         let (_other, _, other_termination, _) = self::runtime(1.0);
         runtime.spawn_detached(Box::pin(std::future::pending()));
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_in_blocking_work_ends_its_link() {
+    async fn panic_in_blocking_work_ends_its_link() {
         let (runtime, _tasks, termination, _) = runtime(1.0);
         runtime.spawn_blocking(Box::new(|| panic!("on purpose"))).await;
         assert_eq!(termination.end(), Some(End::Internal));
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_abort_handle_aborts_and_a_detached_one_does_not() {
+    async fn dropped_handle_aborts_its_task_and_a_detached_one_does_not() {
         let (runtime, tasks, _termination, _) = runtime(1.0);
         let (done, wait) = tokio::sync::oneshot::channel();
         drop(runtime.spawn(Box::pin(std::future::pending())));

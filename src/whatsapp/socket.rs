@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_secure_url_is_dialled_with_tls() {
+    async fn secure_url_is_connected_with_tls() {
         const HANDSHAKE: u8 = 22;
         assert_eq!(first_bytes("wss").await[0], HANDSHAKE);
     }

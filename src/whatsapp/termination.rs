@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_end_is_the_one_that_is_told() {
+    fn first_termination_wins() {
         let termination = Termination::default();
         termination.terminate(End::Replaced);
         termination.terminate(End::StoreFailed);

@@ -5,14 +5,14 @@ use crate::support::{Server, Setup, header, sign};
 const PAGE: &str = "/dashboard/settings/whatsapp";
 
 #[tokio::test]
-async fn the_root_leads_to_the_page() {
+async fn root_redirects_to_the_page() {
     let server = Server::start().await;
     let answer = server.get("/").send().await.unwrap();
     assert_eq!((answer.status().as_u16(), header(&answer, "location")), (302, PAGE));
 }
 
 #[tokio::test]
-async fn the_page_may_run_its_own_scripts_and_nothing_else() {
+async fn page_policy_allows_only_its_own_scripts() {
     let server = Server::start().await;
     let answer = server.get(PAGE).send().await.unwrap();
     assert_eq!(answer.status(), 200);
@@ -32,7 +32,7 @@ async fn the_page_may_run_its_own_scripts_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn the_page_names_the_tenant_of_a_token_and_nobody_otherwise() {
+async fn page_names_the_tenant_only_with_a_token() {
     let mut setup = Setup::default();
     setup.auth.tenant_name_claim = Some("/profile/name".into());
     setup.http.login_url = Some("https://app.example.com/login?next=\"/\"".into());
@@ -48,7 +48,7 @@ async fn the_page_names_the_tenant_of_a_token_and_nobody_otherwise() {
 }
 
 #[tokio::test]
-async fn the_page_speaks_the_readers_language() {
+async fn page_has_the_language_of_the_reader() {
     let server = Server::start().await;
     for (accept, lang) in [("en-US,en;q=0.9", "en"), ("id", "id"), ("fr", "id")] {
         let html = server.get(PAGE).header("accept-language", accept).send().await.unwrap().text().await.unwrap();
@@ -57,7 +57,7 @@ async fn the_page_speaks_the_readers_language() {
 }
 
 #[tokio::test]
-async fn a_file_is_public_and_fetched_once() {
+async fn asset_is_public_and_cached() {
     let server = Server::start().await;
     let answer = server.get("/static/whatsapp-link.js").header("origin", "https://shop.example").send().await.unwrap();
     assert_eq!(answer.status(), 200);
@@ -77,7 +77,7 @@ async fn a_file_is_public_and_fetched_once() {
 }
 
 #[tokio::test]
-async fn a_browser_is_sent_gzip_and_who_does_not_ask_for_it_the_plain_file() {
+async fn asset_is_compressed_only_for_clients_that_accept_gzip() {
     let server = Server::start().await;
     let ask = || server.get("/static/whatsapp-link.js");
     let packed = ask().header("accept-encoding", "gzip, deflate, br").send().await.unwrap();

@@ -49,7 +49,7 @@ async fn connecting_answers_that_it_has_begun() {
 }
 
 #[tokio::test]
-async fn a_status_has_every_field_of_the_contract() {
+async fn status_has_every_field_of_the_contract() {
     let server = Server::start().await;
     let status = async || -> Value {
         server.get("/api/whatsapp/status").bearer_auth(server.token("toko")).send().await.unwrap().json().await.unwrap()
@@ -86,7 +86,7 @@ async fn disconnecting_what_never_was_is_done_at_once() {
 }
 
 #[tokio::test]
-async fn a_body_is_json_or_nothing() {
+async fn request_body_is_json_or_empty() {
     let server = Server::start().await;
     let send = |kind: &str, body: &str| {
         let request = server.post(CONNECT).bearer_auth(server.token("toko")).body(body.to_owned());
@@ -164,7 +164,7 @@ async fn delete_disconnect_does_what_the_post_does() {
 }
 
 #[tokio::test]
-async fn a_phone_number_that_cannot_be_meant_is_refused_with_a_reason() {
+async fn impossible_phone_number_is_refused_with_a_reason() {
     let server = Server::start().await;
     for (bad, hint) in [
         (json!("+6281234567890"), "+"),

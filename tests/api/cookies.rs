@@ -14,7 +14,7 @@ async fn with(server: &Server, cookie: &str) -> Response {
 }
 
 #[tokio::test]
-async fn a_cookie_counts_in_quotes_and_behind_bearer() {
+async fn cookie_token_is_read_in_quotes_and_after_bearer() {
     let server = Server::start().await;
     let token = server.token("toko");
     for (before, after) in [
@@ -95,7 +95,7 @@ async fn hardening_a_cookie_that_cannot_be_checked_is_not_skipped() {
 }
 
 #[tokio::test]
-async fn a_refusal_says_what_stands_where_a_token_should() {
+async fn refusal_names_the_kind_of_value_sent_instead_of_a_token() {
     let server = Server::start().await;
     let part = |text: &str| base64::Engine::encode(&base64::prelude::BASE64_URL_SAFE_NO_PAD, text);
     let (jwe, no_algorithm, critical) = (
@@ -126,7 +126,7 @@ async fn a_refusal_says_what_stands_where_a_token_should() {
 }
 
 #[tokio::test]
-async fn a_refusal_without_a_token_says_what_came_instead() {
+async fn refusal_without_a_token_names_what_was_sent_instead() {
     let server = Server::start().await;
     let detail = async |headers: &[(&'static str, &str)]| {
         let request = server.get(STATUS);
@@ -147,7 +147,7 @@ async fn a_refusal_without_a_token_says_what_came_instead() {
 
 /// The page is public: what a token says must not be told to those who bring none that counts.
 #[tokio::test]
-async fn a_refusal_for_a_claim_names_no_claim_of_ours_or_theirs() {
+async fn refusal_for_a_claim_shows_no_claim_values() {
     let mut setup = crate::support::Setup::default();
     setup.auth.issuer = Some("https://login.example/".into());
     let server = setup.start().await;

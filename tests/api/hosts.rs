@@ -14,7 +14,7 @@ async fn command(server: &Server, host: &str, origin: &str) -> Response {
 }
 
 #[tokio::test]
-async fn an_origin_is_ours_when_it_is_the_same_place_as_host() {
+async fn origin_is_allowed_when_it_equals_host() {
     let server = Server::start().await;
     for (host, origin) in [
         ("wa.example.com", "https://wa.example.com"),
@@ -55,7 +55,7 @@ async fn an_origin_is_ours_when_it_is_the_same_place_as_host() {
 
 /// The form that browsers send is the one that the setting is compared with.
 #[tokio::test]
-async fn an_origin_in_another_writing_is_told_how_browsers_write_it() {
+async fn refusal_of_an_odd_origin_shows_how_browsers_write_it() {
     let mut setup = Setup::default();
     setup.http.public_url = Some("https://wa.example.com".into());
     let server = setup.start().await;
@@ -69,7 +69,7 @@ async fn an_origin_in_another_writing_is_told_how_browsers_write_it() {
 }
 
 #[tokio::test]
-async fn hardening_a_host_that_two_readers_read_differently_is_refused() {
+async fn hardening_ambiguous_host_is_refused() {
     let server = Server::start().await;
     let ask = |target: &'static str, lines: &'static str| {
         let request = format!("GET {target} HTTP/1.1\r\n{lines}connection: close\r\n\r\n");

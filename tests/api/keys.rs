@@ -39,7 +39,7 @@ async fn code(server: &Server, token: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_public_key_of_each_kind_checks_its_own_algorithm_only() {
+async fn public_key_verifies_only_its_own_algorithm() {
     let pairs = [
         (include_str!("keys/rsa.pub.pem"), Algorithm::RS256, rsa()),
         (include_str!("keys/p256.pub.pem"), Algorithm::ES256, p256()),
@@ -76,7 +76,7 @@ async fn hardening_a_public_key_is_not_the_secret_of_an_hmac() {
 }
 
 #[tokio::test]
-async fn a_secret_that_is_being_replaced_still_counts() {
+async fn previous_secret_is_still_accepted() {
     let next = "Vf4n3bS1uJb7cD5mZk9rWf8yLhTgPaEiNwVsQxM7q2X=";
     let server = with([next, SECRET].map(|secret| KeySource::Secret(Secret::new(secret))).to_vec()).await;
     let claims = json!({"id": "toko", "exp": server.second() + 60});
@@ -89,7 +89,7 @@ async fn a_secret_that_is_being_replaced_still_counts() {
 
 /// What the secret's owner signs is an HMAC and nothing else, and what the key pair's owner signs is none.
 #[tokio::test]
-async fn a_secret_that_a_key_pair_replaces_still_counts_and_neither_stands_in_for_the_other() {
+async fn previous_secret_and_key_pair_are_accepted_side_by_side() {
     let pem = include_str!("keys/p256.pub.pem");
     let server = with(vec![KeySource::PublicKey(pem.into()), KeySource::Secret(Secret::new(SECRET))]).await;
     let claims = json!({"id": "toko", "exp": server.second() + 60});
@@ -108,7 +108,7 @@ async fn a_secret_that_a_key_pair_replaces_still_counts_and_neither_stands_in_fo
 }
 
 #[tokio::test]
-async fn a_secret_beside_a_key_set_takes_nothing_from_what_is_said_of_the_set() {
+async fn secret_beside_a_key_set_does_not_change_its_refusals() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("jwks.json");
     let key = json!({"kty": "OKP", "crv": "Ed25519", "kid": "one", "x": ED25519_X});
@@ -127,7 +127,7 @@ async fn a_secret_beside_a_key_set_takes_nothing_from_what_is_said_of_the_set() 
 
 /// Whoever publishes the set may hang, which is no matter of those who do not need it.
 #[tokio::test]
-async fn a_token_of_a_key_that_is_here_does_not_wait_for_a_key_set() {
+async fn token_of_a_local_key_does_not_wait_for_the_key_set() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let place = format!("http://{}/jwks.json", silent.local_addr().unwrap());
     let server = with(vec![KeySource::Jwks(place), KeySource::Secret(Secret::new(SECRET))]).await;
@@ -137,7 +137,7 @@ async fn a_token_of_a_key_that_is_here_does_not_wait_for_a_key_set() {
 }
 
 #[tokio::test]
-async fn a_key_set_in_a_file_chooses_by_kid_and_follows_the_file() {
+async fn key_set_file_chooses_by_kid_and_is_reloaded() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("jwks.json");
     let set = |kid: &str| {
@@ -168,7 +168,7 @@ async fn a_key_set_in_a_file_chooses_by_kid_and_follows_the_file() {
 }
 
 #[tokio::test]
-async fn a_key_set_that_cannot_be_fetched_is_our_trouble_and_not_the_tokens() {
+async fn unreachable_key_set_is_503_and_not_401() {
     let server = with(vec![KeySource::Jwks("http://127.0.0.1:1/jwks.json".into())]).await;
     let token = sign_with(Algorithm::EdDSA, &ed25519(), &json!({"id": "toko", "exp": server.second() + 60}));
     problem(server.get(STATUS).bearer_auth(token).send().await.unwrap(), 503, "keys-unavailable").await;
@@ -176,7 +176,7 @@ async fn a_key_set_that_cannot_be_fetched_is_our_trouble_and_not_the_tokens() {
 
 /// What a key of the same kind says of its signature is not the last word.
 #[tokio::test]
-async fn a_token_that_a_key_here_did_not_sign_may_be_one_of_the_set_that_cannot_be_fetched() {
+async fn unknown_token_is_503_while_the_key_set_is_unreachable() {
     let pem = include_str!("keys/p256.pub.pem");
     let away = KeySource::Jwks("http://127.0.0.1:1/jwks.json".into());
     let server = with(vec![KeySource::PublicKey(pem.into()), away]).await;
@@ -187,7 +187,7 @@ async fn a_token_that_a_key_here_did_not_sign_may_be_one_of_the_set_that_cannot_
 }
 
 #[tokio::test]
-async fn a_key_set_is_fetched_from_its_url() {
+async fn key_set_is_fetched_from_its_url() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/jwks.json", listener.local_addr().unwrap());
     let body = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "one", "x": ED25519_X}]}).to_string();
@@ -206,7 +206,7 @@ async fn a_key_set_is_fetched_from_its_url() {
 }
 
 #[test]
-fn every_mistake_in_the_keys_is_told_at_once() {
+fn every_mistake_in_the_keys_is_reported_at_once() {
     let keys = vec![
         KeySource::Secret(Secret::new("your-secret-key")),
         KeySource::PublicKey("not a pem".into()),

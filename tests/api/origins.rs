@@ -17,7 +17,7 @@ async fn with_cookie(server: &Server, headers: &[(&'static str, &str)]) -> Respo
 }
 
 #[tokio::test]
-async fn a_command_with_a_cookie_must_come_from_an_allowed_origin() {
+async fn command_with_a_cookie_needs_an_allowed_origin() {
     let server = start().await;
     let own = server.url.clone();
     for good in [
@@ -47,7 +47,7 @@ async fn a_command_with_a_cookie_must_come_from_an_allowed_origin() {
 
 /// Who follows the advice must not end up with a service that refuses to start.
 #[tokio::test]
-async fn a_refusal_names_the_setting_only_where_the_setting_helps() {
+async fn refusal_names_the_setting_only_if_it_helps() {
     let server = start().await;
     for (headers, told) in [
         (&[("origin", "null")][..], "Origin: null"),
@@ -64,7 +64,7 @@ async fn a_refusal_names_the_setting_only_where_the_setting_helps() {
 }
 
 #[tokio::test]
-async fn a_bearer_needs_no_origin_and_reading_needs_none_either() {
+async fn bearer_and_reading_need_no_origin() {
     let server = start().await;
     let foreign = server.post(CONNECT).bearer_auth(server.token("toko")).header("origin", "https://evil.example");
     assert_eq!(foreign.send().await.unwrap().status(), 202);
@@ -73,7 +73,7 @@ async fn a_bearer_needs_no_origin_and_reading_needs_none_either() {
 }
 
 #[tokio::test]
-async fn an_allowed_origin_may_read_answers_and_refusals_alike() {
+async fn allowed_origin_may_read_answers_and_refusals() {
     let server = start().await;
     for (token, path, status) in [
         (true, "/api/whatsapp/status", 200),
@@ -99,7 +99,7 @@ async fn an_allowed_origin_may_read_answers_and_refusals_alike() {
 }
 
 #[tokio::test]
-async fn a_preflight_needs_no_token() {
+async fn preflight_needs_no_token() {
     let server = start().await;
     for (path, methods) in [
         ("/api/whatsapp/connect", "POST"),

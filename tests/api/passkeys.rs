@@ -19,7 +19,7 @@ async fn answer(server: &Server, body: Value) -> reqwest::Response {
 }
 
 #[tokio::test]
-async fn an_answer_that_whatsapp_does_not_wait_for_is_refused() {
+async fn passkey_answer_is_refused_when_no_step_is_open() {
     let server = Server::start().await;
     problem(server.post(PASSKEY).send().await.unwrap(), 401, "missing-token").await;
     problem(answer(&server, json!({ "confirmed": true })).await, 409, "passkey-not-asked").await;
@@ -33,7 +33,7 @@ async fn an_answer_that_whatsapp_does_not_wait_for_is_refused() {
 }
 
 #[tokio::test]
-async fn an_answer_for_a_session_that_runs_elsewhere_is_taken_and_handed_to_its_owner() {
+async fn passkey_answer_is_passed_to_an_owner_elsewhere() {
     let server = Server::start().await;
     let owner = server.own("toko").await;
     asks(&owner, &server, PasskeyStep::Compare { code: "ABCD-1234".into() }, 60).await;
@@ -44,7 +44,7 @@ async fn an_answer_for_a_session_that_runs_elsewhere_is_taken_and_handed_to_its_
 }
 
 #[tokio::test]
-async fn a_passkey_step_is_told_with_what_is_needed_and_the_time_that_is_left() {
+async fn passkey_step_is_sent_with_its_options_and_time_left() {
     let server = Server::start().await;
     let owner = server.own("toko").await;
     asks(&owner, &server, PasskeyStep::Assert { options: r#"{"challenge":"x"}"#.into() }, 100).await;

@@ -7,7 +7,7 @@ const QR: &str = "/api/whatsapp/qr";
 const TEXT: &str = "2@hZtWJ2Kp0B7yQ0m1S9dXbnVqTq0rUuCw4Gk8FZ1yY2o3a5c7e9gBiDkFmHoJqLsNuPwRyTzV,3q2+7wAA=,3q2+7wAA=,9";
 
 #[tokio::test]
-async fn the_form_of_a_qr_code_is_the_one_asked_for() {
+async fn qr_code_has_the_requested_format() {
     let server = Server::start().await;
     let owner = server.own("toko").await;
     owner.show_qr(TEXT, 60).await;
@@ -61,7 +61,7 @@ async fn every_form_holds_the_same_code() {
 }
 
 #[tokio::test]
-async fn there_is_no_qr_code_before_after_or_without_its_owner() {
+async fn qr_code_is_absent_before_after_and_without_an_owner() {
     let server = Server::start().await;
     let none = async |tenant: &str| {
         problem(server.get(QR).bearer_auth(server.token(tenant)).send().await.unwrap(), 404, "no-qr").await;

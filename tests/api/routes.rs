@@ -4,7 +4,7 @@ use tautan::http::StoreState;
 use crate::support::{Server, header, problem};
 
 #[tokio::test]
-async fn an_address_that_is_none_is_not_found() {
+async fn unknown_path_is_not_found() {
     let server = Server::start().await;
     for path in [
         "/api",
@@ -29,7 +29,7 @@ async fn an_address_that_is_none_is_not_found() {
 }
 
 #[tokio::test]
-async fn a_method_that_does_not_fit_is_told_which_do() {
+async fn wrong_method_is_answered_with_the_allowed_ones() {
     let server = Server::start().await;
     for (method, path, allow) in [
         ("GET", "/api/whatsapp/connect", "POST"),

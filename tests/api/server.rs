@@ -36,7 +36,7 @@ fn refusal(answer: &str, status: u16, code: &str) {
 }
 
 #[tokio::test]
-async fn what_the_parser_refuses_is_a_problem() {
+async fn request_that_the_parser_refuses_gets_a_problem() {
     let server = Server::start().await;
     let large = "x".repeat(60_000);
     for (request, status, code) in [
@@ -61,7 +61,7 @@ async fn what_the_parser_refuses_is_a_problem() {
 }
 
 #[tokio::test]
-async fn headers_too_large_are_told_so() {
+async fn too_large_headers_get_a_problem() {
     let server = Server::start().await;
     for size in [17_000, 60_000] {
         let answer =
@@ -75,7 +75,7 @@ async fn headers_too_large_are_told_so() {
 }
 
 #[tokio::test]
-async fn what_is_not_http_is_refused() {
+async fn bytes_that_are_not_http_are_refused() {
     let server = Server::start().await;
     for junk in
         ["hello\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\u{0}\u{1}\u{2}\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]
@@ -87,7 +87,7 @@ async fn what_is_not_http_is_refused() {
 }
 
 #[tokio::test]
-async fn a_stream_ends_when_its_client_goes() {
+async fn stream_ends_when_its_client_disconnects() {
     let mut setup = Setup::default();
     setup.http.streams_per_tenant_max = 1;
     let server = setup.start().await;
@@ -112,7 +112,7 @@ async fn a_stream_ends_when_its_client_goes() {
 }
 
 #[tokio::test]
-async fn an_open_stream_does_not_hold_up_the_shutdown() {
+async fn open_stream_does_not_delay_the_shutdown() {
     let mut server = Server::start().await;
     let mut streams = Vec::new();
     for _ in 0..5 {
@@ -131,7 +131,7 @@ async fn an_open_stream_does_not_hold_up_the_shutdown() {
 }
 
 #[tokio::test]
-async fn a_request_that_never_ends_is_cut_when_the_grace_is_over() {
+async fn endless_request_is_cut_when_the_grace_ends() {
     let mut setup = Setup::default();
     setup.http.grace = Duration::from_millis(300);
     let mut server = setup.start().await;
@@ -175,7 +175,7 @@ async fn hardening_headers_a_byte_at_a_time_are_cut_off() {
 
 /// A balancer keeps connections for its next request, most for a minute.
 #[tokio::test]
-async fn a_connection_that_rests_between_two_requests_is_kept() {
+async fn idle_connection_between_requests_is_kept() {
     let server = Server::start().await;
     let mut socket = TcpStream::connect(server.host()).await.unwrap();
     for _ in 0..2 {
@@ -190,7 +190,7 @@ async fn a_connection_that_rests_between_two_requests_is_kept() {
 
 /// What a client sends while it is being answered waits; it is no request that is late.
 #[tokio::test]
-async fn a_stream_goes_on_whatever_its_client_sends_meanwhile() {
+async fn stream_goes_on_whatever_its_client_sends() {
     let server = Server::start().await;
     let mut socket = TcpStream::connect(server.host()).await.unwrap();
     let token = server.token("toko");
@@ -204,7 +204,7 @@ async fn a_stream_goes_on_whatever_its_client_sends_meanwhile() {
 }
 
 #[tokio::test]
-async fn hardening_a_connection_on_which_nothing_is_asked_is_closed_like_one_whose_headers_are_late() {
+async fn hardening_silent_connection_is_closed_like_late_headers() {
     let server = Server::start().await;
     let mut socket = TcpStream::connect(server.host()).await.unwrap();
     let closed = tokio::time::timeout(Duration::from_secs(20), socket.read(&mut [0; 64])).await;

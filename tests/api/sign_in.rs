@@ -14,7 +14,7 @@ async fn start() -> Server {
 }
 
 #[tokio::test]
-async fn the_code_signs_in_once() {
+async fn sign_in_code_works_once() {
     let server = start().await;
     for wrong in ["", "?code=", "?code=wrong", "?cod=once-only", "?xcode=once-only"] {
         let answer = server.get(&format!("/local/sign-in{wrong}")).send().await.unwrap();
@@ -39,7 +39,7 @@ async fn the_code_signs_in_once() {
 
 /// Browsers fetch a link ahead when it is typed, hovered over or named by a page, and show what came only if it is opened.
 #[tokio::test]
-async fn a_prefetch_does_not_use_up_the_code() {
+async fn prefetch_does_not_use_up_the_sign_in_code() {
     let server = start().await;
     for (name, value) in [
         ("sec-purpose", "prefetch"),

@@ -9,7 +9,7 @@ use crate::support::{Server, Setup, header, in_time, problem, sign};
 const EVENTS: &str = "/api/whatsapp/events";
 
 #[tokio::test]
-async fn a_stream_opens_with_what_browsers_and_proxies_need() {
+async fn stream_opens_with_the_headers_that_proxies_need() {
     let server = Server::start().await;
     let stream = server.stream("toko").await;
     for (name, value) in [
@@ -28,7 +28,7 @@ async fn a_stream_opens_with_what_browsers_and_proxies_need() {
 }
 
 #[tokio::test]
-async fn a_tenant_without_a_record_is_told_so_without_an_id() {
+async fn unknown_tenant_gets_never_linked_without_an_id() {
     let server = Server::start().await;
     for mut stream in [server.stream("toko").await, server.stream_after("toko", "beef-7").await] {
         let (id, data) = stream.expect("connection-status").await;
@@ -37,7 +37,7 @@ async fn a_tenant_without_a_record_is_told_so_without_an_id() {
 }
 
 #[tokio::test]
-async fn what_happens_is_told_at_once_with_one_id_for_each_change() {
+async fn each_change_is_sent_at_once_with_its_own_id() {
     let server = Server::start().await;
     let mut stream = server.stream("toko").await;
     stream.expect("connection-status").await;
@@ -68,7 +68,7 @@ async fn what_happens_is_told_at_once_with_one_id_for_each_change() {
 }
 
 #[tokio::test]
-async fn the_picture_in_a_stream_reads_back_as_its_text() {
+async fn picture_in_a_stream_decodes_to_its_text() {
     let server = Server::start().await;
     let owner = server.own("toko").await;
     owner.show_qr("2@abc,def,ghi,1", 60).await;
@@ -79,7 +79,7 @@ async fn the_picture_in_a_stream_reads_back_as_its_text() {
 }
 
 #[tokio::test]
-async fn who_comes_late_is_told_the_present_with_what_is_left_of_it() {
+async fn late_reader_receives_the_status_with_its_time_left() {
     let server = Server::start().await;
     let owner = server.own("toko").await;
     let phone = PhoneNumber::parse("6281234567890").unwrap();
@@ -104,7 +104,7 @@ async fn who_comes_late_is_told_the_present_with_what_is_left_of_it() {
 }
 
 #[tokio::test]
-async fn who_comes_back_is_told_what_was_missed_in_order_and_once() {
+async fn reconnecting_reader_receives_missed_events_in_order_once() {
     let server = Server::start().await;
     let owner = server.own("toko").await;
     let mut stream = server.stream("toko").await;
@@ -128,7 +128,7 @@ async fn who_comes_back_is_told_what_was_missed_in_order_and_once() {
 }
 
 #[tokio::test]
-async fn a_last_event_id_that_is_not_ours_begins_with_the_present() {
+async fn unknown_last_event_id_starts_with_the_current_status() {
     let server = Server::start().await;
     let owner = server.own("toko").await;
     owner.connected("6281234567890", None).await;
@@ -141,7 +141,7 @@ async fn a_last_event_id_that_is_not_ours_begins_with_the_present() {
 }
 
 #[tokio::test]
-async fn a_status_that_nobody_vouches_for_is_marked_until_somebody_does() {
+async fn unconfirmed_status_is_stale_until_confirmed() {
     let server = Server::start().await;
     let owner = server.own("toko").await;
     owner.connected("6281234567890", None).await;
@@ -169,7 +169,7 @@ async fn a_status_that_nobody_vouches_for_is_marked_until_somebody_does() {
 }
 
 #[tokio::test]
-async fn a_silent_stream_has_a_heartbeat() {
+async fn idle_stream_has_a_heartbeat() {
     let mut setup = Setup::default();
     setup.http.heartbeat = Duration::from_millis(200);
     let server = setup.start().await;
@@ -183,7 +183,7 @@ async fn a_silent_stream_has_a_heartbeat() {
 }
 
 #[tokio::test]
-async fn a_stream_ends_with_its_token() {
+async fn stream_ends_with_its_token() {
     let server = Server::start().await;
     let token = sign(&json!({"id": "toko", "exp": server.second() - 28}));
     let mut stream = EventStream::open(server.get(EVENTS).bearer_auth(&token)).await;
@@ -195,7 +195,7 @@ async fn a_stream_ends_with_its_token() {
 }
 
 #[tokio::test]
-async fn a_clock_that_jumps_ends_a_stream_with_its_token_too() {
+async fn stream_ends_with_its_token_when_the_clock_jumps() {
     let mut setup = Setup::default();
     setup.http.heartbeat = Duration::from_millis(200);
     let server = setup.start().await;
@@ -207,7 +207,7 @@ async fn a_clock_that_jumps_ends_a_stream_with_its_token_too() {
 }
 
 #[tokio::test]
-async fn a_stream_too_many_is_refused_until_another_is_closed() {
+async fn stream_over_the_limit_is_refused_until_another_closes() {
     let mut setup = Setup::default();
     setup.http.streams_per_tenant_max = 2;
     let server = setup.start().await;
@@ -272,7 +272,7 @@ async fn first_write_holds_the_present_where_it_is_small() {
 }
 
 #[tokio::test]
-async fn a_draining_instance_ends_its_streams_and_refuses_none() {
+async fn draining_instance_ends_its_streams_and_refuses_none() {
     let server = Server::start().await;
     let mut stream = server.stream("toko").await;
     server.end_streams.cancel();

@@ -29,7 +29,7 @@ async fn every_address_of_the_api_asks_for_a_token() {
 
 /// A browser sends the cookies of a whole domain in one line, and scripts of others put there what they like.
 #[tokio::test]
-async fn a_cookie_of_somebody_else_in_whatever_bytes_does_not_hide_the_token() {
+async fn foreign_cookie_of_any_bytes_does_not_hide_the_token() {
     let server = Server::start().await;
     let token = server.token("toko");
     for other in ["nama=Tōko Sari".as_bytes(), b"nama=\xff\xfe", b"=; ;;", b"fibidy_auth2=x"] {
@@ -40,7 +40,7 @@ async fn a_cookie_of_somebody_else_in_whatever_bytes_does_not_hide_the_token() {
 }
 
 #[tokio::test]
-async fn a_token_counts_from_nbf_to_exp_and_thirty_seconds_around() {
+async fn token_is_valid_from_nbf_to_exp_with_30_s_of_leeway() {
     let server = Server::start().await;
     let now = server.second();
     accepted(&server, &json!({"id": "toko", "exp": now - 25})).await;
@@ -51,7 +51,7 @@ async fn a_token_counts_from_nbf_to_exp_and_thirty_seconds_around() {
 }
 
 #[tokio::test]
-async fn a_token_that_never_expires_is_refused() {
+async fn token_without_expiry_is_refused() {
     let server = Server::start().await;
     for claims in
         [json!({"id": "toko"}), json!({"id": "toko", "exp": null}), json!({"id": "toko", "exp": "2999-01-01"})]
@@ -61,7 +61,7 @@ async fn a_token_that_never_expires_is_refused() {
 }
 
 #[tokio::test]
-async fn a_token_of_another_secret_is_refused() {
+async fn token_of_another_secret_is_refused() {
     let server = Server::start().await;
     let claims = json!({"id": "toko", "exp": server.second() + 60});
     let key = EncodingKey::from_secret(b"another-secret-another-secret-another");
@@ -96,7 +96,7 @@ async fn token_signed_with_hs384_or_hs512_counts() {
 
 /// The secret is public knowledge for no algorithm of key pairs, and a header that lies about its algorithm proves nothing.
 #[tokio::test]
-async fn hardening_signature_of_another_hmac_than_the_header_says_is_refused() {
+async fn hardening_signature_of_another_hmac_than_named_is_refused() {
     let server = Server::start().await;
     let claims = json!({"id": "toko", "exp": server.second() + 60});
     let token = |algorithm| sign_with(algorithm, &EncodingKey::from_secret(SECRET.as_bytes()), &claims);
@@ -122,7 +122,7 @@ async fn hardening_an_extension_that_must_be_understood_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_not_a_token_is_refused() {
+async fn value_that_is_no_token_is_refused() {
     let server = Server::start().await;
     for junk in ["x", "a.b", "a.b.c", "....", "e30.e30.e30", "\u{7f}"] {
         let answer = server.get(STATUS).header("authorization", format!("Bearer {junk}").as_bytes()).send().await;
@@ -167,7 +167,7 @@ async fn tenant_is_any_subject_of_an_identity_provider() {
 }
 
 #[tokio::test]
-async fn an_audience_or_issuer_counts_only_where_one_is_configured() {
+async fn audience_and_issuer_are_checked_only_if_configured() {
     let server = Server::start().await;
     let exp = server.second() + 60;
     accepted(&server, &json!({"id": "toko", "exp": exp, "aud": "somebody", "iss": "anybody"})).await;
@@ -182,7 +182,7 @@ async fn an_audience_or_issuer_counts_only_where_one_is_configured() {
 }
 
 #[tokio::test]
-async fn a_cookie_is_as_good_as_a_header_for_reading() {
+async fn cookie_is_accepted_for_reading() {
     let server = Server::start().await;
     let cookie = format!("other=1; fibidy_auth={}; more=2", server.token("toko"));
     let answer = server.get(STATUS).header("cookie", cookie).send().await.unwrap();
@@ -193,7 +193,7 @@ async fn a_cookie_is_as_good_as_a_header_for_reading() {
 }
 
 #[tokio::test]
-async fn a_bad_bearer_never_falls_back_to_a_good_cookie() {
+async fn bad_bearer_never_falls_back_to_a_good_cookie() {
     let server = Server::start().await;
     let cookie = format!("fibidy_auth={}", server.token("toko"));
     for bad in [&["Bearer x"][..], &["bearer"], &["Basic dG9rbzp4", "Bearer x"]] {
@@ -219,7 +219,7 @@ async fn hardening_a_second_bearer_token_is_noticed() {
 
 /// A staging site behind HTTP Basic: its browsers send the password of that with every request, and the cookie is ours.
 #[tokio::test]
-async fn a_cookie_counts_beside_another_scheme_and_still_has_to_prove_its_origin() {
+async fn cookie_beside_another_scheme_still_needs_an_origin() {
     let server = Server::start().await;
     let cookie = format!("fibidy_auth={}", server.token("toko"));
     let with = |request: RequestBuilder, scheme: &str| {
@@ -255,7 +255,7 @@ async fn hardening_a_token_in_the_address_does_not_count() {
 }
 
 #[tokio::test]
-async fn a_refusal_shows_nothing_of_the_token() {
+async fn refusal_shows_nothing_of_the_token() {
     let server = Server::start().await;
     let token = sign(&json!({"id": "a b", "exp": server.second() + 60, "note": "hush"}));
     let answer = server.get(STATUS).bearer_auth(&token).send().await.unwrap();

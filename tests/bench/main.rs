@@ -40,7 +40,7 @@ impl Times {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "figures need a release build and a quiet machine"]
-async fn a_user_waits_no_longer_than_promised() {
+async fn user_waits_no_longer_than_promised() {
     let simulator = Simulator::start().await.expect("a free port");
     let phone = simulator.phone("6281234567890", "Toko Sari");
     let directory = tempfile::tempdir().expect("a directory");

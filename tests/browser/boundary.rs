@@ -26,7 +26,7 @@ async fn page(stage: &PageTest, before: &str, stream: impl Fn(usize) -> Reply + 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_read_leaves_a_card_that_says_so_with_a_retry() {
+async fn unreadable_answer_shows_a_card_with_a_retry() {
     let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
     let card = stage.browser.card();
     let unreadable = ["{\"status\":\"conn", "{\"status\":\"levitating\"}", "null", "[]", "\"connected\"", "{}"];
@@ -48,7 +48,7 @@ async fn what_cannot_be_read_leaves_a_card_that_says_so_with_a_retry() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_exception_in_our_own_code_leaves_the_same_card_and_tells_the_host() {
+async fn exception_in_the_element_shows_a_card_and_an_event() {
     let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
     let card = stage.browser.card();
     let sabotage = "
@@ -68,7 +68,7 @@ async fn an_exception_in_our_own_code_leaves_the_same_card_and_tells_the_host() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_the_browser_gave_up_is_rebuilt_with_growing_pauses_and_without_an_id() {
+async fn abandoned_stream_is_reopened_with_growing_pauses() {
     let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
     // Each try is the EventSource's request and the question why it failed.
     let page = page(&stage, "", |before| match before {
@@ -99,7 +99,7 @@ async fn a_stream_that_the_browser_gave_up_is_rebuilt_with_growing_pauses_and_wi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn too_many_streams_are_told_apart_and_waited_for_as_long_as_the_service_says() {
+async fn refused_stream_waits_as_long_as_retry_after_says() {
     let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
     let page = page(&stage, "", |before| match before {
         0 | 1 => Reply::refusal("429 Too Many Requests", "too-many-streams").with("retry-after: 2"),

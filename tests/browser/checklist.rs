@@ -6,7 +6,7 @@ use crate::page_test::{NUMBER_SHOWN, PageTest, TENANT};
 
 /// The list that a person ticks off by hand, in its order.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_seeds_checklist_login_page_button_qr_scan_connected_number_reload() {
+async fn seed_checklist_from_login_to_reload_passes() {
     let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
     let card = stage.browser.card();
 
@@ -42,7 +42,7 @@ async fn the_seeds_checklist_login_page_button_qr_scan_connected_number_reload()
 
 /// Silence proves something only where a violation would be heard.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_style_and_a_script_in_the_markup_are_refused_and_heard() {
+async fn inline_style_and_script_are_refused_and_reported() {
     let Some(stage) = PageTest::open().await else { return };
     stage.browser.card().state("disconnected").await;
     stage.browser.complaints().await;

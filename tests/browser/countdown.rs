@@ -10,7 +10,7 @@ use crate::{
 const SHORT: &[(&str, &str)] = &[("SIM_QR_PACE", "0.1")];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_countdown_falls_and_the_next_code_takes_over_by_itself() {
+async fn countdown_falls_and_the_next_code_appears() {
     let Some(stage) = PageTest::set(SHORT, "id-ID").await else { return };
     stage.sign_in().await;
     let card = stage.browser.card();
@@ -30,7 +30,7 @@ async fn the_countdown_falls_and_the_next_code_takes_over_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_expired_code_cannot_be_scanned_from_the_screen() {
+async fn expired_code_cannot_be_scanned_from_the_screen() {
     let Some(stage) = PageTest::set(SHORT, "id-ID").await else { return };
     stage.sign_in().await;
     let card = stage.browser.card();

@@ -25,7 +25,7 @@ async fn unlinking_asks_first_and_then_ends_the_link() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pairing_under_way_can_be_cancelled_and_begun_anew() {
+async fn pairing_can_be_cancelled_and_started_again() {
     let Some(stage) = PageTest::open().await else { return };
     let card = stage.browser.card();
     card.state("disconnected").await;
@@ -47,7 +47,7 @@ async fn a_pairing_under_way_can_be_cancelled_and_begun_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unlink_on_the_phone_is_told_with_its_reason() {
+async fn unlink_on_the_phone_is_shown_with_its_reason() {
     let Some(stage) = PageTest::open().await else { return };
     let card = stage.browser.card();
     let device = stage.link().await;
@@ -61,7 +61,7 @@ async fn an_unlink_on_the_phone_is_told_with_its_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_whatsapp_is_shown_as_such_and_comes_back_by_itself() {
+async fn unreachable_whatsapp_is_shown_and_recovers_by_itself() {
     let Some(stage) = PageTest::open().await else { return };
     let card = stage.browser.card();
     stage.link().await;

@@ -49,7 +49,7 @@ async fn says(browser: &Browser, status: &str, reason: &str) -> Shown {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_reason_has_a_picture_a_sentence_and_what_helps() {
+async fn every_reason_has_a_picture_a_sentence_and_an_action() {
     let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
     let (browser, hall) = (&stage.browser, hall(&stage).await);
     browser.goto(&hall.base()).await;
@@ -80,7 +80,7 @@ async fn every_reason_has_a_picture_a_sentence_and_what_helps() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reason_that_is_newer_than_the_page_gets_a_general_sentence() {
+async fn unknown_reason_gets_a_general_sentence() {
     let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
     let (browser, hall) = (&stage.browser, hall(&stage).await);
     browser.goto(&hall.base()).await;
@@ -92,7 +92,7 @@ async fn a_reason_that_is_newer_than_the_page_gets_a_general_sentence() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_platform_is_named_as_people_name_it_and_a_newer_one_as_whatsapp_does() {
+async fn platform_has_its_common_name_or_that_of_whatsapp() {
     let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
     let (browser, hall) = (&stage.browser, hall(&stage).await);
     browser.goto(&hall.base()).await;

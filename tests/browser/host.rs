@@ -49,7 +49,7 @@ async fn heard(stage: &PageTest, name: &str) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dashboard_of_another_origin_embeds_the_element_and_hears_of_each_state() {
+async fn dashboard_of_another_origin_receives_each_state() {
     let Some((stage, _dashboard)) = open("lang='en' theme='dark' tenant-name='Toko <b>Sari'", || token(TENANT)).await
     else {
         return;
@@ -78,7 +78,7 @@ async fn a_dashboard_of_another_origin_embeds_the_element_and_hears_of_each_stat
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_page_sets_looks_language_and_theme() {
+async fn host_page_sets_looks_language_and_theme() {
     let Some((stage, _dashboard)) = open("theme='dark'", || token(TENANT)).await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
     assert_eq!(card.state("disconnected").await.status, "Belum Terhubung", "the language of the page around it");
@@ -111,7 +111,7 @@ async fn a_host_page_sets_looks_language_and_theme() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_renews_the_sign_in_itself_cancels_the_event_and_reconnects() {
+async fn host_that_renews_the_sign_in_reconnects() {
     let Some((stage, _dashboard)) = open("", || token_accepted_for(6)).await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
     browser.run("window.onexpiry = (event) => event.preventDefault()", vec![]).await;
@@ -126,7 +126,7 @@ async fn a_host_that_renews_the_sign_in_itself_cancels_the_event_and_reconnects(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_reconnects_inside_its_handler_goes_on_without_a_word() {
+async fn host_may_reconnect_inside_its_handler() {
     let Some((stage, _dashboard)) = open("", || token_accepted_for(6)).await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
     card.state("disconnected").await;

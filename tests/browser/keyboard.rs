@@ -31,7 +31,7 @@ async fn tab_to(browser: &Browser, id: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_whole_way_can_be_gone_by_keyboard() {
+async fn whole_flow_works_by_keyboard() {
     let Some(stage) = PageTest::open().await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
     card.state("disconnected").await;
@@ -56,7 +56,7 @@ async fn the_whole_way_can_be_gone_by_keyboard() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_screen_reader_hears_states_and_no_seconds() {
+async fn screen_reader_announces_states_and_no_seconds() {
     let Some(stage) = PageTest::set(&[("SIM_QR_PACE", "0.1")], "id-ID").await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
     stage.sign_in().await;
@@ -86,7 +86,7 @@ async fn a_screen_reader_hears_states_and_no_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_asks_for_less_motion_sees_none() {
+async fn reduced_motion_shows_no_animation() {
     let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
     stage.simulator.faults().set(tautan_simulator::Fault::SilentLogin);

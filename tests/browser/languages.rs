@@ -4,7 +4,7 @@ use tautan::events::{ConnectingReason, EndReason, PairRefusal};
 use crate::page_test::PageTest;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_language_is_the_browsers_until_the_switch_says_otherwise() {
+async fn language_is_the_browsers_until_switched() {
     let Some(stage) = PageTest::set(&[], "en-US").await else { return };
     stage.sign_in().await;
     let (browser, card) = (&stage.browser, stage.browser.card());

@@ -8,7 +8,7 @@ use crate::page_test::{NUMBER_SHOWN, PageTest};
 const OPEN: &str = "return streams.map((stream) => stream.readyState !== EventSource.CLOSED)";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_that_is_left_closes_its_stream_and_opens_one_when_it_comes_back_from_the_cache() {
+async fn page_restored_from_the_cache_reopens_its_stream() {
     let Some(stage) = PageTest::open().await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
     card.state("disconnected").await;
@@ -50,7 +50,7 @@ async fn is_quiet(stage: &PageTest) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tab_that_was_hidden_for_a_minute_holds_no_stream_until_it_is_shown() {
+async fn tab_hidden_for_a_minute_holds_no_stream() {
     let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
     hidden_in_a_hurry(&stage).await;
@@ -64,7 +64,7 @@ async fn a_tab_that_was_hidden_for_a_minute_holds_no_stream_until_it_is_shown() 
 
 /// Nobody looks, and an open stream would say that somebody does: WhatsApp would be asked for one window after the other.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hidden_tab_whose_code_has_run_out_asks_for_no_other() {
+async fn hidden_tab_requests_no_new_code() {
     // Of the first code nothing is left after 1.8 s.
     let Some(stage) = PageTest::set(&[("SIM_QR_PACE", "0.03")], "id-ID").await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());

@@ -79,7 +79,7 @@ async fn connected(stage: &PageTest, card: &Card<'_>) {
 
 /// Each end that the simulator can bring about, as the page shows it, and that the one action which helps does help.
 #[tokio::test(flavor = "multi_thread")]
-async fn each_end_that_whatsapp_can_bring_about_is_shown_and_left_again() {
+async fn each_end_from_whatsapp_is_shown_and_left_again() {
     let Some(stage) = PageTest::open().await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
     let device = stage.link().await;
@@ -127,7 +127,7 @@ async fn replaced(stage: &PageTest, device: DeviceId) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn codes_that_are_used_up_are_told_and_one_press_brings_new_ones() {
+async fn used_up_codes_are_shown_and_one_press_brings_new_ones() {
     let settings = [("SIM_QR_PACE", "0.02"), ("TAUTAN_QR_WINDOWS", "1")];
     let Some(stage) = PageTest::set(&settings, "id-ID").await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());

@@ -9,7 +9,7 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_while_whatsapp_says_nothing_is_resuming_then_unreachable_and_can_be_ended() {
+async fn restart_with_silent_whatsapp_is_resuming_then_unreachable() {
     let Some(mut stage) = PageTest::open().await else { return };
     stage.link().await;
     stage.browser.card().state("connected").await;
@@ -37,7 +37,7 @@ async fn a_restart_while_whatsapp_says_nothing_is_resuming_then_unreachable_and_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pairing_that_whatsapp_does_not_answer_can_be_given_up_and_goes_on_when_it_does() {
+async fn unanswered_pairing_can_be_cancelled_or_goes_on() {
     let Some(stage) = PageTest::open().await else { return };
     let card = stage.browser.card();
     card.state("disconnected").await;
@@ -78,7 +78,7 @@ async fn credentials_that_do_not_open_lead_to_the_one_way_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_link_that_crashes_again_and_again_is_told_as_our_own_fault() {
+async fn link_that_keeps_crashing_is_shown_as_an_internal_error() {
     let folder = tempfile::tempdir().expect("a directory");
     let stanza = folder.path().join("bad-stanza");
     let stubs = [("SIM_STUBS", folder.path().to_str().expect("a name in UTF-8"))];

@@ -23,7 +23,7 @@ async fn ask(card: &Card<'_>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_code_is_shown_beside_the_qr_can_be_copied_and_links_once_the_phone_has_it() {
+async fn pairing_code_is_shown_copied_and_links() {
     let Some(stage) = PageTest::open().await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
     screen::narrow(browser).await;
@@ -54,7 +54,7 @@ async fn a_code_is_shown_beside_the_qr_can_be_copied_and_links_once_the_phone_ha
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_qr_that_is_scanned_beside_a_code_wins() {
+async fn scanned_qr_wins_over_a_pairing_code() {
     let Some(stage) = PageTest::open().await else { return };
     let card = stage.browser.card();
     ask(&card).await;
@@ -66,7 +66,7 @@ async fn a_qr_that_is_scanned_beside_a_code_wins() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_refusal_is_told_with_its_sentence_and_the_one_action_that_helps() {
+async fn each_refusal_is_shown_with_its_sentence_and_action() {
     let Some(stage) = PageTest::open().await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
     screen::narrow(browser).await;

@@ -35,7 +35,7 @@ async fn scanned(environment: &[(&str, &str)]) -> Option<Scanned> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_card_says_what_the_passkey_needs_and_lets_the_owner_confirm_the_code() {
+async fn passkey_card_names_the_step_and_confirms_the_code() {
     let Some(Scanned { stage, passkey, mut scan }) = scanned(&[]).await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
     let shown =
@@ -72,7 +72,7 @@ async fn codes_that_differ_are_no_reason_to_link() {
 
 /// What lay between was told to another tab.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tab_that_comes_back_after_the_step_was_given_up_shows_the_new_code_and_no_dead_one() {
+async fn tab_restored_after_a_passkey_step_shows_the_new_code() {
     let Some(Scanned { stage, passkey, scan: _scan }) = scanned(&[]).await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
     shows_passkey(&stage, &passkey).await;
@@ -92,7 +92,7 @@ async fn a_tab_that_comes_back_after_the_step_was_given_up_shows_the_new_code_an
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sign_in_that_ends_while_codes_are_compared_takes_the_code_away() {
+async fn sign_in_that_ends_hides_the_code_to_compare() {
     let Some(Scanned { stage, passkey, scan: _scan }) = scanned(&[]).await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
     shows_passkey(&stage, &passkey).await;
@@ -127,7 +127,7 @@ async fn shows_passkey(stage: &PageTest, passkey: &Passkey) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_passkey_that_nobody_shows_in_time_is_told_and_another_number_links() {
+async fn passkey_timeout_is_shown_and_another_number_links() {
     // WhatsApp's window is over after 8 s.
     let Some(Scanned { stage, scan: _scan, .. }) = scanned(&[("SIM_QR_PACE", "0.05")]).await else { return };
     let card = stage.browser.card();

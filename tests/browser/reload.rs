@@ -3,7 +3,7 @@ use tautan_test_support::within;
 use crate::page_test::{NUMBER_SHOWN, PageTest};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reload_shows_the_same_state_again() {
+async fn reload_shows_the_same_state_again() {
     let Some(stage) = PageTest::open().await else { return };
     let card = stage.browser.card();
     assert_eq!(card.state("disconnected").await.reason, "never-linked");
@@ -30,7 +30,7 @@ async fn a_reload_shows_the_same_state_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_tab_opened_late_shows_the_present_and_both_follow() {
+async fn second_tab_shows_the_current_status_and_both_follow() {
     let Some(stage) = PageTest::open().await else { return };
     let (browser, card) = (&stage.browser, stage.browser.card());
     card.state("disconnected").await;

@@ -27,7 +27,7 @@ async fn without_a_token_the_page_asks_to_sign_in_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_ends_while_the_page_is_open_signs_it_out() {
+async fn token_that_ends_signs_the_open_page_out() {
     let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
     let card = stage.browser.card();
     stage.sign_in_with(&token_accepted_for(6)).await;

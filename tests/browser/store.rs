@@ -12,7 +12,7 @@ use crate::{
 const KEY: &str = "q83vEjRWeJq83vEjRWeJq83vEjRWeJq83vEjRWeJq80=";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redis_that_comes_back_empty_is_told_and_one_press_begins_anew() {
+async fn empty_redis_is_shown_and_one_press_starts_again() {
     if !redis_is_installed() {
         return;
     }
@@ -34,7 +34,7 @@ async fn a_redis_that_comes_back_empty_is_told_and_one_press_begins_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_whose_instance_died_is_moving_until_another_has_room_for_it() {
+async fn session_of_a_dead_instance_is_moving_until_acquired() {
     if !redis_is_installed() {
         return;
     }

@@ -10,7 +10,7 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cut_stream_comes_back_with_its_last_event_id_and_misses_nothing() {
+async fn cut_stream_resumes_with_its_last_event_id() {
     let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
     let wire = Wire::to(stage.program.base()).await;
     stage.browser.set_token(&wire.base(), &token(TENANT)).await;
@@ -47,7 +47,7 @@ async fn a_cut_stream_comes_back_with_its_last_event_id_and_misses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_open_page_finds_the_truth_again_after_the_service_was_killed() {
+async fn open_page_recovers_after_the_service_was_killed() {
     let Some(mut stage) = PageTest::open().await else { return };
     let device = stage.link().await;
     stage.browser.card().state("connected").await;

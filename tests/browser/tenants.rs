@@ -36,7 +36,7 @@ async fn page(stage: &PageTest, stream: impl Fn(usize) -> Reply + Send + Sync + 
 
 /// A dashboard that switches the account itself names the new one before the stream says whose it is.
 #[tokio::test(flavor = "multi_thread")]
-async fn tenant_name_set_before_the_change_is_heard_stays() {
+async fn tenant_name_set_before_the_change_event_stays() {
     let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
     let _page = page(&stage, |before| match before {
         0 => connected("a", "6281234567890"),

@@ -9,7 +9,7 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_session_is_connected_elsewhere_within_10_s_of_its_owners_kill() {
+async fn session_is_connected_elsewhere_within_10_s_of_a_kill() {
     let Some(_turn) = alone().await else { return };
     let mut cluster = Setup::of(3).start().await;
     let phone = cluster.simulator.phone(&number(1), "Toko Sari");
@@ -39,7 +39,7 @@ async fn a_session_is_connected_elsewhere_within_10_s_of_its_owners_kill() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fresh_code_is_shown_within_5_s_of_the_kill_of_who_showed_it_without_a_click() {
+async fn new_code_is_shown_within_5_s_of_the_kill_of_its_owner() {
     let Some(_turn) = alone().await else { return };
     let mut cluster = Setup::of(3).start().await;
     let phone = cluster.simulator.phone(&number(1), "Toko Sari");

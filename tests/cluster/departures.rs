@@ -18,7 +18,7 @@ fn is_whole(tab: &Tab) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_session_is_connected_elsewhere_within_half_a_second_of_sigterm() {
+async fn session_is_connected_elsewhere_within_500_ms_of_sigterm() {
     let Some(_turn) = alone().await else { return };
     let mut cluster = Setup::of(3).start().await;
     let phone = cluster.simulator.phone(&number(1), "Toko Sari");
@@ -76,7 +76,7 @@ async fn are_handed_over(sessions: usize, bound: Duration) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn twenty_sessions_are_connected_elsewhere_within_a_second_and_a_half_of_sigterm() {
+async fn twenty_sessions_are_connected_elsewhere_within_1500_ms() {
     let Some(_turn) = alone().await else { return };
     are_handed_over(20, Duration::from_millis(1_500)).await;
 }
@@ -84,13 +84,13 @@ async fn twenty_sessions_are_connected_elsewhere_within_a_second_and_a_half_of_s
 /// Each with keys, a handshake and a login of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "minutes; make long"]
-async fn two_hundred_linked_phones_are_connected_elsewhere_at_the_resume_rate() {
+async fn two_hundred_linked_phones_resume_elsewhere_at_the_rate() {
     let Some(_turn) = alone().await else { return };
     are_handed_over(200, Duration::from_secs(10)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_hundred_sessions_are_connected_elsewhere_at_the_resume_rate() {
+async fn two_hundred_sessions_resume_elsewhere_at_the_rate() {
     let Some(_turn) = alone().await else { return };
     let mut cluster = Setup::of(1).start().await;
     let tenants: Vec<String> = (0..200).map(|at| format!("idle-{at}")).collect();

@@ -11,7 +11,7 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_restarted_empty_ends_sessions_with_store_lost_and_shows_nothing_false() {
+async fn empty_redis_after_a_restart_ends_sessions_with_store_lost() {
     let Some(_turn) = together().await else { return };
     let mut cluster = Setup::of(3).start().await;
     let mut tenants: Vec<String> = (0..9).map(|at| format!("idle-{at}")).collect();
@@ -66,7 +66,7 @@ async fn pair(cluster: &crate::stage::Cluster, phone: &Phone) -> tautan_test_sup
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_owner_that_still_holds_its_lease_writes_a_lost_second_again() {
+async fn owner_with_its_lease_rewrites_the_lost_second() {
     let Some(_turn) = alone().await else { return };
     let mut cluster = Setup::of(3).start().await;
     let phone = cluster.simulator.phone(&number(1), "Toko Sari");

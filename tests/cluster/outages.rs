@@ -152,7 +152,7 @@ async fn shows_the_answer((api, tab): &(&Api, &Tab)) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_killed_and_restarted_after_15_s_loses_no_stream_and_no_end() {
+async fn redis_kill_for_15_s_loses_no_stream_and_no_end() {
     let Some(_turn) = together().await else { return };
     is_outlived(Outage::KillAndRestart, SHORT).await;
 }
@@ -164,20 +164,20 @@ async fn redis_stopped_for_15_s_loses_no_stream_and_no_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_network_cut_for_15_s_loses_no_stream_and_no_end() {
+async fn network_cut_for_15_s_loses_no_stream_and_no_end() {
     let Some(_turn) = together().await else { return };
     is_outlived(Outage::CutNetwork, SHORT).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_network_silent_for_15_s_loses_no_stream_and_no_end() {
+async fn silent_network_for_15_s_loses_no_stream_and_no_end() {
     let Some(_turn) = together().await else { return };
     is_outlived(Outage::SilentNetwork, SHORT).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "minutes; make long"]
-async fn a_minute_without_redis_loses_no_stream_and_no_end() {
+async fn redis_outage_of_a_minute_loses_no_stream_and_no_end() {
     let Some(_turn) = together().await else { return };
     for outage in [Outage::KillAndRestart, Outage::Stop, Outage::CutNetwork, Outage::SilentNetwork] {
         is_outlived(outage, LONG).await;

@@ -35,7 +35,7 @@ fn are_undisturbed(tabs: &[Tab], before: &[usize]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tenant_whose_link_panics_ends_after_3_crashes_and_disturbs_nobody() {
+async fn tenant_with_a_panicking_link_ends_after_3_crashes_alone() {
     let Some(_turn) = together().await else { return };
     let mut cluster = Setup::of(3).start().await;
     let others = bystanders(&cluster).await;
@@ -70,7 +70,7 @@ async fn crashes_are_counted_across_owners() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_panic_in_the_librarys_own_task_is_survived_by_its_session_and_disturbs_nobody() {
+async fn session_survives_a_panic_in_a_library_task() {
     let Some(_turn) = together().await else { return };
     let mut cluster = Setup::of(3).start().await;
     let others = bystanders(&cluster).await;

@@ -17,7 +17,7 @@ fn told(events: Vec<tautan_test_support::Event>) -> Vec<(String, Option<String>,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn asked_on_one_streamed_on_another_and_read_on_a_third_it_is_one_story() {
+async fn three_instances_show_the_same_events_of_one_tenant() {
     let Some(_turn) = together().await else { return };
     let cluster = Setup::of(3).start().await;
     let phone = cluster.simulator.phone(&number(1), "Toko Sari");
@@ -50,7 +50,7 @@ async fn asked_on_one_streamed_on_another_and_read_on_a_third_it_is_one_story() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_button_pressed_on_every_instance_at_once_is_one_session() {
+async fn connect_on_every_instance_at_once_is_one_session() {
     let Some(_turn) = together().await else { return };
     let cluster = Setup::of(3).start().await;
     let phone = cluster.simulator.phone(&number(1), "Toko Sari");

@@ -81,7 +81,7 @@ async fn costs_what_ten_cost(many: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_idle_sessions_send_redis_what_ten_do() {
+async fn thousand_idle_sessions_send_redis_what_ten_do() {
     let Some(_turn) = alone().await else { return };
     costs_what_ten_cost(1_000).await;
 }

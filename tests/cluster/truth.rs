@@ -87,19 +87,19 @@ fn claims(status: &serde_json::Value) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_says_connected_for_a_killed_owner_after_its_ttl_and_a_second() {
+async fn connected_of_a_killed_owner_ends_with_its_ttl_plus_1_s() {
     let Some(_turn) = together().await else { return };
     nothing_is_claimed_after(Death::Kill).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_says_connected_for_a_stopped_owner_after_its_ttl_and_a_second() {
+async fn connected_of_a_stopped_owner_ends_with_its_ttl_plus_1_s() {
     let Some(_turn) = together().await else { return };
     nothing_is_claimed_after(Death::Stop).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_says_connected_for_an_owner_cut_off_from_redis_not_even_itself() {
+async fn connected_of_an_owner_without_redis_ends_also_on_itself() {
     let Some(_turn) = together().await else { return };
     nothing_is_claimed_after(Death::Partition).await;
 }

@@ -13,7 +13,7 @@ use crate::{
 const WATCHED: Duration = Duration::from_secs(6);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_owner_that_sleeps_past_its_time_and_wakes_writes_nothing_and_replaces_nobody() {
+async fn owner_suspended_past_its_lease_writes_nothing() {
     let Some(_turn) = alone().await else { return };
     let cluster = Setup::of(2).start().await;
     let phone = cluster.simulator.phone(&number(1), "Toko Sari");
@@ -51,7 +51,7 @@ async fn an_owner_that_sleeps_past_its_time_and_wakes_writes_nothing_and_replace
 
 /// A pairing changes hands sooner, so its zombie sleeps shorter.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_code_of_an_owner_that_slept_is_never_shown_after_its_successors() {
+async fn code_of_a_suspended_owner_is_not_shown_after_a_newer_one() {
     let Some(_turn) = alone().await else { return };
     let cluster = Setup::of(2).start().await;
     let phone = cluster.simulator.phone(&number(1), "Toko Sari");

@@ -58,7 +58,7 @@ fn every_block_marked_run_runs_and_prints_what_it_says() {
 }
 
 #[test]
-fn a_pattern_fits_what_it_stands_for_and_nothing_else() {
+fn pattern_matches_only_the_values_it_describes() {
     assert!(fits("ab", "ab") && fits("a-b", "a…b") && fits("whsec_x=\n", "whsec_…\n") && fits("", "…"));
     assert!(!fits("ab", "a") && !fits("xa", "a…") && !fits("a-c", "a…b") && !fits("ac", "a…b…c"));
 }

@@ -138,7 +138,7 @@ fn redis_document_lists_every_field() {
 }
 
 #[test]
-fn a_format_of_a_key_is_spelled_as_the_document_does() {
+fn key_format_is_spelled_as_in_the_document() {
     assert_eq!(spelled("tautan:{{{tenant}}}:code:{id}", true), "tautan:{TENANT}:code:ID");
     assert_eq!(spelled("tautan:{{/}}:alive:{incarnation}", true), "tautan:{/}:alive:INCARNATION");
     assert_eq!(spelled("tautan:{/}:incarnations", false), "tautan:{/}:incarnations");

@@ -29,7 +29,7 @@ async fn asked(refusal: Option<CodeRefusal>) -> Asked {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_code_typed_on_the_phone_links_the_account() {
+async fn pairing_code_typed_on_the_phone_links_the_account() {
     let Asked { stage, _program, mut stream, qr, .. } = asked(None).await;
     let pair = stream.until_pair_code().await;
     let (head, tail) = pair.text("code").split_once('-').expect("ABCD-1234");
@@ -47,7 +47,7 @@ async fn a_code_typed_on_the_phone_links_the_account() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_qr_scanned_beside_a_code_links_and_ends_the_code() {
+async fn qr_scanned_beside_a_code_links_and_ends_the_code() {
     let Asked { stage, _program, mut stream, qr, .. } = asked(None).await;
     let pair = stream.until_pair_code().await;
     within("the scan", stage.phone.scan(qr.text("qrText"))).await.expect("a living code");
@@ -57,7 +57,7 @@ async fn a_qr_scanned_beside_a_code_links_and_ends_the_code() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_mistyped_code_links_nothing_and_the_shown_one_still_does() {
+async fn mistyped_code_links_nothing_and_the_shown_one_still_does() {
     let Asked { stage, _program, mut stream, .. } = asked(None).await;
     let pair = stream.until_pair_code().await;
     let other = if pair.text("code").ends_with('7') { "8" } else { "7" };
@@ -69,7 +69,7 @@ async fn a_mistyped_code_links_nothing_and_the_shown_one_still_does() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refused_code_is_told_with_its_reason_and_the_qr_still_links() {
+async fn refused_code_has_its_reason_and_the_qr_still_links() {
     for (refusal, reason, retryable) in [
         (CodeRefusal::RateLimited, "rate-limited", true),
         (CodeRefusal::NotAvailable, "not-available", false),
@@ -87,7 +87,7 @@ async fn a_refused_code_is_told_with_its_reason_and_the_qr_still_links() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn asking_again_after_a_refusal_gives_a_code_and_asking_twice_keeps_it() {
+async fn second_request_after_a_refusal_gives_a_code() {
     let Asked { stage, _program, api, mut stream, .. } = asked(Some(CodeRefusal::RateLimited)).await;
     stream.until("the refusal", |event| event.name == "pair-code-refused").await;
     // Whoever joins now is told as well.
@@ -117,7 +117,7 @@ async fn another_number_gets_a_code_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_withdrawn_code_is_followed_by_another_until_the_user_has_to_ask() {
+async fn withdrawn_code_is_replaced_a_limited_number_of_times() {
     let Asked { stage, _program, api, mut stream, .. } = asked(None).await;
     let first = stream.until_pair_code().await;
     stage.simulator.refresh_codes(false);
@@ -134,7 +134,7 @@ async fn a_withdrawn_code_is_followed_by_another_until_the_user_has_to_ask() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_code_that_is_typed_after_the_last_qr_has_run_out_still_links() {
+async fn code_typed_after_the_last_qr_expired_still_links() {
     let stage = Stage::new().await;
     // QR codes for 4.8 s in all.
     let program = stage.settings().with("SIM_QR_PACE", "0.03").start();

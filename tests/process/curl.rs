@@ -43,7 +43,7 @@ fn last_id(lines: &[String]) -> Option<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn curl_sees_the_stream_and_comes_back_to_what_it_missed_even_after_a_kill() {
+async fn curl_resumes_its_stream_after_a_kill() {
     let stage = Stage::new().await;
     let mut program = stage.start();
     let api = program.api(TENANT);

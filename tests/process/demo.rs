@@ -100,7 +100,7 @@ impl Visitor {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_demo_links_loses_its_connection_and_is_unlinked_as_a_visitor_presses() {
+async fn demo_links_loses_its_connection_and_unlinks() {
     let mut demo = Demo::start(&[]);
     let link = demo.shows("/local/sign-in?code=").trim().to_owned();
     let visitor = Visitor::sign_in(&link).await;
@@ -124,7 +124,7 @@ async fn the_demo_links_loses_its_connection_and_is_unlinked_as_a_visitor_presse
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_demo_of_several_instances_survives_the_kill_of_the_owner_as_a_visitor_presses() {
+async fn demo_of_several_instances_survives_a_kill_of_the_owner() {
     if !tautan_test_support::redis_is_installed() {
         return;
     }

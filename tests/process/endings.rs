@@ -54,7 +54,7 @@ async fn is_kept(stage: &Stage, mut program: Program) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn unlinked_here_is_told_to_whatsapp_and_forgotten() {
+async fn unlink_by_the_user_reaches_whatsapp_and_erases() {
     let Linked { stage, program, api, mut stream } = linked().await;
     api.disconnect().await;
     let ended = stream.until_status("disconnected").await;
@@ -65,7 +65,7 @@ async fn unlinked_here_is_told_to_whatsapp_and_forgotten() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn unlinked_here_while_whatsapp_is_away_is_forgotten_all_the_same_and_told_so() {
+async fn unlink_while_whatsapp_is_away_erases_and_reports_it() {
     let Linked { stage, program, api, mut stream } = linked().await;
     stage.simulator.unreachable(true);
     stream.until_status("connecting").await;
@@ -80,7 +80,7 @@ async fn unlinked_here_while_whatsapp_is_away_is_forgotten_all_the_same_and_told
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pairing_that_is_given_up_leaves_nothing() {
+async fn cancelled_pairing_leaves_nothing() {
     let stage = Stage::new().await;
     let program = stage.start();
     let api = program.api(TENANT);
@@ -93,7 +93,7 @@ async fn a_pairing_that_is_given_up_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn unlinked_on_the_phone_is_told_and_forgotten() {
+async fn unlink_on_the_phone_is_published_and_erases() {
     let Linked { stage, program, mut stream, .. } = linked().await;
     assert!(stage.phone.unlink(stage.device()));
     assert_ended(&stream.until_status("disconnected").await, "unlinked-by-phone", true);
@@ -101,7 +101,7 @@ async fn unlinked_on_the_phone_is_told_and_forgotten() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn unlinked_on_the_phone_while_we_were_away_is_told_at_the_next_start() {
+async fn unlink_on_the_phone_while_down_is_published_at_start() {
     let Linked { stage, mut program, .. } = linked().await;
     assert!(stage.credentials_after(&mut program) > 10);
     assert!(stage.phone.unlink(stage.device()));
@@ -122,17 +122,17 @@ async fn removed(code: u16) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_ended_with_401_is_an_unlink() {
+async fn stream_error_401_is_an_unlink() {
     removed(401).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_ended_with_516_is_an_unlink() {
+async fn stream_error_516_is_an_unlink() {
     removed(516).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_link_that_is_replaced_redials_once_and_then_gives_way() {
+async fn replaced_link_reconnects_once_and_then_ends() {
     let Linked { stage, program, mut stream, .. } = linked().await;
     assert!(stage.simulator.replace(stage.device()));
     assert_eq!(stream.until_status("connecting").await.data["reason"], "reconnecting");
@@ -157,7 +157,7 @@ async fn refused(refusal: Refusal, reason: &str) -> Event {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[expect(clippy::disallowed_methods, reason = "the program under test reads the real clock too")]
-async fn a_ban_is_told_with_its_end() {
+async fn ban_is_published_with_its_end() {
     let ended = refused(Refusal::Banned { expire_seconds: Some(3600) }, "banned").await;
     let until: jiff::Timestamp = ended.text("until").parse().expect("a time");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
@@ -166,14 +166,14 @@ async fn a_ban_is_told_with_its_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_ban_without_an_end_is_told_without_one() {
+async fn ban_without_an_end_is_published_without_one() {
     let ended = refused(Refusal::Banned { expire_seconds: None }, "banned").await;
     assert_eq!(ended.data["until"], json!(null));
 }
 
 /// Pressing "connect" too early is no reason to scan again afterwards.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_link_that_is_tried_again_too_early_is_still_kept() {
+async fn credentials_stay_when_a_link_is_retried_too_early() {
     let Linked { stage, program, api, mut stream } = linked().await;
     stage.phone.refuse(Refusal::Banned { expire_seconds: Some(3600) });
     stream.until_status("disconnected").await;
@@ -184,7 +184,7 @@ async fn a_link_that_is_tried_again_too_early_is_still_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_link_that_ended_and_was_kept_can_be_unlinked() {
+async fn ended_link_with_credentials_can_be_unlinked() {
     let Linked { stage, program, api, mut stream } = linked().await;
     stage.phone.refuse(Refusal::Locked);
     stream.until_status("disconnected").await;
@@ -197,18 +197,18 @@ async fn a_link_that_ended_and_was_kept_can_be_unlinked() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_is_too_old_is_told_so() {
+async fn outdated_client_is_published() {
     refused(Refusal::Outdated, "client-outdated").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_locked_account_is_told_so() {
+async fn locked_account_is_published() {
     refused(Refusal::Locked, "account-locked").await;
 }
 
 /// At every login something of ours panics.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_link_that_crashes_three_times_ends_as_our_own_fault_and_is_kept() {
+async fn link_that_crashes_three_times_ends_and_keeps_credentials() {
     let (stage, folder) = (Stage::new().await, tempfile::tempdir().expect("a directory"));
     let program = stage.settings().with("SIM_STUBS", folder.path().to_str().expect("a name in UTF-8")).start();
     let mut stream = link(&program.api(TENANT), &stage.phone).await;
@@ -229,7 +229,7 @@ async fn a_link_that_crashes_three_times_ends_as_our_own_fault_and_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_is_too_old_is_told_so_before_any_code() {
+async fn outdated_client_is_published_before_any_code() {
     let stage = Stage::new().await;
     let program = stage.start();
     let api = program.api(TENANT);
@@ -260,17 +260,17 @@ async fn corrupted(fault: Fault) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pairing_with_a_wrong_hmac_fails_and_leaves_nothing() {
+async fn pairing_with_a_wrong_hmac_fails_and_leaves_nothing() {
     corrupted(Fault::CorruptHmac).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pairing_with_a_wrong_signature_fails_and_leaves_nothing() {
+async fn pairing_with_a_wrong_signature_fails_and_leaves_nothing() {
     corrupted(Fault::CorruptSignature).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn credentials_that_do_not_open_are_told_and_kept_until_an_unlink_makes_room() {
+async fn unreadable_credentials_stay_until_an_unlink() {
     let Linked { stage, mut program, .. } = linked().await;
     let rows = stage.credentials_after(&mut program);
     damage_credentials(stage.directory.path());

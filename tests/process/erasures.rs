@@ -57,7 +57,7 @@ async fn erase_unlinks_and_removes_all_that_stands_in_the_file() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn erase_says_that_whatsapp_could_not_be_told() {
+async fn erase_reports_that_whatsapp_was_not_reached() {
     let stage = Stage::new().await;
     let program = stage.start();
     drop(link(&program.api(TENANT), &stage.phone).await);

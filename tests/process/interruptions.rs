@@ -21,7 +21,7 @@ async fn is_away(stream: &mut EventStream, reason: &str) -> Event {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_that_whatsapp_ends_comes_back_by_itself() {
+async fn stream_ended_by_whatsapp_reconnects_by_itself() {
     for code in [503, 429, 515] {
         let stage = Stage::new().await;
         let program = stage.start();
@@ -40,7 +40,7 @@ async fn a_stream_that_whatsapp_ends_comes_back_by_itself() {
 
 /// The library says nothing of it: it has ended the connection itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_link_that_dials_anew_and_is_not_answered_is_soon_told_to_be_away() {
+async fn unanswered_reconnect_is_soon_published_as_unreachable() {
     let stage = Stage::new().await;
     let program = stage.start();
     let mut stream = link(&program.api(TENANT), &stage.phone).await;
@@ -55,7 +55,7 @@ async fn a_link_that_dials_anew_and_is_not_answered_is_soon_told_to_be_away() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_busy_whatsapp_is_dialled_again_at_growing_intervals() {
+async fn busy_whatsapp_is_retried_at_growing_intervals() {
     let stage = Stage::new().await;
     let program = stage.start();
     let mut stream = link(&program.api(TENANT), &stage.phone).await;
@@ -69,7 +69,7 @@ async fn a_busy_whatsapp_is_dialled_again_at_growing_intervals() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_whatsapp_that_wants_fewer_logins_is_left_alone_whatever_the_user_presses() {
+async fn rate_limited_login_is_not_retried_on_user_requests() {
     let stage = Stage::new().await;
     let program = stage.start();
     let api = program.api(TENANT);
@@ -87,7 +87,7 @@ async fn a_whatsapp_that_wants_fewer_logins_is_left_alone_whatever_the_user_pres
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_unlink_does_not_wait_until_whatsapp_lets_us_in() {
+async fn unlink_does_not_wait_for_the_login() {
     let stage = Stage::new().await;
     let program = stage.start();
     let api = program.api(TENANT);
@@ -102,7 +102,7 @@ async fn an_unlink_does_not_wait_until_whatsapp_lets_us_in() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pairing_that_whatsapp_does_not_let_in_goes_on_when_it_does() {
+async fn pairing_without_a_login_goes_on_when_whatsapp_accepts() {
     let stage = Stage::new().await;
     let program = stage.start();
     let api = program.api(TENANT);

@@ -14,7 +14,7 @@ async fn present(api: &Api) -> (Event, Option<Event>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tab_opened_or_reloaded_in_any_state_shows_the_present_at_once() {
+async fn new_stream_shows_the_current_status_in_every_state() {
     let stage = Stage::new().await;
     let program = stage.start();
     let api = program.api(TENANT);
@@ -60,7 +60,7 @@ async fn story(stream: &mut EventStream, until: &str) -> Vec<Event> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_tabs_are_told_the_same_under_the_same_ids() {
+async fn two_streams_receive_the_same_events_and_ids() {
     let stage = Stage::new().await;
     let program = stage.start();
     let api = program.api(TENANT);
@@ -80,7 +80,7 @@ fn rise(events: &[Event]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_comes_back_with_any_id_misses_nothing_and_sees_nothing_twice() {
+async fn reconnecting_client_gets_each_event_once_for_any_id() {
     let stage = Stage::new().await;
     let program = stage.start();
     let api = program.api(TENANT);
@@ -110,7 +110,7 @@ async fn a_client_that_comes_back_with_any_id_misses_nothing_and_sees_nothing_tw
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ids_rise_over_a_restart_and_a_cursor_of_before_is_answered_with_the_present() {
+async fn ids_rise_over_a_restart_and_old_cursors_get_the_status() {
     let stage = Stage::new().await;
     let mut program = stage.start();
     let seen = link(&program.api(TENANT), &stage.phone).await.last_id.expect("connected has an id");

@@ -11,23 +11,23 @@ const POINTS_MAX: u64 = 150;
 const NO_PAUSE: &str = "0";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_kill_before_any_commit_of_a_pairing_loses_nothing() {
+async fn kill_before_any_commit_of_a_pairing_loses_nothing() {
     walk("commit-before", NO_PAUSE).await;
 }
 
 /// The disk is slower than the network: a frame that does not wait for its commit is at the phone when the process dies.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_kill_before_any_commit_to_a_slow_disk_loses_nothing() {
+async fn kill_before_any_commit_to_a_slow_disk_loses_nothing() {
     walk("commit-before", "150").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_kill_after_any_commit_of_a_pairing_loses_nothing() {
+async fn kill_after_any_commit_of_a_pairing_loses_nothing() {
     walk("commit-after", NO_PAUSE).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_kill_before_any_frame_of_a_pairing_loses_nothing() {
+async fn kill_before_any_frame_of_a_pairing_loses_nothing() {
     walk("frame", NO_PAUSE).await;
 }
 

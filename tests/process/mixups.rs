@@ -13,7 +13,7 @@ async fn is_refused(stream: &mut EventStream) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_login_as_another_account_is_refused_each_time_and_harms_nothing_that_is_kept() {
+async fn login_as_another_account_is_refused_and_changes_nothing() {
     let stage = Stage::new().await;
     let mut program = stage.start();
     let api = program.api(TENANT);

@@ -13,7 +13,7 @@ async fn recovers(stream: &mut EventStream, stage: &Stage) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cut_connection_and_a_busy_server_are_survived() {
+async fn cut_connection_and_busy_server_are_survived() {
     let stage = Stage::new().await;
     let program = stage.start();
     let mut stream = link(&program.api(TENANT), &stage.phone).await;
@@ -25,7 +25,7 @@ async fn a_cut_connection_and_a_busy_server_are_survived() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatsapp_out_of_reach_is_told_to_who_is_linked_and_heals() {
+async fn unreachable_whatsapp_is_published_for_a_linked_tenant() {
     let stage = Stage::new().await;
     let program = stage.start();
     let mut stream = link(&program.api(TENANT), &stage.phone).await;
@@ -37,7 +37,7 @@ async fn whatsapp_out_of_reach_is_told_to_who_is_linked_and_heals() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatsapp_out_of_reach_is_told_to_who_wants_to_link_and_the_code_comes_after() {
+async fn unreachable_whatsapp_is_published_before_the_first_code() {
     let stage = Stage::new().await;
     let program = stage.start();
     stage.simulator.unreachable(true);

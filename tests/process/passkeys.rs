@@ -58,7 +58,7 @@ async fn twice(api: &Api, body: &Value) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_owners_passkey_and_the_same_code_on_both_sides_link_the_account() {
+async fn passkey_and_equal_codes_link_the_account() {
     let Scanned { stage, program: _program, api, mut stream, passkey, scan, asked } = scanned("1").await;
     assert_eq!((asked.text("step"), &asked.data["options"]["rpId"]), ("assert", &json!("web.whatsapp.com")));
     let left = asked.data["expiresIn"].as_u64().expect("seconds");
@@ -84,7 +84,7 @@ async fn the_owners_passkey_and_the_same_code_on_both_sides_link_the_account() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_answer_that_reaches_another_instance_is_handed_to_the_owner() {
+async fn passkey_answer_reaches_the_owner_from_another_instance() {
     if !redis_is_installed() {
         return;
     }
@@ -110,7 +110,7 @@ async fn an_answer_that_reaches_another_instance_is_handed_to_the_owner() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn somebody_elses_passkey_fails_the_pairing_and_the_next_one_works() {
+async fn foreign_passkey_fails_the_pairing_and_the_next_one_works() {
     let Scanned { stage, mut program, api, mut stream, passkey, scan, asked } = scanned("1").await;
     let foreign = stage.simulator.phone("6289876543210", "Budi").asks_for_passkey();
     answer(&api, &json!({ "assertion": foreign.assertion(&asked.data["options"]) })).await;
@@ -137,7 +137,7 @@ async fn somebody_elses_passkey_fails_the_pairing_and_the_next_one_works() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_passkey_that_nobody_shows_in_time_is_told_so_and_the_next_connect_works() {
+async fn passkey_timeout_is_published_and_the_next_connect_works() {
     // The window is over after 8 s.
     let Scanned { stage, mut program, api, mut stream, .. } = scanned("0.05").await;
     let ended = stream.until_status("disconnected").await;
@@ -151,7 +151,7 @@ async fn a_passkey_that_nobody_shows_in_time_is_told_so_and_the_next_connect_wor
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_passkey_step_that_its_owner_does_not_survive_begins_with_a_fresh_code() {
+async fn passkey_step_of_a_dead_owner_starts_with_a_new_code() {
     let Scanned { stage, mut program, stream, .. } = scanned("1").await;
     program.kill();
     let program = stage.start();
@@ -160,7 +160,7 @@ async fn a_passkey_step_that_its_owner_does_not_survive_begins_with_a_fresh_code
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_answer_that_is_none_is_refused_with_a_reason() {
+async fn malformed_passkey_answer_is_refused_with_a_reason() {
     let Scanned { stage: _stage, program: _program, api, asked, passkey, .. } = scanned("1").await;
     let mut unsigned = passkey.assertion(&asked.data["options"]);
     unsigned["response"]["signature"] = Value::Null;

@@ -8,7 +8,7 @@ use tautan_test_support::{read_data_url, read_png};
 use crate::stage::{Stage, TENANT};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_readers_see_exactly_the_text_of_the_stream_in_its_picture() {
+async fn two_decoders_read_the_text_of_the_stream_in_its_picture() {
     let stage = Stage::new().await;
     let program = stage.start();
     let api = program.api(TENANT);

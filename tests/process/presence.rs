@@ -50,7 +50,7 @@ async fn after_every_login_the_phone_is_left_to_notify_its_owner() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_linked_device_offers_no_more_one_time_keys_than_it_needs() {
+async fn linked_device_offers_few_one_time_keys() {
     let stage = Stage::new().await;
     let program = stage.start();
     let _stream = link(&program.api(TENANT), &stage.phone).await;

@@ -72,7 +72,7 @@ async fn needs_key_set(program: &Program) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_proxy_hears_nothing_of_whatsapp_or_of_this_machine() {
+async fn proxy_receives_no_request_to_whatsapp_or_loopback() {
     let (stage, receiver, proxy) = (Stage::new().await, Receiver::start(), Proxy::start());
     stage.simulator.publish(Some(RELEASE));
     // Nobody listens there.
@@ -88,7 +88,7 @@ async fn a_proxy_hears_nothing_of_whatsapp_or_of_this_machine() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_elsewhere_is_asked_through_the_proxy_unless_it_is_excepted() {
+async fn remote_hosts_are_requested_through_the_proxy() {
     let both = ["CONNECT back-end.invalid:443 HTTP/1.1", "CONNECT keys.invalid:443 HTTP/1.1"];
     for (excepted, expected) in [("", &both[..]), ("back-end.invalid", &both[1..]), (".invalid", &[])] {
         let (stage, proxy) = (Stage::new().await, Proxy::start());

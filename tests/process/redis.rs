@@ -23,7 +23,7 @@ fn end(mut program: Program) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_in_redis_does_not_open_with_another_key_and_is_not_harmed_by_the_try() {
+async fn redis_data_does_not_open_with_another_key() {
     if !redis_is_installed() {
         return;
     }
@@ -40,7 +40,7 @@ async fn what_is_in_redis_does_not_open_with_another_key_and_is_not_harmed_by_th
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_cannot_be_used_refuses_the_start_and_says_why() {
+async fn unusable_redis_refuses_the_start_with_a_reason() {
     if !redis_is_installed() {
         return;
     }
@@ -59,7 +59,7 @@ async fn a_redis_that_cannot_be_used_refuses_the_start_and_says_why() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_is_away_does_not_keep_the_program_from_starting() {
+async fn unreachable_redis_does_not_prevent_the_start() {
     if !redis_is_installed() {
         return;
     }
@@ -82,7 +82,7 @@ async fn a_redis_that_is_away_does_not_keep_the_program_from_starting() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_can_lose_data_is_warned_of_and_a_careful_one_is_not() {
+async fn redis_that_can_lose_data_is_warned_of() {
     if !redis_is_installed() {
         return;
     }
@@ -110,7 +110,7 @@ async fn a_redis_that_can_lose_data_is_warned_of_and_a_careful_one_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_is_told_when_the_previous_key_can_be_dropped() {
+async fn log_says_when_the_previous_key_can_be_removed() {
     if !redis_is_installed() {
         return;
     }
@@ -130,7 +130,7 @@ async fn it_is_told_when_the_previous_key_can_be_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sentinel_and_its_master_are_reached_over_tls() {
+async fn sentinel_and_its_master_are_reached_over_tls() {
     if !redis_is_installed() {
         return;
     }
@@ -147,7 +147,7 @@ async fn a_sentinel_and_its_master_are_reached_over_tls() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_session_lives_on_redis_over_tls_with_the_documented_rights() {
+async fn session_runs_on_redis_over_tls_with_the_documented_acl() {
     if !redis_is_installed() {
         return;
     }

@@ -8,7 +8,7 @@ use crate::stage::{Stage, TENANT, link, scan};
 use tautan_test_support::rank;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connected_link_comes_back_after_a_kill_without_a_scan() {
+async fn connected_link_resumes_after_a_kill_without_a_scan() {
     let stage = Stage::new().await;
     let mut program = stage.start();
     let seen = link(&program.api(TENANT), &stage.phone).await.last_id.expect("connected has an id");
@@ -31,7 +31,7 @@ async fn a_connected_link_comes_back_after_a_kill_without_a_scan() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_code_that_was_shown_before_a_kill_is_never_shown_again() {
+async fn code_shown_before_a_kill_is_never_shown_again() {
     let stage = Stage::new().await;
     let mut program = stage.start();
     let api = program.api(TENANT);

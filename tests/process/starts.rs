@@ -27,7 +27,7 @@ pub fn fails(settings: Settings, code: i32, told: &[&str]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_mistake_in_the_configuration_is_told_at_once_and_none_repeats_a_secret() {
+async fn all_configuration_mistakes_are_printed_without_secrets() {
     let stage = Stage::new().await;
     let wrong = stage.settings().with("TAUTAN_LISTN", "127.0.0.1:0").with("JWT_SECRET", "hunter2");
     let wrong = wrong.with("TAUTAN_ENCRYPTION_KEY", "aHVudGVyMw==").with("TAUTAN_HEARTBEAT", "soon");
@@ -47,7 +47,7 @@ async fn every_mistake_in_the_configuration_is_told_at_once_and_none_repeats_a_s
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tokens_of_the_secret_before_still_count_while_a_key_pair_replaces_it() {
+async fn tokens_of_the_previous_secret_are_accepted_with_a_key_pair() {
     let stage = Stage::new().await;
     let pair = stage.settings().with("JWT_SECRET", "").with("JWT_PUBLIC_KEY", include_str!("../api/keys/p256.pub.pem"));
     let program = pair.with("JWT_SECRET_PREVIOUS", tautan_test_support::SECRET).start();
@@ -55,14 +55,14 @@ async fn tokens_of_the_secret_before_still_count_while_a_key_pair_replaces_it() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_key_nobody_outside_this_machine_is_served() {
+async fn server_without_a_key_serves_only_loopback() {
     let stage = Stage::new().await;
     let open = stage.settings().with("JWT_SECRET", "").with("TAUTAN_LISTEN", "0.0.0.0:0");
     fails(open, BAD_CONFIGURATION, &["TAUTAN_LISTEN", "JWT_SECRET"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_empty_key_or_redis_url_refuses_the_start() {
+async fn empty_key_or_redis_url_refuses_the_start() {
     let stage = Stage::new().await;
     // White space, since this stage takes an empty value for "leave the variable out".
     fails(stage.settings().with("JWT_SECRET", " "), BAD_CONFIGURATION, &["JWT_SECRET: is empty"]);
@@ -73,14 +73,14 @@ async fn an_empty_key_or_redis_url_refuses_the_start() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_build_without_the_certificate_check_does_not_reach_for_whatsapp() {
+async fn build_without_certificate_check_does_not_reach_whatsapp() {
     let stage = Stage::new().await;
     let real = stage.settings().with("TAUTAN_WHATSAPP_URL", "wss://web.whatsapp.com/ws/chat");
     fails(real, FAILED_START, &["TAUTAN_WHATSAPP_URL", "loopback"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_data_directory_that_cannot_be_used_is_named() {
+async fn unusable_data_directory_is_named() {
     let stage = Stage::new().await;
     let file = stage.directory.path().join("file");
     std::fs::write(&file, "").expect("written");
@@ -90,7 +90,7 @@ async fn a_data_directory_that_cannot_be_used_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_port_that_is_taken_is_named() {
+async fn taken_port_is_named() {
     let stage = Stage::new().await;
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("bound").to_string();
@@ -98,7 +98,7 @@ async fn a_port_that_is_taken_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_process_on_the_same_data_directory_is_refused_and_the_first_goes_on() {
+async fn second_process_on_one_data_directory_is_refused() {
     let stage = Stage::new().await;
     let first = stage.start();
     let path = stage.directory.path().display().to_string();
@@ -107,7 +107,7 @@ async fn a_second_process_on_the_same_data_directory_is_refused_and_the_first_go
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_store_does_not_open_with_another_key_and_is_not_harmed_by_the_try() {
+async fn store_does_not_open_with_another_key() {
     let stage = Stage::new().await;
     let with = |key: &str| stage.settings().with("TAUTAN_ENCRYPTION_KEY", key);
     let mut program = with(KEY).start();

@@ -12,7 +12,7 @@ use crate::stage::{PLATFORM, Stage, TENANT, link, scan};
 const ECHO_MAX: Duration = Duration::from_secs(1);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deploy_ends_the_streams_and_exits_with_0_and_the_next_process_resumes() {
+async fn deploy_ends_streams_and_the_next_process_resumes() {
     let stage = Stage::new().await;
     let mut program = stage.start();
     let mut stream = link(&program.api(TENANT), &stage.phone).await;
@@ -39,7 +39,7 @@ async fn a_deploy_ends_the_streams_and_exits_with_0_and_the_next_process_resumes
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deploy_during_a_pairing_shows_a_living_code_afterwards() {
+async fn deploy_during_a_pairing_shows_a_valid_code_afterwards() {
     let stage = Stage::new().await;
     let mut program = stage.start();
     let api = program.api(TENANT);

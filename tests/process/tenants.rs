@@ -28,7 +28,7 @@ async fn pair(program: &Program, tenant: &str, phone: &Phone, name: &str) -> Tol
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_tenants_that_pair_at_once_are_told_nothing_of_each_other() {
+async fn two_pairing_tenants_receive_nothing_of_each_other() {
     let stage = Stage::new().await;
     let program = stage.start();
     let (sari, budi) = ("Toko Sari", "Warung Budi");

@@ -8,7 +8,7 @@ use tautan_test_support::{VAULT, with_store};
 use crate::stage::{Stage, TENANT, link};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_unlink_that_is_asked_for_again_while_whatsapp_is_silent_is_one_unlink() {
+async fn repeated_unlink_with_silent_whatsapp_is_one_unlink() {
     let stage = Stage::new().await;
     let mut program = stage.start();
     let api = program.api(TENANT);
@@ -39,7 +39,7 @@ async fn an_unlink_that_is_asked_for_again_while_whatsapp_is_silent_is_one_unlin
 
 /// As a process leaves it that dies between erasing the credentials and telling that the phone has removed the device.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_unlink_by_the_phone_that_was_erased_but_not_told_is_told_at_the_next_start() {
+async fn unlink_erased_but_not_published_is_published_at_start() {
     let stage = Stage::new().await;
     let mut program = stage.start();
     link(&program.api(TENANT), &stage.phone).await;

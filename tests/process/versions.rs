@@ -34,7 +34,7 @@ fn claimed_in_turn(stage: &Stage) -> Vec<u32> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_release_is_looked_up_once_for_many_links_and_over_a_restart() {
+async fn version_is_looked_up_once_for_many_links_and_restarts() {
     let stage = Stage::new().await;
     stage.simulator.publish(Some(OLD));
     let mut program = stage.start();
@@ -48,7 +48,7 @@ async fn the_release_is_looked_up_once_for_many_links_and_over_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_release_is_looked_up_once_for_all_instances() {
+async fn version_is_looked_up_once_for_all_instances() {
     if !redis_is_installed() {
         return;
     }
@@ -66,7 +66,7 @@ async fn the_release_is_looked_up_once_for_all_instances() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn links_that_are_too_old_look_once_and_come_back_as_the_newer_release() {
+async fn outdated_links_look_up_once_and_claim_the_newer_version() {
     const TENANTS: usize = 6;
     let stage = Stage::new().await;
     stage.simulator.publish(Some(OLD));
@@ -90,7 +90,7 @@ async fn links_that_are_too_old_look_once_and_come_back_as_the_newer_release() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_release_that_is_too_old_before_any_code_is_renewed_and_a_code_follows() {
+async fn outdated_version_before_a_code_is_renewed() {
     let stage = Stage::new().await;
     stage.simulator.publish(Some(OLD));
     let program = stage.start();
@@ -105,7 +105,7 @@ async fn a_release_that_is_too_old_before_any_code_is_renewed_and_a_code_follows
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_is_too_old_even_as_the_newest_release_is_told_so() {
+async fn outdated_client_with_the_newest_version_is_published() {
     let stage = Stage::new().await;
     stage.simulator.publish(Some(OLD));
     let program = stage.start();
@@ -128,7 +128,7 @@ async fn a_client_that_is_too_old_even_as_the_newest_release_is_told_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_look_that_fails_keeps_nobody_from_linking() {
+async fn failed_lookup_does_not_prevent_linking() {
     let stage = Stage::new().await;
     stage.simulator.publish(None);
     let program = stage.start();
@@ -141,7 +141,7 @@ async fn a_look_that_fails_keeps_nobody_from_linking() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_configured_release_is_claimed_and_nothing_is_looked_up() {
+async fn configured_version_is_claimed_without_a_lookup() {
     let stage = Stage::new().await;
     let version = format!("2.3000.{OLD}");
     let program = stage.settings().with("TAUTAN_WHATSAPP_VERSION", &version).start();

@@ -25,7 +25,7 @@ async fn nothing_is_kept(stage: &Stage, mut program: Program) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_whatsapp_out_of_reach_before_any_code_fails_the_pairing_in_the_end() {
+async fn unreachable_whatsapp_before_a_code_fails_the_pairing() {
     let stage = Stage::new().await;
     let program = start(&stage);
     let api = program.api(TENANT);
@@ -39,7 +39,7 @@ async fn a_whatsapp_out_of_reach_before_any_code_fails_the_pairing_in_the_end() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_whatsapp_that_lets_nobody_in_before_any_code_is_waited_for_four_times() {
+async fn refusing_whatsapp_before_a_code_is_retried_four_times() {
     let stage = Stage::new().await;
     let program = start(&stage);
     let api = program.api(TENANT);
@@ -54,7 +54,7 @@ async fn a_whatsapp_that_lets_nobody_in_before_any_code_is_waited_for_four_times
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_login_that_does_not_follow_the_scan_is_dialled_for() {
+async fn missing_login_after_a_scan_is_retried() {
     let stage = Stage::new().await;
     let program = start(&stage);
     let api = program.api(TENANT);
@@ -68,7 +68,7 @@ async fn a_login_that_does_not_follow_the_scan_is_dialled_for() {
 
 /// The phone lists the device, so that it is kept: the next "connect" finishes the pairing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_login_that_never_follows_the_scan_fails_the_pairing_which_is_kept() {
+async fn missing_login_fails_the_pairing_and_keeps_it() {
     let stage = Stage::new().await;
     let mut program = start(&stage);
     let api = program.api(TENANT);

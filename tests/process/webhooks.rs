@@ -101,18 +101,18 @@ async fn outage(lasts: Duration) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_receiver_that_was_down_misses_no_final_state_and_sees_no_disorder() {
+async fn receiver_that_was_down_gets_final_states_in_order() {
     outage(Duration::from_secs(4)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes two minutes: `make long`"]
-async fn a_receiver_that_was_down_for_a_minute_misses_no_final_state_and_sees_no_disorder() {
+async fn receiver_down_for_a_minute_gets_final_states_in_order() {
     outage(Duration::from_secs(60)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_receiver_that_asks_for_time_is_given_it() {
+async fn receiver_with_retry_after_is_given_that_time() {
     // By itself the program would be back after a second at most.
     const ASKED: u64 = 4;
     for status in [429, 503] {
@@ -131,7 +131,7 @@ async fn a_receiver_that_asks_for_time_is_given_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_said_before_a_kill_is_delivered_after_the_restart() {
+async fn webhook_of_before_a_kill_is_delivered_after_the_restart() {
     let (stage, receiver) = (Stage::new().await, Receiver::start());
     let settings = || receiver.told_by(stage.settings());
     let mut program = settings().start();
@@ -149,7 +149,7 @@ async fn what_was_said_before_a_kill_is_delivered_after_the_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_receiver_that_hangs_holds_up_neither_sessions_nor_other_tenants() {
+async fn hanging_receiver_delays_no_session_and_no_other_tenant() {
     let (stage, receiver) = (Stage::new().await, Receiver::start());
     let program = receiver.told_by(stage.settings()).start();
     receiver.is(Mood::HangsFor(TENANT));

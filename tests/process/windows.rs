@@ -14,7 +14,7 @@ use crate::{
 const PACE: &str = "0.03";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_nobody_watching_one_window_is_enough() {
+async fn pairing_without_streams_opens_one_window() {
     let stage = Stage::new().await;
     let mut program = stage.settings().with("SIM_QR_PACE", PACE).start();
     let api = program.api(TENANT);
@@ -28,7 +28,7 @@ async fn with_nobody_watching_one_window_is_enough() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_somebody_watches_further_windows_are_opened_and_then_it_ends() {
+async fn pairing_with_a_stream_opens_more_windows_and_then_ends() {
     let stage = Stage::new().await;
     let program = stage.settings().with("SIM_QR_PACE", PACE).start();
     let api = program.api(TENANT);

@@ -33,7 +33,7 @@ const DIE_AT: &str = "STORE_TEST_DIE_AT";
 const TENANTS: usize = 8;
 
 #[tokio::test]
-async fn whatever_was_answered_before_a_kill_is_there_afterwards() {
+async fn confirmed_steps_survive_a_kill() {
     const ROUNDS: usize = 8;
     let mut dir = tempfile::tempdir().unwrap();
     let mut before = BTreeMap::new();
@@ -67,7 +67,7 @@ async fn whatever_was_answered_before_a_kill_is_there_afterwards() {
 
 /// redb takes a file that it did not finish making for somebody else's, and refuses it for ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_first_start_that_is_killed_leaves_what_the_next_one_opens() {
+async fn killed_first_start_leaves_a_store_that_opens() {
     const ROUNDS: u64 = 20;
     for round in 0..ROUNDS {
         let dir = tempfile::tempdir().unwrap();
@@ -117,7 +117,7 @@ async fn writes_until_it_is_killed() {
 /// The process dies right before and right after each commit of one tenant's whole story: afterwards the step that was
 /// under way was done or was not, as the point says, and all before it was.
 #[tokio::test]
-async fn a_step_is_done_whole_or_not_at_all_wherever_the_process_dies() {
+async fn step_is_atomic_wherever_the_process_dies() {
     let expected = story_told().await;
     let mut deaths = 0;
     for commit in 0.. {
@@ -208,7 +208,7 @@ async fn step(store: &Embedded, held: &mut Option<Lease>, number: usize) {
 
 /// A limit on the file's size stands for a full disk: to the store both are a write that fails.
 #[tokio::test]
-async fn a_full_disk_is_passing_trouble_and_tells_nothing() {
+async fn full_disk_is_a_temporary_failure_and_publishes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let limited = "ulimit -f 20000; trap '' XFSZ; exec \"$0\" \"$@\"";
     let mut command = Command::new("sh");

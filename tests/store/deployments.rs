@@ -120,7 +120,7 @@ async fn documented_redis_rights_are_enough() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_user_who_may_not_ask_what_the_server_is_like_is_served_all_the_same() {
+async fn user_without_info_rights_is_served() {
     if !redis_is_installed() {
         return;
     }
@@ -140,7 +140,7 @@ async fn a_user_who_may_not_ask_what_the_server_is_like_is_served_all_the_same()
 
 /// A replica takes no writes: a connection to what has become one is given up, and with it what it was told.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_to_what_has_become_a_replica_is_given_up() {
+async fn connection_to_a_new_replica_is_closed() {
     if !redis_is_installed() {
         return;
     }
@@ -248,7 +248,7 @@ async fn with_sentinels(story: impl AsyncFnOnce(Watched)) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_the_master_is_killed_the_next_one_serves_within_five_seconds() {
+async fn next_master_serves_within_5_s_of_a_kill() {
     with_sentinels(async |mut watched| {
         let mut pair = Pair::on(&watched.url()).await;
         pair.works().await;
@@ -282,7 +282,7 @@ async fn after_the_master_is_killed_the_next_one_serves_within_five_seconds() {
 
 /// Worse than a dead one: its connections stay, and say nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_the_master_fell_silent_the_next_one_serves_within_five_seconds() {
+async fn next_master_serves_within_5_s_of_silence() {
     with_sentinels(async |watched| {
         let mut pair = Pair::on(&watched.url()).await;
         pair.works().await;
@@ -303,7 +303,7 @@ async fn after_the_master_fell_silent_the_next_one_serves_within_five_seconds() 
 /// The old master, and an owner with it, are cut off from the next one: which never heard its last beats, and whose word
 /// on who is dead does not count until the owner must have noticed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_stayed_with_the_old_master_is_not_taken_over_before_it_must_have_noticed() {
+async fn owner_on_the_old_master_is_not_taken_over_too_early() {
     /// Before that the beats that the next one has heard run out.
     const SWITCHED_AFTER: Duration = Duration::from_secs(4);
     const TTL: Duration = Duration::from_secs(8);
@@ -340,7 +340,7 @@ async fn who_stayed_with_the_old_master_is_not_taken_over_before_it_must_have_no
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_answers_but_cannot_be_used_is_told_for_what_it_is() {
+async fn unusable_server_is_reported_with_its_reason() {
     if !redis_is_installed() {
         return;
     }

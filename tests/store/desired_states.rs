@@ -13,21 +13,21 @@ use crate::{
 };
 
 promises![
-    a_wish_to_run_says_starting_at_once_and_nudges,
+    request_to_run_publishes_starting_and_notifies,
     a_wish_is_still_there_after_a_restart,
     wanting_twice_is_one_session_and_a_higher_number,
     a_wish_to_run_leaves_a_running_session_as_it_is,
     an_unlink_with_nothing_to_unlink_is_settled_at_once,
     an_unlink_with_credentials_left_is_kept,
-    an_unlink_of_a_running_session_is_kept_and_nudges,
+    unlink_of_a_running_session_is_saved_and_notifies,
     unattended_are_those_who_are_wanted_and_have_no_owner,
-    nudges_are_not_lost_when_a_waiter_goes_away,
-    a_tenant_is_named_once_however_often_it_was_nudged,
+    notification_is_not_lost_when_its_waiter_is_cancelled,
+    tenant_notified_twice_is_returned_once,
 ];
 
 const RUN: DesiredState = DesiredState::Run { phone: None };
 
-async fn a_wish_to_run_says_starting_at_once_and_nudges(store: impl Backend + Sync) {
+async fn request_to_run_publishes_starting_and_notifies(store: impl Backend + Sync) {
     let number = store.commands().request(&tenant("a"), RUN).await.unwrap();
     assert_eq!(store.journal().latest(&tenant("a")).await.unwrap().unwrap().event.status, starting());
     assert_eq!(store.commands().current(&tenant("a")).await.unwrap(), Some((number, RUN)));
@@ -97,7 +97,7 @@ async fn an_unlink_with_credentials_left_is_kept(store: impl Backend + Sync) {
     assert_eq!(store.commands().current(&tenant("a")).await.unwrap(), None);
 }
 
-async fn an_unlink_of_a_running_session_is_kept_and_nudges(store: impl Backend + Sync) {
+async fn unlink_of_a_running_session_is_saved_and_notifies(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
     store.commands().notified().await;
     store.journal().append(&lease, connected()).await.unwrap();
@@ -125,7 +125,7 @@ async fn unattended_are_those_who_are_wanted_and_have_no_owner(store: impl Backe
     assert_eq!(unattended, ["a", "b", "d"].map(tenant).into(), "all leases ended with the incarnation");
 }
 
-async fn nudges_are_not_lost_when_a_waiter_goes_away(store: impl Backend + Sync) {
+async fn notification_is_not_lost_when_its_waiter_is_cancelled(store: impl Backend + Sync) {
     const ROUNDS: usize = 300;
     let mut expected = BTreeSet::new();
     let mut named = BTreeSet::new();
@@ -154,7 +154,7 @@ async fn nudges_are_not_lost_when_a_waiter_goes_away(store: impl Backend + Sync)
     }
 }
 
-async fn a_tenant_is_named_once_however_often_it_was_nudged(store: impl Backend + Sync) {
+async fn tenant_notified_twice_is_returned_once(store: impl Backend + Sync) {
     for _ in 0..3 {
         store.commands().request(&tenant("a"), RUN).await.unwrap();
         store.commands().request(&tenant("b"), RUN).await.unwrap();

@@ -73,7 +73,7 @@ async fn append_rate(backend: &str, store: impl Backend + Sync) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
-async fn what_ten_thousand_tenants_cost() {
+async fn cost_of_ten_thousand_tenants_is_bounded() {
     const TENANTS: u32 = 10_000;
     let store = Embedded::fresh();
     let begin = (Instant::now(), resident_kb());

@@ -54,7 +54,7 @@ async fn no_secret_of_any_kind_stands_in_the_file_in_clear() {
 
 /// Not even sealed: the file of a tenant that is shown codes does not change at all.
 #[tokio::test]
-async fn a_qr_code_does_not_touch_the_file() {
+async fn qr_code_does_not_touch_the_file() {
     let store = Embedded::fresh();
     let lease = store.running(&tenant("a")).await;
     let content = || fs::read(file(store.dir.path())).unwrap();
@@ -68,7 +68,7 @@ async fn a_qr_code_does_not_touch_the_file() {
 }
 
 #[tokio::test]
-async fn a_directory_in_use_is_refused_until_it_is_let_go() {
+async fn directory_in_use_is_refused_until_released() {
     let first = Embedded::fresh();
     let refused = open(settings(first.dir.path()));
     assert!(matches!(refused, Err(OpenError::InUse(dir)) if dir == first.dir.path()));
@@ -79,7 +79,7 @@ async fn a_directory_in_use_is_refused_until_it_is_let_go() {
 }
 
 #[tokio::test]
-async fn a_directory_that_cannot_be_used_is_named() {
+async fn unusable_directory_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let occupied = dir.path().join("file");
     fs::write(&occupied, "").unwrap();
@@ -94,7 +94,7 @@ async fn a_directory_that_cannot_be_used_is_named() {
 }
 
 #[tokio::test]
-async fn a_missing_directory_is_made_for_its_owner_only() {
+async fn missing_directory_is_created_for_its_owner_only() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("some/where");
     let _store = open(settings(&path)).unwrap();
@@ -126,7 +126,7 @@ async fn first_starts_at_once_leave_one_store_and_a_marker() {
 }
 
 #[tokio::test]
-async fn a_wrong_key_is_told_when_the_store_is_opened() {
+async fn wrong_key_is_reported_when_the_store_is_opened() {
     let Embedded { dir, store, .. } = Embedded::fresh();
     store.close().await;
     let other = || MasterKey::from([8; 32]);
@@ -138,7 +138,7 @@ async fn a_wrong_key_is_told_when_the_store_is_opened() {
 }
 
 #[tokio::test]
-async fn with_the_previous_key_everything_is_sealed_anew_and_it_is_not_needed_again() {
+async fn previous_key_rewraps_all_rows_and_is_then_not_needed() {
     let store = Embedded::fresh();
     for name in ["a", "ab", "b"] {
         let lease = store.running(&tenant(name)).await;
@@ -164,7 +164,7 @@ async fn with_the_previous_key_everything_is_sealed_anew_and_it_is_not_needed_ag
 
 /// hardening: whoever can write the file, but has no key, puts one row in place of another.
 #[tokio::test]
-async fn a_row_that_was_moved_or_changed_is_unreadable() {
+async fn moved_or_changed_row_is_unreadable() {
     let store = Embedded::fresh();
     let lease = store.running(&tenant("a")).await;
     let put =

@@ -323,7 +323,7 @@ async fn instances_that_look_at_once_count_the_time_once() {
 
 /// A session was to wipe what an unlink left, its instance died, and the user pressed "disconnect" once more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tenant_whose_owner_died_without_a_wish_is_forgotten() {
+async fn tenant_of_a_dead_owner_without_a_request_is_forgotten() {
     with_redis(async |redis| {
         idles(&redis, "a").await;
         let fields =

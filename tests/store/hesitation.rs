@@ -57,7 +57,7 @@ async fn contended_way(port: u16) -> SocketAddr {
 
 /// Whoever gave it up may have wished something else by now.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wish_that_cannot_be_kept_soon_is_given_up() {
+async fn request_that_cannot_be_saved_in_time_fails() {
     with_redis(async |redis| {
         let way = contended_way(redis.server.port).await;
         let slow = instance_at(&format!("redis://{way}/"), key(), None).stores().commands;
@@ -73,7 +73,7 @@ async fn a_wish_that_cannot_be_kept_soon_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wish_that_nobody_takes_up_is_in_doubt_for_whoever_looks() {
+async fn desired_state_without_owner_is_stale_for_readers() {
     with_redis(async |redis| {
         let name = tenant("a");
         let lease = redis.running(&name).await;
@@ -102,7 +102,7 @@ fn wants(server: &RedisServer, token: &str, number: &str, version: &str) -> Stri
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wish_whose_answer_was_lost_is_known_again_behind_a_newer_one() {
+async fn request_with_lost_answer_is_recognized_behind_a_newer_one() {
     with_redis(async |redis| {
         let field = |name: &str| String::from_utf8(redis.server.ask(&["HGET", "tautan:{a}", name])).unwrap();
         let version = || field("version").lines().nth(1).unwrap_or_default().to_owned();

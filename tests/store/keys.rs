@@ -52,7 +52,7 @@ fn kept(server: &RedisServer) -> Vec<(String, Vec<u8>)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wrong_key_is_told_and_does_no_harm() {
+async fn wrong_key_is_reported_and_changes_nothing() {
     with_redis(async |redis| {
         let lease = redis.running(&tenant("a")).await;
         redis.credentials().write(&lease, vec![put("k", "v")]).await.unwrap();
@@ -82,7 +82,7 @@ async fn a_wrong_key_is_told_and_does_no_harm() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_redis_away_at_the_start_the_key_is_checked_as_soon_as_it_is_back() {
+async fn key_is_checked_once_redis_is_back_after_the_start() {
     with_redis(async |redis| {
         drop(redis.running(&tenant("a")).await);
         redis.server.pause();
@@ -100,7 +100,7 @@ async fn with_redis_away_at_the_start_the_key_is_checked_as_soon_as_it_is_back()
 
 /// The whole way from one key to another, with two instances of which one is always a step behind.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_key_is_changed_in_three_steps_and_no_instance_is_ever_unable_to_read() {
+async fn key_changes_in_three_steps_and_stays_readable() {
     with_redis(async |redis| {
         let Redis { store: first, server, .. } = redis;
         let server = &server;
@@ -196,7 +196,7 @@ async fn side_by_side(owner: &RedisStore, other: &RedisStore, name: &str) {
 
 /// Instances a step apart would otherwise seal each other's rows back and forth for ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_a_start_decides_where_everything_goes_and_a_new_connection_does_not() {
+async fn new_connection_does_not_decide_the_key_rotation() {
     with_redis(async |redis| {
         let server = &redis.server;
         let behind = with(server, OLD, Some(NEW));
@@ -225,7 +225,7 @@ async fn only_a_start_decides_where_everything_goes_and_a_new_connection_does_no
 
 /// The walk exchanges what it read a moment ago, and must not bring back what was overwritten meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_owner_writes_on_while_its_rows_are_sealed_anew() {
+async fn owner_can_write_while_its_rows_are_rewrapped() {
     with_redis(async |redis| {
         let Redis { store: old, server, .. } = redis;
         let lease = own(&old, "a").await;

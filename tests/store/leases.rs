@@ -19,7 +19,7 @@ promises![
     a_lease_that_was_given_back_is_refused_everywhere,
     a_lease_of_an_earlier_incarnation_is_refused_everywhere,
     a_refused_write_leaves_nothing_of_itself,
-    releasing_ends_the_lease_and_nudges,
+    release_ends_the_lease_and_notifies,
     a_lease_dropped_everywhere_frees_its_tenant,
     an_acquire_that_nobody_waits_for_frees_its_tenant,
     crashes_are_counted_across_owners_for_as_long_as_they_matter,
@@ -120,7 +120,7 @@ async fn a_refused_write_leaves_nothing_of_itself(store: impl Backend + Sync) {
     assert_eq!(store.credentials().table(&tenant("a"), "t").await.unwrap().len(), 50);
 }
 
-async fn releasing_ends_the_lease_and_nudges(store: impl Backend + Sync) {
+async fn release_ends_the_lease_and_notifies(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
     let newest = store.journal().append(&lease, connected()).await.unwrap().event;
     store.commands().notified().await;

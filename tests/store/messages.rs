@@ -8,7 +8,7 @@ use crate::{
 };
 
 promises![
-    what_is_said_is_heard_once_in_its_order_and_nudges,
+    message_is_received_once_in_order_and_notifies,
     of_what_is_said_too_often_the_newest_waits,
     what_is_said_to_nobody_or_to_an_earlier_owner_is_never_heard,
     who_is_not_the_owner_hears_nothing_and_takes_nothing,
@@ -24,7 +24,7 @@ async fn said(store: &impl Backend, lease: &Lease) -> Vec<String> {
     said.into_iter().map(|words| String::from_utf8(words.into()).unwrap()).collect()
 }
 
-async fn what_is_said_is_heard_once_in_its_order_and_nudges(store: impl Backend + Sync) {
+async fn message_is_received_once_in_order_and_notifies(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
     store.commands().notified().await;
     assert!(said(&store, &lease).await.is_empty());
@@ -76,7 +76,7 @@ async fn what_is_said_is_one_tenants_alone(store: impl Backend + Sync) {
 }
 
 #[tokio::test]
-async fn what_was_said_a_minute_ago_is_not_meant_any_more() {
+async fn message_of_a_minute_ago_is_dropped() {
     let store = Embedded::fresh();
     let lease = store.running(&tenant("a")).await;
     say(&store, "a", "long ago").await;
@@ -89,7 +89,7 @@ async fn what_was_said_a_minute_ago_is_not_meant_any_more() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_another_instance_says_reaches_the_owner_sealed_and_waits_a_minute_at_most() {
+async fn message_of_another_instance_is_sealed_and_kept_for_a_minute() {
     with_redis(async |redis| {
         const LIST: &str = "tautan:{a}:said";
         let lease = redis.running(&tenant("a")).await;

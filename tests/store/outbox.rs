@@ -202,7 +202,7 @@ async fn who_does_not_ask_for_an_outbox_has_nothing_in_it(store: impl Backend + 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_an_instance_left_behind_is_delivered_by_another_and_once() {
+async fn outbox_of_a_dead_instance_is_delivered_once_by_another() {
     with_redis(async |redis| {
         drop(redis.store.outbox());
         let others = [instance(&redis.server), instance(&redis.server)];
@@ -232,7 +232,7 @@ async fn what_an_instance_left_behind_is_delivered_by_another_and_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_held_a_notice_for_too_long_does_not_undo_what_the_next_one_did() {
+async fn late_ack_does_not_undo_the_next_delivery() {
     with_redis(async |redis| {
         let (outbox, other) = (redis.store.outbox(), instance(&redis.server));
         let lease = redis.running(&tenant("a")).await;
@@ -252,7 +252,7 @@ async fn who_held_a_notice_for_too_long_does_not_undo_what_the_next_one_did() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_notice_that_no_index_names_is_found_by_the_sweep() {
+async fn outbox_entry_without_index_is_found_by_the_sweep() {
     with_redis(async |redis| {
         let other = instance(&redis.server);
         drop(redis.store.outbox());
@@ -267,7 +267,7 @@ async fn a_notice_that_no_index_names_is_found_by_the_sweep() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_without_a_back_end_to_tell_has_no_trace_of_one() {
+async fn redis_has_no_outbox_keys_without_a_webhook() {
     with_redis(async |redis| {
         let lease = redis.running(&tenant("a")).await;
         redis.journal().append(&lease, connected()).await.unwrap();

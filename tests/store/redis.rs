@@ -78,7 +78,7 @@ pub fn keys(server: &RedisServer) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_code_goes_with_its_time_and_the_rest_of_its_event_stays() {
+async fn code_expires_and_the_rest_of_its_event_stays() {
     with_redis(async |redis| {
         let lease = redis.running(&tenant("a")).await;
         let first = redis.journal().append(&lease, qr(1)).await.unwrap().event;
@@ -104,7 +104,7 @@ async fn a_code_goes_with_its_time_and_the_rest_of_its_event_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_history_is_short_and_exact() {
+async fn history_is_short_and_exact() {
     with_redis(async |redis| {
         let lease = redis.running(&tenant("a")).await;
         for number in 0..100 {
@@ -116,7 +116,7 @@ async fn the_history_is_short_and_exact() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_instance_tells_the_same() {
+async fn every_instance_reads_the_same_status() {
     with_redis(async |redis| {
         let other = instance(&redis.server);
         let lease = redis.running(&tenant("a")).await;
@@ -145,7 +145,7 @@ async fn every_instance_tells_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wish_reaches_the_owner_wherever_it_was_made() {
+async fn request_reaches_the_owner_from_every_instance() {
     with_redis(async |redis| {
         let other = instance(&redis.server);
         let lease = redis.running(&tenant("a")).await;
@@ -160,7 +160,7 @@ async fn a_wish_reaches_the_owner_wherever_it_was_made() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_dead_incarnation_owned_is_taken_over_and_its_lease_is_refused() {
+async fn tenant_of_a_dead_incarnation_is_acquired_and_fenced() {
     with_redis(async |redis| {
         let lease = redis.running(&tenant("a")).await;
         redis.journal().append(&lease, connected()).await.unwrap();
@@ -194,7 +194,7 @@ async fn what_a_dead_incarnation_owned_is_taken_over_and_its_lease_is_refused() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_redis_away_a_stream_opens_in_doubt_and_catches_up() {
+async fn stream_opens_stale_while_redis_is_away_and_catches_up() {
     with_redis(async |mut redis| {
         let lease = redis.running(&tenant("a")).await;
         redis.journal().append(&lease, connected()).await.unwrap();
@@ -232,7 +232,7 @@ async fn with_redis_away_a_stream_opens_in_doubt_and_catches_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_session_that_redis_forgot_is_told_to_be_lost() {
+async fn session_forgotten_by_redis_is_published_as_store_lost() {
     with_redis(async |mut redis| {
         let other = instance(&redis.server);
         let lease = redis.running(&tenant("a")).await;
@@ -275,7 +275,7 @@ async fn a_session_that_redis_forgot_is_told_to_be_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wanted_tenant_that_no_index_names_is_found_by_the_sweep() {
+async fn requested_tenant_without_index_is_found_by_the_sweep() {
     with_redis(async |redis| {
         let (ownership, commands, run) = (redis.ownership(), redis.commands(), DesiredState::Run { phone: None });
         for name in ["lost", "here", "settled"] {
@@ -296,7 +296,7 @@ async fn a_wanted_tenant_that_no_index_names_is_found_by_the_sweep() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_that_opened_in_doubt_is_told_that_nobody_ever_linked_the_tenant() {
+async fn stale_stream_learns_that_the_tenant_was_never_linked() {
     with_redis(async |redis| {
         redis.server.pause();
         let mut reader = redis.journal().subscribe(&tenant("a"), None).await;
@@ -314,7 +314,7 @@ async fn a_stream_that_opened_in_doubt_is_told_that_nobody_ever_linked_the_tenan
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_crash_of_redis_took_is_written_again_by_its_owner() {
+async fn writes_lost_by_a_redis_crash_are_rewritten_by_the_owner() {
     if !redis_is_installed() {
         return;
     }
@@ -351,7 +351,7 @@ async fn reader_cursor(redis: &Redis) -> Cursor {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_write_that_timed_out_is_done_once_and_told_once() {
+async fn write_that_timed_out_is_applied_and_published_once() {
     with_redis(async |redis| {
         let lease = redis.running(&tenant("a")).await;
         let mut reader = redis.journal().subscribe(&tenant("a"), None).await;
@@ -374,7 +374,7 @@ async fn a_write_that_timed_out_is_done_once_and_told_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_subscription_that_breaks_loses_no_event() {
+async fn broken_subscription_loses_no_event() {
     with_redis(async |redis| {
         let lease = redis.running(&tenant("a")).await;
         let mut reader = redis.journal().subscribe(&tenant("a"), None).await;

@@ -20,7 +20,7 @@ fn row(value: String) -> Vec<Change> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_written_while_lost_writes_are_written_again_stands() {
+async fn write_during_the_rewrite_of_lost_writes_stays() {
     if !redis_is_installed() {
         return;
     }
@@ -55,7 +55,7 @@ async fn what_is_written_while_lost_writes_are_written_again_stands() {
 
 /// The decision is made on what the lost write left, and another one leads to as many changes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_decided_before_a_loss_is_decided_again_after_it() {
+async fn request_before_a_loss_is_saved_again_after_it() {
     if !redis_is_installed() {
         return;
     }
@@ -87,7 +87,7 @@ async fn what_was_decided_before_a_loss_is_decided_again_after_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn readers_of_a_session_that_is_gone_without_a_word_are_told_that_there_is_none() {
+async fn readers_learn_of_a_session_that_is_gone_without_an_event() {
     with_redis(async |redis| {
         let other = instance(&redis.server);
         let lease = redis.running(&tenant("a")).await;

@@ -53,7 +53,7 @@ async fn taken_in_turn(forgotten: &Forgotten) -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_redis_forgot_is_taken_once_everybody_has_compared() {
+async fn forgotten_tenant_is_acquired_once_all_instances_reconciled() {
     if redis_is_installed() {
         in_time(async {
             let took = taken_in_turn(&forgotten(Way::Open).await).await;
@@ -64,7 +64,7 @@ async fn what_redis_forgot_is_taken_once_everybody_has_compared() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_redis_forgot_is_not_taken_while_somebody_who_cannot_know_may_have_it() {
+async fn forgotten_tenant_is_not_acquired_while_an_owner_may_live() {
     if redis_is_installed() {
         in_time(async {
             let forgotten = forgotten(Way::Silent).await;
@@ -78,7 +78,7 @@ async fn what_redis_forgot_is_not_taken_while_somebody_who_cannot_know_may_have_
 
 /// The account is there, is gone for a moment, and is there again; Redis lost that it was gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_was_told_what_redis_lost_is_told_what_is_true_again_although_redis_says_so_already() {
+async fn readers_of_lost_events_receive_the_current_status_again() {
     if !redis_is_installed() {
         return;
     }
@@ -100,7 +100,7 @@ async fn who_was_told_what_redis_lost_is_told_what_is_true_again_although_redis_
 
 /// The number of a wish that Redis has lost is held by the owner that is fulfilling it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wish_that_follows_a_lost_one_is_not_taken_for_it() {
+async fn request_after_a_lost_request_is_not_mistaken_for_it() {
     if !redis_is_installed() {
         return;
     }
@@ -124,7 +124,7 @@ async fn a_wish_that_follows_a_lost_one_is_not_taken_for_it() {
 
 /// Who dies once a wish is kept has left word of it: its owner, which nobody nudges then, finds it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wish_is_kept_once_word_of_it_was_left_to_its_owner_and_not_before() {
+async fn request_succeeds_only_after_its_owner_was_notified() {
     if !redis_is_installed() {
         return;
     }
@@ -144,7 +144,7 @@ async fn a_wish_is_kept_once_word_of_it_was_left_to_its_owner_and_not_before() {
 
 /// It is the same data set, and knows nothing of the tenant: nobody but its owner can say so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_session_that_redis_lost_with_its_last_second_is_told_to_be_lost_although_nobody_looks() {
+async fn session_lost_in_the_last_second_is_published_without_readers() {
     if !redis_is_installed() {
         return;
     }

@@ -78,7 +78,7 @@ async fn check(bench: &mut Bench, lease: &Lease, killed: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kill_at_any_frame_of_a_pairing_leaves_no_device_that_cannot_log_in() {
+async fn kill_at_any_frame_leaves_no_device_that_cannot_log_in() {
     let mut at = 1;
     loop {
         let (frames, vault) = (Arc::new(AtomicU64::new(0)), Arc::new(OnceLock::<Arc<Shaky>>::new()));
@@ -108,7 +108,7 @@ async fn a_kill_at_any_frame_of_a_pairing_leaves_no_device_that_cannot_log_in() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kill_at_any_write_of_a_pairing_leaves_no_device_that_cannot_log_in() {
+async fn kill_at_any_write_leaves_no_device_that_cannot_log_in() {
     for kill in [Kill::Before, Kill::After] {
         let mut at = 1;
         loop {
@@ -128,7 +128,7 @@ async fn a_kill_at_any_write_of_a_pairing_leaves_no_device_that_cannot_log_in() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kill_at_the_moment_when_the_phone_lists_us_loses_nothing_however_slow_the_store() {
+async fn kill_when_the_phone_lists_the_device_loses_nothing() {
     let mut bench = Bench::new().await;
     let lease = bench.lease().await;
     bench.vault.slow_device(Duration::from_millis(200));

@@ -4,7 +4,7 @@ use tautan_simulator::Refusal;
 use crate::bench::{Bench, DEADLINE, connected, ended, qr_text};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unlink_is_told_to_whatsapp() {
+async fn unlink_is_sent_to_whatsapp() {
     let bench = Bench::new().await;
     let lease = bench.lease().await;
     let paired = bench.paired(&lease).await;
@@ -14,7 +14,7 @@ async fn an_unlink_is_told_to_whatsapp() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unlink_while_resuming_waits_for_the_login() {
+async fn unlink_while_resuming_waits_for_the_login() {
     let bench = Bench::new().await;
     let lease = bench.lease().await;
     let paired = bench.paired(&lease).await;
@@ -25,7 +25,7 @@ async fn an_unlink_while_resuming_waits_for_the_login() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unlink_that_whatsapp_cannot_be_told_of_is_over_in_time() {
+async fn unlink_with_silent_whatsapp_ends_in_time() {
     let deadline = std::time::Duration::from_secs(2);
     let bench = Bench::with(|settings| settings.unlink_deadline = deadline).await;
     let lease = bench.lease().await;
@@ -40,7 +40,7 @@ async fn an_unlink_that_whatsapp_cannot_be_told_of_is_over_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unlink_of_what_was_never_linked_has_nothing_to_tell() {
+async fn unlink_of_a_device_never_linked_sends_nothing() {
     let bench = Bench::new().await;
     let lease = bench.lease().await;
     let mut link = bench.open(&lease).await;
@@ -50,7 +50,7 @@ async fn an_unlink_of_what_was_never_linked_has_nothing_to_tell() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_device_removed_on_the_phone_is_told() {
+async fn device_removed_on_the_phone_is_signalled() {
     let bench = Bench::new().await;
     let lease = bench.lease().await;
     let mut paired = bench.paired(&lease).await;
@@ -61,7 +61,7 @@ async fn a_device_removed_on_the_phone_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_device_removed_while_we_were_away_is_told_at_the_login() {
+async fn device_removed_while_offline_is_signalled_at_login() {
     let bench = Bench::new().await;
     let lease = bench.lease().await;
     let paired = bench.paired(&lease).await;
@@ -73,7 +73,7 @@ async fn a_device_removed_while_we_were_away_is_told_at_the_login() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn being_opened_elsewhere_is_told() {
+async fn replaced_link_is_signalled() {
     let bench = Bench::new().await;
     let lease = bench.lease().await;
     let mut paired = bench.paired(&lease).await;
@@ -87,7 +87,7 @@ async fn being_opened_elsewhere_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_refusal_at_the_login_is_told() {
+async fn each_refusal_at_the_login_is_signalled() {
     let bench = Bench::new().await;
     let lease = bench.lease().await;
     let paired = bench.paired(&lease).await;
@@ -114,7 +114,7 @@ async fn each_refusal_at_the_login_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outdated_client_is_told_before_any_code() {
+async fn outdated_client_is_signalled_before_any_code() {
     let bench = Bench::new().await;
     bench.sim.refuse(Some(Refusal::Outdated));
     let lease = bench.lease().await;
@@ -124,7 +124,7 @@ async fn an_outdated_client_is_told_before_any_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_panic_in_the_library_ends_its_link_and_no_other() {
+async fn panic_in_the_library_ends_its_link_and_no_other() {
     use std::sync::{
         Arc,
         atomic::{AtomicBool, Ordering},

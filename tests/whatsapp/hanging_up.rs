@@ -58,7 +58,7 @@ async fn nothing_runs_after_a_link_is_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_link_that_is_closed_at_once_is_gone_at_once() {
+async fn link_closed_at_once_leaves_no_task() {
     let bench = Bench::new().await;
     let lease = bench.lease().await;
     for _ in 0..20 {

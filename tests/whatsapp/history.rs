@@ -2,7 +2,7 @@ use crate::bench::{Bench, DEADLINE};
 
 /// A linked phone offers thousands of chats, which are none of our business.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_chats_of_before_are_not_fetched() {
+async fn chat_history_is_not_fetched() {
     let bench = Bench::new().await;
     let lease = bench.lease().await;
     let paired = bench.paired(&lease).await;

@@ -8,7 +8,7 @@ use tautan::{
 use crate::bench::{Bench, DEADLINE, ended, qr_text};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_link_whose_lease_is_taken_never_dials_again() {
+async fn link_with_a_taken_lease_never_reconnects() {
     let bench = Bench::new().await;
     let lease = bench.lease().await;
     let mut paired = bench.paired(&lease).await;
@@ -23,7 +23,7 @@ async fn a_link_whose_lease_is_taken_never_dials_again() {
 
 /// As of a process that slept between its dial and its login: the lease was still its own at the dial.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_link_whose_lease_is_taken_while_it_dials_never_logs_in() {
+async fn link_with_a_lease_taken_while_connecting_never_logs_in() {
     let bench = Bench::new().await;
     let lease = bench.lease().await;
     let mut paired = bench.paired(&lease).await;
@@ -40,7 +40,7 @@ async fn a_link_whose_lease_is_taken_while_it_dials_never_logs_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_link_opened_under_a_lost_lease_never_dials() {
+async fn link_opened_under_a_lost_lease_never_connects() {
     let bench = Bench::new().await;
     let lease = bench.lease().await;
     bench.vault.fence();
@@ -51,7 +51,7 @@ async fn a_link_opened_under_a_lost_lease_never_dials() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_link_ends_when_its_lease_does() {
+async fn link_ends_when_its_lease_does() {
     let bench = Bench::new().await;
     let lease = bench.lease().await;
     let mut link = bench.open(&lease).await;
@@ -62,7 +62,7 @@ async fn a_link_ends_when_its_lease_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_passing_trouble_of_the_store_puts_the_dial_off() {
+async fn brief_store_failure_delays_the_connection() {
     let bench = Bench::new().await;
     let lease = bench.lease().await;
     bench.vault.fail(true);
@@ -75,7 +75,7 @@ async fn a_passing_trouble_of_the_store_puts_the_dial_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn credentials_that_make_no_sense_are_told_at_the_opening() {
+async fn malformed_credentials_fail_the_opening() {
     use tautan::store::Change;
     let bench = Bench::new().await;
     let lease = bench.lease().await;

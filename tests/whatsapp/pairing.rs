@@ -9,7 +9,7 @@ use tautan_simulator::{Fault, ScanError};
 use crate::bench::{Bench, NAME, NUMBER, PLATFORM, connected, ended, next, qr_text, until};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_scan_leads_to_connected() {
+async fn scan_leads_to_connected() {
     let bench = Bench::new().await;
     let lease = bench.lease().await;
     let paired = bench.paired(&lease).await;
@@ -22,7 +22,7 @@ async fn a_scan_leads_to_connected() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pairing_is_told_in_order() {
+async fn pairing_signals_come_in_order() {
     let bench = Bench::new().await;
     let lease = bench.lease().await;
     let mut link = bench.open(&lease).await;
@@ -39,7 +39,7 @@ async fn a_pairing_is_told_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_linked_device_lets_the_phone_notify_its_owner() {
+async fn linked_device_lets_the_phone_notify_its_owner() {
     let bench = Bench::new().await;
     let lease = bench.lease().await;
     let paired = bench.paired(&lease).await;
@@ -48,7 +48,7 @@ async fn a_linked_device_lets_the_phone_notify_its_owner() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_window_that_nobody_uses_ends_and_leaves_nothing() {
+async fn unused_window_ends_and_leaves_nothing() {
     let bench = Bench::with(|settings| settings.qr_pace = 0.01).await;
     let lease = bench.lease().await;
     let mut link = bench.open(&lease).await;
@@ -71,7 +71,7 @@ async fn a_window_that_nobody_uses_ends_and_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_phone_that_does_not_prove_itself_is_not_linked() {
+async fn phone_without_a_valid_signature_is_not_linked() {
     for fault in [Fault::CorruptHmac, Fault::CorruptSignature] {
         let bench = Bench::new().await;
         bench.sim.faults().set(fault);
@@ -89,7 +89,7 @@ async fn a_phone_that_does_not_prove_itself_is_not_linked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pairing_that_cannot_be_saved_never_reaches_the_phone() {
+async fn pairing_that_cannot_be_saved_never_reaches_the_phone() {
     for device_only in [false, true] {
         let bench = Bench::new().await;
         let lease = bench.lease().await;
@@ -118,7 +118,7 @@ async fn a_pairing_that_cannot_be_saved_never_reaches_the_phone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_an_earlier_link_says_never_reaches_the_next_one() {
+async fn signal_of_an_earlier_link_never_reaches_the_next_one() {
     let bench = Bench::with(|settings| settings.qr_pace = 0.05).await;
     let lease = bench.lease().await;
     let mut first = bench.open(&lease).await;

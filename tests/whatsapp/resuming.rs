@@ -6,7 +6,7 @@ use tautan_simulator::Refusal;
 use crate::bench::{Bench, DEADLINE, NAME, PLATFORM, connected, heard, next};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_closed_link_resumes_without_a_scan() {
+async fn closed_link_resumes_without_a_scan() {
     let bench = Bench::new().await;
     let lease = bench.lease().await;
     let paired = bench.paired(&lease).await;
@@ -22,7 +22,7 @@ async fn a_closed_link_resumes_without_a_scan() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_link_lost_right_after_connecting_resumes_without_a_scan() {
+async fn link_lost_right_after_connecting_resumes_without_a_scan() {
     let mut bench = Bench::new().await;
     let lease = bench.lease().await;
     let paired = bench.paired(&lease).await;
@@ -35,7 +35,7 @@ async fn a_link_lost_right_after_connecting_resumes_without_a_scan() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cut_is_told_and_healed() {
+async fn cut_connection_is_signalled_and_reconnects() {
     let bench = Bench::new().await;
     let lease = bench.lease().await;
     let mut paired = bench.paired(&lease).await;
@@ -50,7 +50,7 @@ async fn a_cut_is_told_and_healed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatsapp_out_of_reach_is_told_once_and_healed() {
+async fn unreachable_whatsapp_is_signalled_once_and_recovers() {
     let bench = Bench::new().await;
     let lease = bench.lease().await;
     let mut paired = bench.paired(&lease).await;
@@ -63,7 +63,7 @@ async fn whatsapp_out_of_reach_is_told_once_and_healed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_busy_whatsapp_is_dialled_again() {
+async fn busy_whatsapp_is_retried() {
     let bench = Bench::new().await;
     let lease = bench.lease().await;
     let mut paired = bench.paired(&lease).await;
@@ -76,7 +76,7 @@ async fn a_busy_whatsapp_is_dialled_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_of_the_phone_is_read_before_and_after_a_restart() {
+async fn message_of_the_phone_is_read_before_and_after_a_restart() {
     let bench = Bench::new().await;
     let lease = bench.lease().await;
     let paired = bench.paired(&lease).await;

@@ -4,7 +4,7 @@ use super::*;
 use crate::config::variables::VARIABLES;
 
 #[test]
-fn an_empty_key_or_redis_url_refuses_the_start() {
+fn empty_key_or_redis_url_refuses_the_start() {
     let redis = ("REDIS_URL", "redis://127.0.0.1/");
     let key = ("TAUTAN_ENCRYPTION_KEY", "q83vEjRWeJq83vEjRWeJq83vEjRWeJq83vEjRWeJq80=");
     let good = ("JWT_SECRET", SECRET);
@@ -28,7 +28,7 @@ fn an_empty_key_or_redis_url_refuses_the_start() {
 }
 
 #[test]
-fn an_empty_variable_does_not_hide_its_file() {
+fn empty_variable_does_not_hide_its_file() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), SECRET).unwrap();
     for empty in ["", " "] {
@@ -38,7 +38,7 @@ fn an_empty_variable_does_not_hide_its_file() {
 }
 
 #[test]
-fn an_empty_variable_is_unset_where_nothing_else_is_meant() {
+fn empty_variable_counts_as_unset() {
     for Variable { name, .. } in VARIABLES {
         if !KEYS.contains(name) && *name != "REDIS_URL" {
             assert!(read(&[(name, "")]).is_ok(), "{name}");
@@ -47,7 +47,7 @@ fn an_empty_variable_is_unset_where_nothing_else_is_meant() {
 }
 
 #[test]
-fn the_file_of_a_token_setting_that_has_none_is_refused() {
+fn file_variable_of_a_setting_without_secret_is_refused() {
     for name in ["JWT_JWKS_FILE", "JWT_ISSUER_FILE", "JWT_AUDIENCE_FILE"] {
         assert_eq!(blamed(&[(name, "/run/secrets/x")]), [name]);
         assert!(read(&[(name, "")]).is_ok(), "{name}");

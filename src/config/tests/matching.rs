@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn an_origin_that_no_browser_sends_is_refused() {
+fn origin_that_no_browser_sends_is_refused() {
     for name in ["TAUTAN_ALLOWED_ORIGINS", "TAUTAN_PUBLIC_URL"] {
         for bad in [
             "https://*.example.com",
@@ -50,7 +50,7 @@ fn an_origin_that_no_browser_sends_is_refused() {
 }
 
 #[test]
-fn an_origin_is_kept_as_browsers_send_it() {
+fn origin_is_normalized_to_what_browsers_send() {
     for (written, sent) in [
         ("https://app.example.com", "https://app.example.com"),
         (" HTTPS://App.Example.com:443/ ", "https://app.example.com"),
@@ -72,7 +72,7 @@ fn an_origin_is_kept_as_browsers_send_it() {
 }
 
 #[test]
-fn what_no_token_can_say_is_refused() {
+fn claim_setting_that_no_token_can_match_is_refused() {
     let key = ("JWT_SECRET", SECRET);
     for name in ["JWT_ISSUER", "JWT_AUDIENCE", "TAUTAN_TENANT_CLAIM", "TAUTAN_TENANT_NAME_CLAIM"] {
         for bad in ["https://us.example ", "\thttps://us.example", "\"https://us.example\"", "'us'", "u\u{0}s"] {
@@ -91,7 +91,7 @@ fn what_no_token_can_say_is_refused() {
 }
 
 #[test]
-fn a_cookie_that_no_browser_keeps_is_refused_in_local_mode() {
+fn secure_cookie_name_is_refused_in_local_mode() {
     for name in ["__Host-auth", "__Secure-auth", "__host-auth"] {
         assert_eq!(blamed(&[("TAUTAN_COOKIE", name)]), ["TAUTAN_COOKIE"]);
         assert!(read(&[("TAUTAN_COOKIE", name), ("JWT_SECRET", SECRET)]).is_ok());
@@ -100,7 +100,7 @@ fn a_cookie_that_no_browser_keeps_is_refused_in_local_mode() {
 }
 
 #[test]
-fn an_address_without_a_host_is_refused() {
+fn url_without_a_host_is_refused() {
     for (name, bad) in [
         ("TAUTAN_LOGIN_URL", "https://"),
         ("TAUTAN_LOGIN_URL", "https:///login"),
@@ -124,7 +124,7 @@ fn an_address_without_a_host_is_refused() {
 }
 
 #[test]
-fn a_log_level_that_is_none_is_refused() {
+fn unknown_log_level_is_refused() {
     for bad in ["wran", "infos", "tautan=debug,eror", "tautan=dbug", "verbose"] {
         assert_eq!(blamed(&[("RUST_LOG", bad)]), ["RUST_LOG"], "{bad}");
     }

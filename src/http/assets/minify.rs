@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn modules_are_joined_to_one_that_exports_what_the_last_does() {
+    fn joined_module_exports_what_the_last_module_exports() {
         let modules = [
             ("a.js", "export const one = 1;\n"),
             ("b.js", "import { one } from './a.js';\n\nexport class B {\n  x = one;\n}\nimport(`./${one}.js`);\n"),

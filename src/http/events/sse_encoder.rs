@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn the_present_is_told_whole_with_its_id_on_the_last_half() {
+    fn current_status_is_sent_whole_with_its_id_on_the_last_frame() {
         let events = journal([qr("a", 70, None), qr("b", 90, Some("ABCD-1234"))]);
         let (text, _) = encoder().opening(updates(&events[1..]), None, at(75));
         assert_eq!(names(&text), ["connection-status", "qr-code", "pair-code#2"]);
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn of_missed_codes_only_the_last_is_told() {
+    fn only_the_last_missed_code_is_sent() {
         let events = journal([
             Status::connecting(ConnectingReason::Starting, None),
             qr("a", 70, None),
@@ -275,28 +275,28 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_code_that_outlives_its_qr_code_is_not_lost_in_a_replay() {
+    fn pair_code_that_outlives_its_qr_code_is_replayed() {
         let events = journal([qr("a", 70, None), qr("a", 70, Some("ABCD-1234")), qr("b", 90, Some("ABCD-1234"))]);
         let (text, _) = encoder().opening(updates(&events[1..]), after(1), at(75));
         assert_eq!(names(&text), ["connection-status", "qr-code", "pair-code#3"]);
     }
 
     #[test]
-    fn a_missed_code_that_has_expired_is_left_out() {
+    fn expired_code_is_not_replayed() {
         let events = journal([qr("a", 70, None), qr("b", 90, None)]);
         assert_eq!(names(&encoder().opening(updates(&events[1..]), after(1), at(90)).0), ["connection-status#2"]);
         assert_eq!(names(&encoder().opening(updates(&events[1..]), None, at(90)).0), ["connection-status#2"]);
     }
 
     #[test]
-    fn a_code_before_the_end_is_left_out() {
+    fn code_before_an_end_is_not_replayed() {
         let events = journal([qr("a", 70, None), Status::ended(EndReason::Cancelled)]);
         let (text, _) = encoder().opening(updates(&events), after(0), at(3));
         assert_eq!(names(&text), ["connection-status#1", "connection-status#2"]);
     }
 
     #[test]
-    fn live_events_tell_only_what_is_news() {
+    fn live_event_sends_only_changed_parts() {
         let events = journal([qr("a", 70, None), qr("b", 90, None), connected(), connected()]);
         let mut encoder = encoder();
         let mut live = |event: &Arc<Event>| names(&encoder.live(&Update::Event(event.clone()), at(5)));
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connected_that_nobody_vouches_for_is_never_told_as_true() {
+    fn stale_connected_is_never_sent_as_connected() {
         let events = journal([connected()]);
         let refresh = Update::Refresh(Shown { event: events[0].clone(), stale: true });
         let mut backlog = updates(&events);
@@ -320,7 +320,7 @@ mod tests {
 
     /// It was told elsewhere that event 1 is stale, and missed that it is not. The next code is news of the code alone.
     #[test]
-    fn reader_that_comes_back_is_told_the_status_at_least_once() {
+    fn reconnecting_reader_receives_the_status_at_least_once() {
         let events = journal([qr("a", 70, None), qr("b", 90, None)]);
         let (text, _) = encoder().opening(updates(&events[1..]), after(1), at(75));
         assert_eq!(names(&text), ["connection-status", "qr-code#2"]);
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_code_is_not_shown_and_comes_back_when_it_is_vouched_for() {
+    fn stale_code_is_hidden_and_sent_again_when_no_longer_stale() {
         let events = journal([qr("a", 70, None), qr("b", 90, None)]);
         let shown = |stale| Update::Refresh(Shown { event: events[0].clone(), stale });
         let mut encoder = encoder();
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_with_line_ends_does_not_break_a_frame() {
+    fn name_with_line_ends_does_not_break_a_frame() {
         let (text, _) = encoder().opening(updates(&journal([connected()])), None, at(5));
         assert_eq!(names(&text), ["connection-status#1"]);
         assert!(!text.contains('\r') && text.contains(r"Toko\r\nSari"));

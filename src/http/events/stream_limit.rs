@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_place_is_free_again_when_its_stream_is_gone() {
+    async fn slot_is_free_again_when_its_stream_ends() {
         let (a, b) = (tenant("a"), tenant("b"));
         let limit = limit(2);
         let first = limit.take(&a).await.ok().unwrap();
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn place_is_taken_when_a_stream_ends_after_a_check() {
+    async fn slot_is_given_when_a_stream_ends_after_a_check() {
         let (limit, a) = (limit(1), tenant("a"));
         let stale = limit.take(&a).await.ok().unwrap();
         let ends_when_checked = async move {

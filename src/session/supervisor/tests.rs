@@ -31,7 +31,7 @@ impl Connector for Broken {
 }
 
 #[tokio::test]
-async fn a_session_whose_links_never_open_ends_and_does_not_begin_anew_for_ever() {
+async fn session_ends_for_good_when_links_never_open() {
     let dir = tempfile::tempdir().unwrap();
     let settings = embedded::Settings::new(dir.path(), MasterKey::from([7; 32]));
     let store = EmbeddedStore::open(settings, clock::system()).unwrap();
@@ -143,7 +143,7 @@ async fn sessions_in(crowd: &Arc<Crowded>, sessions_max: Option<usize>) -> (temp
 }
 
 #[tokio::test(start_paused = true)]
-async fn wanted_sessions_that_cannot_be_had_are_looked_for_at_the_sweep_and_no_sooner() {
+async fn sessions_that_cannot_be_acquired_are_retried_only_at_sweeps() {
     for sessions_max in [None, Some(0)] {
         let crowd = Arc::new(Crowded::default());
         let (_dir, sessions) = sessions_in(&crowd, sessions_max).await;
@@ -155,7 +155,7 @@ async fn wanted_sessions_that_cannot_be_had_are_looked_for_at_the_sweep_and_no_s
 }
 
 #[tokio::test]
-async fn who_rings_a_place_that_is_about_to_be_given_up_is_heard() {
+async fn notification_to_a_slot_being_freed_is_not_lost() {
     let crowd = Arc::new(Crowded::default());
     let (_dir, sessions) = sessions_in(&crowd, None).await;
     *crowd.notifies.lock().unwrap() = Some(sessions.clone());

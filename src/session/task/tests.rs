@@ -16,7 +16,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_login_as_another_account_is_never_told_as_connected() {
+async fn login_as_another_account_is_never_published_as_connected() {
     let first = [connected(OURS), Signal::Dropped, connected(OURS), Signal::Dropped, connected(THEIRS)];
     let again = Script::resuming(OURS, [connected(THEIRS)]);
     let mut stage = SessionTest::new([Script::new(first), again]).await;
@@ -36,7 +36,7 @@ async fn a_login_as_another_account_is_never_told_as_connected() {
 }
 
 #[tokio::test]
-async fn an_unlink_that_is_asked_for_again_while_it_is_under_way_is_one_unlink() {
+async fn second_unlink_request_during_an_unlink_is_one_unlink() {
     let link = Script::new([connected(OURS)]).slow_to_unlink(Duration::from_millis(500));
     let mut stage = SessionTest::new([link]).await;
     stage.connect().await;
@@ -51,7 +51,7 @@ async fn an_unlink_that_is_asked_for_again_while_it_is_under_way_is_one_unlink()
 
 /// As a process leaves it that dies between erasing the credentials and telling why.
 #[tokio::test]
-async fn an_account_whose_credentials_are_gone_is_told_so_at_once() {
+async fn account_without_credentials_ends_at_once() {
     let mut stage = SessionTest::new([Script::new([connected(OURS)]), Script::new([])]).await;
     stage.connect().await;
     stage.until_connected().await;
@@ -62,7 +62,7 @@ async fn an_account_whose_credentials_are_gone_is_told_so_at_once() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_told_before_a_pause_is_told_within_it() {
+async fn status_not_saved_before_a_pause_is_saved_during_it() {
     fn is_waiting(status: &Status) -> bool {
         matches!(status, Status::Connecting { reason: ConnectingReason::WhatsappUnreachable, .. })
     }
@@ -77,7 +77,7 @@ async fn what_could_not_be_told_before_a_pause_is_told_within_it() {
 }
 
 #[tokio::test]
-async fn a_link_is_heard_although_the_wish_never_opens() {
+async fn link_signals_are_handled_while_desired_state_is_unreadable() {
     let flaws = Flaws { desired: Some(|number| (number > 1).then_some(StoreError::Unreadable)), ..Flaws::default() };
     let mut stage = SessionTest::with(flaws, [Script::new([Signal::Ended(End::PairingFailed)])]).await;
     stage.connect().await;
@@ -86,7 +86,7 @@ async fn a_link_is_heard_although_the_wish_never_opens() {
 }
 
 #[tokio::test]
-async fn a_wish_that_could_not_be_read_is_read_again() {
+async fn desired_state_is_read_again_after_a_failed_read() {
     let flaws = Flaws { desired: Some(|number| (number == 3).then(unavailable)), ..Flaws::default() };
     let mut stage = SessionTest::with(flaws, [Script::new([connected(OURS)])]).await;
     stage.connect().await;
@@ -97,7 +97,7 @@ async fn a_wish_that_could_not_be_read_is_read_again() {
 
 /// An end that fulfils no request would be followed by another session, and another.
 #[tokio::test]
-async fn a_session_that_could_not_read_its_wish_at_first_ends_for_good() {
+async fn session_ends_for_good_after_failed_first_reads() {
     let flaws = Flaws { desired: Some(|number| (number < 3).then(unavailable)), ..Flaws::default() };
     let mut stage = SessionTest::with(flaws, [Script::new([Signal::Ended(End::PairingFailed)])]).await;
     stage.connect().await;
@@ -107,7 +107,7 @@ async fn a_session_that_could_not_read_its_wish_at_first_ends_for_good() {
 }
 
 #[tokio::test]
-async fn a_session_that_panics_before_its_first_link_can_be_begun_again() {
+async fn session_can_start_again_after_a_panic_before_its_first_link() {
     let flaws =
         Flaws { desired: Some(|number| if number == 1 { panic!("on purpose") } else { None }), ..Flaws::default() };
     let mut stage = SessionTest::with(flaws, [Script::new([connected(OURS)])]).await;
@@ -122,7 +122,7 @@ async fn a_session_that_panics_before_its_first_link_can_be_begun_again() {
 
 /// The request is saved; a later sweep starts the session.
 #[tokio::test]
-async fn a_wish_that_cannot_be_attended_at_once_is_no_failure() {
+async fn connect_succeeds_when_acquiring_the_lease_fails() {
     let mut stage =
         SessionTest::with(Flaws { acquire: true, ..Flaws::default() }, [Script::new([connected(OURS)])]).await;
     stage.connect().await;
@@ -148,7 +148,7 @@ async fn credentials_that_cannot_be_read_are_tried_until_they_can() {
 }
 
 #[tokio::test]
-async fn session_resumes_after_a_restart_that_can_read_its_credentials() {
+async fn session_resumes_after_a_restart_with_readable_credentials() {
     let mut stage = SessionTest::new([Script::unreadable(), Script::resuming(OURS, [connected(OURS)])]).await;
     stage.connect().await;
     stage.until_ended().await;

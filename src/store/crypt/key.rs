@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_32_bytes_in_base64_and_hides_itself() {
+    fn key_is_32_bytes_in_base64_and_not_shown_in_debug() {
         let text = BASE64_STANDARD.encode([7; 32]);
         for good in [text.as_str(), text.trim_end_matches('='), &format!(" {text}\n")] {
             assert_eq!(MasterKey::from_base64(good).unwrap().bytes(), &[7; 32]);
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_file_is_made_once_and_for_its_owner_only() {
+    fn key_file_is_created_once_and_readable_by_its_owner_only() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
         let made = MasterKey::load_or_create(&path).unwrap();
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_file_that_everybody_may_read_is_refused() {
+    fn key_file_readable_by_others_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
         MasterKey::load_or_create(&path).unwrap();
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_key_file_is_never_replaced() {
+    fn damaged_key_file_is_never_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
         create(&path).unwrap();

@@ -117,13 +117,13 @@ mod tests {
     const PLACE: RowLocation<'static> = RowLocation { table: "identity", row: b"1" };
 
     #[test]
-    fn what_was_sealed_opens_in_its_place() {
+    fn sealed_row_opens_at_its_own_location() {
         let sealed = keys(1, "a").seal(PLACE, b"secret");
         assert_eq!(keys(1, "a").open(PLACE, &sealed).unwrap().as_slice(), b"secret");
     }
 
     #[test]
-    fn a_sealed_row_opens_nowhere_else() {
+    fn sealed_row_does_not_open_at_another_location() {
         let sealed = keys(1, "a").seal(PLACE, b"secret");
         assert!(keys(2, "a").open(PLACE, &sealed).is_none(), "another master key");
         assert!(keys(1, "b").open(PLACE, &sealed).is_none(), "another tenant");
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_row_is_sealed_differently_each_time_and_named_the_same() {
+    fn same_row_is_sealed_differently_but_has_the_same_name() {
         assert_ne!(keys(1, "a").seal(PLACE, b"x"), keys(1, "a").seal(PLACE, b"x"));
         assert_eq!(keys(1, "a").row("t", b"k"), keys(1, "a").row("t", b"k"));
         let others = [keys(1, "b").row("t", b"k"), keys(1, "a").row("t2", b"k"), keys(1, "a").row("t", b"k2")];

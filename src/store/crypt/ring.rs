@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn either_key_opens_and_the_first_one_seals() {
+    fn both_keys_open_and_the_current_key_seals() {
         let (old, both, new) = (ring(1, None), ring(2, Some(1)), ring(2, None));
         let (by_old, by_both) = (old.seal(PLACE, b"x"), both.seal(PLACE, b"x"));
         assert!(both.open(PLACE, &by_old).is_some() && !both.is_current(PLACE, &by_old));

@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_history_is_short_and_all_of_them_together_are_bounded() {
+    fn histories_are_bounded_per_tenant_and_in_total() {
         const TENANTS: usize = 1_000;
         let mut memory = Memory::new(Found::default(), 1);
         for sequence in 1..=40 {
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tenant_that_rests_keeps_its_newest_event_however_busy_the_others_are() {
+    fn idle_tenant_keeps_its_newest_event_while_others_are_busy() {
         let mut memory = Memory::new(Found::default(), 1);
         (1..=3).for_each(|sequence| remember(&mut memory, &tenant(0), sequence));
         (0..2 * HISTORIES_MAX as u64).for_each(|sequence| remember(&mut memory, &tenant(1), sequence));

@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_that_was_kept_before_platforms_were_is_read() {
+    fn account_saved_before_platforms_existed_is_read() {
         let at = Timestamp::UNIX_EPOCH;
         let phone = PhoneNumber::parse("6281234567890").unwrap();
         let status = Status::Connected { account: Account { phone, name: None, platform: None } };

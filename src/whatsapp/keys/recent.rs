@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_row_gives_way() {
+    fn oldest_row_is_evicted_when_the_cache_is_full() {
         let mut cache = full();
         cache.put("chat", "one more", b"x".to_vec());
         assert_eq!(cache.get("chat", "0"), None);

@@ -235,7 +235,7 @@ async fn conversation(b: &dyn Backend) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_vault_answers_as_the_librarys_own_storage_does() {
+async fn keys_answer_as_the_librarys_own_storage_does() {
     let bench = Bench::new().await;
     let ours = conversation(&bench.keys()).await;
     let theirs = conversation(&InMemoryBackend::new()).await;
@@ -243,7 +243,7 @@ async fn the_vault_answers_as_the_librarys_own_storage_does() {
 }
 
 #[tokio::test]
-async fn what_matters_is_there_for_the_next_process() {
+async fn lasting_rows_are_there_for_the_next_process() {
     let bench = Bench::new().await;
     let first: &dyn Backend = &bench.keys();
     first.put_session("a@lid", b"ratchet").await.unwrap();
@@ -269,7 +269,7 @@ async fn message_secrets_are_bounded() {
 }
 
 #[tokio::test]
-async fn a_device_that_is_not_paired_is_never_stored() {
+async fn device_that_is_not_paired_is_never_saved() {
     let bench = Bench::new().await;
     let b: &dyn Backend = &bench.keys();
     let device = whatsapp_rust::wacore::store::Device::new();
@@ -290,7 +290,7 @@ async fn nothing_is_kept_once_the_device_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_fenced_write_ends_the_link_without_a_word() {
+async fn fenced_write_ends_the_link_without_a_signal() {
     let bench = Bench::new().await;
     let keys = bench.keys();
     bench.stores.ownership.release(bench.lease.clone()).await.unwrap();

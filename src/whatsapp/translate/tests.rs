@@ -147,7 +147,7 @@ fn each_event_of_the_library_has_its_meaning() {
 }
 
 #[test]
-fn a_login_without_a_number_is_no_connection() {
+fn login_without_a_number_is_not_connected() {
     let connected = Event::Connected(Connected::builder().build());
     let facts = Facts { account: None, ..facts(Stage::Scanned) };
     assert_eq!(Translator::new(1.0).meaning(&connected, &facts), end(End::Internal));
@@ -161,7 +161,7 @@ fn shown(translator: &mut Translator, event: &Event) -> (u32, u32, Duration) {
 }
 
 #[test]
-fn a_code_that_is_only_renewed_is_no_new_attempt() {
+fn renewed_code_is_not_a_new_attempt() {
     let mut translator = Translator::new(1.0);
     assert_eq!(shown(&mut translator, &qr("a", 60)), (1, 6, Duration::from_secs(60)));
     assert_eq!(shown(&mut translator, &qr("a", 41)), (1, 6, Duration::from_secs(41)));
@@ -169,7 +169,7 @@ fn a_code_that_is_only_renewed_is_no_new_attempt() {
 }
 
 #[test]
-fn a_new_connection_brings_a_window_of_its_own() {
+fn new_connection_starts_a_new_window_of_codes() {
     let mut translator = Translator::new(1.0);
     shown(&mut translator, &qr("a", 60));
     shown(&mut translator, &qr("b", 20));
@@ -178,13 +178,13 @@ fn a_new_connection_brings_a_window_of_its_own() {
 }
 
 #[test]
-fn a_paced_window_tells_the_lifetime_that_its_codes_really_have() {
+fn scaled_window_reports_the_real_lifetime_of_its_codes() {
     let mut translator = Translator::new(0.5);
     assert_eq!(shown(&mut translator, &qr("a", 60)).2, Duration::from_secs(30));
 }
 
 #[test]
-fn a_passkey_request_that_nobody_could_answer_fails_the_pairing() {
+fn passkey_request_without_usable_options_fails_the_pairing() {
     let request = PairPasskeyRequest::builder().request_options_json("[".into()).build();
     assert_eq!(meaning(&Event::PairPasskeyRequest(request), Stage::Offering), end(End::PairingFailed));
 }
@@ -210,7 +210,7 @@ fn code_that_fits_no_picture_is_passed_over() {
 }
 
 #[test]
-fn a_passkey_hides_the_codes_and_the_end_of_the_window_names_it() {
+fn passkey_replaces_codes_and_is_named_at_the_windows_end() {
     let request = PairPasskeyRequest::builder().request_options_json("{}".into()).build();
     let used_up = Event::PairingQrCodesExhausted(PairingQrCodesExhausted::builder().disconnected(true).build());
     let mut translator = Translator::new(1.0);
@@ -234,7 +234,7 @@ fn a_passkey_hides_the_codes_and_the_end_of_the_window_names_it() {
 }
 
 #[test]
-fn a_pairing_code_is_told_as_whatsapp_shows_it() {
+fn pairing_code_has_the_dash_that_whatsapp_shows() {
     let code = |code: &str| {
         Event::PairingCode(PairingCode::builder().code(code.into()).timeout(Duration::from_secs(180)).build())
     };

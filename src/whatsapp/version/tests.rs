@@ -91,7 +91,7 @@ impl Published {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_thousand_links_look_once_and_so_do_the_processes_after_them_for_a_day() {
+async fn thousand_links_and_later_processes_look_up_once_a_day() {
     let (world, whatsapp) = (Arc::<World>::default(), published([Some(OLD), Some(NEW)]));
     let versions = whatsapp.process(&world);
     let claimed = join_all((0..1_000).map(|_| versions.current())).await;
@@ -106,7 +106,7 @@ async fn a_thousand_links_look_once_and_so_do_the_processes_after_them_for_a_day
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_look_that_fails_is_not_repeated_for_each_link_and_what_is_known_is_used_however_old() {
+async fn failed_lookup_is_not_repeated_for_each_link() {
     let (world, whatsapp) = (Arc::<World>::default(), published([None, None, Some(OLD), None]));
     let versions = whatsapp.process(&world);
     for looks in [1, 2] {
@@ -142,7 +142,7 @@ async fn thousand_outdated_links_look_once_and_get_the_newer_version() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn links_that_are_too_old_while_there_is_nothing_newer_look_once_in_a_while() {
+async fn outdated_links_without_a_newer_version_look_up_rarely() {
     let (world, whatsapp) = (Arc::<World>::default(), published([Some(OLD), Some(OLD), None, Some(NEW)]));
     let versions = whatsapp.process(&world);
     let refused = versions.current().await;
@@ -155,7 +155,7 @@ async fn links_that_are_too_old_while_there_is_nothing_newer_look_once_in_a_whil
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_is_away_costs_a_look_and_no_more() {
+async fn unavailable_store_costs_one_lookup_and_no_more() {
     let (world, whatsapp) = (Arc::new(World { away: true, ..World::default() }), published([Some(OLD), Some(NEW)]));
     let versions = whatsapp.process(&world);
     assert_eq!((versions.current().await, versions.current().await), (version_of(OLD), version_of(OLD)));
@@ -164,7 +164,7 @@ async fn a_store_that_is_away_costs_a_look_and_no_more() {
 }
 
 #[tokio::test]
-async fn what_is_configured_is_never_looked_up() {
+async fn configured_version_is_never_looked_up() {
     let world = Arc::<World>::default();
     let settings = Settings { version: Some((2, 3000, 7)), ..Settings::default() };
     let versions = Versions::new(&settings, Check::Strict, world.clone(), world.clone());

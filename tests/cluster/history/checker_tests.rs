@@ -39,14 +39,14 @@ fn found(clients: Vec<Client>) -> Vec<Wrong> {
 }
 
 #[test]
-fn a_whole_story_has_nothing_wrong() {
+fn complete_history_has_no_violation() {
     let one = client([told((1, 1), code("a/x/1")), told((1, 2), up("a/x/2")), told((1, 3), up("a/x/3"))]);
     let late = client([told((1, 3), up("a/x/3"))]);
     assert_eq!(found(vec![one, late]), []);
 }
 
 #[test]
-fn an_event_that_was_not_told_live_is_lost_whatever_it_was() {
+fn event_that_was_not_sent_live_is_lost() {
     for missing in [up("a/x/2"), code("a/x/2")] {
         let whole = client([told((1, 1), code("a/x/1")), told((1, 2), missing), told((1, 3), up("a/x/3"))]);
         let gap = client([told((1, 1), code("a/x/1")), told((1, 3), up("a/x/3"))]);
@@ -56,7 +56,7 @@ fn an_event_that_was_not_told_live_is_lost_whatever_it_was() {
 }
 
 #[test]
-fn a_replay_leaves_out_codes_and_nothing_else() {
+fn replay_leaves_out_only_codes() {
     let whole = |missing| client([told((1, 1), up("a/x/1")), told((1, 2), missing), told((1, 3), up("a/x/3"))]);
     let back = client([replayed((1, 1), up("a/x/1")), (Duration::ZERO, Note::Opened), replayed((1, 3), up("a/x/3"))]);
     assert_eq!(found(vec![whole(code("a/x/2")), back.clone()]), []);
@@ -108,7 +108,7 @@ fn replay_after_an_unlink_begins_with_its_end_or_later() {
 }
 
 #[test]
-fn a_stale_notice_stands_for_the_newest_event_and_for_no_other() {
+fn stale_refresh_stands_only_for_the_newest_event() {
     let whole = client((1..=3).map(|sequence| told((1, sequence), up(&format!("a/x/{sequence}")))));
     let doubt = |text| {
         let moving = (Some("moving".to_owned()), mark(text));
@@ -121,7 +121,7 @@ fn a_stale_notice_stands_for_the_newest_event_and_for_no_other() {
 }
 
 #[test]
-fn who_was_away_too_long_begins_with_the_present() {
+fn reader_away_too_long_starts_with_the_current_status() {
     let whole = client((1..=40).map(|sequence| told((1, sequence), up(&format!("a/x/{sequence}")))));
     let back =
         |sequence| client([replayed((1, 1), up("a/x/1")), replayed((1, sequence), up(&format!("a/x/{sequence}")))]);
@@ -130,7 +130,7 @@ fn who_was_away_too_long_begins_with_the_present() {
 }
 
 #[test]
-fn what_comes_twice_or_backwards_is_disorder() {
+fn repeated_or_older_event_is_disorder() {
     for next in [(1, 2), (1, 1), (0, 9)] {
         let notes = [
             told((1, 1), up("a/x/1")),
@@ -142,7 +142,7 @@ fn what_comes_twice_or_backwards_is_disorder() {
 }
 
 #[test]
-fn who_knows_more_than_redis_begins_with_an_older_present_once_for_each_loss() {
+fn reader_ahead_of_redis_gets_an_older_status_once_per_loss() {
     let back = |sequence| [(Duration::ZERO, Note::Opened), replayed((1, sequence), up("a/x/1"))];
     let notes = [vec![replayed((1, 3), up("a/x/1"))], back(2).to_vec(), back(1).to_vec()].concat();
     let wrong = |redis_losses| {
@@ -153,14 +153,14 @@ fn who_knows_more_than_redis_begins_with_an_older_present_once_for_each_loss() {
 }
 
 #[test]
-fn an_id_has_one_content_and_a_tenant_its_own() {
+fn event_id_has_one_content_and_one_tenant() {
     let two = vec![client([told((1, 1), up("a/x/1"))]), client([told((1, 1), up("a/x/2"))])];
     assert_eq!(found(two), [Wrong::TwoEventsOfOneId]);
     assert_eq!(found(vec![client([told((1, 1), up("b/x/1"))])]), [Wrong::Foreign]);
 }
 
 #[test]
-fn an_owner_that_speaks_after_its_successor_is_found() {
+fn event_of_a_former_owner_after_its_successor_is_found() {
     let notes = [told((1, 1), up("a/x/1")), told((1, 2), up("a/y/1")), told((1, 3), up("a/x/2"))];
     assert_eq!(found(vec![client(notes)]), [Wrong::TwoOwners]);
     let back = [told((1, 1), up("a/x/2")), told((1, 2), up("a/x/1"))];
@@ -168,14 +168,14 @@ fn an_owner_that_speaks_after_its_successor_is_found() {
 }
 
 #[test]
-fn a_new_epoch_needs_a_restart_of_redis() {
+fn new_epoch_needs_a_restart_of_redis() {
     let clients = vec![client([told((1, 5), up("a/x/1")), told((2, 1), up("a/x/1"))])];
     assert_eq!(found(clients.clone()), [Wrong::Epoch]);
     assert!(check(&History { clients, redis_restarts: 1, ..History::default() }).is_empty());
 }
 
 #[test]
-fn the_last_word_is_the_truth_and_heeds_the_user() {
+fn last_event_is_true_and_follows_the_request() {
     let ended = |reason: &str| Said::Status {
         word: "disconnected".into(),
         reason: Some(reason.into()),
@@ -196,7 +196,7 @@ fn the_last_word_is_the_truth_and_heeds_the_user() {
 }
 
 #[test]
-fn a_refusal_and_a_replaced_link_are_found() {
+fn refusal_and_replaced_link_are_found() {
     assert_eq!(found(vec![client([(LATER, Note::Refused(503))])]), [Wrong::Refused]);
     let history = History { replaced_links: vec![("toko".to_owned(), LATER)], ..History::default() };
     assert_eq!(check(&history)[0].0, Wrong::ReplacedLink);

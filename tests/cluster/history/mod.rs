@@ -23,7 +23,7 @@ fn seed() -> Option<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_client_loses_doubles_or_swaps_an_event_whatever_goes_wrong() {
+async fn clients_receive_each_event_once_and_in_order_under_faults() {
     let Some(_turn) = alone().await else { return };
     run(seed().unwrap_or(1), &SHORT).await;
 }

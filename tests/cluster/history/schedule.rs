@@ -84,7 +84,7 @@ pub fn plan(seed: u64, faults: usize, instances: usize, span: Duration) -> Vec<P
 }
 
 #[test]
-fn a_seed_says_all_and_somebody_is_always_well() {
+fn seed_determines_the_faults_and_one_instance_stays_healthy() {
     for seed in 0..50 {
         let planned = plan(seed, 60, 3, Duration::from_secs(75));
         assert_eq!(planned, plan(seed, 60, 3, Duration::from_secs(75)));

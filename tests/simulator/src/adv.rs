@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_scanned_device_can_countersign_and_only_this_statement() {
+    fn only_the_scanned_device_can_countersign_its_statement() {
         let mut rng = rand::rng();
         let (account, device, other) =
             (KeyPair::generate(&mut rng), KeyPair::generate(&mut rng), KeyPair::generate(&mut rng));

@@ -83,7 +83,7 @@ async fn settling_waits_for_a_save_under_way_and_the_flush_does_not() {
 }
 
 #[tokio::test]
-async fn a_save_that_was_begun_earlier_does_not_undo_a_later_one() {
+async fn earlier_save_does_not_overwrite_a_later_one() {
     let bench = Bench::new().await;
     let (keys, manager) = paired(&bench).await;
     let old = manager.get_device_snapshot().to_serializable();

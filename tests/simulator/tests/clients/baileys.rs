@@ -136,7 +136,7 @@ async fn baileys_in_strict_mode_pairs_opens_and_decrypts() {
 }
 
 #[tokio::test]
-async fn baileys_in_strict_mode_pairs_by_a_code_and_a_wrong_one_links_nothing() {
+async fn strict_baileys_pairs_by_a_code_and_not_by_a_wrong_one() {
     let Some(folder) = installed() else { return };
     let sim = Simulator::start().await.unwrap();
     let phone = sim.phone("6281234567890", "Toko Sari");

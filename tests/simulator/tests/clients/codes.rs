@@ -38,7 +38,7 @@ fn wrong(code: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_code_entered_on_the_phone_links_the_client() {
+async fn code_entered_on_the_phone_links_the_client() {
     let Asking { sim, phone, mut library, qr_text } = asking().await;
     let code = code(&library, NUMBER).await;
     let device = phone.enter_code(&format!("{}-{}", &code[..4], &code[4..].to_lowercase())).await.unwrap();
@@ -52,7 +52,7 @@ async fn a_code_entered_on_the_phone_links_the_client() {
 }
 
 #[tokio::test]
-async fn the_qr_text_beside_a_code_links_too() {
+async fn qr_text_beside_a_code_links_too() {
     let Asking { sim: _sim, phone, mut library, qr_text } = asking().await;
     let code = code(&library, NUMBER).await;
     let device = phone.scan(&qr_text).await.unwrap();
@@ -62,7 +62,7 @@ async fn the_qr_text_beside_a_code_links_too() {
 }
 
 #[tokio::test]
-async fn a_wrong_code_links_nothing_and_the_right_one_still_does() {
+async fn wrong_code_links_nothing_and_the_right_one_still_does() {
     let Asking { sim: _sim, phone, mut library, .. } = asking().await;
     let code = code(&library, NUMBER).await;
     assert_eq!(phone.enter_code("0000-0000").await, Err(CodeError::Malformed));
@@ -73,7 +73,7 @@ async fn a_wrong_code_links_nothing_and_the_right_one_still_does() {
 }
 
 #[tokio::test]
-async fn a_code_is_good_for_the_number_it_was_asked_for() {
+async fn code_is_valid_only_for_its_number() {
     let Asking { sim, library, .. } = asking().await;
     let code = code(&library, NUMBER).await;
     let other = sim.phone("6289876543210", "Budi");
@@ -81,7 +81,7 @@ async fn a_code_is_good_for_the_number_it_was_asked_for() {
 }
 
 #[tokio::test]
-async fn a_code_whose_time_is_up_is_refused() {
+async fn expired_code_is_refused() {
     let Asking { sim, phone, library, .. } = asking().await;
     let code = code(&library, NUMBER).await;
     sim.expire_codes();
@@ -89,7 +89,7 @@ async fn a_code_whose_time_is_up_is_refused() {
 }
 
 #[tokio::test]
-async fn a_withdrawn_code_is_told_and_another_can_be_asked_for() {
+async fn withdrawn_code_is_reported_and_another_can_be_requested() {
     let Asking { sim, phone, mut library, .. } = asking().await;
     for by_hand in [false, true] {
         let withdrawn = code(&library, NUMBER).await;
@@ -132,7 +132,7 @@ async fn each_refusal_reaches_the_client_as_what_it_is() {
 }
 
 #[tokio::test]
-async fn a_number_without_an_account_gets_no_code() {
+async fn number_without_an_account_gets_no_code() {
     let Asking { sim: _sim, library, .. } = asking().await;
     let options = PairCodeOptions { phone_number: "6280000000000".to_owned(), ..PairCodeOptions::default() };
     let refused = library.client().pair_with_code(options).await.expect_err("no code");

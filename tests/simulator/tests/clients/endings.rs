@@ -31,7 +31,7 @@ async fn unlinking_on_the_phone_logs_the_client_out() {
 }
 
 #[tokio::test]
-async fn the_client_can_unlink_itself() {
+async fn client_can_unlink_itself() {
     let linked = linked().await;
     linked.library.client().logout().await;
     linked.sim.wait_for_live(linked.device, 0, DEADLINE).await.unwrap();
@@ -39,7 +39,7 @@ async fn the_client_can_unlink_itself() {
 }
 
 #[tokio::test]
-async fn a_client_that_is_told_it_was_replaced_ends() {
+async fn replaced_client_ends() {
     let mut linked = linked().await;
     assert!(linked.sim.replace(linked.device));
     linked.library.event("replaced", |event| matches!(event, Event::StreamReplaced(_)).then_some(())).await;
@@ -48,7 +48,7 @@ async fn a_client_that_is_told_it_was_replaced_ends() {
 }
 
 #[tokio::test]
-async fn a_second_login_of_a_device_replaces_the_first_and_is_counted() {
+async fn second_login_of_a_device_replaces_the_first() {
     let mut linked = linked().await;
     let mut second = Library::start(&linked.sim, &linked.backend).await;
     linked.library.event("replaced", |event| matches!(event, Event::StreamReplaced(_)).then_some(())).await;

@@ -9,7 +9,7 @@ use crate::DEADLINE;
 use crate::library::{Library, linked};
 
 #[tokio::test]
-async fn a_scan_connects_the_client_in_under_a_second() {
+async fn scan_connects_the_client_in_under_a_second() {
     let linked = linked().await;
     println!("scan -> connected: {:?}", linked.scan_to_connected);
     assert!(linked.scan_to_connected < Duration::from_secs(1));
@@ -32,7 +32,7 @@ async fn each_sender_gets_a_one_time_key_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_camera_that_knows_deep_links_links_too() {
+async fn camera_with_deep_links_links_too() {
     let sim = Simulator::start().await.unwrap();
     let mut library = Library::start(&sim, &Arc::new(InMemoryBackend::new())).await;
     let text = format!("https://wa.me/settings/linked_devices#{}", library.qr_text().await);
@@ -53,17 +53,17 @@ async fn refused_pairing(fault: Fault, reason: &str) {
 }
 
 #[tokio::test]
-async fn a_corrupted_hmac_is_a_pair_error_and_lists_no_device() {
+async fn corrupted_hmac_is_a_pair_error_and_lists_no_device() {
     refused_pairing(Fault::CorruptHmac, "hmac-mismatch").await;
 }
 
 #[tokio::test]
-async fn a_corrupted_account_signature_is_a_pair_error_and_lists_no_device() {
+async fn corrupted_signature_is_a_pair_error_and_lists_no_device() {
     refused_pairing(Fault::CorruptSignature, "signature-mismatch").await;
 }
 
 #[tokio::test]
-async fn a_qr_text_dies_with_its_connection() {
+async fn qr_text_ends_with_its_connection() {
     let sim = Simulator::start().await.unwrap();
     let phone = sim.phone("6281234567890", "Toko Sari");
     let mut library = Library::start(&sim, &Arc::new(InMemoryBackend::new())).await;
@@ -79,7 +79,7 @@ async fn a_qr_text_dies_with_its_connection() {
 }
 
 #[tokio::test]
-async fn a_qr_text_that_was_tampered_with_links_nothing() {
+async fn tampered_qr_text_links_nothing() {
     let sim = Simulator::start().await.unwrap();
     let phone = sim.phone("6281234567890", "Toko Sari");
     let mut library = Library::start(&sim, &Arc::new(InMemoryBackend::new())).await;
@@ -94,7 +94,7 @@ async fn a_qr_text_that_was_tampered_with_links_nothing() {
 }
 
 #[tokio::test]
-async fn a_device_that_never_logs_in_stays_on_the_phones_list() {
+async fn device_without_a_login_stays_on_the_phones_list() {
     let sim = Simulator::start().await.unwrap();
     let phone = sim.phone("6281234567890", "Toko Sari");
     sim.faults().set(Fault::SilentPairing);
@@ -106,7 +106,7 @@ async fn a_device_that_never_logs_in_stays_on_the_phones_list() {
 }
 
 #[tokio::test]
-async fn a_silent_server_shows_no_qr_text_until_it_is_left() {
+async fn silent_server_shows_no_qr_text_until_it_answers() {
     for fault in [Fault::SilentSocket, Fault::SilentLogin] {
         let sim = Simulator::start().await.unwrap();
         sim.faults().set_times(fault, 1);

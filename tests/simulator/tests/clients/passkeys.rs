@@ -36,7 +36,7 @@ fn packed(assertion: &Value) -> Assertion {
 }
 
 #[tokio::test]
-async fn the_accounts_passkey_and_the_same_code_on_both_sides_link() {
+async fn passkey_of_the_account_and_equal_codes_link() {
     let sim = Simulator::start().await.unwrap();
     let phone = sim.phone("6281234567890", "Toko Sari");
     let passkey = phone.asks_for_passkey();
@@ -69,7 +69,7 @@ async fn another_accounts_passkey_links_nothing() {
 }
 
 #[tokio::test]
-async fn an_answer_to_another_challenge_links_nothing() {
+async fn answer_to_another_challenge_links_nothing() {
     let sim = Simulator::start().await.unwrap();
     let phone = sim.phone("6281234567890", "Toko Sari");
     let passkey = phone.asks_for_passkey();

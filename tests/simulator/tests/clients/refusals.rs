@@ -13,7 +13,7 @@ async fn refused<T>(refusal: Refusal, pick: impl FnMut(&Event) -> Option<T>) -> 
 }
 
 #[tokio::test]
-async fn a_ban_with_an_end_is_a_temporary_ban() {
+async fn ban_with_an_end_is_a_temporary_ban() {
     let (seconds, mut linked) = refused(Refusal::Banned { expire_seconds: Some(3600) }, |event| match event {
         Event::TemporaryBan(ban) => Some(ban.expire.num_seconds()),
         _ => None,
@@ -24,7 +24,7 @@ async fn a_ban_with_an_end_is_a_temporary_ban() {
 }
 
 #[tokio::test]
-async fn a_ban_without_an_end_is_a_connect_failure() {
+async fn ban_without_an_end_is_a_connect_failure() {
     let (reason, _) = refused(Refusal::Banned { expire_seconds: None }, |event| match event {
         Event::ConnectFailure(failure) => Some(failure.reason.code()),
         _ => None,
@@ -34,12 +34,12 @@ async fn a_ban_without_an_end_is_a_connect_failure() {
 }
 
 #[tokio::test]
-async fn a_locked_account_is_logged_out() {
+async fn locked_account_is_logged_out() {
     refused(Refusal::Locked, |event| matches!(event, Event::LoggedOut(_)).then_some(())).await;
 }
 
 #[tokio::test]
-async fn an_outdated_client_is_told_so() {
+async fn outdated_client_gets_client_outdated() {
     let mut linked = linked().await;
     linked.sim.refuse(Some(Refusal::Outdated));
     linked.sim.cut(linked.device);
@@ -47,7 +47,7 @@ async fn an_outdated_client_is_told_so() {
 }
 
 #[tokio::test]
-async fn a_busy_server_is_tried_again() {
+async fn busy_server_is_retried() {
     let (_, mut linked) =
         refused(Refusal::Unavailable, |event| matches!(event, Event::ConnectFailure(_)).then_some(())).await;
     linked.phone.accept();

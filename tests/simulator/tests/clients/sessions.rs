@@ -8,7 +8,7 @@ use crate::DEADLINE;
 use crate::library::{Library, linked};
 
 #[tokio::test]
-async fn a_client_that_starts_again_logs_in_with_ik() {
+async fn restarted_client_logs_in_with_ik() {
     let linked = linked().await;
     linked.library.shutdown().await;
     linked.sim.wait_for_live(linked.device, 0, DEADLINE).await.unwrap();
@@ -26,7 +26,7 @@ async fn a_client_that_starts_again_logs_in_with_ik() {
 }
 
 #[tokio::test]
-async fn a_refused_ik_falls_back_to_xx_on_the_same_socket() {
+async fn refused_ik_falls_back_to_xx_on_the_same_socket() {
     let linked = linked().await;
     linked.library.shutdown().await;
     linked.sim.faults().set(Fault::RefuseIk);
@@ -38,7 +38,7 @@ async fn a_refused_ik_falls_back_to_xx_on_the_same_socket() {
 }
 
 #[tokio::test]
-async fn a_text_is_decrypted_by_the_client() {
+async fn text_is_decrypted_by_the_client() {
     let mut linked = linked().await;
     for text in ["halo", "apa kabar", "👋"] {
         linked.phone.send_text(linked.device, text).await.unwrap();
@@ -50,7 +50,7 @@ async fn a_text_is_decrypted_by_the_client() {
 }
 
 #[tokio::test]
-async fn a_text_to_a_device_that_is_away_waits_for_it() {
+async fn text_to_an_offline_device_waits_for_it() {
     let linked = linked().await;
     linked.phone.send_text(linked.device, "satu").await.unwrap();
     linked.library.shutdown().await;
@@ -65,7 +65,7 @@ async fn a_text_to_a_device_that_is_away_waits_for_it() {
 }
 
 #[tokio::test]
-async fn a_broken_connection_is_made_again() {
+async fn broken_connection_is_reconnected() {
     let mut linked = linked().await;
     assert!(linked.sim.cut(linked.device));
     linked.sim.wait_for_logins(linked.device, 2, DEADLINE).await.unwrap();
@@ -77,7 +77,7 @@ async fn a_broken_connection_is_made_again() {
 }
 
 #[tokio::test]
-async fn an_unreachable_server_is_reached_again() {
+async fn unreachable_server_is_reached_again() {
     let mut linked = linked().await;
     linked.sim.unreachable(true);
     linked.library.event("disconnected", |event| matches!(event, Event::Disconnected(_)).then_some(())).await;
@@ -88,7 +88,7 @@ async fn an_unreachable_server_is_reached_again() {
 }
 
 #[tokio::test]
-async fn the_client_answers_the_servers_ping() {
+async fn client_answers_the_servers_ping() {
     let linked = linked().await;
     assert!(linked.sim.ping(linked.device, DEADLINE).await);
     linked.sim.faults().set(Fault::SilentSession);
@@ -96,7 +96,7 @@ async fn the_client_answers_the_servers_ping() {
 }
 
 #[tokio::test]
-async fn a_slow_server_takes_its_time_for_every_answer() {
+async fn slow_server_delays_every_answer() {
     let linked = linked().await;
     linked.library.shutdown().await;
     let delay = Duration::from_millis(100);
