@@ -67,6 +67,8 @@ else
 fi
 lacks "systemd unit" systemd-analyze || step "systemd unit" unit
 step "clippy" cargo clippy --quiet --workspace --all-targets -- -D warnings
+# With the examples, so that features are those of clippy and its work on dependencies is used again.
+step "rustdoc" env RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --lib --examples
 # These say so themselves and pass where nobody demands them; here they are counted.
 lacks "the page in a browser" chromium chromedriver
 lacks "the page as axe sees it" npm

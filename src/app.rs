@@ -200,6 +200,7 @@ impl App {
         drained
     }
 
+    /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }

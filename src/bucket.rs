@@ -15,6 +15,7 @@ pub struct Bucket {
 }
 
 impl Bucket {
+    /// A full bucket.
     pub fn new(size: u32, every: Duration) -> Self {
         Self { size, every, left: size, since: Instant::now() }
     }

@@ -7,11 +7,14 @@ pub use jiff::Timestamp;
 
 /// Returns the time of day. Deadlines use tokio's monotonic clock instead, which the tests can pause.
 pub trait Clock: Send + Sync + 'static {
+    /// The time of day.
     fn now(&self) -> Timestamp;
 }
 
+/// A clock that several modules share.
 pub type SharedClock = Arc<dyn Clock>;
 
+/// The clock of the operating system.
 pub struct SystemClock;
 
 impl Clock for SystemClock {
@@ -21,6 +24,7 @@ impl Clock for SystemClock {
     }
 }
 
+/// The clock that production uses.
 pub fn system() -> SharedClock {
     Arc::new(SystemClock)
 }

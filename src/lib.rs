@@ -37,6 +37,8 @@
 
 // An impossible case is an `expect` with its reason.
 #![warn(clippy::unwrap_used)]
+// What a module exports is its interface: shapes, units and errors belong there.
+#![warn(missing_docs)]
 
 // For tests of every module.
 #[cfg(test)]

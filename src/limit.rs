@@ -19,14 +19,17 @@ impl Limit {
         if count == 0 || per.is_zero() { None } else { Some(Self { count, per }) }
     }
 
+    /// How many times.
     pub fn count(self) -> u32 {
         self.count
     }
 
+    /// Within which time.
     pub fn per(self) -> Duration {
         self.per
     }
 
+    /// The same in milliseconds.
     pub fn per_ms(self) -> u64 {
         u64::try_from(self.per.as_millis()).unwrap_or(u64::MAX)
     }
@@ -90,6 +93,7 @@ impl<M: Moment> Times<M> {
         is_left
     }
 
+    /// Whether no time is kept.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -34,6 +34,7 @@ pub struct Signals {
 }
 
 impl Signals {
+    /// From now on signals are counted and do not end the process.
     pub fn listen() -> io::Result<Self> {
         let hangup = if hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
         Ok(Self {
@@ -100,6 +101,7 @@ fn hangup_is_ignored() -> bool {
 /// How a drain ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drained {
+    /// Everything was closed in time.
     Fully,
     /// The deadline passed, or a second signal came.
     Cut,

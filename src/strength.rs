@@ -9,8 +9,10 @@ use base64::{
 /// Why a key can be guessed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Weakness {
+    /// Repeats a few bytes.
     #[error("repeats a few bytes")]
     Repeats,
+    /// Is a well-known example, which attackers try first.
     #[error("is a well-known example, which attackers try first")]
     WellKnown,
 }

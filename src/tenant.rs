@@ -16,13 +16,16 @@ use sha2::{Digest as _, Sha256};
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TenantId(Arc<str>);
 
+/// The longest name, in bytes.
 pub const LENGTH_MAX: usize = 255;
 
+/// The text cannot be a tenant's name.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("a tenant is 1 to {LENGTH_MAX} printable ASCII characters without a space")]
 pub struct InvalidTenant;
 
 impl TenantId {
+    /// Checks a name as a token has it.
     pub fn parse(text: &str) -> Result<Self, InvalidTenant> {
         if text.is_empty() || text.len() > LENGTH_MAX || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(InvalidTenant);
@@ -45,10 +48,12 @@ impl TenantId {
         Self::parse(&name).ok().filter(|tenant| tenant.to_string() == text).ok_or(InvalidTenant)
     }
 
+    /// The name itself, not encoded.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
+    /// The public name for the tenant's page.
     pub fn reference(&self) -> TenantRef {
         let hash = Sha256::new().chain_update(REFERENCE_LABEL).chain_update(&*self.0).finalize();
         TenantRef(*hash.first_chunk().expect("SHA-256 has 32 bytes"))

@@ -6,11 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What the order alone would permit and the design does not: who may use a room at all.
+/// Uses that the order of modules permits and the design forbids.
 const ONLY: &[(&str, &[&str])] = &[
-    // Asking and telling never meet: nobody reaches WhatsApp but through the session's seam.
+    // Only `session` reaches WhatsApp, through its `Connector`.
     ("whatsapp", &["app"]),
-    // Variable names are nobody else's business.
+    // Only `config` knows the names of variables.
     ("config", &["app"]),
     ("http", &["app", "config"]),
     ("webhook", &["app", "config"]),
@@ -22,7 +22,7 @@ const ONLY: &[(&str, &[&str])] = &[
 
 /// Faces of the store that readers must not see: what can write.
 const WRITERS: &[&str] = &["Ownership", "Commands", "CredentialStore", "Lease", "Stores", "Generation"];
-/// And what can read everything: a back end is told what stands in the outbox.
+/// And what can read everything: the webhook sends only the outbox.
 const ALL_BUT_OUTBOX: &[&str] = &["Journal", "Subscription"];
 
 const LINES_MAX: usize = 400;

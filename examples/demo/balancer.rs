@@ -33,7 +33,7 @@ impl Balancer {
         while let Ok((browser, _)) = listener.accept().await {
             let balancer = self.clone();
             connections.spawn(async move {
-                // Either side may go at any time, and the other is told by the end of its connection.
+                // Either side may disconnect at any time. The other side then sees the end of its connection.
                 let _ = balancer.carry(browser).await;
             });
         }

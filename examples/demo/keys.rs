@@ -34,7 +34,7 @@ pub async fn next(lines: &mut mpsc::Receiver<String>) -> Pressed {
         }
     };
     tokio::select! {
-        // With nobody at the keyboard the demo goes on until it is interrupted.
+        // Without a terminal the demo goes on until it is interrupted.
         Some(line) = lines.recv() => match line.trim() {
             "q" => Pressed::Quit,
             key => Pressed::Key(key.to_owned()),

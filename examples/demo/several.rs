@@ -27,7 +27,7 @@ const KEYS: &str = "\x20 s  scan the QR code with the phone
   l  lose the connection to WhatsApp for ten seconds
   q  quit";
 
-/// What was killed, and when: until somebody else runs its session.
+/// The killed instance and the time, until another instance runs its session.
 struct Killed {
     instance: usize,
     at: Instant,

@@ -3,7 +3,7 @@ use tokio::{
     net::TcpListener,
 };
 
-/// Stands for the SaaS product's login: whoever comes is signed in and led to the page. On a port of its own, since
+/// Replaces the SaaS product's login: every visitor is signed in and redirected to the page. On its own port, since
 /// browsers keep cookies by host and not by port.
 pub async fn serve(listener: TcpListener, token: String, page: String) {
     let answer = format!(
@@ -11,7 +11,7 @@ pub async fn serve(listener: TcpListener, token: String, page: String) {
          SameSite=Lax\r\ncache-control: no-store\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
     );
     while let Ok((mut browser, _)) = listener.accept().await {
-        // One who sends nothing is a demo's only visitor, so nobody else is kept waiting.
+        // A demo has one visitor, so a client that sends nothing delays no other.
         let mut request = [0; 4_096];
         if browser.read(&mut request).await.is_ok() {
             let _ = browser.write_all(answer.as_bytes()).await;

@@ -4,7 +4,7 @@ use futures::StreamExt as _;
 
 use crate::phone::DemoPhone;
 
-/// Prints what the page is told, so that a visitor sees both sides.
+/// Prints the events of the page's stream, so that a visitor sees both sides.
 pub async fn print_the_stream(phone: DemoPhone) {
     loop {
         if let Ok(answer) = phone.get("/api/whatsapp/events", "text/event-stream").await {

@@ -29,7 +29,9 @@ use crate::{
 /// Hooks with which tests reach into a running program. Production sets none of them.
 #[derive(Default)]
 pub struct Seams {
+    /// Called around each commit of the embedded store.
     pub on_commit: Option<CommitHook>,
+    /// Called for each frame to WhatsApp.
     pub outgoing_frame: Option<OutgoingFrame>,
     /// Scales the lifetime of QR codes.
     pub qr_pace: Option<f32>,
@@ -42,35 +44,51 @@ pub struct Seams {
 /// Makes the connector that sessions use from the one that leads to WhatsApp.
 pub type Wrap = Box<dyn FnOnce(Arc<dyn Connector>) -> Arc<dyn Connector> + Send>;
 
+/// Why the program cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// Core dumps cannot be switched off.
     #[error("core dumps cannot be switched off")]
     Dumpable(#[source] io::Error),
+    /// The async runtime does not start.
     #[error("the async runtime does not start")]
     Runtime(#[source] io::Error),
+    /// Signals cannot be listened to.
     #[error("signals cannot be listened to")]
     Signals(#[source] io::Error),
+    /// `TAUTAN_DATA_DIR` cannot be used.
     #[error("TAUTAN_DATA_DIR")]
     Store(#[from] OpenError),
+    /// `TAUTAN_ENCRYPTION_KEY` cannot be used.
     #[error("TAUTAN_ENCRYPTION_KEY")]
     Key(#[source] KeyError),
+    /// `TAUTAN_ENCRYPTION_KEY` cannot be used.
     #[error("TAUTAN_ENCRYPTION_KEY")]
     OtherKey(#[source] UnusableServer),
+    /// `REDIS_URL` cannot be used.
     #[error("REDIS_URL")]
     Redis(#[source] UnusableServer),
+    /// The sign-in key … cannot be read.
     #[error("the sign-in key {} cannot be read", .path.display())]
     SignInKey {
+        /// The file.
         path: PathBuf,
+        /// The cause.
         #[source]
         source: io::Error,
     },
+    /// The keys that check tokens cannot be used.
     #[error("the token keys are no good: {0}")]
     Tokens(String),
+    /// `TAUTAN_WHATSAPP_URL` cannot be used.
     #[error("TAUTAN_WHATSAPP_URL")]
     WhatsApp(#[from] UrlRefused),
+    /// The address cannot be listened on.
     #[error("TAUTAN_LISTEN: cannot listen on {address}")]
     Listen {
+        /// The address.
         address: SocketAddr,
+        /// The cause.
         #[source]
         source: io::Error,
     },

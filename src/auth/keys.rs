@@ -16,30 +16,47 @@ pub struct Key {
     pub decoding: DecodingKey,
 }
 
+/// Why a key or a key set cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
+    /// The secret can be guessed.
     #[error("the secret {0}")]
     Weak(#[from] WeakSecret),
+    /// No key to check tokens with.
     #[error("no key to check tokens with")]
     None,
+    /// The public key is not a PEM of an RSA, EC (P-256, P-384) or Ed25519 public key.
     #[error("the public key is not a PEM of an RSA, EC (P-256, P-384) or Ed25519 public key")]
     NotAPublicKey,
+    /// The public key must not be used.
     #[error("the public key {0}")]
     WeakPublicKey(#[from] WeakKey),
+    /// A key of a set must not be used.
     #[error("the key {} of the set {weak}", .id.as_deref().unwrap_or("without a kid"))]
-    WeakInSet { id: Option<String>, weak: WeakKey },
+    WeakInSet {
+        /// Its `kid`, if it has one.
+        id: Option<String>,
+        /// What is wrong with it.
+        weak: WeakKey,
+    },
+    /// This PEM is a private key: give the public one, so that this service cannot sign.
     #[error("this PEM is a private key: give the public one, so that this service cannot sign")]
     PrivateKey,
+    /// The key set's address is not a URL with a host.
     #[error("the key set's address is not a URL with a host")]
     NotAUrl,
+    /// The key set's address is `http://` on another machine.
     #[error(
         "the key set's address is not https:// (http:// is for a publisher on this machine, at a loopback address)"
     )]
     ExposedSet,
+    /// The key set cannot be read.
     #[error("the key set cannot be read")]
     UnreadableSet(#[source] std::io::Error),
+    /// The key set is not a JSON Web Key Set.
     #[error("the key set is not a JSON Web Key Set")]
     NotASet(#[source] serde_json::Error),
+    /// The key set has no key for signatures (RSA, EC or Ed25519) in it.
     #[error("the key set has no key for signatures (RSA, EC or Ed25519) in it")]
     EmptySet,
 }

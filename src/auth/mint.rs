@@ -23,6 +23,7 @@ impl Minter {
         Some(Self { key, settings: settings.clone() })
     }
 
+    /// A token for the tenant that is valid from now on, for this long.
     pub fn mint(&self, tenant: &TenantId, now: Timestamp, lifetime: Duration) -> String {
         let seconds = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX);
         let mut claims = Map::new();

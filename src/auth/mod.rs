@@ -29,6 +29,7 @@ pub use weak_key::WeakKey;
 /// How far clocks may differ: a token is valid this much longer than its `exp`, and this much before its `nbf`.
 pub const LEEWAY: Duration = Duration::from_secs(30);
 
+/// Which tokens are accepted.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Any of them may have signed a token; each is used with one algorithm only. A secret that is being replaced stays here
@@ -50,6 +51,7 @@ impl Default for Settings {
     }
 }
 
+/// Where a key comes from.
 #[derive(Clone, Debug)]
 pub enum KeySource {
     /// HS256, HS384 and HS512.

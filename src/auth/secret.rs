@@ -14,10 +14,12 @@ const VARIETY_MIN: usize = 10;
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
+    /// Takes the bytes as they are; [`Self::check`] refuses weak ones.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
         Self(Zeroizing::new(bytes.into()))
     }
 
+    /// The secret itself.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -48,12 +50,19 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Why a secret can be guessed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WeakSecret {
+    /// The secret has fewer than 32 bytes.
     #[error("has {bytes} bytes, {LENGTH_MIN} are needed; `openssl rand -base64 32` makes a good one")]
-    Short { bytes: usize },
+    Short {
+        /// The length of the secret.
+        bytes: usize,
+    },
+    /// Is well-known, attackers try it first; `openssl rand -base64 32` makes a good one.
     #[error("is well-known, attackers try it first; `openssl rand -base64 32` makes a good one")]
     WellKnown,
+    /// Repeats a few characters; `openssl rand -base64 32` makes a good one.
     #[error("repeats a few characters; `openssl rand -base64 32` makes a good one")]
     Monotonous,
 }

@@ -17,7 +17,9 @@ use crate::{
 /// The tenant that a token names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
+    /// The tenant.
     pub tenant: TenantId,
+    /// The name that the page shows, if the token has one.
     pub display_name: Option<String>,
     /// The token's end plus the leeway: the moment from which a new request with it would be refused.
     pub expires_at: Timestamp,
@@ -26,26 +28,37 @@ pub struct Identity {
 /// Why a token is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
+    /// There is no token.
     #[error("there is no token")]
     Missing,
+    /// The token is not a signed JSON Web Token.
     #[error("the token is not a signed JSON Web Token")]
     Malformed,
+    /// The token has expired.
     #[error("the token has expired")]
     Expired,
+    /// The token is not valid yet.
     #[error("the token is not valid yet")]
     NotYetValid,
+    /// The token's signature is wrong.
     #[error("the token's signature is wrong")]
     WrongSignature,
+    /// The token's algorithm is not the one that is configured here.
     #[error("the token's algorithm is not the one that is configured here")]
     WrongAlgorithm,
+    /// The token names a key that is not known here.
     #[error("the token names a key that is not known here")]
     UnknownKey,
+    /// The token has no expiry (exp).
     #[error("the token has no expiry (exp)")]
     WithoutExpiry,
+    /// The token names no valid tenant.
     #[error("the token names no valid tenant")]
     BadTenant,
+    /// The token comes from another issuer (iss).
     #[error("the token comes from another issuer (iss)")]
     WrongIssuer,
+    /// The token is meant for another audience (aud).
     #[error("the token is meant for another audience (aud)")]
     WrongAudience,
     /// Not the token's fault: retry.

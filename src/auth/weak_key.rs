@@ -22,12 +22,16 @@ const PUBLISHED: &[&str] = &[
 /// Why a public key must not be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WeakKey {
+    /// The RSA key has so many bits; 2048 to 4096 are accepted.
     #[error("has {0} bits; an RSA key has 2048 to 4096")]
     RsaBits(usize),
+    /// Is a well-known example whose private key is published.
     #[error("is a well-known example whose private key is published")]
     WellKnown,
+    /// Repeats one byte.
     #[error("repeats one byte")]
     Repeats,
+    /// Has not the length that keys of its kind have.
     #[error("has not the length that keys of its kind have")]
     Length,
 }

@@ -11,6 +11,7 @@ use crate::tenant::TenantId;
 /// The task of this run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Task {
+    /// Serve requests.
     Serve,
     /// Print a token of the tenant, to try things out.
     Token {

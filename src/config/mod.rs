@@ -35,17 +35,27 @@ const SECURE_COOKIES: [&str; 2] = ["__host-", "__secure-"];
 /// All settings, checked.
 #[derive(Debug)]
 pub struct Config {
+    /// Address and port of the HTTP listener.
     pub listen: SocketAddr,
+    /// Where the embedded store and local mode keep their files.
     pub data_dir: PathBuf,
+    /// Local mode, or the SaaS product's tokens.
     pub mode: Mode,
+    /// The store.
     pub store: Store,
+    /// WhatsApp's address.
     pub whatsapp_url: String,
+    /// The client version to claim; `None`: it is looked up.
     pub whatsapp_version: Option<(u32, u32, u32)>,
     /// Time between "unready" and the end of the streams.
     pub drain_delay: Duration,
+    /// Settings of the module `http`.
     pub http: http::Settings,
+    /// Limits on connections and streams.
     pub caps: http::ConfiguredCaps,
+    /// Settings of the module `session`.
     pub session: session::Settings,
+    /// Settings of the log.
     pub telemetry: telemetry::Settings,
     /// `None`: no webhooks are sent.
     pub webhook: Option<webhook::Settings>,
@@ -56,6 +66,7 @@ pub struct Config {
 pub enum Mode {
     /// For the user of this machine: one tenant, one sign-in link, loopback only.
     Local,
+    /// By tokens of the SaaS product.
     Tokens(auth::Settings),
 }
 
@@ -63,7 +74,16 @@ pub enum Mode {
 #[derive(Debug)]
 pub enum Store {
     /// In the data directory, for one process. Without a key one is made there.
-    Embedded { key: Option<MasterKey>, previous: Option<MasterKey>, limits: store::Limits, forget_after: Duration },
+    Embedded {
+        /// The encryption key; `None`: one is made in the data directory.
+        key: Option<MasterKey>,
+        /// The key that is being replaced.
+        previous: Option<MasterKey>,
+        /// How often tenants may send requests.
+        limits: store::Limits,
+        /// A tenant that is idle for this long is forgotten.
+        forget_after: Duration,
+    },
     /// Shared by any number of instances.
     Redis(redis::Settings),
 }
@@ -71,12 +91,16 @@ pub enum Store {
 /// Every mistake of the configuration, each naming its variable.
 #[derive(Debug, thiserror::Error)]
 pub struct ConfigError {
+    /// All of them, sorted by variable.
     pub mistakes: Vec<Mistake>,
 }
 
+/// One mistake.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Mistake {
+    /// The variable's name.
     pub variable: String,
+    /// What is wrong, without secrets.
     pub what: String,
 }
 

@@ -4,11 +4,14 @@ use super::flags::COMMANDS;
 
 /// One setting: its name in the environment, from which the flag's name follows.
 pub struct Variable {
+    /// The name in the environment.
     pub name: &'static str,
+    /// Its default as text; `None`: it is optional.
     pub default: Option<&'static str>,
     /// Secrets have no flag, since every process of the machine can read a command line; they may come from a file
     /// named by the variable with `_FILE` behind it.
     pub secret: bool,
+    /// One line for `--help`.
     pub help: &'static str,
 }
 
@@ -85,6 +88,7 @@ pub const VARIABLES: &[Variable] = &[
 ];
 
 impl Variable {
+    /// The setting of this name.
     pub fn find(name: &str) -> Option<&'static Self> {
         VARIABLES.iter().find(|variable| variable.name == name)
     }

@@ -9,11 +9,13 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 pub struct PhoneNumber(String);
 
+/// A phone number is 7 to 15 digits with its country code and without +.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("a phone number is 7 to 15 digits with its country code and without +")]
 pub struct InvalidPhoneNumber;
 
 impl PhoneNumber {
+    /// Checks digits with a country code and without `+`.
     pub fn parse(text: &str) -> Result<Self, InvalidPhoneNumber> {
         let digits = text.bytes().all(|b| b.is_ascii_digit());
         if !digits || !(7..=15).contains(&text.len()) || text.starts_with('0') {
@@ -22,6 +24,7 @@ impl PhoneNumber {
         Ok(Self(text.to_owned()))
     }
 
+    /// The text itself.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -54,6 +57,7 @@ impl fmt::Debug for PhoneNumber {
 #[serde(try_from = "String", into = "String")]
 pub struct Platform(String);
 
+/// The text cannot be a platform.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("a platform is 1 to {PLATFORM_BYTES_MAX} visible ASCII characters")]
 pub struct InvalidPlatform;
@@ -61,6 +65,7 @@ pub struct InvalidPlatform;
 const PLATFORM_BYTES_MAX: usize = 32;
 
 impl Platform {
+    /// Checks a word that WhatsApp sent.
     pub fn parse(text: &str) -> Result<Self, InvalidPlatform> {
         let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
         if !visible || !(1..=PLATFORM_BYTES_MAX).contains(&text.len()) {
@@ -69,6 +74,7 @@ impl Platform {
         Ok(Self(text.to_owned()))
     }
 
+    /// The text itself.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -112,6 +118,7 @@ fn turns_direction(c: char) -> bool {
 /// The WhatsApp account that a session is linked to.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
+    /// The account's number.
     pub phone: PhoneNumber,
     /// The name that its owner chose on the phone (push name), if WhatsApp has sent one.
     pub name: Option<String>,

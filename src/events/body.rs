@@ -30,6 +30,7 @@ pub struct StatusBody {
 }
 
 impl StatusBody {
+    /// The current status for the tenant's page, with `stale` and `tenantRef`.
     pub fn of(shown: &Shown, tenant: TenantRef) -> Self {
         let status = shown.status();
         Self {
@@ -79,10 +80,12 @@ impl StatusBody {
         }
     }
 
+    /// Whether its status is this word.
     pub fn is(&self, word: StatusWord) -> bool {
         self.status == word.as_str()
     }
 
+    /// Its status word.
     pub fn word(&self) -> &'static str {
         self.status
     }

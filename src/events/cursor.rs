@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 /// begins with the current status. Within an epoch the sequence rises strictly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Cursor {
+    /// The creation of the journal that it belongs to.
     pub epoch: u64,
+    /// Counts from 1 within the epoch.
     pub sequence: u64,
 }
 

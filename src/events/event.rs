@@ -8,28 +8,35 @@ use crate::clock::Timestamp;
 /// A status with its position and time. Made by a store, in the step that saves and publishes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
+    /// The journal that it is in.
     #[serde(default = "JournalId::random")]
     pub journal: JournalId,
+    /// Its position there.
     pub cursor: Cursor,
     /// When it was appended.
     pub at: Timestamp,
     /// Since when the status word has been the same: a new QR code does not restart it.
     pub since: Timestamp,
+    /// The whole status.
     #[serde(deserialize_with = "vocabulary::status")]
     pub status: Status,
+    /// Which parts differ from its predecessor.
     pub news: News,
 }
 
 /// Which parts of an event differ from its predecessor. It decides which events a live stream writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct News {
+    /// The status itself.
     pub status: bool,
     /// The QR code, or the question of a passkey step: only the newest one is valid.
     pub qr: bool,
+    /// The pairing code, or its refusal.
     pub pair: bool,
 }
 
 impl Event {
+    /// The event that follows `previous` in a journal.
     pub fn after(previous: Option<&Event>, id: EventId, at: Timestamp, status: Status) -> Self {
         let EventId { journal, cursor } = id;
         let same_word = previous.filter(|p| p.status.word() == status.word());
@@ -51,6 +58,7 @@ impl Event {
         Self { status: Status::ended(EndReason::NeverLinked), ..Self::unread(nowhere, at) }
     }
 
+    /// Its `id` on the stream.
     pub fn id(&self) -> EventId {
         EventId { journal: self.journal, cursor: self.cursor }
     }
@@ -83,6 +91,7 @@ impl News {
 /// The current status for a reader: the newest event, and whether it is stale.
 #[derive(Clone, Debug)]
 pub struct Shown {
+    /// The newest event.
     pub event: Arc<Event>,
     /// The store cannot be read now, or a status that needs a live owner has none. Computed, never stored.
     pub stale: bool,

@@ -15,6 +15,7 @@ impl JournalId {
     /// For an event that is in no journal.
     pub const NONE: Self = Self(0);
 
+    /// An id of these bits, which the caller draws at random.
     pub fn new(bits: u64) -> Self {
         Self(bits)
     }
@@ -28,7 +29,9 @@ impl JournalId {
 /// The `id` of an event on the stream: its journal and its position there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EventId {
+    /// The journal that the event is in.
     pub journal: JournalId,
+    /// Its position there.
     pub cursor: Cursor,
 }
 

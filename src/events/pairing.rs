@@ -14,6 +14,7 @@ use crate::{clock::Timestamp, qr};
 pub struct PairingId(u64);
 
 impl PairingId {
+    /// An id of these bits, which the caller draws at random.
     pub fn new(bits: u64) -> Self {
         Self(bits)
     }
@@ -42,11 +43,13 @@ pub(super) fn ends(expires_at: Timestamp, lifetime: Option<Duration>, now: Times
 pub struct QrCode {
     #[serde(deserialize_with = "drawable")]
     text: String,
+    /// When it ends, if the clock is not set back.
     pub expires_at: Timestamp,
     #[serde(default)]
     lifetime: Option<Duration>,
     /// Counts from 1 within one window of WhatsApp's codes.
     pub attempt: u32,
+    /// How many codes the window has.
     pub attempts_max: u32,
     /// The window that it belongs to.
     #[serde(default = "PairingId::random")]
@@ -85,10 +88,12 @@ impl QrCode {
         ends(self.expires_at, self.lifetime, now)
     }
 
+    /// The text that the picture shows.
     pub fn text(&self) -> &str {
         &self.text
     }
 
+    /// The picture as a data URL, drawn once.
     pub fn data_url(&self) -> Arc<str> {
         self.data_url.get_or_init(|| qr::png_data_url(&self.text).into()).clone()
     }
@@ -111,8 +116,11 @@ impl fmt::Debug for QrCode {
 /// Eight characters to type on the phone instead of scanning, or why WhatsApp gave none. As secret as the QR code.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PairCode {
+    /// The code, or why there is none.
     pub code: PairResult,
+    /// The number that it was requested for.
     pub phone: PhoneNumber,
+    /// When it ends, if the clock is not set back.
     pub expires_at: Timestamp,
     /// For how long it was given.
     #[serde(default)]
@@ -125,7 +133,9 @@ pub struct PairCode {
 pub enum PairResult {
     /// As WhatsApp shows it: `ABCD-1234`.
     Code(String),
+    /// WhatsApp gave no code.
     Refused {
+        /// Why not.
         refused: PairRefusal,
     },
 }

@@ -8,6 +8,7 @@ use crate::clock::Timestamp;
 /// WhatsApp's question to the account's owner between the scan and the link. Hides itself in `Debug`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Passkey {
+    /// The question.
     pub step: PasskeyStep,
     /// Until then WhatsApp holds the pairing open.
     pub expires_at: Timestamp,
@@ -31,14 +32,21 @@ impl Passkey {
     }
 }
 
+/// The two questions of the passkey step.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PasskeyStep {
     /// Show the passkey: WhatsApp's own `PublicKeyCredentialRequestOptions`, as JSON. An assertion counts only if it was
     /// made on a page of WhatsApp's origin.
-    Assert { options: String },
+    Assert {
+        /// JSON.
+        options: String,
+    },
     /// Compare this code with the one on the phone, and confirm that they are the same.
-    Compare { code: String },
+    Compare {
+        /// The code.
+        code: String,
+    },
 }
 
 impl fmt::Debug for Passkey {

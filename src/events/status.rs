@@ -7,14 +7,18 @@ use crate::clock::Timestamp;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum Status {
+    /// No session runs, and none is to run.
     Disconnected {
+        /// Why the last one ended.
         reason: EndReason,
         /// When a ban ends, if WhatsApp has sent it.
         until: Option<Timestamp>,
         /// False where WhatsApp did not receive an unlink: the phone may still list the device.
         remote: bool,
     },
+    /// On the way to a link, or back to one.
     Connecting {
+        /// Why it is not connected yet.
         reason: ConnectingReason,
         /// Known once paired: a resumed session is shown with its number.
         account: Option<Account>,
@@ -22,24 +26,32 @@ pub enum Status {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         passkey: Option<Passkey>,
     },
+    /// A QR code can be scanned.
     QrPending {
+        /// The code.
         qr: QrCode,
+        /// A pairing code beside it, if one was requested.
         pair: Option<PairCode>,
     },
+    /// Linked, and connected to WhatsApp.
     Connected {
+        /// The linked account.
         account: Account,
     },
 }
 
 impl Status {
+    /// The final status with this reason.
     pub fn ended(reason: EndReason) -> Self {
         Self::Disconnected { reason, until: None, remote: true }
     }
 
+    /// Connecting, without a passkey question.
     pub fn connecting(reason: ConnectingReason, account: Option<Account>) -> Self {
         Self::Connecting { reason, account, passkey: None }
     }
 
+    /// Connecting, while WhatsApp asks for a passkey.
     pub fn passkey_required(passkey: Passkey) -> Self {
         Self::Connecting { reason: ConnectingReason::PasskeyRequired, account: None, passkey: Some(passkey) }
     }
@@ -49,6 +61,7 @@ impl Status {
         matches!(self, Self::Disconnected { reason, .. } if reason.gives_up_link())
     }
 
+    /// Its word.
     pub fn word(&self) -> StatusWord {
         match self {
             Self::Disconnected { .. } => StatusWord::Disconnected,
@@ -67,6 +80,7 @@ impl Status {
         }
     }
 
+    /// The account, where the status has one.
     pub fn account(&self) -> Option<&Account> {
         match self {
             Self::Connected { account } => Some(account),
@@ -79,13 +93,18 @@ impl Status {
 /// The four words of `status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatusWord {
+    /// `disconnected`
     Disconnected,
+    /// `connecting`
     Connecting,
+    /// `qr_pending`
     QrPending,
+    /// `connected`
     Connected,
 }
 
 impl StatusWord {
+    /// The word as it is written.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Disconnected => "disconnected",
@@ -101,11 +120,13 @@ macro_rules! codes {
     ($(#[$doc:meta])* $name:ident { $($(#[$item:meta])* $variant:ident = $code:literal),+ $(,)? }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        pub enum $name { $($(#[$item])* #[serde(rename = $code)] $variant),+ }
+        pub enum $name { $($(#[$item])* #[doc = concat!("`", $code, "`")] #[serde(rename = $code)] $variant),+ }
 
         impl $name {
+            /// Every value, in this order.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
+            /// The word as it is written.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $code),+ }
             }

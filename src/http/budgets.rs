@@ -26,7 +26,9 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 pub struct Limits {
     /// Commands at once; after that [`Self::commands_per_second`].
     pub command_burst: u32,
+    /// Commands per second once the burst is used up.
     pub commands_per_second: u32,
+    /// How often streams may be opened.
     pub stream_openings: Limit,
 }
 

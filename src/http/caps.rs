@@ -1,11 +1,13 @@
 /// How many connections and streams this instance has room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caps {
+    /// Open connections of any kind.
     pub connections: usize,
     /// Connections that have not yet shown a valid token.
     pub without_token: usize,
     /// Likewise, of one address.
     pub per_address: usize,
+    /// Open streams of all tenants.
     pub streams: usize,
 }
 
@@ -18,8 +20,12 @@ impl Default for Caps {
 /// What was set of them. What was not follows from the machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ConfiguredCaps {
+    /// Open connections of any kind.
     pub connections: Option<usize>,
+    /// Connections that have not yet shown a valid token.
     pub without_token: Option<usize>,
+    /// Connections of one address that have not yet shown a valid token.
     pub per_address: Option<usize>,
+    /// Open streams of all tenants.
     pub streams: Option<usize>,
 }

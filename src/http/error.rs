@@ -18,15 +18,19 @@ use crate::{
 macro_rules! codes {
     ($($variant:ident = $code:literal, $status:ident, $title:literal;)+) => {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Code { $($variant),+ }
+        #[doc = "The closed list of problems."]
+        pub enum Code { $(#[doc = $title] $variant),+ }
 
         impl Code {
+            /// Every code, in the order of `docs/api.md`.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
+            /// The code as it is written.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $code),+ }
             }
 
+            /// The status of the answer.
             pub fn status(self) -> StatusCode {
                 match self { $(Self::$variant => StatusCode::$status),+ }
             }

@@ -23,8 +23,10 @@ struct Flags {
     not_delivering: AtomicBool,
 }
 
+/// Whether the store works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreState {
+    /// It answers and can be written.
     Ok,
     /// The store does not answer. Readiness does not change: a balancer's 503 would end every EventSource for good.
     Away,
@@ -38,6 +40,7 @@ impl Health {
         self.0.draining.store(true, Ordering::Relaxed);
     }
 
+    /// Notes the state of the store.
     pub fn set_store(&self, state: StoreState) {
         self.0.store_away.store(state == StoreState::Away, Ordering::Relaxed);
         self.0.store_read_only.store(state == StoreState::ReadOnly, Ordering::Relaxed);

@@ -57,6 +57,7 @@ use connections::Visitor;
 use events::Streams;
 use refusals::Refusals;
 
+/// How requests are answered.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The cookie that carries a token where no `Authorization` header does.
@@ -65,6 +66,7 @@ pub struct Settings {
     pub public_url: Option<String>,
     /// Where the page sends a user whose token has ended.
     pub login_url: Option<String>,
+    /// Other origins whose pages may use the API.
     pub allowed_origins: Vec<String>,
     /// The longest time without a heartbeat on a stream.
     pub heartbeat: Duration,
@@ -72,6 +74,7 @@ pub struct Settings {
     pub streams_per_tenant_max: usize,
     /// Requests of one tenant on this instance; what exceeds them is refused.
     pub limits: Limits,
+    /// Limits on connections and streams.
     pub caps: Caps,
     /// Proxies, whose connections are those of many users. Loopback is one of them.
     pub trusted_proxies: Vec<Network>,
@@ -99,11 +102,17 @@ impl Default for Settings {
 /// The services that the routes use.
 #[derive(Clone)]
 pub struct Services {
+    /// The settings.
     pub settings: Settings,
+    /// The wall clock.
     pub clock: SharedClock,
+    /// Checks tokens.
     pub verifier: Arc<TokenVerifier>,
+    /// Statuses.
     pub journal: Arc<dyn Journal>,
+    /// Takes commands.
     pub sessions: Sessions,
+    /// What `/readyz` answers.
     pub health: Health,
     /// Local mode only.
     pub sign_in: Option<Arc<LocalSignIn>>,

@@ -44,6 +44,7 @@ pub trait Link: Send {
 pub enum Request {
     /// A pairing code for this number beside the QR, in place of any other.
     PairCode(PhoneNumber),
+    /// The answer to WhatsApp's passkey question.
     Passkey(PasskeyAnswer),
 }
 
@@ -51,12 +52,18 @@ pub enum Request {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PasskeyAnswer {
     /// A WebAuthn assertion in the JSON of WhatsApp's own page, and the credential that made it.
-    Assertion { json: String, credential: Vec<u8> },
+    Assertion {
+        /// The assertion.
+        json: String,
+        /// The credential's id.
+        credential: Vec<u8>,
+    },
     /// Phone and page show the same code.
     Confirmed,
 }
 
 impl PasskeyAnswer {
+    /// Whether it is an answer to this kind of question.
     pub fn answers(&self, step: &PasskeyStep) -> bool {
         match self {
             Self::Assertion { .. } => matches!(step, PasskeyStep::Assert { .. }),
@@ -88,40 +95,55 @@ impl fmt::Debug for Request {
 pub enum Signal {
     /// A code to show for `lifetime`; replaces the one before.
     Qr {
+        /// The text to draw.
         text: String,
+        /// How long it is valid.
         lifetime: Duration,
+        /// Counts from 1 within the window.
         attempt: u32,
+        /// How many codes the window has.
         attempts_max: u32,
     },
+    /// A pairing code to show beside the QR code.
     PairCode {
+        /// As WhatsApp shows it: `ABCD-1234`.
         code: String,
+        /// The number that it is for.
         phone: PhoneNumber,
+        /// How long it is valid.
         lifetime: Duration,
     },
     /// WhatsApp gives no pairing code now; the QR code goes on.
     PairCodeRefused {
+        /// The number that it was requested for.
         phone: PhoneNumber,
+        /// Why not.
         reason: PairRefusal,
     },
     /// WhatsApp asks the account's owner for a passkey. The codes of this window are not valid any more.
     PasskeyRequired {
+        /// The question.
         step: PasskeyStep,
+        /// How long WhatsApp waits.
         lifetime: Duration,
     },
     /// The phone has scanned and WhatsApp accepted it; the login follows.
     Scanned,
     /// Logged in, and everything that a restart needs is saved.
     Connected {
+        /// The account.
         account: Account,
     },
     /// The account reported its name, or a new one.
     Renamed {
+        /// The account with its new name.
         account: Account,
     },
     /// The connection is gone and is being redialled.
     Dropped,
     /// Redialling fails: WhatsApp cannot be reached from here.
     Unreachable,
+    /// The link ended for good.
     Ended(End),
 }
 
@@ -151,13 +173,17 @@ pub enum End {
     UnlinkedByPhone,
     /// Another process logged in with the same credentials.
     Replaced,
+    /// WhatsApp banned the account.
     Banned {
+        /// When the ban ends, if WhatsApp has sent it.
         until: Option<Timestamp>,
     },
+    /// WhatsApp locked the account.
     AccountLocked,
     /// WhatsApp does not accept the client version that we claim. `renewed`: a newer version is known by now, which the
     /// next link claims.
     ClientOutdated {
+        /// A newer version is known now.
         renewed: bool,
     },
     /// WhatsApp refuses logins from here for a while.
@@ -201,8 +227,10 @@ impl End {
     }
 }
 
+/// Why a link could not be opened, or did not take a request.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The request or the unlink did not reach WhatsApp.

@@ -25,6 +25,7 @@ pub struct Settings {
     pub replaced_pause: Duration,
     /// Crashes of one session within [`Self::crash_window`] that are answered by another try.
     pub crashes_max: usize,
+    /// The time in which crashes are counted together.
     pub crash_window: Duration,
     /// How often orphaned tenants are listed.
     pub sweep_every: Duration,

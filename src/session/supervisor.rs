@@ -40,8 +40,10 @@ struct Shared {
     tasks: TaskTracker,
 }
 
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Every instance owns as many sessions as it may.

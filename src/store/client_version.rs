@@ -8,6 +8,7 @@ use crate::clock::Timestamp;
 /// public, so it is not encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientVersion {
+    /// Such as (2, 3000, 1023).
     pub version: (u32, u32, u32),
     /// When it was looked up.
     pub at: Timestamp,

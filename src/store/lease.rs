@@ -28,6 +28,7 @@ impl Lease {
         Self(Arc::new(Inner { tenant, fence, nonce, lost: CancellationToken::new() }))
     }
 
+    /// The tenant that it is for.
     pub fn tenant(&self) -> &TenantId {
         &self.0.tenant
     }

@@ -26,11 +26,14 @@ impl Default for Limits {
 /// The limit that a request exceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limited {
+    /// [`Limits::pair_codes`].
     PairCodes,
+    /// [`Limits::dials`].
     Dials,
 }
 
 impl Limited {
+    /// The error for this limit; `wait` is the time until it is free again.
     pub fn after(self, wait: Duration) -> StoreError {
         StoreError::Limited { limited: self, wait }
     }
@@ -39,7 +42,9 @@ impl Limited {
 /// What a request counts against. A disconnect counts against nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
+    /// A pairing code.
     pub pair_code: bool,
+    /// A connection to WhatsApp.
     pub dial: bool,
 }
 

@@ -197,6 +197,7 @@ pub const PAGE_ROWS: usize = 256;
 
 /// A part of a table.
 pub struct Page {
+    /// Keys and values.
     pub rows: Vec<(Bytes, Bytes)>,
     /// Where the next one begins. `None`: this was the last.
     pub next: Option<Bookmark>,
@@ -209,15 +210,22 @@ pub struct Bookmark(Vec<u8>);
 /// The traits of one backend, so that a module is given only those it needs. Made by [`crate::app`].
 #[derive(Clone)]
 pub struct Stores {
+    /// Statuses, saved and live.
     pub journal: Arc<dyn Journal>,
+    /// Which instance runs a tenant.
     pub ownership: Arc<dyn Ownership>,
+    /// What users ask for.
     pub commands: Arc<dyn Commands>,
+    /// Credentials.
     pub credentials: Arc<dyn CredentialStore>,
+    /// The version of WhatsApp's web client.
     pub client_versions: Arc<dyn ClientVersions>,
 }
 
+/// The result of [`Journal::append`].
 #[derive(Clone, Debug)]
 pub struct Appended {
+    /// The new event, or the newest one if it had the same status.
     pub event: Arc<Event>,
     /// How many streams were open when it was published.
     pub listeners: usize,
@@ -231,7 +239,10 @@ pub struct Generation(pub u64);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DesiredState {
     /// Be linked, and stay so. With a number: offer a pairing code for it beside the QR.
-    Run { phone: Option<PhoneNumber> },
+    Run {
+        /// The number for a pairing code.
+        phone: Option<PhoneNumber>,
+    },
     /// Be unlinked, or give up the pairing under way; credentials are wiped.
     Unlink,
     /// What a later version of this program saved. It is left to instances of that version: this version neither acts on
@@ -243,17 +254,25 @@ pub enum DesiredState {
 /// One change of a tenant's credentials.
 #[derive(Clone)]
 pub enum Change {
+    /// Writes a row.
     Put {
+        /// The table's name.
         table: &'static str,
+        /// The row's key.
         key: Bytes,
+        /// The row's value.
         value: Bytes,
     },
+    /// Removes a row.
     Delete {
+        /// The table's name.
         table: &'static str,
+        /// The row's key.
         key: Bytes,
     },
     /// Removes every row of the table.
     Clear {
+        /// The table's name.
         table: &'static str,
     },
 }
@@ -268,6 +287,7 @@ impl fmt::Debug for Change {
     }
 }
 
+/// Why the store did not do a step.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another instance owns the tenant, or none: the caller stops at once and publishes nothing more.
@@ -277,8 +297,14 @@ pub enum StoreError {
     #[error("the store cannot be reached")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The request exceeds a limit of its tenant: nothing was saved. Retry after `wait`.
+    /// The tenant has asked for it too often.
     #[error("the tenant has asked for it too often")]
-    Limited { limited: Limited, wait: Duration },
+    Limited {
+        /// The limit.
+        limited: Limited,
+        /// The time until the request is allowed again.
+        wait: Duration,
+    },
     /// The row is encrypted with a key that is not configured.
     #[error("a stored row does not open with the configured key")]
     Unreadable,

@@ -32,11 +32,13 @@ pub trait Outbox: Send + Sync + 'static {
 /// A status that the back end does not know yet. It has no field for a code to pair with.
 #[derive(Clone)]
 pub struct OutboxEntry {
+    /// The tenant whose status changed.
     pub tenant: TenantId,
     /// Of the event that changed the status: the same for every try.
     pub id: EventId,
     /// When the status changed.
     pub at: Timestamp,
+    /// The status to send.
     pub status: StatusBody,
     /// How often it, or the status that it replaced, was not delivered.
     pub tries: u32,

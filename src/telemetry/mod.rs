@@ -16,6 +16,7 @@ use tracing_subscriber::{EnvFilter, Layer as _, filter::filter_fn, fmt, layer::S
 pub use episode::Episode;
 pub use sampled::Sampled;
 
+/// What is logged, and how.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// `RUST_LOG`.
@@ -30,12 +31,16 @@ impl Default for Settings {
     }
 }
 
+/// The format of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
+    /// For people.
     Text,
+    /// One JSON object for each line.
     Json,
 }
 
+/// Not a filter such as `info` or `tautan=debug,hyper=warn`.
 #[derive(Debug, thiserror::Error)]
 #[error("not a filter such as `info` or `tautan=debug,hyper=warn`")]
 pub struct InvalidFilter(#[source] Box<dyn std::error::Error + Send + Sync>);

@@ -18,10 +18,12 @@ struct Lines {
 }
 
 impl Sampled {
+    /// No line was written yet.
     pub const fn new() -> Self {
         Self(Mutex::new(Lines { last: None, left_out: 0 }))
     }
 
+    /// Whether to write the line now.
     pub fn is_due(&self) -> bool {
         self.take().is_some()
     }

@@ -46,6 +46,7 @@ struct Shared {
 }
 
 impl Dispatcher {
+    /// A dispatcher that does nothing until [`Self::run`].
     pub fn new(settings: Settings, outbox: Arc<dyn Outbox>, clock: SharedClock) -> Self {
         let (failing, gone) = (AtomicBool::new(false), Mutex::default());
         let agent = settings.endpoint.agent();

@@ -15,10 +15,13 @@ pub const TIME_MAX: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Endpoint(Uri);
 
+/// Why an address is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
+    /// Is not a URL.
     #[error("is not a URL such as https://app.example.com/webhooks/whatsapp")]
     Malformed,
+    /// Is not https://.
     #[error("is not https:// (http:// is for a receiver on this machine alone, at a loopback address)")]
     Exposed,
 }
@@ -44,6 +47,7 @@ pub enum Failure {
 }
 
 impl Endpoint {
+    /// Accepts `https://`, and `http://` on loopback.
     pub fn parse(text: &str) -> Result<Self, EndpointError> {
         let uri: Uri = text.trim().parse().map_err(|_| EndpointError::Malformed)?;
         let host = uri.host().filter(|host| !host.is_empty() && !host.contains('*')).ok_or(EndpointError::Malformed)?;

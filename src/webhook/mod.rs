@@ -19,8 +19,11 @@ pub use dispatcher::Dispatcher;
 pub use endpoint::{Endpoint, EndpointError};
 pub use signature::{SigningKey, SigningKeyError};
 
+/// Where webhooks go, and how they are signed.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The receiver's address.
     pub endpoint: Endpoint,
+    /// The key of their signatures.
     pub key: SigningKey,
 }

@@ -18,18 +18,22 @@ const LENGTH_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 #[derive(Clone)]
 pub struct SigningKey(Zeroizing<Vec<u8>>);
 
+/// Why a signing key is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum SigningKeyError {
+    /// Not `whsec_` and 24 to 64 bytes in base64.
     #[error(
         "is not whsec_ and 24 to 64 random bytes in base64, as `echo \"whsec_$(openssl rand -base64 32)\"` prints; the back \
          end checks signatures with the same text"
     )]
     Malformed,
+    /// The key can be guessed.
     #[error("{0}: `echo \"whsec_$(openssl rand -base64 32)\"` prints a good one")]
     Weak(#[from] Weakness),
 }
 
 impl SigningKey {
+    /// Reads `whsec_` and base64, and refuses keys that can be guessed.
     pub fn parse(text: &str) -> Result<Self, SigningKeyError> {
         let encoded = text.trim().strip_prefix(PREFIX).ok_or(SigningKeyError::Malformed)?;
         // With or without the `=` at the end: shells and secret stores like to lose it.

@@ -15,14 +15,19 @@ use whatsapp_rust::{
 /// What this build's library does with a certificate chain that WhatsApp has not signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
+    /// WhatsApp's certificate chain is checked.
     Strict,
+    /// It is not: only for tests, on loopback.
     Skipped,
 }
 
+/// Why a WhatsApp URL is refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum UrlRefused {
+    /// The WhatsApp URL is not a ws:// or wss:// URL with a host.
     #[error("the WhatsApp URL is not a ws:// or wss:// URL with a host")]
     Malformed,
+    /// This build skips WhatsApp's certificate check.
     #[error("this build skips WhatsApp's certificate check, so it may only talk to a simulator on a loopback address")]
     NotLoopback,
 }
@@ -36,6 +41,7 @@ pub fn certificate_check() -> Check {
     }
 }
 
+/// Refuses what is no WebSocket URL, and in a build without the check all that is not loopback.
 pub fn ensure_url_allowed(url: &str, check: Check) -> Result<(), UrlRefused> {
     let uri = websocket(url).ok_or(UrlRefused::Malformed)?;
     match check {

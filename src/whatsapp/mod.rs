@@ -2,8 +2,8 @@
 //!
 //! What it guarantees:
 //! - A saved device row can be resumed: it is written only after the phone's signature is in it.
-//! - Until the first login of a pairing, no frame is sent before the newest device is durable ([`transport`]).
-//! - No task of a link runs after [`Link::close`] has returned ([`runtime`]).
+//! - Until the first login of a pairing, no frame is sent before the newest device is durable (`transport`).
+//! - No task of a link runs after [`Link::close`] has returned (`runtime`).
 //! - No number, code, key or text of the phone is written to the log.
 //!
 //! What it must not do: write a status. It sends [`crate::session::Signal`]s, and the session decides.
@@ -71,7 +71,7 @@ pub struct WhatsApp {
 }
 
 impl WhatsApp {
-    /// Refuses a URL that this build must not talk to: see [`guard`].
+    /// Refuses a URL that this build must not talk to: see `guard`.
     pub fn new(
         settings: Settings,
         credentials: Arc<dyn CredentialStore>,

@@ -3,6 +3,7 @@ use std::{fmt, sync::Arc, time::Duration};
 /// Called before each frame that leaves, with its number within the link, counting from 1. Tests stop the process here.
 pub type OutgoingFrame = Arc<dyn Fn(u64) + Send + Sync>;
 
+/// How links connect to WhatsApp.
 #[derive(Clone)]
 pub struct Settings {
     /// `TAUTAN_WHATSAPP_URL`.
@@ -22,6 +23,7 @@ pub struct Settings {
     /// Scales the lifetime of QR codes, which the library has hard-coded to a window of 160 s. Does not change other
     /// sleeps. For tests; 1 in production.
     pub qr_pace: f32,
+    /// A hook for tests, called for each frame that is sent.
     pub outgoing_frame: Option<OutgoingFrame>,
 }
 

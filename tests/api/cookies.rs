@@ -145,7 +145,7 @@ async fn refusal_without_a_token_names_what_was_sent_instead() {
     assert!(empty.contains("empty"), "{empty}");
 }
 
-/// The page is public: what a token says must not be told to those who bring none that counts.
+/// The page is public: it must not show the contents of a token without a valid one.
 #[tokio::test]
 async fn refusal_for_a_claim_shows_no_claim_values() {
     let mut setup = crate::support::Setup::default();

@@ -125,7 +125,7 @@ async fn secret_beside_a_key_set_does_not_change_its_refusals() {
     }
 }
 
-/// Whoever publishes the set may hang, which is no matter of those who do not need it.
+/// The server of the key set may hang. Tokens that do not need the set must not wait for it.
 #[tokio::test]
 async fn token_of_a_local_key_does_not_wait_for_the_key_set() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

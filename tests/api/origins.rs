@@ -45,7 +45,7 @@ async fn command_with_a_cookie_needs_an_allowed_origin() {
     assert!(detail.contains("Bearer"));
 }
 
-/// Who follows the advice must not end up with a service that refuses to start.
+/// A setting that follows the advice must not make the service refuse its start.
 #[tokio::test]
 async fn refusal_names_the_setting_only_if_it_helps() {
     let server = start().await;

@@ -59,7 +59,7 @@ async fn passkey_step_is_sent_with_its_options_and_time_left() {
         "pairing": "0000000000000001"});
     assert_eq!(asked, rest);
 
-    // What was asked earlier is superseded: whoever comes back is asked for the newest alone.
+    // The newest step replaces earlier ones: a reconnecting reader receives only the newest.
     let first = asked_id.expect("it has one");
     asks(&owner, &server, PasskeyStep::Compare { code: "ABCD-1234".into() }, 90).await;
     owner.publish(Status::connecting(ConnectingReason::Scanned, None)).await;

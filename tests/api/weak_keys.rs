@@ -1,4 +1,4 @@
-//! Keys that can be guessed, or that everybody can look up, refuse the start.
+//! Keys that can be guessed or are public refuse the start.
 
 use std::ffi::OsString;
 

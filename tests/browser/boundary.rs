@@ -15,7 +15,7 @@ fn connected() -> Reply {
     Reply::stream(&format!("event: connection-status\ndata: {STATUS}\n\n"))
 }
 
-/// A page of its own whose service answers requests for the stream as told; the rest of the world is the real one.
+/// A page whose service answers requests for the stream as the test says; all other requests reach the real service.
 async fn page(stage: &PageTest, before: &str, stream: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Double {
     let script = stage.program.base().to_owned();
     let html = double::host(&script, &format!("<script>{before}</script>"), "/");

@@ -106,7 +106,7 @@ impl<'a> Card<'a> {
         }
     }
 
-    /// Shows this state, told by a live stream.
+    /// Shows this state, received from a live stream.
     pub async fn state(&self, state: &str) -> Shown {
         self.until(state, |shown| shown.state == state && shown.stream == "live" && !shown.stale).await
     }

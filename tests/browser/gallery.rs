@@ -17,7 +17,7 @@ use crate::{
 /// simulator, by what happens to the program or by what happens to its store, and has its pictures there.
 const NOT_FORCED: [&str; 1] = ["proxy-failed"];
 
-/// In the place of a platform's word: WhatsApp has not told one.
+/// Instead of a platform: WhatsApp did not name one.
 const UNTOLD: &str = "untold";
 
 /// A page whose component listens to a service that says one thing for ever: the only way to see reasons that nothing
@@ -31,7 +31,7 @@ async fn hall(stage: &PageTest) -> Double {
             let retryable = EndReason::ALL.iter().any(|it| it.as_str() == reason && it.retryable());
             let phone = (status == "connected" || status == "connecting" && !["starting", "scanned", "passkey-required"].contains(&reason)).then_some("6281234567890");
             let mut data = json!({ "status": status, "reason": reason, "retryable": retryable, "phoneNumber": phone, "name": null, "until": null, "since": "2026-01-28T10:00:00Z", "stale": false });
-            // A card that is connected is told no reason; here the place is used for the platform's word.
+            // A connected card has no reason; here the field holds the platform.
             if status == "connected" && reason != UNTOLD {
                 data["platform"] = json!(reason);
             }

@@ -62,7 +62,7 @@ async fn tab_hidden_for_a_minute_holds_no_stream() {
     assert_eq!(card.state("connected").await.phone, NUMBER_SHOWN);
 }
 
-/// Nobody looks, and an open stream would say that somebody does: WhatsApp would be asked for one window after the other.
+/// An open stream of a hidden tab would request one window of codes after the other from WhatsApp.
 #[tokio::test(flavor = "multi_thread")]
 async fn hidden_tab_requests_no_new_code() {
     // Of the first code nothing is left after 1.8 s.
@@ -111,7 +111,7 @@ async fn page_opens_a_new_stream_after_the_machine_slept() {
     assert_eq!(browser.run(OPEN, vec![]).await, json!([false, true]), "one, and no third");
 }
 
-/// The first tab is told nothing: another page of the product signs somebody else in.
+/// The first tab receives no event: another page of the product signs another user in.
 #[tokio::test(flavor = "multi_thread")]
 async fn tab_asks_whose_it_is_when_it_is_shown_again() {
     let Some(stage) = PageTest::open().await else { return };

@@ -20,7 +20,7 @@ async fn restart_with_silent_whatsapp_is_resuming_then_unreachable() {
     let (browser, card) = (&stage.browser, stage.browser.card());
     let shown = card.reason("resuming").await;
     assert_eq!((&*shown.phone, &*shown.title), (NUMBER_SHOWN, "Menyambungkan kembali…"));
-    // The browser itself writes into the console that nobody listened.
+    // The browser itself writes into the console that the service was down.
     browser.complaints().await;
     screen::keep(browser, "23-resuming").await;
 

@@ -108,7 +108,7 @@ async fn unfold(browser: &Browser) {
     browser.run(open, vec![]).await;
 }
 
-/// `0812…` is Indonesia's, and `(212) 555…` of New York would be Morocco's: somebody else's phone would ring.
+/// `0812…` is Indonesia's, and `(212) 555…` of New York would be Morocco's: a stranger's phone would ring.
 #[tokio::test(flavor = "multi_thread")]
 async fn number_without_its_country_is_asked_for() {
     let Some(stage) = PageTest::open().await else { return };

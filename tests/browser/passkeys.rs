@@ -70,7 +70,7 @@ async fn codes_that_differ_are_no_reason_to_link() {
     assert_eq!(stage.phone.devices(), []);
 }
 
-/// What lay between was told to another tab.
+/// Another tab received the events in between.
 #[tokio::test(flavor = "multi_thread")]
 async fn tab_restored_after_a_passkey_step_shows_the_new_code() {
     let Some(Scanned { stage, passkey, scan: _scan }) = scanned(&[]).await else { return };
@@ -117,7 +117,7 @@ async fn asks_to_sign_in(stage: &PageTest) {
     assert_eq!(shown.buttons, ["retry"], "{shown:#?}");
 }
 
-/// What no page of ours can do: the owner shows the passkey on a page of WhatsApp's own.
+/// A page of the product cannot do this: the owner shows the passkey on a page of WhatsApp.
 async fn shows_passkey(stage: &PageTest, passkey: &Passkey) {
     let api = stage.program.api("tenant");
     let asked = api.events().await.until("what is asked", |event| event.name == "passkey-required").await;

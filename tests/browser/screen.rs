@@ -16,7 +16,7 @@ pub async fn keep(browser: &Browser, name: &str) {
     pictures(browser, name).await;
 }
 
-/// The same while nobody listens where the service was: that, and nothing else, the browser itself writes into the console.
+/// The same while the service is down: the browser writes only that into the console.
 pub async fn keep_without_service(browser: &Browser, name: &str) {
     let mut complaints = browser.complaints().await;
     complaints

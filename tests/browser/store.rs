@@ -54,7 +54,7 @@ async fn session_of_a_dead_instance_is_moving_until_acquired() {
         settings = settings.with(name, value);
     }
     let survivor = settings.start();
-    // Somebody else's session takes the survivor's only place.
+    // Another tenant's session takes the survivor's only slot.
     let other = survivor.api("idle-1");
     let mut others = other.events().await;
     other.connect().await;

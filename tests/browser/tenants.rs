@@ -1,4 +1,4 @@
-//! Another user has signed in, told by a service that does what the real one does rarely.
+//! Another user has signed in, simulated by a service that does what the real one does rarely.
 
 use serde_json::json;
 

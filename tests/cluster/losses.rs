@@ -1,4 +1,4 @@
-//! Redis comes back without what it was told.
+//! Redis comes back without its last writes.
 
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ async fn owner_with_its_lease_rewrites_the_lost_second() {
     proves_device(&phone).await;
     assert_eq!(cluster.owner("toko"), Some(owner), "it never lost its lease");
 
-    // The credentials too: who takes over needs no scan.
+    // The credentials too: the next owner needs no scan.
     tab.forget();
     cluster.kill(owner);
     tab.until_doubt().await;

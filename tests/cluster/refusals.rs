@@ -1,4 +1,4 @@
-//! Redis answers and refuses writes, or runs somebody else's slow script. A link stays where its lease is certain.
+//! Redis refuses writes, or runs a slow script of another client. A link stays while its lease is certain.
 
 use std::time::Duration;
 

@@ -17,10 +17,10 @@ use crate::tab::{Restless, Tab};
 
 /// 32 bytes, which all instances share.
 const KEY: &str = "q83vEjRWeJq83vEjRWeJq83vEjRWeJq83vEjRWeJq80=";
-/// An owner is as good as dead for nobody before this.
+/// No instance treats an owner as dead before this time.
 pub const TTL: Duration = Duration::from_secs(8);
 
-/// Where the instances listen; `None`: a balancer would not send anybody there.
+/// Where the instances listen; `None`: a balancer would send no request there.
 #[derive(Clone, Default)]
 pub struct Addresses(Arc<Mutex<Vec<Option<String>>>>);
 
@@ -143,7 +143,7 @@ impl Cluster {
         at
     }
 
-    /// SIGTERM; a balancer is told.
+    /// SIGTERM; the balancer stops sending requests.
     pub fn terminate(&mut self, instance: usize) -> Instant {
         self.addresses.set(instance, None);
         let at = Instant::now();
@@ -170,7 +170,7 @@ impl Cluster {
         Tab::open(&self.instances[instance].api(tenant), &self.addresses, instance, None)
     }
 
-    /// One that leaves and comes back until it is told to rest.
+    /// An instance that leaves and comes back until it is stopped.
     pub fn restless_tab(&self, instance: usize, tenant: &str, seed: u64, rest: CancellationToken) -> Tab {
         let restless = Restless { random: StdRng::seed_from_u64(seed), rest };
         Tab::open(&self.instances[instance].api(tenant), &self.addresses, instance, Some(restless))
@@ -189,7 +189,7 @@ impl Cluster {
         within("a body", answer.json::<Value>()).await.expect("JSON")
     }
 
-    /// One field of what Redis holds of a tenant.
+    /// One field of a tenant's record in Redis.
     pub fn record(&self, tenant: &str, field: &str) -> Option<String> {
         let answer = self.redis.ask(&["HGET", &format!("tautan:{{{tenant}}}"), field]);
         let text = String::from_utf8_lossy(&answer).into_owned();

@@ -16,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::stage::Addresses;
 
-/// A browser waits one to five seconds, as it is told; the figures of these tests are counted from its return.
+/// A browser waits one to five seconds, as `retry:` says. The figures of these tests are counted from its return.
 const RETRY: Duration = Duration::from_millis(100);
 
 /// What an EventSource went through.
@@ -134,7 +134,7 @@ impl Tab {
         self.until(status, |event| event.is_status(status) && event.data["stale"] == false).await
     }
 
-    /// Its owner is gone. The next one may have taken over before anybody here noticed.
+    /// Its owner is gone. The next one may have acquired it before this tab noticed.
     pub async fn until_doubt(&mut self) -> (Instant, Event) {
         let gone = |event: &Event| match event.data["reason"].as_str() {
             Some("moving") => event.data["stale"] == true,
@@ -234,7 +234,7 @@ impl Reader {
         if let Some(id) = &last_id {
             ask = ask.header("last-event-id", id);
         }
-        // An instance that is just ending refuses connections; who comes back tries the next.
+        // An instance that is just ending refuses connections; the client tries the next one.
         let Ok(answer) = ask.send().await else { return };
         if answer.status() != StatusCode::OK {
             return self.saw(What::Refused(answer.status()));

@@ -1,4 +1,4 @@
-//! Two thousand clients without a token, who come and go.
+//! Two thousand clients without a token connect and disconnect.
 
 use std::time::Duration;
 

@@ -90,7 +90,7 @@ async fn refused_code_has_its_reason_and_the_qr_still_links() {
 async fn second_request_after_a_refusal_gives_a_code() {
     let Asked { stage, _program, api, mut stream, .. } = asked(Some(CodeRefusal::RateLimited)).await;
     stream.until("the refusal", |event| event.name == "pair-code-refused").await;
-    // Whoever joins now is told as well.
+    // A new reader receives it as well.
     let mut late = api.events().await;
     late.until("the refusal", |event| event.name == "pair-code-refused").await;
     stage.simulator.refuse_codes(None);

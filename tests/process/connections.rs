@@ -1,4 +1,4 @@
-//! Clients without a token, who take connections for nothing.
+//! Clients without a token that hold connections.
 
 use std::{net::Ipv4Addr, time::Duration};
 

@@ -1,4 +1,4 @@
-//! How a link ends: what the page is told, what is left on the disk, and that the next "connect" works.
+//! How a link ends: which status the page receives, what is left on the disk, and that the next "connect" works.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -214,7 +214,7 @@ async fn link_that_crashes_three_times_ends_and_keeps_credentials() {
     let mut stream = link(&program.api(TENANT), &stage.phone).await;
     for crash in 1..=3 {
         // The stanza lies ready only while no connection stands: a living link, which sends "unavailable" for two seconds
-        // after its login, would crash on it at once, and a third crash is told without a "connecting" before it.
+        // after its login, would crash on it at once, and a third crash is published without a "connecting" before it.
         stage.simulator.unreachable(true);
         stream.until_status("connecting").await;
         std::fs::write(folder.path().join("bad-stanza"), "").expect("written");

@@ -1,4 +1,4 @@
-//! A server that sends without an end, and reads nothing or everything of what it gets. The memory of the program stays
+//! A server that sends without an end, and reads nothing or everything. The memory of the program stays
 //! within bounds, and the link comes back when the server behaves again.
 
 use std::time::{Duration, Instant};

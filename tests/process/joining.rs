@@ -1,4 +1,4 @@
-//! Whoever opens a stream, whenever and with whatever he remembers, is shown the present at once and misses nothing.
+//! Every stream, at any time and with any last event id, shows the current status at once and misses no event.
 
 use tautan_test_support::{Api, Event, EventStream, rank};
 
@@ -99,7 +99,7 @@ async fn reconnecting_client_gets_each_event_once_for_any_id() {
             assert_eq!((got.name, got.data), (expected.name, expected.data), "after {id}");
         }
     }
-    // Whoever has seen everything is told only what comes.
+    // A reader that has seen every event receives only new ones.
     let mut back = api.events_after(watching.last_id.as_deref()).await;
     api.disconnect().await;
     let next = back.next().await.expect("what comes");

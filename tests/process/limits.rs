@@ -1,4 +1,4 @@
-//! What users may ask of WhatsApp how often, by the defaults.
+//! How often users may send each request to WhatsApp with the default limits.
 
 use tautan_test_support::within;
 

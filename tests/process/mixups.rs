@@ -1,4 +1,4 @@
-//! WhatsApp lets a linked device in as somebody else's: which may never be shown as this tenant's account.
+//! WhatsApp logs a linked device in as another account, which must never be shown as this tenant's.
 
 use tautan_simulator::Fault;
 use tautan_test_support::{Event, EventStream};

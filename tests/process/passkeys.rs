@@ -63,14 +63,14 @@ async fn passkey_and_equal_codes_link_the_account() {
     assert_eq!((asked.text("step"), &asked.data["options"]["rpId"]), ("assert", &json!("web.whatsapp.com")));
     let left = asked.data["expiresIn"].as_u64().expect("seconds");
     assert!((100..=160).contains(&left), "what is left of WhatsApp's window: {left}");
-    // Whoever opens the page now is asked as well.
+    // A page that is opened now shows the step as well.
     let late = api.events().await.until("what is asked", |event| event.name == "passkey-required").await;
     assert_eq!(late.data["options"], asked.data["options"]);
 
     let early = answer(&api, &json!({ "confirmed": true })).await;
     assert_eq!((early.0, &early.1["code"]), (StatusCode::CONFLICT, &json!("passkey-not-asked")));
     let assertion = passkey.assertion(&asked.data["options"]);
-    // Whoever clicks twice, or has two tabs, means it once.
+    // A second click or a second tab must not send another answer.
     twice(&api, &json!({ "assertion": assertion })).await;
     let compare = stream.until("the code", |event| event.data["step"] == "compare").await;
     assert_eq!(stage.phone.passkey_code().as_deref(), Some(compare.text("code")));

@@ -99,7 +99,7 @@ async fn volume_whose_group_kubernetes_set_is_accepted() {
     let mut program = stage.start();
     program.wait_for_line("group may write");
     drop(program);
-    // The group of nobody here: then it was not set for this process.
+    // This group does not exist here: then it was not set for this process.
     if geteuid().is_root() {
         std::os::unix::fs::chown(path, None, Some(61_234)).expect("root may");
         set_mode(path, 0o2770);

@@ -41,7 +41,7 @@ impl Proxy {
                     break;
                 }
                 writes.lock().expect("no panic under it").push(line.trim_end().to_owned());
-                // Who asked may be gone.
+                // The client may have disconnected.
                 let _ = connection.write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n");
             }
         });
@@ -55,7 +55,7 @@ impl Proxy {
             .fold(settings, |settings, name| settings.with(name, &self.url))
     }
 
-    /// Everything, once nobody asks any more.
+    /// All requests, after the last one.
     fn asked(mut self) -> Vec<String> {
         TcpStream::connect(self.url.trim_start_matches("http://")).expect("it listens");
         self.listener.take().expect("asked once").join().expect("no panic");
@@ -75,7 +75,7 @@ async fn needs_key_set(program: &Program) {
 async fn proxy_receives_no_request_to_whatsapp_or_loopback() {
     let (stage, receiver, proxy) = (Stage::new().await, Receiver::start(), Proxy::start());
     stage.simulator.publish(Some(RELEASE));
-    // Nobody listens there.
+    // No server listens there.
     let settings = receiver.told_by(stage.settings()).with("JWT_JWKS", "http://127.0.0.1:1/jwks.json");
     let mut program = proxy.named_by(settings).start();
     needs_key_set(&program).await;

@@ -1,4 +1,4 @@
-//! `kill -9` outside a pairing: whoever watches sees the present again, and nothing that died with the process.
+//! `kill -9` outside a pairing: readers see the current status again, and no code of the killed process.
 
 use reqwest::Method;
 use serde_json::Value;

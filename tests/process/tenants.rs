@@ -5,7 +5,7 @@ use tautan_test_support::{Program, rank, read_data_url, within};
 
 use crate::stage::{Stage, link};
 
-/// What a stream carried, and what nobody else's may carry.
+/// The data of one stream, which no other tenant's stream may contain.
 struct Told {
     bytes: String,
     secrets: Vec<String>,

@@ -22,7 +22,7 @@ async fn repeated_unlink_with_silent_whatsapp_is_one_unlink() {
     assert_eq!((ended.text("reason"), &ended.data["remote"]), ("unlinked-by-user", &false.into()));
     assert!(stage.simulator.faults().consumed(Fault::SilentSession) > 0);
 
-    // Whoever began anew because of the second would have dialled by now, or would before it ends.
+    // A session that the second request restarted would have connected by now.
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(stage.credentials_after(&mut program), 0);
     assert_eq!((stage.simulator.sockets_opened(), stage.simulator.refs_handed_out()), (sockets, refs));

@@ -1,4 +1,4 @@
-//! Which release of WhatsApp's own client the program claims to be, and what happens when WhatsApp takes it no more.
+//! Which version of WhatsApp's own client the program claims, and what happens when WhatsApp refuses it.
 
 use tautan_test_support::{DEADLINE, EventStream, Program, RedisServer, redis_is_installed};
 

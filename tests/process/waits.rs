@@ -1,4 +1,4 @@
-//! WhatsApp does not come, or does not go on: how long that is waited for, and what is told then.
+//! WhatsApp cannot be reached or does not go on: how long the session waits, and which status follows.
 
 use tautan_simulator::{Fault, Refusal};
 use tautan_test_support::{Event, Program};

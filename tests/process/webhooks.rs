@@ -1,4 +1,4 @@
-//! The back end is told of every change by signed requests, whatever becomes of it and of us.
+//! Signed requests report every change to the back end, whatever fails on either side.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! WhatsApp gives six codes at a time; what comes after depends on whether somebody watches.
+//! WhatsApp gives six codes at a time. Whether more follow depends on an open stream.
 
 use std::collections::BTreeSet;
 

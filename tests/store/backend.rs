@@ -46,8 +46,8 @@ pub trait Backend: Send {
     /// A lease that was dropped, not given back, frees its tenant at once.
     fn notices_dropped_leases(&self) -> bool;
 
-    /// What a reader with the newest cursor is told before what comes: where it may have been in doubt elsewhere, which
-    /// nobody here knows of, the present again.
+    /// The updates that a reader with the newest cursor receives first. If its status may have been stale on another
+    /// instance, which this one cannot know, that is the current status again.
     fn present(&self, status: Status) -> Vec<Received>;
 
     /// The store's clock goes on by so much at once; or back.

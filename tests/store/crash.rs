@@ -65,7 +65,7 @@ async fn confirmed_steps_survive_a_kill() {
     assert!(before.values().all(|&last| last > 0));
 }
 
-/// redb takes a file that it did not finish making for somebody else's, and refuses it for ever.
+/// redb treats a file that it did not finish creating as foreign, and refuses it for ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_first_start_leaves_a_store_that_opens() {
     const ROUNDS: u64 = 20;

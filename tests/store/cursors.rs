@@ -1,4 +1,4 @@
-//! Joining: what a reader with this or that cursor is told, and that nothing falls between backlog and live.
+//! Subscribing: which events a reader with each cursor receives, and that no event is lost between backlog and live.
 
 use std::sync::{
     Arc,
@@ -130,7 +130,7 @@ async fn after_a_restart_the_kept_cursor_is_known(store: impl Backend + Sync) {
     assert_eq!(store.journal().latest(&tenant("a")).await.unwrap().unwrap().event.id(), kept);
     let mut known = store.journal().subscribe(&tenant("a"), Some(kept)).await;
     let mut older = store.journal().subscribe(&tenant("a"), Some(before)).await;
-    // Nobody runs it yet, which both are told instead of a claim.
+    // No instance runs it yet, so both readers receive a stale status.
     assert_eq!(all(&mut known).await, [Received::Stale(connected())]);
     assert_eq!(all(&mut older).await, [Received::Stale(connected())]);
     let _lease = store.ownership().acquire(&tenant("a")).await.unwrap().unwrap();

@@ -138,7 +138,7 @@ async fn user_without_info_rights_is_served() {
     .await;
 }
 
-/// A replica takes no writes: a connection to what has become one is given up, and with it what it was told.
+/// A replica takes no writes: a connection to a master that became a replica is closed, with its unanswered commands.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connection_to_a_new_replica_is_closed() {
     if !redis_is_installed() {
@@ -171,7 +171,7 @@ async fn connection_to_a_new_replica_is_closed() {
     .await;
 }
 
-/// Somebody who owns a tenant and goes on owning it, and somebody who listens elsewhere.
+/// An instance that owns a tenant throughout, and a reader on another instance.
 struct Pair {
     owner: RedisStore,
     lease: Option<Lease>,
@@ -269,7 +269,7 @@ async fn next_master_serves_within_5_s_of_a_kill() {
         })
         .await;
         watched.is_promoted(0);
-        // Until the sentinels tell the other one, who was not down, both hold themselves to be the master.
+        // Until the sentinels demote the other one, which was not down, both act as the master.
         while !follows(&watched.nodes[1]) {
             pair.works().await;
         }

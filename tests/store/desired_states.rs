@@ -147,7 +147,7 @@ async fn notification_is_not_lost_when_its_waiter_is_cancelled(store: impl Backe
     for name in &expected {
         let wanted = store.commands().current(name).await.unwrap().is_some();
         while wanted && !named.contains(name) {
-            // It was kept a moment ago by a call that nobody waited for.
+            // It was saved a moment ago by a call that was cancelled.
             named.extend(store.commands().notified().await);
         }
         assert_eq!(wanted, named.contains(name), "{name}");

@@ -162,7 +162,7 @@ async fn previous_key_rewraps_all_rows_and_is_then_not_needed() {
     }
 }
 
-/// hardening: whoever can write the file, but has no key, puts one row in place of another.
+/// hardening: an attacker who can write the file but has no key replaces one row by another.
 #[tokio::test]
 async fn moved_or_changed_row_is_unreadable() {
     let store = Embedded::fresh();
@@ -222,7 +222,7 @@ fn tamper(dir: &Path) {
 }
 
 /// A browser may hold an id from after the backup. The restored store counts on, so without a fresh epoch it would give
-/// that id to another event, and the browser would be told nothing.
+/// that id to another event, and the browser would receive nothing.
 #[tokio::test]
 async fn restored_backup_gives_no_event_id_twice() {
     let dir = tempfile::tempdir().unwrap();

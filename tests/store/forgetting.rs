@@ -213,7 +213,7 @@ async fn forgotten_tenant_begins_a_new_journal(store: impl Backend + Sync) {
     assert!(before.iter().all(|id| id.journal != first.journal && id.cursor < first.cursor), "{first:?}");
     store.journal().append(&lease, qr(1)).await.unwrap();
     let mut events = all(&mut there).await;
-    // That somebody stands behind "starting" now.
+    // An owner confirms "starting" now.
     events.retain(|told| *told != Received::Fresh(starting()));
     assert_eq!(events, [starting(), qr(1)].map(Received::Event));
     for id in before {

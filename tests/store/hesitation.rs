@@ -22,7 +22,7 @@ use crate::{
     statuses::{Received, all, ended, next, starting, tenant},
 };
 
-/// A way to Redis on which everything is slow and somebody else, who changes the record, is always quicker.
+/// A connection to Redis on which everything is slow, while another client changes the record faster.
 async fn contended_way(port: u16) -> SocketAddr {
     const SLOWNESS: Duration = Duration::from_millis(150);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -37,7 +37,7 @@ async fn contended_way(port: u16) -> SocketAddr {
             carried.spawn(async move {
                 let mut bytes = vec![0; 16 * 1024];
                 while let Ok(read @ 1..) = near_read.read(&mut bytes).await {
-                    // The others are the store's own, who has to be there.
+                    // The other connections are the store's own and must work.
                     if bytes[..read].windows(10).any(|window| window == b"tautan:{a}") {
                         tokio::time::sleep(SLOWNESS).await;
                         let version = rand::random::<u64>();
@@ -55,7 +55,7 @@ async fn contended_way(port: u16) -> SocketAddr {
     address
 }
 
-/// Whoever gave it up may have wished something else by now.
+/// The caller that was cancelled may have requested something else by now.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn request_that_cannot_be_saved_in_time_fails() {
     with_redis(async |redis| {

@@ -91,8 +91,8 @@ async fn a_refused_append_changes_nothing_and_tells_nothing(store: impl Backend 
     assert_eq!(all(&mut reader).await, []);
 }
 
-/// Two owners in turn, the first of which does not know that it was succeeded, and many tasks that append for both: what
-/// a reader is told is exactly what was answered, in order, and the last of it is the newest.
+/// Two owners in turn, of whom the first does not know of the second, and many tasks that append for both: the events
+/// that a reader receives are exactly those that were acknowledged, in order, and the last one is the newest.
 async fn an_event_is_told_exactly_if_it_is_kept(store: impl Backend + Sync) {
     const APPENDS: u64 = 60;
     let first = store.running(&tenant("a")).await;

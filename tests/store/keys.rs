@@ -1,4 +1,4 @@
-//! The encryption key over Redis: a wrong one is told, and changing it never leaves an instance unable to read.
+//! The encryption key over Redis: a wrong key is reported, and a rotation never leaves an instance unable to read.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -98,13 +98,13 @@ async fn key_is_checked_once_redis_is_back_after_the_start() {
     .await;
 }
 
-/// The whole way from one key to another, with two instances of which one is always a step behind.
+/// The complete rotation from one key to another. One of the two instances is always a step behind.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn key_changes_in_three_steps_and_stays_readable() {
     with_redis(async |redis| {
         let Redis { store: first, server, .. } = redis;
         let server = &server;
-        // Nobody touches this one again: only the slow walk reaches it.
+        // No request touches this tenant again: only the slow walk reaches it.
         let lease = own(&first, "idle").await;
         first.stores().credentials.write(&lease, vec![put("k", "idle")]).await.unwrap();
         first.stores().journal.append(&lease, qr(1)).await.unwrap();
@@ -215,7 +215,7 @@ async fn new_connection_does_not_decide_the_key_rotation() {
             }
             assert_eq!(proof(), turned);
         }
-        // Who goes back to the old configuration means it.
+        // A return to the old configuration is deliberate.
         let back = with(server, OLD, Some(NEW));
         assert_eq!(back.proven(WAIT).await, Ok(true));
         assert_ne!(proof(), turned);

@@ -186,7 +186,7 @@ async fn unknown_words_in_the_file() {
     let desired = json!({"number": 7, "unsettled": {"Dance": {"steps": 3}}});
     put(&dir, WISHES, "linked", &sealed(&keys("linked"), "wish", b"", &desired));
 
-    // The back end is told, and the key is changed: each writes the row anew.
+    // The webhook is delivered, and the key is changed: each writes the row again.
     let store = Embedded::at(dir);
     let outbox = store.outbox();
     loop {

@@ -1,4 +1,4 @@
-//! What the back end is to be told, and when.
+//! The entries of the outbox, and when they are due.
 
 use std::time::Duration;
 
@@ -213,7 +213,7 @@ async fn outbox_of_a_dead_instance_is_delivered_once_by_another() {
         let take = async |store: &tautan::store::redis::RedisStore| {
             let outbox = store.outbox();
             let mut taken = Vec::new();
-            // Nobody is told of the end: none comes for a while after those that are there.
+            // There is no end marker: no entry comes for a while after those that exist.
             while let Ok(entry) = tokio::time::timeout(Duration::from_secs(8), outbox.next()).await {
                 outbox.ack(&entry).await.unwrap();
                 taken.push(entry.tenant);

@@ -212,7 +212,7 @@ async fn stream_opens_stale_while_redis_is_away_and_catches_up() {
             let told = redis.journal().present(&tenant(name)).await.unwrap().expect("something is said");
             assert_eq!((&told.event.status, told.stale), (&known, true), "{name}");
         }
-        // It comes back with nothing in it, and somebody links the tenant anew.
+        // Redis comes back empty, and the tenant is linked again.
         redis.server.restart();
         let other = instance(&redis.server);
         let Stores { journal, ownership, commands, .. } = other.stores();
@@ -254,11 +254,11 @@ async fn session_forgotten_by_redis_is_published_as_store_lost() {
             assert_eq!(told, Some(Received::Event(ended(EndReason::StoreLost))));
         }
         lease.lost().cancelled().await;
-        // Of a tenant that nobody looks at its owner alone can tell.
+        // Without readers only the owner can publish the tenant's status.
         let lease = redis.running(&tenant("b")).await;
         redis.journal().append(&lease, connected()).await.unwrap();
         redis.server.restart();
-        // Nor is once enough to try: here nobody can say anything for a while.
+        // One attempt is not enough: here no write succeeds for a while.
         redis.server.ask(&["ACL", "SETUSER", "default", "-xadd"]);
         lease.lost().cancelled().await;
         tokio::time::sleep(Duration::from_secs(1)).await;

@@ -115,7 +115,7 @@ async fn running_session_saves_while_memory_is_full() {
     .await;
 }
 
-/// Of a master that was cut off: another one may have been chosen, where the lease is somebody else's.
+/// The master was cut off: another one may have been chosen, where another instance holds the lease.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn full_memory_keeps_no_lease_without_replicas() {
     with_redis(async |redis| {

@@ -1,4 +1,4 @@
-//! A Redis that comes back with less than it had, while somebody writes.
+//! Redis comes back with less data than it had, while an instance writes.
 
 use std::time::{Duration, Instant};
 
@@ -94,7 +94,7 @@ async fn readers_learn_of_a_session_that_is_gone_without_an_event() {
         redis.journal().append(&lease, connected()).await.unwrap();
         let mut reader = other.stores().journal.subscribe(&tenant("a"), None).await;
         assert_eq!(next(&mut reader).await, Some(Received::Event(connected())));
-        // As Redis comes back empty, and somebody unlinks before anybody can say that all is lost.
+        // Redis comes back empty, and a user unlinks before an instance has published the loss.
         redis.server.ask(&["DEL", "tautan:{a}", "tautan:{a}:history"]);
         other.stores().commands.request(&tenant("a"), DesiredState::Unlink).await.unwrap();
         redis.server.ask(&["CLIENT", "KILL", "TYPE", "pubsub"]);

@@ -1,4 +1,4 @@
-//! A Redis that comes back without its last second may have lost who owns what.
+//! A Redis that comes back without its last second may have lost leases.
 
 use std::time::{Duration, Instant};
 
@@ -142,7 +142,7 @@ async fn request_succeeds_only_after_its_owner_was_notified() {
     .await;
 }
 
-/// It is the same data set, and knows nothing of the tenant: nobody but its owner can say so.
+/// It is the same data set and has no record of the tenant: only the owner can publish the loss.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn session_lost_in_the_last_second_is_published_without_readers() {
     if !redis_is_installed() {
@@ -150,7 +150,7 @@ async fn session_lost_in_the_last_second_is_published_without_readers() {
     }
     in_time(async {
         let mut redis = Redis::on(RedisServer::start_durable());
-        // Redis knows who owns something, and will.
+        // Redis knows the owners, and keeps them.
         let _other = redis.running(&tenant("b")).await;
         let saved = redis.server.backup();
         let lease = redis.running(&tenant("a")).await;

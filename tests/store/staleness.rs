@@ -1,4 +1,4 @@
-//! Whether somebody stands behind what is shown.
+//! Whether the shown status is stale.
 
 use tautan::{events::EndReason, store::DesiredState};
 

@@ -58,7 +58,7 @@ pub fn numbered(number: u64) -> Status {
     Status::Connected { account: Account { name: Some(format!("{NAME} {number}")), ..account() } }
 }
 
-/// What a reader was told, as far as the promises ask.
+/// An update that a reader received, as far as the promises compare it.
 #[derive(Debug, PartialEq)]
 pub enum Received {
     Event(Status),

@@ -59,7 +59,7 @@ async fn check(bench: &mut Bench, lease: &Lease, killed: &str) {
     let devices = bench.phone.devices();
     let mut link = bench.open(lease).await;
     if devices.is_empty() {
-        // It may pair anew, at the latest after it has been told that WhatsApp does not know it.
+        // It may pair again, at the latest after WhatsApp has refused its login.
         let first = next(&mut *link).await;
         if matches!(first, Some(Signal::Ended(_))) {
             link.close().await;

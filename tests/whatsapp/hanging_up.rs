@@ -2,7 +2,7 @@ use tokio::runtime::Handle;
 
 use crate::bench::{Bench, DEADLINE, qr_text};
 
-/// Tasks of this process once the simulator has noticed that nobody is connected.
+/// Tasks of this process after the simulator has noticed that no client is connected.
 async fn tasks(bench: &Bench) -> usize {
     bench.sim.wait_until(DEADLINE, |sim| sim.sockets() == 0).await.unwrap();
     let settled = async {

@@ -9,7 +9,7 @@ async fn chat_history_is_not_fetched() {
     bench.phone.offer_history(paired.device).await.unwrap();
     let answered = bench.sim.wait_until(DEADLINE, |sim| sim.histories_answered(paired.device) > 0);
     answered.await.expect("the phone is not left to offer them again");
-    // Whoever fetches them asks where to, at once.
+    // A client that fetches the history requests the media host at once.
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     assert_eq!(bench.sim.media_asked(paired.device), 0);
     paired.link.close().await;

@@ -25,25 +25,40 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 #[derive(Clone)]
 pub struct MasterKey(Zeroizing<[u8; 32]>);
 
+/// Why an encryption key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
+    /// An encryption key is 32 bytes in base64 (`openssl rand -base64 32` makes one).
     #[error("an encryption key is 32 bytes in base64 (`openssl rand -base64 32` makes one)")]
     Malformed,
+    /// The key can be guessed.
     #[error(
         "{0}; `openssl rand -base64 32` makes a good one. What was kept with it stays readable with it as the previous key"
     )]
     Weak(#[from] Weakness),
+    /// The key file … holds a key that …: configure a new key, and this one as the previous key.
     #[error("the key file {} holds a key that {weakness}: configure a new key, and this one as the previous key", .path.display())]
-    WeakFile { path: PathBuf, weakness: Weakness },
+    WeakFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with the key.
+        weakness: Weakness,
+    },
+    /// The key file … does not hold 32 bytes in base64.
     #[error("the key file {} does not hold 32 bytes in base64", .0.display())]
     MalformedFile(PathBuf),
+    /// Everybody may read the key file …: `chmod 600 …`.
     #[error("everybody may read the key file {path}: `chmod 600 {path}`", path = .0.display())]
     Exposed(PathBuf),
+    /// The key file … is missing, and no key is configured: nothing that is kept opens without it.
     #[error("the key file {} is missing, and no key is configured: nothing that is kept opens without it", .0.display())]
     Missing(PathBuf),
+    /// The key file … cannot be read or made.
     #[error("the key file {} cannot be read or made", .path.display())]
     File {
+        /// The file.
         path: PathBuf,
+        /// The cause.
         #[source]
         source: io::Error,
     },

@@ -38,11 +38,14 @@ pub struct TenantKeys {
 /// Where a sealed row is stored. It is the associated data: moved to another tenant, table or row, a row does not open.
 #[derive(Clone, Copy)]
 pub struct RowLocation<'a> {
+    /// The table's name.
     pub table: &'a str,
+    /// The row's key.
     pub row: &'a [u8],
 }
 
 impl TenantKeys {
+    /// Derives the tenant's keys.
     pub fn new(master: &MasterKey, tenant: &TenantId) -> Self {
         Self::of(master, &format!("tenant:{tenant}"))
     }
@@ -75,6 +78,7 @@ impl TenantKeys {
         name
     }
 
+    /// Encrypts a row for this location.
     pub fn seal(&self, place: RowLocation<'_>, plain: &[u8]) -> Vec<u8> {
         // 24 random bytes never repeat under one key, however many rows are written: no counter has to be kept.
         let nonce: [u8; NONCE_BYTES] = rand::random();

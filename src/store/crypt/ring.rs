@@ -6,11 +6,14 @@ use crate::tenant::TenantId;
 /// The master key, and a second one while the key is being replaced. Both open rows; only the current one seals.
 #[derive(Clone, Debug)]
 pub struct MasterKeys {
+    /// Encrypts and opens.
     pub current: MasterKey,
+    /// Only opens.
     pub previous: Option<MasterKey>,
 }
 
 impl MasterKeys {
+    /// One tenant's keys.
     pub fn tenant(&self, tenant: &TenantId) -> Ring {
         self.ring(|key| TenantKeys::new(key, tenant))
     }
@@ -32,6 +35,7 @@ pub struct Ring {
 }
 
 impl Ring {
+    /// Encrypts with the current key.
     pub fn seal(&self, place: RowLocation<'_>, plain: &[u8]) -> Vec<u8> {
         self.current.seal(place, plain)
     }
@@ -46,6 +50,7 @@ impl Ring {
         self.previous.as_ref()?.open(place, sealed)
     }
 
+    /// Whether the current key sealed it.
     pub fn is_current(&self, place: RowLocation<'_>, sealed: &[u8]) -> bool {
         self.current.open(place, sealed).is_some()
     }

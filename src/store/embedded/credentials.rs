@@ -10,7 +10,7 @@ use crate::{
     tenant::TenantId,
 };
 
-/// Rows are read in the caller's thread; see [`super::disk::Disk::read`].
+/// Rows are read in the caller's thread; see `Disk::read`.
 #[async_trait]
 impl CredentialStore for EmbeddedStore {
     async fn get(&self, tenant: &TenantId, table: &'static str, key: &[u8]) -> Result<Option<Bytes>, StoreError> {

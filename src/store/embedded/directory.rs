@@ -30,6 +30,7 @@ const MARKER_TEXT: &str = "Tautan has created its store in this directory. If ta
                            start: restore it from a backup. To begin with an empty store instead, create a file named \
                            begin-empty here.\n";
 
+/// The checked data directory.
 pub struct Directory {
     path: PathBuf,
     has_store: bool,
@@ -101,6 +102,7 @@ impl Directory {
         self.has_store
     }
 
+    /// The path of the store file.
     pub fn store(&self) -> PathBuf {
         self.path.join(STORE_FILE)
     }
@@ -119,6 +121,7 @@ impl Directory {
         settled.map_err(|source| self.unusable(source))
     }
 
+    /// Makes new and removed names durable.
     pub fn sync(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
     }

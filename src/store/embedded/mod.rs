@@ -76,13 +76,16 @@ const STEP_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long the end of the process waits for a writer whose disk hangs. Unfinished steps were never confirmed.
 const END_TIME_MAX: Duration = Duration::from_secs(2);
 
+/// How the store is opened.
 pub struct Settings {
     /// Created for its owner only, if it is missing. Refused if others may write in it. One process uses it at a time.
     pub dir: PathBuf,
+    /// The encryption key.
     pub key: MasterKey,
     /// The previous key. Opening with it encrypts everything again with `key`, in one transaction; after that it is not
     /// needed.
     pub previous: Option<MasterKey>,
+    /// How often tenants may send requests.
     pub limits: Limits,
     /// A tenant without credentials, desired state and owner is forgotten after this time.
     pub forget_after: Duration,
@@ -91,14 +94,17 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Settings with the default limits and without a previous key.
     pub fn new(dir: impl Into<PathBuf>, key: MasterKey) -> Self {
         let (previous, limits, on_commit) = (None, Limits::default(), None);
         Self { dir: dir.into(), key, previous, limits, forget_after: FORGET_AFTER, on_commit }
     }
 }
 
+/// Called by the writer around each commit.
 pub type CommitHook = Arc<dyn Fn(CommitPoint) + Send + Sync>;
 
+/// Where the hook is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitPoint {
     /// Nothing of the steps is on the disk yet.
@@ -107,17 +113,23 @@ pub enum CommitPoint {
     After,
 }
 
+/// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// The data directory … cannot be used.
     #[error("the data directory {} cannot be used", .path.display())]
     Directory {
+        /// The directory.
         path: PathBuf,
+        /// The cause.
         #[source]
         source: io::Error,
     },
+    /// Other users may write in the data directory …: chmod go-w ….
     #[error("other users may write in the data directory {path}: chmod go-w {path}", path = .0.display())]
     Exposed(PathBuf),
     /// The store file is missing, and with an empty one every tenant would be shown as never linked.
+    /// The store file … is missing.
     #[error(
         "the store file {} is missing, but {} shows that there was one. Restore it from a backup. To begin with an empty \
          store instead, in which no account is linked, and start again: touch {}",
@@ -125,20 +137,40 @@ pub enum OpenError {
         .trace.display(),
         .begin_empty.display()
     )]
-    Missing { store: PathBuf, trace: PathBuf, begin_empty: PathBuf },
+    Missing {
+        /// The missing file.
+        store: PathBuf,
+        /// A file that shows that there was a store.
+        trace: PathBuf,
+        /// The file with which an operator allows an empty store.
+        begin_empty: PathBuf,
+    },
+    /// The store file … is empty. Restore it from a backup, or move it away and start again.
     #[error("the store file {} is empty. Restore it from a backup, or move it away and start again", .0.display())]
     Emptied(PathBuf),
+    /// Another process uses the data directory ….
     #[error("another process uses the data directory {}", .0.display())]
     InUse(PathBuf),
+    /// There is no store in ….
     #[error("there is no store in {}", .0.display())]
     NoStore(PathBuf),
+    /// The store in … was sealed with another encryption key.
     #[error("the store in {} was sealed with another encryption key", .0.display())]
     WrongKey(PathBuf),
+    /// The store in … was written by a later version of this program (format …).
     #[error("the store in {} was written by a later version of this program (format {format})", .path.display())]
-    Later { path: PathBuf, format: u64 },
+    Later {
+        /// The directory.
+        path: PathBuf,
+        /// The format that the file has.
+        format: u64,
+    },
+    /// The store in … cannot be opened.
     #[error("the store in {} cannot be opened", .path.display())]
     Engine {
+        /// The directory.
         path: PathBuf,
+        /// The cause.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -219,6 +251,7 @@ impl EmbeddedStore {
         Ok(Self(Arc::new(Inner { shared, jobs: Some(jobs), writer: Mutex::new(Some(Thread { handle, end })) })))
     }
 
+    /// The traits of this store.
     pub fn stores(&self) -> Stores {
         let store = Arc::new(self.clone());
         Stores {

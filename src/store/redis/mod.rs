@@ -86,14 +86,18 @@ const ORDERS_MAX: usize = 4_096;
 
 const PROVE_EVERY: Duration = Duration::from_millis(100);
 
+/// How the store connects.
 #[derive(Debug)]
 pub struct Settings {
+    /// Where Redis or its sentinels are.
     pub url: Url,
+    /// The encryption key that all instances share.
     pub key: MasterKey,
     /// The key before, while it is being replaced; or the one to come, before it is. What it has sealed opens too.
     pub previous: Option<MasterKey>,
     /// Sessions this instance will own; `None`: as many as come.
     pub sessions_max: Option<usize>,
+    /// How often tenants may send requests.
     pub limits: Limits,
     /// A tenant without credentials, desired state and owner is forgotten after this time.
     pub forget_after: Duration,
@@ -200,6 +204,7 @@ impl RedisStore {
         }
     }
 
+    /// The traits of this store.
     pub fn stores(&self) -> Stores {
         let store = Arc::new(self.clone());
         Stores {
@@ -218,6 +223,7 @@ impl RedisStore {
         Arc::new(self.clone())
     }
 
+    /// Whether Redis answers and delivers, as it changes.
     pub fn condition(&self) -> watched::Receiver<Condition> {
         self.shared().condition.subscribe()
     }

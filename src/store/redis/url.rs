@@ -19,22 +19,28 @@ enum Whereabouts {
     Sentinels(Box<Sentinels>),
 }
 
+/// Why a URL is refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
+    /// Is not a Redis URL.
     #[error("is not a Redis URL (redis://[user:password@]host[:port][/database], or rediss:// for TLS)")]
     Form,
+    /// The URL of sentinels names no service.
     #[error(
         "is not a URL of sentinels (redis+sentinel://[user:password@]host[:port],host[:port]/SERVICE[/database]\
          [?sentinel_user=…&sentinel_password=…], or rediss+sentinel:// for TLS)"
     )]
     Sentinels,
+    /// Names a cluster, which is not supported: use a single server.
     #[error("names a cluster, which is not supported: use a single server (redis://) or Sentinel (redis+sentinel://)")]
     Cluster,
+    /// Asks for TLS without a check of the certificate; trust its root instead (SSL_CERT_FILE names a file).
     #[error("asks for TLS without a check of the certificate; trust its root instead (SSL_CERT_FILE names a file)")]
     Insecure,
 }
 
 impl Url {
+    /// Reads `redis[s]://` or `redis[s]+sentinel://`.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
         match text.split_once("://") {
             Some(("redis+sentinel", rest)) => Ok(Self(Whereabouts::Sentinels(Box::new(sentinels("redis", rest)?)))),

@@ -35,6 +35,7 @@ pub struct Write<'a> {
 }
 
 impl RedisStore {
+    /// Runs commands once.
     pub async fn ask<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StoreError> {
         self.shared().check_open()?;
         Ok(self.shared().connections.query(pipeline).await?)

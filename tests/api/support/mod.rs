@@ -173,7 +173,7 @@ impl Owner<'_> {
         self.server.stores.commands.receive(&self.lease).await.unwrap().len()
     }
 
-    /// Dies: the session is still wanted, and nobody runs it.
+    /// Dies: the session is still requested, and no instance runs it.
     pub async fn leave(self) {
         self.server.stores.ownership.release(self.lease).await.unwrap();
     }

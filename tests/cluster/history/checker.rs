@@ -10,7 +10,7 @@ use std::{
 /// Where an event stands: epoch and sequence.
 pub type Place = (u64, u64);
 
-/// The journal keeps so many events; who comes back with an older id begins with the present.
+/// The journal keeps so many events. A reader with an older id starts with the current status.
 const KEPT: u64 = 32;
 /// A replay is written at once when a stream opens, and leaves out codes that were superseded.
 const OPENING: Duration = Duration::from_millis(500);
@@ -83,7 +83,7 @@ pub struct History {
     pub wanted: BTreeSet<String>,
     /// Only then may sequences begin a new epoch.
     pub redis_restarts: usize,
-    /// How often it came back without what was written last: whoever knows more than it begins with an older present.
+    /// How often it came back without its last writes: a reader with a newer id then starts with an older status.
     pub redis_losses: usize,
     /// Logins that ended a living link of the same device, by tenant.
     pub replaced_links: Vec<(String, Duration)>,
@@ -95,7 +95,7 @@ pub enum Wrong {
     Lost,
     /// An id that is not above the one before.
     Disorder,
-    /// One id that was told with two contents.
+    /// One id that was sent with two contents.
     TwoEventsOfOneId,
     Foreign,
     /// An owner spoke after its successor had.
@@ -142,7 +142,7 @@ pub fn check(history: &History) -> Vec<(Wrong, String)> {
     wrong
 }
 
-/// What is known of the events of one tenant, whoever saw them.
+/// The events of one tenant, collected from all readers.
 type Events = BTreeMap<Place, Known>;
 
 #[derive(Clone, Debug, Default)]
@@ -202,7 +202,7 @@ fn knowledge<'a>(history: &'a History, wrong: &mut Vec<(Wrong, String)>) -> BTre
             let Some(place) = place else { continue };
             let event = known.entry(&client.tenant).or_default().entry(*place).or_default();
             let (word, mark) = match said {
-                // A stale one is told in other words.
+                // A stale status has other fields.
                 Said::Status { stale: true, .. } => continue,
                 Said::Status { word, reason, mark, .. } => ((word.clone(), reason.clone()), mark.clone()),
                 Said::Code { mark } => (("qr_pending".to_owned(), None), mark.clone()),
@@ -269,7 +269,7 @@ fn story(client: &Client, events: &Events, mut losses: usize, wrong: &mut Vec<(W
     }
 }
 
-/// `None`: the one may follow the other, with what was told without an id between them.
+/// `None`: the second event may follow the first, with the updates without an id between them.
 fn step(last: Place, next: Place, opening: bool, doubts: &[&Said], events: &Events) -> Option<Wrong> {
     if next <= last {
         return Some(Wrong::Disorder);
@@ -295,9 +295,9 @@ fn step(last: Place, next: Place, opening: bool, doubts: &[&Said], events: &Even
         return None;
     }
     let permitted = |sequence| match events.get(&(last.0, sequence)) {
-        // A stale notice stands in the place of the newest event, for which nobody vouches.
+        // A stale refresh replaces the newest event, which no owner confirms.
         Some(event) => opening && event.is_code() || doubts.iter().any(|said| event.is_doubted_in(said)),
-        // Nobody was told of it, so it may have been a code.
+        // No reader received it, so it may have been a code.
         None => opening || !doubts.is_empty(),
     };
     (last.1 + 1..next.1).any(|sequence| !permitted(sequence)).then_some(Wrong::Lost)

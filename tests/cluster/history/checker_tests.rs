@@ -22,7 +22,7 @@ fn told(place: Place, said: Said) -> (Duration, Note) {
     (LATER, Note::Said { place: Some(place), said })
 }
 
-/// Told at once when the stream opens.
+/// Sent at once when the stream opens.
 fn replayed(place: Place, said: Said) -> (Duration, Note) {
     (Duration::ZERO, Note::Said { place: Some(place), said })
 }

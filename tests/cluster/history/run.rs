@@ -36,7 +36,7 @@ const INSTANCES: usize = 3;
 const LINKED: usize = 3;
 /// The user of each tenant presses something about so often.
 const PRESSES_MS: std::ops::Range<u64> = 1_000..6_000;
-/// What a user gave up on may still be done for so long: nobody answered, so nothing that is asked later is after it.
+/// A request that timed out may still be executed for this long, so later requests cannot be ordered after it.
 const GIVEN_UP_LASTS: Duration = Duration::from_secs(10);
 const SETTLES_WITHIN: Duration = Duration::from_secs(40);
 
@@ -115,7 +115,7 @@ pub async fn run(seed: u64, scale: &Scale) {
     assert!(cluster.instances.iter_mut().all(|instance| !instance.has_ended()), "nobody crashed");
 }
 
-/// Events that somebody was told of.
+/// Events that a reader received.
 fn made(tabs: &[(String, Tab)]) -> usize {
     let places = tabs.iter().flat_map(|(tenant, tab)| tab.places().into_iter().map(move |place| (tenant, place)));
     places.collect::<BTreeSet<_>>().len()
@@ -136,7 +136,7 @@ async fn suffer(cluster: &mut Cluster, planned: &[Planned], began: Instant, devi
             (Fault::Kill(instance), false) => cluster.start_again(instance),
             (Fault::Stop(instance), true) => {
                 cluster.pause(instance);
-                // WhatsApp gives up on who does not answer, before anybody else comes.
+                // WhatsApp drops a client that does not answer before another one comes.
                 for device in devices {
                     cluster.simulator.cut(*device);
                 }
@@ -207,7 +207,7 @@ async fn last_words(cluster: &Cluster, tenants: &[String]) -> BTreeSet<String> {
     tenants.iter().cloned().collect()
 }
 
-/// Waits until everybody is told the same, or long enough; answers what the instances say.
+/// Waits until all readers see the same status, or until a time limit; returns the statuses of the instances.
 async fn settle(cluster: &Cluster, tenants: &[String], tabs: &[(String, Tab)]) -> Vec<(String, Said)> {
     let until = Instant::now() + SETTLES_WITHIN;
     loop {

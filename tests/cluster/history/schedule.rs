@@ -45,7 +45,7 @@ pub fn plan(seed: u64, faults: usize, instances: usize, span: Duration) -> Vec<P
     let pace = span / faults as u32;
     let mut now = pace;
     while planned.len() < faults {
-        // Who sleeps for longer than it is believed to live and wakes to a world that went on is part of every history.
+        // Every history has an instance that is suspended for longer than its lease and then goes on.
         let sleeper = planned.is_empty();
         let long = random.random_bool(0.25) || sleeper;
         let lasts = Duration::from_millis(random.random_range(if long { LONG_MS } else { SHORT_MS }));

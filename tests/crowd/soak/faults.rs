@@ -128,7 +128,7 @@ impl Faults {
         sleep(self.millis(100..2_000)).await;
     }
 
-    /// What may still come true of what was ordered does not.
+    /// Faults that were ordered and have not happened yet are called off.
     pub fn end(&self, stage: &Stage) {
         for fault in PROTOCOL {
             stage.scene.simulator.faults().clear(fault);

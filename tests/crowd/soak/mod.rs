@@ -1,5 +1,5 @@
 //! Everything mixed at random, with faults, for minutes: afterwards memory, descriptors, threads and sockets are what they
-//! were, and each tenant is told what is true of its device.
+//! were, and each tenant's status is true for its device.
 //!
 //! `SOAK_SECONDS` is how long each of the two tests lasts, `SOAK_SEED` repeats a choice of what happens. The order of
 //! what happens at once is the machine's own, so a seed repeats a run only nearly.

@@ -1,4 +1,4 @@
-//! What each tenant is told, beside what the simulator knows of its devices.
+//! Compares each tenant's status with the simulator's list of devices.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn live(scene: &Scene, tenant: &Tenant) -> usize {
     tenant.phone.devices().into_iter().map(|device| scene.simulator.live_sockets(device)).sum()
 }
 
-/// `Err`: what is wrong. A code may be on offer for as long as somebody watches.
+/// `Err`: what is wrong. A code may be shown as long as a stream is open.
 fn agrees(status: &Value, live: usize) -> Result<(), String> {
     let is_true = match status["status"].as_str() {
         Some("connected") => live == 1,
@@ -44,7 +44,7 @@ async fn answers(scene: &Scene, tenant: &Tenant) -> bool {
     true
 }
 
-/// Waits until what every tenant is told is true and stays so. Answers how long that took.
+/// Waits until every tenant's status is true and stays so. Returns how long that took.
 pub async fn fulfils(scene: &Scene, tenants: &[Tenant]) -> Duration {
     let begun = Instant::now();
     loop {

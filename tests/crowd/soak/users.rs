@@ -156,7 +156,7 @@ async fn watches(scene: &Scene, tenant: &Tenant, random: &mut StdRng) {
     }
 }
 
-/// A reader that takes nothing of what it asked for.
+/// A reader that requests a stream and does not read it.
 async fn never_reads(scene: &Scene, tenant: &Tenant, rest: &CancellationToken) {
     let (Ok(socket), base) = (TcpSocket::new_v4(), scene.base()) else { return };
     let Ok(address) = base.trim_start_matches("http://").parse() else { return };
@@ -168,7 +168,7 @@ async fn never_reads(scene: &Scene, tenant: &Tenant, rest: &CancellationToken) {
     pause(rest, Duration::from_secs(5)).await;
 }
 
-/// Requests of nobody.
+/// Requests without a token.
 pub async fn attacks(scene: Scene, mut random: StdRng, rest: CancellationToken) {
     let http = reqwest::Client::new();
     while !rest.is_cancelled() {

@@ -273,13 +273,13 @@ impl Watched {
     }
 }
 
-/// Says something that is no Redis to whoever connects, for as long as it lives.
+/// Answers every connection with bytes that are not Redis's, until it is dropped.
 pub fn stranger() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         for mut connection in listener.incoming().map_while(Result::ok) {
-            // Who asks may have gone.
+            // The client may have disconnected.
             let _ = connection.read(&mut [0; 512]);
             let _ = connection.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
         }

@@ -31,7 +31,7 @@ pub use stream::{Event, EventStream, Frame, ids, rank};
 pub use token::{SECRET, token, token_with};
 pub use vault::{VAULT, damage_credentials, with_store};
 
-/// Longer than anything on loopback takes, shorter than anybody waits for a hung test.
+/// Longer than any step on loopback takes, and short enough for a test that hangs.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Waits for what must come, or says what did not.

@@ -15,7 +15,7 @@ pub enum Way {
     Open,
     /// Connections break, and new ones are ended as soon as they are made.
     Cut,
-    /// Nothing arrives any more and nobody is told: a cable that was pulled.
+    /// Nothing arrives any more and no side gets an error, as with a pulled cable.
     Silent,
 }
 

@@ -188,7 +188,7 @@ impl Settings {
 pub struct Program {
     child: Child,
     output: Arc<Output>,
-    /// They end when nobody holds the other ends of the pipes any more.
+    /// They end when the other ends of the pipes are closed.
     readers: Vec<JoinHandle<()>>,
     base: String,
     pub data_dir: PathBuf,

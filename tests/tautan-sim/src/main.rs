@@ -3,7 +3,7 @@
 //! every WhatsApp URL that is not a loopback address. `Cargo.toml` says why cargo calls it an example.
 //!
 //! `SIM_KILL=commit-before:7` ends the process, as `kill -9` would, right before its seventh commit to the store;
-//! `commit-after:7` right after it, before anybody is told; `frame:7` right before the seventh frame to WhatsApp.
+//! `commit-after:7` right after it, before it is published; `frame:7` right before the seventh frame to WhatsApp.
 //! `SIM_COMMIT_PAUSE=100` is a slow disk: each commit, and a death before it, waits so many milliseconds first.
 //! `SIM_COMMIT_HANG=FILE` is a disk that hangs: each commit waits for as long as the file exists.
 //! `SIM_QR_PACE=0.05` makes QR codes live a twentieth of their time.

@@ -114,7 +114,7 @@ impl Link for Quiet {
 }
 
 /// Goes through a link's life over and over. Whatever it says has the tenant's name in it, its own, and a number that
-/// rises, so that who sees it knows whose it is and when it was said.
+/// rises, so that a test knows its session and its order.
 struct Chatty {
     tenant: TenantId,
     name: String,
