@@ -15,7 +15,9 @@ pub enum Task {
     Serve,
     /// Print a token of the tenant, to try things out.
     Token {
+        /// The tenant that the token names.
         tenant: TenantId,
+        /// From now to the token's `exp`.
         lifetime: Duration,
     },
     /// Say whether the service could start and reach what it needs.
