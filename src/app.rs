@@ -134,8 +134,8 @@ async fn serve_until_a_signal(config: Config, seams: Seams) -> Result<Drained, S
 }
 
 impl App {
-    /// Serves until `stop`, then drains: unready, the drain delay, streams end, links close and leases are released, the
-    /// listener last. `cut` ends the waiting.
+    /// Serves until `stop`, then drains: unready, the drain delay, streams end, links close and leases are released,
+    /// the listener last. `cut` ends the waiting.
     pub async fn run(self, stop: impl Future<Output = ()>, cut: impl Future<Output = ()>) -> Drained {
         let Self { listener, services, sessions, stop_sessions, dispatcher, store, drain_delay, room, .. } = self;
         let rooms = TaskTracker::new();

@@ -37,7 +37,7 @@ pub async fn until(at: Option<tokio::time::Instant>) {
     }
 }
 
-/// A moment so much later, or the last that there is: no time that somebody else hands us may panic.
+/// A later time, or the last one that can be represented: a time from outside must not cause a panic.
 pub fn after(now: Timestamp, lasts: Duration) -> Timestamp {
     now.checked_add(lasts).unwrap_or(Timestamp::MAX)
 }

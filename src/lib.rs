@@ -3,8 +3,8 @@
 //!
 //! # The map
 //!
-//! Modules are listed below in reading order, and the order is a rule: a module may use those above it, never those below
-//! (`tests/layers.rs` checks it). Commands go one way, events come back through the journal:
+//! Modules are listed below in reading order, and the order is a rule: a module may use those above it, never those
+//! below (`tests/layers.rs` checks it). Commands go one way, events come back through the journal:
 //!
 //! ```text
 //! commands   browser → http → session → whatsapp → WhatsApp
@@ -15,25 +15,26 @@
 //! # What is always true
 //!
 //! - *Saving is publishing.* A tenant's status changes only through [`store::Journal`], [`store::Commands`] and
-//!   [`store::Ownership`]. Each change is checked, numbered, saved and published in one step, so no code can be saved and
-//!   sent to no page.
+//!   [`store::Ownership`]. Each change is checked, numbered, saved and published in one step, so no code can be saved
+//!   and sent to no page.
 //! - *An event is the whole status.* The newest event alone is enough to draw the page.
 //! - *A lease is a value.* Writing needs a [`store::Lease`], which the store compares in the step that writes.
 //! - *The tenant comes from the token.* No path, query or body names one.
-//! - *Sessions do not wait for a back end.* The step that publishes a status puts it into [`store::Outbox`] too. [`webhook`]
-//!   delivers it, and cannot change a status.
+//! - *Sessions do not wait for a back end.* The step that publishes a status puts it into [`store::Outbox`] too.
+//!   [`webhook`] delivers it, and cannot change a status.
 //! - *`http` does not know `whatsapp`*, and only [`config`] knows the names of environment variables.
 //! - Deliberately absent: a message store, a second way to publish, secrets with defaults, a clock that tests cannot set.
 //!
 //! # One request, walked
 //!
-//! `POST /api/whatsapp/connect`: `http::routes` names the route, `http::identity` asks [`auth::TokenVerifier`] whose it is,
-//! [`session::Sessions::connect`] saves the request (which publishes `connecting`/`starting` in the same step), acquires the
-//! lease and spawns `session::task`. The task opens a [`session::Link`]; `whatsapp::link` runs the library's client for it.
-//! WhatsApp sends a reference for a QR code, `whatsapp::translate` turns it into a [`session::Signal`], `session::machine`
-//! decides the next status, and the task appends it to the journal. The writer thread of `store::embedded` saves it and
-//! publishes it to `store::hub`. The open stream (`http::events`) wakes, draws the code once for all streams of the tenant,
-//! and writes `qr-code`. `docs/architecture.md` has this walk with file names.
+//! `POST /api/whatsapp/connect`: `http::routes` names the route, `http::identity` asks [`auth::TokenVerifier`] whose it
+//! is, [`session::Sessions::connect`] saves the request (which publishes `connecting`/`starting` in the same step),
+//! acquires the lease and spawns `session::task`. The task opens a [`session::Link`]; `whatsapp::link` runs the
+//! library's client for it. WhatsApp sends a reference for a QR code, `whatsapp::translate` turns it into a
+//! [`session::Signal`], `session::machine` decides the next status, and the task appends it to the journal. The writer
+//! thread of `store::embedded` saves it and publishes it to `store::hub`. The open stream (`http::events`) wakes, draws
+//! the code once for all streams of the tenant, and writes `qr-code`. `docs/architecture.md` has this walk with file
+//! names.
 
 // An impossible case is an `expect` with its reason.
 #![warn(clippy::unwrap_used)]

@@ -1,4 +1,4 @@
-//! Sliding limits: at most so many times within a duration, and the times that one counts.
+//! Sliding limits: at most so many uses within a duration. [`Times`] keeps the uses that a limit counts.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -14,7 +14,7 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// `None`: nothing could ever be done.
+    /// `None`: the limit would allow no use at all.
     pub const fn new(count: u32, per: Duration) -> Option<Self> {
         if count == 0 || per.is_zero() { None } else { Some(Self { count, per }) }
     }
@@ -34,15 +34,15 @@ impl Limit {
         u64::try_from(self.per.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// How long to wait until it may be done once more; `None`: it may be done now. `ages`: how long ago it was done each
-    /// time, the last time first.
+    /// How long to wait until the next use is allowed; `None`: it is allowed now. `ages`: how long ago each use was,
+    /// newest first.
     pub fn wait(self, mut ages: impl Iterator<Item = Duration>) -> Option<Duration> {
         let first = ages.nth(self.count as usize - 1)?;
         self.per.checked_sub(first).filter(|wait| !wait.is_zero())
     }
 }
 
-/// When something was done, the last time first, for as many times as its limit needs.
+/// The times of the last uses, newest first, as many as the limit needs.
 #[derive(Clone, Debug)]
 pub struct Times<M>(VecDeque<M>);
 
@@ -52,7 +52,7 @@ impl<M> Default for Times<M> {
     }
 }
 
-/// A moment on one of the two clocks: what is kept in memory alone is counted on tokio's, what a store decides on the
+/// A time on one of the two clocks. Limits in memory use tokio's monotonic clock; limits in a store use the
 /// wall clock.
 pub trait Moment: Copy {
     /// How long ago it was.
@@ -73,18 +73,18 @@ impl Moment for Timestamp {
 }
 
 impl<M: Moment> Times<M> {
-    /// How long to wait until it may be done once more; `None`: it may be done now.
+    /// How long to wait until the next use is allowed; `None`: it is allowed now.
     pub fn wait(&self, limit: Limit, now: M) -> Option<Duration> {
         limit.wait(self.0.iter().map(|at| at.age(now)))
     }
 
-    /// It is done now.
+    /// Counts a use now.
     pub fn add(&mut self, limit: Limit, now: M) {
         self.0.push_front(now);
         self.0.truncate(limit.count as usize);
     }
 
-    /// Does it if it may be done now. False: nothing is left of the limit.
+    /// Counts a use if it is allowed now. False: the limit is used up.
     pub fn take(&mut self, limit: Limit, now: M) -> bool {
         let is_left = self.wait(limit, now).is_none();
         if is_left {

@@ -1,9 +1,9 @@
-//! Chooses the HTTP proxy for key sets and webhooks. WhatsApp is dialled without one.
+//! Chooses the HTTP proxy for key sets and webhooks. Connections to WhatsApp use none.
 
 use std::net::IpAddr;
 
-/// The one that the standard variables name (`ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY`), but for the hosts of `NO_PROXY`.
-/// Loopback addresses never use it: the proxy's own loopback would answer, and the way to it is not encrypted.
+/// The proxy in the standard variables (`ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY`), except for the hosts in `NO_PROXY`.
+/// Loopback addresses never use it: the proxy's own loopback would answer, and the connection to it is not encrypted.
 pub fn towards(host: &str) -> Option<ureq::Proxy> {
     if is_loopback(host) { None } else { ureq::Proxy::try_from_env() }
 }

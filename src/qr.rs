@@ -40,7 +40,7 @@ impl Modules {
     }
 }
 
-/// A PNG for somebody who asks for the picture itself, written by the crate `image`.
+/// A PNG for `GET /qr`, written by the crate `image`.
 pub fn png(text: &str) -> Vec<u8> {
     let modules = Modules::of(text);
     let side = u32::try_from(modules.side * PIXELS_PER_MODULE).expect("a QR code is at most 185 modules wide");

@@ -1,5 +1,5 @@
-//! Counts the signals that ask the process to stop. The first one starts a drain, the second one cuts it. It must not stop
-//! anything itself: `app` does. Start with [`Signals`].
+//! Counts the signals that ask the process to stop. The first one starts a drain, the second one cuts it. It must not
+//! stop anything itself: `app` does. Start with [`Signals`].
 
 use std::{
     fs::{self, File},

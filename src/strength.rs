@@ -1,5 +1,6 @@
-//! Refuses keys that can be guessed: those that repeat a few bytes, and those that were published in documents, tutorials
-//! and templates. An attacker tries them first, and could then sign any token or decrypt the store. Start with [`check`].
+//! Refuses keys that can be guessed: those that repeat a few bytes, and those that were published in documents,
+//! tutorials and templates. An attacker tries them first, and could then sign any token or decrypt the store. Start
+//! with [`check`].
 
 use base64::{
     Engine as _,
@@ -21,8 +22,8 @@ pub enum Weakness {
 /// text they have 16 at most.
 const VARIETY_MIN: usize = 8;
 
-/// The beginnings of published keys, as text or in base64: from the documents of FastAPI, Hasura and NestJS, tutorials of
-/// Spring, RFC 7515 and the standard for webhooks.
+/// The beginnings of published keys, as text or in base64: from the documents of FastAPI, Hasura and NestJS, tutorials
+/// of Spring, RFC 7515 and the standard for webhooks.
 const PUBLISHED: &[&str] = &[
     "09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4c",
     "3EK6FD+o0+c7tzBNVfjpMkNDi2yARAAKzQlk8O2IKoxQu4nF",
@@ -32,8 +33,8 @@ const PUBLISHED: &[&str] = &[
     "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
 ];
 
-/// Words that examples, tutorials and templates use as a secret. Longer words come first: they are removed from the text
-/// one after the other.
+/// Words that examples, tutorials and templates use as a secret. Longer words come first: they are removed from the
+/// text one after the other.
 const PLACEHOLDERS: &[&str] = &[
     "abcdefghijklmnopqrstuvwxyz",
     "thisismysecuretoken",

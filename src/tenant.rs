@@ -1,5 +1,5 @@
-//! The name of a tenant, checked. A tenant comes from a verified token, or from an operator who erases it, and from nowhere
-//! else; everything that is stored or published is keyed by it. Start with [`TenantId`].
+//! The name of a tenant, checked. A tenant comes from a verified token, or from an operator who erases it, and from
+//! nowhere else; everything that is stored or published is keyed by it. Start with [`TenantId`].
 
 use std::{
     fmt::{self, Write as _},

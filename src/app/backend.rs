@@ -96,7 +96,8 @@ impl Backend {
         }
     }
 
-    /// Removes all that is kept of the tenant. False: nothing was removed, since it has credentials, a request or an owner.
+    /// Removes all data of the tenant. False: nothing was removed, since it has credentials, a desired state or an
+    /// owner.
     pub async fn erase_tenant(&self, tenant: &TenantId) -> Result<bool, StoreError> {
         match self {
             Self::Embedded(store) => store.erase_tenant(tenant).await,

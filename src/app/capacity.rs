@@ -10,9 +10,10 @@ use crate::{
     telemetry::Episode,
 };
 
-/// Descriptors for everything but connections of browsers and links: the store, webhooks, key sets, look-ups, the log.
+/// Descriptors for everything except connections of browsers and links: the store, webhooks, key sets, lookups, the
+/// log.
 const OWN_DESCRIPTORS: usize = 64;
-/// With fewer no page works.
+/// The least number of connections with which a page works.
 const CONNECTIONS_MIN: usize = 16;
 /// A browser opens six connections to a host.
 const PER_ADDRESS_MIN: usize = 8;
@@ -22,14 +23,14 @@ const CONNECTION_BYTES: u64 = 64 << 10;
 const SESSION_BYTES: u64 = 512 << 10;
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// What the machine gives to this process.
+/// The resources that this process may use.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Capacity {
     descriptors: usize,
     memory_bytes: Option<u64>,
 }
 
-/// What there is room for.
+/// How many connections, streams and sessions fit into the resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Room {
     pub caps: Caps,
@@ -37,7 +38,7 @@ pub(super) struct Room {
     pub sessions: usize,
 }
 
-/// A setting that does not fit, and what does.
+/// A setting that does not fit, and the number that does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Misfit {
     variable: &'static str,
@@ -49,14 +50,14 @@ impl Capacity {
     /// Raises the limit of descriptors as far as this process may.
     pub fn take() -> Self {
         let limit = getrlimit(Resource::Nofile);
-        // Where it cannot be raised, what it is counts.
+        // If it cannot be raised, the current limit counts.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
         Self { descriptors, memory_bytes: memory::limit(Path::new("/")) }
     }
 
-    /// Writes what there is room for into the log, and what does not fit.
+    /// Logs the capacity, and the settings that do not fit.
     pub fn room(self, configured: ConfiguredCaps, sessions_max: Option<usize>) -> Room {
         let (room, misfits) = self.divided(configured, sessions_max);
         let Caps { connections, without_token, per_address, streams } = room.caps;
@@ -76,7 +77,7 @@ impl Capacity {
         room
     }
 
-    /// Links come first: connections get at most the half, or what the sessions leave if their number is known.
+    /// Links have priority: connections get at most half, or what the sessions leave if their number is known.
     fn divided(self, configured: ConfiguredCaps, sessions_max: Option<usize>) -> (Room, Vec<Misfit>) {
         let mut misfits = Vec::new();
         let mut fitting = |variable, set: Option<usize>, fits: usize| {
@@ -94,7 +95,7 @@ impl Capacity {
             .max(1);
         let per_address = fitting("TAUTAN_MAX_CONNECTIONS_PER_ADDRESS", configured.per_address, without_token)
             .unwrap_or_else(|| (without_token / 16).max(PER_ADDRESS_MIN).min(without_token));
-        // Streams leave room for those who come to show a token.
+        // Streams leave room for connections that have not shown a token yet.
         let most = connections.saturating_sub(without_token).max(1);
         let streams = fitting("TAUTAN_MAX_STREAMS", configured.streams, most).unwrap_or(most);
         let remembered = usize::try_from(bytes / 4 * 3 / SESSION_BYTES).unwrap_or(usize::MAX);

@@ -1,4 +1,4 @@
-//! `tautan erase`: unlinks a tenant and removes all that is kept of it.
+//! `tautan erase`: unlinks a tenant and removes all its data.
 
 use std::{
     io::{self, Read},
@@ -50,10 +50,10 @@ enum EraseError {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Erased {
-    /// Nothing was kept of it.
+    /// The store had no data of the tenant.
     Unknown,
     Fully,
-    /// WhatsApp did not take the unlink: the phone still lists the device.
+    /// WhatsApp did not receive the unlink: the phone still lists the device.
     StillListed,
 }
 

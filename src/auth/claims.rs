@@ -55,8 +55,8 @@ pub fn read(claims: &Value, settings: &Settings, now: Timestamp, lines: &Lines) 
     Ok(Identity { tenant, display_name: name.and_then(display_name), expires_at })
 }
 
-/// A claim for the log, with a hint if it differs by a slash at the end only. The token's signature is good, so a setting is
-/// wrong, here or where the token was made.
+/// A claim for the log, with a hint if it differs by a slash at the end only. The token's signature is good, so a
+/// setting is wrong, here or where the token was made.
 fn compared(claim: Option<&Value>, expected: &str) -> (String, &'static str) {
     let seen = claim.map_or_else(|| "missing".to_owned(), Value::to_string);
     let trimmed = expected.trim_end_matches('/');

@@ -62,8 +62,8 @@ pub enum KeyError {
 }
 
 impl Key {
-    /// HS384 and HS512 take the same secret: 32 bytes are fewer than RFC 7518 section 3.2 asks for them, and still cannot be
-    /// guessed.
+    /// HS384 and HS512 take the same secret: 32 bytes are fewer than RFC 7518 section 3.2 asks for them, and still
+    /// cannot be guessed.
     pub fn from_secret(secret: &Secret) -> Result<[Self; 3], KeyError> {
         secret.check()?;
         let key = |algorithm| Self { id: None, algorithm, decoding: DecodingKey::from_secret(secret.as_bytes()) };

@@ -32,8 +32,8 @@ pub const LEEWAY: Duration = Duration::from_secs(30);
 /// Which tokens are accepted.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Any of them may have signed a token; each is used with one algorithm only. A secret that is being replaced stays here
-    /// beside its successor.
+    /// Any of them may have signed a token; each is used with one algorithm only. A secret that is being replaced stays
+    /// here beside its successor.
     pub keys: Vec<KeySource>,
     /// Checked only when set.
     pub issuer: Option<String>,

@@ -1,7 +1,8 @@
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::Value;
 
-/// Describes a text that is not a token, so that its sender finds the mistake. Repeats nothing of it: it may be a secret.
+/// Describes a text that is not a token, so that its sender finds the mistake. Repeats nothing of it: it may be a
+/// secret.
 pub fn describe(text: &str) -> String {
     let parts: Vec<&str> = text.split('.').collect();
     let begins = |word: &str| text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));

@@ -6,8 +6,8 @@ use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 /// Below, a signature can be forged with enough machines (NIST SP 800-131A); above, the library checks none.
 const RSA_BITS: RangeInclusive<usize> = 2048..=4096;
 
-/// The beginnings of public keys whose private keys were published: those of jwt.io and of RFC 7515, 7517 and 8037. An RSA
-/// key's modulus, another key's x, as a JSON Web Key writes it.
+/// The beginnings of public keys whose private keys were published: those of jwt.io and of RFC 7515, 7517 and 8037. An
+/// RSA key's modulus, another key's x, as a JSON Web Key writes it.
 const PUBLISHED: &[&str] = &[
     "u1SU1LfVLPHCozMxH2Mo4lgOEePzNm0tRgeLezV6",
     "EVs_o5-uQbTjL3chynL4wXgUg2R9q9UU8I5mEovU",

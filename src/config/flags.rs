@@ -24,7 +24,7 @@ pub enum Task {
     Check,
     /// Ask the service on this machine whether it is up.
     Healthcheck,
-    /// Remove all that is kept of the tenant whom standard input names.
+    /// Remove all data of the tenant that standard input names.
     Erase,
 }
 

@@ -1,8 +1,8 @@
 //! Reads flags and environment variables into checked settings.
 //!
-//! What it guarantees: every mistake is reported, all at once, each with its variable and without secrets. Unknown names
-//! with our prefix are refused. It is the only module that knows the variables' names. What it must not do: open, listen
-//! or connect. Start with `variables`, the list, then [`Config::read`].
+//! What it guarantees: every mistake is reported, all at once, each with its variable and without secrets. Unknown
+//! names with our prefix are refused. It is the only module that knows the variables' names. What it must not do: open,
+//! listen or connect. Start with `variables`, the list, then [`Config::read`].
 
 mod flags;
 mod kubernetes;

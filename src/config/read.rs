@@ -245,8 +245,8 @@ pub(super) fn webhook_secret(text: &str) -> Result<webhook::SigningKey, String> 
     webhook::SigningKey::parse(text).map_err(|error| error.to_string())
 }
 
-/// A value that a claim must equal to the byte: no token's claim has white space or quotes around it, which are left over
-/// from a file of settings.
+/// A value that a claim must equal to the byte: no token's claim has white space or quotes around it, which are left
+/// over from a file of settings.
 pub(super) fn claim_value(text: &str) -> Result<String, String> {
     let quoted = ['"', '\''].iter().any(|quote| text.len() > 1 && text.starts_with(*quote) && text.ends_with(*quote));
     if quoted || text.trim() != text || text.chars().any(char::is_control) {

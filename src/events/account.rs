@@ -102,8 +102,8 @@ pub fn cut_name(name: &str) -> &str {
     name.char_indices().nth(NAME_CHARS_MAX).map_or(name, |(end, _)| &name[..end])
 }
 
-/// A name that is safe to show among other text: without the characters that change the direction of the text around it,
-/// with which a name could rewrite the sentence that it is part of. `None`: nothing is left.
+/// A name that is safe to show among other text: without the characters that change the direction of the text around
+/// it, with which a name could rewrite the sentence that it is part of. `None`: nothing is left.
 pub fn shown_name(name: &str) -> Option<String> {
     let name: String = name.chars().filter(|c| !turns_direction(*c)).take(NAME_CHARS_MAX).collect();
     let name = name.trim();

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 /// An event's position in its tenant's journal. On the stream it follows the journal's number: see [`super::EventId`].
 ///
-/// An epoch is one creation of a journal. Sequences of different epochs cannot be compared, so a reader with another epoch
-/// begins with the current status. Within an epoch the sequence rises strictly.
+/// An epoch is one creation of a journal. Sequences of different epochs cannot be compared, so a reader with another
+/// epoch begins with the current status. Within an epoch the sequence rises strictly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Cursor {
     /// The creation of the journal that it belongs to.

@@ -6,8 +6,8 @@ use super::Cursor;
 
 /// Identifies one tenant's journal: 64 random bits, made with its first event.
 ///
-/// Cursors of two journals can be equal. Without this number, a browser that keeps its `Last-Event-ID` while another user
-/// signs in would count as a reader of the new user's journal, and would go on showing the old user's account.
+/// Cursors of two journals can be equal. Without this number, a browser that keeps its `Last-Event-ID` while another
+/// user signs in would count as a reader of the new user's journal, and would go on showing the old user's account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct JournalId(u64);
 

@@ -1,7 +1,7 @@
 //! The statuses of a tenant and the events that carry them: types without I/O.
 //!
-//! What it guarantees: an event is the whole status, so the newest one alone is enough to draw the page. Codes, numbers and
-//! names hide themselves in `Debug`. A status that a later version wrote is read as the closest known one.
+//! What it guarantees: an event is the whole status, so the newest one alone is enough to draw the page. Codes, numbers
+//! and names hide themselves in `Debug`. A status that a later version wrote is read as the closest known one.
 //!
 //! What it must not do: I/O. Start with `status`, then `event`; `id` and `cursor` order events, `body` is their JSON.
 

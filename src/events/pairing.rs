@@ -9,7 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use super::{PairRefusal, PhoneNumber};
 use crate::{clock::Timestamp, qr};
 
-/// Identifies one window of codes and the pairing that follows from it. Times cannot: those of two windows can be equal.
+/// Identifies one window of codes and the pairing that follows from it. Times cannot: those of two windows can be
+/// equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PairingId(u64);
 
@@ -31,14 +32,14 @@ impl fmt::Display for PairingId {
     }
 }
 
-/// When a code or question ends. Without the lifetime, a clock that is set back by an hour would extend a code of a minute
-/// by an hour. `None`: it was stored before lifetimes were.
+/// When a code or question ends. Without the lifetime, a clock that is set back by an hour would extend a code of a
+/// minute by an hour. `None`: it was stored before lifetimes were.
 pub(super) fn ends(expires_at: Timestamp, lifetime: Option<Duration>, now: Timestamp) -> Timestamp {
     lifetime.and_then(|lifetime| now.checked_add(lifetime).ok()).map_or(expires_at, |latest| expires_at.min(latest))
 }
 
-/// A QR code that can be scanned. Scanning it links an account to the tenant, so it hides itself in `Debug` and is never
-/// stored unencrypted.
+/// A QR code that can be scanned. Scanning it links an account to the tenant, so it hides itself in `Debug` and is
+/// never stored unencrypted.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct QrCode {
     #[serde(deserialize_with = "drawable")]
@@ -54,7 +55,8 @@ pub struct QrCode {
     /// The window that it belongs to.
     #[serde(default = "PairingId::random")]
     pub pairing: PairingId,
-    /// Drawn when the first reader needs it, once for all readers of this process. Pictures are not stored or published.
+    /// Drawn when the first reader needs it, once for all readers of this process. Pictures are not stored or
+    /// published.
     #[serde(skip)]
     data_url: Arc<OnceLock<Arc<str>>>,
 }

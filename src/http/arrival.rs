@@ -17,8 +17,9 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// The state of a connection between its requests. An idle connection may stay open for as long as balancers keep theirs.
-/// Once the first byte of a request has arrived, its headers have to follow in time, and so on a new connection.
+/// The state of a connection between its requests. An idle connection may stay open for as long as balancers keep
+/// theirs. Once the first byte of a request has arrived, its headers have to follow in time, and so on a new
+/// connection.
 pub(super) struct Arrival {
     state: Mutex<State>,
     changed: Notify,

@@ -109,7 +109,8 @@ pub fn asset(request: RouteRequest, path: FullPath) -> Result<Response, Problem>
     }
     for (name, value) in [
         (header::CONTENT_TYPE, file.kind),
-        // Browsers revalidate each time, which costs one short answer: a new version is in use at once without new names.
+        // Browsers revalidate each time, which costs one short answer: a new version is in use at once without new
+        // names.
         (header::CACHE_CONTROL, "no-cache"),
         (header::VARY, "Accept-Encoding"),
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),

@@ -12,7 +12,8 @@ use super::error::{Code, Problem};
 const SIZE_MAX_BYTES: usize = 16 * 1024;
 const ARRIVAL_MAX: Duration = Duration::from_secs(10);
 
-/// The request's body, whole. An error is a value, so that routes check the caller first and answer with that error first.
+/// The request's body, whole. An error is a value, so that routes check the caller first and answer with that error
+/// first.
 pub fn limited() -> impl Filter<Extract = (Result<Bytes, Problem>,), Error = Rejection> + Clone {
     warp::body::stream().then(|body| async {
         match tokio::time::timeout(ARRIVAL_MAX, read(body)).await {

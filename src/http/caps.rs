@@ -17,7 +17,7 @@ impl Default for Caps {
     }
 }
 
-/// What was set of them. What was not follows from the machine.
+/// The configured limits. `None`: the limit follows from the machine's resources.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ConfiguredCaps {
     /// Open connections of any kind.

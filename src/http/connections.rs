@@ -23,10 +23,10 @@ use crate::{telemetry::Episode, tenant::TenantId};
 /// How long the answer to a request without a token may take before its connection can be closed like an idle one. Without
 /// it, clients that never read their answers could not be closed for a minute.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
-/// How long a new connection waits for the end of the one that is closed for it.
+/// How long a new connection waits until the one that is closed for it has ended.
 const CLOSE_TIME_MAX: Duration = Duration::from_millis(100);
 
-/// Every open connection. When there are too many, an idle one is closed for the new one, so that clients without a token
+/// All open connections. If there are too many, an idle one is closed for the new one, so that clients without a token
 /// can take neither the descriptors of links and store nor the connections of users.
 pub(super) struct Connections {
     caps: Caps,
@@ -47,7 +47,7 @@ struct Table {
     holders: HashMap<Holder, BTreeSet<u64>>,
 }
 
-/// Who is charged with a connection.
+/// The client that a connection counts for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Holder {
     Stranger(IpAddr),
@@ -59,7 +59,7 @@ enum Holder {
 }
 
 impl Holder {
-    /// Which of them are closed first.
+    /// The order in which connections are closed.
     fn rank(&self) -> u8 {
         match self {
             Self::Stranger(_) => 0,
@@ -108,14 +108,14 @@ impl Connection {
     }
 }
 
-/// An open connection's place among all; given back when it is dropped.
+/// Counts an open connection; dropping it frees its slot.
 pub(super) struct Admitted {
     visitor: Visitor,
-    /// `None` once the place belongs to a stream.
+    /// `None` once the slot belongs to a stream.
     held: Option<Held>,
 }
 
-/// The place of an open stream: it counts, and is never closed for another. Small, since most connections that stay open
+/// The slot of an open stream: it counts, and is never closed for another. Small, since most connections that stay open
 /// are streams.
 pub(super) struct Held(Arc<Connections>);
 
@@ -159,7 +159,7 @@ impl Connections {
         Some(self.add(holder))
     }
 
-    /// No connection can be accepted: closes one that is idle. False: none is.
+    /// The process is out of file descriptors: closes an idle connection. False: there is none.
     pub async fn make_room(&self, error: &io::Error) -> bool {
         if self.unaccepted.add() {
             tracing::error!(%error, "no connection can be accepted for now, closing idle connections");
@@ -167,11 +167,11 @@ impl Connections {
         self.close_idle(|_| true).await
     }
 
-    /// Closes one that is idle, and waits until it is gone. False: none is.
+    /// Closes an idle connection and waits until it has ended. False: there is none.
     async fn close_idle(&self, of: impl Fn(&Holder) -> bool) -> bool {
         let Some(chosen) = self.lock().take_idle(Instant::now(), of) else { return false };
         chosen.closing.cancel();
-        // One that got a request meanwhile answers it first. It is not waited for.
+        // A connection that received a request meanwhile answers it first. Do not wait for that.
         let _ = timeout(CLOSE_TIME_MAX, chosen.gone.cancelled()).await;
         true
     }
@@ -238,7 +238,7 @@ impl Table {
     }
 
     /// Takes out the connection to close: of the holders that are closed first the one with the most connections, and of
-    /// its connections the oldest idle one. Who holds most is charged, or one client could close those of many.
+    /// its connections the oldest idle one. Without this, one client could close the connections of many others.
     fn take_idle(&mut self, now: Instant, of: impl Fn(&Holder) -> bool) -> Option<Arc<Connection>> {
         let candidates = self.holders.iter().filter(|(holder, _)| of(holder)).filter_map(|(holder, numbers)| {
             let oldest = numbers.iter().find(|number| self.open[number].1.is_idle(now))?;
@@ -276,7 +276,7 @@ impl Admitted {
         self.visitor.clone()
     }
 
-    /// What is left of the place once the connection is a stream.
+    /// The slot without what only the HTTP server needs, once the connection is a stream.
     pub fn hold(mut self) -> Option<Held> {
         self.held.take()
     }

@@ -1,6 +1,6 @@
-//! Takes the socket of a stream out of the HTTP server. The server has read the request and the routes have answered it;
-//! from there on a stream only writes. The server's own connection would cost each idle stream 14 KB more: its buffers
-//! and the boxed future of the whole request.
+//! Takes the socket of a stream out of the HTTP server. The server has read the request and the routes have answered
+//! it. From then on a stream only writes. The server's own connection would cost each idle stream 14 KB more: its
+//! buffers and the boxed future of the whole request.
 //!
 //! Start reading at [`Detach::poll`].
 
@@ -26,15 +26,15 @@ use super::{
 };
 use crate::clock::Timestamp;
 
-/// Where one connection's answer leaves its stream.
+/// Passes the stream from a connection's answer to [`Self::poll`].
 #[derive(Default)]
 pub struct Detach(Mutex<Option<Box<Detached>>>);
 
-/// A stream that is to be written to its socket by itself.
+/// A stream that its own task will write to its socket.
 pub struct Detached {
     /// Everything up to the first byte of the body.
     pub head: Bytes,
-    /// HTTP/1.1 has chunks.
+    /// Whether the body is sent in chunks, as HTTP/1.1 does.
     pub chunked: bool,
     pub stream: EventStream,
 }
@@ -45,8 +45,8 @@ pub enum Served {
     Detached(Box<Detached>),
 }
 
-/// What a route puts into its answer: the server does not write the body of a stream. An extension of an answer has to be
-/// `Clone`; no answer is ever cloned.
+/// A route puts the stream into its answer with this; the server does not write the body. Extensions of an answer must
+/// be `Clone`, although no answer is cloned.
 #[derive(Clone)]
 pub struct Leaving(Arc<Mutex<Option<EventStream>>>);
 

@@ -1,4 +1,4 @@
-//! What any client may send: no header, query or body panics, and what is let through is what the documents say.
+//! Requests with random content: no header, query or body panics, and only what the documents allow is accepted.
 
 use warp::http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 

@@ -19,7 +19,8 @@ const COOKIES_MAX: usize = 8;
 /// The `tenantRef` that a command is meant for.
 const IF_TENANT: &str = "if-tenant";
 
-/// How a token came. Browsers attach cookies by themselves, also on foreign pages: such a command must prove its origin.
+/// How a token came. Browsers attach cookies by themselves, also on foreign pages: such a command must prove its
+/// origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Carrier {
     Bearer,
@@ -42,8 +43,8 @@ pub async fn command_caller(request: &RouteRequest) -> Result<Identity, Problem>
     Ok(identity)
 }
 
-/// Refuses a command of a page that shows another tenant. The cookie may have changed since, because another user signed in
-/// in another tab.
+/// Refuses a command of a page that shows another tenant. The cookie may have changed since, because another user
+/// signed in in another tab.
 fn check_tenant(headers: &HeaderMap, tenant: &TenantId) -> Result<(), Problem> {
     let reference = tenant.reference().to_string();
     if headers.get_all(IF_TENANT).iter().all(|expected| expected.as_bytes() == reference.as_bytes()) {
@@ -63,8 +64,9 @@ async fn known(request: &RouteRequest) -> Result<(Identity, Carrier), Problem> {
 
 async fn caller(request: &RouteRequest) -> Result<(Identity, Carrier), Problem> {
     let verifier = &request.services().verifier;
-    // A bad Bearer never falls back to the cookie: the answer would be about another tenant than the caller expects. Another
-    // scheme is for another server, such as the proxy of a staging site, and browsers send it with every request.
+    // A bad Bearer never falls back to the cookie: the answer would be about another tenant than the caller expects.
+    // Another scheme is for another server, such as the proxy of a staging site, and browsers send it with every
+    // request.
     let mut bearers = request.headers.get_all(header::AUTHORIZATION).iter().filter_map(bearer);
     if let Some(token) = bearers.next() {
         if bearers.any(|other| other != token) {
@@ -162,9 +164,10 @@ enum Refusal<'t> {
     Token(TokenError, &'t str),
 }
 
-/// Another subdomain, or an attacker on one, can plant a second cookie of the same name, and can choose which comes first.
-/// Invalid tokens are skipped; two valid ones must name the same tenant. A token that cannot be checked now may be the
-/// user's own, so then none is accepted: otherwise a planted cookie would win while the key set cannot be fetched.
+/// Another subdomain, or an attacker on one, can plant a second cookie of the same name, and can choose which comes
+/// first. Invalid tokens are skipped; two valid ones must name the same tenant. A token that cannot be checked now may
+/// be the user's own, so then none is accepted: otherwise a planted cookie would win while the key set cannot be
+/// fetched.
 async fn from_cookies<'t>(verifier: &TokenVerifier, tokens: &'t [String]) -> Result<Identity, Refusal<'t>> {
     let mut found: Option<Identity> = None;
     let mut refusal = (TokenError::Missing, "");

@@ -6,8 +6,8 @@
 //! What it must not do: write to the store, know WhatsApp, or read an environment variable. It reads the journal, and
 //! passes commands to [`crate::session::Sessions`].
 //!
-//! Where to start reading: `server` accepts connections, `routes` has a line for each route, `identity` finds the tenant,
-//! and `events` is the stream.
+//! Where to start reading: `server` accepts connections, `routes` has a line for each route, `identity` finds the
+//! tenant, and `events` is the stream.
 
 mod arrival;
 mod assets;

@@ -7,10 +7,10 @@ pub struct Network {
     prefix: u32,
 }
 
-/// From here a proxy on the same machine connects, unless it is set up otherwise. Not the rest of 127.0.0.0/8: a local
+/// A proxy on the same machine connects from here by default. Not the rest of 127.0.0.0/8: a local
 /// process can choose any of those addresses.
 const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-/// A client with IPv6 has as many addresses as it likes, all in one network of this length.
+/// A client with IPv6 can use any address of its network, which has this length.
 const CLIENT_PREFIX_V6: u32 = 64;
 
 impl Network {
@@ -35,7 +35,7 @@ pub(super) fn is_trusted(address: IpAddr, proxies: &[Network]) -> bool {
     LOOPBACK.contains(&address) || proxies.iter().any(|network| network.contains(address))
 }
 
-/// What counts as one address.
+/// The addresses that count as one client.
 pub(super) fn client(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         v4 @ IpAddr::V4(_) => v4,

@@ -9,8 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::error::{Code, Problem};
 
-/// A socket that adds a problem body to the answers of the HTTP parser itself. A request that the parser cannot read never
-/// reaches a route, and its client would get a status without a body.
+/// A socket that adds a problem body to the answers of the HTTP parser itself. A request that the parser cannot read
+/// never reaches a route, and its client would get a status without a body.
 pub(super) struct ParseErrorBodies<S> {
     socket: S,
     /// The answer that replaces the parser's, after which nothing is written.

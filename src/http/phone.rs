@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 use super::error::{Code, Problem};
 use crate::events::PhoneNumber;
 
-/// The number for which a pairing code is requested. Wrong numbers are refused here, with the reason: WhatsApp gives them
-/// the same answer as a number that is requested too often.
+/// The number for which a pairing code is requested. Wrong numbers are refused here, with the reason: WhatsApp gives
+/// them the same answer as a number that is requested too often.
 pub fn asked(body: &Map<String, Value>) -> Result<Option<PhoneNumber>, Problem> {
     match body.get("phoneNumber") {
         None | Some(Value::Null) => Ok(None),

@@ -1,4 +1,4 @@
-//! Lists in which a client says what it likes: `Accept`, `Accept-Encoding` and `Accept-Language` (RFC 9110 section 12.5).
+//! Parses lists of preferences: `Accept`, `Accept-Encoding` and `Accept-Language` (RFC 9110 section 12.5).
 
 /// One element of such a list.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -24,7 +24,7 @@ pub(super) enum Form {
     Json,
 }
 
-/// In our order of preference: it decides where a wildcard fits several.
+/// In the server's order of preference: it decides if a wildcard fits several.
 const FORMS: [(&str, Form); 4] = [
     ("text/plain", Form::Terminal),
     ("image/png", Form::Png),
@@ -68,7 +68,7 @@ fn json(qr: &QrCode, now: Timestamp) -> Option<Vec<u8>> {
     serde_json::to_vec(&QrBody::of(qr, now)?).ok()
 }
 
-/// An `Accept` that cannot be read counts as none: the terminal's form is of use to somebody who types the request.
+/// An `Accept` that cannot be read counts as none. The default is the form for terminals, for requests typed by hand.
 pub(super) fn negotiate(headers: &HeaderMap) -> Result<Form, Problem> {
     let lines = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let ranges: Option<Vec<Range<'_>>> = lines.flat_map(preferences).map(Range::read).collect();

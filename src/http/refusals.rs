@@ -5,8 +5,8 @@ use std::{
 
 use super::error::Code;
 
-/// Logs failed authentication: the first of a code at once, then how many came in ten seconds. Without a line an operator
-/// does not see that tokens are tried; with one for each, a client could fill the disk.
+/// Logs failed authentication: the first of a code at once, then how many came in ten seconds. Without a line an
+/// operator does not see that tokens are tried; with one for each, a client could fill the disk.
 #[derive(Default)]
 pub(super) struct Refusals {
     /// For each code that had a line in the last ten seconds: how many came since and are not logged yet.

@@ -105,7 +105,8 @@ fn request(context: Arc<Context>) -> impl Filter<Extract = (RouteRequest,), Erro
     )
 }
 
-/// Answers what no route matches. A fallback rather than `recover`: it knows the address, and so which methods would fit.
+/// Answers what no route matches. A fallback rather than `recover`: it knows the address, and so which methods would
+/// fit.
 fn other(method: Method, path: FullPath, request: RouteRequest) -> Response {
     let path = path.as_str();
     let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| endpoint.is_at(path)) else {

@@ -32,8 +32,8 @@ const HEADERS_ARRIVAL_MAX: Duration = Duration::from_secs(10);
 /// Between two requests. Longer than the 60 s after which most balancers give up an idle connection of their own: one that
 /// sent a request just as we close would answer 502 for us, which ends an EventSource for good.
 const IDLE_MAX: Duration = Duration::from_secs(75);
-/// For a request's headers, and for bytes that wait to be written, so a client that does not read costs this much memory.
-/// Twice what proxies usually pass on, so that a too large token is still answered with the reason.
+/// For a request's headers, and for bytes that wait to be written, so a client that does not read costs this much
+/// memory. Twice what proxies usually pass on, so that a too large token is still answered with the reason.
 const BUFFER_SIZE_BYTES: usize = 16 * 1024;
 /// A phone that left its network does not close its connection. Its stream ends when it acknowledges no heartbeat.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);

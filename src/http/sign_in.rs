@@ -43,8 +43,8 @@ fn digest(code: &str) -> [u8; 32] {
     Sha256::digest(code.as_bytes()).into()
 }
 
-/// Whether a browser fetches the link ahead of its user: Chrome and Firefox send `Sec-Purpose`, Safari and older browsers
-/// the other headers.
+/// Whether a browser fetches the link ahead of its user: Chrome and Firefox send `Sec-Purpose`, Safari and older
+/// browsers the other headers.
 fn is_ahead(headers: &HeaderMap) -> bool {
     let names = ["sec-purpose", "purpose", "x-purpose", "x-moz"].into_iter();
     let values = names.flat_map(|name| headers.get_all(name)).filter_map(|value| value.to_str().ok());

@@ -1,4 +1,5 @@
-//! What a session needs of WhatsApp, without the types of the library. [`crate::whatsapp`] implements it, and so do tests.
+//! What a session needs of WhatsApp, without the types of the library. [`crate::whatsapp`] implements it, and so do
+//! tests.
 
 use std::{fmt, time::Duration};
 
@@ -31,11 +32,13 @@ pub trait Link: Send {
     /// Sends a user's request or answer to WhatsApp. Returns at once; the result arrives as a signal.
     async fn send(&mut self, request: Request) -> Result<(), ConnectError>;
 
-    /// Closes the connection and keeps the pairing; saves what is unsaved first. After it returns nothing of the link runs.
+    /// Closes the connection and keeps the pairing; saves what is unsaved first. After it returns nothing of the link
+    /// runs.
     async fn close(self: Box<Self>);
 
     /// Removes this device from the account, then closes. Keeps the stored credentials:
-    /// [`crate::store::CredentialStore::erase`] removes them. `Err`: WhatsApp did not receive it; the link is closed anyway.
+    /// [`crate::store::CredentialStore::erase`] removes them. `Err`: WhatsApp did not receive it; the link is closed
+    /// anyway.
     async fn unlink(self: Box<Self>) -> Result<(), ConnectError>;
 }
 
@@ -190,8 +193,8 @@ pub enum End {
     RateLimited,
     /// The phone's answer did not prove itself, or WhatsApp refused the pairing.
     PairingFailed,
-    /// A pairing that an earlier process left unfinished never reached the phone. Nothing of it is kept, and the user still
-    /// waits for a code.
+    /// A pairing that an earlier process left unfinished never reached the phone. Nothing of it is kept, and the user
+    /// still waits for a code.
     PairingCutShort,
     /// The credentials led to another account than the one that was linked.
     OtherAccount,

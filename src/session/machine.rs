@@ -13,8 +13,8 @@ const REFUSAL_SHOWN: Duration = Duration::from_secs(180);
 
 /// The status after a signal; `None`: nothing changes.
 ///
-/// `fresh` is the id of a window of codes, if the signal begins one. A QR or pairing code that comes after the scan is not
-/// valid any more and changes nothing.
+/// `fresh` is the id of a window of codes, if the signal begins one. A QR or pairing code that comes after the scan is
+/// not valid any more and changes nothing.
 pub fn advance(from: &Status, signal: &Signal, now: Timestamp, fresh: PairingId) -> Option<Status> {
     let is_linked = from.account().is_some();
     let to = match signal {

@@ -1,8 +1,8 @@
 //! Runs one session for each linked tenant: it opens links to WhatsApp, publishes what they report, and does what the
 //! user asks for.
 //!
-//! What it guarantees: at most one session of a tenant runs here, and only under a lease. A panic in one session ends no
-//! other. A command that was saved is carried out even if its caller is cancelled.
+//! What it guarantees: at most one session of a tenant runs here, and only under a lease. A panic in one session ends
+//! no other. A command that was saved is carried out even if its caller is cancelled.
 //!
 //! What it must not do: use `http` or the WhatsApp library. Links come through the trait [`Connector`].
 //!

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use super::PasskeyAnswer;
 use crate::events::Passkey;
 
-/// A passkey answer on its way to the session's owner, with the question that it answers: when it arrives WhatsApp may have
-/// asked another question, for which it would count as a wrong answer.
+/// A passkey answer on its way to the session's owner, with the question that it answers: when it arrives WhatsApp may
+/// have asked another question, for which it would count as a wrong answer.
 #[derive(Serialize, Deserialize)]
 pub(super) struct OwnerMessage {
     asked: Passkey,

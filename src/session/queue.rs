@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use crate::tenant::TenantId;
 
-/// Tenants to start, each once, each not before its time, and all of them at a bounded rate: a thousand links at once would
-/// be a burst for WhatsApp and for this instance.
+/// Tenants to start, each once, each not before its time, and all of them at a bounded rate: a thousand links at once
+/// would be a burst for WhatsApp and for this instance.
 pub(super) struct Queue {
     due: BTreeMap<(Instant, u64), TenantId>,
     waiting: HashSet<TenantId>,

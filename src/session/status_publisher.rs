@@ -11,8 +11,8 @@ use crate::{
 
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
-/// Appends a session's status to the journal. While the store is away it keeps only the newest status and retries: a status
-/// is whole, so earlier ones are not needed.
+/// Appends a session's status to the journal. While the store is away it keeps only the newest status and retries: a
+/// status is whole, so earlier ones are not needed.
 pub(super) struct StatusPublisher {
     journal: Arc<dyn Journal>,
     lease: Lease,

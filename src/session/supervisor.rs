@@ -83,8 +83,8 @@ impl Sessions {
         Ok(shown.ok_or_else(|| StoreError::Unavailable("the store has lost a request that it confirmed".into()))?)
     }
 
-    /// Unlinks, or cancels the pairing under way; a second call does nothing more. Returns the current status, `None` if
-    /// there never was a session.
+    /// Unlinks, or cancels the pairing under way; a second call does nothing more. Returns the current status, `None`
+    /// if there never was a session.
     pub async fn disconnect(&self, tenant: &TenantId) -> Result<Option<Shown>, SessionError> {
         self.shared.context.stores.commands.request(tenant, DesiredState::Unlink).await?;
         self.start_unless_delayed(tenant).await;
@@ -92,7 +92,8 @@ impl Sessions {
     }
 
     /// Starts the session here unless this instance has a claim delay: the request has notified every instance, and one
-    /// with fewer sessions starts it at once. A failure is only logged: the request is saved, and the next sweep finds it.
+    /// with fewer sessions starts it at once. A failure is only logged: the request is saved, and the next sweep finds
+    /// it.
     async fn start_unless_delayed(&self, tenant: &TenantId) {
         if self.shared.context.stores.ownership.claim_delay(tenant).is_zero() {
             let (sessions, tenant) = (self.clone(), tenant.clone());
@@ -146,7 +147,8 @@ impl Sessions {
                         sweep.reset_immediately();
                     }
                 }
-                // Most notifications are for tenants that another instance runs. They must not use up the rate of orphans.
+                // Most notifications are for tenants that another instance runs. They must not use up the rate of
+                // orphans.
                 Some(began) = starting.join_next() => {
                     match began.unwrap_or(false) {
                         true => gets_on = true,
@@ -233,8 +235,8 @@ impl Sessions {
         Ok(true)
     }
 
-    /// Reserves a slot before acquiring the lease, so that two tenants cannot take the last slot. The slot's mailbox may
-    /// be notified from then on.
+    /// Reserves a slot before acquiring the lease, so that two tenants cannot take the last slot. The slot's mailbox
+    /// may be notified from then on.
     async fn take(&self, tenant: &TenantId) -> Result<Option<(Lease, RunningSlot)>, StoreError> {
         let SessionContext { stores, stop, .. } = &*self.shared.context;
         let mailbox = Arc::new(Mailbox::default());
@@ -290,7 +292,8 @@ struct RunningSlot {
 }
 
 impl RunningSlot {
-    /// Frees the slot, or returns it if its mailbox was notified. One lock covers both, so no notification is lost between.
+    /// Frees the slot, or returns it if its mailbox was notified. One lock covers both, so no notification is lost
+    /// between.
     fn free_unless_notified(self) -> Option<Self> {
         let sessions = self.sessions.clone();
         let mut running = sessions.lock();

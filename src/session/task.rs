@@ -1,4 +1,5 @@
-//! Runs one session from its lease to its end: opens links, publishes what they report, and does what the user asks for.
+//! Runs one session from its lease to its end: opens links, publishes what they report, and does what the user asks
+//! for.
 
 mod first;
 mod last;
@@ -140,8 +141,9 @@ impl Session {
         // Reads the desired state first: a notification from before this loop is not lost.
         let mut flow = self.apply_desired_state(link).await;
         if flow.is_continue() && self.linked_as.is_none() && self.publisher.status().account().is_some() {
-            // Only an unlink erases credentials, and the process that erased them died before it published the end. It was
-            // the phone's unlink, since the user asked for none. A code would be of no use on a page that shows an account.
+            // Only an unlink erases credentials, and the process that erased them died before it published the end. It
+            // was the phone's unlink, since the user asked for none. A code would be of no use on a page that shows an
+            // account.
             warn!(tenant = %self.lease.tenant(), "credentials of the linked account are gone");
             flow = ControlFlow::Break(LinkExit::Ended(End::UnlinkedByPhone));
         }
@@ -351,8 +353,8 @@ impl Session {
                 biased;
                 () = self.context.stop.cancelled() => return self.hand_over().await,
                 () = self.lease.lost().cancelled() => return Next::Over,
-                // The user requested something, which the next link reads. While WhatsApp asks us to wait, only an unlink is
-                // worth a dial.
+                // The user requested something, which the next link reads. While WhatsApp asks us to wait, only an
+                // unlink is worth a dial.
                 () = self.mailbox.notified() => {
                     if !to_unlink_only {
                         return Next::Again;

@@ -41,8 +41,8 @@ pub struct Missed {
     pub updates: Vec<Update>,
 }
 
-/// A value that one reader computes from a publication and the other readers reuse. Dropped with the last reader. The hub
-/// does not know its type.
+/// A value that one reader computes from a publication and the other readers reuse. Dropped with the last reader. The
+/// hub does not know its type.
 #[derive(Default)]
 pub struct Memo(OnceLock<Box<dyn Any + Send + Sync>>);
 

@@ -1,15 +1,17 @@
 //! Keeps the state of every tenant and publishes each change of a status to its readers.
 //!
 //! What it is for: [`Journal`] keeps and publishes statuses, [`Ownership`] decides which instance runs a tenant,
-//! [`Commands`] keeps what users ask for, [`CredentialStore`] keeps credentials, [`Outbox`] keeps what webhooks still have
-//! to deliver, and [`ClientVersions`] keeps the version of WhatsApp's web client, which belongs to no tenant.
+//! [`Commands`] keeps what users ask for, [`CredentialStore`] keeps credentials, [`Outbox`] keeps what webhooks still
+//! have to deliver, and [`ClientVersions`] keeps the version of WhatsApp's web client, which belongs to no tenant.
 //!
 //! What it guarantees: a status is checked, numbered, saved and published in one step. An owner writes only with its
-//! [`Lease`], which the store compares in the step that writes. Everything that belongs to a tenant is encrypted at rest.
+//! [`Lease`], which the store compares in the step that writes. Everything that belongs to a tenant is encrypted at
+//! rest.
 //!
 //! What it must not do: know HTTP or the WhatsApp library.
 //!
-//! Where to start reading: the traits below, then `hub` and `subscription`, then one backend: [`embedded`] or [`redis`].
+//! Where to start reading: the traits below, then `hub` and `subscription`, then one backend: [`embedded`] or
+//! [`redis`].
 
 pub mod crypt;
 pub mod embedded;
@@ -90,9 +92,10 @@ pub trait Ownership: Send + Sync + 'static {
     /// Acquires the lease of a tenant that has an unfulfilled desired state and no live owner; `None` otherwise.
     ///
     /// The same step appends a status. If the newest one is `connected`, or `connecting` with an account, it appends
-    /// `connecting`/`resuming`. If the newest one is `qr_pending`, or there is none, it appends `connecting`/`starting`. A
-    /// `connecting` without an account stays, and so does `disconnected` if the tenant is to be unlinked or its
-    /// credentials cannot be read. If nothing is appended, readers receive a refresh: the status is not stale any more.
+    /// `connecting`/`resuming`. If the newest one is `qr_pending`, or there is none, it appends
+    /// `connecting`/`starting`. A `connecting` without an account stays, and so does `disconnected` if the tenant is to
+    /// be unlinked or its credentials cannot be read. If nothing is appended, readers receive a refresh: the status is
+    /// not stale any more.
     async fn acquire(&self, tenant: &TenantId) -> Result<Option<Lease>, StoreError>;
 
     /// Up to `max` tenants with an unfulfilled desired state and no live owner.
@@ -125,27 +128,27 @@ pub trait Commands: Send + Sync + 'static {
     /// later read returns it. [`DesiredState::Unlink`] for a tenant with nothing to unlink (disconnected and without
     /// credentials) counts as fulfilled at once and changes nothing.
     ///
-    /// [`StoreError::Limited`]: the tenant has used up its limit, see [`Usage`], and nothing was saved. What the request
-    /// uses is counted in the same step, over all instances.
+    /// [`StoreError::Limited`]: the tenant has used up its limit, see [`Usage`], and nothing was saved. What the
+    /// request uses is counted in the same step, over all instances.
     async fn request(&self, tenant: &TenantId, desired: DesiredState) -> Result<Generation, StoreError>;
 
     /// The newest desired state that is not fulfilled.
     async fn current(&self, tenant: &TenantId) -> Result<Option<(Generation, DesiredState)>, StoreError>;
 
     /// Sends a message to the tenant's current owner, encrypted, and notifies it. The message is kept for
-    /// [`MESSAGE_KEPT_FOR`] at most, and for the current owner alone: without one, or after a takeover, it is dropped. Of
-    /// more than [`MESSAGES_MAX`] the oldest is dropped. Not durable.
+    /// [`MESSAGE_KEPT_FOR`] at most, and for the current owner alone: without one, or after a takeover, it is dropped.
+    /// Of more than [`MESSAGES_MAX`] the oldest is dropped. Not durable.
     async fn send(&self, tenant: &TenantId, words: Bytes) -> Result<(), StoreError>;
 
     /// Takes the messages to this owner, oldest first. Each is returned once, and not again after an error.
     async fn receive(&self, lease: &Lease) -> Result<Vec<Bytes>, StoreError>;
 
-    /// Counts a pairing code for this number, over all tenants and instances. False: the limit is used up, and no code may
-    /// be requested now. The store keeps a keyed hash of the number.
+    /// Counts a pairing code for this number, over all tenants and instances. False: the limit is used up, and no code
+    /// may be requested now. The store keeps a keyed hash of the number.
     async fn count_code(&self, number: &PhoneNumber) -> Result<bool, StoreError>;
 
-    /// Waits for tenants whose desired state, owner or messages changed. Each is returned once, however often it changed.
-    /// Cancel safe. One caller at a time.
+    /// Waits for tenants whose desired state, owner or messages changed. Each is returned once, however often it
+    /// changed. Cancel safe. One caller at a time.
     async fn notified(&self) -> Vec<TenantId>;
 }
 
@@ -245,8 +248,8 @@ pub enum DesiredState {
     },
     /// Be unlinked, or give up the pairing under way; credentials are wiped.
     Unlink,
-    /// What a later version of this program saved. It is left to instances of that version: this version neither acts on
-    /// it nor marks it as fulfilled, and the user's next request replaces it.
+    /// What a later version of this program saved. It is left to instances of that version: this version neither acts
+    /// on it nor marks it as fulfilled, and the user's next request replaces it.
     #[serde(untagged)]
     Unknown(serde_json::Value),
 }

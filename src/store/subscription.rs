@@ -14,8 +14,8 @@ pub enum Update {
     /// An event, in order and none twice.
     Event(Arc<Event>),
     /// The current status again, outside the order and without a cursor: it became stale, or is no longer stale. If the
-    /// status is stale when a subscription begins, this replaces the newest event. A reader that never saw the status as
-    /// stale may receive one as well.
+    /// status is stale when a subscription begins, this replaces the newest event. A reader that never saw the status
+    /// as stale may receive one as well.
     Refresh(Shown),
 }
 
@@ -30,7 +30,8 @@ pub struct Subscription {
     seen: Option<Cursor>,
     /// The last update was a refresh, and it did not confirm the newest event that the reader has seen.
     stale: bool,
-    /// The last event id of the reader, which the store has not checked yet. It is compared within its own journal only.
+    /// The last event id of the reader, which the store has not checked yet. It is compared within its own journal
+    /// only.
     claimed: Option<EventId>,
 }
 
@@ -105,8 +106,8 @@ impl Subscription {
         }
     }
 
-    /// A refresh for a reader that has seen this event, and has received a stale status or an older event since. Without
-    /// this, the reader would show that status until the next event.
+    /// A refresh for a reader that has seen this event, and has received a stale status or an older event since.
+    /// Without this, the reader would show that status until the next event.
     fn newest_again(&mut self, event: &Arc<Event>) -> Option<Update> {
         let is_newest = self.seen == Some(event.cursor) || self.claimed == Some(event.id());
         (self.stale && is_newest).then(|| {
@@ -131,7 +132,8 @@ impl Subscription {
             Some(Update::Event(event)) => self.newest_again(event),
             Some(Update::Refresh(_)) | None => None,
         };
-        // Compared once: events that are missed later may be of the next journal alone, and this reader needs all of them.
+        // Compared once: events that are missed later may be of the next journal alone, and this reader needs all of
+        // them.
         self.claimed = None;
         let begin = if ids.iter().flatten().chain(&missed.follows).any(|id| id.journal == claimed.journal) {
             // The id is of this tenant, and cursors rise from one journal to the next.
@@ -212,8 +214,8 @@ mod tests {
         assert_eq!(updates, [("event", 3), ("refresh", 2), ("refresh", 3)]);
     }
 
-    /// The reader has seen event 3 on another instance. This instance knew event 1, and read the others when the store came
-    /// back.
+    /// The reader has seen event 3 on another instance. This instance knew event 1, and read the others when the store
+    /// came back.
     #[tokio::test]
     async fn stale_reader_that_has_seen_all_receives_a_fresh_status() {
         let (hub, tenant) = (Arc::new(Hub::default()), TenantId::parse("a").unwrap());
@@ -228,8 +230,8 @@ mod tests {
         assert_eq!(updates, [(1, true), (3, false)]);
     }
 
-    /// Without this, a reader with another tenant's id receives no event once the store is back: that id may be above the
-    /// ids of all events.
+    /// Without this, a reader with another tenant's id receives no event once the store is back: that id may be above
+    /// the ids of all events.
     #[tokio::test]
     async fn event_below_an_id_of_another_journal_is_delivered() {
         let (hub, tenant) = (Arc::new(Hub::default()), TenantId::parse("a").unwrap());
@@ -268,7 +270,8 @@ mod tests {
         assert_eq!(updates_of(missed(), id(6, 12, 1)), [Some((12, 2))], "of another tenant, or lost with Redis");
     }
 
-    /// Events that are missed after the reader's id was found are of the next journal alone: this reader receives them all.
+    /// Events that are missed after the reader's id was found are of the next journal alone: this reader receives them
+    /// all.
     #[tokio::test]
     async fn reader_whose_id_was_found_receives_all_later_missed_events() {
         let (hub, tenant) = (Arc::new(Hub::default()), TenantId::parse("a").unwrap());
@@ -285,8 +288,8 @@ mod tests {
         assert_eq!(updates, [(0, 0), (12, 1), (12, 2), (12, 3), (12, 4)]);
     }
 
-    /// A run of Redis that may have lost writes begins another journal. Events of the journal before must not follow events
-    /// of the new one.
+    /// A run of Redis that may have lost writes begins another journal. Events of the journal before must not follow
+    /// events of the new one.
     #[tokio::test]
     async fn event_of_an_older_epoch_is_dropped_in_every_journal() {
         let (hub, tenant) = (Arc::new(Hub::default()), TenantId::parse("a").unwrap());

@@ -10,8 +10,8 @@ pub(in crate::store) fn takeover_status(newest: Option<&Event>, desired: Option<
         }
         (Some(Status::Connecting { account: None, .. }), _) => None,
         (Some(Status::QrPending { .. }) | None, _) => Some(starting()),
-        // The session waits for credentials that it can read. With "starting" it would count as a pairing, which ends when
-        // WhatsApp cannot be reached.
+        // The session waits for credentials that it can read. With "starting" it would count as a pairing, which ends
+        // when WhatsApp cannot be reached.
         (Some(Status::Disconnected { reason: EndReason::CredentialsUnreadable, .. }), _) => None,
         (Some(Status::Disconnected { .. }), Some(DesiredState::Run { .. })) => Some(starting()),
         // Credentials that outlived their session are about to be erased: the page shows the end already.

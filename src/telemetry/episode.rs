@@ -5,11 +5,11 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Without another one for so long, it is over.
+/// A wave without another occurrence for this long is over.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// Something that comes in waves. The log has one line when a wave begins and one when it is over. With a line for each
-/// time, a client that can cause them could fill the disk.
+/// Logs something that comes in waves: one line when a wave begins and one when it is over. With a line for each
+/// occurrence, a client that can cause them could fill the disk.
 #[derive(Debug, Default)]
 pub struct Episode(Mutex<Option<Wave>>);
 
@@ -20,7 +20,7 @@ struct Wave {
 }
 
 impl Episode {
-    /// True: a wave begins with this one.
+    /// True: this occurrence begins a wave.
     pub fn add(&self) -> bool {
         let (mut wave, now) = (self.0.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
         match &mut *wave {

@@ -19,9 +19,9 @@ fn take_line(place: Place) -> Option<u64> {
     PLACES.lock().unwrap_or_else(PoisonError::into_inner).entry(place).or_default().take()
 }
 
-/// Takes the records of libraries that log through `log`, the WhatsApp library's above all: it prints phone numbers, refs
-/// and pair codes at info and whole stanzas at debug. No setting opens this filter: a warning or an error is logged without
-/// its text, everything else is dropped.
+/// Takes the records of libraries that log through `log`, the WhatsApp library's above all: it prints phone numbers,
+/// refs and pair codes at info and whole stanzas at debug. No setting opens this filter: a warning or an error is
+/// logged without its text, everything else is dropped.
 struct Filter;
 
 static FILTER: Filter = Filter;

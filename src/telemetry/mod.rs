@@ -1,7 +1,8 @@
 //! Writes the log, on standard error and from a thread of its own.
 //!
 //! What it guarantees: a log reader that stops reading stops no request. Lines of libraries are reduced to where they
-//! come from. What it must not do: log tokens, cookies, QR texts, keys, phone numbers or bodies. Start with [`install`].
+//! come from. What it must not do: log tokens, cookies, QR texts, keys, phone numbers or bodies. Start with
+//! [`install`].
 
 mod dropped;
 mod episode;

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Lets one line of a kind through in ten seconds. Without it, a client that can cause the line could fill the disk.
+/// Lets one log line through in ten seconds. Without it, a client that can cause the line could fill the disk.
 #[derive(Debug, Default)]
 pub struct Sampled(Mutex<Lines>);
 

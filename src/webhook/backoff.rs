@@ -8,9 +8,9 @@ const FIRST: Duration = Duration::from_secs(1);
 /// Also the longest delay of the newest status for a receiver that is back after hours, whatever it asked for.
 const LONGEST: Duration = Duration::from_secs(300);
 
-/// How long to wait after delivery number `tries`, counted from 0, has failed: twice as long each time. `random`, from 0 to
-/// 1, shortens it by up to half, so that deliveries that failed together are not retried together. If the receiver `asked`
-/// for longer, the wait is that long, and up to a quarter longer for the same reason.
+/// How long to wait after delivery number `tries`, counted from 0, has failed: twice as long each time. `random`, from
+/// 0 to 1, shortens it by up to half, so that deliveries that failed together are not retried together. If the receiver
+/// `asked` for longer, the wait is that long, and up to a quarter longer for the same reason.
 pub fn wait(tries: u32, asked: Option<Duration>, random: f64) -> Duration {
     let random = random.clamp(0.0, 1.0);
     let doubled = FIRST.saturating_mul(1_u32.checked_shl(tries).unwrap_or(u32::MAX)).min(LONGEST);

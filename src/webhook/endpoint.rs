@@ -59,8 +59,8 @@ impl Endpoint {
         }
     }
 
-    /// Follows no redirect: its target was not configured. Keeps no connection open: one that was closed meanwhile would
-    /// look like a receiver that failed.
+    /// Follows no redirect: its target was not configured. Keeps no connection open: one that was closed meanwhile
+    /// would look like a receiver that failed.
     pub fn agent(&self) -> Agent {
         let config = Agent::config_builder()
             .timeout_global(Some(TIME_MAX))

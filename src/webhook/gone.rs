@@ -6,8 +6,8 @@ use crate::tenant::TenantId;
 
 /// For how long nothing is sent after 410 Gone.
 pub const GONE_FOR: Duration = Duration::from_secs(24 * 3600);
-/// After 410 for so many tenants in a row nothing is sent for any tenant. A back end that deleted one tenant still accepts
-/// webhooks of the others.
+/// After 410 for so many tenants in a row nothing is sent for any tenant. A back end that deleted one tenant still
+/// accepts webhooks of the others.
 const TENANTS_MAX: usize = 3;
 
 /// Counts the receiver's 410 answers.

@@ -1,12 +1,13 @@
-//! Sends status changes to the SaaS product's own back end: signed POST requests as Standard Webhooks 1.0.0 describes them
-//! (<https://www.standardwebhooks.com>).
+//! Sends status changes to the SaaS product's own back end: signed POST requests as Standard Webhooks 1.0.0 describes
+//! them (<https://www.standardwebhooks.com>).
 //!
-//! What it guarantees: each tenant's statuses are delivered in order and at least once; of those that were not delivered
-//! only the newest is sent. A receiver that hangs or fails delays no session and no other tenant's webhooks.
+//! What it guarantees: each tenant's statuses are delivered in order and at least once; of those that were not
+//! delivered only the newest is sent. A receiver that hangs or fails delays no session and no other tenant's webhooks.
 //!
 //! What it must not do: change a status. It takes entries out of [`crate::store::Outbox`] and acknowledges them.
 //!
-//! Where to start reading: `dispatcher`, then `webhook_request` for what is sent and `backoff` for when it is sent again.
+//! Where to start reading: `dispatcher`, then `webhook_request` for what is sent and `backoff` for when it is sent
+//! again.
 
 mod backoff;
 mod dispatcher;

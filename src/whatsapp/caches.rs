@@ -12,9 +12,9 @@ const DEVICE_LISTS_MAX: u64 = 512;
 /// Groups: their members, and which of them have this device's key.
 const GROUPS_MAX: u64 = 64;
 const LOCKS_MAX: u64 = 512;
-/// Contacts whose mapping the library knows to be saved, and whose short hash it knows from the notification of a changed
-/// device list. The mapping of any other contact is saved again, and its notification is ignored: the list is requested
-/// when a message is sent.
+/// Contacts whose mapping the library knows to be saved, and whose short hash it knows from the notification of a
+/// changed device list. The mapping of any other contact is saved again, and its notification is ignored: the list is
+/// requested when a message is sent.
 const CONTACTS_MAX: u64 = 4_096;
 
 /// Bounds the memory of a client, however many contacts the account has. The rest is read from the credential store.

@@ -1,8 +1,8 @@
 //! One WebSocket to WhatsApp, with a bound on everything that is queued for it.
 //!
 //! The library's own transport queues the answer to each ping without a bound, and goes on reading while it cannot
-//! write. A server that pings and never reads would fill the memory. Here the next bytes are read only after the answers
-//! to the bytes before are written, and while the library has few tasks and answers left.
+//! write. A server that pings and never reads would fill the memory. Here the next bytes are read only after the
+//! answers to the bytes before are written, and while the library has few tasks and answers left.
 
 use std::{sync::Arc, time::Duration};
 

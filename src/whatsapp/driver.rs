@@ -33,8 +33,8 @@ pub(super) const SIGNALS_MAX: usize = 16;
 /// The pause between two attempts to save at a login.
 const SAVE_RETRY_PAUSE: Duration = Duration::from_millis(250);
 
-/// When to send "unavailable" after a login. The library sends "available" from a task of its own: mostly at once, under
-/// load a little later.
+/// When to send "unavailable" after a login. The library sends "available" from a task of its own: mostly at once,
+/// under load a little later.
 const SET_UNAVAILABLE_AFTER: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(300), Duration::from_millis(800), Duration::from_secs(2)];
 
@@ -224,8 +224,8 @@ impl Driver {
         });
     }
 
-    /// Saves the newest device. A pairing that has logged in retries if the store is unavailable for a moment; a pairing
-    /// that has not must not go on without the store.
+    /// Saves the newest device. A pairing that has logged in retries if the store is unavailable for a moment; a
+    /// pairing that has not must not go on without the store.
     async fn save_newest(&self) -> Result<(), StoreError> {
         let deadline = Instant::now() + self.shared.settings.flush_deadline;
         loop {

@@ -43,8 +43,8 @@ enum Reach {
 }
 
 impl Reach {
-    /// A build that skips WhatsApp's certificate check requests only from a simulator. A build that connects to a simulator
-    /// does not request from WhatsApp.
+    /// A build that skips WhatsApp's certificate check requests only from a simulator. A build that connects to a
+    /// simulator does not request from WhatsApp.
     fn of(url: &str, check: Check) -> Self {
         match (check, guard::loopback(url)) {
             (Check::Strict, None) => Self::WhatsApp,

@@ -14,8 +14,8 @@ use whatsapp_rust::Client;
 use super::termination::Termination;
 use crate::session::End;
 
-/// How many tasks of a link may be left when more bytes are read. The library starts one for most stanzas. A busy login has
-/// some hundred, and a window of missed messages has at most 200 stanzas.
+/// How many tasks of a link may be left when more bytes are read. The library starts one for most stanzas. A busy login
+/// has some hundred, and a window of missed messages has at most 200 stanzas.
 const TASKS_MAX: usize = 1_024;
 /// Acknowledgements and receipts that may wait to be sent. The library's own queues of them have no bound.
 const ANSWERS_MAX: usize = 1_024;
@@ -46,8 +46,8 @@ impl InFlight {
         let _ = self.client.set(Arc::downgrade(client));
     }
 
-    /// Returns when little work is left. Ends the link if the library does not catch up: without this it would never read
-    /// again.
+    /// Returns when little work is left. Ends the link if the library does not catch up: without this it would never
+    /// read again.
     pub async fn until_low(&self) {
         let counts = self.chunks.fetch_add(1, Ordering::Relaxed).is_multiple_of(COUNTED_EVERY);
         let caught_up = async {

@@ -21,8 +21,8 @@ pub(super) enum InboxEvent {
     LoopEnded,
 }
 
-/// Receives events from the library's tasks. Never waits for the reader: a full inbox ends the link, because the dropped
-/// event might be the one that ends it.
+/// Receives events from the library's tasks. Never waits for the reader: a full inbox ends the link, because the
+/// dropped event might be the one that ends it.
 #[derive(Clone)]
 pub(super) struct Inbox {
     events: Sender<InboxEvent>,

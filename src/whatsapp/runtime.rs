@@ -56,8 +56,8 @@ impl LinkRuntime {
         })
     }
 
-    /// The library's sleeps have no names. While codes are shown, a sleep of exactly a minute can only be the rotation's
-    /// first. The sleeps of 20 s that follow are the rotation's, or a timeout that tests do not need.
+    /// The library's sleeps have no names. While codes are shown, a sleep of exactly a minute can only be the
+    /// rotation's first. The sleeps of 20 s that follow are the rotation's, or a timeout that tests do not need.
     fn scaled(&self, duration: Duration) -> Duration {
         if self.qr_pace == 1.0 || self.progress.stage() != Stage::Offering {
             return duration;

@@ -8,8 +8,8 @@ pub type OutgoingFrame = Arc<dyn Fn(u64) + Send + Sync>;
 pub struct Settings {
     /// `TAUTAN_WHATSAPP_URL`.
     pub url: String,
-    /// `TAUTAN_WHATSAPP_VERSION`. `None`: it is looked up where WhatsApp publishes it, or, with a simulator on loopback,
-    /// only at the simulator.
+    /// `TAUTAN_WHATSAPP_VERSION`. `None`: it is looked up where WhatsApp publishes it, or, with a simulator on
+    /// loopback, only at the simulator.
     pub version: Option<(u32, u32, u32)>,
     /// One-time keys offered to peers. The library's 812 are for accounts that many strangers write to; each costs
     /// memory and a row.

@@ -27,8 +27,8 @@ const MESSAGE_BYTES_MAX: usize = (1 << 24) + 2;
 
 pub(super) type Socket = WebSocketStream<Bounded<MaybeTlsStream<TcpStream>>>;
 
-/// Opens WebSockets to WhatsApp. The library's own factory leaves Nagle's algorithm on: a small frame of a login would wait
-/// for the acknowledgement of the frame before, 40 ms on Linux. It also builds a set of root certificates for each
+/// Opens WebSockets to WhatsApp. The library's own factory leaves Nagle's algorithm on: a small frame of a login would
+/// wait for the acknowledgement of the frame before, 40 ms on Linux. It also builds a set of root certificates for each
 /// connection; here all links share one.
 #[derive(Clone)]
 pub(super) struct Sockets {

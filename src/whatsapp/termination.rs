@@ -24,8 +24,8 @@ impl Termination {
             end => end,
         };
         let first = self.end.set(end).is_ok();
-        // After these ends the library would go on: reconnect without the lease, send unsaved state, show codes again, or
-        // act for another account.
+        // After these ends the library would go on: reconnect without the lease, send unsaved state, show codes again,
+        // or act for another account.
         let hard = matches!(
             end,
             End::LeaseLost

@@ -134,7 +134,7 @@ impl Translator {
             Event::PairError(_) => ended(End::PairingFailed),
             Event::Connected(_) => match &facts.account {
                 Some(account) => Send(Signal::Connected { account: account.clone() }),
-                // Logged in as nobody we could name.
+                // Logged in without an account that could be shown.
                 None => ended(End::Internal),
             },
             Event::SelfPushNameUpdated(_) => match (&facts.account, facts.stage) {

@@ -107,8 +107,8 @@ impl Drop for Attempt<'_> {
 #[async_trait]
 impl TransportFactory for Dialer {
     async fn create_transport(&self) -> anyhow::Result<(Arc<dyn Transport>, Receiver<TransportEvent>)> {
-        // The library reconnects by itself for days. Without this check, a process that was suspended would end the link of
-        // the tenant's new owner.
+        // The library reconnects by itself for days. Without this check, a process that was suspended would end the
+        // link of the tenant's new owner.
         let proven = Instant::now();
         if let Err(error) = self.shared.keys.prove_lease().await {
             return Err(anyhow!("not dialling: {error}"));
@@ -148,9 +148,9 @@ struct Frames {
 
 #[async_trait]
 impl Transport for Frames {
-    /// Until the first login, saves before it sends: the frame that makes the phone list the device must not be sent before
-    /// a restart could log in with it. Holds no lock of the library: the device is read from its snapshot, which every
-    /// change replaces before the change's own frame is built.
+    /// Until the first login, saves before it sends: the frame that makes the phone list the device must not be sent
+    /// before a restart could log in with it. Holds no lock of the library: the device is read from its snapshot, which
+    /// every change replaces before the change's own frame is built.
     async fn send(&self, data: Bytes) -> anyhow::Result<()> {
         if self.shared.progress.stage() < Stage::Linked
             && let Err(error) = self.shared.keys.save_newest().await

@@ -1,5 +1,5 @@
-//! The version of WhatsApp's web client that every link claims: the configured one, or the newest one that was looked up,
-//! once for all links of this process and, through the store, for all instances.
+//! The version of WhatsApp's web client that every link claims: the configured one, or the newest one that was looked
+//! up, once for all links of this process and, through the store, for all instances.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +19,8 @@ use crate::{
 
 /// How long a lookup is used. The library uses its own for the same time.
 const LIFE: Duration = Duration::from_secs(24 * 3600);
-/// The pause after a failed lookup, doubled up to [`PAUSE_MAX`]. Links are opened with the newest known version meanwhile.
+/// The pause after a failed lookup, doubled up to [`PAUSE_MAX`]. Links are opened with the newest known version
+/// meanwhile.
 const PAUSE_MIN: Duration = Duration::from_secs(60);
 const PAUSE_MAX: Duration = Duration::from_secs(3600);
 /// At most one lookup in this time, however many links WhatsApp refuses as too old.

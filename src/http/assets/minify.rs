@@ -1,12 +1,12 @@
-//! Makes the served files smaller: without comments and indentation, joined, and compressed. `static/` keeps the readable
-//! form.
+//! Makes the served files smaller: without comments and indentation, joined, and compressed. `static/` keeps the
+//! readable form.
 
 use std::num::NonZeroU64;
 
 use zopfli::{Format, Options};
 
-/// Removes lines that are comments, and indentation. A comment behind code stays: the inside of a line is not read, so that
-/// no text and no regular expression is taken for a comment.
+/// Removes lines that are comments, and indentation. A comment behind code stays: the inside of a line is not read, so
+/// that no text and no regular expression is taken for a comment.
 pub fn without_comments(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut in_comment = false;

@@ -33,8 +33,8 @@ impl Name {
 
 /// One event as it stands in a stream, its `id` open until it is known whether it is the last of its kind.
 ///
-/// Invariant: the data has no line end in it. JSON escapes them. `warp::sse` would let a lone CR through, with which the
-/// owner of a WhatsApp name could forge events.
+/// Invariant: the data has no line end in it. JSON escapes them. `warp::sse` would let a lone CR through, with which
+/// the owner of a WhatsApp name could forge events.
 pub struct Frame {
     name: Name,
     data: String,
@@ -66,10 +66,10 @@ pub fn heartbeat(every: Duration) -> String {
     text
 }
 
-/// The first lines of every stream. Each stream gets a `retry:` of its own, so that browsers do not all come back at once
-/// after an outage. It is part of the first heartbeat, from which a page counts missed ones: httpx-sse and
-/// fetch-event-source dispatch a block of `retry:` alone as an event without name and data, at which a handler that parses
-/// JSON fails, and sseclient-py drops it.
+/// The first lines of every stream. Each stream gets a `retry:` of its own, so that browsers do not all come back at
+/// once after an outage. It is part of the first heartbeat, from which a page counts missed ones: httpx-sse and
+/// fetch-event-source dispatch a block of `retry:` alone as an event without name and data, at which a handler that
+/// parses JSON fails, and sseclient-py drops it.
 pub fn opening(retry_ms: u32, heartbeat_every: Duration) -> String {
     format!("retry: {retry_ms}\n{}", heartbeat(heartbeat_every))
 }

@@ -3,7 +3,8 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-/// How the instance reaches one open stream. A timer and channels for each stream would be most of what an idle one costs.
+/// Passes orders of the instance to one open stream. A timer and channels for each stream would be most of an idle
+/// stream's
 #[derive(Default)]
 pub struct Handle {
     /// Streams of one group have their heartbeats together.
@@ -18,7 +19,7 @@ struct Orders {
     stream: Option<Waker>,
 }
 
-/// What a stream is to do next.
+/// What a stream must do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     Heartbeat,
@@ -31,7 +32,8 @@ impl Handle {
         Self { group, ..Self::default() }
     }
 
-    /// Returns the waker of the stream. Wake it only after every lock is released. Two heartbeats ordered together are one.
+    /// Returns the waker of the stream. Wake it only after every lock is released. Two heartbeats ordered together are
+    /// one.
     pub fn order(&self, order: Order) -> Option<Waker> {
         let mut orders = self.orders();
         match order {

@@ -1,5 +1,5 @@
-//! `GET /api/whatsapp/events`: finds the tenant, subscribes, writes the first bytes at once, then the backlog, then live
-//! events. A stream ends with its token, when the instance drains, or when its reader falls behind.
+//! `GET /api/whatsapp/events`: finds the tenant, subscribes, writes the first bytes at once, then the backlog, then
+//! live events. A stream ends with its token, when the instance drains, or when its reader falls behind.
 
 mod chunk;
 mod frame;

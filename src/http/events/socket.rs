@@ -14,15 +14,16 @@ use tokio::{
 
 use super::chunk::LAST;
 
-/// A reader that takes no byte of what waits for it is gone after this long. One that is only sent heartbeats does not
-/// come here: the kernel holds thousands of them.
+/// A client that takes none of the waiting bytes for this long is disconnected. A client that gets only heartbeats does
+/// not reach this limit: the kernel holds thousands of them.
 const STALLED_MAX: Duration = Duration::from_secs(20);
-/// What the kernel may hold for a reader that does not read. It counts its own overhead, and takes twice the number.
+/// The bytes that the kernel may hold for a client that does not read. It counts its own overhead, and doubles the
+/// number.
 const SEND_BUFFER_BYTES: usize = 16 * 1024;
-/// Of that, what was not even sent. The socket refuses more, so a stalled reader is noticed early.
+/// The part of it that was not sent yet. The socket refuses more, so a stalled client is noticed early.
 const NOT_SENT_BYTES_MAX: u32 = 8 * 1024;
-/// A client has nothing to send behind its request. So much is read and dropped, to see the end behind it; what comes
-/// after that stays in the kernel, which lets the client wait.
+/// A client has nothing to send after its request. So many bytes are read and dropped to see the end of the connection;
+/// later bytes stay in the kernel, which lets the client wait.
 const UNASKED_BYTES_MAX: usize = 16 * 1024;
 
 /// The socket of one stream.
@@ -34,7 +35,7 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// `unasked_bytes`: what the client has sent behind its request.
+    /// `unasked_bytes`: the bytes that the client has sent after its request.
     pub fn new(socket: TcpStream, chunked: bool, unasked_bytes: usize) -> Self {
         let tuning = SockRef::from(&socket);
         let tuned = tuning
@@ -46,7 +47,7 @@ impl Socket {
         Self { socket, chunked, unasked_bytes }
     }
 
-    /// When a reader that takes nothing from now on is given up.
+    /// When a client that takes nothing from now on is disconnected.
     pub fn stalls_at() -> Instant {
         Instant::now() + STALLED_MAX
     }

@@ -23,12 +23,12 @@ pub struct SseEncoder {
 /// One update as it is written, shared by the streams of its tenant.
 struct Encoded {
     key: Key,
-    /// How the stream stands after it.
+    /// The state of the stream after it.
     is_stale: bool,
     chunk: Chunk,
 }
 
-/// All that the bytes of one update depend on besides itself.
+/// The state of a stream that the bytes of an update depend on.
 #[derive(PartialEq, Eq)]
 struct Key {
     was_stale: bool,
@@ -63,8 +63,8 @@ impl SseEncoder {
         &self.tenant
     }
 
-    /// What a new reader receives: the events missed since `after`, or else the whole current status. Also which kinds of news
-    /// are in it.
+    /// What a new reader receives: the events missed since `after`, or else the whole current status. Also which kinds
+    /// of news are in it.
     pub fn opening(&mut self, mut backlog: Vec<Update>, after: Option<EventId>, now: Timestamp) -> (String, News) {
         let mut out = String::new();
         // If a refresh marks the newest event as stale, the event must not be written as true first.
@@ -86,7 +86,7 @@ impl SseEncoder {
                 owed = News { status: false, ..news };
                 news = News { qr: false, pair: false, ..news };
             }
-            // Before it came back, this reader may have been told that the status is stale.
+            // This reader may have received a stale status before it reconnected.
             news.status |= updates.peek().is_none() && !written.status;
             let stale = updates.peek().is_none()
                 && refresh.as_ref().is_some_and(|shown| shown.stale && shown.event.cursor == event.cursor);
@@ -124,7 +124,7 @@ impl SseEncoder {
                 let shown = Shown { event: Arc::clone(event), stale: false };
                 self.encode(&shown, event.news, Some(event.id()), now, &mut out);
             }
-            // This reader never saw the status as stale. What no journal gave is news: the tenant was forgotten.
+            // This reader never saw the status as stale. An event without a journal is new: the tenant was forgotten.
             Update::Refresh(shown) if !shown.stale && !self.stale && shown.event.journal != JournalId::NONE => {}
             Update::Refresh(shown) => {
                 self.encode(shown, EVERYTHING, None, now, &mut out);
@@ -318,7 +318,7 @@ mod tests {
         assert!(text.contains(r#""stale":true"#));
     }
 
-    /// It was told elsewhere that event 1 is stale, and missed that it is not. The next code is news of the code alone.
+    /// The reader received event 1 as stale elsewhere, and missed that it is not. The next event has only a new code.
     #[test]
     fn reconnecting_reader_receives_the_status_at_least_once() {
         let events = journal([qr("a", 70, None), qr("b", 90, None)]);

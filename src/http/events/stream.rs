@@ -56,7 +56,7 @@ enum Next {
 }
 
 impl EventStream {
-    /// Writes until the token ends, the instance drains, the reader goes or falls behind.
+    /// Writes until the token ends, the instance drains, or the client disconnects or falls behind.
     #[expect(
         clippy::manual_async_fn,
         reason = "an async fn keeps its arguments twice, and this one is kept by each stream"
@@ -136,8 +136,8 @@ impl EventStream {
         })
     }
 
-    /// Writes all bytes. False: the instance drains and the client does not read. An error if the client takes no byte for
-    /// too long. Uses the stream's only timer, and sets it back to the end of the token.
+    /// Writes all bytes. False: the instance drains and the client does not read. An error if the client takes no byte
+    /// for too long. Uses the stream's only timer, and sets it back to the end of the token.
     async fn send(&self, socket: &Socket, mut bytes: Bytes, timer: &mut Pin<Box<Sleep>>) -> io::Result<bool> {
         if socket.try_write(&mut bytes)? {
             return Ok(true);

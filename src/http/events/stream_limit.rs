@@ -15,11 +15,13 @@ use crate::tenant::TenantId;
 
 /// How long a request waits for a slot when all of the tenant's are taken.
 const WAIT_MAX: Duration = Duration::from_millis(300);
-/// Between two checks of one tenant's streams, however many requests wait for a slot. One write is not enough: the first
-/// succeeds after the client has gone, and only a later one fails. HAProxy (2.6, without `http-no-delay`) also holds what
-/// it writes for 200 ms, and closes the stream at its next write: that must come well before the wait is over.
+/// Between two checks of one tenant's streams, however many requests wait for a slot. One write is not enough: the
+/// first succeeds after the client has gone, and only a later one fails. HAProxy (2.6, without `http-no-delay`) also
+/// holds what it writes for 200 ms, and closes the stream at its next write: that must come well before the wait is
+/// over.
 const CHECK_EVERY: Duration = Duration::from_millis(40);
-/// Streams get their heartbeats in so many groups, one after the other, so that ten thousand writes do not fall together.
+/// Streams get their heartbeats in so many groups, one after the other, so that ten thousand writes do not fall
+/// together.
 pub const GROUPS: u32 = 7;
 
 /// The open streams of this instance, by tenant.
@@ -75,8 +77,8 @@ impl StreamLimit {
 
     /// `Err`: the limit is reached; the tenant's limit only after each of its streams was written to.
     ///
-    /// HAProxy, nginx and Caddy can keep the stream of a client that has gone until a write to the client fails. Without the
-    /// checks such a stream would hold its slot until its second heartbeat or longer. Cancel safe.
+    /// HAProxy, nginx and Caddy can keep the stream of a client that has gone until a write to the client fails.
+    /// Without the checks such a stream would hold its slot until its second heartbeat or longer. Cancel safe.
     pub async fn take(&self, tenant: &TenantId) -> Result<StreamSlot, Crowded> {
         let deadline = Instant::now() + WAIT_MAX;
         loop {
@@ -92,8 +94,8 @@ impl StreamLimit {
         }
     }
 
-    /// `None`: the instance has as many as it may. `Err`: the tenant has, its streams are being checked; completes when one
-    /// of them ends.
+    /// `None`: the instance has as many as it may. `Err`: the tenant has, its streams are being checked; completes when
+    /// one of them ends.
     fn take_or_check(&self, tenant: &TenantId) -> Result<Option<StreamSlot>, OwnedNotified> {
         let mut all = self.all();
         if let Some(open) = all.tenants.get_mut(tenant).filter(|open| open.handles.len() >= self.max.of_tenant) {
@@ -129,7 +131,7 @@ impl StreamLimit {
         streams.into_iter().for_each(Waker::wake);
     }
 
-    /// Ends all streams, and each that is opened from now on.
+    /// Ends all streams, also those that are opened from now on.
     pub fn end(&self) {
         let mut all = self.all();
         all.ended = true;

@@ -114,7 +114,7 @@ impl Clock for Now {
     }
 }
 
-/// Whatever a sibling domain plants: whose tenant it is was said by all tokens that count, or nobody's request it is.
+/// Whatever a sibling domain plants: either all valid tokens name the same tenant, or the request is refused.
 #[test]
 fn planted_cookies_never_choose_the_tenant() {
     let (clock, secret) = (Arc::new(Now), Secret::new(SECRET));

@@ -1,4 +1,4 @@
-//! Every kind of status meets every kind of signal.
+//! Checks every kind of status against every kind of signal.
 
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ const ENDS: [End; 16] = [
 fn signals() -> Vec<Signal> {
     let mut all = vec![Signal::Scanned, Signal::Dropped, Signal::Unreachable];
     let phone = || PhoneNumber::parse("6281234567890").unwrap();
-    // What the library hands us is not checked by it.
+    // The library does not check what it passes on.
     for lifetime in [Duration::ZERO, Duration::from_secs(60), Duration::MAX] {
         for (text, attempt) in [("2@a", 1), ("2@a", 2), ("2@b", 6), ("2@b", u32::MAX), ("", 1)] {
             all.push(Signal::Qr { text: text.into(), lifetime, attempt, attempts_max: 6 });
@@ -94,7 +94,7 @@ fn signals() -> Vec<Signal> {
     all
 }
 
-/// Panics where the status must not follow.
+/// Panics if the status must not follow.
 fn check(from: &Status, signal: &Signal, to: &Status) {
     assert_ne!(from, to, "what changes nothing says nothing");
     match (from, signal, to) {
@@ -153,7 +153,7 @@ fn every_status_after_every_signal_is_one_that_may_follow() {
     println!("{} statuses, {} signals, {followed} changes", statuses.len(), signals.len());
 }
 
-/// Whatever comes first, something is done about a status that lasts, and that ends.
+/// A status that must not last is changed after a time limit, and that repeats until it ends.
 #[test]
 fn every_status_that_may_not_last_comes_to_an_end_by_itself() {
     let settings = Settings::default();
@@ -185,7 +185,7 @@ fn every_end_says_whether_the_credentials_go() {
     for end in ENDS {
         let says = ended(end).is_some();
         assert_eq!(says, end != End::LeaseLost, "{end:?}");
-        // Of what a phone has accepted only its phone's own removal makes the credentials worthless.
+        // Once a phone has accepted the device, only its removal on the phone makes the credentials worthless.
         assert_eq!(erases(end, true), end == End::UnlinkedByPhone, "{end:?}");
     }
 }

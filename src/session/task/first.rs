@@ -40,8 +40,8 @@ impl Session {
         let tenant = session.lease.tenant().clone();
         let shown = session.read_with_retries(|| stores.journal.latest(&tenant)).await?;
         let status = shown.map_or(starting, |shown| shown.event.status.clone());
-        // Read before the first link: an end without the generation would fulfil no request, and the session would start
-        // again for ever.
+        // Read before the first link: an end without the generation would fulfil no request, and the session would
+        // start again for ever.
         let desired = session.read_with_retries(|| stores.commands.current(&tenant)).await?;
         session.desired = desired.as_ref().map_or(Generation(0), |(no, _)| *no);
         session.paired = status.account().is_some() || status == Status::connecting(ConnectingReason::Scanned, None);
@@ -60,8 +60,8 @@ impl Session {
         Ok(session)
     }
 
-    /// Credentials that could not be read are readable now. Without the account the status would count as a pairing, which
-    /// ends when WhatsApp cannot be reached.
+    /// Credentials that could not be read are readable now. Without the account the status would count as a pairing,
+    /// which ends when WhatsApp cannot be reached.
     pub(super) async fn publish_resuming(&mut self) -> PublishOutcome {
         let Status::Disconnected { .. } = self.publisher.status() else { return PublishOutcome::Pending };
         let status = match self.linked_as.clone() {

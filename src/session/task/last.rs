@@ -11,9 +11,9 @@ use crate::{
 };
 
 impl Session {
-    /// Keeps credentials that cannot be read now, and the desired state: the right key, or the version that wrote them, may
-    /// be deployed at any time. Until then the page shows the reason, and the session retries at growing intervals. An
-    /// unlink erases them without telling WhatsApp, which would need them.
+    /// Keeps credentials that cannot be read now, and the desired state: the right key, or the version that wrote them,
+    /// may be deployed at any time. Until then the page shows the reason, and the session retries at growing intervals.
+    /// An unlink erases them without telling WhatsApp, which would need them.
     pub(super) async fn unreadable(&mut self) -> Next {
         match self.context.stores.commands.current(self.lease.tenant()).await {
             Ok(Some((no, DesiredState::Unlink))) => {

@@ -30,8 +30,8 @@ impl Session {
         }
     }
 
-    /// Takes messages that users sent through other instances. It asks the store only while WhatsApp waits for an answer:
-    /// there are no other messages.
+    /// Takes messages that users sent through other instances. It asks the store only while WhatsApp waits for an
+    /// answer: there are no other messages.
     pub(super) async fn pass_on_from_elsewhere(&mut self, link: &mut dyn Link) -> Result<(), StoreError> {
         let Status::Connecting { passkey: Some(_), .. } = self.publisher.status() else { return Ok(()) };
         for words in self.context.stores.commands.receive(&self.lease).await? {
@@ -42,8 +42,8 @@ impl Session {
         Ok(())
     }
 
-    /// A repeated request keeps a valid code, which may be half typed, and one that is on its way: each request alerts the
-    /// phone.
+    /// A repeated request keeps a valid code, which may be half typed, and one that is on its way: each request alerts
+    /// the phone.
     pub(super) async fn offer_pair_code(
         &mut self,
         phone: PhoneNumber,

@@ -47,8 +47,8 @@ pub enum KeyError {
     /// The key file … does not hold 32 bytes in base64.
     #[error("the key file {} does not hold 32 bytes in base64", .0.display())]
     MalformedFile(PathBuf),
-    /// Everybody may read the key file …: `chmod 600 …`.
-    #[error("everybody may read the key file {path}: `chmod 600 {path}`", path = .0.display())]
+    /// All users may read the key file …: `chmod 600 …`.
+    #[error("all users may read the key file {path}: `chmod 600 {path}`", path = .0.display())]
     Exposed(PathBuf),
     /// The key file … is missing, and no key is configured: nothing that is kept opens without it.
     #[error("the key file {} is missing, and no key is configured: nothing that is kept opens without it", .0.display())]
@@ -79,10 +79,10 @@ impl MasterKey {
         Ok(key)
     }
 
-    /// Reads the key from a file, which is created for its owner only if it is missing. The embedded store uses it when no
-    /// key is configured. It protects a copy of the database alone, not one of the whole directory.
+    /// Reads the key from a file, which is created for its owner only if it is missing. The embedded store uses it when
+    /// no key is configured. It protects a copy of the database alone, not one of the whole directory.
     ///
-    /// A file that everybody may read is refused. One that its group may read is not: Kubernetes gives a volume's group
+    /// A file that all users may read is refused. One that its group may read is not: Kubernetes gives a volume's group
     /// that right at every mount, and a service must not fail to start again for it.
     pub fn load_or_create(path: &Path) -> Result<Self, KeyError> {
         let failed = |source| KeyError::File { path: path.to_owned(), source };
@@ -133,8 +133,8 @@ impl fmt::Debug for MasterKey {
     }
 }
 
-/// Creates the file atomically, also under a power failure: it is written and flushed under another name, then linked to
-/// its own, which fails if there is one already.
+/// Creates the file atomically, also under a power failure: it is written and flushed under another name, then linked
+/// to its own, which fails if there is one already.
 fn create(path: &Path) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let draft = path.with_extension(format!("{:016x}.new", rand::random::<u64>()));

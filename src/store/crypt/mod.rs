@@ -1,8 +1,9 @@
-//! Encrypts what the stores keep: XChaCha20-Poly1305 under keys that HKDF-SHA256 derives for each tenant from one master
-//! key. To *seal* is to encrypt and authenticate, to *open* is the reverse.
+//! Encrypts what the stores keep: XChaCha20-Poly1305 under keys that HKDF-SHA256 derives for each tenant from one
+//! master key. To *seal* is to encrypt and authenticate, to *open* is the reverse.
 //!
-//! What it guarantees: a sealed row opens only at the location (tenant, table, row) that it was sealed for. What it must
-//! not do: I/O beyond the key file, or logging. Start with [`TenantKeys`], then [`Ring`] for a key that is being replaced.
+//! What it guarantees: a sealed row opens only at the location (tenant, table, row) that it was sealed for. What it
+//! must not do: I/O beyond the key file, or logging. Start with [`TenantKeys`], then [`Ring`] for a key that is being
+//! replaced.
 
 mod json;
 mod key;

@@ -274,7 +274,8 @@ pub struct Outcome<'a> {
 }
 
 impl Outcome<'_> {
-    /// Memory is changed and published under one lock, which `subscribe` takes too, so a new reader sees each event once.
+    /// Memory is changed and published under one lock, which `subscribe` takes too, so a new reader sees each event
+    /// once.
     pub fn apply(self) {
         let mut later = Vec::new();
         let mut memory = self.shared.memory.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,5 @@
-//! The data directory. It is created if it is missing. It is refused if other users may write in it, or if the store file
-//! that it once had is missing.
+//! The data directory. It is created if it is missing. It is refused if other users may write in it, or if the store
+//! file that it once had is missing.
 
 use std::{
     fs::{self, DirBuilder, File, Metadata, OpenOptions},
@@ -20,8 +20,8 @@ pub const SIGN_IN_FILE: &str = "sign-in.key";
 const STORE_FILE: &str = "tautan.redb";
 /// Written once the store exists. Earlier versions wrote none.
 const MARKER: &str = "tautan.marker";
-/// While this file exists, a missing store file is created. A first start writes it, so that the next start continues one
-/// that was killed. An operator writes it to begin with an empty store on purpose.
+/// While this file exists, a missing store file is created. A first start writes it, so that the next start continues
+/// one that was killed. An operator writes it to begin with an empty store on purpose.
 const BEGIN_EMPTY: &str = "begin-empty";
 /// Files that show that there was a store.
 const TRACES: [&str; 3] = [MARKER, KEY_FILE, SIGN_IN_FILE];
@@ -38,10 +38,10 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Creates the directory for its owner only, if it is missing. Refuses it if other users may write in it: they could
-    /// delete or replace the store. Refuses it if the store file is missing and this is not the first start: with an empty
-    /// store every tenant would be shown as never linked. Call it before anything else is written there; it may be called
-    /// again.
+    /// Creates the directory for its owner only, if it is missing. Refuses it if other users may write in it: they
+    /// could delete or replace the store. Refuses it if the store file is missing and this is not the first start: with
+    /// an empty store every tenant would be shown as never linked. Call it before anything else is written there; it
+    /// may be called again.
     pub fn enter(path: &Path) -> Result<Self, OpenError> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
         made.map_err(|source| OpenError::Directory { path: path.to_owned(), source })?;
@@ -134,8 +134,8 @@ impl Directory {
         let allowed = create_for_owner(&begin_empty, "").and_then(|()| self.sync());
         allowed.map_err(|source| self.unusable(source))?;
         if self.has(MARKER)? {
-            // Another process finished its first start meanwhile. If the file stayed, it would allow an empty store after
-            // the next loss.
+            // Another process finished its first start meanwhile. If the file stayed, it would allow an empty store
+            // after the next loss.
             remove_if_there(&begin_empty).map_err(|source| self.unusable(source))?;
         }
         Ok(())

@@ -28,8 +28,8 @@ use crate::{
 
 const FORMAT: u64 = 1;
 
-/// The open file. After a failed write redb refuses everything until the file is opened again; the writer does so as soon
-/// as it can.
+/// The open file. After a failed write redb refuses everything until the file is opened again; the writer does so as
+/// soon as it can.
 pub struct Disk {
     path: PathBuf,
     id: FileId,
@@ -42,7 +42,7 @@ pub struct Disk {
 pub struct Found {
     pub events: Vec<(TenantId, KeptEvent)>,
     pub desired: Vec<(TenantId, KeptDesired)>,
-    /// Tenants of whom a row cannot be read.
+    /// Tenants with a row that cannot be read.
     pub unread: Vec<TenantId>,
     pub idle_time: IdleTime,
 }
@@ -94,8 +94,8 @@ impl Disk {
         Ok((Self { path, id, epoch, open: RwLock::new(Some(database)) }, found))
     }
 
-    /// The time of opening in milliseconds, or one more than the last epoch if the clock went back. So cursors and fences
-    /// rise over restarts, and after a backup is restored, without being saved themselves.
+    /// The time of opening in milliseconds, or one more than the last epoch if the clock went back. So cursors and
+    /// fences rise over restarts, and after a backup is restored, without being saved themselves.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
@@ -117,8 +117,8 @@ impl Disk {
         &self.path
     }
 
-    /// Whether the open file is the one that the next start will find. Without this, everything that is written from now on
-    /// would be lost with the process.
+    /// Whether the open file is the one that the next start will find. Without this, everything that is written from
+    /// now on would be lost with the process.
     pub fn check(&self) -> Result<(), Lost> {
         match FileId::at(&self.path) {
             Ok(id) if id == self.id => Ok(()),
@@ -132,7 +132,8 @@ impl Disk {
     /// Closes the file and opens it again. Never creates it.
     pub fn reopen(&self) -> Result<(), Lost> {
         let closed = self.open.write().unwrap_or_else(PoisonError::into_inner).take();
-        // Outside the lock, because checking a file that was not closed cleanly takes time and readers wait for the lock.
+        // Outside the lock, because checking a file that was not closed cleanly takes time and readers wait for the
+        // lock.
         drop(closed);
         let (database, id) = file::open(&self.path).map_err(redb::Error::from)?;
         if id != self.id {

@@ -29,8 +29,8 @@ impl FileId {
     }
 }
 
-/// Creates the file for its owner only, if it is missing. It appears whole or not at all: redb would refuse a file that it
-/// did not finish creating for ever.
+/// Creates the file for its owner only, if it is missing. It appears whole or not at all: redb would refuse a file that
+/// it did not finish creating for ever.
 pub fn create(path: &Path) -> Result<(), DatabaseError> {
     if path.exists() {
         return Ok(());
@@ -68,8 +68,8 @@ pub fn open(path: &Path) -> Result<(Database, FileId), DatabaseError> {
     Ok((database(file)?, FileId::of(&metadata)))
 }
 
-/// Removes other users' rights to the file: `cp` gives them some when a backup is restored, and Kubernetes when it mounts a
-/// volume.
+/// Removes other users' rights to the file: `cp` gives them some when a backup is restored, and Kubernetes when it
+/// mounts a volume.
 fn restrict(file: &File, metadata: &Metadata) -> io::Result<()> {
     let may = |bits| metadata.mode() & bits != 0;
     if !may(0o077) {
@@ -82,7 +82,7 @@ fn restrict(file: &File, metadata: &Metadata) -> io::Result<()> {
             Ok(())
         }
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            Err(io::Error::new(error.kind(), "the store file is another user's, and everybody may read or write it"))
+            Err(io::Error::new(error.kind(), "the store file is another user's, and all users may read or write it"))
         }
         restricted => restricted,
     }

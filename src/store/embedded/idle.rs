@@ -21,8 +21,8 @@ const AT_ONCE: usize = 64;
 /// Between two transactions, so that other steps can run.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The time that counts towards forgetting. It follows the clock in steps of [`IDLE_STEP_MAX`] at most: a jump of the clock
-/// does not count. Without this, a clock that is wrong by a year for a moment would forget all tenants.
+/// The time that counts towards forgetting. It follows the clock in steps of [`IDLE_STEP_MAX`] at most: a jump of the
+/// clock does not count. Without this, a clock that is wrong by a year for a moment would forget all tenants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IdleTime {
     /// When the clock was last read; 0: never.
@@ -82,7 +82,8 @@ impl EmbeddedStore {
         Ok(forgotten)
     }
 
-    /// Removes all that is kept of the tenant. False: nothing was removed, since it has credentials, a desired state or an owner.
+    /// Removes all data of the tenant. False: nothing was removed, since it has credentials, a desired state or an
+    /// owner.
     pub async fn erase_tenant(&self, tenant: &TenantId) -> Result<bool, StoreError> {
         let tenant = tenant.clone();
         self.step(move |batch| {

@@ -5,9 +5,9 @@
 //! share one `fsync`. Each step checks its fence before it writes: a refused step changes nothing, and a commit that
 //! fails leaves memory as it was.
 //!
-//! What is where: every tenant's newest event, desired state and owner are in memory, some 500 bytes a tenant, read from
-//! the file at the start. Credentials stay in the file. Leases are in memory only, so after a restart no session runs
-//! until it is acquired again.
+//! What is where: every tenant's newest event, desired state and owner are in memory, some 500 bytes a tenant, read
+//! from the file at the start. Credentials stay in the file. Leases are in memory only, so after a restart no session
+//! runs until it is acquired again.
 //!
 //! What it must not do: write a QR or pairing code to the disk, not even encrypted.
 //!
@@ -70,8 +70,8 @@ use crate::{clock::SharedClock, tenant::TenantId};
 
 /// Steps that may wait for the writer. When it is full callers wait.
 const STEPS_MAX: usize = 1_024;
-/// The longest time that a caller waits for a step, the queue included. Without this, a request would wait as long as the
-/// disk hangs.
+/// The longest time that a caller waits for a step, the queue included. Without this, a request would wait as long as
+/// the disk hangs.
 const STEP_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long the end of the process waits for a writer whose disk hangs. Unfinished steps were never confirmed.
 const END_TIME_MAX: Duration = Duration::from_secs(2);
@@ -300,8 +300,8 @@ impl EmbeddedStore {
         self.0.join();
     }
 
-    /// Passes a step to the writer and waits for its commit. If the caller is cancelled or waits too long, a step that has
-    /// not begun is dropped; one that has begun runs to completion.
+    /// Passes a step to the writer and waits for its commit. If the caller is cancelled or waits too long, a step that
+    /// has not begun is dropped; one that has begun runs to completion.
     async fn step<T: Send + 'static>(
         &self,
         step: impl FnOnce(&mut Batch<'_>) -> Step<T> + Send + 'static,
@@ -320,7 +320,7 @@ impl EmbeddedStore {
     }
 
     fn jobs(&self) -> &mpsc::Sender<Job> {
-        self.0.jobs.as_ref().expect("it is taken in drop alone, after which nobody can call")
+        self.0.jobs.as_ref().expect("it is taken only in drop, after which no call is possible")
     }
 
     fn shared(&self) -> &Arc<Shared> {

@@ -18,8 +18,8 @@ use crate::{
     tenant::TenantId,
 };
 
-/// When each tenant's entry is due. In memory alone: the entries stand in the journal's rows, and after a restart all are
-/// due.
+/// When each tenant's entry is due. In memory alone: the entries stand in the journal's rows, and after a restart all
+/// are due.
 #[derive(Default)]
 pub struct Schedule {
     asked: AtomicBool,

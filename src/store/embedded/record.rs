@@ -82,9 +82,9 @@ impl Record {
         takeover_status(self.newest.as_deref(), self.desired.as_ref().map(|(_, desired)| desired))
     }
 
-    /// Restores what the file knew. A status that may stand for codes to pair with gets a cursor of the new epoch: under
-    /// its old one a reader has seen something else, or has gone on to cursors that needed no write. The back end may
-    /// know something else too, and is sent the status again.
+    /// Restores what the file knew. A status that may stand for codes to pair with gets a cursor of the new epoch:
+    /// under its old one a reader has seen something else, or has gone on to cursors that needed no write. The back end
+    /// may know something else too, and is sent the status again.
     pub fn resume(&mut self, KeptEvent { mut event, replaced, untold }: KeptEvent, epoch: u64) -> Arc<Event> {
         self.kept_as_starting = event.status == starting();
         self.untold = untold;

@@ -16,8 +16,8 @@ use super::{
     rows::{CREDENTIALS, DESIRED_STATES, JOURNAL, META},
 };
 
-/// Copies the store into a new file that replaces the old one. No process may have it open. Rows that were removed from the
-/// old file are still in its free pages: tenants' names in clear, the rest encrypted.
+/// Copies the store into a new file that replaces the old one. No process may have it open. Rows that were removed from
+/// the old file are still in its free pages: tenants' names in clear, the rest encrypted.
 pub fn rewrite(dir: &Path) -> Result<(), OpenError> {
     let directory = Directory::enter(dir)?;
     let path = directory.store();

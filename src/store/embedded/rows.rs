@@ -44,8 +44,8 @@ pub const KEY_CHECK_LOCATION: RowLocation<'static> = RowLocation { table: "proof
 #[derive(Serialize, Deserialize)]
 pub struct KeptEvent {
     pub event: Event,
-    /// The event offered codes to pair with, which are never written to the disk. Its status was replaced, so its cursor
-    /// must not be used again: a reader saw something else under it.
+    /// The event offered codes to pair with, which are never written to the disk. Its status was replaced, so its
+    /// cursor must not be used again: a reader saw something else under it.
     pub replaced: bool,
     /// The back end does not know it yet.
     #[serde(default)]
@@ -64,7 +64,8 @@ pub struct Untold {
 pub struct KeptDesired {
     pub number: u64,
     pub unsettled: Option<DesiredState>,
-    /// See [`super::record::Record::idle_since`]. Removed with the next desired state: every end of an idle time begins with one.
+    /// See [`super::record::Record::idle_since`]. Removed with the next desired state: every end of an idle time begins
+    /// with one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_since: Option<u64>,
 }

@@ -22,7 +22,8 @@ const STEP: usize = 1_000;
 type Row = (Option<String>, Option<String>, Option<String>, Option<u64>, Option<String>, Option<Vec<u8>>);
 
 impl RedisStore {
-    /// Removes all that is kept of the tenant. False: nothing was removed, since it has credentials, a desired state or an owner.
+    /// Removes all that is kept of the tenant. False: nothing was removed, since it has credentials, a desired state or
+    /// an owner.
     pub async fn erase_tenant(&self, tenant: &TenantId) -> Result<bool, StoreError> {
         let shared = self.shared();
         let reading = shared.read(tenant, None).await?;

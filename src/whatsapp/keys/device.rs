@@ -112,8 +112,8 @@ impl Keys {
 
     /// Returns when the newest device is durable.
     ///
-    /// The library's own `flush` does not guarantee that: it returns at once while its background saver is still writing,
-    /// and a save that began earlier may overwrite a newer one.
+    /// The library's own `flush` does not guarantee that: it returns at once while its background saver is still
+    /// writing, and a save that began earlier may overwrite a newer one.
     pub async fn save_newest(&self) -> Result<(), StoreError> {
         match self.newest() {
             Some(device) => self.keep(&device).await,

@@ -22,9 +22,9 @@ const LIMIT: Limit = Limit { rows: 4_096, bytes: 2 << 20 };
 const BY_LID: &str = "lid_pn_by_lid";
 const BY_PHONE: &str = "lid_pn_by_pn";
 
-/// The library's map between phone numbers and hidden identities, which grows with the account's contacts. This one holds
-/// the mappings that were used last, and reads the others from the credential store on demand. The library treats a missing
-/// mapping as unknown, so every saved mapping must be found.
+/// The library's map between phone numbers and hidden identities, which grows with the account's contacts. This one
+/// holds the mappings that were used last, and reads the others from the credential store on demand. The library treats
+/// a missing mapping as unknown, so every saved mapping must be found.
 pub(in crate::whatsapp) struct Mappings {
     keys: Arc<Keys>,
     /// `None`: the credential store has no such row.
@@ -55,8 +55,8 @@ fn entry(row: LidPnMappingEntry) -> LidPnEntry {
     LidPnEntry::with_timestamp(row.lid, row.phone_number, row.created_at, source)
 }
 
-/// Values that the library sets here are also saved by [`Keys`], or may be forgotten: the library loses them at a restart
-/// as well.
+/// Values that the library sets here are also saved by [`Keys`], or may be forgotten: the library loses them at a
+/// restart as well.
 #[async_trait]
 impl CacheStore for Mappings {
     async fn get(&self, namespace: &str, key: &str) -> anyhow::Result<Option<Vec<u8>>> {

@@ -1,7 +1,8 @@
 //! The library's storage over the [`CredentialStore`]: one file for each of its traits.
 //!
-//! Every write goes through [`Keys::write`], under the lease; a batch is written completely or not at all. Data that is of
-//! use only within one connection (sent messages awaiting a retry, base keys) stays in memory: no message is ever stored.
+//! Every write goes through [`Keys::write`], under the lease; a batch is written completely or not at all. Data that is
+//! of use only within one connection (sent messages awaiting a retry, base keys) stays in memory: no message is ever
+//! stored.
 
 mod app_sync;
 mod device;
@@ -172,8 +173,8 @@ impl Keys {
         self.write(vec![Change::Delete { table, key: key.into() }]).await
     }
 
-    /// Writes all changes or none. A lost lease ends the link. So does any failure before the first login: the phone would
-    /// list a device without saved credentials.
+    /// Writes all changes or none. A lost lease ends the link. So does any failure before the first login: the phone
+    /// would list a device without saved credentials.
     async fn write(&self, changes: Vec<Change>) -> Result<(), StoreError> {
         let _not_erasing = self.erasing.read().await;
         if self.is_retired() {

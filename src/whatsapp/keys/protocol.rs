@@ -138,7 +138,8 @@ impl ProtocolStore for Keys {
     }
 
     /// Returns no entries. The library calls this once for each client to fill a map of all contacts, which it keeps as
-    /// long as the client lives: 95 MB for 100,000. [`super::Mappings`] replaces that map and reads single rows on demand.
+    /// long as the client lives: 95 MB for 100,000. [`super::Mappings`] replaces that map and reads single rows on
+    /// demand.
     async fn get_all_lid_mappings(&self) -> LibraryResult<Vec<LidPnMappingEntry>> {
         Ok(Vec::new())
     }

@@ -3,7 +3,7 @@ use std::{
     mem::size_of,
 };
 
-/// What only helps while it is fresh, kept in memory: the oldest gives way.
+/// Data that is of use only while it is new, in memory: the oldest is removed first.
 pub(super) struct Recent {
     pub sent: Cache<Vec<u8>>,
     pub base_keys: Cache<Vec<u8>>,
@@ -16,14 +16,14 @@ impl Default for Recent {
     }
 }
 
-/// What a cache holds at most. Whatever comes first counts.
+/// The most that a cache holds. The limit that is reached first counts.
 #[derive(Clone, Copy)]
 pub(super) struct Limit {
     pub rows: usize,
     pub bytes: usize,
 }
 
-/// Rows in memory by two words. Of those that nobody asked for since their last turn the oldest gives way.
+/// Rows in memory by namespace and key. The oldest row without a read since its last turn is removed first.
 pub(super) struct Cache<V> {
     rows: HashMap<Words, Row<V>>,
     turns: VecDeque<Words>,
@@ -105,7 +105,7 @@ impl<V: Bytes> Cache<V> {
     }
 }
 
-/// The words stand in the map and in the turns.
+/// Namespace and key are in the map and in the turns.
 fn cost<V: Bytes>((first, second): &Words, value: &V) -> usize {
     2 * (size_of::<Words>() + first.len() + second.len()) + size_of::<Row<V>>() + value.bytes()
 }

@@ -10,7 +10,8 @@ use crate::store::{Change, StoreError};
 const SECRET: &str = "secret";
 const LENGTH: usize = 8 + 8 + size_of::<MessageSecret>();
 
-/// Secrets only serve to read what follows a message (a vote, an edit). Beyond this many the oldest fourth goes.
+/// Secrets are needed only to read what follows a message (a vote, an edit). Beyond this many the oldest fourth is
+/// removed.
 const ROWS_MAX: usize = 1024;
 
 #[derive(Clone, Copy)]
@@ -54,7 +55,7 @@ fn key(chat: &str, sender: &str, msg_id: &str) -> Bytes {
 }
 
 impl Keys {
-    /// Keys of the rows that have to go so that `coming` find room.
+    /// Keys of the rows to remove so that `coming` rows fit.
     async fn crowded_out(&self, count: usize, coming: usize) -> Result<Vec<Bytes>, StoreError> {
         if count + coming <= ROWS_MAX {
             return Ok(Vec::new());

@@ -20,7 +20,7 @@ fn number(id: u32) -> Bytes {
     Bytes::copy_from_slice(&id.to_be_bytes())
 }
 
-/// Where the library may have kept something of a user: with each of the devices that it looks for.
+/// The addresses under which the library may have saved rows of a user: one for each device that it looks for.
 fn addresses(user: &str) -> impl Iterator<Item = Bytes> {
     let servers = [Server::Pn, Server::Lid, Server::Hosted, Server::HostedLid];
     servers.into_iter().flat_map(move |server| {
@@ -66,8 +66,8 @@ impl SignalStore for Keys {
         self.delete(SESSION, text(address)).await.map_err(|error| self.library_error(error))
     }
 
-    /// The library asks before it looks for what to move from a number's addresses to those of its hidden identity. A no
-    /// saves it a few hundred single look-ups.
+    /// The library calls this before it moves rows from a number's addresses to those of its hidden identity. False
+    /// saves it a few hundred lookups.
     async fn has_signal_state_for_user(&self, user: &str) -> LibraryResult<bool> {
         let addresses: Vec<_> = addresses(user).collect();
         for table in [SESSION, IDENTITY] {

@@ -1,4 +1,4 @@
-//! The library's events in any order and with any content, and what a session makes of them.
+//! Checks the library's events in any order and with any content against what a session accepts.
 
 use std::time::Duration;
 
@@ -126,7 +126,7 @@ fn events() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// As the driver keeps it.
+/// The state as the driver has it.
 fn moves(stage: Stage, event: &Event) -> Stage {
     match event {
         Event::PairSuccess(_) if stage == Stage::Offering => Stage::Scanned,
@@ -135,7 +135,7 @@ fn moves(stage: Stage, event: &Event) -> Stage {
     }
 }
 
-/// No order of events panics; a code is never offered once the phone has scanned, and whoever is connected is named.
+/// No order of events panics. No code is shown after the scan, and every connected status has an account.
 #[test]
 fn events_in_any_order_mean_what_may_follow() {
     let account = Account { phone: PhoneNumber::parse("6281234567890").unwrap(), name: None, platform: None };

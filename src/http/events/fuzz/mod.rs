@@ -1,4 +1,4 @@
-//! What the encoder writes, read by the standard's rules and followed as a page does.
+//! Reads the encoder's output by the rules of the standard, and follows it as a page does.
 
 mod parser;
 
@@ -24,7 +24,7 @@ use crate::{
 };
 use parser::Parser;
 
-/// What would break a stream if it stood in it as it is.
+/// Texts that would break a stream if they were not escaped.
 const NAMES: &[&str] = &[
     "\r",
     "\n",
@@ -99,15 +99,15 @@ fn frames_are_read_as_they_were_written() {
     });
 }
 
-/// What happens to a tenant, one thing after the other.
+/// The changes of a tenant, in order.
 #[derive(Clone, Debug)]
 enum Step {
     Said(Status),
-    /// Whoever stands behind the newest is gone, or is there again.
+    /// The owner of the newest event is gone, or is back.
     Doubted(bool),
 }
 
-/// Whether a reader may have been told that the newest event is stale.
+/// Whether a reader may have received the newest event as stale.
 #[derive(Clone, Copy, Default)]
 struct Doubt {
     now: bool,
@@ -204,7 +204,7 @@ impl Page {
     }
 }
 
-/// Some of it is heard live, then the stream breaks; some is missed, and the rest is live again.
+/// The page receives some updates live, then the stream breaks; it misses some, and receives the rest live again.
 #[test]
 fn page_knows_the_present_whatever_it_missed() {
     let breaks = (any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<bool>());
@@ -237,7 +237,7 @@ fn page_knows_the_present_whatever_it_missed() {
                     let sequence = events.len() as u64 + 1;
                     let id = EventId { journal: JournalId::new(7), cursor: Cursor { epoch: 1, sequence } };
                     let previous = events.last().map(|event| &**event);
-                    // A store does not append what is said already.
+                    // A store does not append a status that did not change.
                     if previous.is_some_and(|previous| previous.status == *status) {
                         continue;
                     }
