@@ -9,7 +9,7 @@ use super::error::Code;
 /// operator does not see that tokens are tried; with one for each, a client could fill the disk.
 #[derive(Default)]
 pub(super) struct Refusals {
-    /// For each code that had a line in the last ten seconds: how many came since and are not logged yet.
+    /// For each code that had a log line in the last ten seconds: the refusals since then, which are not logged yet.
     unlogged: Mutex<HashMap<&'static str, (Code, u64)>>,
 }
 
