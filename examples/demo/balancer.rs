@@ -13,7 +13,7 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-/// One port before all instances: each connection goes to the next one that lives.
+/// One port for all instances: each connection goes to the next living one.
 #[derive(Clone, Default)]
 pub struct Balancer {
     places: Arc<Mutex<Vec<Option<SocketAddr>>>>,

@@ -21,13 +21,13 @@ type Failure = Box<dyn Error>;
 
 const START_TIME_MAX: Duration = Duration::from_secs(20);
 
-/// What an instance's log says that a visitor wants to know.
+/// The log lines of an instance that a visitor wants to see.
 pub enum News {
     Listens {
         instance: usize,
         address: SocketAddr,
     },
-    /// The session runs there: only its owner says such things.
+    /// The session runs there: only its owner logs this.
     Runs {
         instance: usize,
         what: String,
@@ -73,7 +73,7 @@ impl Fleet {
         Ok(self.instances[instance].kill().await?)
     }
 
-    /// As an orchestrator would, in the place of one that has ended.
+    /// Starts an instance in place of one that has ended, as an orchestrator does.
     pub fn start_again(&mut self, instance: usize) -> Result<(), Failure> {
         self.instances[instance] = self.spawn(instance)?;
         Ok(())

@@ -1,4 +1,4 @@
-//! What a visitor presses.
+//! The keys that a visitor presses.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ pub enum Pressed {
     Quit,
 }
 
-/// A thread of its own: reading a terminal blocks, also the end of a runtime.
+/// Runs in its own thread: reading a terminal blocks, also at the end of a runtime.
 pub fn keyboard() -> mpsc::Receiver<String> {
     let (typed, lines) = mpsc::channel(1);
     std::thread::spawn(move || {
@@ -28,7 +28,7 @@ pub fn keyboard() -> mpsc::Receiver<String> {
 /// Cancel safe.
 pub async fn next(lines: &mut mpsc::Receiver<String>) -> Pressed {
     let interrupted = async {
-        // Where signals cannot be listened to the default is in force, which ends the process.
+        // If signals cannot be handled, the default action ends the process.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }

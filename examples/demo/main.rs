@@ -1,8 +1,8 @@
 //! The whole service beside a WhatsApp simulator: no phone, no account, no network. In one process, or with
 //! `--instances 3` as several on one Redis.
 //!
-//! The service is the real one, with its store in a temporary folder. So is the way of the QR code: the phone here reads
-//! the image that the service sends to browsers, and scans it on the simulator.
+//! The service is the real one, with its store in a temporary folder. The QR code takes the real way as well: the phone
+//! reads the image that the service sends to browsers, and scans it on the simulator.
 
 mod balancer;
 mod fleet;

@@ -100,7 +100,7 @@ pub async fn run(instances: usize) -> Result<(), Box<dyn Error>> {
                     up[instance] = true;
                     println!("fleet: instance {instance} (process {}) listens", fleet.pid(instance).unwrap_or_default());
                 }
-                // The last words of the dead come late.
+                // The last log lines of a killed instance come late.
                 News::Runs { instance, .. } if !up[instance] => {}
                 News::Runs { instance, what } => {
                     if owner != Some(instance) {

@@ -1,5 +1,5 @@
-//! `tautan check`: says whether the service could start with these settings, and reach the store and WhatsApp. It prints a
-//! line for each; what it cannot use is its exit code.
+//! `tautan check`: says whether the service could start with these settings, and reach the store and WhatsApp. It
+//! prints a line for each; what it cannot use is its exit code.
 
 use std::{path::Path, process::ExitCode, time::Duration};
 

@@ -1,4 +1,4 @@
-//! A wall clock that is set: by an operator, by NTP, by a machine that was restored.
+//! A wall clock that jumps, because of an operator, NTP or a restored machine.
 
 use std::time::Duration;
 

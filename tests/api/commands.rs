@@ -13,8 +13,8 @@ fn reference(tenant: &str) -> String {
     TenantId::parse(tenant).unwrap().reference().to_string()
 }
 
-/// The page shows one tenant, and the cookie of its browser has become another one's: what the user presses there must
-/// not be done to a tenant that the page does not show.
+/// The page shows one tenant, and the cookie of its browser belongs to another one now: a button pressed there must
+/// not change a tenant that the page does not show.
 #[tokio::test]
 async fn command_for_another_tenant_than_the_token_does_nothing() {
     let server = Server::start().await;

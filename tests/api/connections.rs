@@ -1,4 +1,4 @@
-//! How many connections and streams there may be, and which end when one more comes.
+//! The limits on connections and streams, and which connection is closed for a new one.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -38,10 +38,10 @@ async fn ask(socket: &mut TcpStream, path: &str, token: &str) -> Option<u16> {
     std::str::from_utf8(&answer[..length]).unwrap()[9..12].parse().ok()
 }
 
-/// One connection that was answered and rests.
+/// An idle connection after one answer.
 async fn idle(server: &Server, from: IpAddr) -> TcpStream {
     let mut socket = connect(server, from).await;
-    // It may be closed at once, when it is the address's own that is closed for it.
+    // It may be closed at once if the connection of the same address is closed for it.
     ask(&mut socket, "/healthz", "").await;
     socket
 }
@@ -52,7 +52,7 @@ fn is_open(socket: &TcpStream) -> bool {
 
 const CAPS: Caps = Caps { connections: 40, without_token: 20, per_address: 5, streams: 20 };
 
-/// With 200 descriptors such clients took them all.
+/// With 200 descriptors such clients used them all.
 #[tokio::test]
 async fn hardening_idle_connections_keep_no_user_out() {
     let server = with(CAPS).await;
@@ -97,7 +97,7 @@ async fn address_over_its_limit_loses_its_oldest_connection() {
     assert!(proxys.iter().all(is_open), "a proxy on this machine brings the connections of many users");
 }
 
-/// As many as there may be are being answered: then none is closed for another one.
+/// While as many connections as allowed are being answered, none is closed for another one.
 #[tokio::test]
 async fn connection_is_refused_when_none_is_idle() {
     let server = with(Caps { connections: 4, ..CAPS }).await;

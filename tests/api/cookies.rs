@@ -1,4 +1,4 @@
-//! How a token may stand in its cookie, and what a refusal says of one that cannot be read.
+//! The forms of a token in its cookie, and the refusals of a cookie that cannot be read.
 
 use jsonwebtoken::{Algorithm, EncodingKey};
 use reqwest::Response;
@@ -57,7 +57,7 @@ async fn hardening_a_planted_cookie_in_quotes_is_noticed() {
     problem(request.send().await.unwrap(), 403, "origin-missing").await;
 }
 
-/// A sibling subdomain plants as many as it likes, and the browser may send them first.
+/// A sibling subdomain may set many cookies, and the browser may send them first.
 #[tokio::test]
 async fn hardening_more_cookies_than_the_maximum_are_refused() {
     let server = Server::start().await;

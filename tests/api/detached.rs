@@ -27,7 +27,7 @@ impl Client {
         Self { socket: TcpStream::connect(server.host()).await.unwrap(), all: String::new() }
     }
 
-    /// Its kernel takes as little as it may while nothing is read.
+    /// Its receive buffer is as small as possible.
     async fn with_small_buffer(server: &Server) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(2_048).unwrap();
@@ -43,7 +43,7 @@ impl Client {
         self.read_until("never-linked").await;
     }
 
-    /// Reads on until all of it contains `text`.
+    /// Reads until everything received contains `text`.
     async fn read_until(&mut self, text: &str) {
         in_time(async {
             while !self.all.contains(text) {
@@ -129,7 +129,7 @@ async fn answer_before_a_stream_is_written_before_it() {
     assert!(client.all[..heads[1].0].ends_with("ok") || client.all[..heads[1].0].ends_with("ok\n"), "{}", client.all);
 }
 
-/// The first answer is larger than the kernel takes from us while the client does not read.
+/// The first answer is larger than the kernel's buffers while the client does not read.
 #[tokio::test]
 async fn large_answer_before_a_stream_is_written_whole() {
     let server = Server::start().await;
@@ -218,7 +218,7 @@ async fn reader_that_does_not_read_is_cut() {
     assert!(cut > Duration::from_secs(20), "no byte was refused for so long: {cut:?}");
 }
 
-/// Each event takes longer to be written than a reader has that takes nothing.
+/// Writing each event takes longer than the time limit for a client that reads nothing.
 #[tokio::test]
 async fn slow_reader_that_reads_is_not_cut() {
     const BYTES_PER_SECOND: u128 = 600;
@@ -238,7 +238,7 @@ async fn slow_reader_that_reads_is_not_cut() {
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(45) {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        // By the time that has gone by: a busy machine makes no slower reader.
+        // Computed from the elapsed time: a busy machine must not make a slower reader.
         while (client.all.len() as u128) < began.elapsed().as_millis() * BYTES_PER_SECOND / 1_000 {
             client.read(&mut [0; 256]).await;
         }

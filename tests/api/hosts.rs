@@ -1,4 +1,4 @@
-//! `Host`: which place a request is for, and whether its `Origin` is the same place.
+//! `Host`: the host of a request, and whether its `Origin` is the same host.
 
 use reqwest::Response;
 

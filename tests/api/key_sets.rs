@@ -1,4 +1,4 @@
-//! Key sets behind an address: what a publisher does, and what others ask meanwhile.
+//! Key sets at a URL: faults of the publisher, and requests at the same time.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -34,7 +34,7 @@ struct State {
     requests: usize,
     holds: bool,
     redirects_to: Option<String>,
-    /// Bytes that mean nothing, in front of the set.
+    /// White space in front of the set.
     padding: usize,
 }
 
@@ -76,7 +76,7 @@ impl Shared {
         };
         let head =
             format!("HTTP/1.1 {status}\r\n{location}content-length: {}\r\nconnection: close\r\n\r\n", body.len());
-        // A client that gave up is no fault of the publisher.
+        // A client that disconnected does not count as a failed fetch.
         let _ = reader.get_mut().write_all(format!("{head}{body}").as_bytes());
     }
 }
@@ -92,7 +92,7 @@ fn signed(server: &Server, kid: &str) -> String {
     jsonwebtoken::encode(&header, &json!({"id": "toko", "exp": server.second() + 60}), &key).unwrap()
 }
 
-/// A token with a signature of no key, as an attacker makes it.
+/// A token with an invalid signature, as an attacker makes it.
 fn unsigned(server: &Server, kid: &str) -> String {
     let signed = signed(server, kid);
     format!("{}.AAAA", signed.rsplit_once('.').unwrap().0)
@@ -139,7 +139,7 @@ async fn hardening_a_flood_of_made_up_kids_leaves_one_fetch_in_10_s() {
     assert!(publisher.requests() <= allowed, "{} of {allowed}", publisher.requests());
 }
 
-/// Clients that hang up say nothing of the publisher: their requests must not be taken for failed fetches.
+/// Requests of clients that disconnect must not count as failed fetches.
 #[tokio::test]
 async fn hardening_clients_that_hang_up_make_no_fetch_a_failure() {
     let publisher = Publisher::start("one");

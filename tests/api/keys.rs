@@ -87,7 +87,7 @@ async fn previous_secret_is_still_accepted() {
     );
 }
 
-/// What the secret's owner signs is an HMAC and nothing else, and what the key pair's owner signs is none.
+/// The secret verifies only HMACs, and the key pair verifies none.
 #[tokio::test]
 async fn previous_secret_and_key_pair_are_accepted_side_by_side() {
     let pem = include_str!("keys/p256.pub.pem");
@@ -174,7 +174,7 @@ async fn unreachable_key_set_is_503_and_not_401() {
     problem(server.get(STATUS).bearer_auth(token).send().await.unwrap(), 503, "keys-unavailable").await;
 }
 
-/// What a key of the same kind says of its signature is not the last word.
+/// A failed check with a key of the same kind does not decide: other keys are tried.
 #[tokio::test]
 async fn unknown_token_is_503_while_the_key_set_is_unreachable() {
     let pem = include_str!("keys/p256.pub.pem");

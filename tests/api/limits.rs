@@ -1,4 +1,4 @@
-//! What one tenant may ask for how often.
+//! How often one tenant may send each request.
 
 use futures::future::join_all;
 use serde_json::{Value, json};

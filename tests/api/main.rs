@@ -1,5 +1,5 @@
-//! The service as a client meets it: real sockets, the real store, and nothing of the inside but what a session owner
-//! would write into the journal.
+//! The service as a client sees it: real sockets and the real store. Of the inside only the events are used that a
+//! session owner would append to the journal.
 
 mod assets;
 mod clocks;

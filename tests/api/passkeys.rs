@@ -1,4 +1,4 @@
-//! The passkey step as the HTTP side sees it; the step itself is played in `tests/process`.
+//! The passkey step over HTTP. `tests/process` has the whole step with the simulator.
 
 use serde_json::{Value, json};
 use tautan::events::{ConnectingReason, PairingId, Passkey, PasskeyStep, Status};

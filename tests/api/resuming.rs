@@ -1,4 +1,4 @@
-//! Where a stream goes on, for clients that cannot send `Last-Event-ID` as a header.
+//! The last event id of clients that cannot send `Last-Event-ID` as a header.
 
 use serde_json::json;
 use tautan::events::{ConnectingReason, Status};

@@ -13,7 +13,7 @@ pub async fn send(server: &Server, request: &str) -> String {
     read(&mut socket).await
 }
 
-/// Everything until the server closes.
+/// Reads until the server closes.
 async fn read(socket: &mut TcpStream) -> String {
     let mut all = Vec::new();
     // A reset after the answer is fine: it had not read all that was sent.
@@ -96,7 +96,7 @@ async fn stream_ends_when_its_client_disconnects() {
         let mut socket = TcpStream::connect(server.host()).await.unwrap();
         let request = format!("GET /api/whatsapp/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n");
         in_time(async {
-            // The last one's place is given back as soon as its socket is seen to be closed.
+            // The slot of the last one is freed as soon as the server sees its socket closed.
             loop {
                 socket.write_all(request.as_bytes()).await.unwrap();
                 let mut head = [0; 12];
@@ -141,7 +141,7 @@ async fn endless_request_is_cut_when_the_grace_ends() {
         "POST /api/whatsapp/connect HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: 9\r\n\r\n{{"
     );
     socket.write_all(head.as_bytes()).await.unwrap();
-    // Answered only once the one before it is being served.
+    // Answered only after the request before it.
     assert_eq!(server.get("/healthz").send().await.unwrap().status(), 200);
     server.stop.cancel();
     assert!(!in_time(server.running.take().unwrap()).await.unwrap());
@@ -188,7 +188,7 @@ async fn idle_connection_between_requests_is_kept() {
     }
 }
 
-/// What a client sends while it is being answered waits; it is no request that is late.
+/// Bytes that a client sends during an answer wait; they do not count as a late request.
 #[tokio::test]
 async fn stream_goes_on_whatever_its_client_sends() {
     let server = Server::start().await;

@@ -37,7 +37,8 @@ async fn sign_in_code_works_once() {
     problem(server.get("/local/sign-in?code=once-only").send().await.unwrap(), 403, "sign-in-refused").await;
 }
 
-/// Browsers fetch a link ahead when it is typed, hovered over or named by a page, and show what came only if it is opened.
+/// Browsers prefetch a link when it is typed, hovered over or named by a page, and show the answer only if it is
+/// opened.
 #[tokio::test]
 async fn prefetch_does_not_use_up_the_sign_in_code() {
     let server = start().await;

@@ -231,7 +231,7 @@ async fn stream_over_the_limit_is_refused_until_another_closes() {
 async fn streams_are_written_to_before_another_is_refused() {
     let mut setup = Setup::default();
     setup.http.streams_per_tenant_max = 1;
-    // No heartbeat but the ones that the refused request causes.
+    // The only heartbeats are those that the refused request causes.
     setup.http.heartbeat = Duration::from_secs(3_600);
     let server = setup.start().await;
     let (mut held, mut foreign) = (server.stream("toko").await, server.stream("another").await);
@@ -278,7 +278,7 @@ async fn draining_instance_ends_its_streams_and_refuses_none() {
     server.end_streams.cancel();
     let told = stream.rest().await.into_iter().filter(|frame| matches!(frame, Frame::Event(_)));
     assert_eq!(told.count(), 1, "the status, and no goodbye");
-    // An error would end an EventSource for good; an ended stream is asked for again, elsewhere.
+    // An error would end an EventSource for good; after the end of a stream it reconnects, elsewhere.
     let mut late = server.stream("toko").await;
     late.rest().await;
     assert_eq!(server.get("/healthz").send().await.unwrap().status(), 200);
@@ -304,7 +304,7 @@ async fn neither_of_two_tenants_hears_a_byte_of_the_other() {
     for round in 0..10 {
         of_ani.show_qr(&format!("ANI-SECRET-{round}"), 60).await;
         of_budi.show_qr(&format!("BUDI-SECRET-{round}"), 60).await;
-        // Readers that fall behind are cut, and these two shall hear everything.
+        // Readers that fall behind are cut, and these two must receive everything.
         for (stream, own, other) in [(&mut ani, "ANI-", "BUDI-"), (&mut budi, "BUDI-", "ANI-")] {
             loop {
                 let Event { name, data, .. } = stream.next().await.expect("the stream goes on");

@@ -27,7 +27,7 @@ async fn every_address_of_the_api_asks_for_a_token() {
     }
 }
 
-/// A browser sends the cookies of a whole domain in one line, and scripts of others put there what they like.
+/// A browser sends the cookies of a whole domain in one line, and scripts of other sites may set any of them.
 #[tokio::test]
 async fn foreign_cookie_of_any_bytes_does_not_hide_the_token() {
     let server = Server::start().await;
@@ -94,7 +94,7 @@ async fn token_signed_with_hs384_or_hs512_counts() {
     }
 }
 
-/// The secret is public knowledge for no algorithm of key pairs, and a header that lies about its algorithm proves nothing.
+/// A token is verified only with the algorithm of its key, whatever algorithm its header names.
 #[tokio::test]
 async fn hardening_signature_of_another_hmac_than_named_is_refused() {
     let server = Server::start().await;
@@ -217,7 +217,8 @@ async fn hardening_a_second_bearer_token_is_noticed() {
     assert_eq!(with([&mine, &mine]).await.unwrap().status(), 200);
 }
 
-/// A staging site behind HTTP Basic: its browsers send the password of that with every request, and the cookie is ours.
+/// A staging site behind HTTP Basic: its browsers send that password with every request beside the cookie with the
+/// token.
 #[tokio::test]
 async fn cookie_beside_another_scheme_still_needs_an_origin() {
     let server = Server::start().await;

@@ -10,7 +10,7 @@ use tautan::{
 
 const SECRET: (&str, &str) = ("JWT_SECRET", crate::support::SECRET);
 
-/// What is wrong with the settings, by variable.
+/// The mistakes in the settings, by variable.
 fn mistakes(environment: &[(&str, &str)]) -> Vec<(String, String)> {
     let environment: Vec<(OsString, OsString)> =
         environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
@@ -41,7 +41,7 @@ fn hardening_a_weak_encryption_key_refuses_the_start() {
         let redis = ("REDIS_URL", "redis://127.0.0.1/");
         refused(&[SECRET, ("TAUTAN_ENCRYPTION_KEY", weak)], "TAUTAN_ENCRYPTION_KEY", said);
         refused(&[SECRET, redis, ("TAUTAN_ENCRYPTION_KEY", weak)], "TAUTAN_ENCRYPTION_KEY", said);
-        // What was kept with a weak key must stay readable while it is changed.
+        // Data that was saved with a weak key must stay readable while the key is changed.
         let strong = ("TAUTAN_ENCRYPTION_KEY", "q83vEjRWeJq83vEjRWeJq83vEjRWeJq83vEjRWeJq80=");
         assert_eq!(mistakes(&[SECRET, strong, ("TAUTAN_ENCRYPTION_KEY_PREVIOUS", weak)]), []);
     }

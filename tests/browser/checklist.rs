@@ -40,7 +40,7 @@ async fn seed_checklist_from_login_to_reload_passes() {
     assert!(until_number < Duration::from_secs(1), "{until_number:?} from the scan to the number on the screen");
 }
 
-/// Silence proves something only where a violation would be heard.
+/// No report is proof only if a violation would be reported.
 #[tokio::test(flavor = "multi_thread")]
 async fn inline_style_and_script_are_refused_and_reported() {
     let Some(stage) = PageTest::open().await else { return };

@@ -98,7 +98,7 @@ async fn eight_tabs_do_not_block_each_other_over_six_connections() {
     }
 }
 
-/// No timer of the page runs while the machine sleeps, and its sockets die without a word.
+/// While the machine sleeps, no timer of the page runs, and its sockets end without an error.
 #[tokio::test(flavor = "multi_thread")]
 async fn page_opens_a_new_stream_after_the_machine_slept() {
     let Some(stage) = PageTest::open().await else { return };

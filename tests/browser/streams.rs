@@ -62,7 +62,7 @@ async fn open_page_recovers_after_the_service_was_killed() {
 
     stage.start_again();
     assert_eq!(stage.browser.card().state("connected").await.phone, NUMBER_SHOWN);
-    // Also the browser's own way back, without a word of our script's.
+    // Also the browser's own reconnection, without the page's script.
     let listener = Listener::again(&stage.browser);
     listener
         .until("the way back", |heard| {
@@ -80,7 +80,7 @@ async fn open_page_recovers_after_the_service_was_killed() {
     assert_eq!(stage.browser.run("return window.untouched", Vec::new()).await, json!(true), "it was never reloaded");
 }
 
-/// A router that forgets a connection closes nothing: EventSource hears nothing of it, and the page would say "connected"
+/// A router that drops a connection closes nothing: EventSource does not notice, and the page would show "connected"
 /// for hours after the phone has unlinked.
 #[tokio::test(flavor = "multi_thread")]
 async fn stream_that_falls_silent_is_replaced_after_missed_heartbeats() {

@@ -1,4 +1,4 @@
-//! `kill -9` of an owner: another takes over, and the user's page just goes on.
+//! `kill -9` of an owner: another instance takes over, and the user's page goes on.
 
 use std::time::Duration;
 

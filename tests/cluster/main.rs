@@ -1,5 +1,5 @@
-//! Several instances as processes of their own on one Redis: they are killed, ended, stopped and cut off, and Redis with
-//! them, and clients see what they were promised.
+//! Several instances as processes on one Redis: they are killed, ended, stopped and cut off, and Redis as
+//! well, and clients still see what the contract promises.
 
 mod deaths;
 mod departures;

@@ -1,4 +1,4 @@
-//! Redis is away, in three ways: streams stay, doubt what they know, and show the truth as soon as it is back.
+//! Outages of Redis, in three ways: streams stay open, become stale, and show the true status once Redis is back.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! One tenant's bad stanza does not walk through the fleet.
+//! A bad stanza of one tenant does not crash one instance after the other.
 
 use std::time::Duration;
 

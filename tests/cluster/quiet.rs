@@ -1,4 +1,4 @@
-//! Figures want the machine for themselves; what mostly waits may wait together.
+//! Measurements run alone; tests that mostly wait run together.
 
 use std::time::Duration;
 

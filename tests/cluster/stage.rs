@@ -99,9 +99,9 @@ pub struct Cluster {
     pub simulator: Simulator,
     pub redis: RedisServer,
     networks: Vec<Option<Network>>,
-    /// What stub links look at.
+    /// The files that stub links read.
     pub folder: TempDir,
-    /// What instances are started with from here on.
+    /// The environment of instances that are started from now on.
     pub environment: Vec<(String, String)>,
     pub instances: Vec<Program>,
     pub addresses: Addresses,
@@ -181,7 +181,7 @@ impl Cluster {
         self.networks[instance].as_ref().expect("there is a network to break").set(way);
     }
 
-    /// Answered whatever became of the store: in doubt, then.
+    /// Answered without a store as well: the status is stale then.
     pub async fn status(&self, instance: usize, tenant: &str) -> Value {
         let ask = self.api(instance, tenant).ask(Method::GET, "status").send();
         let answer = within("an answer", ask).await.expect("an answer");

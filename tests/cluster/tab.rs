@@ -19,7 +19,7 @@ use crate::stage::Addresses;
 /// A browser waits one to five seconds, as `retry:` says. The figures of these tests are counted from its return.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// What an EventSource went through.
+/// What happened to an EventSource.
 #[derive(Clone, Debug)]
 pub struct Seen {
     pub at: Instant,
@@ -98,7 +98,7 @@ impl Tab {
         self.seen().iter().any(|seen| matches!(seen.what, What::Closed | What::Refused(_)))
     }
 
-    /// The next thing that is wanted; what comes before it is passed over.
+    /// The next expected event; earlier ones are skipped.
     pub async fn until_seen(&mut self, what: &str, deadline: Duration, wanted: impl Fn(&Seen) -> bool) -> Seen {
         let deadline = Instant::now() + deadline;
         loop {
@@ -129,7 +129,7 @@ impl Tab {
         }
     }
 
-    /// True ones only: a stale status is a doubt.
+    /// Current ones only, not stale ones.
     pub async fn until_status(&mut self, status: &str) -> (Instant, Event) {
         self.until(status, |event| event.is_status(status) && event.data["stale"] == false).await
     }

@@ -1,4 +1,4 @@
-//! What an instance costs Redis does not grow with the sessions it owns.
+//! The load of an instance on Redis does not grow with its sessions.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Nothing says `connected` without a doubt for longer than its owner can be believed to live.
+//! No instance shows a current `connected` for longer than the owner's lease.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ enum Death {
     Partition,
 }
 
-/// Each instance owns all that it has room for: what the first one leaves stays without an owner.
+/// Each instance owns as many sessions as it may: no instance can acquire those of the first one.
 async fn nobody_can_take_over() -> (Cluster, Vec<String>) {
     const MAX: &str = "TAUTAN_MAX_SESSIONS";
     let mut cluster = Setup::of(1).with(MAX, &TENANTS.to_string()).behind_network(0..1).start().await;
@@ -68,7 +68,7 @@ async fn nothing_is_claimed_after(death: Death) {
             }
         }
         if died.elapsed() > BOUND {
-            // A stopped instance's own streams are silent: no program runs there that could say anything.
+            // The streams of a stopped instance are silent: its program does not run.
             let held = if matches!(death, Death::Stop) { &tabs[TENANTS..] } else { &tabs };
             for tab in held {
                 assert!(!claims(&tab.status()), "a stream still says so:\n{}", tab.story());

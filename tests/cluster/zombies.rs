@@ -1,4 +1,4 @@
-//! An owner that slept past its time and wakes: it must not speak, and must not end its successor's link.
+//! An owner that was suspended past its lease and wakes: it must not publish, and must not end its successor's link.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::{
     stage::{Setup, device, number, proves_device},
 };
 
-/// A woken owner is watched for so long: its timers, its redials and its beats all have come by then.
+/// How long a woken owner is watched: its timers, reconnects and heartbeats have all run by then.
 const WATCHED: Duration = Duration::from_secs(6);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

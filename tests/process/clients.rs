@@ -1,4 +1,4 @@
-//! The stream as SSE clients see it that others wrote, each in its own runtime. Those for browsers are tried in
+//! The stream with SSE clients of other projects, each in its own runtime. Clients for browsers are tested in
 //! `tests/browser/clients.rs`, and curl in `curl.rs`.
 
 use std::{

@@ -7,7 +7,7 @@ use tautan_test_support::{Api, Event, EventStream, Program, within};
 
 use crate::stage::{NAME, NUMBER, Stage, TENANT, link};
 
-/// A page that has just been shown a QR code and was asked for a pairing code. The program ends with its handle, so each
+/// A stream that has received a QR code and then a pairing code. The program ends with its handle, so each
 /// test holds on to it.
 struct Asked {
     stage: Stage,
@@ -142,7 +142,7 @@ async fn code_typed_after_the_last_qr_expired_still_links() {
     let mut stream = api.events().await;
     api.connect_by_code(NUMBER).await;
     let pair = stream.until_pair_code().await;
-    // That nothing happens when the last one runs out is what is shown here: there is no event to wait for.
+    // The expected result is that nothing happens when the last code expires: there is no event to wait for.
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert_eq!(stage.simulator.refs_handed_out(), 6, "no other window was opened");
     within("the code", stage.phone.enter_code(pair.text("code"))).await.expect("it was not cut off");

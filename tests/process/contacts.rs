@@ -1,4 +1,4 @@
-//! What an account with many contacts costs.
+//! The memory and time of an account with many contacts.
 
 use std::{
     path::Path,
@@ -27,7 +27,7 @@ const GROWTH_MAX_KIB: u64 = (32 + 8) << 10;
 /// Contacts in one write.
 const TOGETHER: usize = 500;
 
-/// As the library keeps a contact: two rows.
+/// A contact as the library saves it: two rows.
 fn contact(n: usize) -> [Change; 2] {
     let (lid, phone) = (format!("{}", 100_000_000_000_000 + n), format!("62811{n:07}"));
     let row = format!(
@@ -49,7 +49,7 @@ async fn add_contacts(data_dir: &Path) {
     let lease = stores.ownership.acquire(&tenant).await.expect("it is open").expect("it is linked");
     for first in (0..CONTACTS).step_by(TOGETHER) {
         let changes: Vec<_> = (first..first + TOGETHER).flat_map(contact).collect();
-        // A busy disk takes longer than a step may. What was late is written again.
+        // A busy disk takes longer than a step may. Late rows are written again.
         let mut tries = 0;
         while let Err(error) = stores.credentials.write(&lease, changes.clone()).await {
             tries += 1;
@@ -65,7 +65,7 @@ async fn resumed_kib(stage: &Stage, program: &Program) -> u64 {
     let mut stream = program.api(TENANT).events().await;
     stream.until_status("connected").await;
     stage.proves_device().await;
-    // What the library does on its own after a login.
+    // The library's own work after a login.
     tokio::time::sleep(Duration::from_secs(3)).await;
     program.memory_kib()
 }

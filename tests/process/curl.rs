@@ -1,4 +1,4 @@
-//! The stream as `curl` sees it: no client of ours hides what is on the wire.
+//! The stream as `curl` shows it, without a client library in between.
 
 use std::process::Command;
 

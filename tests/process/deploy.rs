@@ -1,4 +1,5 @@
-//! What `deploy` holds, as an operator uses it: two instances on one Redis behind a real reverse proxy, with TLS and HTTP/2.
+//! What `deploy` holds, as an operator uses it: two instances on one Redis behind a real reverse proxy, with TLS and
+//! HTTP/2.
 
 use std::{
     process::Command,
@@ -62,7 +63,8 @@ fn data(lines: &[String]) -> Value {
     serde_json::from_str(line).expect("JSON")
 }
 
-/// An account is linked through the proxy, the instance that runs it is killed, and no request is left without an answer.
+/// An account is linked through the proxy, the instance that runs it is killed, and no request is left without an
+/// answer.
 async fn two_instances_serve(gateway: Gateway) {
     if !redis_is_installed() {
         return;

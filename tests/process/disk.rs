@@ -88,7 +88,8 @@ async fn deleted_store_file_ends_this_run_and_refuses_the_next() {
     fails(stage.settings(), FAILED_START, &[&step]);
 }
 
-/// The writer opens the file anew after a failed write. That made an empty store, in which every tenant was never linked.
+/// The writer reopens the file after a failed write. That created an empty store, in which every tenant was never
+/// linked.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reopening_after_a_failed_write_creates_no_store_file() {
     let stage = Stage::new().await;
@@ -134,7 +135,7 @@ async fn data_directory_of_an_older_version_starts_and_gets_a_marker() {
     assert!(marker(&stage).exists());
 }
 
-/// Any file of ours shows that a store was here, one that an older version left too.
+/// Every file of the service shows that a store was here, also one of an older version.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn key_file_without_a_store_file_refuses_the_start() {
     for name in ["tautan.marker", "encryption.key", "sign-in.key"] {
@@ -149,7 +150,7 @@ async fn key_file_without_a_store_file_refuses_the_start() {
     assert_eq!(stage.start().api(TENANT).status().await["reason"], "never-linked");
 }
 
-/// A new key would open nothing of the store, and stand in the way of the one that a backup has.
+/// A new key would decrypt no row of the store, and would replace the key in a backup.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn missing_key_file_is_not_made_anew_beside_a_store() {
     let stage = Stage::new().await;

@@ -143,7 +143,7 @@ async fn replaced_link_reconnects_once_and_then_ends() {
     is_kept(&stage, program).await;
 }
 
-/// WhatsApp says no at the next login; the page says `reason`. The credentials are kept for when it says yes again.
+/// WhatsApp refuses the next login; the page shows `reason`. The credentials are kept for a later login.
 async fn refused(refusal: Refusal, reason: &str) -> Event {
     let Linked { stage, program, mut stream, .. } = linked().await;
     stage.phone.refuse(refusal);
@@ -171,7 +171,7 @@ async fn ban_without_an_end_is_published_without_one() {
     assert_eq!(ended.data["until"], json!(null));
 }
 
-/// Pressing "connect" too early is no reason to scan again afterwards.
+/// A "connect" that comes too early must not require another scan.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn credentials_stay_when_a_link_is_retried_too_early() {
     let Linked { stage, program, api, mut stream } = linked().await;
@@ -206,7 +206,7 @@ async fn locked_account_is_published() {
     refused(Refusal::Locked, "account-locked").await;
 }
 
-/// At every login something of ours panics.
+/// At every login a task of the link panics.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn link_that_crashes_three_times_ends_and_keeps_credentials() {
     let (stage, folder) = (Stage::new().await, tempfile::tempdir().expect("a directory"));
@@ -242,7 +242,7 @@ async fn outdated_client_is_published_before_any_code() {
     is_forgotten(&stage, program).await;
 }
 
-/// A pairing whose answer does not prove itself leaves no device, neither there nor here.
+/// A pairing with an invalid signature leaves no device, neither on the phone nor in the store.
 async fn corrupted(fault: Fault) {
     let stage = Stage::new().await;
     let program = stage.start();

@@ -84,7 +84,7 @@ async fn erase_refuses_what_is_no_tenant() {
     assert_eq!(fs::read_dir(empty.path()).expect("it is there").count(), 0, "and none was made");
 }
 
-/// The session runs in the service, which goes on.
+/// The session runs in the service, which keeps running.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn erase_on_redis_ends_the_session_where_it_runs() {
     if !redis_is_installed() {

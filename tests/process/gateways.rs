@@ -6,7 +6,7 @@ use tautan_test_support::{EventStream, Gateway, within};
 use crate::stage::{Stage, TENANT};
 
 const STREAMS_MAX: usize = 3;
-/// Enough to need each place several times.
+/// Enough visits to use each slot several times.
 const VISITS: usize = 12;
 
 /// A proxy that does not watch its client keeps a visit's stream open until its second heartbeat at least.
@@ -21,7 +21,7 @@ async fn visits_are_all_let_in(gateway: Gateway) {
         let mut stream = EventStream::new(answer);
         within("the status", stream.next()).await.expect("an open stream");
     }
-    // Streams that are still read stay open while others wait for a place.
+    // Streams that are still read stay open while requests wait for a slot.
     let mut open = Vec::new();
     for _ in 0..STREAMS_MAX {
         open.push(api.events().await);

@@ -1,4 +1,4 @@
-//! What looks like an end and is none: the link comes back by itself, and does not hammer WhatsApp meanwhile.
+//! Interruptions that are no ends: the link reconnects by itself, with growing pauses.
 
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,7 @@ async fn stream_ended_by_whatsapp_reconnects_by_itself() {
     }
 }
 
-/// The library says nothing of it: it has ended the connection itself.
+/// The library sends no event: it has closed the connection itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unanswered_reconnect_is_soon_published_as_unreachable() {
     let stage = Stage::new().await;

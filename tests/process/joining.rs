@@ -43,7 +43,7 @@ async fn new_stream_shows_the_current_status_in_every_state() {
     assert_eq!(present(&api).await.0, ended);
 }
 
-/// Everything until a status. What is left of a code's life differs from reader to reader and is left out.
+/// All events until a status, without a code's remaining time, which differs between readers.
 async fn story(stream: &mut EventStream, until: &str) -> Vec<Event> {
     let mut events = Vec::new();
     loop {
@@ -90,7 +90,7 @@ async fn reconnecting_client_gets_each_event_once_for_any_id() {
         scan(&mut api.events().await, &stage.phone).await
     };
     let (_, told) = tokio::join!(pairing, story(&mut watching, "connected"));
-    // The last thing before the end of this story is `connected` with the account's name.
+    // The last event before the end is `connected` with the account's name.
     for (at, id) in told.iter().enumerate().filter_map(|(at, event)| Some((at, event.id.as_ref()?))) {
         let missed: Vec<Event> = told[at + 1..].iter().filter(|event| event.name != "qr-code").cloned().collect();
         let mut back = api.events_after(Some(id)).await;

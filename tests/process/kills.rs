@@ -88,7 +88,7 @@ async fn die_at(point: &str, commit_pause: &str) -> After {
     }
 }
 
-/// What a user does, whose server may die under him at any time; `None`: it did.
+/// A user's steps while the server may be killed at any time; `None`: it was killed.
 async fn pair(api: &Api, stage: &Stage, acknowledged: &mut bool) -> Option<()> {
     let answer = api.ask(Method::POST, "connect").send().await.ok()?;
     assert_eq!(answer.status(), StatusCode::ACCEPTED);

@@ -1,5 +1,5 @@
 //! This version of the program and a later one on one store, and the later one rolled back. The later one is this one with
-//! a patch: it ends a link in a word that this version does not know, adds a field to Redis's record, and keeps the
+//! a patch: it ends a link with a reason that this version does not know, adds a field to Redis's record, and saves the
 //! device's row in a form that this version cannot read. `ci/later.sh` builds it and runs these tests (`make long`).
 
 use std::{path::Path, process::Command};
@@ -46,7 +46,7 @@ impl Upgrade {
         (self.settings)(&self.stage).binary(Binary::Later).start()
     }
 
-    /// One tenant is linked, and the other one's link has ended in a word of the later version.
+    /// One tenant is linked, and the other one's link has ended with a reason of the later version.
     async fn words_of_later(&self, later: &Program) {
         drop(link(&later.api(TENANT), &self.stage.phone).await);
         let mut stream = link(&later.api(ENDED), &self.other).await;
@@ -68,7 +68,7 @@ fn ends(mut program: Program) {
     assert_eq!(code, Some(0), "{output}");
 }
 
-/// Through all of it no tenant is locked out, and the link comes back with the version that can read it.
+/// No tenant is ever locked out, and the link resumes with the version that can read its credentials.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a later version: make long"]
 async fn later_version_on_one_redis_is_rolled_back() {

@@ -1,4 +1,4 @@
-//! What a client does over and over must not fill the log.
+//! Repeated requests of a client must not fill the log.
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -32,7 +32,7 @@ async fn many<F: Future<Output = ()>>(one: impl Fn(usize) -> F) {
     stream::iter(0..TIMES).for_each_concurrent(8, one).await;
 }
 
-/// Asks and reads what comes, unless it is a stream, which is closed.
+/// Sends a request and reads the answer; a stream is closed.
 async fn ask(api: &Api, method: Method, path: &str, body: Option<Value>) {
     let ask = api.ask(method, path);
     let ask = if let Some(body) = body { ask.json(&body) } else { ask };
@@ -67,7 +67,7 @@ fn check(program: &Program) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hardening_no_client_floods_the_log() {
     let stage = Stage::new().await;
-    // The openings without a limit, so that what each of them writes counts for itself.
+    // Without a limit on openings, so that the lines of each opening are counted.
     let program = by_default(stage.settings()).with("TAUTAN_LIMIT_STREAM_OPENINGS", "100000/1m").start();
     let (api, server) = (program.api(TENANT), program.address());
     many(|_| ask(&api, Method::GET, "events", None)).await;
@@ -105,7 +105,7 @@ async fn hardening_no_client_floods_the_log() {
     assert!(opened > 0, "the first ones have a line");
 }
 
-/// What fails for want of a store fails again for each request.
+/// Without a store every request fails again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hardening_no_client_floods_the_log_while_redis_is_away() {
     if !redis_is_installed() {

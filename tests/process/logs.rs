@@ -1,4 +1,4 @@
-//! What the log says of an event, at the level that most operators run with.
+//! The log lines for an event at the default level.
 
 use std::collections::BTreeMap;
 
@@ -70,7 +70,7 @@ async fn event_that_no_stream_gets_leaves_a_line_too() {
     program.wait_for_line("\"status\":\"disconnected\"");
 }
 
-/// Each instance knows its own streams only, and where none listens, the one that writes says so.
+/// Each instance logs its own streams. If no stream is open anywhere, the writing instance logs that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn event_over_redis_is_logged_where_its_streams_are() {
     if !redis_is_installed() {

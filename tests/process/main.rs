@@ -1,5 +1,5 @@
-//! The program as a process of its own, beside a WhatsApp simulator: it is killed, ended, started wrongly and worn out, and
-//! clients see what they were promised. Each test has a simulator and a data directory for itself.
+//! The program as a process beside a WhatsApp simulator: it is killed, ended, started wrongly and run for long, and
+//! clients still see what the contract promises. Each test has its own simulator and data directory.
 
 mod clients;
 mod codes;

@@ -1,4 +1,4 @@
-//! The picture in the stream, read by two cameras that know nothing of each other.
+//! The picture in the stream, decoded by two independent libraries.
 
 use std::process::Command;
 

@@ -6,12 +6,12 @@ use tautan_test_support::DEADLINE;
 
 use crate::stage::{Stage, TENANT, link};
 
-/// What the phone may be kept silent for after each login.
+/// How long the phone may show no notifications after each login.
 const SILENCE_MAX: Duration = Duration::from_secs(1);
-/// After a login nothing more is said of it then, and what is said is the next one's.
+/// After this time no presence of a login is sent any more.
 const SAID_WITHIN: Duration = Duration::from_millis(2_500);
 
-/// What the device had said before its newest login, and for how long it had been there.
+/// The presences that the device sent before its newest login, and for how long it was available.
 #[derive(Default)]
 struct Before {
     unavailable: u64,

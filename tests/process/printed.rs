@@ -7,7 +7,7 @@ use std::{
 
 use tautan_test_support::DEADLINE;
 
-/// Lines that another program prints as they come; it is killed with this.
+/// Reads the lines of another program, which is killed when this is dropped.
 pub struct Printed {
     child: Child,
     lines: Receiver<String>,

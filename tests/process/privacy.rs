@@ -1,4 +1,4 @@
-//! What other users of the machine, and other processes of the same user, can take from the program: its environment, its
+//! What other users of the machine, and other processes of the same user, can read of the program: its environment, its
 //! memory in a core dump, its files.
 
 use std::{
@@ -110,7 +110,7 @@ async fn volume_whose_group_kubernetes_set_is_accepted() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_are_for_their_owner_only() {
     let stage = Stage::new().await;
-    // A umask that takes nothing away.
+    // A umask that removes no rights.
     let open_umask = || stage.settings().run_by(&["sh", "-c", "umask 0; exec \"$0\""]);
     drop(open_umask().start());
     let files = || fs::read_dir(stage.directory.path()).expect("it is there").map(|entry| entry.expect("read").path());
@@ -118,7 +118,7 @@ async fn files_are_for_their_owner_only() {
     for path in files() {
         assert_eq!(mode(&path), 0o600, "{}", path.display());
     }
-    // As `cp` leaves a backup that is put back.
+    // The rights of a backup that was restored with `cp`.
     let store = stage.directory.path().join("tautan.redb");
     set_mode(&store, 0o644);
     drop(open_umask().start());

@@ -1,4 +1,4 @@
-//! What the environment names as a proxy is for other traffic than WhatsApp's, and never for this machine's own.
+//! A proxy in the environment is not used for WhatsApp and not for loopback.
 
 use std::{
     collections::BTreeSet,
@@ -20,7 +20,7 @@ const RELEASE: u32 = 2_000_000_000;
 const BACK_END: &str = "https://back-end.invalid/hooks";
 const KEYS: &str = "https://keys.invalid/jwks.json";
 
-/// Writes down what it is asked for, and refuses it.
+/// Records each request, and refuses it.
 struct Proxy {
     url: String,
     asked: Arc<Mutex<Vec<String>>>,
@@ -63,7 +63,7 @@ impl Proxy {
     }
 }
 
-/// Shows a token that no key here vouches for, so that the set is asked for.
+/// Sends a token that no local key can verify, so that the key set is fetched.
 async fn needs_key_set(program: &Program) {
     let stranger = format!("{}AAAA", token(TENANT));
     let url = format!("{}/api/whatsapp/status", program.base());

@@ -13,11 +13,11 @@ use serde_json::Value;
 use sha2::Sha256;
 use tautan_test_support::{Settings, rank};
 
-/// Longer than the longest wait between two tries that a test brings about, and the time a dead instance is given.
+/// Longer than the longest wait between two deliveries in the tests, and than the lease of a dead instance.
 const DEADLINE: Duration = Duration::from_secs(150);
 const KEY: &str = "a-signing-key-of-the-back-end-32";
 
-/// A SaaS product's back end: takes webhooks, checks each signature, and can be out of order.
+/// A SaaS product's back end: receives webhooks, checks each signature, and can fail.
 pub struct Receiver {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -32,9 +32,9 @@ struct Shared {
 #[derive(Default)]
 struct Seen {
     mood: Mood,
-    /// Taken, each answered with 200.
+    /// Deliveries that were answered with 200.
     deliveries: Vec<Delivery>,
-    /// Connections and requests that were not.
+    /// Connections and requests that were not answered with 200.
     refused: usize,
     over: bool,
 }
@@ -48,9 +48,9 @@ pub enum Mood {
     Answers(u16),
     /// With a `Retry-After` of so many seconds.
     IsBusy(u16, u64),
-    /// Reads what concerns this tenant, and says nothing for as long as it hangs.
+    /// Reads requests for this tenant and does not answer while it hangs.
     HangsFor(&'static str),
-    /// Answers 410 to what concerns this tenant, and takes the rest.
+    /// Answers 410 to requests for this tenant, and 200 to all others.
     GoneFor(&'static str),
 }
 
@@ -109,7 +109,7 @@ impl Receiver {
         self.shared.changed.notify_all();
     }
 
-    /// What it has taken, once that is enough.
+    /// The deliveries, once there are enough.
     pub fn until(&self, what: &str, enough: impl Fn(&[Delivery]) -> bool) -> Vec<Delivery> {
         self.shared.wait(what, |seen| enough(&seen.deliveries)).deliveries.clone()
     }
@@ -135,7 +135,7 @@ pub fn secret() -> String {
     format!("whsec_{}", BASE64_STANDARD.encode(KEY))
 }
 
-/// Each tenant's in the order in which they were said: one that comes again is the same, and none comes late.
+/// The deliveries of each tenant are in order: a repeated one is equal, and none comes late.
 pub fn in_order(deliveries: &[Delivery]) {
     let mut newest: HashMap<String, (u64, u64)> = HashMap::new();
     for delivery in deliveries {
@@ -199,7 +199,7 @@ impl Shared {
         reader.get_mut().write_all(answer.as_bytes())
     }
 
-    /// The status, and for how long it wants to be left alone.
+    /// The status, and the time in `Retry-After`.
     fn takes(&self, delivery: Delivery) -> (u16, Option<u64>) {
         let hangs = |seen: &Seen| matches!(seen.mood, Mood::HangsFor(tenant) if delivery.body["tenant"] == tenant);
         let mut seen = self.lock();

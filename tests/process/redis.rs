@@ -1,4 +1,4 @@
-//! Starts on a Redis: what refuses them, what they warn of, and the service over TLS with few rights.
+//! Starts with Redis: refusals, warnings, and the service over TLS with few rights.
 
 use tautan_test_support::{
     Certificates, Program, RedisNode, RedisServer, SERVICE, Settings, redis_is_installed, stranger,
@@ -89,7 +89,7 @@ async fn redis_that_can_lose_data_is_warned_of() {
     let stage = Stage::new().await;
     let told = async |node: &RedisNode| -> Vec<&'static str> {
         let program = on(&stage, &node.url(), KEY).start();
-        // Another connection to the same server is no news.
+        // Another connection to the same server is not logged again.
         node.ask(&["CLIENT", "KILL", "TYPE", "normal"]);
         program.api(TENANT).events().await.until("the truth", |event| event.data["stale"] == false).await;
         let output = end(program);
@@ -178,7 +178,7 @@ async fn session_runs_on_redis_over_tls_with_the_documented_acl() {
     api.disconnect().await;
     stream.until_status("disconnected").await;
     let output = end(program);
-    // Of the library's own errors nothing is known here: it complains where an unlink meets what it was about to save.
+    // The library's own errors are not checked: it logs one if an unlink comes while it saves.
     let ours = |line: &&str| line.contains("\"ERROR\"") && !line.contains("\"a library reported an error\"");
     assert!(!output.contains("NOPERM") && output.lines().find(ours).is_none(), "{output}");
 }

@@ -45,7 +45,7 @@ async fn code_shown_before_a_kill_is_never_shown_again() {
 
     let program = stage.start();
     let api = program.api(TENANT);
-    // EventSource comes back with what it saw last; another tab knows nothing.
+    // EventSource reconnects with its last event id; another tab has none.
     let mut reconnected = api.events_after(Some(&seen)).await;
     let mut fresh = api.events().await;
     let first = reconnected.next().await.expect("the present at once");

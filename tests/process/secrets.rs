@@ -1,4 +1,4 @@
-//! With every log switched on, nothing that is a secret or a customer's own is in a line.
+//! No log line contains a secret or data of a customer, even with every log switched on.
 
 use reqwest::Method;
 use tautan_test_support::{Program, SECRET, token};

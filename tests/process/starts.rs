@@ -1,4 +1,5 @@
-//! Starts that must fail: the exit code says whose fault it is, the message where, and neither repeats a secret.
+//! Starts that must fail: the exit code names the kind of mistake, the message the variable, and neither repeats a
+//! secret.
 
 use std::net::TcpListener;
 

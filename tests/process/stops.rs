@@ -1,4 +1,4 @@
-//! How the process goes when it is asked to.
+//! How the process ends after signals.
 
 use std::time::{Duration, Instant};
 
@@ -86,7 +86,7 @@ async fn asked_twice_at_once_it_drains_as_if_asked_once() {
     assert!(asked.elapsed() >= DRAIN_DELAY, "{:?}", asked.elapsed());
 }
 
-/// What scripts and terminals send by habit. Each of these cut every stream at once.
+/// Signals that scripts and terminals send. Each of them cut every stream at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn signals_that_ask_for_nothing_leave_streams_open() {
     let stage = Stage::new().await;
@@ -106,7 +106,7 @@ async fn signals_that_ask_for_nothing_leave_streams_open() {
     assert_eq!(code, Some(0), "{output}");
 }
 
-/// `nohup` has it ignored, and a handler of ours would undo that.
+/// `nohup` makes the process ignore the signal, and a handler would undo that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hangup_that_is_ignored_already_stays_ignored() {
     let stage = Stage::new().await;

@@ -35,7 +35,7 @@ async fn two_pairing_tenants_receive_nothing_of_each_other() {
     let (one, two) = (stage.simulator.phone("6281111111111", sari), stage.simulator.phone("6282222222222", budi));
     let (one, two) = tokio::join!(pair(&program, "toko", &one, sari), pair(&program, "warung", &two, budi));
     for (mine, other) in [(&one, &two), (&two, &one)] {
-        // All but the tenant's name, which no stream says.
+        // Everything except the tenant's name, which no stream contains.
         let carried = mine.secrets.iter().filter(|secret| mine.bytes.contains(*secret)).count();
         assert_eq!(carried, mine.secrets.len() - 1, "what is looked for can be found");
         for secret in &other.secrets {

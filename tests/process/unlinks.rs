@@ -37,7 +37,7 @@ async fn repeated_unlink_with_silent_whatsapp_is_one_unlink() {
     stage.proves_device().await;
 }
 
-/// As a process leaves it that dies between erasing the credentials and telling that the phone has removed the device.
+/// The state after a process died between erasing the credentials and publishing that the phone removed the device.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unlink_erased_but_not_published_is_published_at_start() {
     let stage = Stage::new().await;

@@ -26,7 +26,7 @@ async fn offers_codes(program: &Program, tenants: usize) -> Vec<EventStream> {
     streams
 }
 
-/// However often: a refusal that the client library loses in the closing socket makes it dial again.
+/// However often: the client library may lose a refusal in the closing socket, and then reconnects.
 fn claimed_in_turn(stage: &Stage) -> Vec<u32> {
     let mut claimed = stage.simulator.claimed();
     claimed.dedup();
@@ -117,7 +117,7 @@ async fn outdated_client_with_the_newest_version_is_published() {
     let ended = stream.until_status("disconnected").await;
     assert_eq!((ended.text("reason"), &ended.data["retryable"]), ("client-outdated", &false.into()));
     assert_eq!(claimed_in_turn(&stage), [OLD, NEW], "the newest release was tried");
-    // It asks no more for a while, and links again as soon as WhatsApp lets it.
+    // It looks up nothing for a while, and links again as soon as WhatsApp accepts it.
     api.connect().await;
     assert_eq!(stream.until_status("disconnected").await.data["reason"], "client-outdated");
     assert_eq!(stage.simulator.lookups(), 2);

@@ -18,7 +18,7 @@ fn newest<'a>(deliveries: &'a [Delivery], tenant: &str) -> Option<&'a Delivery> 
     deliveries.iter().rev().find(|delivery| delivery.body["tenant"] == tenant)
 }
 
-/// The last word on each of them has come.
+/// The final status of each tenant has arrived.
 fn told(receiver: &Receiver, last: &[(&str, &str)]) -> Vec<Delivery> {
     let said = |deliveries: &[Delivery]| {
         last.iter()
@@ -74,7 +74,7 @@ async fn every_change_of_a_pairing_arrives_signed_and_in_order() {
     }
 }
 
-/// Several tenants go through changes while the receiver is down for so long: each one's last word comes.
+/// Several tenants change while the receiver is down for this long: each tenant's final status arrives.
 async fn outage(lasts: Duration) {
     let (stage, receiver) = (Stage::new().await, Receiver::start());
     let program = receiver.told_by(stage.settings()).start();

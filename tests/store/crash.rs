@@ -1,4 +1,5 @@
-//! The process dies, at any moment, and what was answered is there. This test binary starts itself to be killed.
+//! The process is killed at any moment, and every acknowledged write is there. This test binary starts itself to be
+//! killed.
 
 use std::{
     collections::BTreeMap,
@@ -83,7 +84,7 @@ async fn killed_first_start_leaves_a_store_that_opens() {
     }
 }
 
-/// `answered 3 17`: tenant 3 had its write 17 answered. The first may stand behind what the test harness says.
+/// `answered 3 17`: write 17 of tenant 3 was acknowledged. The first line may follow output of the test harness.
 fn parse(line: &str) -> Option<(usize, u64)> {
     let (tenant, number) = line.split_once("answered ")?.1.split_once(' ')?;
     Some((tenant.parse().ok()?, number.parse().ok()?))
@@ -114,7 +115,7 @@ async fn writes_until_it_is_killed() {
     JoinSet::from_iter(writers).join_all().await;
 }
 
-/// The process dies right before and right after each commit of one tenant's whole story: afterwards the step that was
+/// The process is killed right before and right after each commit of one tenant's history: afterwards the step that was
 /// under way was done or was not, as the point says, and all before it was.
 #[tokio::test]
 async fn step_is_atomic_wherever_the_process_dies() {
@@ -197,7 +198,7 @@ async fn step(store: &Embedded, held: &mut Option<Lease>, number: usize) {
         8 => *held = ownership.acquire(&name).await.unwrap(),
         9 => drop(journal.append(&lease(), qr(2)).await.unwrap()),
         10 => drop(commands.request(&name, DesiredState::Run { phone: None }).await.unwrap()),
-        // The old wish: the last word and "starting" for the new one, in one step.
+        // The old request: its last event and "starting" for the new one, in one step.
         11 => drop(journal.finish(lease(), ended(EndReason::QrExpired), Generation(1)).await.unwrap()),
         12 => *held = ownership.acquire(&name).await.unwrap(),
         13 => credentials.erase(&lease()).await.unwrap(),
@@ -206,7 +207,7 @@ async fn step(store: &Embedded, held: &mut Option<Lease>, number: usize) {
     }
 }
 
-/// A limit on the file's size stands for a full disk: to the store both are a write that fails.
+/// A limit on the file's size simulates a full disk: for the store both are a write that fails.
 #[tokio::test]
 async fn full_disk_is_a_temporary_failure_and_publishes_nothing() {
     let dir = tempfile::tempdir().unwrap();
@@ -240,7 +241,7 @@ async fn fill_the_disk() {
     let row =
         |number: usize| Change::Put { table: "t", key: number.to_string().into(), value: vec![1; 200_000].into() };
     let mut number = 0;
-    // The last word of the step that fails is put beside a row too large, so that both share their fate.
+    // The last event of the failing step is in the same transaction as a row that is too large, so that both fail.
     let failed = loop {
         let (written, told) = tokio::join!(
             store.credentials().write(&lease, (0..4).map(|part| row(number * 4 + part)).collect()),

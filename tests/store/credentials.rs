@@ -143,7 +143,7 @@ async fn pages_hold_every_row_and_rows_are_read_in_the_keys_order(store: impl Ba
         let page = store.credentials().page(&tenant("a"), "t", after).await.unwrap();
         pages += 1;
         assert!(page.rows.len() <= 4 * PAGE_ROWS, "{}", page.rows.len());
-        // Rows that go meanwhile cost no other its place.
+        // Rows that are removed meanwhile must not hide other rows.
         let gone = page.rows.iter().map(|(key, _)| Change::Delete { table: "t", key: key.clone() }).collect();
         store.credentials().write(&lease, gone).await.unwrap();
         found.extend(page.rows);

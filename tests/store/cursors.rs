@@ -192,7 +192,7 @@ async fn no_event_is_lost_or_told_twice_however_a_reader_joins(store: impl Backe
                 let Some(Update::Event(event)) = reader.next().await else { break };
                 match last {
                     Some(last) if event.id().follows(&last) => {}
-                    // Begins with the present: only ever with the first.
+                    // Starts with the current status: only if that is the first event.
                     _ if turn == 0 && backlog == 1 => gaps += usize::from(with.is_some()),
                     last => panic!("{} after {last:?} in join {join}", event.id()),
                 }

@@ -1,4 +1,4 @@
-//! Redis as it is deployed: a user with few rights, and Sentinel with masters that come and go.
+//! Deployments of Redis: a user with few rights, and Sentinel with failovers.
 
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ fn acl_rule() -> String {
     rule.replace("PASSWORD", "se/cret")
 }
 
-/// All that a session asks of a store, on two instances.
+/// All operations of a session on a store, on two instances.
 async fn story(first: &RedisStore, second: &RedisStore) {
     let Stores { journal, ownership, commands, credentials, .. } = first.stores();
     let name = tenant("toko");
@@ -85,7 +85,7 @@ async fn documented_redis_rights_are_enough() {
         let (first, second) = (open(&url), open(&url));
         assert_eq!(first.proven(Duration::from_secs(3)).await, Ok(true));
         story(&first, &second).await;
-        // While the key is being replaced there is more to do: a wish, an event with a code, a row.
+        // While the key is being replaced there is more to do: a request, an event with a code, a row.
         let Stores { journal, ownership, commands, credentials, .. } = first.stores();
         commands.request(&tenant("toko"), DesiredState::Run { phone: None }).await.unwrap();
         let lease = ownership.acquire(&tenant("toko")).await.unwrap().expect("it is nobody's");
@@ -188,8 +188,8 @@ impl Pair {
         Self { owner, lease: None, reader, said: 0, _listening: listening }
     }
 
-    /// Until something new was said, and heard by a stream of before and by one of now. What a master took that is about
-    /// to follow another may be lost with it; then it is said once more.
+    /// Waits until a new event was appended, and received by an earlier stream and by a new one. A write to a master
+    /// that is about to become a replica may be lost with it; then the event is appended once more.
     async fn works(&mut self) -> Duration {
         let begin = Instant::now();
         loop {
@@ -226,7 +226,7 @@ impl Pair {
     }
 }
 
-/// As news, or, by one that began in doubt, as the present.
+/// Received as an event, or as the current status by a reader that started stale.
 async fn hears(reader: &mut Subscription, status: &Status) {
     loop {
         match next(reader).await.expect("the subscription goes on") {
@@ -257,12 +257,12 @@ async fn next_master_serves_within_5_s_of_a_kill() {
         let took = pair.works().await;
         println!("killed: works {took:?} after the promotion");
         assert!(took < RECOVERY_TIME_MAX, "{took:?}");
-        // It comes back, holds itself to be the master for a moment, and becomes a replica of the other.
+        // It comes back, acts as the master for a moment, and becomes a replica of the other.
         watched.nodes[0].start_again();
         while !follows(&watched.nodes[0]) {
             assert!(pair.works().await < RECOVERY_TIME_MAX);
         }
-        // And is made the master once more, while the other lives on as a replica.
+        // It becomes the master once more, and the other one a replica.
         watched.is_settled(1);
         until("the sentinel finds the other one good enough", async || {
             watched.sentinels[0].ask(&["SENTINEL", "FAILOVER", SERVICE]).starts_with("+OK").then_some(())
@@ -280,7 +280,7 @@ async fn next_master_serves_within_5_s_of_a_kill() {
     .await;
 }
 
-/// Worse than a dead one: its connections stay, and say nothing.
+/// Worse than a dead server: its connections stay open and are silent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn next_master_serves_within_5_s_of_silence() {
     with_sentinels(async |watched| {
@@ -300,11 +300,11 @@ async fn next_master_serves_within_5_s_of_silence() {
     .await;
 }
 
-/// The old master, and an owner with it, are cut off from the next one: which never heard its last beats, and whose word
-/// on who is dead does not count until the owner must have noticed.
+/// The old master and an owner are cut off from the next master: it never received the owner's last heartbeats, and its
+/// view of dead instances does not count until the owner must have noticed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn owner_on_the_old_master_is_not_taken_over_too_early() {
-    /// Before that the beats that the next one has heard run out.
+    /// Before that the heartbeats that the next master received expire.
     const SWITCHED_AFTER: Duration = Duration::from_secs(4);
     const TTL: Duration = Duration::from_secs(8);
     if !redis_is_installed() {

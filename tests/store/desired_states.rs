@@ -133,7 +133,7 @@ async fn notification_is_not_lost_when_its_waiter_is_cancelled(store: impl Backe
         let name = tenant(&format!("t{round}"));
         expected.insert(name.clone());
         let want = store.commands().request(&name, RUN);
-        // The waiter is dropped at whatever point it has come to when the wish is kept, or shortly before.
+        // The waiting call is cancelled at any point, when the request is saved or shortly before.
         tokio::select! {
             taken = store.commands().notified() => named.extend(taken),
             _ = tokio::time::timeout(Duration::from_micros(round as u64 * 10), want) => {}

@@ -1,4 +1,4 @@
-//! What keeping costs. Printed, not asserted: `cargo test --test store figures -- --nocapture --ignored`.
+//! The cost of storing. Printed, not asserted: `cargo test --test store figures -- --nocapture --ignored`.
 
 use std::time::Instant;
 

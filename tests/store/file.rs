@@ -1,4 +1,4 @@
-//! The embedded store's file: who may open it, what stands in it, and what does not.
+//! The embedded store's file: which process may open it, and what it contains.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
@@ -206,7 +206,7 @@ fn tamper(dir: &Path) {
                 (table.to_owned(), name.to_vec(), sealed.value().to_vec())
             });
             let mut rows: Vec<_> = all.filter(|row| row.0 == table).map(|(_, name, sealed)| (name, sealed)).collect();
-            // The names are hashes; of a sealed value the length is to be seen.
+            // The names are hashes; only the length of an encrypted value can be seen.
             rows.sort_by_key(|(_, sealed)| sealed.len());
             rows
         };

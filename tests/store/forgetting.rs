@@ -1,4 +1,4 @@
-//! What is not kept: events that name an account whose link was given up, and idle tenants.
+//! Data that is forgotten: events that name an account whose link was given up, and idle tenants.
 
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ async fn idles(store: &(impl Backend + Sync), name: &str) -> EventId {
     finishes(store, lease, EndReason::QrExpired).await
 }
 
-/// Time passes, and the store looks at idle tenants as often as it should.
+/// Advances the clock, and lets the store look for idle tenants as often as it should.
 async fn half_hours_pass(store: &(impl Backend + Sync), count: u32) {
     for _ in 0..count {
         store.clock_goes(HALF_HOUR).await;
@@ -95,7 +95,7 @@ async fn link_that_ended_otherwise_keeps_its_history(store: impl Backend + Sync)
     assert_eq!(all(&mut reader).await, [numbered(1), ended(EndReason::Banned)].map(Received::Event));
 }
 
-/// The user asked for a new link while the old one was given up: both events come of one step.
+/// The user requested a new link while the old one was given up: one step appends both events.
 async fn reader_that_is_behind_an_unlink_gets_what_followed_it(store: impl Backend + Sync) {
     let lease = runs_with_rows(&store, "a").await;
     let seen = store.journal().append(&lease, connected()).await.unwrap().event.id();
@@ -222,7 +222,7 @@ async fn forgotten_tenant_begins_a_new_journal(store: impl Backend + Sync) {
     }
 }
 
-/// The store finds tenants whose time is over, and meanwhile their users come back.
+/// The store finds tenants that are idle for long enough, and meanwhile their users come back.
 async fn request_beside_the_forgetting_is_not_lost(store: impl Backend + Sync) {
     const TENANTS: usize = 150;
     let names: Vec<TenantId> = (0..TENANTS).map(|number| tenant(&format!("t{number}"))).collect();
@@ -321,7 +321,7 @@ async fn instances_that_look_at_once_count_the_time_once() {
     .await;
 }
 
-/// A session was to wipe what an unlink left, its instance died, and the user pressed "disconnect" once more.
+/// A session had to erase the rows after an unlink, its instance died, and the user pressed "disconnect" once more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tenant_of_a_dead_owner_without_a_request_is_forgotten() {
     with_redis(async |redis| {

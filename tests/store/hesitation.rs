@@ -1,4 +1,4 @@
-//! A wish that is long in coming, and what others wish meanwhile.
+//! A request that takes long, and other requests meanwhile.
 
 use std::{
     net::SocketAddr,
@@ -90,7 +90,7 @@ async fn desired_state_without_owner_is_stale_for_readers() {
     .await;
 }
 
-/// As a store sends it that lost the answer: the same words once more.
+/// The command of a store that lost the answer: the same command again.
 fn wants(server: &RedisServer, token: &str, number: &str, version: &str) -> String {
     let script = concat!(
         include_str!("../../src/store/redis/scripts/prelude.lua"),

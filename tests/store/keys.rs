@@ -43,7 +43,7 @@ async fn own(store: &RedisStore, name: &str) -> Lease {
     ownership.acquire(&tenant(name)).await.unwrap().expect("it is nobody's")
 }
 
-/// Everything that is kept of tenants and of the key, byte by byte.
+/// All bytes that are stored of tenants and of the key.
 fn kept(server: &RedisServer) -> Vec<(String, Vec<u8>)> {
     let mut kept = keys(server);
     kept.retain(|key| key.contains('{') || key == "tautan:proof" || key == "tautan:data");
@@ -113,12 +113,12 @@ async fn key_changes_in_three_steps_and_stays_readable() {
         let (desired, _) = first.stores().commands.current(&tenant("over")).await.unwrap().unwrap();
         first.stores().journal.finish(lease, ended(EndReason::QrExpired), desired).await.unwrap();
 
-        // Both keys open, one after the other gets the second one.
+        // Both keys can decrypt; the instances get the second key one after the other.
         let second = with(server, OLD, Some(NEW));
         side_by_side(&first, &second, "step-1").await;
         first.close().await;
         let first = with(server, OLD, Some(NEW));
-        // The new key seals; the other instance still seals with the old one.
+        // The new key encrypts; the other instance still encrypts with the old one.
         second.close().await;
         let second = with(server, NEW, Some(OLD));
         assert_eq!(second.proven(WAIT).await, Ok(true));
@@ -129,14 +129,14 @@ async fn key_changes_in_three_steps_and_stays_readable() {
         let first = with(server, NEW, Some(OLD));
         side_by_side(&first, &second, "step-2c").await;
 
-        // The old key is dropped once nothing is sealed with it.
+        // The old key is removed once no row is encrypted with it.
         let third = with(server, NEW, None);
         assert_eq!(third.proven(WAIT).await, Ok(true));
         let names = ["idle", "over", "step-1", "step-2a", "step-2b", "step-2c"];
         let all = async || {
             for name in names {
                 rows(&third, name).await.ok()?;
-                // What does not open is no error: it is shown as something that is not known.
+                // A row that cannot be decrypted is no error: its status is shown as unknown.
                 let shown = third.stores().journal.latest(&tenant(name)).await.ok()??;
                 let desired = third.stores().commands.current(&tenant(name)).await.ok()?;
                 if shown.event.journal == JournalId::NONE || matches!(desired, Some((_, DesiredState::Unknown(_)))) {
@@ -164,7 +164,7 @@ fn code_key(server: &RedisServer) -> String {
     keys(server).into_iter().find(|key| key.starts_with("tautan:{idle}:code:")).expect("it is kept")
 }
 
-/// One owns a tenant and writes, the other reads, listens, and takes over.
+/// One instance owns a tenant and writes; the other one reads, listens, and acquires it.
 async fn side_by_side(owner: &RedisStore, other: &RedisStore, name: &str) {
     let lease = own(owner, name).await;
     let Stores { journal, credentials, .. } = owner.stores();
@@ -194,7 +194,7 @@ async fn side_by_side(owner: &RedisStore, other: &RedisStore, name: &str) {
     other.stores().ownership.release(lease).await.unwrap();
 }
 
-/// Instances a step apart would otherwise seal each other's rows back and forth for ever.
+/// Without this, instances a step apart would re-encrypt each other's rows for ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn new_connection_does_not_decide_the_key_rotation() {
     with_redis(async |redis| {
@@ -223,7 +223,7 @@ async fn new_connection_does_not_decide_the_key_rotation() {
     .await;
 }
 
-/// The walk exchanges what it read a moment ago, and must not bring back what was overwritten meanwhile.
+/// The walk replaces rows that it read a moment ago, and must not undo a write that came meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn owner_can_write_while_its_rows_are_rewrapped() {
     with_redis(async |redis| {

@@ -36,7 +36,7 @@ async fn before_the_upgrade(store: &(impl Backend + Sync)) {
     store.ownership().release(lease).await.unwrap();
 }
 
-/// "ended" ended with an unknown reason, "linked" is wanted in an unknown word.
+/// "ended" ended with an unknown reason, "linked" has an unknown desired state.
 async fn after_the_rollback(store: &(impl Backend + Sync)) {
     let latest = store.journal().latest(&tenant("ended")).await.unwrap().unwrap();
     assert_eq!(latest.event.status, ended(EndReason::Internal), "the general case");

@@ -1,4 +1,4 @@
-//! How often a tenant's users may ask for what others notice.
+//! How often a tenant's users may send requests that reach other people.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -33,7 +33,7 @@ fn by_code(number: usize) -> DesiredState {
     DesiredState::Run { phone: Some(PhoneNumber::parse(&format!("62812345{number:04}")).unwrap()) }
 }
 
-/// Which limit refuses it; `None`: it is kept.
+/// The limit that refuses the request; `None`: the request is saved.
 async fn refused(stores: &Stores, name: &str, desired: DesiredState) -> Option<Limited> {
     match stores.commands.request(&tenant(name), desired).await {
         Ok(_) => None,

@@ -1,10 +1,10 @@
-//! What a store promises, as one list that every backend is held to. A test's name is the promise.
+//! The promises of a store, as one list that every backend must keep. A test's name is the promise.
 //!
-//! Modules of promises are written against the traits and run once for each [`backend::Backend`]; what is true of one
-//! backend alone (its file, its crash, its figures) has a module of its own.
+//! Modules of promises are written against the traits and run once for each [`backend::Backend`]; properties of one
+//! backend alone (its file, its crash, its figures) have their own modules.
 
-/// Lists the promises of a module, each a function over any backend, and runs them against all there are. One that is
-/// not listed is dead code, which the compiler tells.
+/// Lists the promises of a module, each a function over any backend, and runs them with every backend. A promise that
+/// is not listed is dead code, which the compiler reports.
 macro_rules! promises {
     ($($promise:ident),+ $(,)?) => {
         mod embedded {

@@ -28,7 +28,7 @@ promises![
 ];
 
 const PASSKEY: &str = "passkey-secret";
-/// Much longer than what is due takes to be there.
+/// Much longer than a due entry takes to appear.
 const NOTHING_COMES: Duration = Duration::from_millis(400);
 
 async fn says(outbox: &dyn Outbox, word: &str) -> OutboxEntry {

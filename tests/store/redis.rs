@@ -1,4 +1,4 @@
-//! What is true of several instances on one Redis, and of a Redis that comes and goes.
+//! Properties of several instances on one Redis, and of outages of Redis.
 
 use std::time::{Duration, Instant};
 
@@ -21,14 +21,14 @@ use crate::{
     },
 };
 
-/// As a promise is run, where there is a server.
+/// Runs a test as a promise is run, if there is a server.
 pub async fn with_redis(story: impl AsyncFnOnce(Redis)) {
     if redis_is_installed() {
         in_time(async { story(Redis::fresh()).await }).await;
     }
 }
 
-/// Asked again until it is so.
+/// Repeats the check until it is true.
 pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let begin = Instant::now();
     loop {
@@ -173,7 +173,7 @@ async fn tenant_of_a_dead_incarnation_is_acquired_and_fenced() {
             String::from_utf8_lossy(&redis.server.ask(&["HGET", "tautan:{a}", "owner_incarnation"])).into_owned();
         let owner =
             alive.into_iter().find(|key| record.contains(key.strip_prefix("tautan:{/}:alive:").unwrap())).unwrap();
-        // As if it had not come to refresh it: the owner itself sees it at its next beat.
+        // As if the owner had not renewed its lease: it notices that itself at its next heartbeat.
         redis.server.ask(&["DEL", &owner]);
         assert!(journal.latest(&tenant("a")).await.unwrap().unwrap().stale);
         assert_eq!(ownership.orphaned(10).await.unwrap(), [tenant("a")]);
@@ -244,7 +244,7 @@ async fn session_forgotten_by_redis_is_published_as_store_lost() {
         redis.server.restart();
         for reader in &mut readers {
             assert_eq!(next(reader).await, Some(Received::Event(connected())));
-            // In doubt, perhaps, but never as true as before, and never as if there had been nothing.
+            // The status may be stale, but never current as before, and never absent.
             let told = loop {
                 match next(reader).await {
                     Some(Received::Stale(status)) => assert_eq!(status, connected()),
@@ -361,7 +361,7 @@ async fn write_that_timed_out_is_applied_and_published_once() {
             tokio::time::sleep(Duration::from_millis(1_500)).await;
             redis.server.resume();
         };
-        // The first try times out and runs all the same; the second is answered what the first was.
+        // The first attempt times out and is executed; the second returns the result of the first.
         let (appended, ()) = tokio::join!(redis.journal().append(&lease, connected()), resume);
         let event = appended.unwrap().event;
         assert_eq!(redis.journal().latest(&tenant("a")).await.unwrap().unwrap().event, event);

@@ -1,4 +1,4 @@
-//! A Redis that answers and refuses what is written.
+//! A Redis that answers and refuses writes.
 
 use std::time::{Duration, Instant};
 
@@ -139,7 +139,7 @@ async fn full_memory_keeps_no_lease_without_replicas() {
     .await;
 }
 
-/// It refuses writes as well, and cannot be used at all: nothing that it holds is known to be the newest.
+/// It also refuses writes and cannot be used at all: its data may be outdated.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn demoted_master_is_away_until_it_is_one_again() {
     with_redis(async |redis| {

@@ -53,7 +53,7 @@ async fn write_during_the_rewrite_of_lost_writes_stays() {
     .await;
 }
 
-/// The decision is made on what the lost write left, and another one leads to as many changes.
+/// The decision is based on the record that the lost write left, and another decision makes as many changes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn request_before_a_loss_is_saved_again_after_it() {
     if !redis_is_installed() {

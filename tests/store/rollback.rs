@@ -23,7 +23,7 @@ struct Forgotten {
     _taker: Stores,
 }
 
-/// `way`: how the network of the one that took it is from then on.
+/// `way`: the state of the owner's network from then on.
 async fn forgotten(way: Way) -> Forgotten {
     let mut redis = Redis::on(RedisServer::start_durable());
     let network = Network::to(([127, 0, 0, 1], redis.server.port).into()).await.unwrap();
@@ -41,7 +41,7 @@ async fn forgotten(way: Way) -> Forgotten {
     Forgotten { redis, network, lease, _taker: taker }
 }
 
-/// Another instance takes it, and not before the one that has it knows that it has not.
+/// Another instance acquires it, and not before the owner knows that it lost the lease.
 async fn taken_in_turn(forgotten: &Forgotten) -> Duration {
     let restarted = Instant::now();
     let ownership = forgotten.redis.ownership();
@@ -76,7 +76,7 @@ async fn forgotten_tenant_is_not_acquired_while_an_owner_may_live() {
     }
 }
 
-/// The account is there, is gone for a moment, and is there again; Redis lost that it was gone.
+/// The account is connected, dropped for a moment, and connected again; Redis lost the event of the drop.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_of_lost_events_receive_the_current_status_again() {
     if !redis_is_installed() {
@@ -98,7 +98,7 @@ async fn readers_of_lost_events_receive_the_current_status_again() {
     .await;
 }
 
-/// The number of a wish that Redis has lost is held by the owner that is fulfilling it.
+/// Redis has lost a request; the owner that fulfils it holds its generation.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn request_after_a_lost_request_is_not_mistaken_for_it() {
     if !redis_is_installed() {
@@ -122,7 +122,7 @@ async fn request_after_a_lost_request_is_not_mistaken_for_it() {
     .await;
 }
 
-/// Who dies once a wish is kept has left word of it: its owner, which nobody nudges then, finds it.
+/// An instance dies after it saved a request: the owner finds the request although it was not notified.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn request_succeeds_only_after_its_owner_was_notified() {
     if !redis_is_installed() {

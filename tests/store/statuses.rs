@@ -1,4 +1,4 @@
-//! What the promises are made of: tenants, statuses, and what a subscription says.
+//! Helpers of the promises: tenants, statuses, and the updates of a subscription.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ pub fn qr(number: u32) -> Status {
     Status::QrPending { qr, pair: Some(code) }
 }
 
-/// A status that no other number has, and that has to be kept.
+/// A status that differs for each number, and that must be saved.
 pub fn numbered(number: u64) -> Status {
     Status::Connected { account: Account { name: Some(format!("{NAME} {number}")), ..account() } }
 }
@@ -80,7 +80,7 @@ pub async fn next(subscription: &mut Subscription) -> Option<Received> {
     subscription.next().await.map(Received::from)
 }
 
-/// What is there already, in the backlog and live.
+/// The updates that are available now, from the backlog and live.
 pub async fn all(subscription: &mut Subscription) -> Vec<Received> {
     let mut told = Vec::new();
     while let Some(update) = waiting(subscription).await {

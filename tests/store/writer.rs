@@ -1,4 +1,4 @@
-//! The embedded store's writer when the disk fails it: what ends it, and what its callers get.
+//! The embedded store's writer on a failing disk: what ends it, and the errors of its callers.
 
 use std::{
     sync::{
@@ -21,7 +21,7 @@ use crate::{
 /// Longer than the deadline of a step.
 const ANSWER_MAX: Duration = Duration::from_secs(8);
 
-/// A store on which `commit` happens at each commit from now on, once it is switched on.
+/// A store that calls `commit` at each commit once it is switched on.
 fn store_with(commit: impl Fn() + Send + Sync + 'static) -> (Embedded, Arc<AtomicBool>) {
     let (dir, switch) = (tempfile::tempdir().unwrap(), Arc::new(AtomicBool::new(false)));
     let on = switch.clone();

@@ -17,15 +17,15 @@ use tempfile::TempDir;
 
 use crate::shaky::Shaky;
 
-/// What a test waits for comes within this time on any machine, or not at all.
+/// Every wait of a test ends within this time on any machine.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
 pub const NUMBER: &str = "6281234567890";
 pub const NAME: &str = "Toko Sari";
-/// What the simulator's phones say they run.
+/// The platform of the simulator's phones.
 pub const PLATFORM: &str = "android";
 
-/// A simulator, a store, and what opens links between them.
+/// A simulator, a store, and the connector between them.
 pub struct Bench {
     pub sim: Simulator,
     pub phone: Phone,
@@ -58,7 +58,7 @@ impl Bench {
         Self { sim, phone, stores, vault, whatsapp, settings, _store: store, _dir: dir }
     }
 
-    /// As a process that starts over the same data: its vault works again.
+    /// Starts again over the same data, as the next process does: the credential store works again.
     pub fn restart(&mut self) {
         self.vault = Shaky::new(self.stores.credentials.clone());
         self.whatsapp = WhatsApp::new(
@@ -70,7 +70,7 @@ impl Bench {
         .unwrap();
     }
 
-    /// The next process's, while this one is still there.
+    /// A connector of the next process, while this one still runs.
     pub fn whatsapp_with_good_store(&self) -> WhatsApp {
         WhatsApp::new(
             self.settings.clone(),
@@ -131,7 +131,7 @@ pub async fn next(link: &mut dyn Link) -> Option<Signal> {
     tokio::time::timeout(DEADLINE, link.next()).await.expect("the link says something in time")
 }
 
-/// Reads on until a signal that is wanted; an end that is not wanted fails the test.
+/// Reads until the expected signal; an unexpected end fails the test.
 pub async fn until<T>(link: &mut dyn Link, what: &str, mut pick: impl FnMut(&Signal) -> Option<T>) -> T {
     loop {
         let signal = next(link).await.unwrap_or_else(|| panic!("the link is gone, waiting for {what}"));

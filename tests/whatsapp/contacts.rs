@@ -5,7 +5,7 @@ use tautan::store::Change;
 
 use crate::bench::{Bench, connected};
 
-/// As the library keeps a contact.
+/// A contact as the library saves it.
 fn contact(n: usize) -> [Change; 2] {
     let (lid, phone) = (format!("{}", 100_000_000_000_000 + n), format!("62811{n:07}"));
     let row = format!(

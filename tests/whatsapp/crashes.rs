@@ -16,14 +16,14 @@ use crate::{
     shaky::{Kill, Shaky},
 };
 
-/// Pairs until the vault dies or the pairing is through; says whether it was through.
+/// Pairs until the credential store dies or the pairing is done. True: it is done.
 async fn pair_or_die(bench: &Bench, lease: &Lease) -> bool {
     let mut link = bench.open(lease).await;
     let died = async {
         while !bench.vault.is_dead() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        // What was sent before it is under way.
+        // Frames that were sent before it are on their way.
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
     let pairing = async {
@@ -44,16 +44,16 @@ async fn pair_or_die(bench: &Bench, lease: &Lease) -> bool {
         () = died => false,
         () = pairing => true,
     };
-    // Without a word, as a killed process does.
+    // Without a close frame, as a killed process does.
     bench.vault.die();
     drop(link);
     through
 }
 
-/// What is left is good: no device on the phone, or one that logs in.
+/// The result is consistent: no device on the phone, or one that logs in.
 async fn check(bench: &mut Bench, lease: &Lease, killed: &str) {
     bench.sim.cut_all();
-    // What it had sent is read before that.
+    // The simulator reads all sent frames before that.
     bench.sim.wait_until(Duration::from_secs(10), |sim| sim.sockets() == 0).await.expect("all are gone");
     bench.restart();
     let devices = bench.phone.devices();
@@ -95,7 +95,7 @@ async fn kill_at_any_frame_leaves_no_device_that_cannot_log_in() {
         assert!(vault.set(bench.vault.clone()).is_ok());
         let lease = bench.lease().await;
         let through = pair_or_die(&bench, &lease).await;
-        // The next process lives on.
+        // The next process is not killed.
         frames.store(at, Ordering::SeqCst);
         check(&mut bench, &lease, &format!("at frame {at}")).await;
         if through {

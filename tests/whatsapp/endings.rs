@@ -31,7 +31,7 @@ async fn unlink_with_silent_whatsapp_ends_in_time() {
     let lease = bench.lease().await;
     let paired = bench.paired(&lease).await;
     bench.sim.unreachable(true);
-    // What it has read before it hangs up it would still answer.
+    // It would still answer frames that it read before it disconnects.
     bench.sim.wait_until(DEADLINE, |sim| sim.sockets() == 0).await.expect("nothing is left of the connection");
     let begun = std::time::Instant::now();
     assert!(paired.link.unlink().await.is_err());
@@ -56,7 +56,7 @@ async fn device_removed_on_the_phone_is_signalled() {
     let mut paired = bench.paired(&lease).await;
     assert!(bench.phone.unlink(paired.device));
     assert_eq!(ended(&mut *paired.link).await, End::UnlinkedByPhone);
-    // Nothing is left to tell, and that is no failure.
+    // There is nothing left to unlink, and that is no failure.
     paired.link.unlink().await.unwrap();
 }
 

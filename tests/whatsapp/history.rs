@@ -1,6 +1,6 @@
 use crate::bench::{Bench, DEADLINE};
 
-/// A linked phone offers thousands of chats, which are none of our business.
+/// A linked phone offers thousands of chats, which the service does not need.
 #[tokio::test(flavor = "multi_thread")]
 async fn chat_history_is_not_fetched() {
     let bench = Bench::new().await;

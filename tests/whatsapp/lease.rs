@@ -15,13 +15,13 @@ async fn link_with_a_taken_lease_never_reconnects() {
     let sockets = bench.sim.sockets_opened();
     bench.vault.fence();
     bench.sim.cut(paired.device);
-    // Whichever comes first, a row that cannot be written or the dial, ends it.
+    // Either a row that cannot be written or the connection ends it, whichever comes first.
     assert_eq!(ended(&mut *paired.link).await, End::LeaseLost);
     paired.link.close().await;
     assert_eq!(bench.sim.sockets_opened(), sockets);
 }
 
-/// As of a process that slept between its dial and its login: the lease was still its own at the dial.
+/// The process was suspended between its connection and its login: it still held the lease when it connected.
 #[tokio::test(flavor = "multi_thread")]
 async fn link_with_a_lease_taken_while_connecting_never_logs_in() {
     let bench = Bench::new().await;

@@ -109,7 +109,7 @@ async fn pairing_that_cannot_be_saved_never_reaches_the_phone() {
         let (scan, ()) = tokio::join!(bench.phone.scan(&text), hang_up);
         assert_eq!(scan, Err(ScanError::Gone));
         assert_eq!(bench.phone.devices(), []);
-        // What the pairing has left is gone at the latest when the next one begins.
+        // The rows of the failed pairing are removed at the latest when the next one begins.
         let mut link = bench.whatsapp_with_good_store().open(&lease).await.unwrap();
         qr_text(&mut *link).await;
         link.close().await;
@@ -123,7 +123,7 @@ async fn signal_of_an_earlier_link_never_reaches_the_next_one() {
     let lease = bench.lease().await;
     let mut first = bench.open(&lease).await;
     let stale = qr_text(&mut *first).await;
-    // Not even closed: its rotation would go on for minutes.
+    // Not closed: its rotation of codes would go on for minutes.
     drop(first);
     let mut second = bench.open(&lease).await;
     let secret = |text: &str| text.split(',').skip(1).map(str::to_owned).collect::<Vec<_>>();

@@ -14,14 +14,14 @@ use tautan::{
     tenant::TenantId,
 };
 
-/// Where a process is killed: the write is the last thing it does, or almost does.
+/// Where the process is killed: before or after the write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kill {
     Before,
     After,
 }
 
-/// A vault that can fail, and that a process can be killed at.
+/// A credential store that can fail, and at whose writes a process can be killed.
 pub struct Shaky {
     inner: Arc<dyn CredentialStore>,
     failing: AtomicBool,
@@ -58,7 +58,7 @@ impl Shaky {
         self.device_failing.store(true, Ordering::SeqCst);
     }
 
-    /// How long the device takes to be written; everything else is as quick as it is.
+    /// How long writing the device takes; other rows have no delay.
     pub fn slow_device(&self, delay: Duration) {
         self.device_delay_ms.store(delay.as_millis() as u64, Ordering::SeqCst);
     }
@@ -67,7 +67,7 @@ impl Shaky {
         self.fenced.store(true, Ordering::SeqCst);
     }
 
-    /// The process is dead: nothing that its remains ask for happens or is answered.
+    /// The process is dead: later calls do nothing and never return.
     pub fn die(&self) {
         self.dead.store(true, Ordering::SeqCst);
     }
@@ -81,7 +81,7 @@ impl Shaky {
         self.writes.load(Ordering::SeqCst)
     }
 
-    /// Rows that were asked for, or came with a table.
+    /// Rows that were read, alone or with a table.
     pub fn rows_read(&self) -> u64 {
         self.rows_read.load(Ordering::SeqCst)
     }

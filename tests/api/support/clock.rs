@@ -6,7 +6,7 @@ use std::{
 use jiff::SignedDuration;
 use tautan::clock::{Clock, SystemClock, Timestamp};
 
-/// The real time, which a test can move on, and back.
+/// The real time, which a test can move forward and back.
 pub struct TestClock {
     began_at: Timestamp,
     began: Instant,

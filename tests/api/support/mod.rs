@@ -25,7 +25,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use clock::TestClock;
 
 pub const SECRET: &str = "q2Xo0v4n3bS1uJb7cD5mZk9rWf8yLhTgPaEiNwVsQxM=";
-/// Nothing that is waited for takes longer, unless it is broken.
+/// Every wait ends within this time unless something is broken.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
 pub struct Server {
@@ -131,7 +131,7 @@ impl Server {
         EventStream::open(request.header("last-event-id", last)).await
     }
 
-    /// Becomes the owner of the tenant's session, as an instance does that a user asked to connect.
+    /// Becomes the owner of the tenant's session, as an instance does after "connect".
     pub async fn own(&self, tenant: &str) -> Owner<'_> {
         let tenant = TenantId::parse(tenant).unwrap();
         self.stores.commands.request(&tenant, DesiredState::Run { phone: None }).await.unwrap();
@@ -140,14 +140,14 @@ impl Server {
     }
 }
 
-/// What a session writes.
+/// Appends statuses as a session does.
 pub struct Owner<'s> {
     server: &'s Server,
     lease: Lease,
 }
 
 impl Owner<'_> {
-    /// Answers how many readers listened.
+    /// Returns the number of readers.
     pub async fn publish(&self, status: Status) -> usize {
         self.server.stores.journal.append(&self.lease, status).await.unwrap().listeners
     }
@@ -168,7 +168,7 @@ impl Owner<'_> {
         self.publish(Status::Connected { account }).await;
     }
 
-    /// How much was said to it since it was last asked.
+    /// How many messages it received since the last call.
     pub async fn hears(&self) -> usize {
         self.server.stores.commands.receive(&self.lease).await.unwrap().len()
     }
@@ -191,7 +191,7 @@ pub fn header<'r>(response: &'r Response, name: &str) -> &'r str {
     response.headers().get(name).map_or("", |value| value.to_str().unwrap())
 }
 
-/// Checks that the answer is a problem as RFC 9457 tells it, and gives its detail.
+/// Checks that the answer is a problem of RFC 9457, and returns its detail.
 #[track_caller]
 pub fn check_problem(status: u16, kind: &str, body: &Value, expected: (u16, &str)) -> String {
     assert_eq!((status, body["code"].as_str().unwrap_or_default()), expected, "{body}");
@@ -214,7 +214,7 @@ pub async fn in_time<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, future).await.expect("it takes longer than anything should")
 }
 
-/// Sessions of an instance that runs none: wishes are kept, and the tests play the owner.
+/// Sessions of an instance that runs none: requests are saved, and the tests act as the owner.
 fn wishes_only(stores: &Stores, clock: Arc<TestClock>) -> Sessions {
     let stopped = CancellationToken::new();
     stopped.cancel();

@@ -1,5 +1,5 @@
-//! What may be said of a history: a pure function over what clients saw. It knows the omissions that the contract permits
-//! and no others.
+//! Checks a history: a pure function over the events that clients received. It knows the omissions that the contract
+//! permits and no others.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -67,7 +67,7 @@ pub enum Note {
     Refused(u16),
 }
 
-/// All that one client went through, each with the time since the history began.
+/// The notes of one client, each with the time since the history began.
 #[derive(Clone, Debug, Default)]
 pub struct Client {
     pub tenant: String,
@@ -98,19 +98,19 @@ pub enum Wrong {
     /// One id that was sent with two contents.
     TwoEventsOfOneId,
     Foreign,
-    /// An owner spoke after its successor had.
+    /// An owner published after its successor had.
     TwoOwners,
     /// Sequences began anew without a reason.
     Epoch,
-    /// A client ends with something else than what is true.
+    /// The last status of a client is not true.
     FinalState,
-    /// The user's last word was not heeded.
+    /// The user's last request was not fulfilled.
     LostWish,
     Refused,
     ReplacedLink,
 }
 
-/// Everything that is wrong with it, in words.
+/// All violations, as text.
 pub fn check(history: &History) -> Vec<(Wrong, String)> {
     let mut wrong = Vec::new();
     let known = knowledge(history, &mut wrong);
@@ -208,7 +208,7 @@ fn knowledge<'a>(history: &'a History, wrong: &mut Vec<(Wrong, String)>) -> BTre
                 Said::Code { mark } => (("qr_pending".to_owned(), None), mark.clone()),
             };
             let same_word = event.word.get_or_insert_with(|| word.clone()) == &word;
-            // The status of a code says nothing of the code.
+            // The status of a code does not contain the code.
             let same_mark = mark.is_none_or(|mark| *event.mark.get_or_insert_with(|| mark.clone()) == mark);
             if !same_word || !same_mark {
                 wrong.push((Wrong::TwoEventsOfOneId, format!("{} {place:x?}: {event:?} and {said:?}", client.tenant)));
@@ -218,7 +218,7 @@ fn knowledge<'a>(history: &'a History, wrong: &mut Vec<(Wrong, String)>) -> BTre
     known
 }
 
-/// Once another link has spoken, the one before is over; and what a link says comes in its order.
+/// After an event of another link, no event of the link before may come; and a link's events come in order.
 fn one_owner_at_a_time(tenant: &str, events: &Events, wrong: &mut Vec<(Wrong, String)>) {
     let (mut over, mut last): (BTreeSet<&str>, Option<&Mark>) = (BTreeSet::new(), None);
     let mut epoch = 0;

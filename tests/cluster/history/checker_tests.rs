@@ -1,4 +1,4 @@
-//! The checker finds what it is there for, and nothing in what the contract permits.
+//! The checker finds every violation, and none in a history that the contract permits.
 
 use std::time::Duration;
 

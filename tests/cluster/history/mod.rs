@@ -1,4 +1,4 @@
-//! The history check: many tenants talk fast while everything goes wrong, and whatever any client saw is checked.
+//! The history check: many tenants publish fast under faults, and all events that any client received are checked.
 
 mod checker;
 #[cfg(test)]
@@ -12,9 +12,9 @@ use run::{Scale, run};
 
 use crate::quiet::alone;
 
-/// What the issue asks for.
+/// The scale of a full run.
 const FULL: Scale = Scale { tenants: 100, streams: 300, appends: 20_000, faults: 60, span: Duration::from_secs(75) };
-/// What a change can wait for.
+/// The scale of a run in `make test`.
 const SHORT: Scale = Scale { tenants: 30, streams: 90, appends: 2_500, faults: 12, span: Duration::from_secs(20) };
 const SEEDS: u64 = 20;
 

@@ -121,7 +121,7 @@ fn made(tabs: &[(String, Tab)]) -> usize {
     places.collect::<BTreeSet<_>>().len()
 }
 
-/// Brings about what was planned; answers how often Redis was started again, and how often without what was last.
+/// Executes the planned faults; returns how often Redis was restarted, and how often without its last writes.
 async fn suffer(cluster: &mut Cluster, planned: &[Planned], began: Instant, devices: &[DeviceId]) -> (usize, usize) {
     let mut moments: Vec<(Duration, bool, Fault)> = Vec::new();
     for Planned { from, to, fault } in planned {
@@ -167,14 +167,14 @@ struct User {
 }
 
 impl User {
-    /// Answers when it last gave up on an answer.
+    /// Returns when a request last timed out.
     async fn presses(self, mut random: StdRng, rest: CancellationToken) -> Option<Instant> {
         let mut given_up = None;
         while !rest.is_cancelled() {
             let paths: &[&str] = if random.random_bool(0.8) { &["connect"] } else { &["disconnect", "connect"] };
             for path in paths {
                 if let Some((_, base)) = self.addresses.at_or_after(random.random_range(0..INSTANCES)) {
-                    // Whether it was heeded is looked at at the end, when nothing is broken any more.
+                    // Whether it was fulfilled is checked at the end, when no fault is active.
                     let asked = self.api.at(&base).ask(Method::POST, path).send();
                     if !matches!(timeout(Duration::from_secs(3), asked).await, Ok(Ok(_))) {
                         given_up = Some(Instant::now());

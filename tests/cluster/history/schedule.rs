@@ -1,4 +1,4 @@
-//! What goes wrong when: all of it follows from a seed.
+//! The schedule of faults, which follows from a seed.
 
 use std::time::Duration;
 
@@ -32,11 +32,11 @@ pub struct Planned {
     pub fault: Fault,
 }
 
-/// Longer than an owner is believed to live, so that its successor has spoken before it wakes.
+/// Longer than a lease, so that its successor has published before it wakes.
 const LONG_MS: std::ops::Range<u64> = 9_500..12_000;
 const SHORT_MS: std::ops::Range<u64> = 200..2_500;
 
-/// No instance suffers two faults at once, and one of them is always well.
+/// No instance has two faults at once, and one instance is always healthy.
 pub fn plan(seed: u64, faults: usize, instances: usize, span: Duration) -> Vec<Planned> {
     let mut random = StdRng::seed_from_u64(seed);
     let mut ill = vec![Duration::ZERO; instances];

@@ -1,4 +1,4 @@
-//! The signatures by which a phone vouches for a device and the device for itself (ADV).
+//! The signatures of a phone for a device, and of the device for itself (ADV).
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -12,7 +12,7 @@ use crate::stanza::unix_now;
 const ACCOUNT_SIGNATURE_PREFIX: [u8; 2] = [6, 0];
 const DEVICE_SIGNATURE_PREFIX: [u8; 2] = [6, 1];
 
-/// Which lie the phone is asked to tell.
+/// The invalid value that the phone must send.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Corruption {
     pub(crate) hmac: bool,

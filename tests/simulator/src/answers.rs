@@ -1,4 +1,4 @@
-//! What the server answers to a linked device's questions. No I/O: the state in, an answer out.
+//! The server's answers to a linked device's requests. No I/O: takes the state, returns an answer.
 
 use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Jid, Node};

@@ -15,11 +15,11 @@ pub enum Pattern {
     Xx,
     /// The client knew the server's key from before and logged in with its first message.
     Ik,
-    /// The client tried IK, the server would not have it, and both fell back without a new socket.
+    /// The client tried IK, the server refused it, and both fell back without a new socket.
     XxFallback,
 }
 
-/// The open channel and what the client said of itself while opening it.
+/// The open channel and the client's payload from the handshake.
 pub(crate) struct Opened {
     pub(crate) stream: Stream,
     pub(crate) client_static: [u8; 32],

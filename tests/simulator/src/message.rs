@@ -62,7 +62,7 @@ pub(crate) async fn share_app_state_key(world: &World, to: DeviceId) {
     let _ = post_own(world, to, share).await;
 }
 
-/// Tells a device where the account's chats of before are to be had.
+/// Tells a device where the account's chat history can be downloaded.
 pub(crate) async fn offer_history(world: &World, to: DeviceId) -> Result<Done, TextError> {
     let notification = HistorySyncNotification {
         file_sha256: Some(rand::random::<[u8; 32]>().to_vec()),

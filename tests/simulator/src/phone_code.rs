@@ -67,7 +67,7 @@ impl Phone {
         let finish = tokio::time::timeout(ANSWER_DEADLINE, finish);
         let finish = finish.await.map_err(|_| CodeError::Unanswered)?.map_err(|_| CodeError::Unanswered)?;
 
-        // A wrong code shows here and no earlier: it unlocked to a key that nobody has the other half of.
+        // A wrong code shows only here: it decrypted to a public key without a known private key.
         let agreed = agree(&ephemeral, &theirs).ok_or(CodeError::Wrong)?;
         let bundle = Bundle::open(&agreed, &finish.bundle).ok_or(CodeError::Wrong)?;
         let identity = bundle.companion;

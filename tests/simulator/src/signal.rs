@@ -88,7 +88,7 @@ impl IdentityKeyStore for Identity {
         Ok(IdentityChange::NewOrUnchanged)
     }
 
-    /// The phone took the device's identity from its camera; there is nothing left to doubt.
+    /// The phone read the device's identity with its camera, so it is trusted.
     async fn is_trusted_identity(&self, _: &ProtocolAddress, _: &IdentityKey, _: Direction) -> Result<bool> {
         Ok(true)
     }

@@ -1,4 +1,4 @@
-//! The stanzas the server says, and how it reads the client's.
+//! The stanzas that the server sends, and how it parses the client's.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -49,7 +49,7 @@ pub(crate) fn error(iq: &Node, code: u16, text: &'static str) -> Node {
         .build()
 }
 
-/// What the server tells unasked.
+/// A notification of the server.
 pub(crate) fn notification(kind: &'static str, child: Node) -> Node {
     NodeBuilder::new("notification")
         .attr("from", SERVER_JID)
@@ -60,7 +60,7 @@ pub(crate) fn notification(kind: &'static str, child: Node) -> Node {
         .build()
 }
 
-/// A question of the server's own.
+/// A request of the server.
 pub(crate) fn request(id: &str, namespace: &str, kind: &str, children: Vec<Node>) -> Node {
     NodeBuilder::new("iq")
         .attr("from", SERVER_JID)
@@ -83,7 +83,7 @@ pub(crate) fn stream_error(code: Option<u16>, conflict: Option<&'static str>) ->
     error.build()
 }
 
-/// Told once a device is active: everything that waited for it has been sent.
+/// Sent once a device is active: everything that waited for it has been sent.
 pub(crate) fn offline_end(count: usize) -> Node {
     let end = NodeBuilder::new("offline").attr("count", count.to_string()).build();
     NodeBuilder::new("ib").attr("from", SERVER_JID).children([end]).build()

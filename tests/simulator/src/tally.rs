@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use crate::handshake::Pattern;
 
-/// How often a device said that it is there, and that it is not.
+/// How often a device sent "available" and "unavailable".
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct PresenceCounts {
     pub available: u64,

@@ -18,12 +18,12 @@ use crate::handshake::Pattern;
 use crate::link_code::CodeRequest;
 use crate::refusal::{CodeRefusal, Refusal};
 
-/// What an official client is given to show per connection.
+/// The refs that the server gives a client for each connection.
 pub(crate) const REFS_PER_CONNECTION: usize = 6;
-/// A connection that falls this far behind what it is told to do is not worth telling more.
+/// A connection with this many waiting orders gets no more.
 pub(crate) const ORDERS_MAX: usize = 256;
 
-/// What a client is told that asks, until something else is published: newer than any library of today.
+/// The version that the server returns until another one is published: newer than that of any library of today.
 const PUBLISHED: u32 = 1_060_000_000;
 
 /// Everything the server and the phones know, shared by all connections.
@@ -51,7 +51,7 @@ pub(crate) struct State {
     pub(crate) sockets_opened: u64,
     pub(crate) refs_handed_out: u64,
     pub(crate) codes_requested: u64,
-    /// The newest release of WhatsApp's own client, if anybody is told.
+    /// The newest version of WhatsApp's own client, if the server names one.
     pub(crate) published: Option<u32>,
     pub(crate) lookups: u64,
     /// Clients of older releases are turned away.
@@ -88,12 +88,12 @@ impl World {
         })
     }
 
-    /// To look; what is changed under this is not announced.
+    /// For reading; changes under this guard wake no waiting task.
     pub(crate) fn read(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no holder panics")
     }
 
-    /// To change, and to wake whoever waits for a change.
+    /// For changes; wakes every task that waits for one.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let value = change(&mut self.read());
         self.changes.send_modify(|version| *version += 1);
@@ -166,7 +166,7 @@ impl State {
         self.accounts.get_mut(&id.number())?.devices.get_mut(&id.index())
     }
 
-    /// Checks who logs in, makes the socket the device's live one and names the sockets it replaces.
+    /// Checks a login, makes the socket the device's live one, and returns the sockets that it replaces.
     pub(crate) fn log_in(
         &mut self,
         id: DeviceId,

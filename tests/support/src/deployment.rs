@@ -1,4 +1,5 @@
-//! Redis as others run it: with arguments of its own, behind TLS, watched by sentinels. Each process ends with its test.
+//! Redis in other deployments: with its own arguments, behind TLS, watched by sentinels. Each process ends with its
+//! test.
 
 use std::{
     fs, io,
@@ -111,7 +112,7 @@ impl RedisNode {
         self.child.wait().unwrap();
     }
 
-    /// On the same port, with what it last wrote.
+    /// Restarts it on the same port with the data that it last wrote.
     pub fn start_again(&mut self) {
         self.stop();
         self.child = spawn(self.program, &self.dir);

@@ -1,5 +1,5 @@
-//! Debian's reverse proxies, each as a process of its own in front of programs: with the settings that harm streams, or with
-//! the configuration that `deploy` has for it.
+//! Debian's reverse proxies, each as a process of its own in front of programs: with the settings that harm streams, or
+//! with the configuration that `deploy` has for it.
 
 use std::{
     fs,
@@ -119,7 +119,8 @@ impl Gateway {
                     );
                 nginx(folder, &site.0)
             }
-            // The certificate that Caddy makes for an address is its own; as root it would add its authority to the machine's.
+            // The certificate that Caddy makes for an address is its own; as root it would add its authority to the
+            // machine's.
             Self::Caddy => {
                 format!(
                     "{{\n  admin off\n  skip_install_trust\n  auto_https disable_redirects\n}}\n{}",

@@ -1,4 +1,4 @@
-//! Clients that want nothing but to take what others need. None of them has a token.
+//! Clients that use up connections, bandwidth and memory. None of them has a token.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -13,9 +13,9 @@ use tokio::{
 
 /// They come from 127.0.0.2 to 127.0.0.9.
 const ADDRESSES: u8 = 8;
-/// Before one that was closed comes back.
+/// The pause before a closed client reconnects.
 const PAUSE: Duration = Duration::from_millis(250);
-/// What one that reads nothing leaves to the kernel for it.
+/// The receive buffer of a client that reads nothing.
 const SMALL_BUFFER: u32 = 2_048;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Kind {
     pub const ALL: [Self; 5] = [Self::Idle, Self::SlowHeaders, Self::KeepAlive, Self::HalfClosed, Self::NeverReading];
 }
 
-/// Clients that come back whenever they are closed; they go when this is dropped.
+/// Clients that reconnect whenever they are closed; they end when this is dropped.
 pub struct Attack(JoinSet<()>);
 
 impl Attack {
@@ -78,7 +78,7 @@ async fn connect(from: IpAddr, to: SocketAddr, kind: Kind) -> std::io::Result<Tc
     socket.connect(to).await
 }
 
-/// Holds the connection for as long as the server lets it.
+/// Holds the connection until the server closes it.
 async fn hold(mut socket: TcpStream, kind: Kind) -> std::io::Result<()> {
     const ASK: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
     const STREAM: &[u8] = b"GET /api/whatsapp/events HTTP/1.1\r\nhost: x\r\n\r\n";

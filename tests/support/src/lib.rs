@@ -34,7 +34,7 @@ pub use vault::{VAULT, damage_credentials, with_store};
 /// Longer than any step on loopback takes, and short enough for a test that hangs.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Waits for what must come, or says what did not.
+/// Waits for a condition, or panics with its description.
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, future).await.unwrap_or_else(|_| panic!("{what} did not come within {DEADLINE:?}"))
 }

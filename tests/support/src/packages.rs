@@ -1,4 +1,4 @@
-//! Programs of other people's that tests hold ours against: pinned in the repository with the hashes of what is fetched,
+//! Programs of other projects that tests compare with: pinned in the repository with the hashes of the downloads,
 //! installed through npm and pip outside the source tree, and kept from run to run.
 
 use std::{

@@ -90,7 +90,7 @@ pub struct Settings {
     /// A command that runs the program, with its own arguments.
     pub runner: Vec<String>,
     pub arguments: Vec<String>,
-    /// What stands in its standard input.
+    /// The text of its standard input.
     pub input: String,
 }
 

@@ -1,6 +1,6 @@
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 
-/// What a camera reads in a `qrCode` of the stream.
+/// The text that a camera reads from a `qrCode` of the stream.
 pub fn read_data_url(url: &str) -> String {
     let base64 = url.strip_prefix("data:image/png;base64,").expect("a PNG as a data URL");
     read_png(&BASE64_STANDARD.decode(base64).expect("base64"))

@@ -25,7 +25,7 @@ pub struct RedisServer {
 /// A server's append-only file as it was at one moment.
 pub struct Backup(TempDir);
 
-/// False is said once for each test and fails it in CI, where it would hide half of the promises.
+/// Logs once for each test if there is no Redis, and fails the test in CI, where half of the promises would be hidden.
 pub fn redis_is_installed() -> bool {
     let found = Command::new(REDIS).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     let found = found.is_ok_and(|status| status.success());
@@ -74,7 +74,7 @@ impl RedisServer {
         self.node.stop();
     }
 
-    /// On the same port, with what its file holds: without a file nothing.
+    /// Restarts it on the same port with the data of its file; without a file it is empty.
     pub fn restart(&mut self) {
         self.node.start_again();
     }
@@ -86,7 +86,7 @@ impl RedisServer {
         self.restart();
     }
 
-    /// What a crash at this moment would leave.
+    /// The file as a crash at this moment would leave it.
     pub fn backup(&self) -> Backup {
         let to = tempfile::tempdir().unwrap();
         copy(&self.node.dir().join(FOLDER), &to.path().join(FOLDER)).unwrap();

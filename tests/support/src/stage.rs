@@ -1,4 +1,4 @@
-//! What most tests of the program begin with: a simulator, a phone, and a directory for the program's data.
+//! The setup of most tests of the program: a simulator, a phone, and a directory for the program's data.
 
 use redb::{ReadableDatabase as _, ReadableTableMetadata as _};
 use tautan_simulator::{DeviceId, Phone, Simulator};
@@ -9,7 +9,7 @@ use crate::{Api, DEADLINE, EventStream, Program, Settings, VAULT, read_data_url,
 pub const TENANT: &str = "toko-sari";
 pub const NUMBER: &str = "6281234567890";
 pub const NAME: &str = "Toko Sari";
-/// What the simulator's phones say they run.
+/// The platform of the simulator's phones.
 pub const PLATFORM: &str = "android";
 
 /// A simulator, a phone and a data directory that outlive the program's processes.
@@ -34,7 +34,7 @@ impl Stage {
         self.settings().start()
     }
 
-    /// Everything that a dead process had sent is read, and its sockets are gone.
+    /// Waits until the simulator has read everything that a dead process sent, and has closed its sockets.
     pub async fn hears_nobody(&self) {
         let nobody = self.simulator.wait_until(DEADLINE, |simulator| simulator.sockets() == 0).await;
         nobody.expect("the sockets of a dead process end");
@@ -65,7 +65,7 @@ impl Stage {
     }
 }
 
-/// Links the account as a user would; answers the open stream.
+/// Links the account as a user would; returns the open stream.
 pub async fn link(api: &Api, phone: &Phone) -> EventStream {
     let mut stream = api.events().await;
     api.connect().await;

@@ -32,7 +32,7 @@ impl Event {
     }
 }
 
-/// What stands between two empty lines of a stream.
+/// The text between two empty lines of a stream.
 #[derive(Clone, Debug)]
 pub enum Frame {
     Heartbeat { every: f64, retry_ms: Option<u32> },
@@ -126,7 +126,7 @@ impl EventStream {
         (event.id, event.data)
     }
 
-    /// The next event that is wanted; those before it are passed over.
+    /// The next expected event; earlier ones are skipped.
     pub async fn until(&mut self, what: &str, mut wanted: impl FnMut(&Event) -> bool) -> Event {
         within(what, async {
             loop {
@@ -152,7 +152,7 @@ impl EventStream {
     }
 }
 
-/// Stricter than clients are: a frame holds nothing but what our documents name.
+/// Stricter than clients are: a frame contains only the fields that the documents name.
 fn read(frame: &str) -> Frame {
     let lines: Vec<&str> = frame.split('\n').collect();
     let field = |name: &str| lines.iter().find_map(|line| line.strip_prefix(name));

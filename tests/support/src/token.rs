@@ -3,7 +3,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
-/// What the programs that the tests start are given as `JWT_SECRET`.
+/// The `JWT_SECRET` of the programs that the tests start.
 pub const SECRET: &str = "kZ3uVw8qYt1LrX5mNc7bHd2sGf9jPa4e6To0iUyE";
 
 pub fn token(tenant: &str) -> String {
