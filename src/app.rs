@@ -64,7 +64,7 @@ pub fn run(seams: Seams) -> ExitCode {
             on_a_runtime(start_and_serve(config, seams))
         }
         Task::Token { tenant, lifetime } => token::run(&config, &tenant, lifetime),
-        // What it finds stands in its own lines, and not in a log.
+        // `check` prints its results itself, without log lines.
         Task::Check => on_a_runtime(check::run(config)),
         Task::Healthcheck => healthcheck::run(&config),
         Task::Erase => match erase::tenant(io::stdin()) {

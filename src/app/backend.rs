@@ -60,9 +60,9 @@ impl Backend {
                             "redis cannot be used yet: starting all the same, the encryption key is checked once it can be"
                         )
                     }
-                    Err(unfit) => {
+                    Err(unusable) => {
                         store.close().await;
-                        return Err(unfit.into());
+                        return Err(unusable.into());
                     }
                 }
                 Ok(Self::Redis(store))

@@ -96,9 +96,9 @@ pub enum StartError {
 
 impl From<UnusableServer> for StartError {
     /// Names the variable to look at.
-    fn from(unfit: UnusableServer) -> Self {
-        match unfit {
-            UnusableServer::WrongKey => Self::OtherKey(unfit),
+    fn from(unusable: UnusableServer) -> Self {
+        match unusable {
+            UnusableServer::WrongKey => Self::OtherKey(unusable),
             UnusableServer::Later
             | UnusableServer::NotRedis
             | UnusableServer::Password
@@ -106,7 +106,7 @@ impl From<UnusableServer> for StartError {
             | UnusableServer::Cluster
             | UnusableServer::Sentinel
             | UnusableServer::Service
-            | UnusableServer::Tls => Self::Redis(unfit),
+            | UnusableServer::Tls => Self::Redis(unusable),
         }
     }
 }

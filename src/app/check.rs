@@ -1,5 +1,5 @@
-//! `tautan check`: says whether the service could start with these settings, and reach the store and WhatsApp. It
-//! prints a line for each; what it cannot use is its exit code.
+//! `tautan check`: checks whether the service could start with these settings, and reach the store and WhatsApp. It
+//! prints a line for each, and fails if one of them fails.
 
 use std::{path::Path, process::ExitCode, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::{
     whatsapp,
 };
 
-/// As long as a start waits for Redis, and a link for WhatsApp's answer.
+/// The same time as a start waits for Redis, and a link for WhatsApp's answer.
 const REDIS_TIME_MAX: Duration = Duration::from_secs(3);
 const WHATSAPP_TIME_MAX: Duration = Duration::from_secs(20);
 
@@ -43,7 +43,8 @@ fn data_directory(path: &Path) -> bool {
     true
 }
 
-/// As an instance that takes no sessions, for a moment: what refuses a start is found, the key included.
+/// Opens the store for a moment, as an instance without sessions: this finds everything that refuses a start, the key
+/// included.
 async fn redis(mut settings: redis::Settings) -> bool {
     settings.sessions_max = Some(0);
     let store = RedisStore::open(settings, clock::system());
@@ -52,7 +53,7 @@ async fn redis(mut settings: redis::Settings) -> bool {
     match usable {
         Ok(true) => println!("redis: reachable, and the encryption key fits"),
         Ok(false) => println!("redis: no answer within {} s", REDIS_TIME_MAX.as_secs()),
-        Err(unfit) => println!("redis: {}", chain(&StartError::from(unfit))),
+        Err(unusable) => println!("redis: {}", chain(&StartError::from(unusable))),
     }
     matches!(usable, Ok(true))
 }

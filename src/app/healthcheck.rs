@@ -1,4 +1,4 @@
-//! `tautan healthcheck`: asks the service on this machine whether it is up, for containers that have no curl.
+//! `tautan healthcheck`: checks whether the service on this machine is up, for containers without curl.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -25,7 +25,7 @@ pub(super) fn run(config: &Config) -> ExitCode {
     }
 }
 
-/// A service that listens on every address is asked on loopback.
+/// If the service listens on every address, the request goes to loopback.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -19,7 +19,7 @@ pub(super) struct Local {
     pub url: String,
 }
 
-/// The tokens of local mode: signed with the secret that stands in its file.
+/// The tokens of local mode, signed with the secret in its file.
 pub(super) fn auth_settings(file: &str) -> auth::Settings {
     auth::Settings { keys: vec![KeySource::Secret(Secret::new(file.trim()))], ..auth::Settings::default() }
 }

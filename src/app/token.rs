@@ -23,7 +23,7 @@ enum TokenError {
     },
 }
 
-/// Standard output has the token and nothing else, so that a shell can take it: `curl -H "Authorization: Bearer $(…)"`.
+/// Standard output has only the token, so that a shell can use it: `curl -H "Authorization: Bearer $(…)"`.
 pub(super) fn run(config: &Config, tenant: &TenantId, lifetime: Duration) -> ExitCode {
     match minter(config) {
         Ok(minter) => {
@@ -42,7 +42,7 @@ fn minter(config: &Config) -> Result<Minter, TokenError> {
         Mode::Tokens(settings) => Minter::new(settings).ok_or(TokenError::NoSecret),
         Mode::Local => {
             let path = config.data_dir.join(SIGN_IN_FILE);
-            // Never made here: the service would refuse to start beside a key without a store.
+            // Never created here: the service would refuse to start with a key and without a store.
             let key = fs::read_to_string(&path).map_err(|source| TokenError::SignInKey { path, source })?;
             Minter::new(&local::auth_settings(&key)).ok_or(TokenError::NoSecret)
         }

@@ -20,15 +20,15 @@ pub enum Task {
         /// From now to the token's `exp`.
         lifetime: Duration,
     },
-    /// Say whether the service could start and reach what it needs.
+    /// Check whether the service could start and reach the store and WhatsApp.
     Check,
-    /// Ask the service on this machine whether it is up.
+    /// Check whether the service on this machine is up.
     Healthcheck,
     /// Remove all data of the tenant that standard input names.
     Erase,
 }
 
-/// Each command with what `--help` says of it.
+/// Each command with its text in `--help`.
 pub(super) const COMMANDS: [(&str, &str); 5] = [
     (SERVE, "runs the service; the same as no command"),
     (TOKEN, "prints a token: --tenant NAME, and --ttl 1h (the default) for how long it is good"),
@@ -49,7 +49,7 @@ const LIFETIME: &str = "ttl";
 /// exit code.
 pub fn flags() -> Result<(Task, Vec<(String, String)>), ExitCode> {
     parse(std::env::args_os()).map_err(|error| {
-        // A terminal that is gone is no reason to fail.
+        // A closed terminal must not fail the command.
         let _ = error.print();
         match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,

@@ -6,9 +6,9 @@ use tautan::config::Variable;
 
 use crate::{files, root};
 
-/// A drain may take the drain delay and 25 s; what is left then is ended within the other 5.
+/// A drain may take the drain delay and 25 s; the remaining tasks are ended within the other 5.
 const AFTER_THE_DELAY_S: u64 = 30;
-/// What the files for Compose and Caddy name by themselves.
+/// Variables that the files for Compose and Caddy define themselves.
 const OTHERS: [&str; 2] = ["TAUTAN_DOMAIN", "TAUTAN_UPSTREAMS"];
 
 /// Every file with its text, without comments.
@@ -59,7 +59,7 @@ fn supervisors_wait_longer_than_a_drain_takes() {
         let delays = [seconds(&text, "TAUTAN_DRAIN_DELAY"), seconds(&text, "TAUTAN_DRAIN_DELAY, value")].concat();
         let delay = delays.into_iter().max().unwrap_or(0);
         for key in ["stop_grace_period", "terminationGracePeriodSeconds", "TimeoutStopSec"] {
-            // Redis's own has another reason.
+            // The time of Redis has another reason.
             for wait in seconds(&text, key).into_iter().take(1) {
                 waits += 1;
                 assert!(wait >= delay + AFTER_THE_DELAY_S, "{}: {key} {wait} beside {delay} s", path.display());

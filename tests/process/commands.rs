@@ -1,4 +1,4 @@
-//! What the program does besides serving: `tautan serve`, `token`, `check`, `healthcheck`.
+//! The commands of the program: `tautan serve`, `token`, `check`, `healthcheck`.
 
 use std::{fs, net::TcpListener};
 
@@ -10,7 +10,7 @@ use crate::{
     starts::{FAILED_START, KEY, OTHER_KEY},
 };
 
-/// Runs it, and compares its exit code; what it printed.
+/// Runs it, compares its exit code, and returns its output.
 fn runs(settings: Settings, arguments: &[&str], code: i32) -> String {
     let (ended, output) = settings.run(arguments).spawn().ended();
     assert_eq!(ended, Some(code), "{arguments:?}: {output}");
@@ -111,7 +111,7 @@ async fn check_says_what_redis_answers() {
     let stage = Stage::new().await;
     let mut server = RedisServer::start();
     says(&runs(on(&stage, &server.url(), KEY), &["check"], 0), &["redis: reachable, and the encryption key fits"]);
-    // The first start leaves a proof of its key.
+    // The first start saves a check value of its key.
     says(&runs(on(&stage, &server.url(), OTHER_KEY), &["check"], FAILED_START), &["redis: ", "encryption key"]);
     server.stop();
     says(&runs(on(&stage, &server.url(), KEY), &["check"], FAILED_START), &["redis: no answer within 3 s"]);

@@ -1,4 +1,4 @@
-//! What `deploy` holds, as an operator uses it: two instances on one Redis behind a real reverse proxy, with TLS and
+//! The files of `deploy`, as an operator uses them: two instances on one Redis behind a real reverse proxy, with TLS and
 //! HTTP/2.
 
 use std::{
@@ -17,10 +17,10 @@ use crate::{
     starts::KEY,
 };
 
-/// For how long after a kill each request has to be answered: the proxies look at an instance every second.
+/// How long after a kill each request must be answered: the proxies check an instance every second.
 const AFTER_THE_KILL: Duration = Duration::from_secs(3);
 
-/// curl as a browser is: over HTTP/2, through the proxy. The proxies' certificates are the tests' own.
+/// curl as a browser would connect: over HTTP/2, through the proxy. The proxies' certificates are the tests' own.
 struct Browser {
     base: String,
     token: String,
@@ -63,7 +63,7 @@ fn data(lines: &[String]) -> Value {
     serde_json::from_str(line).expect("JSON")
 }
 
-/// An account is linked through the proxy, the instance that runs it is killed, and no request is left without an
+/// An account is linked through the proxy, its instance is killed, and every request still gets an
 /// answer.
 async fn two_instances_serve(gateway: Gateway) {
     if !redis_is_installed() {

@@ -52,7 +52,7 @@ impl Directory {
         Ok(directory)
     }
 
-    /// Refuses what [`Self::enter`] would refuse, and makes nothing. True: a store is there.
+    /// Refuses what [`Self::enter`] would refuse, and creates nothing. True: there is a store.
     pub fn inspect(path: &Path) -> Result<bool, OpenError> {
         match path.try_exists() {
             Ok(true) => Self::look(path).map(|directory| directory.has_store),
@@ -78,7 +78,7 @@ impl Directory {
         Ok(directory)
     }
 
-    /// A store that is missing may be made if nothing shows that there was one.
+    /// A missing store may be created if no file shows that there was one.
     fn refuse_a_loss(&self) -> Result<(), OpenError> {
         if self.has(BEGIN_EMPTY)? {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Debian's reverse proxies, each as a process of its own in front of programs: with the settings that harm streams, or
+//! Debian's reverse proxies, each as its own process in front of programs: with the settings that harm streams, or
 //! with the configuration that `deploy` has for it.
 
 use std::{
@@ -119,7 +119,7 @@ impl Gateway {
                     );
                 nginx(folder, &site.0)
             }
-            // The certificate that Caddy makes for an address is its own; as root it would add its authority to the
+            // Caddy makes its own certificate for an address; as root it would add its authority to the
             // machine's.
             Self::Caddy => {
                 format!(
@@ -177,7 +177,7 @@ http://127.0.0.1:{port} {{
     }
 }
 
-/// A site of nginx in what it needs around it. One process: if a master is killed, its worker stays.
+/// A site of nginx with the configuration that it needs. One process: if a master is killed, its worker stays.
 fn nginx(folder: &str, site: &str) -> String {
     format!(
         "
@@ -207,7 +207,7 @@ impl Text {
         Self(fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
     }
 
-    /// What a user replaces.
+    /// The part that a user replaces.
     fn with(self, part: &str, by: &str) -> Self {
         assert!(self.0.contains(part), "{part:?} is not in {}", self.0);
         Self(self.0.replace(part, by))
