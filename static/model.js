@@ -19,12 +19,19 @@ export function take(model, name, data) {
 }
 
 function takeStatus(model, next) {
-  const { status, reason } = next;
+  const { status, reason, pairing } = next;
   if (!/^((dis)?connected|connecting|qr_pending)$/.test(status)) throw new TypeError(status);
   // Codes die with the window they came in, also where this page missed what lay between two of them.
   if (status !== 'qr_pending' || next.pairing !== model.status?.pairing) model.qr = model.pair = model.passkey = null;
   // Congratulated is who has just scanned, not who comes back to a link that stands.
   model.justNow = status === 'connected' && (model.joining || model.justNow);
+  // The phone tells its user why it takes no code, and tells nobody else. A window of codes that passes without a scan may
+  // mean that, so that the page then names what can help.
+  if (status === 'connected' || reason === 'scanned' || (status === 'disconnected' && reason !== 'qr-expired')) {
+    model.window = model.unscanned = null;
+  }
+  model.unscanned ||= reason === 'qr-expired' || (pairing && model.window && pairing !== model.window);
+  model.window = pairing ?? model.window;
   model.joining = status === 'qr_pending' || (status === 'connecting' && (model.joining || reason === 'scanned'));
   if (model.status?.reason !== reason) model.problem = null;
   model.status = next;
@@ -63,7 +70,9 @@ export function formatPhone(digits) {
  * `+` or `00` is needed. Only a page in Indonesian takes `0812…` and `62812…` for what they are there.
  */
 export function parsePhone(typed, indonesian) {
-  let digits = typed.replace(/[^+\d]/g, '').replace(/^00/, '+');
+  // Arabic and Hindi have digits of their own.
+  let digits = typed.replace(/[٠-٩]/g, (digit) => digit.charCodeAt(0) & 15).replace(/[०-९]/g, (digit) => (digit.charCodeAt(0) + 10) & 15);
+  digits = digits.replace(/[^+\d]/g, '').replace(/^00/, '+');
   if (indonesian) digits = digits.replace(/^(0|62)/, '+62');
   return /^\+[1-9]\d{7,14}$/.test(digits) ? digits.slice(1) : null;
 }

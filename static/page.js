@@ -1,13 +1,14 @@
 // The page around the card: it knows the language and hands it down.
 const KEPT = 'tautan-lang';
-const LANGS = ['id', 'en'];
 const link = document.querySelector('whatsapp-link');
+const choice = document.getElementById('lang');
 
-function use(lang) {
-  document.documentElement.lang = lang;
-  document.title = document.querySelector(`#page-title [lang=${lang}]`).textContent;
+function use(option) {
+  const { value: lang, dir, dataset } = option;
+  Object.assign(document.documentElement, { lang, dir });
+  document.title = document.getElementById('page-title').textContent = dataset.title;
   link.setAttribute('lang', lang);
-  for (const each of LANGS) document.getElementById(`lang-${each}`).setAttribute('aria-pressed', String(each === lang));
+  option.selected = true;
 }
 
 // Storage may be forbidden or full; the language then lasts as long as the page.
@@ -27,15 +28,13 @@ function keep(lang) {
   }
 }
 
-for (const lang of LANGS) {
-  document.getElementById(`lang-${lang}`).addEventListener('click', () => {
-    keep(lang);
-    use(lang);
-  });
-}
+choice.addEventListener('change', () => {
+  keep(choice.value);
+  use(choice.selectedOptions[0]);
+});
 
 // The page was made for the tenant before: its name stands in it.
 link.addEventListener('tenant-changed', () => location.reload());
 
-const asked = [kept(), document.documentElement.lang].find((lang) => LANGS.includes(lang));
-use(asked ?? 'id');
+const lang = kept();
+use([...choice.options].find(({ value }) => value === lang) ?? choice.selectedOptions[0]);

@@ -1,5 +1,5 @@
 import { formatPhone, say } from './model.js';
-import { button, draw, h, icon, pairOffer, show, steps } from './views.js';
+import { button, draw, h, icon, pairOffer, refusals, show, steps } from './views.js';
 
 /** The states that this one view shows, each with the picture that it lays over the code. */
 export const SCANNING = {
@@ -33,10 +33,11 @@ export function scanView(first, acts) {
   const pair = pairing(first, acts);
   const cancel = button('.command#cancel', t.cancel, acts.disconnect);
   const howTo = steps(t.steps);
+  const why = refusals(t.refused);
   const node = h(
     'div.split.scan',
     h('div', h('div.box', sketch, image, veil), h('div.under', clock, cancel)),
-    h('div', title, text, same, howTo, pair),
+    h('div', title, text, same, why, howTo, pair),
   );
 
   let known;
@@ -59,6 +60,7 @@ export function scanView(first, acts) {
     node.className = `split scan ${name}`;
     image.hidden = !qr;
     sketch.toggleAttribute('hidden', name !== 'starting');
+    why.hidden = !model.unscanned;
     howTo.hidden = !qr && name !== 'starting';
     same.hidden = name !== 'compare';
     image.alt = name === 'qr_pending' ? t.alt : '';

@@ -36,6 +36,12 @@ export default {
     'Tap the menu (⋮) → Linked devices → Link a device',
     'Point the camera at the QR code',
   ],
+  refused: [
+    'Did the phone refuse the code?',
+    'Device limit reached: remove one under Linked devices.',
+    '“Try again later”: wait a few hours, then try again.',
+    'WhatsApp is too old: update the app.',
+  ],
   pair: {
     title: 'Or enter this code on your phone',
     where: 'Link a device → Link with phone number instead',

@@ -36,6 +36,13 @@ export default {
     'Tap menu (⋮) → Perangkat Tertaut → Tautkan Perangkat',
     'Arahkan kamera ke QR code',
   ],
+  // What the phone alone knows, after a window of codes that passed without a scan: a title, and what helps in each case.
+  refused: [
+    'Ponsel menolak kode?',
+    'Batas perangkat tercapai: hapus satu di Perangkat Tertaut.',
+    '“Coba lagi nanti”: tunggu beberapa jam, lalu coba lagi.',
+    'WhatsApp terlalu lama: perbarui aplikasinya.',
+  ],
   pair: {
     title: 'Atau masukkan kode ini di ponsel',
     where: 'Tautkan Perangkat → Tautkan dengan nomor telepon saja',

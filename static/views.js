@@ -105,6 +105,11 @@ export function steps([title, ...list]) {
   return h('section.steps', h('h4', title), h('ol', ...list.map((step) => h('li', h('span', step)))));
 }
 
+/** What helps where the phone refuses a code. */
+export function refusals([title, ...list]) {
+  return h('section.help', h('h4', title), ...list.map((line) => h('p.text', line)));
+}
+
 /** The view of any state but those around a scan. */
 export function stateView(model, acts) {
   const { t, name, state } = model;
@@ -140,7 +145,7 @@ function linked(model, acts) {
   return [
     h(
       'dl.facts',
-      fact('phone', status.phoneNumber && formatPhone(status.phoneNumber)),
+      fact('phone', status.phoneNumber && h('bdi', { dir: 'ltr' }, formatPhone(status.phoneNumber))),
       fact('name', status.name && h('bdi', status.name)),
       fact('platform', PLATFORMS[status.platform] ?? status.platform),
       fact('since', state === 'connected' && moment(model, status.since)),
@@ -160,6 +165,7 @@ function disconnected(model, acts, label) {
   const press = () => acts.connect();
   return [
     sentences && h('p.help', sentences),
+    name === 'qr-expired' && refusals(t.refused),
     ...(retryable
       ? [button('.primary.command#connect', label, press), pairOffer(model, acts)]
       : name === 'credentials-unreadable'

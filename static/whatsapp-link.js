@@ -179,9 +179,9 @@ export class WhatsappLink extends HTMLElement {
 
   #render() {
     const model = this.#model;
-    const tag = this.closest('[lang]')?.lang;
-    model.lang = /^(id|in|ms)\b/i.test(tag) ? 'id' : 'en';
-    model.indonesian = /^i[dn]\b/i.test(tag);
+    const tag = this.closest('[lang]')?.lang.toLowerCase();
+    model.indonesian = /^i[dn]\b/.test(tag);
+    model.lang = /^(in|ms)\b/.test(tag) ? 'id' : (/^(id|pt|es|hi|ar)\b/.exec(tag)?.[0] ?? 'en');
     model.t = texts[model.lang];
     if (!model.t?.title) return this.#load(model.lang);
     this.#guarded(() => this.#show(model));
@@ -206,7 +206,7 @@ export class WhatsappLink extends HTMLElement {
     // `javascript:` in an attribute would be a script of somebody else's.
     model.loginUrl = /^(https?:|\/)/.exec(this.getAttribute('login-url'))?.input;
     settle(model);
-    card.lang = lang;
+    Object.assign(card, { lang, dir: lang === 'ar' ? 'rtl' : 'ltr' });
     card.hidden = !this.#styled;
     card.className = `card ${look(model)[1]}`;
     // Three words for the outside; a stream that is only just opening is not live.

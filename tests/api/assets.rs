@@ -77,10 +77,10 @@ async fn asset_is_public_and_cached() {
 }
 
 #[tokio::test]
-async fn asset_is_compressed_only_for_clients_that_accept_gzip() {
+async fn file_is_sent_in_the_smallest_form_that_the_client_names() {
     let server = Server::start().await;
     let ask = || server.get("/static/whatsapp-link.js");
-    let packed = ask().header("accept-encoding", "gzip, deflate, br").send().await.unwrap();
+    let packed = ask().header("accept-encoding", "gzip, deflate").send().await.unwrap();
     assert_eq!((header(&packed, "content-encoding"), header(&packed, "vary")), ("gzip", "Accept-Encoding"));
     let tag = header(&packed, "etag").to_owned();
     let packed = packed.bytes().await.unwrap();
@@ -89,7 +89,15 @@ async fn asset_is_compressed_only_for_clients_that_accept_gzip() {
     let plain = ask().send().await.unwrap();
     assert_eq!((header(&plain, "content-encoding"), header(&plain, "vary")), ("", "Accept-Encoding"));
     assert_ne!(header(&plain, "etag"), tag, "a cache must not answer one for the other");
+    let smallest = ask().header("accept-encoding", "gzip, deflate, br, zstd").send().await.unwrap();
+    assert_eq!(header(&smallest, "content-encoding"), "br");
+    assert_ne!(header(&smallest, "etag"), tag);
+    let smallest = smallest.bytes().await.unwrap();
+    let mut unpacked = Vec::new();
+    brotli::BrotliDecompress(&mut &smallest[..], &mut unpacked).unwrap();
+
     let plain = plain.text().await.unwrap();
+    assert!(unpacked == plain.as_bytes() && smallest.len() < packed.len());
     assert!(plain.contains("customElements.define('whatsapp-link'") && !plain.contains("\nimport "));
     assert!(plain.len() > 2 * packed.len());
 }

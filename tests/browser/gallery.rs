@@ -111,6 +111,53 @@ async fn platform_has_its_common_name_or_that_of_whatsapp() {
     assert!(shown.platform.is_empty() && !shown.words.contains("Ponsel"), "no empty line: {shown:#?}");
 }
 
+/// The pictures are in `target/screens`: someone has to look at a card that is written from right to left.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_reason_is_shown_in_arabic() {
+    let Some(stage) = PageTest::set(&[], "ar").await else { return };
+    let (browser, hall) = (&stage.browser, hall(&stage).await);
+    browser.goto(&hall.base()).await;
+    browser.run("document.querySelector('whatsapp-link').setAttribute('lang', 'ar')", vec![]).await;
+    let connecting = ConnectingReason::ALL.iter().map(|reason| ("connecting", reason.as_str()));
+    let ended = EndReason::ALL.iter().map(|reason| ("disconnected", reason.as_str()));
+    for (status, reason) in connecting.chain(ended) {
+        let shown = says(browser, status, reason).await;
+        let other = shown.title.replace("WhatsApp", "").replace("QR", "");
+        assert!(!other.is_empty() && !other.chars().any(|c| c.is_ascii_alphabetic()), "{reason}: {shown:#?}");
+        screen::keep_narrow(browser, &format!("90-arabic-{reason}")).await;
+    }
+}
+
+/// A phone that refuses a code tells its user, and not the server.
+#[tokio::test(flavor = "multi_thread")]
+async fn card_says_what_helps_when_the_phone_refuses_codes() {
+    const REFUSED: &str = "Ponsel menolak kode?";
+    let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
+    let browser = &stage.browser;
+    let script = stage.program.base().to_owned();
+    let service = Double::start(move |path, _| match path.strip_prefix("/window/") {
+        Some(rest) => {
+            let window = rest.split('/').next().unwrap_or_default();
+            let status = json!({ "status": "qr_pending", "reason": null, "stale": false, "pairing": window });
+            let code = json!({ "qrCode": "data:,", "qrText": "x", "expiresIn": 60, "attempt": 1, "maxAttempts": 6, "pairing": window });
+            Reply::stream(&format!("event: connection-status\ndata: {status}\n\nevent: qr-code\ndata: {code}\n\n"))
+        }
+        None => Reply::html(&double::host(&script, "", "/window/one")),
+    })
+    .await;
+    browser.goto(&service.base()).await;
+    let card = browser.card();
+    let shown = card.until("a window of codes", |shown| shown.mode == "qr_pending").await;
+    assert!(!shown.words.contains(REFUSED), "the first window: {shown:#?}");
+    browser.run("document.querySelector('whatsapp-link').setAttribute('base', '/window/two')", vec![]).await;
+    card.until("what helps", |shown| shown.words.contains(REFUSED)).await;
+
+    let hall = hall(&stage).await;
+    browser.goto(&hall.base()).await;
+    assert!(says(browser, "disconnected", "qr-expired").await.words.contains(REFUSED));
+    assert!(!says(browser, "disconnected", "cancelled").await.words.contains(REFUSED));
+}
+
 /// What never complains proves nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn axe_does_complain_about_a_button_without_a_name() {

@@ -3,6 +3,8 @@ use tautan::events::{ConnectingReason, EndReason, PairRefusal};
 
 use crate::page_test::PageTest;
 
+const LANGUAGES: [&str; 6] = ["id", "en", "pt", "es", "hi", "ar"];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn language_is_the_browsers_until_switched() {
     let Some(stage) = PageTest::set(&[], "en-US").await else { return };
@@ -14,7 +16,7 @@ async fn language_is_the_browsers_until_switched() {
     assert_eq!((&*shown.status, &*shown.title), ("Not connected", "Connect your WhatsApp"));
     assert_eq!(browser.run(heading, vec![]).await, json!("en WhatsApp settings"));
 
-    browser.click("#lang-id").await;
+    browser.click("#lang option[value=id]").await;
     card.until("Indonesian", |shown| shown.status == "Belum Terhubung").await;
     assert_eq!(browser.run(heading, vec![]).await, json!("id Pengaturan WhatsApp"));
     browser.reload().await;
@@ -22,13 +24,18 @@ async fn language_is_the_browsers_until_switched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_reason_has_its_words_in_both_languages() {
+async fn every_reason_has_its_words_in_every_language() {
     let Some(stage) = PageTest::open().await else { return };
-    let script = "Promise.all(['id', 'en'].map((lang) => import(`/static/texts.${lang}.js`)))
-        .then((both) => arguments[0](both.map((module) => module.default)))";
-    let texts = stage.browser.run_async(script, vec![]).await;
+    let script = "Promise.all(arguments[0].map((lang) => import(`/static/texts.${lang}.js`)))
+        .then((all) => arguments[1](all.map((module) => module.default)))";
+    let texts = stage.browser.run_async(script, vec![json!(LANGUAGES)]).await;
+    let offered = "return [...document.querySelector('#lang').options].map(({ value }) => value)";
+    assert_eq!(stage.browser.run(offered, vec![]).await, json!(LANGUAGES), "the page offers each");
 
-    for (language, texts) in ["id", "en"].into_iter().zip(texts.as_array().expect("two tables")) {
+    for (language, table) in LANGUAGES.into_iter().zip(texts.as_array().expect("a table for each")) {
+        assert_eq!(keys(table), keys(&texts[0]), "sentences of {language}");
+        assert_eq!(blanks(table), blanks(&texts[0]), "values in the sentences of {language}");
+        let texts = table;
         let sentences = |reason: &str| {
             let words = texts["states"][reason].as_array();
             words
@@ -56,7 +63,23 @@ async fn every_reason_has_its_words_in_both_languages() {
         assert_eq!(table.len(), PairRefusal::ALL.len(), "sentences of no use in {language}: {table:?}");
         assert_eq!(sentences("compare"), 3, "a title, what to do, and the button, in {language}");
     }
-    assert_eq!(keys(&texts[0]), keys(&texts[1]));
+}
+
+/// Sentences in which the page puts values, each with how many.
+fn blanks(table: &Value) -> Vec<(String, usize)> {
+    match table {
+        Value::Object(map) => map
+            .iter()
+            .flat_map(|(key, value)| {
+                blanks(value).into_iter().map(move |(rest, count)| (format!("{key}.{rest}"), count))
+            })
+            .collect(),
+        Value::String(sentence) => {
+            let count = sentence.matches("{}").count();
+            if count == 0 { Vec::new() } else { vec![(String::new(), count)] }
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// The paths of all leaves.
@@ -84,4 +107,26 @@ async fn words_that_could_not_come_are_asked_for_again() {
     assert_eq!(browser.run_async(asked, vec![]).await, json!(true));
     browser.devtools("Network.setBlockedURLs", json!({ "urls": [] })).await;
     assert_eq!(browser.card().state("disconnected").await.status, "Belum Terhubung");
+}
+
+/// Numbers and codes are read from left to right in every language.
+#[tokio::test(flavor = "multi_thread")]
+async fn arabic_page_is_written_from_right_to_left() {
+    let Some(stage) = PageTest::set(&[], "ar-EG").await else { return };
+    stage.sign_in().await;
+    let (browser, card) = (&stage.browser, stage.browser.card());
+    assert_eq!(card.state("disconnected").await.title, "اربط WhatsApp");
+    let directions = "const { lang, dir } = document.documentElement;
+        const card = document.querySelector('whatsapp-link').shadowRoot.querySelector('.card');
+        return [lang, dir, card.lang, getComputedStyle(card).direction]";
+    assert_eq!(browser.run(directions, vec![]).await, json!(["ar", "rtl", "ar", "rtl"]));
+    stage.link().await;
+    card.state("connected").await;
+    let number = "const phone = document.querySelector('whatsapp-link').shadowRoot.querySelector('#phone bdi');
+        return [phone.textContent, getComputedStyle(phone).direction]";
+    assert_eq!(browser.run(number, vec![]).await, json!(["+62 812-3456-7890", "ltr"]));
+    // Another language of the same page turns it round.
+    browser.click("#lang option[value=en]").await;
+    card.until("English", |shown| shown.status == "Connected").await;
+    assert_eq!(browser.run(directions, vec![]).await, json!(["en", "ltr", "en", "ltr"]));
 }

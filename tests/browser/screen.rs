@@ -58,6 +58,17 @@ pub async fn narrow(browser: &Browser) {
     browser.shifts().await;
 }
 
+/// One picture, of the narrowest phone: for states that [`keep`] has looked at in another language.
+pub async fn keep_narrow(browser: &Browser, name: &str) {
+    narrow(browser).await;
+    let over = browser.run(OVERHANG, vec![json!(WIDTHS[0])]).await;
+    assert_eq!(over, json!([]), "{name}: these are wider than the screen");
+    browser.run_async(SETTLED, Vec::new()).await;
+    let picture = browser.devtools("Page.captureScreenshot", json!({ "captureBeyondViewport": true })).await;
+    let png = BASE64_STANDARD.decode(picture["data"].as_str().expect("base64")).expect("base64");
+    std::fs::write(folder().join(format!("{name}.png")), png).expect("the picture is written");
+}
+
 /// Text at 200 %, as WCAG 1.4.4 asks: on a small laptop's screen nothing hangs over.
 async fn twice_as_large(browser: &Browser, name: &str) {
     let width = 800;
@@ -72,8 +83,9 @@ async fn twice_as_large(browser: &Browser, name: &str) {
 /// Measured against the screen: `innerWidth` grows with what hangs over.
 const OVERHANG: &str = "
     const root = document.querySelector('whatsapp-link').shadowRoot;
+    const over = ({ left, right }) => right > arguments[0] + 0.5 || left < -0.5;
     const shown = [...root.querySelectorAll('*:not(.unseen)'), ...document.body.querySelectorAll('*')].filter((node) => node.checkVisibility());
-    return shown.filter((node) => node.getBoundingClientRect().right > arguments[0] + 0.5).map((node) => node.outerHTML.slice(0, 120));
+    return shown.filter((node) => over(node.getBoundingClientRect())).map((node) => node.outerHTML.slice(0, 120));
 ";
 
 /// The change of colours is a transition of its own, which no visitor would see half done.

@@ -3,6 +3,7 @@
 
 use std::num::NonZeroU64;
 
+use brotli::{BrotliCompress, enc::BrotliEncoderParams};
 use zopfli::{Format, Options};
 
 /// Removes lines that are comments, and indentation. A comment behind code stays: the inside of a line is not read, so
@@ -44,6 +45,16 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let options = Options { iteration_count: ROUNDS, ..Options::default() };
     let mut packed = Vec::new();
     zopfli::compress(options, Format::Gzip, bytes, &mut packed).expect("writing into memory cannot fail");
+    packed
+}
+
+/// The strongest of its levels.
+const QUALITY: i32 = 11;
+
+pub fn brotli(bytes: &[u8]) -> Vec<u8> {
+    let params = BrotliEncoderParams { quality: QUALITY, size_hint: bytes.len(), ..BrotliEncoderParams::default() };
+    let (mut packed, mut bytes) = (Vec::new(), bytes);
+    BrotliCompress(&mut bytes, &mut packed, &params).expect("writing into memory cannot fail");
     packed
 }
 
