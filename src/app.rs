@@ -48,7 +48,7 @@ pub fn run(seams: Seams) -> ExitCode {
         return failed(&StartError::Dumpable(error.into()));
     }
     let (task, flags) = match crate::config::flags() {
-        Ok(told) => told,
+        Ok(exit) => exit,
         Err(code) => return code,
     };
     let config = match Config::read(flags, std::env::vars_os().collect()) {

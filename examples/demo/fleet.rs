@@ -41,7 +41,7 @@ pub struct Fleet {
     program: PathBuf,
     folder: TempDir,
     environment: Vec<(String, String)>,
-    told: mpsc::Sender<News>,
+    sender: mpsc::Sender<News>,
     logs: TaskTracker,
 }
 
@@ -49,14 +49,14 @@ impl Fleet {
     pub async fn start(
         instances: usize,
         environment: Vec<(String, String)>,
-        told: mpsc::Sender<News>,
+        sender: mpsc::Sender<News>,
     ) -> Result<Self, Failure> {
         let program = program()?;
         let folder = tempfile::tempdir()?;
         let (redis, url) = start_redis(folder.path()).await?;
         let environment = [environment, vec![("REDIS_URL".to_owned(), url)]].concat();
         let logs = TaskTracker::new();
-        let mut fleet = Self { instances: Vec::new(), _redis: redis, program, folder, environment, told, logs };
+        let mut fleet = Self { instances: Vec::new(), _redis: redis, program, folder, environment, sender, logs };
         for instance in 0..instances {
             let child = fleet.spawn(instance)?;
             fleet.instances.push(child);
@@ -87,12 +87,12 @@ impl Fleet {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn()?;
         let stderr = child.stderr.take().ok_or("a process without its log")?;
-        let told = self.told.clone();
+        let sender = self.sender.clone();
         self.logs.spawn(async move {
             let mut lines = BufReader::new(stderr).lines();
             while let Ok(Some(line)) = lines.next_line().await {
                 if let Some(news) = news(instance, &line)
-                    && told.send(news).await.is_err()
+                    && sender.send(news).await.is_err()
                 {
                     return;
                 }

@@ -50,8 +50,8 @@ pub async fn run(instances: usize) -> Result<(), Box<dyn Error>> {
         ("JWT_SECRET", secret.clone()),
     ];
     let environment = environment.map(|(name, value)| (name.to_owned(), value)).to_vec();
-    let (told, mut news) = mpsc::channel(64);
-    let mut fleet = Fleet::start(instances, environment, told).await?;
+    let (sender, mut news) = mpsc::channel(64);
+    let mut fleet = Fleet::start(instances, environment, sender).await?;
     let balancer = Balancer::default();
     for _ in 0..instances {
         match news.recv().await.ok_or("no instance is left")? {
@@ -94,7 +94,7 @@ pub async fn run(instances: usize) -> Result<(), Box<dyn Error>> {
                 Pressed::Key(key) => keys::act(&key, &phone, &simulator, KEYS).await,
                 Pressed::Quit => break,
             },
-            told = news.recv() => match told.ok_or("no instance is left")? {
+            next = news.recv() => match next.ok_or("no instance is left")? {
                 News::Listens { instance, address } => {
                     balancer.set(instance, Some(address));
                     up[instance] = true;

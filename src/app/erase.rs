@@ -67,7 +67,7 @@ pub(super) fn tenant(input: impl Read) -> Result<TenantId, NoTenant> {
 }
 
 pub(super) async fn run(config: Config, seams: Seams, tenant: TenantId) -> ExitCode {
-    tell(erase(config, seams, &tenant).await)
+    report(erase(config, seams, &tenant).await)
 }
 
 async fn erase(config: Config, mut seams: Seams, tenant: &TenantId) -> Result<Erased, EraseError> {
@@ -121,9 +121,9 @@ async fn end_and_remove(
         if stores.commands.current(tenant).await?.is_none() {
             let last = stores.journal.latest(tenant).await?;
             if backend.erase_tenant(tenant).await? {
-                let is_told = |status: &Status| !matches!(status, Status::Disconnected { remote: false, .. });
+                let is_unlinked = |status: &Status| !matches!(status, Status::Disconnected { remote: false, .. });
                 return Ok(match last {
-                    Some(last) if !is_told(&last.event.status) => Erased::StillListed,
+                    Some(last) if !is_unlinked(&last.event.status) => Erased::StillListed,
                     _ if is_known => Erased::Fully,
                     _ => Erased::Unknown,
                 });
@@ -139,7 +139,7 @@ async fn end_and_remove(
     }
 }
 
-fn tell(erased: Result<Erased, EraseError>) -> ExitCode {
+fn report(erased: Result<Erased, EraseError>) -> ExitCode {
     match erased {
         Ok(Erased::Fully) => println!("erased: nothing of the tenant is stored any more"),
         Ok(Erased::StillListed) => println!(

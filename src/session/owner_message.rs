@@ -22,8 +22,8 @@ impl OwnerMessage {
     }
 
     /// `None`: another version of this program sent it.
-    pub fn from_bytes(words: &[u8]) -> Option<Self> {
-        serde_json::from_slice(words).ok()
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
     }
 
     /// `None`: it is no answer to this question.
@@ -46,8 +46,8 @@ mod tests {
         let (step, pairing) = (PasskeyStep::Assert { options: "{}".into() }, PairingId::new(1));
         let asked = Passkey { step, expires_at, lifetime: None, pairing };
         let answer = PasskeyAnswer::Assertion { json: "{}".into(), credential: vec![1, 2] };
-        let words = OwnerMessage::new(&asked, answer.clone()).to_bytes();
-        let read = || OwnerMessage::from_bytes(&words).unwrap();
+        let bytes = OwnerMessage::new(&asked, answer.clone()).to_bytes();
+        let read = || OwnerMessage::from_bytes(&bytes).unwrap();
         assert!(read().to(&asked) == Some(answer));
         // Of the same step, and it ends at the same time.
         let later = Passkey { pairing: PairingId::new(2), ..asked.clone() };

@@ -8,15 +8,15 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use super::Sampled;
 
 /// A place in a library's code from which records come: its module and line.
-type Place = (String, Option<u32>);
+type CallSite = (String, Option<u32>);
 
 /// The lines of the log for each place. There are as many places as the libraries have, and what WhatsApp or a contact
 /// sends decides how often one of them has something to say.
-static PLACES: LazyLock<Mutex<HashMap<Place, Sampled>>> = LazyLock::new(Mutex::default);
+static CALL_SITES: LazyLock<Mutex<HashMap<CallSite, Sampled>>> = LazyLock::new(Mutex::default);
 
 /// How many were left out before this one; `None`: this one is left out too.
-fn take_line(place: Place) -> Option<u64> {
-    PLACES.lock().unwrap_or_else(PoisonError::into_inner).entry(place).or_default().take()
+fn take_line(call_site: CallSite) -> Option<u64> {
+    CALL_SITES.lock().unwrap_or_else(PoisonError::into_inner).entry(call_site).or_default().take()
 }
 
 /// Takes the records of libraries that log through `log`, the WhatsApp library's above all: it prints phone numbers,
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn place_that_reports_again_and_again_has_a_line_in_ten_seconds() {
+    async fn repeated_record_has_one_line_in_ten_seconds() {
         let (one, other) = (("a::b".to_owned(), Some(1)), ("a::b".to_owned(), Some(2)));
         assert_eq!(take_line(one.clone()), Some(0));
         for _ in 0..500 {

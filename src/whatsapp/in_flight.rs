@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn few_tasks_hold_nothing_up() {
+    async fn few_tasks_delay_no_reading() {
         let (in_flight, _, termination) = busy(TASKS_MAX);
         timeout(Duration::from_secs(1), in_flight.until_low()).await.expect("at once");
         assert!(!termination.is_terminated());

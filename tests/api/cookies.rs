@@ -103,7 +103,7 @@ async fn refusal_names_the_kind_of_value_sent_instead_of_a_token() {
         format!("{}.hunter2.hunter2", part(r#"{"typ":"JWT"}"#)),
         format!("{}.hunter2.hunter2", part(r#"{"alg":"HS256","crit":["b64"]}"#)),
     );
-    for (value, told) in [
+    for (value, received) in [
         (jwe.as_str(), "encrypted"),
         ("s%3Ahunter2.hunter2", "Express"),
         ("j%3A%7B%22hunter2%22%3A1%7D", "JSON"),
@@ -117,7 +117,7 @@ async fn refusal_names_the_kind_of_value_sent_instead_of_a_token() {
         ("\"hunter2.a.b", "quote"),
     ] {
         let detail = problem(with(&server, &format!("fibidy_auth={value}")).await, 401, "malformed-token").await;
-        assert!(detail.contains("fibidy_auth") && detail.contains(told), "{value}: {detail}");
+        assert!(detail.contains("fibidy_auth") && detail.contains(received), "{value}: {detail}");
         assert!(!detail.contains("hunter2"), "{detail}");
         let bearer = server.get(STATUS).header("authorization", format!("Bearer {value}")).send().await.unwrap();
         let detail = problem(bearer, 401, "malformed-token").await;

@@ -214,8 +214,8 @@ fn every_mistake_in_the_keys_is_reported_at_once() {
         KeySource::Jwks("/does/not/exist.json".into()),
     ];
     let mistakes = TokenVerifier::new(Settings { keys, ..Settings::default() }, tautan::clock::system()).unwrap_err();
-    let told: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
-    assert_eq!(told.len(), 4, "{told:?}");
-    assert!(told[0].contains("openssl rand -base64 32") && told[2].contains("private"), "{told:?}");
+    let received: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+    assert_eq!(received.len(), 4, "{received:?}");
+    assert!(received[0].contains("openssl rand -base64 32") && received[2].contains("private"), "{received:?}");
     assert!(TokenVerifier::new(Settings::default(), tautan::clock::system()).is_err());
 }

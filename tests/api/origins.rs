@@ -49,7 +49,7 @@ async fn command_with_a_cookie_needs_an_allowed_origin() {
 #[tokio::test]
 async fn refusal_names_the_setting_only_if_it_helps() {
     let server = start().await;
-    for (headers, told) in [
+    for (headers, received) in [
         (&[("origin", "null")][..], "Origin: null"),
         (&[("origin", "null"), ("sec-fetch-site", "same-origin")], "Origin: null"),
         (&[("sec-fetch-site", "cross-site")], "Sec-Fetch-Site: cross-site"),
@@ -59,7 +59,7 @@ async fn refusal_names_the_setting_only_if_it_helps() {
         (&[("origin", "127.0.0.1")], "127.0.0.1"),
     ] {
         let detail = problem(with_cookie(&server, headers).await, 403, "origin-not-allowed").await;
-        assert!(detail.contains(told) && !detail.contains("TAUTAN_ALLOWED_ORIGINS"), "{detail}");
+        assert!(detail.contains(received) && !detail.contains("TAUTAN_ALLOWED_ORIGINS"), "{detail}");
     }
 }
 

@@ -276,8 +276,8 @@ async fn draining_instance_ends_its_streams_and_refuses_none() {
     let server = Server::start().await;
     let mut stream = server.stream("toko").await;
     server.end_streams.cancel();
-    let told = stream.rest().await.into_iter().filter(|frame| matches!(frame, Frame::Event(_)));
-    assert_eq!(told.count(), 1, "the status, and no goodbye");
+    let received = stream.rest().await.into_iter().filter(|frame| matches!(frame, Frame::Event(_)));
+    assert_eq!(received.count(), 1, "the status, and no goodbye");
     // An error would end an EventSource for good; after the end of a stream it reconnects, elsewhere.
     let mut late = server.stream("toko").await;
     late.rest().await;
@@ -297,7 +297,7 @@ async fn head_opens_no_stream() {
 }
 
 #[tokio::test]
-async fn neither_of_two_tenants_hears_a_byte_of_the_other() {
+async fn two_tenants_receive_no_byte_of_each_other() {
     let server = Server::start().await;
     let (mut ani, mut budi) = (server.stream("ani").await, server.stream("budi").await);
     let (of_ani, of_budi) = (server.own("ani").await, server.own("budi").await);

@@ -29,7 +29,7 @@ impl Times {
     }
 
     /// Prints them; whether they are within their bounds.
-    fn told(&mut self) -> bool {
+    fn received(&mut self) -> bool {
         self.all.sort();
         let [p50, p90, p99, max] = [50, 90, 99, 100].map(|percent| self.percentile(percent));
         let Self { name, p50_max, p99_max, .. } = self;
@@ -61,6 +61,6 @@ async fn user_waits_no_longer_than_promised() {
         api.disconnect().await;
         stream.until_status("disconnected").await;
     }
-    let kept = [code.told(), connected.told()];
+    let kept = [code.received(), connected.received()];
     assert_eq!(kept, [true, true], "a bound is exceeded");
 }

@@ -24,7 +24,7 @@ async fn language_is_the_browsers_until_switched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_reason_has_its_words_in_every_language() {
+async fn every_reason_has_a_sentence_in_every_language() {
     let Some(stage) = PageTest::open().await else { return };
     let script = "Promise.all(arguments[0].map((lang) => import(`/static/texts.${lang}.js`)))
         .then((all) => arguments[1](all.map((module) => module.default)))";
@@ -95,7 +95,7 @@ fn keys(value: &Value) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn words_that_could_not_come_are_asked_for_again() {
+async fn failed_language_file_is_requested_again() {
     let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
     let browser = &stage.browser;
     browser.devtools("Network.enable", json!({})).await;

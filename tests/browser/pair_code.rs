@@ -72,8 +72,9 @@ async fn each_refusal_is_shown_with_its_sentence_and_action() {
     screen::narrow(browser).await;
     stage.simulator.refuse_codes(Some(CodeRefusal::RateLimited));
     ask(&card).await;
-    let told = |sentence: &'static str| card.until(sentence, move |shown| shown.pairing.starts_with(sentence));
-    let shown = told("Terlalu banyak kode").await;
+    let until_sentence =
+        |sentence: &'static str| card.until(sentence, move |shown| shown.pairing.starts_with(sentence));
+    let shown = until_sentence("Terlalu banyak kode").await;
     assert!(shown.offers("pair") && shown.qr && shown.pair.is_empty(), "{shown:#?}");
     screen::keep(browser, "18-pair-code-refused").await;
 
@@ -84,18 +85,18 @@ async fn each_refusal_is_shown_with_its_sentence_and_action() {
     ] {
         stage.simulator.refuse_codes(Some(refusal));
         card.click("#pair").await;
-        assert!(told(sentence).await.offers("pair"));
+        assert!(until_sentence(sentence).await.offers("pair"));
     }
     stage.simulator.refuse_codes(None);
     card.click("#pair").await;
     let shown = card.until("a code", |shown| !shown.pair.is_empty()).await;
     assert!(!shown.offers("pair"), "{shown:#?}");
     stage.simulator.refresh_codes(true);
-    assert!(told("Kode tadi tidak berlaku lagi").await.offers("pair"));
+    assert!(until_sentence("Kode tadi tidak berlaku lagi").await.offers("pair"));
 
     stage.simulator.refuse_codes(Some(CodeRefusal::NotAvailable));
     card.click("#pair").await;
-    let shown = told("Akun ini tidak dapat ditautkan dengan nomor").await;
+    let shown = until_sentence("Akun ini tidak dapat ditautkan dengan nomor").await;
     assert!(!shown.offers("pair"), "asking again does not help: {shown:#?}");
     screen::keep(browser, "19-pair-code-not-available").await;
     let on_screen = card.scannable("#qr").await.expect("a camera reads the code on the screen");

@@ -17,7 +17,7 @@ async fn cut_stream_resumes_with_its_last_event_id() {
     stage.browser.goto(&format!("{}{PAGE}", wire.base())).await;
     let api = stage.program.api(TENANT);
     let mut uncut = api.events().await;
-    let mut told = vec![uncut.until_status("disconnected").await];
+    let mut received = vec![uncut.until_status("disconnected").await];
     let listener = Listener::open(&stage.browser).await;
     listener.until_last("disconnected").await;
 
@@ -28,8 +28,8 @@ async fn cut_stream_resumes_with_its_last_event_id() {
     wire.cut();
     let code = before.last().expect("the code").data["qrText"].as_str().expect("its text");
     let device = within("the scan", stage.phone.scan(code)).await.expect("the phone takes the code");
-    while !told.last().expect("the first").is_status("connected") {
-        told.push(within("the next event", uncut.next()).await.expect("it goes on"));
+    while !received.last().expect("the first").is_status("connected") {
+        received.push(within("the next event", uncut.next()).await.expect("it goes on"));
     }
     assert_eq!(listener.heard().await, before, "nothing comes over a wire that is cut");
     wire.mend();
@@ -38,7 +38,7 @@ async fn cut_stream_resumes_with_its_last_event_id() {
     assert!(wire.headers("last-event-id").contains(last_id), "{:?}", wire.headers("last-event-id"));
     let words = |name: &str, data: &serde_json::Value| json!([name, data["status"], data["reason"], data["qrText"]]);
     let heard_words: Vec<_> = heard.iter().map(|event| words(&event.name, &event.data)).collect();
-    let told_words: Vec<_> = told.iter().map(|event| words(&event.name, &event.data)).collect();
+    let told_words: Vec<_> = received.iter().map(|event| words(&event.name, &event.data)).collect();
     assert_eq!(heard_words, told_words, "what an uncut stream was told, no more and no less");
 
     assert!(stage.phone.unlink(device));

@@ -21,7 +21,7 @@ async fn session_is_connected_elsewhere_within_10_s_of_a_kill() {
     widowed.until_status("connected").await;
 
     let killed = cluster.kill(owner);
-    watching.until_doubt().await;
+    watching.until_stale().await;
     let (at, _) = watching.until_status("connected").await;
     within_bound("connected elsewhere after kill -9", killed, at, Duration::from_secs(10));
     widowed.until_status("connected").await;

@@ -88,7 +88,7 @@ async fn owner_with_its_lease_rewrites_the_lost_second() {
     // The credentials too: the next owner needs no scan.
     tab.forget();
     cluster.kill(owner);
-    tab.until_doubt().await;
+    tab.until_stale().await;
     tab.until_status("connected").await;
     let codes = tab.events().iter().filter(|event| event.name == "qr-code").count();
     assert_eq!(codes, 0, "nothing is to be scanned:\n{}", tab.story());

@@ -76,8 +76,12 @@ async fn is_outlived(outage: Outage, lasts: Duration) {
         assert_eq!(tab.status()["stale"], true, "nothing is known for sure:\n{}", tab.story());
     }
     for instance in 0..INSTANCES {
-        let told = cluster.status(instance, "budi").await;
-        assert_eq!((&told["status"], &told["stale"]), (&"connecting".into(), &true.into()), "nobody can know: {told}");
+        let received = cluster.status(instance, "budi").await;
+        assert_eq!(
+            (&received["status"], &received["stale"]),
+            (&"connecting".into(), &true.into()),
+            "nobody can know: {received}"
+        );
         let mut late = cluster.tab(instance, "budi");
         late.until("a stream without Redis", |event| event.data["stale"] == true).await;
         tabs.push((instance, "budi".to_owned(), late));
@@ -87,8 +91,8 @@ async fn is_outlived(outage: Outage, lasts: Duration) {
 
     outage.end(&mut cluster);
     let back = Instant::now();
-    let told = truth_is_told(&cluster, &tabs, &asked).await;
-    within_bound("every stream shows the truth after Redis came back", back, told, Duration::from_secs(2));
+    let received = streams_show_the_status(&cluster, &tabs, &asked).await;
+    within_bound("every stream shows the truth after Redis came back", back, received, Duration::from_secs(2));
     let mut times = Vec::new();
     for (_, tenant, tab) in &mut tabs {
         let wanted = if tenant == "sari" { "disconnected" } else { "connected" };
@@ -120,7 +124,7 @@ fn unlink(phone: &Phone) {
 
 /// Returns when each stream has shown what its instance answers, read anew: the store is not away for any. `asked`: a
 /// client for each tab. Made anew and one after the other they took longer than the instances.
-async fn truth_is_told(cluster: &Cluster, tabs: &[(usize, String, Tab)], asked: &[Api]) -> Instant {
+async fn streams_show_the_status(cluster: &Cluster, tabs: &[(usize, String, Tab)], asked: &[Api]) -> Instant {
     let http = reqwest::Client::new();
     // One that has shown it is not asked again: it may be a moment behind at the session's next step.
     let mut waiting: Vec<(&Api, &Tab)> = asked.iter().zip(tabs).map(|(api, (_, _, tab))| (api, tab)).collect();
@@ -144,9 +148,9 @@ async fn truth_is_told(cluster: &Cluster, tabs: &[(usize, String, Tab)], asked: 
 }
 
 async fn shows_the_answer((api, tab): &(&Api, &Tab)) -> bool {
-    let (before, told) = (tab.status(), api.status().await);
+    let (before, received) = (tab.status(), api.status().await);
     let same =
-        |shown: &serde_json::Value| ["status", "reason", "stale"].iter().all(|field| shown[field] == told[field]);
+        |shown: &serde_json::Value| ["status", "reason", "stale"].iter().all(|field| shown[field] == received[field]);
     // It may have moved on while it was asked.
     same(&before) || same(&tab.status())
 }

@@ -84,7 +84,7 @@ impl Shop {
         Self { cluster, phones, tabs }
     }
 
-    async fn until_ready_says(&self, store: &str, bound: Duration) {
+    async fn until_ready_is(&self, store: &str, bound: Duration) {
         let began = Instant::now();
         for instance in &self.cluster.instances {
             loop {
@@ -121,13 +121,13 @@ impl Shop {
         lines.filter(|line| line.contains(part)).count()
     }
 
-    fn every_log_says(&self, refused: Refused) {
+    fn every_log_has(&self, refused: Refused) {
         let [word, remedy] = refused.logged();
         for program in &self.cluster.instances {
             let output = program.output();
-            let said: Vec<_> = output.iter().filter(|line| line.contains("redis refuses writes")).collect();
-            assert_eq!(said.len(), 1, "once an episode: {said:#?}");
-            assert!(said[0].contains(word) && said[0].contains(remedy), "{said:?}");
+            let lines: Vec<_> = output.iter().filter(|line| line.contains("redis refuses writes")).collect();
+            assert_eq!(lines.len(), 1, "once an episode: {lines:#?}");
+            assert!(lines[0].contains(word) && lines[0].contains(remedy), "{lines:?}");
             assert!(!output.iter().any(|line| line.contains("redis is away")), "it answers");
         }
     }
@@ -165,7 +165,7 @@ async fn full_memory_of_redis_ends_no_link() {
     let seen: Vec<_> = shop.tabs.iter().map(|tab| tab.events().len()).collect();
     let began = Instant::now();
     Refused::Memory.begin(&shop.cluster);
-    shop.until_ready_says("read-only", SEEN_WITHIN).await;
+    shop.until_ready_is("read-only", SEEN_WITHIN).await;
     while began.elapsed() < LASTS {
         assert_eq!(shop.command(0, "new", "connect").await, (503, "store-unavailable".to_owned()));
         assert_eq!(shop.command(1, "sari", "connect").await, (200, "connected".to_owned()), "a repetition");
@@ -173,7 +173,7 @@ async fn full_memory_of_redis_ends_no_link() {
             let status = shop.cluster.status(1, tenant).await;
             assert_eq!((&status["status"], &status["stale"]), (&"connected".into(), &false.into()));
         }
-        shop.until_ready_says("read-only", Duration::ZERO).await;
+        shop.until_ready_is("read-only", Duration::ZERO).await;
         sleep(Duration::from_millis(500)).await;
     }
     for phone in &shop.phones {
@@ -205,8 +205,8 @@ async fn full_memory_of_redis_ends_no_link() {
     assert_eq!(shop.command(1, "new", "connect").await.0, 503, "it is full all the while");
 
     Refused::Memory.end(&shop.cluster);
-    shop.until_ready_says("ok", SEEN_WITHIN).await;
-    shop.every_log_says(Refused::Memory);
+    shop.until_ready_is("ok", SEEN_WITHIN).await;
+    shop.every_log_has(Refused::Memory);
     assert_eq!(shop.command(1, "new", "connect").await.0, 202);
     proves_device(&shop.phones[0]).await;
     proves_device(&fresh).await;
@@ -241,7 +241,7 @@ async fn links_end_and_come_back(refused: Refused) {
     let mut shop = Shop::open().await;
     let began = Instant::now();
     refused.begin(&shop.cluster);
-    shop.until_ready_says("read-only", SEEN_WITHIN).await;
+    shop.until_ready_is("read-only", SEEN_WITHIN).await;
     for (tenant, command) in [("new", "connect"), ("sari", "disconnect")] {
         assert_eq!(shop.command(1, tenant, command).await, (503, "store-unavailable".to_owned()));
     }
@@ -252,15 +252,15 @@ async fn links_end_and_come_back(refused: Refused) {
     }
     let logins = shop.logins();
     sleep_until(began + LASTS).await;
-    shop.until_ready_says("read-only", Duration::ZERO).await;
+    shop.until_ready_is("read-only", Duration::ZERO).await;
     assert_eq!(shop.logins(), logins, "no link is dialled without a lease");
     shop.tabs.iter_mut().for_each(Tab::forget);
 
     refused.end(&shop.cluster);
     let back = Instant::now();
     shop.links_come_back(back).await;
-    shop.until_ready_says("ok", SEEN_WITHIN).await;
-    shop.every_log_says(refused);
+    shop.until_ready_is("ok", SEEN_WITHIN).await;
+    shop.every_log_has(refused);
     assert_eq!(shop.command(1, "new", "connect").await.0, 202);
 }
 
@@ -281,7 +281,7 @@ async fn script_shorter_than_the_deadline_ends_no_link() {
     let shop = Shop::open().await;
     let before = (shop.logins(), shop.owners());
     shop.cluster.redis.run_slow_script(Duration::from_millis(4_500));
-    shop.until_ready_says("ok", SEEN_WITHIN).await;
+    shop.until_ready_is("ok", SEEN_WITHIN).await;
     sleep(TTL).await;
     assert_eq!(shop.lines(OVER), 0);
     assert_eq!((shop.logins(), shop.owners()), before, "every link is the one of before");
@@ -300,7 +300,7 @@ async fn links_come_back_after_a_script_longer_than_a_lease() {
     let back = Instant::now();
     shop.tabs.iter_mut().for_each(|tab| tab.forget_before(back));
     shop.links_come_back(back).await;
-    shop.until_ready_says("ok", SEEN_WITHIN).await;
-    let said = shop.lines("SCRIPT KILL");
-    assert_eq!(said, INSTANCES, "each log says once what keeps redis busy");
+    shop.until_ready_is("ok", SEEN_WITHIN).await;
+    let lines = shop.lines("SCRIPT KILL");
+    assert_eq!(lines, INSTANCES, "each log says once what keeps redis busy");
 }

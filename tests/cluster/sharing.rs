@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// What EventSource dispatched, without what differs from reader to reader.
-fn told(events: Vec<tautan_test_support::Event>) -> Vec<(String, Option<String>, serde_json::Value)> {
+fn received(events: Vec<tautan_test_support::Event>) -> Vec<(String, Option<String>, serde_json::Value)> {
     let strip = |mut data: serde_json::Value| {
         if let Some(data) = data.as_object_mut() {
             data.remove("expiresIn");
@@ -42,7 +42,7 @@ async fn three_instances_show_the_same_events_of_one_tenant() {
         let (_, end) = tab.until_status("disconnected").await;
         assert_eq!(end.data["reason"], "unlinked-by-user");
     }
-    let [one, two, three] = tabs.map(|tab| told(tab.events()));
+    let [one, two, three] = tabs.map(|tab| received(tab.events()));
     assert!(one.iter().filter(|(_, id, _)| id.is_some()).count() >= 5, "{one:#?}");
     assert_eq!(one, two, "the same ids in the same order");
     assert_eq!(one, three, "the same ids in the same order");

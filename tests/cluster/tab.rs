@@ -135,7 +135,7 @@ impl Tab {
     }
 
     /// Its owner is gone. The next one may have acquired it before this tab noticed.
-    pub async fn until_doubt(&mut self) -> (Instant, Event) {
+    pub async fn until_stale(&mut self) -> (Instant, Event) {
         let gone = |event: &Event| match event.data["reason"].as_str() {
             Some("moving") => event.data["stale"] == true,
             Some("resuming") => event.data["stale"] == false,

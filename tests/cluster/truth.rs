@@ -24,7 +24,7 @@ enum Death {
 }
 
 /// Each instance owns as many sessions as it may: no instance can acquire those of the first one.
-async fn nobody_can_take_over() -> (Cluster, Vec<String>) {
+async fn nobody_can_acquire() -> (Cluster, Vec<String>) {
     const MAX: &str = "TAUTAN_MAX_SESSIONS";
     let mut cluster = Setup::of(1).with(MAX, &TENANTS.to_string()).behind_network(0..1).start().await;
     let tenants: Vec<String> = (0..TENANTS).map(|at| format!("idle-{at}")).collect();
@@ -40,7 +40,7 @@ async fn nobody_can_take_over() -> (Cluster, Vec<String>) {
 }
 
 async fn nothing_is_claimed_after(death: Death) {
-    let (mut cluster, tenants) = nobody_can_take_over().await;
+    let (mut cluster, tenants) = nobody_can_acquire().await;
     assert!(tenants.iter().all(|tenant| cluster.owner(tenant) == Some(0)), "the others are full");
     let tabs = |instance| tenants.iter().map(|tenant| cluster.tab(instance, tenant)).collect::<Vec<Tab>>();
     let mut tabs: Vec<Tab> = (0..3).flat_map(tabs).collect();

@@ -30,19 +30,23 @@ async fn owner_suspended_past_its_lease_writes_nothing() {
     proves_device(&phone).await;
     let record =
         || ["owner_incarnation", "owner_nonce", "owner_fence", "version"].map(|field| cluster.record("toko", field));
-    let (before, logins, told) = (record(), cluster.simulator.logins(device), watching.events());
+    let (before, logins, received) = (record(), cluster.simulator.logins(device), watching.events());
 
     cluster.resume(zombie);
     sleep(WATCHED).await;
     assert_eq!(cluster.owner("toko"), Some(successor));
     assert_eq!(record(), before, "it writes nothing");
-    assert_eq!(watching.events(), told, "it says nothing:\n{}", watching.story());
+    assert_eq!(watching.events(), received, "it says nothing:\n{}", watching.story());
     assert_eq!(cluster.simulator.logins(device), logins, "nobody dials");
     assert_eq!(cluster.simulator.double_logins(device), 0, "nobody is replaced");
     assert_eq!(cluster.simulator.double_login_ms(device), 0);
     proves_device(&phone).await;
-    let told = cluster.api(zombie, "toko").status().await;
-    assert_eq!((&told["status"], &told["stale"]), (&"connected".into(), &false.into()), "it serves what others own");
+    let received = cluster.api(zombie, "toko").status().await;
+    assert_eq!(
+        (&received["status"], &received["stale"]),
+        (&"connected".into(), &false.into()),
+        "it serves what others own"
+    );
     let (mut last, other) = (cluster.tab(zombie, "toko"), number(2));
     last.until_status("connected").await;
     let fresh = cluster.simulator.phone(&other, "Toko Budi");

@@ -46,10 +46,10 @@ fn every_test_that_the_security_document_names_exists() {
 #[test]
 fn every_reason_stands_in_the_table_of_endings() {
     let table = read("docs/endings.md");
-    let told: BTreeSet<&str> = quoted(&table).collect();
+    let received: BTreeSet<&str> = quoted(&table).collect();
     let reasons = EndReason::ALL.iter().map(|reason| reason.as_str());
     for reason in reasons.chain(PairRefusal::ALL.iter().map(|refusal| refusal.as_str())) {
-        assert!(told.contains(reason), "{reason} is missing");
+        assert!(received.contains(reason), "{reason} is missing");
     }
 }
 
@@ -70,8 +70,8 @@ fn api_document_lists_every_reason_of_each_status() {
     let ends = EndReason::ALL.iter().map(|reason| format!("`disconnected` `{}`", reason.as_str()));
     let connecting = ConnectingReason::ALL.iter().map(|reason| format!("`connecting` `{}`", reason.as_str()));
     crate::assert_same("docs/api.md", &ends.chain(connecting).collect(), &listed);
-    let told: BTreeSet<&str> = quoted(text).collect();
+    let received: BTreeSet<&str> = quoted(text).collect();
     for refusal in PairRefusal::ALL {
-        assert!(told.contains(refusal.as_str()), "docs/api.md lacks {}", refusal.as_str());
+        assert!(received.contains(refusal.as_str()), "docs/api.md lacks {}", refusal.as_str());
     }
 }

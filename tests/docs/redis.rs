@@ -128,13 +128,13 @@ fn redis_document_lists_every_field() {
     assert!(known.len() > 15, "the fields were read: {known:?}");
     assert_same("docs/redis.md", &known, &listed);
 
-    let told: BTreeSet<&str> = quoted(&document).collect();
+    let received: BTreeSet<&str> = quoted(&document).collect();
     let of_entries = calls(&scripts, "XADD", "history").into_iter().flatten();
     let of_entries = of_entries.filter_map(|name| name.strip_prefix('\'')?.strip_suffix('\''));
     let of_entries = of_entries.filter(|name| name.bytes().all(|byte| byte.is_ascii_lowercase()));
     let others: BTreeSet<String> = of_entries.map(str::to_owned).chain(fields(&scripts, "KEYS[1]")).collect();
     assert!(others.len() >= 6, "the fields were read: {others:?}");
-    others.iter().for_each(|name| assert!(told.contains(name.as_str()), "docs/redis.md lacks {name}"));
+    others.iter().for_each(|name| assert!(received.contains(name.as_str()), "docs/redis.md lacks {name}"));
 }
 
 #[test]

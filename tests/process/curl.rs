@@ -73,7 +73,7 @@ async fn curl_resumes_its_stream_after_a_kill() {
     assert_eq!(last_id(&missed), again.as_deref());
 
     program.kill();
-    stage.hears_nobody().await;
+    stage.until_disconnected().await;
     let program = stage.start();
     let curl = Curl::open(&program, again.as_deref()).expect("it ran before");
     let present = curl.until("\"status\":\"connected\"");

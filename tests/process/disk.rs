@@ -50,7 +50,7 @@ async fn ready(program: &Program) -> (u16, Value) {
     (answer.status().as_u16(), answer.json().await.expect("JSON"))
 }
 
-async fn until_ready_says(program: &Program, store: &str) {
+async fn until_ready_is(program: &Program, store: &str) {
     within(store, async {
         while ready(program).await != (200, json!({ "store": store })) {
             sleep(Duration::from_millis(50)).await;
@@ -108,7 +108,7 @@ async fn reopening_after_a_failed_write_creates_no_store_file() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_file_in_the_store_files_place_ends_the_program() {
+async fn replaced_store_file_ends_the_program() {
     let (stage, other) = (Stage::new().await, Stage::new().await);
     other.start().kill();
     let mut program = stage.start();
@@ -152,7 +152,7 @@ async fn key_file_without_a_store_file_refuses_the_start() {
 
 /// A new key would decrypt no row of the store, and would replace the key in a backup.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn missing_key_file_is_not_made_anew_beside_a_store() {
+async fn missing_key_file_is_not_created_beside_a_store() {
     let stage = Stage::new().await;
     stage.start().kill();
     let key = stage.directory.path().join("encryption.key");
@@ -188,12 +188,12 @@ async fn readiness_says_read_only_while_writes_fail() {
     assert_eq!(ready(&program).await, (200, json!({ "store": "ok" })));
     limit_files(&program, Some(1));
     assert_eq!(post_connect(&program).await, StatusCode::SERVICE_UNAVAILABLE);
-    until_ready_says(&program, "read-only").await;
+    until_ready_is(&program, "read-only").await;
     sleep(Duration::from_secs(3)).await;
     assert_eq!(ready(&program).await, (200, json!({ "store": "read-only" })), "opening the file again is no write");
     limit_files(&program, None);
     // No request comes: the program tries by itself.
-    until_ready_says(&program, "ok").await;
+    until_ready_is(&program, "ok").await;
     assert_eq!(post_connect(&program).await, StatusCode::ACCEPTED);
     program.terminate();
     let (code, output) = program.ended();
@@ -213,10 +213,10 @@ async fn command_is_refused_in_time_while_the_disk_hangs() {
     let asked = Instant::now();
     assert_eq!(post_connect(&program).await, StatusCode::SERVICE_UNAVAILABLE);
     assert!(asked.elapsed() < ANSWER_MAX, "{:?}", asked.elapsed());
-    until_ready_says(&program, "read-only").await;
+    until_ready_is(&program, "read-only").await;
     assert_eq!(program.api(TENANT).status().await["status"], "disconnected", "what is known is still answered");
     fs::remove_file(&hang).expect("it is there");
-    until_ready_says(&program, "ok").await;
+    until_ready_is(&program, "ok").await;
     assert_eq!(post_connect(&program).await, StatusCode::ACCEPTED);
 }
 

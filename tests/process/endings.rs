@@ -40,7 +40,7 @@ pub async fn is_forgotten(stage: &Stage, mut program: Program) {
 /// The credentials are on the disk, nothing is dialled by itself, and the next "connect" needs no scan.
 async fn is_kept(stage: &Stage, mut program: Program) {
     assert!(stage.credentials_after(&mut program) > 10);
-    stage.hears_nobody().await;
+    stage.until_disconnected().await;
     let sockets = stage.simulator.sockets_opened();
     let program = stage.start();
     let api = program.api(TENANT);

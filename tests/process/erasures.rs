@@ -16,10 +16,10 @@ const STILL_LISTED: &str = "remove the device on the phone";
 const UNKNOWN: &str = "nothing of the tenant was stored";
 
 /// Runs it, and compares how it ends and what it prints.
-fn erases(settings: Settings, input: &str, code: i32, told: &str) {
+fn erases(settings: Settings, input: &str, code: i32, expected: &str) {
     let (ended, output) = settings.to_erase(input).spawn().ended();
     assert_eq!(ended, Some(code), "{output}");
-    assert!(output.contains(told), "{told} in {output}");
+    assert!(output.contains(expected), "{expected} in {output}");
 }
 
 fn end(mut program: Program) {
@@ -44,7 +44,7 @@ async fn erase_unlinks_and_removes_all_that_stands_in_the_file() {
     assert!(stands_in_file(&stage, TENANT));
 
     erases(stage.settings(), &format!("{TENANT}\n"), 0, ERASED);
-    assert_eq!(stage.phone.devices(), [] as [DeviceId; 0], "WhatsApp was told");
+    assert_eq!(stage.phone.devices(), [] as [DeviceId; 0], "WhatsApp received the unlink");
     assert!(!stands_in_file(&stage, TENANT));
     assert!(stands_in_file(&stage, "neighbour"));
     erases(stage.settings(), TENANT, 0, UNKNOWN);
@@ -72,10 +72,10 @@ async fn erase_reports_that_whatsapp_was_not_reached() {
 async fn erase_refuses_what_is_no_tenant() {
     let stage = Stage::new().await;
     end(stage.start());
-    for (input, told) in
+    for (input, expected) in
         [("", "standard input is empty"), ("\n", "standard input is empty"), ("two words", "no tenant")]
     {
-        erases(stage.settings(), input, BAD_CONFIGURATION, told);
+        erases(stage.settings(), input, BAD_CONFIGURATION, expected);
     }
     erases(stage.settings().with("TAUTAN_FORGET_AFTER", "1h"), TENANT, BAD_CONFIGURATION, "TAUTAN_FORGET_AFTER");
     let empty = tempfile::tempdir().expect("a directory");
@@ -101,7 +101,7 @@ async fn erase_on_redis_ends_the_session_where_it_runs() {
     let api = program.api(TENANT);
     let mut stream = link(&api, &stage.phone).await;
     erases(settings(), TENANT, 0, ERASED);
-    assert_eq!(stage.phone.devices(), [] as [DeviceId; 0], "WhatsApp was told");
+    assert_eq!(stage.phone.devices(), [] as [DeviceId; 0], "WhatsApp received the unlink");
     let ended = stream.until_status("disconnected").await;
     assert_eq!((ended.text("reason"), ended.data.get("remote")), ("unlinked-by-user", None));
     stream.until("the erasure", |event| event.data["reason"] == "never-linked").await;
@@ -118,7 +118,7 @@ async fn erase_on_redis_ends_the_session_where_it_runs() {
     // Without a service the session ends in the command itself.
     end(program);
     erases(settings(), TENANT, 0, ERASED);
-    assert_eq!(stage.phone.devices(), [] as [DeviceId; 0], "WhatsApp was told");
+    assert_eq!(stage.phone.devices(), [] as [DeviceId; 0], "WhatsApp received the unlink");
     let keys = String::from_utf8(server.ask(&["KEYS", "*"])).expect("names");
     assert!(!keys.contains(TENANT), "{keys}");
 }

@@ -35,17 +35,17 @@ async fn visits_are_all_let_in(gateway: Gateway) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn short_visits_through_haproxy_do_not_use_up_the_places() {
+async fn short_visits_through_haproxy_do_not_use_up_the_slots() {
     visits_are_all_let_in(Gateway::HaProxy).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn short_visits_through_nginx_do_not_use_up_the_places() {
+async fn short_visits_through_nginx_do_not_use_up_the_slots() {
     visits_are_all_let_in(Gateway::Nginx).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn short_visits_through_caddy_do_not_use_up_the_places() {
+async fn short_visits_through_caddy_do_not_use_up_the_slots() {
     visits_are_all_let_in(Gateway::Caddy).await;
 }
 

@@ -89,10 +89,10 @@ async fn reconnecting_client_gets_each_event_once_for_any_id() {
         api.connect().await;
         scan(&mut api.events().await, &stage.phone).await
     };
-    let (_, told) = tokio::join!(pairing, story(&mut watching, "connected"));
+    let (_, received) = tokio::join!(pairing, story(&mut watching, "connected"));
     // The last event before the end is `connected` with the account's name.
-    for (at, id) in told.iter().enumerate().filter_map(|(at, event)| Some((at, event.id.as_ref()?))) {
-        let missed: Vec<Event> = told[at + 1..].iter().filter(|event| event.name != "qr-code").cloned().collect();
+    for (at, id) in received.iter().enumerate().filter_map(|(at, event)| Some((at, event.id.as_ref()?))) {
+        let missed: Vec<Event> = received[at + 1..].iter().filter(|event| event.name != "qr-code").cloned().collect();
         let mut back = api.events_after(Some(id)).await;
         for expected in missed {
             let got = back.next().await.expect("what was missed");

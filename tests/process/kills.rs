@@ -73,7 +73,7 @@ async fn die_at(point: &str, commit_pause: &str) -> After {
     }
     let (code, output) = program.ended();
     assert_eq!(code, None, "{point}: it ended by itself: {output}");
-    stage.hears_nobody().await;
+    stage.until_disconnected().await;
     let listed = stage.phone.devices();
     println!("{point}: acknowledged {acknowledged}, phone lists {listed:?}");
 

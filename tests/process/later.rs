@@ -47,7 +47,7 @@ impl Upgrade {
     }
 
     /// One tenant is linked, and the other one's link has ended with a reason of the later version.
-    async fn words_of_later(&self, later: &Program) {
+    async fn reasons_of_later(&self, later: &Program) {
         drop(link(&later.api(TENANT), &self.stage.phone).await);
         let mut stream = link(&later.api(ENDED), &self.other).await;
         let devices = self.other.devices();
@@ -76,7 +76,7 @@ async fn later_version_on_one_redis_is_rolled_back() {
     let url = server.url();
     let upgrade = Upgrade::of(move |stage| on(stage, &url, KEY)).await;
     let later = upgrade.later_version();
-    upgrade.words_of_later(&later).await;
+    upgrade.reasons_of_later(&later).await;
 
     // Side by side.
     let this = upgrade.this_version();
@@ -113,7 +113,7 @@ async fn later_version_on_one_redis_is_rolled_back() {
 async fn later_version_on_one_data_directory_is_rolled_back() {
     let upgrade = Upgrade::of(Stage::settings).await;
     let later = upgrade.later_version();
-    upgrade.words_of_later(&later).await;
+    upgrade.reasons_of_later(&later).await;
     ends(later);
     let this = upgrade.this_version();
     assert_eq!(reason(&this.api(ENDED), "disconnected").await, "internal");

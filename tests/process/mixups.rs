@@ -7,9 +7,9 @@ use crate::stage::{NUMBER, Stage, TENANT, link};
 
 async fn is_refused(stream: &mut EventStream) {
     let claims = |event: &Event| event.is_status("connected") || event.is_status("disconnected");
-    let told = stream.until("a connection or an end", claims).await;
-    assert_eq!(told.data["reason"], "credentials-unreadable", "{told:?}");
-    assert_eq!(told.data["retryable"], false, "{told:?}");
+    let received = stream.until("a connection or an end", claims).await;
+    assert_eq!(received.data["reason"], "credentials-unreadable", "{received:?}");
+    assert_eq!(received.data["retryable"], false, "{received:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -30,8 +30,8 @@ async fn unreachable_whatsapp_is_published_for_a_linked_tenant() {
     let program = stage.start();
     let mut stream = link(&program.api(TENANT), &stage.phone).await;
     stage.simulator.unreachable(true);
-    let told = stream.until("the outage", |event| event.data["reason"] == "whatsapp-unreachable").await;
-    assert_eq!(told.data["phoneNumber"], stage.phone.number());
+    let received = stream.until("the outage", |event| event.data["reason"] == "whatsapp-unreachable").await;
+    assert_eq!(received.data["phoneNumber"], stage.phone.number());
     stage.simulator.unreachable(false);
     stream.until_status("connected").await;
 }

@@ -9,7 +9,7 @@ use crate::stage::{Stage, TENANT, link};
 /// How long the phone may show no notifications after each login.
 const SILENCE_MAX: Duration = Duration::from_secs(1);
 /// After this time no presence of a login is sent any more.
-const SAID_WITHIN: Duration = Duration::from_millis(2_500);
+const SENT_WITHIN: Duration = Duration::from_millis(2_500);
 
 /// The presences that the device sent before its newest login, and for how long it was available.
 #[derive(Default)]
@@ -24,7 +24,7 @@ async fn is_hushed(stage: &Stage, login: &str, before: Before) -> Before {
         simulator.presence(device).unavailable > before.unavailable && !simulator.is_available(device)
     });
     hushed.await.expect("it says that nobody is there");
-    tokio::time::sleep(SAID_WITHIN).await;
+    tokio::time::sleep(SENT_WITHIN).await;
     assert!(!stage.simulator.is_available(device), "{login}: whatever was said later");
     let silence = stage.simulator.available_for(device);
     println!("{login}: the phone was kept silent for {:?}", silence - before.silence);

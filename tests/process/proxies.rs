@@ -76,7 +76,7 @@ async fn proxy_receives_no_request_to_whatsapp_or_loopback() {
     let (stage, receiver, proxy) = (Stage::new().await, Receiver::start(), Proxy::start());
     stage.simulator.publish(Some(RELEASE));
     // No server listens there.
-    let settings = receiver.told_by(stage.settings()).with("JWT_JWKS", "http://127.0.0.1:1/jwks.json");
+    let settings = receiver.deliveries_of(stage.settings()).with("JWT_JWKS", "http://127.0.0.1:1/jwks.json");
     let mut program = proxy.named_by(settings).start();
     needs_key_set(&program).await;
     link(&program.api(TENANT), &stage.phone).await;

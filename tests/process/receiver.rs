@@ -99,7 +99,7 @@ impl Receiver {
         Self { address, shared, listener: Some(thread) }
     }
 
-    pub fn told_by(&self, settings: Settings) -> Settings {
+    pub fn deliveries_of(&self, settings: Settings) -> Settings {
         let url = format!("http://{}/hooks/hunter2?of=tautan", self.address);
         settings.with("TAUTAN_WEBHOOK_URL", &url).with("TAUTAN_WEBHOOK_SECRET", &secret())
     }

@@ -87,7 +87,7 @@ async fn redis_that_can_lose_data_is_warned_of() {
         return;
     }
     let stage = Stage::new().await;
-    let told = async |node: &RedisNode| -> Vec<&'static str> {
+    let received = async |node: &RedisNode| -> Vec<&'static str> {
         let program = on(&stage, &node.url(), KEY).start();
         // Another connection to the same server is not logged again.
         node.ask(&["CLIENT", "KILL", "TYPE", "normal"]);
@@ -97,16 +97,16 @@ async fn redis_that_can_lose_data_is_warned_of() {
         dangers.into_iter().filter(|danger| output.matches(danger).count() == 1).collect()
     };
     let careful = RedisNode::start(CAREFUL);
-    assert!(told(&careful).await.is_empty());
+    assert!(received(&careful).await.is_empty());
     let careless = RedisNode::start(&["appendonly no", "maxmemory 100mb", "maxmemory-policy allkeys-lru"]);
-    assert_eq!(told(&careless).await, ["append-only file", "evicts keys"]);
+    assert_eq!(received(&careless).await, ["append-only file", "evicts keys"]);
     let _replica = RedisNode::start(&[&format!("replicaof 127.0.0.1 {}", careful.port)]);
     while !careful.ask(&["INFO", "replication"]).contains("connected_slaves:1") {
         tokio::task::yield_now().await;
     }
-    assert_eq!(told(&careful).await, ["that none of them has"]);
+    assert_eq!(received(&careful).await, ["that none of them has"]);
     careful.ask(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
-    assert!(told(&careful).await.is_empty());
+    assert!(received(&careful).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

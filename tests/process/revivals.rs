@@ -14,7 +14,7 @@ async fn connected_link_resumes_after_a_kill_without_a_scan() {
     let seen = link(&program.api(TENANT), &stage.phone).await.last_id.expect("connected has an id");
     let device = stage.device();
     program.kill();
-    stage.hears_nobody().await;
+    stage.until_disconnected().await;
 
     let program = stage.start();
     let mut stream = program.api(TENANT).events_after(Some(&seen)).await;
@@ -40,7 +40,7 @@ async fn code_shown_before_a_kill_is_never_shown_again() {
     let dead = stream.until_qr().await.text("qrText").to_owned();
     let seen = stream.last_id.clone().expect("a code has an id");
     program.kill();
-    stage.hears_nobody().await;
+    stage.until_disconnected().await;
     assert_eq!(stage.phone.scan(&dead).await, Err(ScanError::Expired));
 
     let program = stage.start();

@@ -63,7 +63,7 @@ async fn fifty_rounds_of_linking_and_unlinking_leave_nothing_behind() {
             }
         }
     }
-    stage.hears_nobody().await;
+    stage.until_disconnected().await;
     assert_eq!(stage.phone.devices(), []);
     // The client's connections and the pool's idle threads go in their own time.
     let until = Instant::now() + DEADLINE;

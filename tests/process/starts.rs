@@ -12,13 +12,13 @@ pub const FAILED_START: i32 = 1;
 pub const KEY: &str = "q83vEjRWeJq83vEjRWeJq83vEjRWeJq83vEjRWeJq80=";
 pub const OTHER_KEY: &str = "EjRWeJq83vEjRWeJq83vEjRWeJq83vEjRWeJq83vEjQ=";
 
-/// Starts it and compares how it ends; `told` are the parts that its message must hold.
-pub fn fails(settings: Settings, code: i32, told: &[&str]) -> String {
+/// Starts it and compares how it ends; `expected` are the parts that its message must hold.
+pub fn fails(settings: Settings, code: i32, expected: &[&str]) -> String {
     let mut program = settings.spawn();
     let (ended, output) = program.ended();
     assert_eq!(ended, Some(code), "{output}");
     assert!(output.contains("tautan cannot start"), "{output}");
-    for part in told {
+    for part in expected {
         assert!(output.contains(part), "{part} in {output}");
     }
     for secret in [tautan_test_support::SECRET, KEY, OTHER_KEY] {
@@ -33,7 +33,7 @@ async fn all_configuration_mistakes_are_printed_without_secrets() {
     let wrong = stage.settings().with("TAUTAN_LISTN", "127.0.0.1:0").with("JWT_SECRET", "hunter2");
     let wrong = wrong.with("TAUTAN_ENCRYPTION_KEY", "aHVudGVyMw==").with("TAUTAN_HEARTBEAT", "soon");
     let wrong = wrong.with("JWT_PUBLIC_KEY", "hunter4").with("JWT_JWKS", "/nowhere/jwks.json");
-    let told = [
+    let expected = [
         "TAUTAN_LISTN: ",
         "JWT_SECRET: ",
         "JWT_PUBLIC_KEY: ",
@@ -41,7 +41,7 @@ async fn all_configuration_mistakes_are_printed_without_secrets() {
         "TAUTAN_ENCRYPTION_KEY: ",
         "TAUTAN_HEARTBEAT: ",
     ];
-    let output = fails(wrong, BAD_CONFIGURATION, &told);
+    let output = fails(wrong, BAD_CONFIGURATION, &expected);
     assert!(!output.contains("hunter") && !output.contains("aHVudGVyMw"), "{output}");
     let left = std::fs::read_dir(stage.directory.path()).expect("it is there").count();
     assert_eq!(left, 0, "nothing was touched");

@@ -25,7 +25,7 @@ async fn deploy_ends_streams_and_the_next_process_resumes() {
     .await;
     let (code, output) = program.ended();
     assert_eq!(code, Some(0), "{output}");
-    stage.hears_nobody().await;
+    stage.until_disconnected().await;
 
     let program = stage.start();
     let mut stream = program.api(TENANT).events_after(stream.last_id.as_deref()).await;

@@ -6,12 +6,12 @@ use tautan_test_support::{Program, rank, read_data_url, within};
 use crate::stage::{Stage, link};
 
 /// The data of one stream, which no other tenant's stream may contain.
-struct Told {
+struct Carried {
     bytes: String,
     secrets: Vec<String>,
 }
 
-async fn pair(program: &Program, tenant: &str, phone: &Phone, name: &str) -> Told {
+async fn pair(program: &Program, tenant: &str, phone: &Phone, name: &str) -> Carried {
     let api = program.api(tenant);
     let mut stream = api.events().await;
     api.connect().await;
@@ -24,7 +24,7 @@ async fn pair(program: &Program, tenant: &str, phone: &Phone, name: &str) -> Tol
     stream.until_status("disconnected").await;
     let mut secrets = vec![image, phone.number(), name.to_owned(), tenant.to_owned()];
     secrets.extend(qr.text("qrText").split(',').filter(|part| part.len() > 3).map(str::to_owned));
-    Told { bytes: String::from_utf8(stream.bytes).expect("UTF-8"), secrets }
+    Carried { bytes: String::from_utf8(stream.bytes).expect("UTF-8"), secrets }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -56,7 +56,7 @@ async fn event_id_of_another_tenant_begins_with_the_present() {
         drop(link(&program.api(tenant), phone).await);
     }
     program.kill();
-    stage.hears_nobody().await;
+    stage.until_disconnected().await;
     let program = stage.start();
     let mut ids = Vec::new();
     for tenant in ["sari", "budi"] {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tautan_simulator::Fault;
-use tautan_test_support::{VAULT, with_store};
+use tautan_test_support::{CREDENTIALS, with_store};
 
 use crate::stage::{Stage, TENANT, link};
 
@@ -47,7 +47,7 @@ async fn unlink_erased_but_not_published_is_published_at_start() {
     assert!(stage.phone.unlink(stage.device()));
     with_store(stage.directory.path(), |store| {
         let transaction = store.begin_write().expect("it can be written");
-        transaction.delete_table(VAULT).expect("it is there");
+        transaction.delete_table(CREDENTIALS).expect("it is there");
         transaction.commit().expect("written");
     });
 

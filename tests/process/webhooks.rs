@@ -19,7 +19,7 @@ fn newest<'a>(deliveries: &'a [Delivery], tenant: &str) -> Option<&'a Delivery> 
 }
 
 /// The final status of each tenant has arrived.
-fn told(receiver: &Receiver, last: &[(&str, &str)]) -> Vec<Delivery> {
+fn deliveries_until(receiver: &Receiver, last: &[(&str, &str)]) -> Vec<Delivery> {
     let said = |deliveries: &[Delivery]| {
         last.iter()
             .all(|(tenant, status)| newest(deliveries, tenant).is_some_and(|delivery| delivery.is(tenant, status)))
@@ -40,15 +40,15 @@ async fn link_and_unlink(program: &Program, tenant: &str, phone: &Phone) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_change_of_a_pairing_arrives_signed_and_in_order() {
     let (stage, receiver) = (Stage::new().await, Receiver::start());
-    let mut program = receiver.told_by(stage.settings()).start();
+    let mut program = receiver.deliveries_of(stage.settings()).start();
     let api = program.api(TENANT);
     let mut stream = api.events().await;
     api.connect().await;
-    told(&receiver, &[(TENANT, "qr_pending")]);
+    deliveries_until(&receiver, &[(TENANT, "qr_pending")]);
     scan(&mut stream, &stage.phone).await;
-    told(&receiver, &[(TENANT, "connected")]);
+    deliveries_until(&receiver, &[(TENANT, "connected")]);
     api.disconnect().await;
-    let deliveries = told(&receiver, &[(TENANT, "disconnected")]);
+    let deliveries = deliveries_until(&receiver, &[(TENANT, "disconnected")]);
     let said: Vec<_> = deliveries.iter().map(Delivery::says).collect();
     let expected = [
         ("connecting", "starting"),
@@ -77,10 +77,10 @@ async fn every_change_of_a_pairing_arrives_signed_and_in_order() {
 /// Several tenants change while the receiver is down for this long: each tenant's final status arrives.
 async fn outage(lasts: Duration) {
     let (stage, receiver) = (Stage::new().await, Receiver::start());
-    let program = receiver.told_by(stage.settings()).start();
+    let program = receiver.deliveries_of(stage.settings()).start();
     let waiting = program.api(WAITING);
     waiting.connect().await;
-    told(&receiver, &[(WAITING, "qr_pending")]);
+    deliveries_until(&receiver, &[(WAITING, "qr_pending")]);
     receiver.is(Mood::Down);
     let down_since = Instant::now();
     let _linked = link(&program.api(TENANT), &stage.phone).await;
@@ -97,7 +97,7 @@ async fn outage(lasts: Duration) {
     receiver.is(Mood::Takes);
     // Its codes may be used up by the time the others' turn comes.
     waiting.disconnect().await;
-    told(&receiver, &[(TENANT, "connected"), (OTHER, "disconnected"), (WAITING, "disconnected")]);
+    deliveries_until(&receiver, &[(TENANT, "connected"), (OTHER, "disconnected"), (WAITING, "disconnected")]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -118,12 +118,12 @@ async fn receiver_with_retry_after_is_given_that_time() {
     for status in [429, 503] {
         let (stage, receiver) = (Stage::new().await, Receiver::start());
         receiver.is(Mood::IsBusy(status, ASKED));
-        let program = receiver.told_by(stage.settings()).start();
+        let program = receiver.deliveries_of(stage.settings()).start();
         program.api(TENANT).connect().await;
         receiver.has_refused();
         let busy_since = Instant::now();
         receiver.is(Mood::Takes);
-        told(&receiver, &[(TENANT, "qr_pending")]);
+        deliveries_until(&receiver, &[(TENANT, "qr_pending")]);
         // It was refused a moment before this was seen.
         let left_alone = busy_since.elapsed();
         assert!(left_alone > Duration::from_secs(ASKED - 1), "{status}: {left_alone:?}");
@@ -133,16 +133,16 @@ async fn receiver_with_retry_after_is_given_that_time() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn webhook_of_before_a_kill_is_delivered_after_the_restart() {
     let (stage, receiver) = (Stage::new().await, Receiver::start());
-    let settings = || receiver.told_by(stage.settings());
+    let settings = || receiver.deliveries_of(stage.settings());
     let mut program = settings().start();
     receiver.is(Mood::Down);
     link_and_unlink(&program, TENANT, &stage.phone).await;
     program.kill();
-    stage.hears_nobody().await;
+    stage.until_disconnected().await;
     receiver.is(Mood::Takes);
     assert!(receiver.deliveries().is_empty());
     let mut program = settings().start();
-    let deliveries = told(&receiver, &[(TENANT, "disconnected")]);
+    let deliveries = deliveries_until(&receiver, &[(TENANT, "disconnected")]);
     assert_eq!(deliveries.len(), 1, "the newest alone");
     program.terminate();
     assert!(program.wait().success());
@@ -151,25 +151,25 @@ async fn webhook_of_before_a_kill_is_delivered_after_the_restart() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hanging_receiver_delays_no_session_and_no_other_tenant() {
     let (stage, receiver) = (Stage::new().await, Receiver::start());
-    let program = receiver.told_by(stage.settings()).start();
+    let program = receiver.deliveries_of(stage.settings()).start();
     receiver.is(Mood::HangsFor(TENANT));
     let _linked = link(&program.api(TENANT), &stage.phone).await;
     receiver.has_refused();
     let phone = stage.simulator.phone("6289876543210", "Warung Budi");
     let begun = Instant::now();
     link_and_unlink(&program, OTHER, &phone).await;
-    let deliveries = told(&receiver, &[(OTHER, "disconnected")]);
+    let deliveries = deliveries_until(&receiver, &[(OTHER, "disconnected")]);
     assert!(begun.elapsed() < Duration::from_secs(10), "before the hung one is given up");
     assert!(newest(&deliveries, TENANT).is_none());
     receiver.is(Mood::Takes);
-    told(&receiver, &[(TENANT, "connected")]);
+    deliveries_until(&receiver, &[(TENANT, "connected")]);
 }
 
 /// One tenant of many was deleted in the back end, which answers 410 for it and goes on taking all others'.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_tenant_that_is_gone_stops_its_own_webhooks_only() {
     let (stage, receiver) = (Stage::new().await, Receiver::start());
-    let mut program = receiver.told_by(stage.settings()).start();
+    let mut program = receiver.deliveries_of(stage.settings()).start();
     receiver.is(Mood::GoneFor(TENANT));
     let api = program.api(TENANT);
     api.connect().await;
@@ -178,18 +178,18 @@ async fn one_tenant_that_is_gone_stops_its_own_webhooks_only() {
     assert!(line.contains(TENANT), "{line}");
     let phone = stage.simulator.phone("6289876543210", "Warung Budi");
     let _linked = link(&program.api(OTHER), &phone).await;
-    told(&receiver, &[(OTHER, "connected")]);
+    deliveries_until(&receiver, &[(OTHER, "connected")]);
     receiver.is(Mood::Takes);
     api.disconnect().await;
     program.api(OTHER).disconnect().await;
-    let deliveries = told(&receiver, &[(OTHER, "disconnected")]);
+    let deliveries = deliveries_until(&receiver, &[(OTHER, "disconnected")]);
     assert!(newest(&deliveries, TENANT).is_none(), "for a day: {deliveries:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn receiver_that_is_gone_for_several_tenants_gets_nothing() {
     let (stage, receiver) = (Stage::new().await, Receiver::start());
-    let mut program = receiver.told_by(stage.settings()).start();
+    let mut program = receiver.deliveries_of(stage.settings()).start();
     receiver.is(Mood::Answers(410));
     for tenant in [TENANT, WAITING, "toko-lama"] {
         program.api(tenant).connect().await;
@@ -210,7 +210,7 @@ async fn another_instance_delivers_what_a_killed_one_could_not() {
     let (stage, receiver, redis) = (Stage::new().await, Receiver::start(), RedisServer::start());
     let settings = || -> Settings {
         let shared = stage.settings().with("REDIS_URL", &redis.url()).with("TAUTAN_ENCRYPTION_KEY", KEY);
-        receiver.told_by(shared)
+        receiver.deliveries_of(shared)
     };
     let mut owner = settings().start();
     receiver.is(Mood::Down);
@@ -218,11 +218,11 @@ async fn another_instance_delivers_what_a_killed_one_could_not() {
     let mut other = settings().start();
     owner.kill();
     receiver.is(Mood::Takes);
-    told(&receiver, &[(TENANT, "disconnected")]);
+    deliveries_until(&receiver, &[(TENANT, "disconnected")]);
     let phone = stage.simulator.phone("6289876543210", "Warung Budi");
     let third = settings().start();
     link_and_unlink(&third, OTHER, &phone).await;
-    let deliveries = told(&receiver, &[(OTHER, "disconnected")]);
+    let deliveries = deliveries_until(&receiver, &[(OTHER, "disconnected")]);
     let mut names: Vec<_> = deliveries.iter().map(|delivery| &delivery.name).collect();
     names.sort();
     names.dedup();

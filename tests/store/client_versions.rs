@@ -2,13 +2,13 @@ use tautan::{clock::Timestamp, store::ClientVersion};
 
 use crate::backend::Backend;
 
-promises![there_is_no_client_version_before_one_was_looked_up, client_version_kept_last_is_read_back_after_a_restart,];
+promises![client_version_is_absent_before_a_lookup, client_version_kept_last_is_read_back_after_a_restart,];
 
 fn version(revision: u32) -> ClientVersion {
     ClientVersion { version: (2, 3000, revision), at: Timestamp::from_second(1_800_000_000).unwrap() }
 }
 
-async fn there_is_no_client_version_before_one_was_looked_up(store: impl Backend + Sync) {
+async fn client_version_is_absent_before_a_lookup(store: impl Backend + Sync) {
     assert_eq!(store.client_versions().client_version().await.unwrap(), None);
 }
 

@@ -119,12 +119,12 @@ async fn writes_until_it_is_killed() {
 /// under way was done or was not, as the point says, and all before it was.
 #[tokio::test]
 async fn step_is_atomic_wherever_the_process_dies() {
-    let expected = story_told().await;
+    let expected = history_answered().await;
     let mut deaths = 0;
     for commit in 0.. {
         for point in [CommitPoint::Before, CommitPoint::After] {
             let dir = tempfile::tempdir().unwrap();
-            let mut child = start("crash::tells_its_story", dir.path(), Some((commit, point)));
+            let mut child = start("crash::runs_its_history", dir.path(), Some((commit, point)));
             let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
             let done = lines.filter_map(|line| parse(&line)).count();
             if child.wait().unwrap().success() {
@@ -143,7 +143,7 @@ async fn step_is_atomic_wherever_the_process_dies() {
 
 #[tokio::test]
 #[ignore = "started by a test, to be killed"]
-async fn tells_its_story() {
+async fn runs_its_history() {
     let store = open_in_child();
     let mut lease = None;
     for number in 0..STEPS {
@@ -152,7 +152,7 @@ async fn tells_its_story() {
     }
 }
 
-async fn story_told() -> Vec<Shape> {
+async fn history_answered() -> Vec<Shape> {
     let store = Embedded::fresh();
     let mut shapes = vec![shape(&store).await];
     let mut lease = None;
@@ -243,21 +243,21 @@ async fn fill_the_disk() {
     let mut number = 0;
     // The last event of the failing step is in the same transaction as a row that is too large, so that both fail.
     let failed = loop {
-        let (written, told) = tokio::join!(
+        let (written, updates) = tokio::join!(
             store.credentials().write(&lease, (0..4).map(|part| row(number * 4 + part)).collect()),
             store.journal().append(&lease, numbered(number as u64)),
         );
         if let Err(error) = written {
-            break (error, told.is_ok());
+            break (error, updates.is_ok());
         }
         println!("answered 0 {number}");
         number += 1;
     };
     assert!(matches!(failed.0, StoreError::Unavailable(_)), "{:?}", failed.0);
-    let told = all(&mut reader).await;
-    assert_eq!(told.len(), number + usize::from(failed.1), "what failed was not told");
+    let updates = all(&mut reader).await;
+    assert_eq!(updates.len(), number + usize::from(failed.1), "what failed was not told");
     let newest = store.journal().latest(&tenant("a")).await.unwrap().unwrap();
-    assert_eq!(told.last(), Some(&Received::Event(newest.event.status.clone())), "memory is read all the same");
+    assert_eq!(updates.last(), Some(&Received::Event(newest.event.status.clone())), "memory is read all the same");
     // There is room for a status: it comes back by itself.
     while store.journal().append(&lease, connected()).await.is_err() {
         tokio::time::sleep(Duration::from_millis(100)).await;

@@ -9,11 +9,11 @@ use crate::{
 };
 
 promises![
-    a_written_row_is_read_back_also_after_a_restart,
-    a_write_is_all_or_none_and_in_order,
-    a_table_is_its_own_and_cleared_alone,
-    erasing_takes_every_row_of_the_tenant_and_no_other,
-    holds_says_whether_there_is_any_row,
+    written_row_is_read_back_also_after_a_restart,
+    write_is_atomic_and_in_order,
+    table_is_separate_and_cleared_alone,
+    erasing_removes_every_row_of_the_tenant_and_no_other,
+    holds_is_true_if_there_is_any_row,
     tenants_and_tables_with_like_names_do_not_mix,
     rows_may_be_large_many_and_any_bytes,
     pages_hold_every_row_and_rows_are_read_in_the_keys_order,
@@ -35,7 +35,7 @@ async fn get(store: &impl Backend, name: &str, table: &'static str, key: &str) -
     store.credentials().get(&tenant(name), table, key.as_bytes()).await.unwrap()
 }
 
-async fn a_written_row_is_read_back_also_after_a_restart(store: impl Backend + Sync) {
+async fn written_row_is_read_back_also_after_a_restart(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
     assert_eq!(get(&store, "a", "session", "k").await, None);
     store.credentials().write(&lease, vec![put("session", "k", "one")]).await.unwrap();
@@ -48,7 +48,7 @@ async fn a_written_row_is_read_back_also_after_a_restart(store: impl Backend + S
     assert_eq!(table(&store, "a", "session").await.len(), 2);
 }
 
-async fn a_write_is_all_or_none_and_in_order(store: impl Backend + Sync) {
+async fn write_is_atomic_and_in_order(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
     let changes = vec![
         put("t", "1", "a"),
@@ -72,7 +72,7 @@ async fn a_write_is_all_or_none_and_in_order(store: impl Backend + Sync) {
     assert!(table(&store, "a", "u").await.is_empty());
 }
 
-async fn a_table_is_its_own_and_cleared_alone(store: impl Backend + Sync) {
+async fn table_is_separate_and_cleared_alone(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
     let changes = ["s", "sess", "session", "session2"].map(|table| put(table, "k", table));
     store.credentials().write(&lease, changes.into()).await.unwrap();
@@ -82,7 +82,7 @@ async fn a_table_is_its_own_and_cleared_alone(store: impl Backend + Sync) {
     }
 }
 
-async fn erasing_takes_every_row_of_the_tenant_and_no_other(store: impl Backend + Sync) {
+async fn erasing_removes_every_row_of_the_tenant_and_no_other(store: impl Backend + Sync) {
     let lease = store.running(&tenant("ab")).await;
     let neighbours = [store.running(&tenant("a")).await, store.running(&tenant("abc")).await];
     for lease in neighbours.iter().chain([&lease]) {
@@ -100,7 +100,7 @@ async fn erasing_takes_every_row_of_the_tenant_and_no_other(store: impl Backend 
     assert_eq!(newest.status, starting(), "the journal is not a credential");
 }
 
-async fn holds_says_whether_there_is_any_row(store: impl Backend + Sync) {
+async fn holds_is_true_if_there_is_any_row(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
     assert!(!store.credentials().holds(&tenant("a")).await.unwrap());
     store.credentials().write(&lease, vec![put("t", "k", "v")]).await.unwrap();

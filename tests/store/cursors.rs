@@ -16,20 +16,20 @@ use crate::{
 };
 
 promises![
-    without_a_cursor_a_reader_begins_with_the_present,
-    with_a_known_cursor_the_missed_events_follow,
-    with_the_newest_cursor_nothing_was_missed,
-    an_unknown_a_foreign_and_a_future_cursor_begin_with_the_present,
-    id_at_a_place_of_another_journal_is_unknown,
-    a_cursor_older_than_the_history_begins_with_the_present,
+    reader_without_a_cursor_gets_the_current_status,
+    reader_with_a_known_cursor_gets_the_missed_events,
+    reader_with_the_newest_cursor_missed_nothing,
+    unknown_foreign_and_future_cursors_get_the_current_status,
+    id_with_a_position_of_another_journal_is_unknown,
+    cursor_older_than_the_history_gets_the_current_status,
     cursors_rise_strictly_also_over_a_restart,
-    after_a_restart_the_kept_cursor_is_known,
-    after_a_restart_the_cursor_of_a_qr_code_is_not_known,
-    no_event_is_lost_or_told_twice_however_a_reader_joins,
-    a_slow_reader_ends_and_repairs_itself_by_its_cursor,
+    saved_cursor_is_known_after_a_restart,
+    cursor_of_a_qr_code_is_unknown_after_a_restart,
+    joining_reader_gets_each_event_exactly_once,
+    slow_reader_ends_and_resumes_with_its_cursor,
 ];
 
-async fn without_a_cursor_a_reader_begins_with_the_present(store: impl Backend + Sync) {
+async fn reader_without_a_cursor_gets_the_current_status(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
     store.journal().append(&lease, qr(1)).await.unwrap();
     store.journal().append(&lease, qr(2)).await.unwrap();
@@ -39,7 +39,7 @@ async fn without_a_cursor_a_reader_begins_with_the_present(store: impl Backend +
     assert_eq!(all(&mut reader).await, [Received::Event(qr(2)), Received::Event(qr(3))]);
 }
 
-async fn with_a_known_cursor_the_missed_events_follow(store: impl Backend + Sync) {
+async fn reader_with_a_known_cursor_gets_the_missed_events(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
     let seen = store.journal().append(&lease, qr(1)).await.unwrap().event.id();
     store.journal().append(&lease, qr(2)).await.unwrap();
@@ -53,7 +53,7 @@ async fn with_a_known_cursor_the_missed_events_follow(store: impl Backend + Sync
     );
 }
 
-async fn with_the_newest_cursor_nothing_was_missed(store: impl Backend + Sync) {
+async fn reader_with_the_newest_cursor_missed_nothing(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
     let seen = store.journal().append(&lease, connected()).await.unwrap().event.id();
     let mut reader = store.journal().subscribe(&tenant("a"), Some(seen)).await;
@@ -62,7 +62,7 @@ async fn with_the_newest_cursor_nothing_was_missed(store: impl Backend + Sync) {
     assert_eq!(all(&mut reader).await, [Received::Event(reconnecting())]);
 }
 
-async fn an_unknown_a_foreign_and_a_future_cursor_begin_with_the_present(store: impl Backend + Sync) {
+async fn unknown_foreign_and_future_cursors_get_the_current_status(store: impl Backend + Sync) {
     let (a, b) = (store.running(&tenant("a")).await, store.running(&tenant("b")).await);
     let newest = store.journal().append(&a, connected()).await.unwrap().event.id();
     let at = |cursor| EventId { cursor, ..newest };
@@ -80,7 +80,7 @@ async fn an_unknown_a_foreign_and_a_future_cursor_begin_with_the_present(store: 
 
 /// A browser keeps its `Last-Event-ID` when another user signs in. Without a journal's own number, an id whose place
 /// exists in both journals would be taken for known, and the page would go on showing the other user's account.
-async fn id_at_a_place_of_another_journal_is_unknown(store: impl Backend + Sync) {
+async fn id_with_a_position_of_another_journal_is_unknown(store: impl Backend + Sync) {
     let (a, b) = (store.running(&tenant("a")).await, store.running(&tenant("b")).await);
     let older = store.journal().append(&a, numbered(1)).await.unwrap().event.id();
     let newest = store.journal().append(&a, connected()).await.unwrap().event.id();
@@ -96,7 +96,7 @@ async fn id_at_a_place_of_another_journal_is_unknown(store: impl Backend + Sync)
     }
 }
 
-async fn a_cursor_older_than_the_history_begins_with_the_present(store: impl Backend + Sync) {
+async fn cursor_older_than_the_history_gets_the_current_status(store: impl Backend + Sync) {
     const MORE_THAN_ANY_HISTORY: u32 = 1_000;
     let lease = store.running(&tenant("a")).await;
     let seen = store.journal().append(&lease, qr(0)).await.unwrap().event.id();
@@ -122,7 +122,7 @@ async fn cursors_rise_strictly_also_over_a_restart(mut store: impl Backend + Syn
     }
 }
 
-async fn after_a_restart_the_kept_cursor_is_known(store: impl Backend + Sync) {
+async fn saved_cursor_is_known_after_a_restart(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
     let before = store.journal().append(&lease, reconnecting()).await.unwrap().event.id();
     let kept = store.journal().append(&lease, connected()).await.unwrap().event.id();
@@ -139,7 +139,7 @@ async fn after_a_restart_the_kept_cursor_is_known(store: impl Backend + Sync) {
     assert_eq!(all(&mut late).await, [Received::Event(resuming())]);
 }
 
-async fn after_a_restart_the_cursor_of_a_qr_code_is_not_known(mut store: impl Backend + Sync) {
+async fn cursor_of_a_qr_code_is_unknown_after_a_restart(mut store: impl Backend + Sync) {
     if store.keeps_codes() {
         return;
     }
@@ -161,7 +161,7 @@ async fn after_a_restart_the_cursor_of_a_qr_code_is_not_known(mut store: impl Ba
 }
 
 /// Readers come and go, with and without cursors, while an owner appends as fast as the disk takes it.
-async fn no_event_is_lost_or_told_twice_however_a_reader_joins(store: impl Backend + Sync) {
+async fn joining_reader_gets_each_event_exactly_once(store: impl Backend + Sync) {
     const JOINS: usize = 400;
     let lease = store.running(&tenant("a")).await;
     let first = store.journal().append(&lease, numbered(0)).await.unwrap().event.id();
@@ -208,7 +208,7 @@ async fn no_event_is_lost_or_told_twice_however_a_reader_joins(store: impl Backe
     assert!(gaps[0] < JOINS / 3, "cursors were known, as a rule");
 }
 
-async fn a_slow_reader_ends_and_repairs_itself_by_its_cursor(store: impl Backend + Sync) {
+async fn slow_reader_ends_and_resumes_with_its_cursor(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
     let mut slow = store.journal().subscribe(&tenant("a"), None).await;
     let Some(Update::Event(present)) = slow.next().await else { panic!("the present comes first") };

@@ -230,7 +230,7 @@ impl Pair {
 async fn hears(reader: &mut Subscription, status: &Status) {
     loop {
         match next(reader).await.expect("the subscription goes on") {
-            Received::Event(told) | Received::Fresh(told) if told == *status => return,
+            Received::Event(outcome) | Received::Fresh(outcome) if outcome == *status => return,
             Received::Event(_) | Received::Fresh(_) | Received::Stale(_) => {}
         }
     }
@@ -345,22 +345,22 @@ async fn unusable_server_is_reported_with_its_reason() {
         return;
     }
     in_time(async {
-        let told = async |url: String| open(&url).proven(Duration::from_secs(3)).await;
+        let outcome = async |url: String| open(&url).proven(Duration::from_secs(3)).await;
         let closed = RedisNode::start(&["requirepass hunter2"]);
-        assert_eq!(told(closed.url()).await, Err(UnusableServer::Password));
-        assert_eq!(told(format!("redis://:hunter3@127.0.0.1:{}", closed.port)).await, Err(UnusableServer::Password));
-        assert_eq!(told(format!("redis://:hunter2@127.0.0.1:{}", closed.port)).await, Ok(true));
+        assert_eq!(outcome(closed.url()).await, Err(UnusableServer::Password));
+        assert_eq!(outcome(format!("redis://:hunter3@127.0.0.1:{}", closed.port)).await, Err(UnusableServer::Password));
+        assert_eq!(outcome(format!("redis://:hunter2@127.0.0.1:{}", closed.port)).await, Ok(true));
         let cluster = RedisNode::start(&["cluster-enabled yes"]);
-        assert_eq!(told(cluster.url()).await, Err(UnusableServer::Cluster));
+        assert_eq!(outcome(cluster.url()).await, Err(UnusableServer::Cluster));
         let stranger = tautan_test_support::stranger();
-        assert_eq!(told(format!("redis://127.0.0.1:{stranger}")).await, Err(UnusableServer::NotRedis));
+        assert_eq!(outcome(format!("redis://127.0.0.1:{stranger}")).await, Err(UnusableServer::NotRedis));
     })
     .await;
     with_sentinels(async |watched| {
-        let told = async |url: &str| open(url).proven(Duration::from_secs(3)).await;
-        assert_eq!(told(&watched.sentinels[0].url()).await, Err(UnusableServer::Sentinel));
-        assert_eq!(told(&watched.url().replace(SERVICE, "other")).await, Err(UnusableServer::Service));
-        assert_eq!(told(&watched.url()).await, Ok(true));
+        let outcome = async |url: &str| open(url).proven(Duration::from_secs(3)).await;
+        assert_eq!(outcome(&watched.sentinels[0].url()).await, Err(UnusableServer::Sentinel));
+        assert_eq!(outcome(&watched.url().replace(SERVICE, "other")).await, Err(UnusableServer::Service));
+        assert_eq!(outcome(&watched.url()).await, Ok(true));
     })
     .await;
 }

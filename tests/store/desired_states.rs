@@ -14,13 +14,13 @@ use crate::{
 
 promises![
     request_to_run_publishes_starting_and_notifies,
-    a_wish_is_still_there_after_a_restart,
-    wanting_twice_is_one_session_and_a_higher_number,
-    a_wish_to_run_leaves_a_running_session_as_it_is,
-    an_unlink_with_nothing_to_unlink_is_settled_at_once,
-    an_unlink_with_credentials_left_is_kept,
+    request_is_still_there_after_a_restart,
+    second_request_is_one_session_and_a_higher_generation,
+    request_to_run_leaves_a_running_session_as_it_is,
+    unlink_without_a_link_is_fulfilled_at_once,
+    unlink_with_credentials_left_is_saved,
     unlink_of_a_running_session_is_saved_and_notifies,
-    unattended_are_those_who_are_wanted_and_have_no_owner,
+    orphaned_tenants_are_requested_and_have_no_owner,
     notification_is_not_lost_when_its_waiter_is_cancelled,
     tenant_notified_twice_is_returned_once,
 ];
@@ -34,7 +34,7 @@ async fn request_to_run_publishes_starting_and_notifies(store: impl Backend + Sy
     assert_eq!(store.commands().notified().await, [tenant("a")]);
 }
 
-async fn a_wish_is_still_there_after_a_restart(store: impl Backend + Sync) {
+async fn request_is_still_there_after_a_restart(store: impl Backend + Sync) {
     let desired = DesiredState::Run { phone: Some(phone()) };
     let number = store.commands().request(&tenant("a"), desired.clone()).await.unwrap();
     let store = store.reopen().await;
@@ -44,7 +44,7 @@ async fn a_wish_is_still_there_after_a_restart(store: impl Backend + Sync) {
     assert!(store.commands().request(&tenant("a"), RUN).await.unwrap() > number);
 }
 
-async fn wanting_twice_is_one_session_and_a_higher_number(store: impl Backend + Sync) {
+async fn second_request_is_one_session_and_a_higher_generation(store: impl Backend + Sync) {
     let first = store.commands().request(&tenant("a"), RUN).await.unwrap();
     let event = store.journal().latest(&tenant("a")).await.unwrap().unwrap().event;
     let second = store.commands().request(&tenant("a"), RUN).await.unwrap();
@@ -56,7 +56,7 @@ async fn wanting_twice_is_one_session_and_a_higher_number(store: impl Backend + 
     }));
 }
 
-async fn a_wish_to_run_leaves_a_running_session_as_it_is(store: impl Backend + Sync) {
+async fn request_to_run_leaves_a_running_session_as_it_is(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
     for status in [qr(1), connected()] {
         let event = store.journal().append(&lease, status).await.unwrap().event;
@@ -65,7 +65,7 @@ async fn a_wish_to_run_leaves_a_running_session_as_it_is(store: impl Backend + S
     }
 }
 
-async fn an_unlink_with_nothing_to_unlink_is_settled_at_once(store: impl Backend + Sync) {
+async fn unlink_without_a_link_is_fulfilled_at_once(store: impl Backend + Sync) {
     let never = store.commands().request(&tenant("never"), DesiredState::Unlink).await.unwrap();
     assert_eq!(store.commands().current(&tenant("never")).await.unwrap(), None);
     assert!(store.journal().latest(&tenant("never")).await.unwrap().is_none());
@@ -83,7 +83,7 @@ async fn an_unlink_with_nothing_to_unlink_is_settled_at_once(store: impl Backend
     assert!(store.ownership().orphaned(10).await.unwrap().is_empty());
 }
 
-async fn an_unlink_with_credentials_left_is_kept(store: impl Backend + Sync) {
+async fn unlink_with_credentials_left_is_saved(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
     let (desired, _) = store.commands().current(&tenant("a")).await.unwrap().unwrap();
     let row = Change::Put { table: "identity", key: Bytes::from("k"), value: Bytes::from("v") };
@@ -107,7 +107,7 @@ async fn unlink_of_a_running_session_is_saved_and_notifies(store: impl Backend +
     assert_eq!(store.commands().current(&tenant("a")).await.unwrap(), Some((number, DesiredState::Unlink)));
 }
 
-async fn unattended_are_those_who_are_wanted_and_have_no_owner(store: impl Backend + Sync) {
+async fn orphaned_tenants_are_requested_and_have_no_owner(store: impl Backend + Sync) {
     let names: BTreeSet<TenantId> = ["a", "b", "c", "d"].map(tenant).into();
     for name in &names {
         store.commands().request(name, RUN).await.unwrap();

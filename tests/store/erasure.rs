@@ -12,7 +12,7 @@ use tautan::{
     store::{Change, DesiredState, Lease, embedded::rewrite},
     tenant::TenantId,
 };
-use tautan_test_support::{RedisServer, VAULT, with_store};
+use tautan_test_support::{CREDENTIALS, RedisServer, with_store};
 
 use crate::{
     backend::{Backend, Embedded},
@@ -21,7 +21,7 @@ use crate::{
 };
 
 const JOURNAL: TableDefinition<&str, &[u8]> = TableDefinition::new("journal");
-const WISHES: TableDefinition<&str, &[u8]> = TableDefinition::new("wishes");
+const DESIRED_STATES: TableDefinition<&str, &[u8]> = TableDefinition::new("wishes");
 const ROWS: usize = 200;
 
 /// Longer than what could stand anywhere by chance, and with every kind of character that a name may have.
@@ -54,9 +54,9 @@ async fn is_erased(store: &(impl Backend + Sync), lease: Lease) {
     let tenant = lease.tenant().clone();
     assert!(!store.erase_tenant(&tenant).await, "its session runs");
     store.commands().request(&tenant, DesiredState::Unlink).await.unwrap();
-    let (wish, _) = store.commands().current(&tenant).await.unwrap().unwrap();
+    let (desired, _) = store.commands().current(&tenant).await.unwrap().unwrap();
     store.credentials().erase(&lease).await.unwrap();
-    store.journal().finish(lease, ended(EndReason::UnlinkedByUser), wish).await.unwrap();
+    store.journal().finish(lease, ended(EndReason::UnlinkedByUser), desired).await.unwrap();
     assert!(store.erase_tenant(&tenant).await);
     assert!(store.erase_tenant(&tenant).await, "done twice it is done once");
 }
@@ -131,11 +131,11 @@ fn sealed(dir: &std::path::Path, name: &str) -> BTreeSet<Vec<u8>> {
     with_store(dir, |database| {
         let transaction = database.begin_read().unwrap();
         let mut found = BTreeSet::new();
-        for table in [JOURNAL, WISHES] {
+        for table in [JOURNAL, DESIRED_STATES] {
             let row = transaction.open_table(table).unwrap().get(name).unwrap();
             found.extend(row.map(|row| row.value().to_vec()));
         }
-        for row in transaction.open_table(VAULT).unwrap().iter().unwrap() {
+        for row in transaction.open_table(CREDENTIALS).unwrap().iter().unwrap() {
             let (place, value) = row.unwrap();
             if place.value().0 == name {
                 found.extend([place.value().2.to_vec(), value.value().to_vec()]);

@@ -18,7 +18,7 @@ use crate::{
     statuses::{NAME, PAIR_CODE, PHONE, QR, connected, numbered, phone, qr, tenant},
 };
 
-const VAULT: TableDefinition<(&str, &str, &[u8]), &[u8]> = TableDefinition::new("vault");
+const CREDENTIALS: TableDefinition<(&str, &str, &[u8]), &[u8]> = TableDefinition::new("vault");
 
 fn open(settings: Settings) -> Result<EmbeddedStore, OpenError> {
     EmbeddedStore::open(settings, clock::system())
@@ -197,10 +197,10 @@ fn tamper(dir: &Path) {
     let database = Database::open(file(dir)).unwrap();
     let transaction = database.begin_write().unwrap();
     {
-        let mut vault = transaction.open_table(VAULT).unwrap();
-        let rows = |vault: &redb::Table<'_, (&'static str, &'static str, &'static [u8]), &'static [u8]>,
+        let mut credentials = transaction.open_table(CREDENTIALS).unwrap();
+        let rows = |credentials: &redb::Table<'_, (&'static str, &'static str, &'static [u8]), &'static [u8]>,
                     table: &str| {
-            let all = vault.iter().unwrap().map(|entry| {
+            let all = credentials.iter().unwrap().map(|entry| {
                 let (place, sealed) = entry.unwrap();
                 let (_, table, name) = place.value();
                 (table.to_owned(), name.to_vec(), sealed.value().to_vec())
@@ -210,13 +210,13 @@ fn tamper(dir: &Path) {
             rows.sort_by_key(|(_, sealed)| sealed.len());
             rows
         };
-        let [(first, _), (_, second)] = rows(&vault, "t").try_into().unwrap();
-        vault.insert(("a", "t", first.as_slice()), second.as_slice()).unwrap();
-        let [(name, mut sealed)] = rows(&vault, "u").try_into().unwrap();
+        let [(first, _), (_, second)] = rows(&credentials, "t").try_into().unwrap();
+        credentials.insert(("a", "t", first.as_slice()), second.as_slice()).unwrap();
+        let [(name, mut sealed)] = rows(&credentials, "u").try_into().unwrap();
         *sealed.last_mut().unwrap() ^= 1;
-        vault.insert(("a", "u", name.as_slice()), sealed.as_slice()).unwrap();
-        let [(name, sealed)] = rows(&vault, "v").try_into().unwrap();
-        vault.insert(("b", "v", name.as_slice()), sealed.as_slice()).unwrap();
+        credentials.insert(("a", "u", name.as_slice()), sealed.as_slice()).unwrap();
+        let [(name, sealed)] = rows(&credentials, "v").try_into().unwrap();
+        credentials.insert(("b", "v", name.as_slice()), sealed.as_slice()).unwrap();
     }
     transaction.commit().unwrap();
 }

@@ -9,16 +9,16 @@ use crate::{
 };
 
 promises![
-    finishing_says_the_last_word_settles_the_wish_and_gives_the_lease_back,
-    a_wish_made_meanwhile_is_not_lost,
-    an_unlink_made_meanwhile_is_not_lost,
-    a_finish_with_a_lease_that_was_given_back_is_refused,
-    a_finished_session_is_not_started_again_by_a_restart,
+    finish_publishes_fulfils_and_releases,
+    request_during_a_finish_is_not_lost,
+    unlink_during_a_finish_is_not_lost,
+    finish_with_a_released_lease_is_refused,
+    finished_session_is_not_restarted_after_a_restart,
 ];
 
 const RUN: DesiredState = DesiredState::Run { phone: None };
 
-async fn finishing_says_the_last_word_settles_the_wish_and_gives_the_lease_back(store: impl Backend + Sync) {
+async fn finish_publishes_fulfils_and_releases(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
     let (desired, _) = store.commands().current(&tenant("a")).await.unwrap().unwrap();
     let lost = lease.lost().clone();
@@ -31,7 +31,7 @@ async fn finishing_says_the_last_word_settles_the_wish_and_gives_the_lease_back(
     assert!(store.ownership().acquire(&tenant("a")).await.unwrap().is_none(), "nobody wants it");
 }
 
-async fn a_wish_made_meanwhile_is_not_lost(store: impl Backend + Sync) {
+async fn request_during_a_finish_is_not_lost(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
     let (old, _) = store.commands().current(&tenant("a")).await.unwrap().unwrap();
     store.journal().append(&lease, qr(1)).await.unwrap();
@@ -52,7 +52,7 @@ async fn a_wish_made_meanwhile_is_not_lost(store: impl Backend + Sync) {
     assert!(store.ownership().acquire(&tenant("a")).await.unwrap().is_some());
 }
 
-async fn an_unlink_made_meanwhile_is_not_lost(store: impl Backend + Sync) {
+async fn unlink_during_a_finish_is_not_lost(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
     let (old, _) = store.commands().current(&tenant("a")).await.unwrap().unwrap();
     let number = store.commands().request(&tenant("a"), DesiredState::Unlink).await.unwrap();
@@ -67,7 +67,7 @@ async fn an_unlink_made_meanwhile_is_not_lost(store: impl Backend + Sync) {
     assert_eq!(store.commands().current(&tenant("a")).await.unwrap(), None);
 }
 
-async fn a_finish_with_a_lease_that_was_given_back_is_refused(store: impl Backend + Sync) {
+async fn finish_with_a_released_lease_is_refused(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
     store.ownership().release(lease.clone()).await.unwrap();
     let before = store.journal().latest(&tenant("a")).await.unwrap().unwrap().event;
@@ -77,7 +77,7 @@ async fn a_finish_with_a_lease_that_was_given_back_is_refused(store: impl Backen
     assert!(store.commands().current(&tenant("a")).await.unwrap().is_some());
 }
 
-async fn a_finished_session_is_not_started_again_by_a_restart(store: impl Backend + Sync) {
+async fn finished_session_is_not_restarted_after_a_restart(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
     let (desired, _) = store.commands().current(&tenant("a")).await.unwrap().unwrap();
     store.journal().finish(lease, ended(EndReason::Banned), desired).await.unwrap();

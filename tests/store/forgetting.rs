@@ -21,14 +21,14 @@ promises![
     link_that_ended_otherwise_keeps_its_history,
     reader_that_is_behind_an_unlink_gets_what_followed_it,
     idle_tenant_is_forgotten_after_its_time,
-    tenant_with_credentials_wish_or_owner_is_kept,
+    tenant_with_credentials_request_or_owner_is_kept,
     clock_that_jumps_forgets_no_tenant,
-    new_request_begins_the_idle_time_anew,
+    new_request_restarts_the_idle_time,
     idle_time_goes_on_over_a_restart,
     forgotten_tenant_begins_a_new_journal,
     request_beside_the_forgetting_is_not_lost,
     disconnect_of_an_unknown_tenant_leaves_nothing_for_long,
-    notice_that_is_never_delivered_goes_with_its_tenant,
+    undelivered_outbox_entry_is_removed_with_its_tenant,
 ];
 
 const RUN: DesiredState = DesiredState::Run { phone: None };
@@ -42,8 +42,8 @@ async fn runs_with_rows(store: &(impl Backend + Sync), name: &str) -> Lease {
 }
 
 async fn finishes(store: &(impl Backend + Sync), lease: Lease, reason: EndReason) -> EventId {
-    let (wish, _) = store.commands().current(lease.tenant()).await.unwrap().unwrap();
-    store.journal().finish(lease, ended(reason), wish).await.unwrap().id()
+    let (desired, _) = store.commands().current(lease.tenant()).await.unwrap().unwrap();
+    store.journal().finish(lease, ended(reason), desired).await.unwrap().id()
 }
 
 /// An idle tenant: it has no credentials, desired state and owner.
@@ -130,7 +130,7 @@ async fn idle_tenant_is_forgotten_after_its_time(store: impl Backend + Sync) {
     assert!(!is_known(&store, &tenant("a")).await);
 }
 
-async fn tenant_with_credentials_wish_or_owner_is_kept(store: impl Backend + Sync) {
+async fn tenant_with_credentials_request_or_owner_is_kept(store: impl Backend + Sync) {
     for reason in [EndReason::Banned, EndReason::AccountLocked, EndReason::ClientOutdated, EndReason::Replaced] {
         let lease = runs_with_rows(&store, reason.as_str()).await;
         finishes(&store, lease, reason).await;
@@ -172,7 +172,7 @@ async fn clock_that_jumps_forgets_no_tenant(store: impl Backend + Sync) {
     assert!(!is_known(&store, &tenant("a")).await, "time that passes counts after the jumps");
 }
 
-async fn new_request_begins_the_idle_time_anew(store: impl Backend + Sync) {
+async fn new_request_restarts_the_idle_time(store: impl Backend + Sync) {
     idles(&store, "a").await;
     store.forget_idle().await;
     half_hours_pass(&store, HALF_HOURS - 1).await;
@@ -214,7 +214,7 @@ async fn forgotten_tenant_begins_a_new_journal(store: impl Backend + Sync) {
     store.journal().append(&lease, qr(1)).await.unwrap();
     let mut events = all(&mut there).await;
     // An owner confirms "starting" now.
-    events.retain(|told| *told != Received::Fresh(starting()));
+    events.retain(|updates| *updates != Received::Fresh(starting()));
     assert_eq!(events, [starting(), qr(1)].map(Received::Event));
     for id in before {
         let mut reader = store.journal().subscribe(&tenant("a"), Some(id)).await;
@@ -258,7 +258,7 @@ async fn disconnect_of_an_unknown_tenant_leaves_nothing_for_long(store: impl Bac
     assert_eq!(store.commands().current(&tenant("a")).await.unwrap(), Some((number, RUN)));
 }
 
-async fn notice_that_is_never_delivered_goes_with_its_tenant(store: impl Backend + Sync) {
+async fn undelivered_outbox_entry_is_removed_with_its_tenant(store: impl Backend + Sync) {
     let outbox = store.outbox();
     let lease = store.running(&tenant("a")).await;
     store.journal().append(&lease, connected()).await.unwrap();
@@ -338,7 +338,7 @@ async fn tenant_of_a_dead_owner_without_a_request_is_forgotten() {
 
 /// An instance of the version before knows nothing of the idle time, and writes records as it always did.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn change_by_an_older_version_begins_the_idle_time_anew() {
+async fn change_by_an_older_version_restarts_the_idle_time() {
     with_redis(async |redis| {
         idles(&redis, "a").await;
         redis.store.sweep().await.unwrap();
@@ -355,13 +355,13 @@ async fn change_by_an_older_version_begins_the_idle_time_anew() {
 /// Rows of a later version, or sealed with another key, may be read again one day.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unreadable_rows_are_not_forgotten() {
-    const WISHES: TableDefinition<&str, &[u8]> = TableDefinition::new("wishes");
+    const DESIRED_STATES: TableDefinition<&str, &[u8]> = TableDefinition::new("wishes");
     let store = Embedded::fresh();
     idles(&store, "a").await;
     let dir = store.ends().await;
     with_store(dir.path(), |database| {
         let transaction = database.begin_write().unwrap();
-        transaction.open_table(WISHES).unwrap().insert("a", b"of another key".as_slice()).unwrap();
+        transaction.open_table(DESIRED_STATES).unwrap().insert("a", b"of another key".as_slice()).unwrap();
         transaction.commit().unwrap();
     });
     let store = Embedded::at(dir);

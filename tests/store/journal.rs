@@ -14,25 +14,25 @@ use crate::{
 };
 
 promises![
-    a_tenant_that_never_had_a_session_has_no_newest_event,
-    what_was_appended_is_the_newest_event_and_is_told,
-    an_equal_status_is_not_appended_again,
+    tenant_without_a_session_has_no_newest_event,
+    appended_event_is_the_newest_and_is_published,
+    equal_status_is_not_appended_again,
     since_changes_with_the_word_and_not_with_the_code,
-    the_answer_says_how_many_readers_listened,
-    a_refused_append_changes_nothing_and_tells_nothing,
-    an_event_is_told_exactly_if_it_is_kept,
-    tenants_do_not_hear_of_each_other,
-    a_closed_store_ends_leases_and_subscriptions_and_refuses_the_rest,
+    append_returns_the_number_of_readers,
+    refused_append_changes_and_publishes_nothing,
+    event_is_published_exactly_if_it_is_saved,
+    tenants_receive_no_events_of_each_other,
+    closed_store_ends_leases_and_subscriptions,
 ];
 
-async fn a_tenant_that_never_had_a_session_has_no_newest_event(store: impl Backend + Sync) {
+async fn tenant_without_a_session_has_no_newest_event(store: impl Backend + Sync) {
     assert!(store.journal().latest(&tenant("a")).await.unwrap().is_none());
     let mut reader = store.journal().subscribe(&tenant("a"), None).await;
     assert_eq!(reader.backlog(), 0);
     assert_eq!(all(&mut reader).await, []);
 }
 
-async fn what_was_appended_is_the_newest_event_and_is_told(store: impl Backend + Sync) {
+async fn appended_event_is_the_newest_and_is_published(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
     let mut reader = store.journal().subscribe(&tenant("a"), None).await;
     assert_eq!(next(&mut reader).await, Some(Received::Event(starting())));
@@ -45,7 +45,7 @@ async fn what_was_appended_is_the_newest_event_and_is_told(store: impl Backend +
     }
 }
 
-async fn an_equal_status_is_not_appended_again(store: impl Backend + Sync) {
+async fn equal_status_is_not_appended_again(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
     let first = store.journal().append(&lease, connected()).await.unwrap();
     let mut reader = store.journal().subscribe(&tenant("a"), Some(first.event.id())).await;
@@ -64,7 +64,7 @@ async fn since_changes_with_the_word_and_not_with_the_code(store: impl Backend +
     assert_eq!(linked.since, linked.at);
 }
 
-async fn the_answer_says_how_many_readers_listened(store: impl Backend + Sync) {
+async fn append_returns_the_number_of_readers(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
     let count = async |number| store.journal().append(&lease, numbered(number)).await.unwrap().listeners;
     assert_eq!(count(0).await, 0);
@@ -78,7 +78,7 @@ async fn the_answer_says_how_many_readers_listened(store: impl Backend + Sync) {
     assert_eq!(count(3).await, 0);
 }
 
-async fn a_refused_append_changes_nothing_and_tells_nothing(store: impl Backend + Sync) {
+async fn refused_append_changes_and_publishes_nothing(store: impl Backend + Sync) {
     let stale = store.running(&tenant("a")).await;
     store.ownership().release(stale.clone()).await.unwrap();
     let owner = store.ownership().acquire(&tenant("a")).await.unwrap().unwrap();
@@ -93,24 +93,24 @@ async fn a_refused_append_changes_nothing_and_tells_nothing(store: impl Backend 
 
 /// Two owners in turn, of whom the first does not know of the second, and many tasks that append for both: the events
 /// that a reader receives are exactly those that were acknowledged, in order, and the last one is the newest.
-async fn an_event_is_told_exactly_if_it_is_kept(store: impl Backend + Sync) {
+async fn event_is_published_exactly_if_it_is_saved(store: impl Backend + Sync) {
     const APPENDS: u64 = 60;
     let first = store.running(&tenant("a")).await;
     let reader = store.journal().subscribe(&tenant("a"), None).await;
     let done = AtomicBool::new(false);
     let listen = async {
         let mut reader = reader;
-        let mut told = BTreeMap::new();
+        let mut updates = BTreeMap::new();
         let mut highest = None;
         loop {
             match crate::statuses::waiting(&mut reader).await {
                 Some(Update::Event(event)) => {
                     assert!(highest < Some(event.cursor), "in order and none twice");
                     highest = Some(event.cursor);
-                    told.insert(event.cursor, event.status.clone());
+                    updates.insert(event.cursor, event.status.clone());
                 }
                 Some(Update::Refresh(_)) => {}
-                None if done.load(Ordering::SeqCst) => return told,
+                None if done.load(Ordering::SeqCst) => return updates,
                 None => {}
             }
         }
@@ -137,14 +137,14 @@ async fn an_event_is_told_exactly_if_it_is_kept(store: impl Backend + Sync) {
         done.store(true, Ordering::SeqCst);
         kept
     };
-    let (mut told, kept) = tokio::join!(listen, write);
-    assert_eq!(told.pop_first().map(|(_, status)| status), Some(starting()));
-    assert_eq!(told, kept);
+    let (mut updates, kept) = tokio::join!(listen, write);
+    assert_eq!(updates.pop_first().map(|(_, status)| status), Some(starting()));
+    assert_eq!(updates, kept);
     let newest = store.journal().latest(&tenant("a")).await.unwrap().unwrap().event;
     assert_eq!(kept.last_key_value(), Some((&newest.cursor, &newest.status)));
 }
 
-async fn tenants_do_not_hear_of_each_other(store: impl Backend + Sync) {
+async fn tenants_receive_no_events_of_each_other(store: impl Backend + Sync) {
     let (a, b) = (store.running(&tenant("a")).await, store.running(&tenant("ab")).await);
     let mut reader = store.journal().subscribe(&tenant("a"), None).await;
     store.journal().append(&b, connected()).await.unwrap();
@@ -154,7 +154,7 @@ async fn tenants_do_not_hear_of_each_other(store: impl Backend + Sync) {
     assert!(matches!(newest.status, Status::Connected { .. }));
 }
 
-async fn a_closed_store_ends_leases_and_subscriptions_and_refuses_the_rest(store: impl Backend + Sync) {
+async fn closed_store_ends_leases_and_subscriptions(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
     let appended = store.journal().append(&lease, connected()).await.unwrap();
     let mut reader = store.journal().subscribe(&tenant("a"), Some(appended.event.id())).await;

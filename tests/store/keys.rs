@@ -90,8 +90,8 @@ async fn key_is_checked_once_redis_is_back_after_the_start() {
         assert_eq!(wrong.proven(Duration::ZERO).await, Ok(false));
         assert_eq!(right.proven(Duration::ZERO).await, Ok(false));
         redis.server.resume();
-        let told = async || wrong.proven(Duration::ZERO).await.err();
-        assert_eq!(until("the wrong key is told", told).await, UnusableServer::WrongKey);
+        let updates = async || wrong.proven(Duration::ZERO).await.err();
+        assert_eq!(until("the wrong key is told", updates).await, UnusableServer::WrongKey);
         let served = async || right.stores().journal.latest(&tenant("a")).await.ok();
         until("the right one is served", served).await;
     })

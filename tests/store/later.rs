@@ -87,7 +87,7 @@ fn want_in_redis(server: &RedisServer, tenant: &TenantId, desired: &[u8]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn unknown_words_in_redis_lock_no_tenant_out() {
+async fn unknown_states_in_redis_lock_no_tenant_out() {
     with_redis(async |redis| {
         before_the_upgrade(&redis).await;
         let keys = |name: &str| TenantKeys::new(&key(), &tenant(name));
@@ -143,7 +143,7 @@ async fn later_layout_in_redis_refuses_the_start() {
 }
 
 const JOURNAL: TableDefinition<&str, &[u8]> = TableDefinition::new("journal");
-const WISHES: TableDefinition<&str, &[u8]> = TableDefinition::new("wishes");
+const DESIRED_STATES: TableDefinition<&str, &[u8]> = TableDefinition::new("wishes");
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 
 fn put(dir: &tempfile::TempDir, table: TableDefinition<&'static str, &'static [u8]>, row: &str, value: &[u8]) {
@@ -166,7 +166,7 @@ fn kept_event(dir: &tempfile::TempDir, key: &MasterKey, name: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn unknown_words_in_the_file_lock_no_tenant_out_and_stay() {
+async fn unknown_states_in_the_file_lock_no_tenant_out_and_stay() {
     in_time(unknown_words_in_the_file()).await;
 }
 
@@ -184,7 +184,7 @@ async fn unknown_words_in_the_file() {
     let keys = |name: &str| TenantKeys::new(&key(), &tenant(name));
     put(&dir, JOURNAL, "ended", &sealed(&keys("ended"), "journal", b"", &kept));
     let desired = json!({"number": 7, "unsettled": {"Dance": {"steps": 3}}});
-    put(&dir, WISHES, "linked", &sealed(&keys("linked"), "wish", b"", &desired));
+    put(&dir, DESIRED_STATES, "linked", &sealed(&keys("linked"), "wish", b"", &desired));
 
     // The webhook is delivered, and the key is changed: each writes the row again.
     let store = Embedded::at(dir);

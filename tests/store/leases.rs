@@ -13,21 +13,21 @@ use crate::{
 };
 
 promises![
-    nobody_acquires_what_nobody_wants,
+    tenant_without_a_request_is_not_acquired,
     one_of_many_acquires,
-    acquiring_says_what_is_true_of_the_newest_status,
-    a_lease_that_was_given_back_is_refused_everywhere,
-    a_lease_of_an_earlier_incarnation_is_refused_everywhere,
-    a_refused_write_leaves_nothing_of_itself,
+    acquire_publishes_the_takeover_status,
+    released_lease_is_refused_everywhere,
+    lease_of_an_earlier_incarnation_is_refused_everywhere,
+    refused_write_changes_nothing,
     release_ends_the_lease_and_notifies,
-    a_lease_dropped_everywhere_frees_its_tenant,
-    an_acquire_that_nobody_waits_for_frees_its_tenant,
+    lease_dropped_everywhere_frees_its_tenant,
+    cancelled_acquire_frees_its_tenant,
     crashes_are_counted_across_owners_for_as_long_as_they_matter,
 ];
 
 const RUN: DesiredState = DesiredState::Run { phone: None };
 
-async fn nobody_acquires_what_nobody_wants(store: impl Backend + Sync) {
+async fn tenant_without_a_request_is_not_acquired(store: impl Backend + Sync) {
     assert!(store.ownership().acquire(&tenant("a")).await.unwrap().is_none());
     assert!(store.journal().latest(&tenant("a")).await.unwrap().is_none());
 }
@@ -43,7 +43,7 @@ async fn one_of_many_acquires(store: impl Backend + Sync) {
     }
 }
 
-async fn acquiring_says_what_is_true_of_the_newest_status(store: impl Backend + Sync) {
+async fn acquire_publishes_the_takeover_status(store: impl Backend + Sync) {
     let taken_from = [
         (None, starting()),
         (Some(qr(1)), starting()),
@@ -65,7 +65,7 @@ async fn acquiring_says_what_is_true_of_the_newest_status(store: impl Backend + 
     }
 }
 
-async fn a_lease_that_was_given_back_is_refused_everywhere(store: impl Backend + Sync) {
+async fn released_lease_is_refused_everywhere(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
     store.ownership().release(lease.clone()).await.unwrap();
     refused_everywhere(&store, &lease).await;
@@ -75,7 +75,7 @@ async fn a_lease_that_was_given_back_is_refused_everywhere(store: impl Backend +
     assert!(!owner.lost().is_cancelled());
 }
 
-async fn a_lease_of_an_earlier_incarnation_is_refused_everywhere(store: impl Backend + Sync) {
+async fn lease_of_an_earlier_incarnation_is_refused_everywhere(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
     let store = store.reopen().await;
     refused_everywhere(&store, &lease).await;
@@ -97,7 +97,7 @@ async fn refused_everywhere(store: &(impl Backend + Sync), lease: &Lease) {
     }
 }
 
-async fn a_refused_write_leaves_nothing_of_itself(store: impl Backend + Sync) {
+async fn refused_write_changes_nothing(store: impl Backend + Sync) {
     let stale = store.running(&tenant("a")).await;
     store.ownership().release(stale.clone()).await.unwrap();
     let owner = store.ownership().acquire(&tenant("a")).await.unwrap().unwrap();
@@ -133,7 +133,7 @@ async fn release_ends_the_lease_and_notifies(store: impl Backend + Sync) {
     assert_eq!(store.ownership().orphaned(10).await.unwrap(), [tenant("a")]);
 }
 
-async fn a_lease_dropped_everywhere_frees_its_tenant(store: impl Backend + Sync) {
+async fn lease_dropped_everywhere_frees_its_tenant(store: impl Backend + Sync) {
     if !store.notices_dropped_leases() {
         return;
     }
@@ -147,7 +147,7 @@ async fn a_lease_dropped_everywhere_frees_its_tenant(store: impl Backend + Sync)
     assert!(store.ownership().acquire(&tenant("a")).await.unwrap().is_some());
 }
 
-async fn an_acquire_that_nobody_waits_for_frees_its_tenant(store: impl Backend + Sync) {
+async fn cancelled_acquire_frees_its_tenant(store: impl Backend + Sync) {
     if !store.notices_dropped_leases() {
         return;
     }

@@ -20,8 +20,8 @@ use crate::{
 };
 
 promises![
-    pairing_codes_are_refused_when_five_were_asked_for,
-    dials_are_refused_when_ten_were_asked_for,
+    pairing_codes_are_refused_after_five,
+    connections_are_refused_after_ten,
     repeated_request_is_free,
     code_is_refused_when_its_number_had_three,
 ];
@@ -46,7 +46,7 @@ async fn refused(stores: &Stores, name: &str, desired: DesiredState) -> Option<L
 }
 
 /// One tenant made 119 requests for 119 foreign numbers in 10 s, each of which rang on a stranger's phone.
-async fn pairing_codes_are_refused_when_five_were_asked_for(store: impl Backend + Sync) {
+async fn pairing_codes_are_refused_after_five(store: impl Backend + Sync) {
     let stores = store.stores();
     for number in 0..5 {
         assert_eq!(refused(stores, "a", by_code(number)).await, None, "{number}");
@@ -60,7 +60,7 @@ async fn pairing_codes_are_refused_when_five_were_asked_for(store: impl Backend 
 }
 
 /// 149 pairs of connect and disconnect made 149 dials in 10 s.
-async fn dials_are_refused_when_ten_were_asked_for(store: impl Backend + Sync) {
+async fn connections_are_refused_after_ten(store: impl Backend + Sync) {
     let stores = store.stores();
     for dial in 0..10 {
         assert_eq!(refused(stores, "a", RUN).await, None, "{dial}");

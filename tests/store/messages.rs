@@ -9,83 +9,83 @@ use crate::{
 
 promises![
     message_is_received_once_in_order_and_notifies,
-    of_what_is_said_too_often_the_newest_waits,
-    what_is_said_to_nobody_or_to_an_earlier_owner_is_never_heard,
-    who_is_not_the_owner_hears_nothing_and_takes_nothing,
-    what_is_said_is_one_tenants_alone,
+    newest_messages_wait_when_there_are_too_many,
+    message_without_a_current_owner_is_never_received,
+    other_instance_receives_and_removes_no_message,
+    message_reaches_only_its_own_tenant,
 ];
 
-async fn say(store: &impl Backend, name: &str, words: &str) {
+async fn send(store: &impl Backend, name: &str, words: &str) {
     store.commands().send(&tenant(name), Bytes::copy_from_slice(words.as_bytes())).await.unwrap();
 }
 
-async fn said(store: &impl Backend, lease: &Lease) -> Vec<String> {
-    let said = store.commands().receive(lease).await.unwrap();
-    said.into_iter().map(|words| String::from_utf8(words.into()).unwrap()).collect()
+async fn receive(store: &impl Backend, lease: &Lease) -> Vec<String> {
+    let receive = store.commands().receive(lease).await.unwrap();
+    receive.into_iter().map(|words| String::from_utf8(words.into()).unwrap()).collect()
 }
 
 async fn message_is_received_once_in_order_and_notifies(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
     store.commands().notified().await;
-    assert!(said(&store, &lease).await.is_empty());
-    say(&store, "a", "one").await;
+    assert!(receive(&store, &lease).await.is_empty());
+    send(&store, "a", "one").await;
     assert_eq!(store.commands().notified().await, [tenant("a")]);
-    say(&store, "a", "two").await;
-    say(&store, "a", "two").await;
-    assert_eq!(said(&store, &lease).await, ["one", "two", "two"], "whoever says it twice means it twice");
-    assert!(said(&store, &lease).await.is_empty());
+    send(&store, "a", "two").await;
+    send(&store, "a", "two").await;
+    assert_eq!(receive(&store, &lease).await, ["one", "two", "two"], "whoever says it twice means it twice");
+    assert!(receive(&store, &lease).await.is_empty());
     assert!(store.commands().current(&tenant("a")).await.unwrap().is_some(), "the wish is as it was");
 }
 
-async fn of_what_is_said_too_often_the_newest_waits(store: impl Backend + Sync) {
+async fn newest_messages_wait_when_there_are_too_many(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
     for number in 0..3 * MESSAGES_MAX {
-        say(&store, "a", &number.to_string()).await;
+        send(&store, "a", &number.to_string()).await;
     }
     let newest: Vec<_> = (2 * MESSAGES_MAX..3 * MESSAGES_MAX).map(|number| number.to_string()).collect();
-    assert_eq!(said(&store, &lease).await, newest);
+    assert_eq!(receive(&store, &lease).await, newest);
 }
 
-async fn what_is_said_to_nobody_or_to_an_earlier_owner_is_never_heard(store: impl Backend + Sync) {
-    say(&store, "a", "before there was anything").await;
+async fn message_without_a_current_owner_is_never_received(store: impl Backend + Sync) {
+    send(&store, "a", "before there was anything").await;
     store.commands().request(&tenant("a"), DesiredState::Run { phone: None }).await.unwrap();
-    say(&store, "a", "before there was an owner").await;
+    send(&store, "a", "before there was an owner").await;
     let lease = store.ownership().acquire(&tenant("a")).await.unwrap().unwrap();
-    assert!(said(&store, &lease).await.is_empty());
-    say(&store, "a", "to the first owner").await;
+    assert!(receive(&store, &lease).await.is_empty());
+    send(&store, "a", "to the first owner").await;
     store.ownership().release(lease).await.unwrap();
-    say(&store, "a", "between two owners").await;
+    send(&store, "a", "between two owners").await;
     let lease = store.ownership().acquire(&tenant("a")).await.unwrap().unwrap();
-    assert!(said(&store, &lease).await.is_empty());
+    assert!(receive(&store, &lease).await.is_empty());
 }
 
-async fn who_is_not_the_owner_hears_nothing_and_takes_nothing(store: impl Backend + Sync) {
+async fn other_instance_receives_and_removes_no_message(store: impl Backend + Sync) {
     let former = store.running(&tenant("a")).await;
     store.ownership().release(former.clone()).await.unwrap();
     let owner = store.ownership().acquire(&tenant("a")).await.unwrap().unwrap();
-    say(&store, "a", "words").await;
+    send(&store, "a", "words").await;
     assert!(matches!(store.commands().receive(&former).await, Err(StoreError::Fenced)));
-    assert_eq!(said(&store, &owner).await, ["words"]);
+    assert_eq!(receive(&store, &owner).await, ["words"]);
 }
 
-async fn what_is_said_is_one_tenants_alone(store: impl Backend + Sync) {
+async fn message_reaches_only_its_own_tenant(store: impl Backend + Sync) {
     let (a, b) = (store.running(&tenant("a")).await, store.running(&tenant("b")).await);
-    say(&store, "a", "words").await;
-    assert!(said(&store, &b).await.is_empty());
-    assert_eq!(said(&store, &a).await, ["words"]);
+    send(&store, "a", "words").await;
+    assert!(receive(&store, &b).await.is_empty());
+    assert_eq!(receive(&store, &a).await, ["words"]);
 }
 
 #[tokio::test]
 async fn message_of_a_minute_ago_is_dropped() {
     let store = Embedded::fresh();
     let lease = store.running(&tenant("a")).await;
-    say(&store, "a", "long ago").await;
+    send(&store, "a", "long ago").await;
     // The clock of the tests is a second later at each look.
     for _ in 0..MESSAGE_KEPT_FOR.as_secs() {
-        say(&store, "nobody", "words").await;
+        send(&store, "nobody", "words").await;
     }
-    say(&store, "a", "just now").await;
-    assert_eq!(said(&store, &lease).await, ["just now"]);
+    send(&store, "a", "just now").await;
+    assert_eq!(receive(&store, &lease).await, ["just now"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -106,10 +106,10 @@ async fn message_of_another_instance_is_sealed_and_kept_for_a_minute() {
         redis.server.ask(&["PEXPIRE", LIST, "5000"]);
         from_there().await.unwrap();
         assert!(left_ms(left()) <= 5_000, "what is said later does not keep what was said before");
-        assert_eq!(said(&redis, &lease).await, ["hunter2", "hunter2"]);
+        assert_eq!(receive(&redis, &lease).await, ["hunter2", "hunter2"]);
         from_there().await.unwrap();
         redis.server.ask(&["PEXPIRE", LIST, "0"]);
-        assert!(said(&redis, &lease).await.is_empty());
+        assert!(receive(&redis, &lease).await.is_empty());
         other.close().await;
     })
     .await;

@@ -15,16 +15,16 @@ use crate::{
 };
 
 promises![
-    a_change_of_the_status_leaves_a_notice_and_the_next_code_does_not,
-    of_what_was_not_delivered_the_newest_alone_is_kept,
-    a_notice_has_no_code_in_it,
-    what_is_said_during_a_delivery_is_due_after_it_and_not_before,
-    a_notice_outlives_the_one_who_left_it,
-    a_notice_that_was_delivered_is_gone_for_good,
-    a_notice_that_was_not_delivered_is_due_again_and_counts_its_tries,
-    a_wish_and_an_end_leave_notices_too,
+    status_change_makes_an_outbox_entry_and_a_new_code_none,
+    only_the_newest_undelivered_entry_is_kept,
+    outbox_entry_contains_no_code,
+    status_during_a_delivery_is_due_after_it,
+    outbox_entry_outlives_its_instance,
+    delivered_outbox_entry_is_gone,
+    failed_outbox_entry_is_due_again_and_counts_tries,
+    request_and_end_make_outbox_entries_too,
     tenants_do_not_wait_for_each_other,
-    who_does_not_ask_for_an_outbox_has_nothing_in_it,
+    store_without_an_outbox_keeps_no_entries,
 ];
 
 const PASSKEY: &str = "passkey-secret";
@@ -41,7 +41,7 @@ async fn is_empty(outbox: &dyn Outbox) -> bool {
     tokio::time::timeout(NOTHING_COMES, outbox.next()).await.is_err()
 }
 
-async fn a_change_of_the_status_leaves_a_notice_and_the_next_code_does_not(store: impl Backend + Sync) {
+async fn status_change_makes_an_outbox_entry_and_a_new_code_none(store: impl Backend + Sync) {
     let outbox = store.outbox();
     let lease = store.running(&tenant("a")).await;
     let first = says(&*outbox, "connecting").await;
@@ -64,7 +64,7 @@ async fn a_change_of_the_status_leaves_a_notice_and_the_next_code_does_not(store
     assert!(cursors.is_sorted());
 }
 
-async fn of_what_was_not_delivered_the_newest_alone_is_kept(store: impl Backend + Sync) {
+async fn only_the_newest_undelivered_entry_is_kept(store: impl Backend + Sync) {
     let outbox = store.outbox();
     let lease = store.running(&tenant("a")).await;
     let mut newest = None;
@@ -77,17 +77,17 @@ async fn of_what_was_not_delivered_the_newest_alone_is_kept(store: impl Backend 
     assert!(is_empty(&*outbox).await);
 }
 
-fn told(entry: &OutboxEntry) -> String {
+fn describe(entry: &OutboxEntry) -> String {
     format!("{entry:?} {:?} {}", entry.status, serde_json::to_string(&entry.status).unwrap())
 }
 
-async fn a_notice_has_no_code_in_it(store: impl Backend + Sync) {
+async fn outbox_entry_contains_no_code(store: impl Backend + Sync) {
     let outbox = store.outbox();
     let lease = store.running(&tenant("a")).await;
     store.journal().append(&lease, qr(1)).await.unwrap();
     let entry = says(&*outbox, "qr_pending").await;
     outbox.ack(&entry).await.unwrap();
-    let mut whole = told(&entry);
+    let mut whole = describe(&entry);
     let expires_at = Timestamp::from_second(1_900_000_000).unwrap();
     for step in [PasskeyStep::Assert { options: PASSKEY.into() }, PasskeyStep::Compare { code: PASSKEY.into() }] {
         store
@@ -101,7 +101,7 @@ async fn a_notice_has_no_code_in_it(store: impl Backend + Sync) {
     }
     let entry = says(&*outbox, "connecting").await;
     outbox.ack(&entry).await.unwrap();
-    whole += &told(&entry);
+    whole += &describe(&entry);
     assert!(whole.contains("passkey-required"), "{whole}");
     for secret in [QR, PAIR_CODE, PHONE, PASSKEY] {
         assert!(!whole.contains(secret), "{whole}");
@@ -118,7 +118,7 @@ async fn a_notice_has_no_code_in_it(store: impl Backend + Sync) {
     assert!(is_empty(&*outbox).await, "what exactly is asked for is no news to a back end");
 }
 
-async fn what_is_said_during_a_delivery_is_due_after_it_and_not_before(store: impl Backend + Sync) {
+async fn status_during_a_delivery_is_due_after_it(store: impl Backend + Sync) {
     let outbox = store.outbox();
     let lease = store.running(&tenant("a")).await;
     let first = says(&*outbox, "connecting").await;
@@ -135,7 +135,7 @@ async fn what_is_said_during_a_delivery_is_due_after_it_and_not_before(store: im
     assert!(is_empty(&*outbox).await);
 }
 
-async fn a_notice_outlives_the_one_who_left_it(store: impl Backend + Sync) {
+async fn outbox_entry_outlives_its_instance(store: impl Backend + Sync) {
     drop(store.outbox());
     let lease = store.running(&tenant("a")).await;
     let (desired, _) = store.commands().current(&tenant("a")).await.unwrap().unwrap();
@@ -145,7 +145,7 @@ async fn a_notice_outlives_the_one_who_left_it(store: impl Backend + Sync) {
     assert_eq!((entry.id, entry.at), (said.id(), said.at), "it has the name it had");
 }
 
-async fn a_notice_that_was_delivered_is_gone_for_good(store: impl Backend + Sync) {
+async fn delivered_outbox_entry_is_gone(store: impl Backend + Sync) {
     let outbox = store.outbox();
     let lease = store.running(&tenant("a")).await;
     store.journal().append(&lease, connected()).await.unwrap();
@@ -155,7 +155,7 @@ async fn a_notice_that_was_delivered_is_gone_for_good(store: impl Backend + Sync
     assert!(is_empty(&*store.outbox()).await);
 }
 
-async fn a_notice_that_was_not_delivered_is_due_again_and_counts_its_tries(store: impl Backend + Sync) {
+async fn failed_outbox_entry_is_due_again_and_counts_tries(store: impl Backend + Sync) {
     let outbox = store.outbox();
     let lease = store.running(&tenant("a")).await;
     let mut names: Vec<(EventId, u32)> = Vec::new();
@@ -171,7 +171,7 @@ async fn a_notice_that_was_not_delivered_is_due_again_and_counts_its_tries(store
     assert!(is_empty(&*outbox).await, "a receiver that is down is not asked the more often for what is new");
 }
 
-async fn a_wish_and_an_end_leave_notices_too(store: impl Backend + Sync) {
+async fn request_and_end_make_outbox_entries_too(store: impl Backend + Sync) {
     let outbox = store.outbox();
     store.commands().request(&tenant("a"), DesiredState::Run { phone: None }).await.unwrap();
     outbox.ack(&says(&*outbox, "connecting").await).await.unwrap();
@@ -195,7 +195,7 @@ async fn tenants_do_not_wait_for_each_other(store: impl Backend + Sync) {
     assert_eq!((a.tenant, b.tenant), (tenant("a"), tenant("b")));
 }
 
-async fn who_does_not_ask_for_an_outbox_has_nothing_in_it(store: impl Backend + Sync) {
+async fn store_without_an_outbox_keeps_no_entries(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
     store.journal().append(&lease, connected()).await.unwrap();
     assert!(is_empty(&*store.outbox()).await);

@@ -183,8 +183,8 @@ async fn tenant_of_a_dead_incarnation_is_acquired_and_fenced() {
         assert!(matches!(redis.journal().append(&lease, connected()).await, Err(StoreError::Fenced)));
         lease.lost().cancelled().await;
         journal.append(&taken, connected()).await.unwrap();
-        let told = all(&mut reader).await;
-        assert_eq!(told.last(), Some(&Received::Event(connected())));
+        let received = all(&mut reader).await;
+        assert_eq!(received.last(), Some(&Received::Event(connected())));
         // It goes on as another incarnation.
         redis.commands().request(&tenant("b"), DesiredState::Run { phone: None }).await.unwrap();
         let again = async || redis.ownership().acquire(&tenant("b")).await.ok().flatten();
@@ -209,8 +209,8 @@ async fn stream_opens_stale_while_redis_is_away_and_catches_up() {
         assert_eq!(next(&mut late).await, Some(Received::Stale(nothing_known.clone())));
         assert!(matches!(redis.journal().latest(&tenant("a")).await, Err(StoreError::Unavailable(_))));
         for (name, known) in [("a", connected()), ("b", nothing_known.clone()), ("nobody-looked", nothing_known)] {
-            let told = redis.journal().present(&tenant(name)).await.unwrap().expect("something is said");
-            assert_eq!((&told.event.status, told.stale), (&known, true), "{name}");
+            let received = redis.journal().present(&tenant(name)).await.unwrap().expect("something is said");
+            assert_eq!((&received.event.status, received.stale), (&known, true), "{name}");
         }
         // Redis comes back empty, and the tenant is linked again.
         redis.server.restart();
@@ -245,13 +245,13 @@ async fn session_forgotten_by_redis_is_published_as_store_lost() {
         for reader in &mut readers {
             assert_eq!(next(reader).await, Some(Received::Event(connected())));
             // The status may be stale, but never current as before, and never absent.
-            let told = loop {
+            let received = loop {
                 match next(reader).await {
                     Some(Received::Stale(status)) => assert_eq!(status, connected()),
-                    told => break told,
+                    received => break received,
                 }
             };
-            assert_eq!(told, Some(Received::Event(ended(EndReason::StoreLost))));
+            assert_eq!(received, Some(Received::Event(ended(EndReason::StoreLost))));
         }
         lease.lost().cancelled().await;
         // Without readers only the owner can publish the tenant's status.
@@ -302,13 +302,13 @@ async fn stale_stream_learns_that_the_tenant_was_never_linked() {
         let mut reader = redis.journal().subscribe(&tenant("a"), None).await;
         assert!(matches!(next(&mut reader).await, Some(Received::Stale(_))));
         redis.server.resume();
-        let told = loop {
+        let received = loop {
             match next(&mut reader).await {
                 Some(Received::Stale(_)) => {}
-                told => break told,
+                received => break received,
             }
         };
-        assert_eq!(told, Some(Received::Fresh(ended(EndReason::NeverLinked))));
+        assert_eq!(received, Some(Received::Fresh(ended(EndReason::NeverLinked))));
     })
     .await;
 }
@@ -365,9 +365,9 @@ async fn write_that_timed_out_is_applied_and_published_once() {
         let (appended, ()) = tokio::join!(redis.journal().append(&lease, connected()), resume);
         let event = appended.unwrap().event;
         assert_eq!(redis.journal().latest(&tenant("a")).await.unwrap().unwrap().event, event);
-        let told: Vec<_> =
-            all(&mut reader).await.into_iter().filter(|told| matches!(told, Received::Event(_))).collect();
-        assert_eq!(told, [Received::Event(connected())]);
+        let received: Vec<_> =
+            all(&mut reader).await.into_iter().filter(|received| matches!(received, Received::Event(_))).collect();
+        assert_eq!(received, [Received::Event(connected())]);
         assert_eq!(redis.server.ask(&["XLEN", "tautan:{a}:history"]), b":2\r\n+OK\r\n");
     })
     .await;
@@ -387,13 +387,13 @@ async fn broken_subscription_loses_no_event() {
                 }
             }
             for number in round * 6..round * 6 + 6 {
-                let told = loop {
+                let received = loop {
                     match next(&mut reader).await {
                         Some(Received::Stale(_) | Received::Fresh(_)) => {}
-                        told => break told,
+                        received => break received,
                     }
                 };
-                assert_eq!(told, Some(Received::Event(numbered(number))));
+                assert_eq!(received, Some(Received::Event(numbered(number))));
             }
         }
     })

@@ -93,8 +93,8 @@ async fn running_session_saves_while_memory_is_full() {
 
         let run = DesiredState::Run { phone: None };
         elsewhere.commands.request(&tenant("a"), run.clone()).await.expect("a repetition");
-        for wish in [run, DesiredState::Unlink] {
-            let new = elsewhere.commands.request(&tenant("new"), wish).await;
+        for desired in [run, DesiredState::Unlink] {
+            let new = elsewhere.commands.request(&tenant("new"), desired).await;
             assert!(matches!(new, Err(StoreError::Unavailable(_))), "nothing begins: {new:?}");
         }
         assert!(elsewhere.commands.current(&tenant("new")).await.unwrap().is_none());

@@ -98,13 +98,13 @@ async fn readers_learn_of_a_session_that_is_gone_without_an_event() {
         redis.server.ask(&["DEL", "tautan:{a}", "tautan:{a}:history"]);
         other.stores().commands.request(&tenant("a"), DesiredState::Unlink).await.unwrap();
         redis.server.ask(&["CLIENT", "KILL", "TYPE", "pubsub"]);
-        let told = loop {
+        let updates = loop {
             match next(&mut reader).await {
                 Some(Received::Stale(_)) => {}
-                told => break told,
+                updates => break updates,
             }
         };
-        assert_eq!(told, Some(Received::Fresh(ended(EndReason::NeverLinked))));
+        assert_eq!(updates, Some(Received::Fresh(ended(EndReason::NeverLinked))));
     })
     .await;
 }

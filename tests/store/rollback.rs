@@ -157,8 +157,8 @@ async fn session_lost_in_the_last_second_is_published_without_readers() {
         redis.journal().append(&lease, connected()).await.unwrap();
         redis.server.restart_from(&saved);
         lease.lost().cancelled().await;
-        let told = async || redis.journal().latest(&tenant("a")).await.ok().flatten();
-        let shown = until("its end is told", told).await;
+        let updates = async || redis.journal().latest(&tenant("a")).await.ok().flatten();
+        let shown = until("its end is told", updates).await;
         assert_eq!(shown.event.status, ended(EndReason::StoreLost));
     })
     .await;

@@ -8,15 +8,15 @@ use crate::{
 };
 
 promises![
-    a_status_is_stale_while_nobody_runs_the_tenant,
-    a_disconnected_tenant_is_never_stale,
-    readers_are_told_when_an_owner_hands_over_and_when_the_next_one_begins,
-    readers_are_told_when_an_unchanged_status_is_vouched_for,
-    a_reader_that_returns_with_the_newest_cursor_is_told_that_a_staleness_is_over,
-    after_a_restart_a_connected_tenant_is_stale_until_it_is_run_again,
+    status_is_stale_while_the_tenant_has_no_owner,
+    disconnected_tenant_is_never_stale,
+    readers_get_refreshes_at_a_handover,
+    readers_get_a_refresh_when_an_unchanged_status_is_confirmed,
+    returning_reader_gets_a_refresh_when_no_longer_stale,
+    connected_tenant_is_stale_after_a_restart_until_acquired,
 ];
 
-async fn a_status_is_stale_while_nobody_runs_the_tenant(store: impl Backend + Sync) {
+async fn status_is_stale_while_the_tenant_has_no_owner(store: impl Backend + Sync) {
     let stale = async || store.journal().latest(&tenant("a")).await.unwrap().unwrap().stale;
     store.commands().request(&tenant("a"), DesiredState::Run { phone: None }).await.unwrap();
     assert!(stale().await);
@@ -28,7 +28,7 @@ async fn a_status_is_stale_while_nobody_runs_the_tenant(store: impl Backend + Sy
     assert!(stale().await);
 }
 
-async fn a_disconnected_tenant_is_never_stale(store: impl Backend + Sync) {
+async fn disconnected_tenant_is_never_stale(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
     let desired = store.commands().current(&tenant("a")).await.unwrap().unwrap().0;
     store.journal().finish(lease, ended(EndReason::Replaced), desired).await.unwrap();
@@ -39,7 +39,7 @@ async fn a_disconnected_tenant_is_never_stale(store: impl Backend + Sync) {
     assert!(!store.journal().latest(&tenant("a")).await.unwrap().unwrap().stale);
 }
 
-async fn readers_are_told_when_an_owner_hands_over_and_when_the_next_one_begins(store: impl Backend + Sync) {
+async fn readers_get_refreshes_at_a_handover(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
     store.journal().append(&lease, connected()).await.unwrap();
     let mut reader = store.journal().subscribe(&tenant("a"), None).await;
@@ -53,7 +53,7 @@ async fn readers_are_told_when_an_owner_hands_over_and_when_the_next_one_begins(
     assert_eq!(next(&mut late).await, Some(Received::Event(resuming())));
 }
 
-async fn readers_are_told_when_an_unchanged_status_is_vouched_for(store: impl Backend + Sync) {
+async fn readers_get_a_refresh_when_an_unchanged_status_is_confirmed(store: impl Backend + Sync) {
     store.commands().request(&tenant("a"), DesiredState::Run { phone: None }).await.unwrap();
     let mut reader = store.journal().subscribe(&tenant("a"), None).await;
     assert_eq!(all(&mut reader).await, [Received::Stale(starting())]);
@@ -61,7 +61,7 @@ async fn readers_are_told_when_an_unchanged_status_is_vouched_for(store: impl Ba
     assert_eq!(all(&mut reader).await, [Received::Fresh(starting())]);
 }
 
-async fn a_reader_that_returns_with_the_newest_cursor_is_told_that_a_staleness_is_over(store: impl Backend + Sync) {
+async fn returning_reader_gets_a_refresh_when_no_longer_stale(store: impl Backend + Sync) {
     store.commands().request(&tenant("a"), DesiredState::Run { phone: None }).await.unwrap();
     let newest = store.journal().latest(&tenant("a")).await.unwrap().unwrap().event.id();
     let lease = store.ownership().acquire(&tenant("a")).await.unwrap().unwrap();
@@ -72,7 +72,7 @@ async fn a_reader_that_returns_with_the_newest_cursor_is_told_that_a_staleness_i
     assert_eq!(all(&mut reader).await, store.present(connected()), "this one was never in doubt here");
 }
 
-async fn after_a_restart_a_connected_tenant_is_stale_until_it_is_run_again(store: impl Backend + Sync) {
+async fn connected_tenant_is_stale_after_a_restart_until_acquired(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
     store.journal().append(&lease, connected()).await.unwrap();
     let store = store.reopen().await;

@@ -82,11 +82,11 @@ pub async fn next(subscription: &mut Subscription) -> Option<Received> {
 
 /// The updates that are available now, from the backlog and live.
 pub async fn all(subscription: &mut Subscription) -> Vec<Received> {
-    let mut told = Vec::new();
+    let mut updates = Vec::new();
     while let Some(update) = waiting(subscription).await {
-        told.push(update.into());
+        updates.push(update.into());
     }
-    told
+    updates
 }
 
 /// What has been published is there at once, or as soon as Redis has sent it round; only for what has not a moment is

@@ -30,7 +30,7 @@ pub struct Bench {
     pub sim: Simulator,
     pub phone: Phone,
     pub stores: Stores,
-    pub vault: Arc<Shaky>,
+    pub credentials: Arc<Shaky>,
     pub whatsapp: WhatsApp,
     pub settings: Settings,
     _store: EmbeddedStore,
@@ -50,20 +50,21 @@ impl Bench {
         let store =
             EmbeddedStore::open(embedded::Settings::new(dir.path().join("store"), key), clock::system()).unwrap();
         let stores = store.stores();
-        let vault = Shaky::new(stores.credentials.clone());
+        let credentials = Shaky::new(stores.credentials.clone());
         let mut settings = Settings { url: sim.url(), ..Settings::default() };
         change(&mut settings);
         let whatsapp =
-            WhatsApp::new(settings.clone(), vault.clone(), stores.client_versions.clone(), clock::system()).unwrap();
-        Self { sim, phone, stores, vault, whatsapp, settings, _store: store, _dir: dir }
+            WhatsApp::new(settings.clone(), credentials.clone(), stores.client_versions.clone(), clock::system())
+                .unwrap();
+        Self { sim, phone, stores, credentials, whatsapp, settings, _store: store, _dir: dir }
     }
 
     /// Starts again over the same data, as the next process does: the credential store works again.
     pub fn restart(&mut self) {
-        self.vault = Shaky::new(self.stores.credentials.clone());
+        self.credentials = Shaky::new(self.stores.credentials.clone());
         self.whatsapp = WhatsApp::new(
             self.settings.clone(),
-            self.vault.clone(),
+            self.credentials.clone(),
             self.stores.client_versions.clone(),
             clock::system(),
         )

@@ -28,11 +28,11 @@ async fn resume_reads_few_rows_however_many_contacts_there_are() {
         let contacts = (first..first + 500).flat_map(contact).collect();
         bench.stores.credentials.write(&lease, contacts).await.unwrap();
     }
-    let before = bench.vault.rows_read();
+    let before = bench.credentials.rows_read();
     let mut link = bench.open(&lease).await;
     connected(&mut *link).await;
     bench.phone.send_text(paired.device, "Apakah masih ada?").await.unwrap();
-    let read = bench.vault.rows_read() - before;
+    let read = bench.credentials.rows_read() - before;
     link.close().await;
     println!("{read} rows");
     assert!(read < 1_500, "{read}");

@@ -20,7 +20,7 @@ use crate::{
 async fn pair_or_die(bench: &Bench, lease: &Lease) -> bool {
     let mut link = bench.open(lease).await;
     let died = async {
-        while !bench.vault.is_dead() {
+        while !bench.credentials.is_dead() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         // Frames that were sent before it are on their way.
@@ -45,7 +45,7 @@ async fn pair_or_die(bench: &Bench, lease: &Lease) -> bool {
         () = pairing => true,
     };
     // Without a close frame, as a killed process does.
-    bench.vault.die();
+    bench.credentials.die();
     drop(link);
     through
 }
@@ -81,8 +81,8 @@ async fn check(bench: &mut Bench, lease: &Lease, killed: &str) {
 async fn kill_at_any_frame_leaves_no_device_that_cannot_log_in() {
     let mut at = 1;
     loop {
-        let (frames, vault) = (Arc::new(AtomicU64::new(0)), Arc::new(OnceLock::<Arc<Shaky>>::new()));
-        let (count, dying) = (frames.clone(), vault.clone());
+        let (frames, credentials) = (Arc::new(AtomicU64::new(0)), Arc::new(OnceLock::<Arc<Shaky>>::new()));
+        let (count, dying) = (frames.clone(), credentials.clone());
         let mut bench = Bench::with(|settings| {
             settings.outgoing_frame = Some(Arc::new(move |_| {
                 if count.fetch_add(1, Ordering::SeqCst) + 1 == at {
@@ -92,7 +92,7 @@ async fn kill_at_any_frame_leaves_no_device_that_cannot_log_in() {
             }));
         })
         .await;
-        assert!(vault.set(bench.vault.clone()).is_ok());
+        assert!(credentials.set(bench.credentials.clone()).is_ok());
         let lease = bench.lease().await;
         let through = pair_or_die(&bench, &lease).await;
         // The next process is not killed.
@@ -114,7 +114,7 @@ async fn kill_at_any_write_leaves_no_device_that_cannot_log_in() {
         loop {
             let mut bench = Bench::new().await;
             let lease = bench.lease().await;
-            bench.vault.kill_at(at, kill);
+            bench.credentials.kill_at(at, kill);
             let through = pair_or_die(&bench, &lease).await;
             check(&mut bench, &lease, &format!("{kill:?} write {at}")).await;
             if through {
@@ -131,11 +131,11 @@ async fn kill_at_any_write_leaves_no_device_that_cannot_log_in() {
 async fn kill_when_the_phone_lists_the_device_loses_nothing() {
     let mut bench = Bench::new().await;
     let lease = bench.lease().await;
-    bench.vault.slow_device(Duration::from_millis(200));
+    bench.credentials.slow_device(Duration::from_millis(200));
     let mut link = bench.open(&lease).await;
     let text = qr_text(&mut *link).await;
     let device = bench.phone.scan(&text).await.unwrap();
-    bench.vault.die();
+    bench.credentials.die();
     drop(link);
     assert_eq!(bench.phone.devices(), [device]);
     check(&mut bench, &lease, "when the phone lists us").await;

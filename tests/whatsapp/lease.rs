@@ -13,7 +13,7 @@ async fn link_with_a_taken_lease_never_reconnects() {
     let lease = bench.lease().await;
     let mut paired = bench.paired(&lease).await;
     let sockets = bench.sim.sockets_opened();
-    bench.vault.fence();
+    bench.credentials.fence();
     bench.sim.cut(paired.device);
     // Either a row that cannot be written or the connection ends it, whichever comes first.
     assert_eq!(ended(&mut *paired.link).await, End::LeaseLost);
@@ -33,7 +33,7 @@ async fn link_with_a_lease_taken_while_connecting_never_logs_in() {
     let dialled = bench.sim.wait_until(DEADLINE, |sim| sim.sockets_opened() > sockets).await;
     dialled.expect("it dials again");
     tokio::time::sleep(Duration::from_millis(500)).await;
-    bench.vault.fence();
+    bench.credentials.fence();
     assert_eq!(ended(&mut *paired.link).await, End::LeaseLost);
     paired.link.close().await;
     assert_eq!(bench.sim.logins(paired.device), logins);
@@ -43,7 +43,7 @@ async fn link_with_a_lease_taken_while_connecting_never_logs_in() {
 async fn link_opened_under_a_lost_lease_never_connects() {
     let bench = Bench::new().await;
     let lease = bench.lease().await;
-    bench.vault.fence();
+    bench.credentials.fence();
     let mut link = bench.open(&lease).await;
     assert_eq!(ended(&mut *link).await, End::LeaseLost);
     link.close().await;
@@ -65,11 +65,11 @@ async fn link_ends_when_its_lease_does() {
 async fn brief_store_failure_delays_the_connection() {
     let bench = Bench::new().await;
     let lease = bench.lease().await;
-    bench.vault.fail(true);
+    bench.credentials.fail(true);
     let mut link = bench.open(&lease).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(bench.sim.sockets_opened(), 0);
-    bench.vault.fail(false);
+    bench.credentials.fail(false);
     qr_text(&mut *link).await;
     link.close().await;
 }

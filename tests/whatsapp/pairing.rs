@@ -13,7 +13,7 @@ async fn scan_leads_to_connected() {
     let bench = Bench::new().await;
     let lease = bench.lease().await;
     let paired = bench.paired(&lease).await;
-    println!("scan to connected: {:?}, {} writes", paired.scan_to_connected, bench.vault.writes());
+    println!("scan to connected: {:?}, {} writes", paired.scan_to_connected, bench.credentials.writes());
     assert_eq!(paired.account.phone.as_str(), NUMBER);
     assert_eq!(paired.account.name.as_deref(), Some(NAME));
     assert_eq!(paired.account.platform.as_ref().map(Platform::as_str), Some(PLATFORM));
@@ -96,12 +96,12 @@ async fn pairing_that_cannot_be_saved_never_reaches_the_phone() {
         let mut link = bench.open(&lease).await;
         let text = qr_text(&mut *link).await;
         if device_only {
-            bench.vault.fail_device()
+            bench.credentials.fail_device()
         } else {
-            bench.vault.fail(true)
+            bench.credentials.fail(true)
         }
         // Without the wait for the store the frame would be gone before its failure is known.
-        bench.vault.slow_device(Duration::from_millis(200));
+        bench.credentials.slow_device(Duration::from_millis(200));
         let hang_up = async {
             assert_eq!(ended(&mut *link).await, End::StoreFailed);
             link.close().await;

@@ -26,7 +26,7 @@ async fn link_lost_right_after_connecting_resumes_without_a_scan() {
     let mut bench = Bench::new().await;
     let lease = bench.lease().await;
     let paired = bench.paired(&lease).await;
-    bench.vault.die();
+    bench.credentials.die();
     drop(paired.link);
     bench.restart();
     let mut link = bench.open(&lease).await;

@@ -122,7 +122,7 @@ async fn connection_with_a_token_is_closed_last() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn place_is_given_back_when_a_connection_ends() {
+async fn slot_is_freed_when_a_connection_ends() {
     let connections = connections();
     for number in 0..50 {
         let all = opened(&connections, &["192.0.2.1", "192.0.2.1", "10.1.1.1"]).await;

@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn instance_has_no_place_beyond_its_own_limit() {
+    async fn instance_has_no_slot_beyond_its_own_limit() {
         let limit = StreamLimit::new(Max { all: 3, of_tenant: 2 });
         let mut open = Vec::new();
         for name in ["a", "b", "c"] {

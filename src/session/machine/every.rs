@@ -104,10 +104,10 @@ fn check(from: &Status, signal: &Signal, to: &Status) {
         _ => {}
     }
     if let Status::Connected { account } = to {
-        let (Signal::Connected { account: told } | Signal::Renamed { account: told }) = signal else {
+        let (Signal::Connected { account: signalled } | Signal::Renamed { account: signalled }) = signal else {
             panic!("connected without a login")
         };
-        assert_eq!(account, told);
+        assert_eq!(account, signalled);
         assert!(matches!((from, signal), (Status::Connected { .. }, _) | (_, Signal::Connected { .. })));
     }
     let keeps = matches!(to, Status::Disconnected { .. } | Status::Connected { .. });
@@ -181,7 +181,7 @@ fn every_status_that_may_not_last_comes_to_an_end_by_itself() {
 }
 
 #[test]
-fn every_end_says_whether_the_credentials_go() {
+fn every_end_decides_about_the_credentials() {
     for end in ENDS {
         let says = ended(end).is_some();
         assert_eq!(says, end != End::LeaseLost, "{end:?}");

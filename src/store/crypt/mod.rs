@@ -80,10 +80,10 @@ impl TenantKeys {
     }
 
     /// Encrypts a row for this location.
-    pub fn seal(&self, place: RowLocation<'_>, plain: &[u8]) -> Vec<u8> {
+    pub fn seal(&self, location: RowLocation<'_>, plain: &[u8]) -> Vec<u8> {
         // 24 random bytes never repeat under one key, however many rows are written: no counter has to be kept.
         let nonce: [u8; NONCE_BYTES] = rand::random();
-        let bound = place.bound();
+        let bound = location.bound();
         let sealed = self
             .cipher
             .encrypt(&XNonce::from(nonce), Payload { msg: plain, aad: &bound })
@@ -92,13 +92,13 @@ impl TenantKeys {
     }
 
     /// `None`: sealed with another key, for another location, or damaged. The cipher cannot tell which.
-    pub fn open(&self, place: RowLocation<'_>, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    pub fn open(&self, location: RowLocation<'_>, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (&version, rest) = sealed.split_first()?;
         let (nonce, sealed) = rest.split_first_chunk::<NONCE_BYTES>()?;
         if version != VERSION {
             return None;
         }
-        let bound = place.bound();
+        let bound = location.bound();
         let plain = self.cipher.decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: &bound }).ok()?;
         Some(Zeroizing::new(plain))
     }
@@ -119,38 +119,38 @@ mod tests {
         TenantKeys::new(&MasterKey::from([master; 32]), &TenantId::parse(tenant).unwrap())
     }
 
-    const PLACE: RowLocation<'static> = RowLocation { table: "identity", row: b"1" };
+    const LOCATION: RowLocation<'static> = RowLocation { table: "identity", row: b"1" };
 
     #[test]
     fn sealed_row_opens_at_its_own_location() {
-        let sealed = keys(1, "a").seal(PLACE, b"secret");
-        assert_eq!(keys(1, "a").open(PLACE, &sealed).unwrap().as_slice(), b"secret");
+        let sealed = keys(1, "a").seal(LOCATION, b"secret");
+        assert_eq!(keys(1, "a").open(LOCATION, &sealed).unwrap().as_slice(), b"secret");
     }
 
     #[test]
     fn sealed_row_does_not_open_at_another_location() {
-        let sealed = keys(1, "a").seal(PLACE, b"secret");
-        assert!(keys(2, "a").open(PLACE, &sealed).is_none(), "another master key");
-        assert!(keys(1, "b").open(PLACE, &sealed).is_none(), "another tenant");
-        assert!(keys(1, "a").open(RowLocation { table: "session", ..PLACE }, &sealed).is_none(), "another table");
-        assert!(keys(1, "a").open(RowLocation { row: b"2", ..PLACE }, &sealed).is_none(), "another row");
-        assert!(TenantKeys::own(&MasterKey::from([1; 32])).open(PLACE, &sealed).is_none(), "the store's own");
+        let sealed = keys(1, "a").seal(LOCATION, b"secret");
+        assert!(keys(2, "a").open(LOCATION, &sealed).is_none(), "another master key");
+        assert!(keys(1, "b").open(LOCATION, &sealed).is_none(), "another tenant");
+        assert!(keys(1, "a").open(RowLocation { table: "session", ..LOCATION }, &sealed).is_none(), "another table");
+        assert!(keys(1, "a").open(RowLocation { row: b"2", ..LOCATION }, &sealed).is_none(), "another row");
+        assert!(TenantKeys::own(&MasterKey::from([1; 32])).open(LOCATION, &sealed).is_none(), "the store's own");
     }
 
     #[test]
     fn not_a_single_bit_of_a_sealed_row_can_be_changed() {
-        let sealed = keys(1, "a").seal(PLACE, b"secret");
+        let sealed = keys(1, "a").seal(LOCATION, b"secret");
         for at in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[at] ^= 1;
-            assert!(keys(1, "a").open(PLACE, &changed).is_none(), "byte {at}");
-            assert!(keys(1, "a").open(PLACE, &sealed[..at]).is_none(), "cut at {at}");
+            assert!(keys(1, "a").open(LOCATION, &changed).is_none(), "byte {at}");
+            assert!(keys(1, "a").open(LOCATION, &sealed[..at]).is_none(), "cut at {at}");
         }
     }
 
     #[test]
     fn same_row_is_sealed_differently_but_has_the_same_name() {
-        assert_ne!(keys(1, "a").seal(PLACE, b"x"), keys(1, "a").seal(PLACE, b"x"));
+        assert_ne!(keys(1, "a").seal(LOCATION, b"x"), keys(1, "a").seal(LOCATION, b"x"));
         assert_eq!(keys(1, "a").row("t", b"k"), keys(1, "a").row("t", b"k"));
         let others = [keys(1, "b").row("t", b"k"), keys(1, "a").row("t2", b"k"), keys(1, "a").row("t", b"k2")];
         assert!(!others.contains(&keys(1, "a").row("t", b"k")));

@@ -36,23 +36,23 @@ pub struct Ring {
 
 impl Ring {
     /// Encrypts with the current key.
-    pub fn seal(&self, place: RowLocation<'_>, plain: &[u8]) -> Vec<u8> {
-        self.current.seal(place, plain)
+    pub fn seal(&self, location: RowLocation<'_>, plain: &[u8]) -> Vec<u8> {
+        self.current.seal(location, plain)
     }
 
     /// `None`: sealed with a third key, for another location, or damaged.
-    pub fn open(&self, place: RowLocation<'_>, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-        self.current.open(place, sealed).or_else(|| self.open_previous(place, sealed))
+    pub fn open(&self, location: RowLocation<'_>, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        self.current.open(location, sealed).or_else(|| self.open_previous(location, sealed))
     }
 
     /// `None`: not sealed with the previous key.
-    pub fn open_previous(&self, place: RowLocation<'_>, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-        self.previous.as_ref()?.open(place, sealed)
+    pub fn open_previous(&self, location: RowLocation<'_>, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        self.previous.as_ref()?.open(location, sealed)
     }
 
     /// Whether the current key sealed it.
-    pub fn is_current(&self, place: RowLocation<'_>, sealed: &[u8]) -> bool {
-        self.current.open(place, sealed).is_some()
+    pub fn is_current(&self, location: RowLocation<'_>, sealed: &[u8]) -> bool {
+        self.current.open(location, sealed).is_some()
     }
 
     /// The name a row is written under.
@@ -70,7 +70,7 @@ impl Ring {
 mod tests {
     use super::*;
 
-    const PLACE: RowLocation<'static> = RowLocation { table: "identity", row: b"1" };
+    const LOCATION: RowLocation<'static> = RowLocation { table: "identity", row: b"1" };
 
     fn ring(current: u8, previous: Option<u8>) -> Ring {
         let key = |byte| MasterKey::from([byte; 32]);
@@ -81,10 +81,10 @@ mod tests {
     #[test]
     fn both_keys_open_and_the_current_key_seals() {
         let (old, both, new) = (ring(1, None), ring(2, Some(1)), ring(2, None));
-        let (by_old, by_both) = (old.seal(PLACE, b"x"), both.seal(PLACE, b"x"));
-        assert!(both.open(PLACE, &by_old).is_some() && !both.is_current(PLACE, &by_old));
-        assert!(both.open(PLACE, &by_both).is_some() && both.open_previous(PLACE, &by_both).is_none());
-        assert!(new.open(PLACE, &by_both).is_some() && new.open(PLACE, &by_old).is_none());
+        let (by_old, by_both) = (old.seal(LOCATION, b"x"), both.seal(LOCATION, b"x"));
+        assert!(both.open(LOCATION, &by_old).is_some() && !both.is_current(LOCATION, &by_old));
+        assert!(both.open(LOCATION, &by_both).is_some() && both.open_previous(LOCATION, &by_both).is_none());
+        assert!(new.open(LOCATION, &by_both).is_some() && new.open(LOCATION, &by_old).is_none());
         assert_eq!(both.row("t", b"k"), new.row("t", b"k"));
         assert_eq!(both.previous_row("t", b"k"), Some(old.row("t", b"k")));
         assert_eq!(new.previous_row("t", b"k"), None);

@@ -84,7 +84,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Appends a status, unless the newest event has the same.
-    pub fn tell(&mut self, tenant: &TenantId, status: Status) -> Step<Arc<Event>> {
+    pub fn append_status(&mut self, tenant: &TenantId, status: Status) -> Step<Arc<Event>> {
         let (epoch, at) = (self.shared.disk.epoch(), self.shared.clock.now());
         let asked = self.shared.outbox.is_asked();
         let record = self.record(tenant);
@@ -147,16 +147,16 @@ impl<'a> Batch<'a> {
     }
 
     pub fn set_desired(&mut self, tenant: &TenantId, number: Generation, unsettled: Option<DesiredState>) -> Step<()> {
-        self.put_wish(tenant, KeptDesired { number: number.0, unsettled, idle_since: None })
+        self.put_desired(tenant, KeptDesired { number: number.0, unsettled, idle_since: None })
     }
 
     /// Begins the tenant's idle time. It has no desired state.
     pub fn begin_idle(&mut self, tenant: &TenantId, now: u64) -> Step<()> {
         let number = self.record(tenant).generation;
-        self.put_wish(tenant, KeptDesired { number, unsettled: None, idle_since: Some(now) })
+        self.put_desired(tenant, KeptDesired { number, unsettled: None, idle_since: Some(now) })
     }
 
-    fn put_wish(&mut self, tenant: &TenantId, kept: KeptDesired) -> Step<()> {
+    fn put_desired(&mut self, tenant: &TenantId, kept: KeptDesired) -> Step<()> {
         let sealed = kept.seal(&self.shared.keys(tenant));
         self.put(DESIRED_STATES, tenant, &sealed)?;
         let record = self.record(tenant);

@@ -93,7 +93,7 @@ fn request(
             return Ok(number);
         }
         DesiredState::Run { .. } if disconnected => {
-            batch.tell(tenant, starting())?;
+            batch.append_status(tenant, starting())?;
         }
         DesiredState::Run { .. } | DesiredState::Unlink | DesiredState::Unknown(_) => {}
     }

@@ -17,7 +17,7 @@ use super::{
     idle::IdleTime,
     rows::{
         CREDENTIALS, DESIRED_STATES, EPOCH_ROW, FORMAT_ROW, IDLE_TIME_ROW, JOURNAL, KEY_CHECK_LOCATION, KEY_CHECK_ROW,
-        KeptDesired, KeptEvent, META, open_row, rewrap_desired, rewrap_event, seal_row,
+        KeptDesired, KeptEvent, META, open_row, reencrypt_desired, reencrypt_event, seal_row,
     },
 };
 use crate::{
@@ -196,7 +196,7 @@ fn enter(
         (None, _) => {}
         (Some(proof), _) if proves(key, &proof) => {}
         (Some(proof), Some(previous)) if proves(previous, &proof) => {
-            seal_anew(transaction, previous, key).map_err(failed)?;
+            reencrypt(transaction, previous, key).map_err(failed)?;
             tracing::info!("the store is sealed with the new key: the previous one is not needed any more");
         }
         (Some(_), _) => return Err(OpenError::WrongKey(dir.to_owned())),
@@ -263,15 +263,15 @@ fn keyed(tenant: &str, key: &MasterKey) -> Option<(TenantId, TenantKeys)> {
 }
 
 /// A row that does not open with the old key stays as it is: it could not be read before either.
-fn seal_anew(transaction: &WriteTransaction, old: &MasterKey, new: &MasterKey) -> Result<(), redb::Error> {
+fn reencrypt(transaction: &WriteTransaction, old: &MasterKey, new: &MasterKey) -> Result<(), redb::Error> {
     let both = |tenant: &str| Some((keyed(tenant, old)?.1, keyed(tenant, new)?.1));
     each_again(transaction.open_table(JOURNAL)?, |tenant, sealed| {
         let (old, new) = both(tenant)?;
-        rewrap_event(&old, &new, sealed)
+        reencrypt_event(&old, &new, sealed)
     })?;
     each_again(transaction.open_table(DESIRED_STATES)?, |tenant, sealed| {
         let (old, new) = both(tenant)?;
-        rewrap_desired(&old, &new, sealed)
+        reencrypt_desired(&old, &new, sealed)
     })?;
     let mut credentials = transaction.open_table(CREDENTIALS)?;
     // The rows get new names, which sort anywhere: one tenant at a time is read whole and written back.

@@ -17,7 +17,7 @@ impl Journal for EmbeddedStore {
         let event = self
             .step(move |batch| {
                 batch.check(&ours)?;
-                batch.tell(ours.tenant(), status)
+                batch.append_status(ours.tenant(), status)
             })
             .await?;
         Ok(Appended { event, listeners: self.shared().hub.listeners(lease.tenant()) })
@@ -27,7 +27,7 @@ impl Journal for EmbeddedStore {
         self.step(move |batch| {
             batch.check(&lease)?;
             let tenant = lease.tenant().clone();
-            let last = batch.tell(&tenant, status)?;
+            let last = batch.append_status(&tenant, status)?;
             if last.status.gives_up_link() {
                 batch.keep_newest_event(&tenant);
             }
@@ -36,7 +36,7 @@ impl Journal for EmbeddedStore {
                 Some((number, _)) if number == fulfils => batch.set_desired(&tenant, number, None)?,
                 Some((_, desired)) => {
                     if matches!(desired, DesiredState::Run { .. }) {
-                        batch.tell(&tenant, starting())?;
+                        batch.append_status(&tenant, starting())?;
                     }
                     batch.notify(&tenant);
                 }

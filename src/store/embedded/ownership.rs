@@ -72,7 +72,7 @@ fn acquire(batch: &mut Batch<'_>, tenant: &TenantId) -> Step<Option<Lease>> {
     record.doubted |= record.is_stale();
     match record.takeover_status() {
         Some(status) => {
-            batch.tell(tenant, status)?;
+            batch.append_status(tenant, status)?;
         }
         None if record.doubted => batch.remind(tenant),
         None => {}

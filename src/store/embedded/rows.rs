@@ -112,18 +112,18 @@ impl KeptEvent {
 }
 
 /// The same row under another key. `None`: it does not open with the old one.
-pub fn rewrap_event(old: &TenantKeys, new: &TenantKeys, sealed: &[u8]) -> Option<Vec<u8>> {
-    anew(old, new, JOURNAL_LOCATION, sealed)
+pub fn reencrypt_event(old: &TenantKeys, new: &TenantKeys, sealed: &[u8]) -> Option<Vec<u8>> {
+    reencrypt_row(old, new, JOURNAL_LOCATION, sealed)
 }
 
-/// As [`event_anew`].
-pub fn rewrap_desired(old: &TenantKeys, new: &TenantKeys, sealed: &[u8]) -> Option<Vec<u8>> {
-    anew(old, new, DESIRED_LOCATION, sealed)
+/// As [`reencrypt_event`].
+pub fn reencrypt_desired(old: &TenantKeys, new: &TenantKeys, sealed: &[u8]) -> Option<Vec<u8>> {
+    reencrypt_row(old, new, DESIRED_LOCATION, sealed)
 }
 
 /// Encrypts it again without parsing it: a word of a later version would be lost.
-fn anew(old: &TenantKeys, new: &TenantKeys, place: RowLocation<'_>, sealed: &[u8]) -> Option<Vec<u8>> {
-    Some(new.seal(place, &old.open(place, sealed)?))
+fn reencrypt_row(old: &TenantKeys, new: &TenantKeys, location: RowLocation<'_>, sealed: &[u8]) -> Option<Vec<u8>> {
+    Some(new.seal(location, &old.open(location, sealed)?))
 }
 
 impl KeptDesired {
@@ -136,9 +136,9 @@ impl KeptDesired {
     }
 }
 
-fn seal_json(keys: &TenantKeys, place: RowLocation<'_>, row: &impl Serialize) -> Vec<u8> {
+fn seal_json(keys: &TenantKeys, location: RowLocation<'_>, row: &impl Serialize) -> Vec<u8> {
     let json = serde_json::to_vec(row).expect("these types have string keys and no failing serializer");
-    keys.seal(place, &json)
+    keys.seal(location, &json)
 }
 
 /// A credential's key and value in one: the key's length, the key, the value.

@@ -32,7 +32,7 @@ type Task = Box<dyn FnOnce(&mut Batch<'_>) -> Answer + Send>;
 pub struct Answer {
     /// The disk failed in this step, and every other step of its batch fails with it.
     failure: Option<Failure>,
-    tell: Box<dyn FnOnce(Result<(), Failure>) + Send>,
+    respond: Box<dyn FnOnce(Result<(), Failure>) + Send>,
 }
 
 impl Job {
@@ -44,14 +44,14 @@ impl Job {
             if reply.is_closed() {
                 // The caller was cancelled before the step began. Its lease would end in the same batch that gives it,
                 // unseen by the batch's next step.
-                return Answer { failure: None, tell: Box::new(drop) };
+                return Answer { failure: None, respond: Box::new(drop) };
             }
             let done = step(batch);
             let failure = match &done {
                 Err(Stop::Failed(failure)) => Some(failure.clone()),
                 Ok(_) | Err(Stop::Refused(_)) => None,
             };
-            let tell = move |committed: Result<(), Failure>| {
+            let respond = move |committed: Result<(), Failure>| {
                 let answer = match (done, committed) {
                     (Ok(value), Ok(())) => Ok(value),
                     (Err(Stop::Refused(error)), _) => Err(error),
@@ -60,7 +60,7 @@ impl Job {
                 // The caller may have stopped waiting. Its lease is dropped here, and the tenant is free again.
                 let _ = reply.send(answer);
             };
-            Answer { failure, tell: Box::new(tell) }
+            Answer { failure, respond: Box::new(respond) }
         }))
     }
 }
@@ -120,7 +120,7 @@ impl Writer {
         for step in steps {
             let answer = step(&mut batch);
             failure = failure.or_else(|| answer.failure.clone());
-            answers.push(answer.tell);
+            answers.push(answer.respond);
         }
         if looks && !*shared.writable.borrow() {
             // That the file opens does not show that it can be written: the disk may still be full.
@@ -153,8 +153,8 @@ impl Writer {
                 }
             }
         }
-        for tell in answers {
-            tell(committed.clone());
+        for respond in answers {
+            respond(committed.clone());
         }
         there
     }

@@ -43,7 +43,7 @@ async fn ask(address: &str) -> anyhow::Result<HttpResponse> {
 }
 
 #[tokio::test]
-async fn server_that_says_nothing_is_given_up() {
+async fn silent_server_ends_the_request() {
     ask(&server(String::new(), b"").await).await.unwrap_err();
 }
 

@@ -25,13 +25,13 @@ pub(super) struct Limit {
 
 /// Rows in memory by namespace and key. The oldest row without a read since its last turn is removed first.
 pub(super) struct Cache<V> {
-    rows: HashMap<Words, Row<V>>,
-    turns: VecDeque<Words>,
+    rows: HashMap<CacheKey, Row<V>>,
+    turns: VecDeque<CacheKey>,
     bytes: usize,
     limit: Limit,
 }
 
-type Words = (String, String);
+type CacheKey = (String, String);
 
 struct Row<V> {
     value: V,
@@ -60,20 +60,20 @@ impl<V: Bytes> Cache<V> {
     }
 
     pub fn put(&mut self, first: &str, second: &str, value: V) {
-        let words = (first.to_owned(), second.to_owned());
-        self.bytes += cost(&words, &value);
-        match self.rows.insert(words.clone(), Row { value, asked: false }) {
-            Some(old) => self.bytes -= cost(&words, &old.value),
-            None => self.turns.push_back(words),
+        let cache_key = (first.to_owned(), second.to_owned());
+        self.bytes += cost(&cache_key, &value);
+        match self.rows.insert(cache_key.clone(), Row { value, asked: false }) {
+            Some(old) => self.bytes -= cost(&cache_key, &old.value),
+            None => self.turns.push_back(cache_key),
         }
         while self.rows.len() > self.limit.rows || self.bytes > self.limit.bytes {
-            let Some(words) = self.turns.pop_front() else { return };
-            match self.rows.get_mut(&words) {
+            let Some(cache_key) = self.turns.pop_front() else { return };
+            match self.rows.get_mut(&cache_key) {
                 Some(row) if row.asked => {
                     row.asked = false;
-                    self.turns.push_back(words);
+                    self.turns.push_back(cache_key);
                 }
-                Some(_) => _ = self.remove(&words),
+                Some(_) => _ = self.remove(&cache_key),
                 None => {}
             }
         }
@@ -86,9 +86,9 @@ impl<V: Bytes> Cache<V> {
     }
 
     pub fn take(&mut self, first: &str, second: &str) -> Option<V> {
-        let words = (first.to_owned(), second.to_owned());
-        let value = self.remove(&words)?;
-        self.turns.retain(|waiting| *waiting != words);
+        let cache_key = (first.to_owned(), second.to_owned());
+        let value = self.remove(&cache_key)?;
+        self.turns.retain(|waiting| *waiting != cache_key);
         Some(value)
     }
 
@@ -98,16 +98,16 @@ impl<V: Bytes> Cache<V> {
         self.bytes = 0;
     }
 
-    fn remove(&mut self, words: &Words) -> Option<V> {
-        let row = self.rows.remove(words)?;
-        self.bytes -= cost(words, &row.value);
+    fn remove(&mut self, cache_key: &CacheKey) -> Option<V> {
+        let row = self.rows.remove(cache_key)?;
+        self.bytes -= cost(cache_key, &row.value);
         Some(row.value)
     }
 }
 
 /// Namespace and key are in the map and in the turns.
-fn cost<V: Bytes>((first, second): &Words, value: &V) -> usize {
-    2 * (size_of::<Words>() + first.len() + second.len()) + size_of::<Row<V>>() + value.bytes()
+fn cost<V: Bytes>((first, second): &CacheKey, value: &V) -> usize {
+    2 * (size_of::<CacheKey>() + first.len() + second.len()) + size_of::<Row<V>>() + value.bytes()
 }
 
 #[cfg(test)]

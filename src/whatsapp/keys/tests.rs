@@ -82,108 +82,108 @@ fn sorted<T: Ord>(mut rows: Vec<T>) -> Vec<T> {
 
 /// Everything a backend answers to one long conversation.
 async fn conversation(b: &dyn Backend) -> Vec<String> {
-    let mut said = Vec::new();
-    macro_rules! say {
+    let mut answers = Vec::new();
+    macro_rules! record {
         ($answer:expr) => {
-            said.push(format!("{}: {:?}", line!(), $answer.await.unwrap()))
+            answers.push(format!("{}: {:?}", line!(), $answer.await.unwrap()))
         };
     }
     let address = |name: &str| -> Arc<str> { name.into() };
 
-    say!(b.load_identity("a@lid"));
-    say!(b.put_identity("a@lid", [1; 32]));
-    say!(b.put_identities_batch(&[(address("b@lid"), [2; 32]), (address("a@lid"), [3; 32])]));
-    say!(b.load_identity("a@lid"));
-    say!(b.delete_identity("a@lid"));
-    say!(b.load_identity("a@lid"));
-    say!(b.load_identity("b@lid"));
+    record!(b.load_identity("a@lid"));
+    record!(b.put_identity("a@lid", [1; 32]));
+    record!(b.put_identities_batch(&[(address("b@lid"), [2; 32]), (address("a@lid"), [3; 32])]));
+    record!(b.load_identity("a@lid"));
+    record!(b.delete_identity("a@lid"));
+    record!(b.load_identity("a@lid"));
+    record!(b.load_identity("b@lid"));
 
-    say!(b.put_session("a@lid", b"one"));
-    say!(b.put_sessions_batch(&[(address("a@lid"), Bytes::from_static(b"two")), (address("b@lid"), Bytes::new())]));
-    say!(b.get_session("a@lid"));
-    say!(b.has_session("b@lid"));
-    say!(b.delete_session("a@lid"));
-    say!(b.has_session("a@lid"));
+    record!(b.put_session("a@lid", b"one"));
+    record!(b.put_sessions_batch(&[(address("a@lid"), Bytes::from_static(b"two")), (address("b@lid"), Bytes::new())]));
+    record!(b.get_session("a@lid"));
+    record!(b.has_session("b@lid"));
+    record!(b.delete_session("a@lid"));
+    record!(b.has_session("a@lid"));
 
-    say!(b.has_signal_state_for_user("62811"));
-    say!(b.put_session("62811:3@c.us.0", b"three"));
-    say!(b.has_signal_state_for_user("62811"));
-    say!(b.has_signal_state_for_user("6281"));
-    say!(b.delete_session("62811:3@c.us.0"));
-    say!(b.put_identity("62811@hosted.0", [9; 32]));
-    say!(b.has_signal_state_for_user("62811"));
-    say!(b.delete_identity("62811@hosted.0"));
-    say!(b.has_signal_state_for_user("62811"));
+    record!(b.has_signal_state_for_user("62811"));
+    record!(b.put_session("62811:3@c.us.0", b"three"));
+    record!(b.has_signal_state_for_user("62811"));
+    record!(b.has_signal_state_for_user("6281"));
+    record!(b.delete_session("62811:3@c.us.0"));
+    record!(b.put_identity("62811@hosted.0", [9; 32]));
+    record!(b.has_signal_state_for_user("62811"));
+    record!(b.delete_identity("62811@hosted.0"));
+    record!(b.has_signal_state_for_user("62811"));
 
-    say!(b.get_max_prekey_id());
-    say!(b.store_prekey(7, b"seven", false));
-    say!(b.store_prekeys_batch(&[(300, Bytes::from_static(b"x")), (9, Bytes::from_static(b"nine"))], true));
-    say!(b.mark_prekeys_uploaded(&[7, 8]));
-    say!(b.load_prekey(8));
-    say!(b.load_prekeys_batch(&[7, 8, 9]));
-    say!(b.get_max_prekey_id());
-    say!(b.remove_prekey(300));
-    say!(b.get_max_prekey_id());
-    say!(b.store_signed_prekey(1, b"signed"));
-    say!(b.store_signed_prekey(2, b"again"));
-    said.push(format!("{:?}", sorted(b.load_all_signed_prekeys().await.unwrap())));
-    say!(b.remove_signed_prekey(1));
-    say!(b.load_signed_prekey(1));
-    say!(b.load_signed_prekey(2));
-    say!(b.put_sender_key("g::a", b"key"));
-    say!(b.put_sender_keys_batch(&[(address("g::b"), Bytes::from_static(b"kb"))]));
-    say!(b.delete_sender_key("g::a"));
-    say!(b.get_sender_key("g::a"));
-    say!(b.get_sender_key("g::b"));
+    record!(b.get_max_prekey_id());
+    record!(b.store_prekey(7, b"seven", false));
+    record!(b.store_prekeys_batch(&[(300, Bytes::from_static(b"x")), (9, Bytes::from_static(b"nine"))], true));
+    record!(b.mark_prekeys_uploaded(&[7, 8]));
+    record!(b.load_prekey(8));
+    record!(b.load_prekeys_batch(&[7, 8, 9]));
+    record!(b.get_max_prekey_id());
+    record!(b.remove_prekey(300));
+    record!(b.get_max_prekey_id());
+    record!(b.store_signed_prekey(1, b"signed"));
+    record!(b.store_signed_prekey(2, b"again"));
+    answers.push(format!("{:?}", sorted(b.load_all_signed_prekeys().await.unwrap())));
+    record!(b.remove_signed_prekey(1));
+    record!(b.load_signed_prekey(1));
+    record!(b.load_signed_prekey(2));
+    record!(b.put_sender_key("g::a", b"key"));
+    record!(b.put_sender_keys_batch(&[(address("g::b"), Bytes::from_static(b"kb"))]));
+    record!(b.delete_sender_key("g::a"));
+    record!(b.get_sender_key("g::a"));
+    record!(b.get_sender_key("g::b"));
 
     let key = AppStateSyncKey { key_data: vec![1], fingerprint: vec![2], timestamp: 3 };
-    say!(b.get_latest_sync_key_id());
-    say!(b.set_sync_key(b"k1", key.clone()));
-    say!(b.set_sync_key(b"k2", key));
-    say!(b.get_sync_key(b"k1"));
-    say!(b.get_sync_key(b"k3"));
-    say!(b.get_latest_sync_key_id());
-    say!(b.get_version("regular"));
+    record!(b.get_latest_sync_key_id());
+    record!(b.set_sync_key(b"k1", key.clone()));
+    record!(b.set_sync_key(b"k2", key));
+    record!(b.get_sync_key(b"k1"));
+    record!(b.get_sync_key(b"k3"));
+    record!(b.get_latest_sync_key_id());
+    record!(b.get_version("regular"));
     let state = HashState { version: 4, ..HashState::default() };
-    say!(b.set_version("regular", state));
-    say!(b.get_version("regular"));
+    record!(b.set_version("regular", state));
+    record!(b.get_version("regular"));
     let mac = |n: u8| AppStateMutationMAC { index_mac: vec![n; 32], value_mac: vec![n] };
-    say!(b.put_mutation_macs("regular", 1, &[mac(1), mac(2), mac(3)]));
-    say!(b.put_mutation_macs("regular_low", 1, &[mac(1)]));
-    say!(b.delete_mutation_macs("regular", &[vec![2; 32], vec![9; 32]]));
-    say!(b.get_mutation_mac("regular", &[1; 32]));
-    say!(b.get_mutation_mac("regular", &[2; 32]));
+    record!(b.put_mutation_macs("regular", 1, &[mac(1), mac(2), mac(3)]));
+    record!(b.put_mutation_macs("regular_low", 1, &[mac(1)]));
+    record!(b.delete_mutation_macs("regular", &[vec![2; 32], vec![9; 32]]));
+    record!(b.get_mutation_mac("regular", &[1; 32]));
+    record!(b.get_mutation_mac("regular", &[2; 32]));
     let macs = b.get_mutation_macs("regular", &[[1; 32], [2; 32], [3; 32]]).await.unwrap();
-    said.push(format!("{:?}", sorted(macs.into_iter().collect())));
-    say!(b.clear_mutation_macs("regular"));
-    say!(b.get_mutation_mac("regular", &[1; 32]));
-    say!(b.get_mutation_mac("regular_low", &[1; 32]));
+    answers.push(format!("{:?}", sorted(macs.into_iter().collect())));
+    record!(b.clear_mutation_macs("regular"));
+    record!(b.get_mutation_mac("regular", &[1; 32]));
+    record!(b.get_mutation_mac("regular_low", &[1; 32]));
 
-    say!(b.set_sender_key_status("g1", &[("d1", true), ("d2", false)]));
-    say!(b.set_sender_key_status("g1", &[("d2", true), ("d3", true)]));
-    say!(b.set_sender_key_status("g2", &[("d2", true)]));
-    said.push(format!("{:?}", sorted(b.get_sender_key_devices("g1").await.unwrap())));
-    say!(b.delete_sender_key_device_rows(&["d2", "d9"]));
-    said.push(format!("{:?}", sorted(b.get_sender_key_devices("g1").await.unwrap())));
-    say!(b.get_sender_key_devices("g2"));
-    say!(b.clear_sender_key_devices("g1"));
-    say!(b.get_sender_key_devices("g1"));
-    say!(b.set_sender_key_status("g2", &[("d4", true)]));
-    say!(b.clear_all_sender_key_devices());
-    say!(b.get_sender_key_devices("g2"));
+    record!(b.set_sender_key_status("g1", &[("d1", true), ("d2", false)]));
+    record!(b.set_sender_key_status("g1", &[("d2", true), ("d3", true)]));
+    record!(b.set_sender_key_status("g2", &[("d2", true)]));
+    answers.push(format!("{:?}", sorted(b.get_sender_key_devices("g1").await.unwrap())));
+    record!(b.delete_sender_key_device_rows(&["d2", "d9"]));
+    answers.push(format!("{:?}", sorted(b.get_sender_key_devices("g1").await.unwrap())));
+    record!(b.get_sender_key_devices("g2"));
+    record!(b.clear_sender_key_devices("g1"));
+    record!(b.get_sender_key_devices("g1"));
+    record!(b.set_sender_key_status("g2", &[("d4", true)]));
+    record!(b.clear_all_sender_key_devices());
+    record!(b.get_sender_key_devices("g2"));
 
-    say!(b.put_lid_mapping(&mapping("l1", "111")));
-    say!(b.put_lid_mappings(&[mapping("l1", "222"), mapping("l2", "333"), mapping("l2", "444")]));
+    record!(b.put_lid_mapping(&mapping("l1", "111")));
+    record!(b.put_lid_mappings(&[mapping("l1", "222"), mapping("l2", "333"), mapping("l2", "444")]));
     for phone in ["111", "222", "333", "444", "555"] {
-        say!(b.get_pn_mapping(phone));
+        record!(b.get_pn_mapping(phone));
     }
-    say!(b.get_lid_mapping("l2"));
+    record!(b.get_lid_mapping("l2"));
 
-    say!(b.save_base_key("a", "m", b"base"));
-    say!(b.has_same_base_key("a", "m", b"base"));
-    say!(b.has_same_base_key("a", "m", b"other"));
-    say!(b.delete_base_key("a", "m"));
-    say!(b.has_same_base_key("a", "m", b"base"));
+    record!(b.save_base_key("a", "m", b"base"));
+    record!(b.has_same_base_key("a", "m", b"base"));
+    record!(b.has_same_base_key("a", "m", b"other"));
+    record!(b.delete_base_key("a", "m"));
+    record!(b.has_same_base_key("a", "m", b"base"));
 
     let list = |user: &str, id| DeviceListRecord {
         user: user.into(),
@@ -192,46 +192,46 @@ async fn conversation(b: &dyn Backend) -> Vec<String> {
         phash: Some("p".into()),
         raw_id: None,
     };
-    say!(b.update_device_list(list("u1", 1)));
-    say!(b.update_device_lists(vec![list("u1", 2), list("u2", 3)]));
-    say!(b.get_devices("u1"));
-    say!(b.delete_devices("u1"));
-    say!(b.get_devices("u1"));
-    say!(b.get_devices("u2"));
+    record!(b.update_device_list(list("u1", 1)));
+    record!(b.update_device_lists(vec![list("u1", 2), list("u2", 3)]));
+    record!(b.get_devices("u1"));
+    record!(b.delete_devices("u1"));
+    record!(b.get_devices("u1"));
+    record!(b.get_devices("u2"));
 
     let token = |at| TcTokenEntry { token: vec![7], token_timestamp: at, sender_timestamp: None };
-    say!(b.put_tc_token("t1", &token(10)));
-    say!(b.touch_tc_token_sender_timestamp("t1", 20));
-    say!(b.touch_tc_token_sender_timestamp("t1", 15));
-    say!(b.store_received_tc_token("t1", b"old", 9));
-    say!(b.get_tc_token("t1"));
-    say!(b.store_received_tc_token("t1", b"new", 11));
-    say!(b.get_tc_token("t1"));
-    say!(b.touch_tc_token_sender_timestamp("t2", 30));
-    say!(b.store_received_tc_token("t2", b"first", 1));
-    say!(b.get_tc_token("t2"));
-    say!(b.put_tc_token("t3", &token(2)));
-    said.push(format!("{:?}", sorted(b.get_all_tc_token_jids().await.unwrap())));
-    say!(b.delete_expired_tc_tokens(5, 25));
-    say!(b.delete_expired_tc_tokens(12, 25));
-    say!(b.delete_tc_token("t2"));
-    said.push(format!("{:?}", sorted(b.get_all_tc_token_jids().await.unwrap())));
+    record!(b.put_tc_token("t1", &token(10)));
+    record!(b.touch_tc_token_sender_timestamp("t1", 20));
+    record!(b.touch_tc_token_sender_timestamp("t1", 15));
+    record!(b.store_received_tc_token("t1", b"old", 9));
+    record!(b.get_tc_token("t1"));
+    record!(b.store_received_tc_token("t1", b"new", 11));
+    record!(b.get_tc_token("t1"));
+    record!(b.touch_tc_token_sender_timestamp("t2", 30));
+    record!(b.store_received_tc_token("t2", b"first", 1));
+    record!(b.get_tc_token("t2"));
+    record!(b.put_tc_token("t3", &token(2)));
+    answers.push(format!("{:?}", sorted(b.get_all_tc_token_jids().await.unwrap())));
+    record!(b.delete_expired_tc_tokens(5, 25));
+    record!(b.delete_expired_tc_tokens(12, 25));
+    record!(b.delete_tc_token("t2"));
+    answers.push(format!("{:?}", sorted(b.get_all_tc_token_jids().await.unwrap())));
 
-    say!(b.store_sent_message("c", "1", b"sent"));
-    say!(b.take_sent_message("c", "1"));
-    say!(b.take_sent_message("c", "1"));
+    record!(b.store_sent_message("c", "1", b"sent"));
+    record!(b.take_sent_message("c", "1"));
+    record!(b.take_sent_message("c", "1"));
 
-    say!(b.put_msg_secrets(vec![secret("1", 100, 5), secret("22", 0, 0), secret("333", 200, 9)]));
-    say!(b.put_msg_secrets(vec![secret("1", 50, 7), secret("333", 0, 0)]));
-    say!(b.put_msg_secret("chat", "sender", "4444", &[4; 32]));
-    say!(b.delete_expired_msg_secrets(99));
-    say!(b.get_msg_secret_with_ts("chat", "sender", "1"));
-    say!(b.delete_expired_msg_secrets(100));
+    record!(b.put_msg_secrets(vec![secret("1", 100, 5), secret("22", 0, 0), secret("333", 200, 9)]));
+    record!(b.put_msg_secrets(vec![secret("1", 50, 7), secret("333", 0, 0)]));
+    record!(b.put_msg_secret("chat", "sender", "4444", &[4; 32]));
+    record!(b.delete_expired_msg_secrets(99));
+    record!(b.get_msg_secret_with_ts("chat", "sender", "1"));
+    record!(b.delete_expired_msg_secrets(100));
     for id in ["1", "22", "333", "4444"] {
-        say!(b.get_msg_secret("chat", "sender", id));
-        say!(b.get_msg_secret_with_ts("chat", "sender", id));
+        record!(b.get_msg_secret("chat", "sender", id));
+        record!(b.get_msg_secret_with_ts("chat", "sender", id));
     }
-    said
+    answers
 }
 
 #[tokio::test]

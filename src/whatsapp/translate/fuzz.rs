@@ -153,8 +153,8 @@ fn events_in_any_order_mean_what_may_follow() {
             let Meaning::Send(signal) = meaning else { continue };
             let offers = matches!(signal, Signal::Qr { .. });
             assert!(!offers || stage == Stage::Offering, "a code in stage {stage:?}");
-            if let Signal::Connected { account: told } = &signal {
-                assert_eq!(Some(told), account.as_ref(), "only who is known is connected");
+            if let Signal::Connected { account: signalled } = &signal {
+                assert_eq!(Some(signalled), account.as_ref(), "only who is known is connected");
             }
             if let Signal::Qr { attempt, attempts_max, .. } = &signal {
                 assert!(1 <= *attempt && attempt <= attempts_max);

@@ -238,8 +238,8 @@ fn pairing_code_has_the_dash_that_whatsapp_shows() {
     let code = |code: &str| {
         Event::PairingCode(PairingCode::builder().code(code.into()).timeout(Duration::from_secs(180)).build())
     };
-    let told = Signal::PairCode { code: "ABCD-1234".into(), phone: phone(), lifetime: Duration::from_secs(180) };
-    assert_eq!(meaning(&code("ABCD1234"), Stage::Offering), Meaning::Send(told));
+    let signalled = Signal::PairCode { code: "ABCD-1234".into(), phone: phone(), lifetime: Duration::from_secs(180) };
+    assert_eq!(meaning(&code("ABCD1234"), Stage::Offering), Meaning::Send(signalled));
     let unasked = Facts { phone: None, ..facts(Stage::Offering) };
     assert_eq!(Translator::new(1.0).meaning(&code("ABCD1234"), &unasked), Meaning::Nothing);
 }

@@ -68,7 +68,7 @@ impl Setup {
             clock: clock.clone(),
             verifier: Arc::new(TokenVerifier::new(self.auth, clock.clone()).unwrap()),
             journal: stores.journal.clone(),
-            sessions: wishes_only(&stores, clock.clone()),
+            sessions: requests_only(&stores, clock.clone()),
             health: health.clone(),
             sign_in: self.sign_in.map(Arc::new),
             end_streams: end_streams.clone(),
@@ -215,7 +215,7 @@ pub async fn in_time<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Sessions of an instance that runs none: requests are saved, and the tests act as the owner.
-fn wishes_only(stores: &Stores, clock: Arc<TestClock>) -> Sessions {
+fn requests_only(stores: &Stores, clock: Arc<TestClock>) -> Sessions {
     let stopped = CancellationToken::new();
     stopped.cancel();
     Sessions::new(stores.clone(), Arc::new(NoLinks), clock, SessionSettings::default(), stopped)

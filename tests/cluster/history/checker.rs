@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Where an event stands: epoch and sequence.
-pub type Place = (u64, u64);
+pub type Position = (u64, u64);
 
 /// The journal keeps so many events. A reader with an older id starts with the current status.
 const KEPT: u64 = 32;
@@ -38,12 +38,12 @@ impl Mark {
 }
 
 #[derive(Clone, PartialEq, Eq)]
-pub enum Said {
+pub enum Content {
     Status { word: String, reason: Option<String>, mark: Option<Mark>, stale: bool },
     Code { mark: Option<Mark> },
 }
 
-impl fmt::Debug for Said {
+impl fmt::Debug for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Status { word, reason, mark, stale } => {
@@ -59,9 +59,9 @@ impl fmt::Debug for Said {
 #[derive(Clone, Debug)]
 pub enum Note {
     Opened,
-    Said {
-        place: Option<Place>,
-        said: Said,
+    Received {
+        position: Option<Position>,
+        content: Content,
     },
     /// An answer that ends an EventSource for good.
     Refused(u16),
@@ -78,7 +78,7 @@ pub struct Client {
 pub struct History {
     pub clients: Vec<Client>,
     /// What every instance answers at the end, when everything is quiet.
-    pub answers: Vec<(String, Said)>,
+    pub answers: Vec<(String, Content)>,
     /// Tenants whose user pressed "connect" last, after "disconnect" was answered.
     pub wanted: BTreeSet<String>,
     /// Only then may sequences begin a new epoch.
@@ -105,7 +105,7 @@ pub enum Wrong {
     /// The last status of a client is not true.
     FinalState,
     /// The user's last request was not fulfilled.
-    LostWish,
+    LostRequest,
     Refused,
     ReplacedLink,
 }
@@ -116,7 +116,7 @@ pub fn check(history: &History) -> Vec<(Wrong, String)> {
     let known = knowledge(history, &mut wrong);
     for (tenant, events) in &known {
         one_owner_at_a_time(tenant, events, &mut wrong);
-        let epochs: BTreeSet<u64> = events.keys().map(|place| place.0).collect();
+        let epochs: BTreeSet<u64> = events.keys().map(|position| position.0).collect();
         if epochs.len() > history.redis_restarts + 1 {
             wrong.push((Wrong::Epoch, format!("{tenant}: epochs {epochs:x?}, {} restarts", history.redis_restarts)));
         }
@@ -127,23 +127,23 @@ pub fn check(history: &History) -> Vec<(Wrong, String)> {
         story(client, events, history.redis_losses, &mut wrong);
         ends_with_the_truth(client, history, &mut wrong);
     }
-    for (tenant, said) in &history.answers {
-        if let Said::Status { reason: Some(reason), .. } = said
+    for (tenant, content) in &history.answers {
+        if let Content::Status { reason: Some(reason), .. } = content
             && ["unlinked-by-user", "cancelled"].contains(&reason.as_str())
             && history.wanted.contains(tenant)
         {
-            wrong.push((Wrong::LostWish, format!("{tenant}: {reason} although it is to be connected")));
+            wrong.push((Wrong::LostRequest, format!("{tenant}: {reason} although it is to be connected")));
         }
     }
     for (tenant, at) in &history.replaced_links {
-        let told = format!("{tenant}: a living link was ended by a second login at {at:?}");
-        wrong.push((Wrong::ReplacedLink, told));
+        let detail = format!("{tenant}: a living link was ended by a second login at {at:?}");
+        wrong.push((Wrong::ReplacedLink, detail));
     }
     wrong
 }
 
 /// The events of one tenant, collected from all readers.
-type Events = BTreeMap<Place, Known>;
+type Events = BTreeMap<Position, Known>;
 
 #[derive(Clone, Debug, Default)]
 struct Known {
@@ -160,30 +160,31 @@ impl Known {
         self.word.as_ref().is_none_or(|(word, _)| word == "qr_pending")
     }
 
-    fn says(&self, word: &str, reasons: &[&str]) -> bool {
-        let said = |(said, reason): &(String, Option<String>)| {
-            said == word && reason.as_deref().is_some_and(|reason| reasons.contains(&reason))
+    fn matches(&self, word: &str, reasons: &[&str]) -> bool {
+        let content = |(content, reason): &(String, Option<String>)| {
+            content == word && reason.as_deref().is_some_and(|reason| reasons.contains(&reason))
         };
-        self.word.as_ref().is_some_and(said)
+        self.word.as_ref().is_some_and(content)
     }
 
     fn gives_up_link(&self) -> bool {
-        self.says("disconnected", &["unlinked-by-user", "unlinked-by-phone", "cancelled"])
+        self.matches("disconnected", &["unlinked-by-user", "unlinked-by-phone", "cancelled"])
     }
 
     fn is_start(&self) -> bool {
-        self.says("connecting", &["starting"])
+        self.matches("connecting", &["starting"])
     }
 
-    fn is_doubted_in(&self, said: &Said) -> bool {
-        let (Some((word, reason)), Said::Status { word: told, reason: why, mark, stale: true }) = (&self.word, said)
+    fn is_doubted_in(&self, content: &Content) -> bool {
+        let (Some((word, reason)), Content::Status { word: sent, reason: why, mark, stale: true }) =
+            (&self.word, content)
         else {
             return false;
         };
         match word.as_str() {
-            "qr_pending" => told == word,
-            "connected" => (told.as_str(), why.as_deref(), mark) == ("connecting", Some("moving"), &self.mark),
-            _ => (told, why, mark) == (word, reason, &self.mark),
+            "qr_pending" => sent == word,
+            "connected" => (sent.as_str(), why.as_deref(), mark) == ("connecting", Some("moving"), &self.mark),
+            _ => (sent, why, mark) == (word, reason, &self.mark),
         }
     }
 }
@@ -192,26 +193,29 @@ fn knowledge<'a>(history: &'a History, wrong: &mut Vec<(Wrong, String)>) -> BTre
     let mut known: BTreeMap<&str, Events> = BTreeMap::new();
     for client in &history.clients {
         for (_, note) in &client.notes {
-            let Note::Said { place, said } = note else { continue };
-            let mark = match said {
-                Said::Status { mark, .. } | Said::Code { mark } => mark,
+            let Note::Received { position, content } = note else { continue };
+            let mark = match content {
+                Content::Status { mark, .. } | Content::Code { mark } => mark,
             };
             if let Some(mark) = mark.as_ref().filter(|mark| mark.tenant != client.tenant) {
                 wrong.push((Wrong::Foreign, format!("{} was told of {}", client.tenant, mark.tenant)));
             }
-            let Some(place) = place else { continue };
-            let event = known.entry(&client.tenant).or_default().entry(*place).or_default();
-            let (word, mark) = match said {
+            let Some(position) = position else { continue };
+            let event = known.entry(&client.tenant).or_default().entry(*position).or_default();
+            let (word, mark) = match content {
                 // A stale status has other fields.
-                Said::Status { stale: true, .. } => continue,
-                Said::Status { word, reason, mark, .. } => ((word.clone(), reason.clone()), mark.clone()),
-                Said::Code { mark } => (("qr_pending".to_owned(), None), mark.clone()),
+                Content::Status { stale: true, .. } => continue,
+                Content::Status { word, reason, mark, .. } => ((word.clone(), reason.clone()), mark.clone()),
+                Content::Code { mark } => (("qr_pending".to_owned(), None), mark.clone()),
             };
             let same_word = event.word.get_or_insert_with(|| word.clone()) == &word;
             // The status of a code does not contain the code.
             let same_mark = mark.is_none_or(|mark| *event.mark.get_or_insert_with(|| mark.clone()) == mark);
             if !same_word || !same_mark {
-                wrong.push((Wrong::TwoEventsOfOneId, format!("{} {place:x?}: {event:?} and {said:?}", client.tenant)));
+                wrong.push((
+                    Wrong::TwoEventsOfOneId,
+                    format!("{} {position:x?}: {event:?} and {content:?}", client.tenant),
+                ));
             }
         }
     }
@@ -222,10 +226,10 @@ fn knowledge<'a>(history: &'a History, wrong: &mut Vec<(Wrong, String)>) -> BTre
 fn one_owner_at_a_time(tenant: &str, events: &Events, wrong: &mut Vec<(Wrong, String)>) {
     let (mut over, mut last): (BTreeSet<&str>, Option<&Mark>) = (BTreeSet::new(), None);
     let mut epoch = 0;
-    for (place, event) in events {
-        if place.0 != epoch {
+    for (position, event) in events {
+        if position.0 != epoch {
             // Redis may have forgotten that one took over from the other.
-            (over, last, epoch) = (BTreeSet::new(), None, place.0);
+            (over, last, epoch) = (BTreeSet::new(), None, position.0);
         }
         let Some(mark) = &event.mark else { continue };
         if let Some(last) = last
@@ -235,34 +239,34 @@ fn one_owner_at_a_time(tenant: &str, events: &Events, wrong: &mut Vec<(Wrong, St
         }
         let back = last.is_some_and(|last| last.link == mark.link && last.number > mark.number);
         if over.contains(mark.link.as_str()) || back {
-            let around: Vec<_> = events.range((place.0, place.1.saturating_sub(4))..=*place).collect();
-            wrong.push((Wrong::TwoOwners, format!("{tenant} {place:x?}: {mark:?} after {last:?} in {around:x?}")));
+            let around: Vec<_> = events.range((position.0, position.1.saturating_sub(4))..=*position).collect();
+            wrong.push((Wrong::TwoOwners, format!("{tenant} {position:x?}: {mark:?} after {last:?} in {around:x?}")));
         }
         last = Some(mark);
     }
 }
 
 fn story(client: &Client, events: &Events, mut losses: usize, wrong: &mut Vec<(Wrong, String)>) {
-    let (mut last, mut opened, mut doubts) = (None::<Place>, Duration::ZERO, Vec::new());
+    let (mut last, mut opened, mut doubts) = (None::<Position>, Duration::ZERO, Vec::new());
     for (index, (at, note)) in client.notes.iter().enumerate() {
         match note {
             Note::Opened => opened = *at,
             Note::Refused(code) => wrong.push((Wrong::Refused, format!("{}: {code}", client.tenant))),
-            Note::Said { place: None, said } => doubts.push(said),
-            Note::Said { place: Some(place), .. } => {
+            Note::Received { position: None, content } => doubts.push(content),
+            Note::Received { position: Some(position), .. } => {
                 let opening = *at < opened + OPENING;
-                if opening && losses > 0 && last.is_some_and(|last| *place <= last) {
+                if opening && losses > 0 && last.is_some_and(|last| *position <= last) {
                     losses -= 1;
                     last = None;
                 }
-                if let Some(wrongness) = last.and_then(|last| step(last, *place, opening, &doubts, events)) {
+                if let Some(wrongness) = last.and_then(|last| step(last, *position, opening, &doubts, events)) {
                     let before = &client.notes[index.saturating_sub(6)..=index];
                     let between =
-                        last.map(|last| events.range(last.min(*place)..=last.max(*place)).collect::<Vec<_>>());
-                    let told = format!("{} at {at:?}: {before:x?}\nknown: {between:x?}", client.tenant);
-                    wrong.push((wrongness, told));
+                        last.map(|last| events.range(last.min(*position)..=last.max(*position)).collect::<Vec<_>>());
+                    let detail = format!("{} at {at:?}: {before:x?}\nknown: {between:x?}", client.tenant);
+                    wrong.push((wrongness, detail));
                 }
-                last = Some(*place);
+                last = Some(*position);
                 doubts.clear();
             }
         }
@@ -270,7 +274,7 @@ fn story(client: &Client, events: &Events, mut losses: usize, wrong: &mut Vec<(W
 }
 
 /// `None`: the second event may follow the first, with the updates without an id between them.
-fn step(last: Place, next: Place, opening: bool, doubts: &[&Said], events: &Events) -> Option<Wrong> {
+fn step(last: Position, next: Position, opening: bool, doubts: &[&Content], events: &Events) -> Option<Wrong> {
     if next <= last {
         return Some(Wrong::Disorder);
     }
@@ -296,7 +300,7 @@ fn step(last: Place, next: Place, opening: bool, doubts: &[&Said], events: &Even
     }
     let permitted = |sequence| match events.get(&(last.0, sequence)) {
         // A stale refresh replaces the newest event, which no owner confirms.
-        Some(event) => opening && event.is_code() || doubts.iter().any(|said| event.is_doubted_in(said)),
+        Some(event) => opening && event.is_code() || doubts.iter().any(|content| event.is_doubted_in(content)),
         // No reader received it, so it may have been a code.
         None => opening || !doubts.is_empty(),
     };
@@ -305,14 +309,14 @@ fn step(last: Place, next: Place, opening: bool, doubts: &[&Said], events: &Even
 
 fn ends_with_the_truth(client: &Client, history: &History, wrong: &mut Vec<(Wrong, String)>) {
     let last = client.notes.iter().rev().find_map(|(_, note)| match note {
-        Note::Said { said: said @ Said::Status { .. }, .. } => Some(said),
-        Note::Said { .. } | Note::Opened | Note::Refused(_) => None,
+        Note::Received { content: content @ Content::Status { .. }, .. } => Some(content),
+        Note::Received { .. } | Note::Opened | Note::Refused(_) => None,
     });
     for (_, answer) in history.answers.iter().filter(|(tenant, _)| *tenant == client.tenant) {
         if last != Some(answer) {
             let end = &client.notes[client.notes.len().saturating_sub(8)..];
-            let told = format!("{}: an instance answers {answer:?}, a client ends with {end:x?}", client.tenant);
-            wrong.push((Wrong::FinalState, told));
+            let detail = format!("{}: an instance answers {answer:?}, a client ends with {end:x?}", client.tenant);
+            wrong.push((Wrong::FinalState, detail));
             return;
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::checker::{Client, History, Mark, Note, Place, Said, Wrong, check};
+use super::checker::{Client, Content, History, Mark, Note, Position, Wrong, check};
 
 const LATER: Duration = Duration::from_secs(10);
 
@@ -10,21 +10,21 @@ fn mark(text: &str) -> Option<Mark> {
     Some(Mark::parse(text).expect("a mark"))
 }
 
-fn up(text: &str) -> Said {
-    Said::Status { word: "connected".into(), reason: None, mark: mark(text), stale: false }
+fn up(text: &str) -> Content {
+    Content::Status { word: "connected".into(), reason: None, mark: mark(text), stale: false }
 }
 
-fn code(text: &str) -> Said {
-    Said::Code { mark: mark(text) }
+fn code(text: &str) -> Content {
+    Content::Code { mark: mark(text) }
 }
 
-fn told(place: Place, said: Said) -> (Duration, Note) {
-    (LATER, Note::Said { place: Some(place), said })
+fn sent(position: Position, content: Content) -> (Duration, Note) {
+    (LATER, Note::Received { position: Some(position), content })
 }
 
 /// Sent at once when the stream opens.
-fn replayed(place: Place, said: Said) -> (Duration, Note) {
-    (Duration::ZERO, Note::Said { place: Some(place), said })
+fn replayed(position: Position, content: Content) -> (Duration, Note) {
+    (Duration::ZERO, Note::Received { position: Some(position), content })
 }
 
 fn client(notes: impl IntoIterator<Item = (Duration, Note)>) -> Client {
@@ -40,16 +40,16 @@ fn found(clients: Vec<Client>) -> Vec<Wrong> {
 
 #[test]
 fn complete_history_has_no_violation() {
-    let one = client([told((1, 1), code("a/x/1")), told((1, 2), up("a/x/2")), told((1, 3), up("a/x/3"))]);
-    let late = client([told((1, 3), up("a/x/3"))]);
+    let one = client([sent((1, 1), code("a/x/1")), sent((1, 2), up("a/x/2")), sent((1, 3), up("a/x/3"))]);
+    let late = client([sent((1, 3), up("a/x/3"))]);
     assert_eq!(found(vec![one, late]), []);
 }
 
 #[test]
 fn event_that_was_not_sent_live_is_lost() {
     for missing in [up("a/x/2"), code("a/x/2")] {
-        let whole = client([told((1, 1), code("a/x/1")), told((1, 2), missing), told((1, 3), up("a/x/3"))]);
-        let gap = client([told((1, 1), code("a/x/1")), told((1, 3), up("a/x/3"))]);
+        let whole = client([sent((1, 1), code("a/x/1")), sent((1, 2), missing), sent((1, 3), up("a/x/3"))]);
+        let gap = client([sent((1, 1), code("a/x/1")), sent((1, 3), up("a/x/3"))]);
         assert_eq!(found(vec![whole, gap.clone()]), [Wrong::Lost]);
         assert_eq!(found(vec![gap]), [Wrong::Lost], "also if nobody saw it");
     }
@@ -57,7 +57,7 @@ fn event_that_was_not_sent_live_is_lost() {
 
 #[test]
 fn replay_leaves_out_only_codes() {
-    let whole = |missing| client([told((1, 1), up("a/x/1")), told((1, 2), missing), told((1, 3), up("a/x/3"))]);
+    let whole = |missing| client([sent((1, 1), up("a/x/1")), sent((1, 2), missing), sent((1, 3), up("a/x/3"))]);
     let back = client([replayed((1, 1), up("a/x/1")), (Duration::ZERO, Note::Opened), replayed((1, 3), up("a/x/3"))]);
     assert_eq!(found(vec![whole(code("a/x/2")), back.clone()]), []);
     assert_eq!(found(vec![whole(up("a/x/2")), back]), [Wrong::Lost]);
@@ -66,31 +66,31 @@ fn replay_leaves_out_only_codes() {
 /// Neither the end nor the request that followed it had a reader.
 #[test]
 fn code_after_a_link_shows_that_its_end_had_no_reader() {
-    let whole = client([told((1, 1), up("a/x/1")), told((1, 2), up("a/x/2")), replayed((1, 5), code("a/y/1"))]);
-    let back = client([told((1, 1), up("a/x/1")), (Duration::ZERO, Note::Opened), replayed((1, 5), code("a/y/1"))]);
+    let whole = client([sent((1, 1), up("a/x/1")), sent((1, 2), up("a/x/2")), replayed((1, 5), code("a/y/1"))]);
+    let back = client([sent((1, 1), up("a/x/1")), (Duration::ZERO, Note::Opened), replayed((1, 5), code("a/y/1"))]);
     assert_eq!(found(vec![whole.clone(), back]), []);
-    let open = client([told((1, 1), up("a/x/1")), told((1, 5), code("a/y/1"))]);
+    let open = client([sent((1, 1), up("a/x/1")), sent((1, 5), code("a/y/1"))]);
     assert_eq!(found(vec![whole, open]), [Wrong::Lost], "an open stream gets all of it");
-    let linked = client([told((1, 1), up("a/x/1")), told((1, 2), up("a/x/2")), replayed((1, 5), up("a/y/1"))]);
-    let back = client([told((1, 1), up("a/x/1")), (Duration::ZERO, Note::Opened), replayed((1, 5), up("a/y/1"))]);
+    let linked = client([sent((1, 1), up("a/x/1")), sent((1, 2), up("a/x/2")), replayed((1, 5), up("a/y/1"))]);
+    let back = client([sent((1, 1), up("a/x/1")), (Duration::ZERO, Note::Opened), replayed((1, 5), up("a/y/1"))]);
     assert_eq!(found(vec![linked, back]), [Wrong::Lost], "a link that goes on has no end");
 }
 
 /// The journal keeps no event from before the end of a link that was given up.
 #[test]
 fn replay_after_an_unlink_begins_with_its_end_or_later() {
-    let said = |word: &str, reason: &str| {
+    let content = |word: &str, reason: &str| {
         let (word, reason) = (word.to_owned(), Some(reason.to_owned()));
-        Said::Status { word, reason, mark: None, stale: false }
+        Content::Status { word, reason, mark: None, stale: false }
     };
-    let start = || said("connecting", "starting");
+    let start = || content("connecting", "starting");
     let whole = |end: Option<&str>| {
-        let end = end.map(|reason| told((1, 3), said("disconnected", reason)));
-        let events = [told((1, 1), up("a/x/1")), told((1, 2), up("a/x/2"))].into_iter().chain(end);
+        let end = end.map(|reason| sent((1, 3), content("disconnected", reason)));
+        let events = [sent((1, 1), up("a/x/1")), sent((1, 2), up("a/x/2"))].into_iter().chain(end);
         client(events.chain([replayed((1, 4), start())]))
     };
     let back = |opened| {
-        let rest = if opened { replayed((1, 4), start()) } else { told((1, 4), start()) };
+        let rest = if opened { replayed((1, 4), start()) } else { sent((1, 4), start()) };
         client([replayed((1, 1), up("a/x/1")), (Duration::ZERO, Note::Opened), rest])
     };
     for reason in ["unlinked-by-user", "unlinked-by-phone", "cancelled"] {
@@ -99,9 +99,9 @@ fn replay_after_an_unlink_begins_with_its_end_or_later() {
     assert_eq!(found(vec![whole(None), back(true)]), [], "no client saw the end");
     assert_eq!(found(vec![whole(Some("replaced")), back(true)]), [Wrong::Lost]);
     let stale =
-        Said::Status { word: "connecting".into(), reason: Some("moving".into()), mark: mark("a/x/1"), stale: true };
-    let doubt = (LATER, Note::Said { place: None, said: stale });
-    let catches_up = client([told((1, 1), up("a/x/1")), doubt, told((1, 4), start())]);
+        Content::Status { word: "connecting".into(), reason: Some("moving".into()), mark: mark("a/x/1"), stale: true };
+    let doubt = (LATER, Note::Received { position: None, content: stale });
+    let catches_up = client([sent((1, 1), up("a/x/1")), doubt, sent((1, 4), start())]);
     assert_eq!(found(vec![whole(Some("cancelled")), catches_up.clone()]), [], "a stream in doubt");
     assert_eq!(found(vec![whole(Some("replaced")), catches_up]), [Wrong::Lost]);
     assert_eq!(found(vec![whole(Some("cancelled")), back(false)]), [Wrong::Lost], "an open stream gets all of it");
@@ -109,12 +109,12 @@ fn replay_after_an_unlink_begins_with_its_end_or_later() {
 
 #[test]
 fn stale_refresh_stands_only_for_the_newest_event() {
-    let whole = client((1..=3).map(|sequence| told((1, sequence), up(&format!("a/x/{sequence}")))));
+    let whole = client((1..=3).map(|sequence| sent((1, sequence), up(&format!("a/x/{sequence}")))));
     let doubt = |text| {
         let moving = (Some("moving".to_owned()), mark(text));
-        let said = Said::Status { word: "connecting".into(), reason: moving.0, mark: moving.1, stale: true };
-        let doubt = (LATER, Note::Said { place: None, said });
-        client([told((1, 1), up("a/x/1")), doubt, told((1, 3), up("a/x/3"))])
+        let content = Content::Status { word: "connecting".into(), reason: moving.0, mark: moving.1, stale: true };
+        let doubt = (LATER, Note::Received { position: None, content });
+        client([sent((1, 1), up("a/x/1")), doubt, sent((1, 3), up("a/x/3"))])
     };
     assert_eq!(found(vec![whole.clone(), doubt("a/x/2")]), []);
     assert_eq!(found(vec![whole, doubt("a/x/3")]), [Wrong::Lost]);
@@ -122,7 +122,7 @@ fn stale_refresh_stands_only_for_the_newest_event() {
 
 #[test]
 fn reader_away_too_long_starts_with_the_current_status() {
-    let whole = client((1..=40).map(|sequence| told((1, sequence), up(&format!("a/x/{sequence}")))));
+    let whole = client((1..=40).map(|sequence| sent((1, sequence), up(&format!("a/x/{sequence}")))));
     let back =
         |sequence| client([replayed((1, 1), up("a/x/1")), replayed((1, sequence), up(&format!("a/x/{sequence}")))]);
     assert_eq!(found(vec![whole.clone(), back(40)]), []);
@@ -133,9 +133,9 @@ fn reader_away_too_long_starts_with_the_current_status() {
 fn repeated_or_older_event_is_disorder() {
     for next in [(1, 2), (1, 1), (0, 9)] {
         let notes = [
-            told((1, 1), up("a/x/1")),
-            told((1, 2), up("a/x/2")),
-            (LATER, Note::Said { place: Some(next), said: code("a/x/9") }),
+            sent((1, 1), up("a/x/1")),
+            sent((1, 2), up("a/x/2")),
+            (LATER, Note::Received { position: Some(next), content: code("a/x/9") }),
         ];
         assert!(found(vec![client(notes)]).contains(&Wrong::Disorder), "{next:?}");
     }
@@ -154,36 +154,36 @@ fn reader_ahead_of_redis_gets_an_older_status_once_per_loss() {
 
 #[test]
 fn event_id_has_one_content_and_one_tenant() {
-    let two = vec![client([told((1, 1), up("a/x/1"))]), client([told((1, 1), up("a/x/2"))])];
+    let two = vec![client([sent((1, 1), up("a/x/1"))]), client([sent((1, 1), up("a/x/2"))])];
     assert_eq!(found(two), [Wrong::TwoEventsOfOneId]);
-    assert_eq!(found(vec![client([told((1, 1), up("b/x/1"))])]), [Wrong::Foreign]);
+    assert_eq!(found(vec![client([sent((1, 1), up("b/x/1"))])]), [Wrong::Foreign]);
 }
 
 #[test]
 fn event_of_a_former_owner_after_its_successor_is_found() {
-    let notes = [told((1, 1), up("a/x/1")), told((1, 2), up("a/y/1")), told((1, 3), up("a/x/2"))];
+    let notes = [sent((1, 1), up("a/x/1")), sent((1, 2), up("a/y/1")), sent((1, 3), up("a/x/2"))];
     assert_eq!(found(vec![client(notes)]), [Wrong::TwoOwners]);
-    let back = [told((1, 1), up("a/x/2")), told((1, 2), up("a/x/1"))];
+    let back = [sent((1, 1), up("a/x/2")), sent((1, 2), up("a/x/1"))];
     assert_eq!(found(vec![client(back)]), [Wrong::TwoOwners]);
 }
 
 #[test]
 fn new_epoch_needs_a_restart_of_redis() {
-    let clients = vec![client([told((1, 5), up("a/x/1")), told((2, 1), up("a/x/1"))])];
+    let clients = vec![client([sent((1, 5), up("a/x/1")), sent((2, 1), up("a/x/1"))])];
     assert_eq!(found(clients.clone()), [Wrong::Epoch]);
     assert!(check(&History { clients, redis_restarts: 1, ..History::default() }).is_empty());
 }
 
 #[test]
 fn last_event_is_true_and_follows_the_request() {
-    let ended = |reason: &str| Said::Status {
+    let ended = |reason: &str| Content::Status {
         word: "disconnected".into(),
         reason: Some(reason.into()),
         mark: None,
         stale: false,
     };
-    let history = |last: Said, answer: Said| History {
-        clients: vec![client([told((1, 1), last)])],
+    let history = |last: Content, answer: Content| History {
+        clients: vec![client([sent((1, 1), last)])],
         answers: vec![("a".into(), answer)],
         wanted: ["a".to_owned()].into(),
         ..History::default()
@@ -192,7 +192,7 @@ fn last_event_is_true_and_follows_the_request() {
     assert_eq!(wrong(history(up("a/x/1"), up("a/x/1"))), []);
     assert_eq!(wrong(history(up("a/x/1"), up("a/x/2"))), [Wrong::FinalState]);
     assert_eq!(wrong(history(ended("qr-expired"), ended("qr-expired"))), []);
-    assert_eq!(wrong(history(ended("unlinked-by-user"), ended("unlinked-by-user"))), [Wrong::LostWish]);
+    assert_eq!(wrong(history(ended("unlinked-by-user"), ended("unlinked-by-user"))), [Wrong::LostRequest]);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    checker::{Client, History, Mark, Note, Place, Said, check},
+    checker::{Client, Content, History, Mark, Note, Position, check},
     schedule::{Fault, Planned, plan},
 };
 use crate::{
@@ -93,11 +93,11 @@ pub async fn run(seed: u64, scale: &Scale) {
     let replaced_links = replaced_links.collect();
     let clients: Vec<_> = tabs.iter().map(|(tenant, tab)| observed(tenant, tab, began)).collect();
     let history = History { clients, answers, wanted, redis_restarts, redis_losses, replaced_links };
-    let told: usize = history.clients.iter().map(|client| client.notes.len()).sum();
+    let notes: usize = history.clients.iter().map(|client| client.notes.len()).sum();
     let opened =
         history.clients.iter().flat_map(|client| &client.notes).filter(|(_, note)| matches!(note, Note::Opened));
     println!(
-        "FIGURE history {seed}: {} events made, {told} notes of {} clients that opened {} streams, {} faults, {:.0} s",
+        "FIGURE history {seed}: {} events made, {notes} notes of {} clients that opened {} streams, {} faults, {:.0} s",
         made(&tabs),
         tabs.len(),
         opened.count(),
@@ -117,7 +117,7 @@ pub async fn run(seed: u64, scale: &Scale) {
 
 /// Events that a reader received.
 fn made(tabs: &[(String, Tab)]) -> usize {
-    let places = tabs.iter().flat_map(|(tenant, tab)| tab.places().into_iter().map(move |place| (tenant, place)));
+    let places = tabs.iter().flat_map(|(tenant, tab)| tab.places().into_iter().map(move |position| (tenant, position)));
     places.collect::<BTreeSet<_>>().len()
 }
 
@@ -208,17 +208,17 @@ async fn last_words(cluster: &Cluster, tenants: &[String]) -> BTreeSet<String> {
 }
 
 /// Waits until all readers see the same status, or until a time limit; returns the statuses of the instances.
-async fn settle(cluster: &Cluster, tenants: &[String], tabs: &[(String, Tab)]) -> Vec<(String, Said)> {
+async fn settle(cluster: &Cluster, tenants: &[String], tabs: &[(String, Tab)]) -> Vec<(String, Content)> {
     let until = Instant::now() + SETTLES_WITHIN;
     loop {
         let mut answers = Vec::new();
         for tenant in tenants {
             for instance in 0..INSTANCES {
-                let told = cluster.status(instance, tenant).await;
-                answers.push((tenant.clone(), status(&told)));
+                let answer = cluster.status(instance, tenant).await;
+                answers.push((tenant.clone(), status(&answer)));
             }
         }
-        let mut all = answers.iter().all(|(_, said)| is_settled(said));
+        let mut all = answers.iter().all(|(_, content)| is_settled(content));
         for (tenant, tab) in tabs {
             let last = status(&tab.status());
             all &= answers.iter().filter(|(of, _)| of == tenant).all(|(_, answer)| *answer == last);
@@ -230,13 +230,13 @@ async fn settle(cluster: &Cluster, tenants: &[String], tabs: &[(String, Tab)]) -
     }
 }
 
-fn is_settled(said: &Said) -> bool {
-    matches!(said, Said::Status { word, stale: false, .. } if word == "connected" || word == "disconnected")
+fn is_settled(content: &Content) -> bool {
+    matches!(content, Content::Status { word, stale: false, .. } if word == "connected" || word == "disconnected")
 }
 
-fn status(data: &Value) -> Said {
+fn status(data: &Value) -> Content {
     let text = |field: &str| data[field].as_str().map(str::to_owned);
-    Said::Status {
+    Content::Status {
         word: text("status").unwrap_or_default(),
         reason: text("reason"),
         mark: data["name"].as_str().and_then(Mark::parse),
@@ -248,7 +248,7 @@ fn observed(tenant: &str, tab: &Tab, began: Instant) -> Client {
     let note = |seen: &Seen| {
         let note = match &seen.what {
             What::Opened => Note::Opened,
-            What::Event(event) => Note::Said { place: place(event), said: said(event) },
+            What::Event(event) => Note::Received { position: position(event), content: content(event) },
             What::Refused(code) => Note::Refused(code.as_u16()),
             What::Closed => return None,
         };
@@ -257,13 +257,13 @@ fn observed(tenant: &str, tab: &Tab, began: Instant) -> Client {
     Client { tenant: tenant.to_owned(), notes: tab.seen().iter().filter_map(note).collect() }
 }
 
-fn said(event: &Event) -> Said {
+fn content(event: &Event) -> Content {
     match event.name.as_str() {
-        "qr-code" => Said::Code { mark: Mark::parse(event.text("qrText")) },
+        "qr-code" => Content::Code { mark: Mark::parse(event.text("qrText")) },
         _ => status(&event.data),
     }
 }
 
-fn place(event: &Event) -> Option<Place> {
+fn position(event: &Event) -> Option<Position> {
     event.id.as_deref().map(rank)
 }

@@ -140,7 +140,7 @@ impl Stage {
     async fn rest(&self) -> Measured {
         let settled = truth::fulfils(&self.scene, &self.tenants).await;
         let linked = truth::all_link(&self.scene, &self.tenants).await;
-        truth::is_told_to_all(&self.scene, &self.tenants).await;
+        truth::is_shown_to_all(&self.scene, &self.tenants).await;
         let measured = Measured::at_rest(self.program.pid()).await;
         let sockets = self.scene.simulator.sockets();
         println!("{:.0?}: settled in {settled:.1?}, linked in {linked:.1?}, {measured}", self.scene.began.elapsed());

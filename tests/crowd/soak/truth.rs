@@ -85,7 +85,7 @@ pub async fn all_link(scene: &Scene, tenants: &[Tenant]) -> Duration {
 }
 
 /// `/status` and a new stream say the same, and a text reaches the device.
-pub async fn is_told_to_all(scene: &Scene, tenants: &[Tenant]) {
+pub async fn is_shown_to_all(scene: &Scene, tenants: &[Tenant]) {
     join_all(tenants.iter().map(|tenant| async {
         let (_, status) = asks(scene, tenant, "status").await.expect("an answer");
         assert_eq!((&status["status"], live(scene, tenant)), (&"connected".into(), 1), "{}", tenant.name);

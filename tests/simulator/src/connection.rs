@@ -27,7 +27,7 @@ pub(crate) enum Order {
     Pair(Box<Ceremony>),
     /// A code was entered for this registration.
     Hello(Box<PrimaryHello>),
-    Say(Node),
+    Send(Node),
     /// Send this without an end.
     Flood(Flood),
     /// The steps of a passkey are the phone's to answer.
@@ -140,14 +140,14 @@ async fn silence(orders: &mut mpsc::Receiver<Order>) -> Result<(), WireError> {
 }
 
 impl Connection {
-    pub(crate) async fn say(&mut self, stanza: &Node) -> Result<(), WireError> {
+    pub(crate) async fn send(&mut self, stanza: &Node) -> Result<(), WireError> {
         self.world.faults.wait().await;
         self.stream.send(stanza).await
     }
 
     /// Says this last and closes.
     pub(crate) async fn end(mut self, stanza: &Node) -> Result<(), WireError> {
-        self.say(stanza).await?;
+        self.send(stanza).await?;
         self.stream.close().await;
         Ok(())
     }

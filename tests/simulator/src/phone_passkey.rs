@@ -65,7 +65,7 @@ impl Phone {
         let options = NodeBuilder::new("passkey_request_options").string_content(challenge.options()).build();
         let request = notification("passkey_prologue_request", options);
         let reached =
-            self.world.order(connection, Order::Relay(steps)) && self.world.order(connection, Order::Say(request));
+            self.world.order(connection, Order::Relay(steps)) && self.world.order(connection, Order::Send(request));
         if !reached {
             return Err(ScanError::Gone);
         }
@@ -78,13 +78,13 @@ impl Phone {
             prologue: None,
         };
         while let Some(Step { child, answer }) = client.recv().await {
-            let (answered, next) = rite.hear(&child);
+            let (answered, next) = rite.handle(&child);
             let _ = answer.send(answered);
             match next {
                 Next::Wait => {}
-                Next::Say(stanza) => {
+                Next::Send(stanza) => {
                     tokio::time::sleep(ROUND_TRIP).await;
-                    self.world.order(connection, Order::Say(stanza));
+                    self.world.order(connection, Order::Send(stanza));
                 }
                 Next::Show(code) => self.world.change(|state| {
                     if let Some(account) = state.accounts.get_mut(&self.number) {
@@ -127,14 +127,14 @@ struct Prologue {
 
 enum Next {
     Wait,
-    Say(Node),
+    Send(Node),
     Show(String),
     Link(wa::PairingRequest),
     Refuse,
 }
 
 impl Rite {
-    fn hear(&mut self, step: &Node) -> (Result<Vec<Node>, CodeRefusal>, Next) {
+    fn handle(&mut self, step: &Node) -> (Result<Vec<Node>, CodeRefusal>, Next) {
         let heard = match &*step.tag {
             "ref" => {
                 let reference = NodeBuilder::new("ref").string_content(self.reference.clone()).build();
@@ -173,7 +173,7 @@ impl Rite {
             nonce: Some(self.nonce.to_vec()),
         };
         let ours = NodeBuilder::new("primary_ephemeral_identity").bytes(ours.encode_to_vec()).build();
-        Some(Next::Say(notification("crsc_continuation", ours)))
+        Some(Next::Send(notification("crsc_continuation", ours)))
     }
 
     /// The device committed to its nonce before it knew ours, so neither side can choose the code.

@@ -32,7 +32,7 @@ pub(crate) async fn run(
     let refs = connection.world.change(|state| state.hand_out_refs(connection.id, &registrant));
     let refs = refs.into_iter().map(|text| NodeBuilder::new("ref").bytes(text.into_bytes()).build());
     let pair_device = NodeBuilder::new("pair-device").children(refs).build();
-    connection.say(&request(&fresh_id(), "md", "set", vec![pair_device])).await?;
+    connection.send(&request(&fresh_id(), "md", "set", vec![pair_device])).await?;
 
     let mut ceremony: Option<Box<Ceremony>> = None;
     let mut hello: Option<Box<PrimaryHello>> = None;
@@ -52,25 +52,25 @@ pub(crate) async fn run(
                     }
                 } else if let Some(code) = stanza.get_optional_child("link_code_companion_reg") {
                     let answer = link_code::answer(&connection, &registrant, &stanza, code, &mut hello);
-                    connection.say(&answer).await?;
+                    connection.send(&answer).await?;
                 } else if let Some(step) = STEPS.iter().find_map(|tag| stanza.get_optional_child(tag)) {
                     let answer = relayed(relay.as_ref(), &stanza, step).await;
-                    connection.say(&answer).await?;
+                    connection.send(&answer).await?;
                 } else if stanza.tag == "iq" && attr(&stanza, "type") == "get" {
-                    connection.say(&result(&stanza, vec![])).await?;
+                    connection.send(&result(&stanza, vec![])).await?;
                 }
             }
             order = connection.orders.recv() => match order {
                 Some(Order::Pair(next)) => {
-                    connection.say(&next.pair_success()).await?;
+                    connection.send(&next.pair_success()).await?;
                     ceremony = Some(next);
                 }
                 Some(Order::Hello(next)) => {
-                    connection.say(&next.notification()).await?;
+                    connection.send(&next.notification()).await?;
                     hello = Some(next);
                 }
                 Some(Order::Relay(steps)) => relay = Some(steps),
-                Some(Order::Say(stanza)) => connection.say(&stanza).await?,
+                Some(Order::Send(stanza)) => connection.send(&stanza).await?,
                 Some(Order::End(stanza)) => return connection.end(&stanza).await,
                 Some(Order::Cut) | None => return Ok(()),
                 Some(Order::Deliver | Order::Ping(_) | Order::Flood(_)) => {}

@@ -37,7 +37,7 @@ pub(crate) async fn run(
     }
     let other =
         connection.world.strike(Fault::OtherAccount).then(|| DeviceId::new(device.number() + 1, device.index()));
-    connection.say(&success(other.unwrap_or(device))).await?;
+    connection.send(&success(other.unwrap_or(device))).await?;
     Session { connection, device, active: false, pings: HashMap::new() }.run().await
 }
 
@@ -69,7 +69,7 @@ impl Session {
                     if self.connection.world.strike(Fault::SilentSession) {
                         return self.connection.ignore().await;
                     }
-                    if self.hear(&stanza).await? == Next::End {
+                    if self.handle(&stanza).await? == Next::End {
                         return self.connection.end(&stream_error(Some(401), Some("device_removed"))).await;
                     }
                 }
@@ -79,19 +79,19 @@ impl Session {
                     Some(Order::Ping(answered)) => self.ping(answered).await?,
                     Some(Order::Cut) | None => return Ok(()),
                     Some(Order::Flood(flood)) => return self.connection.flood(flood).await,
-                    Some(Order::Say(stanza)) => self.connection.say(&stanza).await?,
+                    Some(Order::Send(stanza)) => self.connection.send(&stanza).await?,
                     Some(Order::Pair(_) | Order::Hello(_) | Order::Relay(_)) => {}
                 }
             }
         }
     }
 
-    async fn hear(&mut self, stanza: &Node) -> Result<Next, WireError> {
+    async fn handle(&mut self, stanza: &Node) -> Result<Next, WireError> {
         let id = attr(stanza, "id");
         match &*stanza.tag {
-            "iq" => return self.hear_iq(stanza).await,
-            "message" => self.connection.say(&ack("message", stanza)).await?,
-            "notification" => self.connection.say(&ack("notification", stanza)).await?,
+            "iq" => return self.handle_iq(stanza).await,
+            "message" => self.connection.send(&ack("message", stanza)).await?,
+            "notification" => self.connection.send(&ack("notification", stanza)).await?,
             "receipt" => {
                 let outcome = if attr(stanza, "type") == "retry" { Err(TextError::Undecryptable) } else { Ok(()) };
                 self.confirmed(&id, outcome);
@@ -102,7 +102,7 @@ impl Session {
                         }
                     });
                 }
-                self.connection.say(&ack("receipt", stanza)).await?;
+                self.connection.send(&ack("receipt", stanza)).await?;
             }
             "ack" if !attr(stanza, "error").is_empty() => {
                 self.confirmed(&id, Err(TextError::Rejected(attr(stanza, "error"))));
@@ -118,7 +118,7 @@ impl Session {
         Ok(Next::Nothing)
     }
 
-    async fn hear_iq(&mut self, iq: &Node) -> Result<Next, WireError> {
+    async fn handle_iq(&mut self, iq: &Node) -> Result<Next, WireError> {
         if matches!(attr(iq, "type").as_str(), "result" | "error") {
             if let Some(answered) = self.pings.remove(&attr(iq, "id")) {
                 let _ = answered.send(());
@@ -126,11 +126,11 @@ impl Session {
             return Ok(Next::Nothing);
         }
         let (children, next) = self.connection.world.change(|state| answers::answer(state, self.device, iq));
-        self.connection.say(&result(iq, children)).await?;
+        self.connection.send(&result(iq, children)).await?;
         if next == Next::Activate {
             self.active = true;
             // Without this <ib> a client waits a minute for the backlog to end.
-            self.connection.say(&offline_end(0)).await?;
+            self.connection.send(&offline_end(0)).await?;
             self.deliver().await?;
         }
         Ok(next)
@@ -153,7 +153,7 @@ impl Session {
                 .collect()
         });
         for stanza in parcels {
-            self.connection.say(&stanza).await?;
+            self.connection.send(&stanza).await?;
         }
         Ok(())
     }
@@ -173,7 +173,7 @@ impl Session {
         let id = fresh_id();
         let ping = request(&id, "urn:xmpp:ping", "get", vec![NodeBuilder::new("ping").build()]);
         self.pings.insert(id, answered);
-        self.connection.say(&ping).await
+        self.connection.send(&ping).await
     }
 }
 

@@ -126,7 +126,7 @@ impl Simulator {
         self.expire_codes();
         let stale: Vec<_> = self.world.read().codes.values().map(|code| code.refresh(by_hand)).collect();
         for (connection, notification) in stale {
-            self.world.order(connection, Order::Say(notification));
+            self.world.order(connection, Order::Send(notification));
         }
     }
 

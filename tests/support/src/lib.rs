@@ -14,11 +14,12 @@ mod redis;
 pub mod stage;
 mod stream;
 mod token;
-mod vault;
+mod credentials;
 
 use std::time::Duration;
 
 pub use api::Api;
+pub use credentials::{CREDENTIALS, damage_credentials, with_store};
 pub use deployment::{Certificates, RedisNode, SERVICE, Watched, stranger};
 pub use gateway::{Gateway, RunningGateway};
 pub use hostile::{Attack, Kind};
@@ -29,7 +30,6 @@ pub use qr::{read_data_url, read_png};
 pub use redis::{Backup, RedisServer, redis_is_installed};
 pub use stream::{Event, EventStream, Frame, ids, rank};
 pub use token::{SECRET, token, token_with};
-pub use vault::{VAULT, damage_credentials, with_store};
 
 /// Longer than any step on loopback takes, and short enough for a test that hangs.
 pub const DEADLINE: Duration = Duration::from_secs(20);

@@ -4,7 +4,7 @@ use redb::{ReadableDatabase as _, ReadableTableMetadata as _};
 use tautan_simulator::{DeviceId, Phone, Simulator};
 use tempfile::TempDir;
 
-use crate::{Api, DEADLINE, EventStream, Program, Settings, VAULT, read_data_url, with_store, within};
+use crate::{Api, CREDENTIALS, DEADLINE, EventStream, Program, Settings, read_data_url, with_store, within};
 
 pub const TENANT: &str = "toko-sari";
 pub const NUMBER: &str = "6281234567890";
@@ -35,9 +35,9 @@ impl Stage {
     }
 
     /// Waits until the simulator has read everything that a dead process sent, and has closed its sockets.
-    pub async fn hears_nobody(&self) {
-        let nobody = self.simulator.wait_until(DEADLINE, |simulator| simulator.sockets() == 0).await;
-        nobody.expect("the sockets of a dead process end");
+    pub async fn until_disconnected(&self) {
+        let live_sockets = self.simulator.wait_until(DEADLINE, |simulator| simulator.sockets() == 0).await;
+        live_sockets.expect("the sockets of a dead process end");
     }
 
     /// The one device that the phone lists.
@@ -53,7 +53,7 @@ impl Stage {
         assert!(program.wait().success());
         with_store(self.directory.path(), |store| {
             let transaction = store.begin_read().expect("it can be read");
-            let rows = transaction.open_table(VAULT).map(|table| table.len().expect("it can be read"));
+            let rows = transaction.open_table(CREDENTIALS).map(|table| table.len().expect("it can be read"));
             usize::try_from(rows.unwrap_or_default()).expect("few")
         })
     }

@@ -102,14 +102,14 @@ fn frames_are_read_as_they_were_written() {
 /// The changes of a tenant, in order.
 #[derive(Clone, Debug)]
 enum Step {
-    Said(Status),
+    Appended(Status),
     /// The owner of the newest event is gone, or is back.
-    Doubted(bool),
+    BecameStale(bool),
 }
 
 /// Whether a reader may have received the newest event as stale.
 #[derive(Clone, Copy, Default)]
-struct Doubt {
+struct Staleness {
     now: bool,
     ever: bool,
 }
@@ -163,7 +163,7 @@ fn statuses() -> impl Strategy<Value = Status> {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![4 => statuses().prop_map(Step::Said), 1 => any::<bool>().prop_map(Step::Doubted)];
+    let step = prop_oneof![4 => statuses().prop_map(Step::Appended), 1 => any::<bool>().prop_map(Step::BecameStale)];
     prop::collection::vec(step, 1..7)
 }
 
@@ -177,7 +177,7 @@ struct Page {
 }
 
 impl Page {
-    fn hear(&mut self, name: &str, data: Value) {
+    fn receive(&mut self, name: &str, data: Value) {
         match name {
             "connection-status" => {
                 if data["pairing"] != self.status["pairing"] || data["status"] != "qr_pending" || data["stale"] == true
@@ -213,10 +213,10 @@ fn page_knows_the_present_whatever_it_missed() {
         let (left, came) = (left.index(steps.len() + 1), came.index(steps.len() + 1));
         let (left, came) = (left.min(came), left.max(came));
         let (mut page, mut parser_id) = (Page::default(), String::new());
-        let mut hear = |text: &str| {
+        let mut receive = |text: &str| {
             let parser = read(text.as_bytes(), &cuts);
             for event in &parser.events {
-                page.hear(&event.name, serde_json::from_str(&event.data).expect("data is JSON"));
+                page.receive(&event.name, serde_json::from_str(&event.data).expect("data is JSON"));
             }
             if !parser.last_event_id.is_empty() {
                 let (before, id) = (EventId::parse(&parser_id), EventId::parse(&parser.last_event_id));
@@ -224,16 +224,16 @@ fn page_knows_the_present_whatever_it_missed() {
                 parser_id.clone_from(&parser.last_event_id);
             }
         };
-        let (mut events, mut doubt): (Vec<Arc<Event>>, Doubt) = (Vec::new(), Doubt::default());
+        let (mut events, mut staleness): (Vec<Arc<Event>>, Staleness) = (Vec::new(), Staleness::default());
         let mut encoder = SseEncoder::new(tenant.clone());
         let mut missed = Vec::new();
         for (number, step) in steps.iter().enumerate() {
             if number == came {
                 encoder = SseEncoder::new(tenant.clone());
-                hear(&joined(&mut encoder, &events, &missed, doubt, knows, now));
+                receive(&joined(&mut encoder, &events, &missed, staleness, knows, now));
             }
             let update = match step {
-                Step::Said(status) => {
+                Step::Appended(status) => {
                     let sequence = events.len() as u64 + 1;
                     let id = EventId { journal: JournalId::new(7), cursor: Cursor { epoch: 1, sequence } };
                     let previous = events.last().map(|event| &**event);
@@ -242,27 +242,27 @@ fn page_knows_the_present_whatever_it_missed() {
                         continue;
                     }
                     events.push(Arc::new(Event::after(previous, id, now, status.clone())));
-                    doubt = Doubt::default();
+                    staleness = Staleness::default();
                     Update::Event(events[events.len() - 1].clone())
                 }
-                Step::Doubted(doubted) => {
+                Step::BecameStale(is_stale) => {
                     let Some(event) = events.last().cloned() else { continue };
-                    let stale = *doubted && !matches!(event.status, Status::Disconnected { .. });
-                    doubt = Doubt { now: stale, ever: doubt.ever || stale };
+                    let stale = *is_stale && !matches!(event.status, Status::Disconnected { .. });
+                    staleness = Staleness { now: stale, ever: staleness.ever || stale };
                     Update::Refresh(Shown { event, stale })
                 }
             };
             if (left..came).contains(&number) {
                 missed.extend(matches!(update, Update::Event(_)).then_some(events.len() - 1));
             } else {
-                hear(&encoder.live(&update, now));
+                receive(&encoder.live(&update, now));
             }
         }
         if came == steps.len() {
-            hear(&joined(&mut SseEncoder::new(tenant.clone()), &events, &missed, doubt, knows, now));
+            receive(&joined(&mut SseEncoder::new(tenant.clone()), &events, &missed, staleness, knows, now));
         }
         let Some(event) = events.last().cloned() else { return };
-        let stale = doubt.now;
+        let stale = staleness.now;
         let shown = Shown { event, stale };
         let expected = serde_json::to_value(StatusBody::of(&shown, tenant.reference())).expect("JSON");
         assert_eq!(page.status, expected);
@@ -295,7 +295,7 @@ fn joined(
     encoder: &mut SseEncoder,
     events: &[Arc<Event>],
     missed: &[usize],
-    doubt: Doubt,
+    staleness: Staleness,
     knows: bool,
     now: Timestamp,
 ) -> String {
@@ -304,11 +304,11 @@ fn joined(
     let begin = if after.is_some() { first } else { events.len().saturating_sub(1) };
     let mut backlog: Vec<Update> = events[begin..].iter().cloned().map(Update::Event).collect();
     // As `Memory::backlog` has it.
-    if doubt.now {
+    if staleness.now {
         backlog.pop();
     }
-    if let Some(event) = events.last().cloned().filter(|_| doubt.now || (backlog.is_empty() && doubt.ever)) {
-        backlog.push(Update::Refresh(Shown { event, stale: doubt.now }));
+    if let Some(event) = events.last().cloned().filter(|_| staleness.now || (backlog.is_empty() && staleness.ever)) {
+        backlog.push(Update::Refresh(Shown { event, stale: staleness.now }));
     }
     encoder.opening(backlog, after, now).0
 }

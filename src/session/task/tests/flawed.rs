@@ -33,7 +33,7 @@ pub struct Flaws {
 pub struct Flawed {
     inner: Stores,
     flaws: Flaws,
-    wishes_read: AtomicUsize,
+    requests_read: AtomicUsize,
     append_failed: AtomicBool,
     acquire_failed: AtomicBool,
 }
@@ -43,7 +43,7 @@ impl Flawed {
         let flawed = Arc::new(Self {
             inner: inner.clone(),
             flaws,
-            wishes_read: AtomicUsize::new(0),
+            requests_read: AtomicUsize::new(0),
             append_failed: AtomicBool::new(false),
             acquire_failed: AtomicBool::new(false),
         });
@@ -119,7 +119,7 @@ impl Commands for Flawed {
     }
 
     async fn current(&self, tenant: &TenantId) -> Result<Option<(Generation, DesiredState)>, StoreError> {
-        let number = self.wishes_read.fetch_add(1, Ordering::SeqCst) + 1;
+        let number = self.requests_read.fetch_add(1, Ordering::SeqCst) + 1;
         match self.flaws.desired.and_then(|flaw| flaw(number)) {
             Some(error) => Err(error),
             None => self.inner.commands.current(tenant).await,

@@ -67,7 +67,7 @@ fn row_of_another_version_is_damaged_not_of_another_key() {
 }
 
 #[test]
-fn row_that_is_no_object_is_not_settled() {
+fn row_that_is_no_object_is_not_acknowledged() {
     let keys = keys(1);
     for plain in ["7", "[]", "\"x\"", "null"] {
         let settled = KeptEvent::acknowledged(&keys, &keys.seal(JOURNAL_LOCATION, plain.as_bytes()));

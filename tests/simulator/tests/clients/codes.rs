@@ -94,11 +94,11 @@ async fn withdrawn_code_is_reported_and_another_can_be_requested() {
     for by_hand in [false, true] {
         let withdrawn = code(&library, NUMBER).await;
         sim.refresh_codes(by_hand);
-        let told = library.event("refresh", |event| match event {
+        let received = library.event("refresh", |event| match event {
             Event::PairingCodeRefresh(refresh) => Some(refresh.force_manual),
             _ => None,
         });
-        assert_eq!(told.await, by_hand);
+        assert_eq!(received.await, by_hand);
         assert_eq!(phone.enter_code(&withdrawn).await, Err(CodeError::Expired));
     }
     phone.enter_code(&code(&library, NUMBER).await).await.unwrap();
@@ -119,11 +119,11 @@ async fn each_refusal_reaches_the_client_as_what_it_is() {
         let options = PairCodeOptions { phone_number: NUMBER.to_owned(), ..PairCodeOptions::default() };
         let refused = library.client().pair_with_code(options).await.expect_err("no code");
         assert_eq!(refused.rejection(), Some(rejection));
-        let told = library.event("refusal", |event| match event {
+        let received = library.event("refusal", |event| match event {
             Event::PairingCodeError(error) => Some(error.rejection),
             _ => None,
         });
-        assert_eq!(told.await, Some(rejection));
+        assert_eq!(received.await, Some(rejection));
     }
     assert_eq!(phone.enter_code("ABCD-1234").await, Err(CodeError::NotAsked));
     sim.refuse_codes(None);

@@ -3,7 +3,7 @@ use std::{fs::File, path::Path, time::Duration};
 use redb::{Database, ReadableTable as _, TableDefinition};
 
 /// Where the embedded store keeps credentials: tenant, table, row.
-pub const VAULT: TableDefinition<(&str, &str, &[u8]), &[u8]> = TableDefinition::new("vault");
+pub const CREDENTIALS: TableDefinition<(&str, &str, &[u8]), &[u8]> = TableDefinition::new("vault");
 
 /// Opens the file of a program that has ended. Another may be started after it.
 pub fn with_store<T>(data_dir: &Path, look: impl FnOnce(&Database) -> T) -> T {
@@ -26,7 +26,7 @@ pub fn damage_credentials(data_dir: &Path) {
 fn damage(database: &Database) {
     let transaction = database.begin_write().expect("it can be written");
     {
-        let mut table = transaction.open_table(VAULT).expect("it is there");
+        let mut table = transaction.open_table(CREDENTIALS).expect("it is there");
         let rows: Vec<_> = table
             .iter()
             .expect("it can be read")
