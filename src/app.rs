@@ -181,7 +181,7 @@ impl App {
             }
             stop_dispatcher.cancel();
             if !dispatcher.is_finished() {
-                // It has logged its own failures.
+                // The task has logged its failures itself.
                 let _ = dispatcher.await;
             }
             store.close().await;

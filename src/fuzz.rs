@@ -13,10 +13,10 @@ use proptest::{
 
 /// Cases of a property that is cheap. The variable `FUZZ_CASES` sets another number.
 pub const CHEAP: u32 = 100_000;
-/// Cases of one that seals, signs or draws. Each property's number grows in proportion to the variable.
+/// Cases of a property that encrypts, signs or draws. Each property's number grows in proportion to the variable.
 pub const COSTLY: u32 = 2_000;
 
-/// Between two looks at the clock.
+/// Cases between two checks of the clock.
 const CHUNK: u64 = 10_000;
 
 fn variable(name: &str) -> Option<u64> {
@@ -60,7 +60,7 @@ fn config(file: &'static str, cases: u64) -> Config {
     }
 }
 
-/// As [`check`] with bytes put together of the pieces that the parser knows, and of others. First come the inputs of
+/// Like [`check`], with bytes made of pieces that the parser knows and of random ones. First come the inputs of
 /// `tests/corpus/NAME.txt`: one on each line, escaped as in a Rust byte string.
 pub fn check_bytes(name: &str, cases: u32, pieces: &'static [&'static [u8]], property: impl Fn(&[u8])) {
     let kept = fs::read_to_string(corpus(name).with_extension("txt")).expect("each parser of bytes has a corpus");
@@ -84,7 +84,7 @@ pub fn bytes(pieces: &'static [&'static [u8]]) -> impl Strategy<Value = Vec<u8>>
     })
 }
 
-/// As [`bytes`].
+/// Like [`bytes`], as text.
 pub fn text(pieces: &'static [&'static str]) -> impl Strategy<Value = String> + Clone {
     proptest::collection::vec(any::<u32>(), 0..9).prop_map(move |numbers| {
         let mut joined = String::new();

@@ -98,7 +98,7 @@ impl<M: Moment> Times<M> {
         self.0.is_empty()
     }
 
-    /// Whether none of the times counts any more: nothing is lost if they are forgotten.
+    /// Whether no use counts any more: then the times can be dropped.
     pub fn are_over(&self, limit: Limit, now: M) -> bool {
         self.0.front().is_none_or(|last| last.age(now) >= limit.per)
     }

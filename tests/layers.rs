@@ -172,7 +172,7 @@ fn modules_that_talk_to_whatsapp_use_each_other_in_no_circle() {
     );
     let modules: BTreeSet<String> = uses.keys().cloned().collect();
     uses.iter_mut().for_each(|(module, used)| used.retain(|other| modules.contains(other) && other != module));
-    // What uses nothing that is left stands in no circle.
+    // A module that uses none of the remaining modules is in no circle.
     while let Some(free) = uses.iter().find(|(_, used)| used.is_empty()).map(|(module, _)| module.clone()) {
         uses.remove(&free);
         uses.values_mut().for_each(|used| _ = used.remove(&free));

@@ -17,7 +17,7 @@ fn of_machine(root: &Path) -> Option<u64> {
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// Of a line such as `0::/a/b` (cgroup v2) or `4:memory:/a/b` (v1). A group is also bound by those above it.
+/// The limits for a line such as `0::/a/b` (cgroup v2) or `4:memory:/a/b` (v1). The limits of parent groups count too.
 fn group_limit(root: &Path, group: &str) -> Option<u64> {
     let mut parts = group.splitn(3, ':').skip(1);
     let (controllers, path) = (parts.next()?, parts.next()?);

@@ -37,7 +37,7 @@ pub struct Jwks {
 }
 
 struct Fetches {
-    /// How many have begun: the number of the last one.
+    /// The number of fetches that were started, and of the last one.
     begun: u64,
     running: bool,
     ended_at: Option<Instant>,
@@ -150,7 +150,7 @@ impl Jwks {
         taken.map(|()| self.begin(&mut fetches)).err()
     }
 
-    /// Not tied to a request: a cancelled caller neither stops the fetch nor makes it a failure.
+    /// Starts a fetch that no request owns: a cancelled caller neither stops it nor makes it a failure.
     fn begin(self: &Arc<Self>, fetches: &mut Fetches) -> u64 {
         fetches.begun += 1;
         fetches.running = true;

@@ -26,7 +26,7 @@ pub use shape::describe;
 pub use verifier::{Identity, TokenError, TokenVerifier};
 pub use weak_key::WeakKey;
 
-/// How far clocks may differ: a token is valid this much longer than its `exp`, and this much before its `nbf`.
+/// The allowed difference of clocks: a token is valid this long after its `exp` and this long before its `nbf`.
 pub const LEEWAY: Duration = Duration::from_secs(30);
 
 /// Which tokens are accepted.

@@ -63,13 +63,13 @@ fn modulus_checked(n: &[u8]) -> Result<&[u8], WeakKey> {
     if RSA_BITS.contains(&bits) { Ok(n) } else { Err(WeakKey::RsaBits(bits)) }
 }
 
-/// Of an `RSAPublicKey` in DER (RFC 8017 appendix A.1.1): the first number of a sequence.
+/// The modulus of an `RSAPublicKey` in DER (RFC 8017 appendix A.1.1): the first number of a sequence.
 fn modulus(der: &[u8]) -> Option<&[u8]> {
     let (sequence, _) = element(der, 0x30)?;
     element(sequence, 0x02).map(|(number, _)| number)
 }
 
-/// What an element with this tag holds, and what follows it.
+/// The contents of an element with this tag, and the bytes after it.
 fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (&[found, length], rest) = der.split_first_chunk::<2>()?;
     let (length, rest) = match length {

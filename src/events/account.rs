@@ -97,7 +97,7 @@ impl From<Platform> for String {
 /// Longer names are cut: a phone takes 25 characters, but WhatsApp could send any length.
 const NAME_CHARS_MAX: usize = 100;
 
-/// As much of a name as is kept.
+/// Cuts a name to the length that is saved.
 pub fn cut_name(name: &str) -> &str {
     name.char_indices().nth(NAME_CHARS_MAX).map_or(name, |(end, _)| &name[..end])
 }

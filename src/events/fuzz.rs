@@ -15,7 +15,7 @@ fn any_event_id_reads_back_as_it_was_written() {
     });
 }
 
-/// What `Display` writes stands in Redis's keys: two writings of a name would be two keys.
+/// `Display` writes the form in Redis's keys: two forms of one name would be two keys.
 #[test]
 fn tenant_has_one_name_in_keys() {
     const PIECES: &[&str] = &["a", "auth0|", "%", "%2", "%7C", "%7c", "%61", "{", "}", "*", " ", ":", "/", "..", "~"];

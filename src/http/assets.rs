@@ -24,7 +24,7 @@ macro_rules! files {
     };
 }
 
-/// What `/static/` serves by its own name: the folder as it was when this program was built.
+/// The files that `/static/` serves: the folder as it was when this program was built.
 const FILES: &[(&str, &str)] = files![
     "icon.svg",
     "page.css",
@@ -54,7 +54,7 @@ struct File {
     brotli: OnceLock<Form>,
 }
 
-/// What an answer is compressed with.
+/// The compression of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Coding {
     Identity,

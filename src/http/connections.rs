@@ -40,7 +40,7 @@ pub(super) struct Connections {
 #[derive(Default)]
 struct Table {
     last: u64,
-    /// With those that are being closed.
+    /// Includes connections that are being closed.
     count: usize,
     without_token: usize,
     open: HashMap<u64, (Holder, Arc<Connection>)>,

@@ -132,7 +132,7 @@ fn picture_is_sent_only_to_clients_that_accept_it() {
         let written = String::from_utf8_lossy(bytes).to_ascii_lowercase();
         let names = |kinds: &[&str]| kinds.iter().any(|kind| written.contains(kind));
         match negotiate(&headers) {
-            // Also for what cannot be read.
+            // Also if it cannot be parsed.
             Ok(Form::Terminal) | Err(_) => {}
             Ok(Form::Png) => assert!(names(&["image/png", "image/*", "*/*"]), "{written}"),
             Ok(Form::Svg) => assert!(names(&["image/svg+xml", "image/*", "*/*"]), "{written}"),
@@ -208,7 +208,7 @@ fn body_gives_a_number_only_where_it_has_one() {
     });
 }
 
-/// Each of these reaches the library that knows the countries' numbers.
+/// Each of these reaches the library of phone numbers.
 #[test]
 fn number_of_any_country_and_none_is_read_or_refused() {
     check("numbers", CHEAP, proptest::collection::vec(0..10_u8, 7..16), |digits| {

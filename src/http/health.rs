@@ -26,7 +26,7 @@ struct Flags {
 /// Whether the store works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreState {
-    /// It answers and can be written.
+    /// The store answers and accepts writes.
     Ok,
     /// The store does not answer. Readiness does not change: a balancer's 503 would end every EventSource for good.
     Away,

@@ -16,7 +16,7 @@ impl HostPort {
         Some(Self { host: host.to_ascii_lowercase(), port: port.unwrap_or(default_port) })
     }
 
-    /// As browsers write its origin: lower-case, without the scheme's own port.
+    /// The form of its origin that browsers send: lower-case, without the scheme's own port.
     pub fn origin(&self, scheme: &str, default_port: u16) -> String {
         let Self { host, port } = self;
         if *port == default_port { format!("{scheme}://{host}") } else { format!("{scheme}://{host}:{port}") }

@@ -11,8 +11,8 @@ use super::{
 
 const SHOWN_LENGTH_MAX: usize = 120;
 const PREFLIGHT_AGE_SECONDS: &str = "600";
-/// What pages may send beside the headers that need no leave. Readers of streams that are built on `fetch` send the two in
-/// the middle when they reconnect, and without leave for them they never come back.
+/// Headers that pages may send beside those that need no permission. Clients of streams that use `fetch` send the two
+/// in the middle when they reconnect, and without permission they never come back.
 const REQUEST_HEADERS: &str = "authorization, content-type, last-event-id, cache-control, if-tenant";
 
 /// Whether a command with a cookie was sent by an allowed page, and not by a foreign one that the user visits.

@@ -11,7 +11,7 @@ pub const PATH: &str = "/dashboard/settings/whatsapp";
 #[derive(Debug, PartialEq, Eq)]
 struct Language {
     tag: &'static str,
-    /// As those who speak it call it.
+    /// Its name in the language itself.
     name: &'static str,
     direction: &'static str,
     title: &'static str,
@@ -87,7 +87,7 @@ pub fn root() -> Response {
     answer
 }
 
-/// What the visitor chooses from.
+/// The languages that a visitor can choose.
 fn options(chosen: &Language) -> String {
     let option = |language: &Language| {
         let Language { tag, name, direction, title, .. } = language;

@@ -105,7 +105,7 @@ pub fn inherited(status: &Status) -> Option<Status> {
         .then(|| Status::connecting(ConnectingReason::Starting, None))
 }
 
-/// How long a status may last before something is done about it; `None`: as long as it likes.
+/// How long a status may last before the session acts on it; `None`: without a limit.
 pub fn time_limit(status: &Status, now: Timestamp, settings: &Settings) -> Option<Duration> {
     match status {
         Status::Connecting { reason, account, .. } => match reason {
@@ -129,7 +129,7 @@ pub fn time_limit(status: &Status, now: Timestamp, settings: &Settings) -> Optio
     }
 }
 
-/// What is done about a status that lasted too long.
+/// What the session does about a status that lasted too long.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Overdue {
     Publish(Status),

@@ -49,7 +49,7 @@ mod tests {
         let bytes = OwnerMessage::new(&asked, answer.clone()).to_bytes();
         let read = || OwnerMessage::from_bytes(&bytes).unwrap();
         assert!(read().to(&asked) == Some(answer));
-        // Of the same step, and it ends at the same time.
+        // For the same step, with the same end.
         let later = Passkey { pairing: PairingId::new(2), ..asked.clone() };
         let other = Passkey { step: PasskeyStep::Compare { code: "ABCD-1234".into() }, ..asked };
         assert!(read().to(&later).is_none() && read().to(&other).is_none());

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-/// How patient sessions are. Production takes the defaults; tests shorten them.
+/// How long sessions wait. Production uses the defaults; tests shorten them.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Windows of WhatsApp's codes (160 s each) that are opened in all while a stream is open.
@@ -9,7 +9,7 @@ pub struct Settings {
     pub sessions_max: Option<usize>,
     /// Links opened per second after a start or a takeover.
     pub resume_rate: u32,
-    /// How long a link may be on its way (starting, resuming, redialling) before the page says that WhatsApp is unreachable.
+    /// How long a link may take to start, resume or reconnect before the page shows that WhatsApp is unreachable.
     pub unreachable_after: Duration,
     /// How long a pairing before the scan may be without a code until it ends.
     pub pairing_without_code_max: Duration,

@@ -65,7 +65,7 @@ impl fmt::Debug for Lease {
     }
 }
 
-/// What the store of this process keeps of a lease that it gave. It ends with the last clone, so neither a session that
+/// The store's side of a lease in this process. It ends with the last clone, so neither a session that
 /// panicked nor an `acquire` whose caller was cancelled holds a tenant for ever.
 #[derive(Clone)]
 pub(in crate::store) struct Claim(Weak<Inner>);

@@ -5,7 +5,7 @@ use crate::{events::Status, limit::Limit};
 
 const TEN_MINUTES: Duration = Duration::from_secs(600);
 
-/// How often a tenant's users may cause what other people notice, all instances together.
+/// How often a tenant's users may send requests that reach other people, over all instances.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Requests for a pairing code. Each one rings on a phone, which may be a stranger's.

@@ -137,7 +137,7 @@ pub trait Commands: Send + Sync + 'static {
 
     /// Sends a message to the tenant's current owner, encrypted, and notifies it. The message is kept for
     /// [`MESSAGE_KEPT_FOR`] at most, and for the current owner alone: without one, or after a takeover, it is dropped.
-    /// Of more than [`MESSAGES_MAX`] the oldest is dropped. Not durable.
+    /// If there are more than [`MESSAGES_MAX`], the oldest is dropped. Not durable.
     async fn send(&self, tenant: &TenantId, words: Bytes) -> Result<(), StoreError>;
 
     /// Takes the messages to this owner, oldest first. Each is returned once, and not again after an error.

@@ -34,7 +34,7 @@ pub trait Outbox: Send + Sync + 'static {
 pub struct OutboxEntry {
     /// The tenant whose status changed.
     pub tenant: TenantId,
-    /// Of the event that changed the status: the same for every try.
+    /// The id of the event that changed the status: the same for every delivery.
     pub id: EventId,
     /// When the status changed.
     pub at: Timestamp,

@@ -5,7 +5,8 @@ use jiff::fmt::rfc2822::DateTimeParser;
 use crate::clock::Timestamp;
 
 const FIRST: Duration = Duration::from_secs(1);
-/// Also the longest delay of the newest status for a receiver that is back after hours, whatever it asked for.
+/// Also the longest delay of the newest status for a receiver that is back after hours, whatever its `Retry-After`
+/// says.
 const LONGEST: Duration = Duration::from_secs(300);
 
 /// How long to wait after delivery number `tries`, counted from 0, has failed: twice as long each time. `random`, from

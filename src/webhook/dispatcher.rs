@@ -27,7 +27,7 @@ use crate::{
 
 /// Deliveries at the same time, each of another tenant.
 const AT_ONCE: usize = 32;
-/// How long the end of the program waits for deliveries under way. Those that are cut are delivered again.
+/// How long the end of the program waits for running deliveries. Cut deliveries are repeated.
 const LAST_WAIT: Duration = Duration::from_secs(2);
 
 /// Takes entries out of the outbox and delivers them, those of one tenant one after the other.

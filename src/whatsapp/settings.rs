@@ -11,8 +11,8 @@ pub struct Settings {
     /// `TAUTAN_WHATSAPP_VERSION`. `None`: it is looked up where WhatsApp publishes it, or, with a simulator on
     /// loopback, only at the simulator.
     pub version: Option<(u32, u32, u32)>,
-    /// One-time keys offered to peers. The library's 812 are for accounts that many strangers write to; each costs
-    /// memory and a row.
+    /// One-time keys offered to peers. The library's default of 812 suits accounts that many strangers write to; each
+    /// costs memory and a row.
     pub prekeys: usize,
     /// How long one saving may take before it counts as failed.
     pub flush_deadline: Duration,

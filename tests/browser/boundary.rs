@@ -138,7 +138,7 @@ fn event(name: &str, data: &str) -> String {
     format!("event: {name}\ndata: {data}\n\n")
 }
 
-/// What the phone shows now counts, whatever the card has shown before under the same title.
+/// The code that the phone shows now counts, whatever the card has shown before under the same title.
 #[tokio::test(flavor = "multi_thread")]
 async fn code_to_compare_follows_the_newest_one() {
     let Some(stage) = PageTest::set(&[], "id-ID").await else { return };

@@ -70,7 +70,7 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // Its own way out takes the browsers along; `kill` would leave them behind.
+        // Its own shutdown ends the browsers too; `kill` would leave them behind.
         self.ask_and_wait("GET", "/shutdown");
         let until = Instant::now() + LEAVE_MAX;
         while Instant::now() < until && matches!(self.child.try_wait(), Ok(None)) {

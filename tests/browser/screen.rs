@@ -46,7 +46,7 @@ async fn pictures(browser: &Browser, name: &str) {
     twice_as_large(browser, name).await;
     browser.devtools("Emulation.clearDeviceMetricsOverride", Value::Object(Default::default())).await;
     browser.devtools("Emulation.setEmulatedMedia", json!({ "features": [] })).await;
-    // What moved now moved because the screen changed, and axe has tried styles that the page's policy refuses.
+    // Elements moved because the screen changed, and axe has tried styles that the page's policy refuses.
     browser.shifts().await;
     browser.complaints().await;
 }

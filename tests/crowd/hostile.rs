@@ -14,7 +14,7 @@ fn connections(program: &Program) -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", program.pid())).map_or(0, Iterator::count)
 }
 
-/// What one wave leaves behind, the next one uses again.
+/// The second wave reuses the memory that the first one leaves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "it takes minutes; `make long` runs it"]
 async fn hardening_second_hostile_wave_takes_no_more_memory() {

@@ -30,7 +30,7 @@ async fn sees_all(client: Option<Command>) {
     let address = program.base().trim_start_matches("http://").parse().expect("an address");
     let network = Network::to(address).await.expect("a free port");
     command.arg(format!("http://{}/api/whatsapp/events", network.address())).arg(token(TENANT));
-    // What the environment names as a proxy is for other traffic.
+    // A proxy in the environment is for other traffic.
     let client = Printed::by(command.env("NO_PROXY", "*").env("no_proxy", "*")).expect("its runtime starts");
 
     let present = until_status(&client, "disconnected");

@@ -60,7 +60,7 @@ async fn add_contacts(data_dir: &Path) {
     store.close().await;
 }
 
-/// Of a process that has resumed the link and has read a message.
+/// The memory of a process that has resumed the link and read a message.
 async fn resumed_kib(stage: &Stage, program: &Program) -> u64 {
     let mut stream = program.api(TENANT).events().await;
     stream.until_status("connected").await;

@@ -62,7 +62,7 @@ async fn curl_resumes_its_stream_after_a_kill() {
     let seen = last_id(&pairing).expect("connected has an id").to_owned();
     drop(curl);
 
-    // It missed a reconnection.
+    // A reconnection, which curl misses.
     let mut watching = api.events_after(Some(&seen)).await;
     assert!(stage.simulator.cut(stage.device()));
     watching.until("reconnecting", |event| event.data["reason"] == "reconnecting").await;

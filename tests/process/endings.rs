@@ -280,7 +280,7 @@ async fn unreadable_credentials_stay_until_an_unlink() {
     assert_ended(&stream.until_status("disconnected").await, "credentials-unreadable", false);
     assert_eq!(stage.credentials_after(&mut program), rows, "the right key may come back");
 
-    // It does, and the session resumes without a click.
+    // It can be read again, and the session resumes without a click.
     damage_credentials(stage.directory.path());
     let mut program = stage.start();
     program.api(TENANT).events().await.until_status("connected").await;

@@ -33,7 +33,7 @@ async fn kill_before_any_frame_of_a_pairing_loses_nothing() {
 
 /// Dies at point 1, 2, 3, … until a pairing is through before its point comes.
 async fn walk(place: &str, commit_pause: &str) {
-    // Not in a point's own time.
+    // Built before, so that the build does not count as time of a point.
     Binary::Sim.path();
     let (mut resumed, mut anew) = (0, 0);
     for number in 1..POINTS_MAX {

@@ -17,9 +17,9 @@ use crate::{
     starts::KEY,
 };
 
-/// Of each kind of request.
+/// The number of requests of each kind.
 const TIMES: usize = 300;
-/// All kinds together, each message counted for itself.
+/// The most lines of one message, over all kinds of requests.
 const LINES_OF_A_MESSAGE_MAX: usize = 60;
 
 /// The defaults, which tests otherwise widen.

@@ -39,7 +39,7 @@ async fn event_leaves_one_line_with_the_number_of_its_streams() {
     for stream in &mut open {
         stream.until_status("disconnected").await;
     }
-    // It opens a fourth one.
+    // The reader opens a fourth stream.
     let _fourth = link(&api, &stage.phone).await;
     for stream in &mut open {
         stream.until_status("connected").await;

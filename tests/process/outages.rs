@@ -1,4 +1,4 @@
-//! What passes by itself: the page says "connecting", and then "connected" again.
+//! Outages that pass by themselves: the page shows "connecting", and then "connected" again.
 
 use tautan_test_support::EventStream;
 

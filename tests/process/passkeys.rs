@@ -20,7 +20,7 @@ struct Scanned {
     stream: EventStream,
     passkey: Passkey,
     scan: JoinHandle<Result<DeviceId, ScanError>>,
-    /// What the page was asked for.
+    /// The step that the page received.
     asked: Event,
 }
 
@@ -123,7 +123,7 @@ async fn foreign_passkey_fails_the_pairing_and_the_next_one_works() {
     let api = program.api(TENANT);
     let mut stream = api.events().await;
 
-    // What is asked anew has another challenge.
+    // A new step has another challenge.
     api.connect().await;
     let qr = stream.until_qr().await;
     let phone = stage.phone.clone();

@@ -19,7 +19,7 @@ use crate::{
     starts::{FAILED_START, fails},
 };
 
-/// How a process of the same user is run that has no capability, such as the one to look into every other process. Root has
+/// Runs a process of the same user without capabilities, such as the one to read every other process. Root has
 /// them all.
 fn without_capabilities() -> Vec<&'static str> {
     if geteuid().is_root() { vec!["setpriv", "--bounding-set", "-all"] } else { vec!["env"] }

@@ -12,7 +12,7 @@ const WARM_UP: usize = 10;
 /// An allocator keeps what it was given; a leaked client would be some 200 KB a round.
 const GROWTH_MAX_KB: u64 = 3 * 1024;
 
-/// What the kernel counts of a process.
+/// The kernel's counters of a process.
 #[derive(Clone, Copy, Debug)]
 struct Use {
     memory_kb: u64,

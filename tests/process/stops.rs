@@ -72,7 +72,7 @@ async fn asked_twice_it_waits_no_longer_and_loses_nothing() {
     stage.proves_device().await;
 }
 
-/// As `timeout` and supervisors do that signal the process and its group.
+/// `timeout` and some supervisors signal the process and its group.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn asked_twice_at_once_it_drains_as_if_asked_once() {
     const DRAIN_DELAY: Duration = Duration::from_secs(2);

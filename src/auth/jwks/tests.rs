@@ -149,7 +149,7 @@ async fn request_beyond_64_waiting_ones_is_answered_at_once() {
     assert!(found.iter().all(|found| *found == Ok(0)), "{found:?}");
 }
 
-/// Its caller went away, which says nothing of the publisher.
+/// The caller disconnected, which must not count as a failed fetch.
 #[tokio::test]
 async fn fetch_goes_on_when_its_request_is_cancelled() {
     let (source, set) = Script::new(&[Some(SET), Some(ROTATED)], 600 * SECOND);

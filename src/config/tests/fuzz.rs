@@ -9,7 +9,7 @@ use crate::{
     fuzz::{COSTLY, check, text},
 };
 
-/// Stands in values that may be secret, and in no text of ours.
+/// Is in values that may be secret, and in no text of the program.
 const MARK: &str = "hunter2";
 
 const PIECES: &[&str] = &[
@@ -66,7 +66,7 @@ const PIECES: &[&str] = &[
     "é",
 ];
 
-/// A variable of ours as it is, or as a file's, or one that is nearly ours.
+/// A name of a variable, of its file variant, or one that is similar.
 fn names() -> impl Strategy<Value = String> {
     (any::<Index>(), 0..12_u8, text(&["TAUTAN_", "JWT_", "_FILE", "PORT", "SERVICE", "X", "_"])).prop_map(
         |(at, kind, other)| {
@@ -81,7 +81,7 @@ fn names() -> impl Strategy<Value = String> {
     )
 }
 
-/// Values that are secret, or may hold one: a path to a file is often mistaken for what stands in it.
+/// Values that are or may be secret: a path is often confused with the contents of its file.
 fn is_secret(name: &str) -> bool {
     let variable = Variable::find(name.strip_suffix("_FILE").unwrap_or(name));
     variable.is_some_and(|variable| variable.secret) || name == "TAUTAN_WEBHOOK_URL"
@@ -116,7 +116,7 @@ fn no_environment_panics_and_each_mistake_names_its_variable() {
     });
 }
 
-/// What was accepted is used later, where nothing checks it any more.
+/// Accepted values are used later without another check.
 #[test]
 fn accepted_numbers_can_be_used() {
     const NUMBERS: &[&str] =

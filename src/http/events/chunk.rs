@@ -28,7 +28,7 @@ impl Chunk {
         self.bytes.is_empty()
     }
 
-    /// As it is written. Copies nothing.
+    /// The bytes to write. Copies nothing.
     pub fn framed(&self, chunked: bool) -> Bytes {
         if chunked || self.is_empty() {
             return self.bytes.clone();

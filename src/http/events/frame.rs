@@ -31,7 +31,7 @@ impl Name {
     }
 }
 
-/// One event as it stands in a stream, its `id` open until it is known whether it is the last of its kind.
+/// One event of a stream. Its `id` is added later, once it is known whether it is the last frame of its update.
 ///
 /// Invariant: the data has no line end in it. JSON escapes them. `warp::sse` would let a lone CR through, with which
 /// the owner of a WhatsApp name could forge events.

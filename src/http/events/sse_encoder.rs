@@ -100,7 +100,7 @@ impl SseEncoder {
         (out, written)
     }
 
-    /// [`Self::live`], which the streams of a tenant that write the same to the byte share.
+    /// [`Self::live`], shared by the streams of a tenant that write the same bytes.
     pub fn live_shared(&mut self, update: &Update, memo: Option<&Memo>, now: Timestamp) -> Chunk {
         let Some(shared) = memo.and_then(|memo| memo.get_or_init(|| Mutex::new(None::<Encoded>))) else {
             return Chunk::new(&self.live(update, now));
@@ -116,7 +116,7 @@ impl SseEncoder {
         chunk
     }
 
-    /// What a reader of a live stream receives. Empty: nothing.
+    /// Encodes an update for a reader of a live stream. Empty: nothing to write.
     pub fn live(&mut self, update: &Update, now: Timestamp) -> String {
         let mut out = String::new();
         match update {

@@ -12,7 +12,7 @@ use crate::{
 const NAME: &str = "fibidy_auth";
 const SECRET: &str = "kZ3uVw8qYt1LrX5mNc7bHd2sGf9jPa4e6To0iUyE";
 
-/// What no header's value may hold is left out, as the HTTP library refuses it; a line feed begins another line.
+/// Leaves out bytes that the HTTP library refuses in a header's value; a line feed begins another header line.
 fn headers(name: header::HeaderName, bytes: &[u8]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for line in bytes.split(|byte| *byte == b'\n') {

@@ -1,4 +1,4 @@
-//! What no server can be made to do: links and a store that do what a script says.
+//! Cases that a real server cannot produce: links and a store that follow a script.
 
 mod flawed;
 mod session_test;
@@ -49,7 +49,7 @@ async fn second_unlink_request_during_an_unlink_is_one_unlink() {
     assert_eq!((stage.status().await, stage.links_opened()), (Status::ended(EndReason::UnlinkedByUser), 1));
 }
 
-/// As a process leaves it that dies between erasing the credentials and telling why.
+/// The state after a process died between erasing the credentials and publishing the reason.
 #[tokio::test]
 async fn account_without_credentials_ends_at_once() {
     let mut stage = SessionTest::new([Script::new([connected(OURS)]), Script::new([])]).await;

@@ -13,12 +13,12 @@ pub struct MasterKeys {
 }
 
 impl MasterKeys {
-    /// One tenant's keys.
+    /// The keys of one tenant.
     pub fn tenant(&self, tenant: &TenantId) -> Ring {
         self.ring(|key| TenantKeys::new(key, tenant))
     }
 
-    /// For what belongs to no tenant.
+    /// Keys for rows that belong to no tenant.
     pub fn own(&self) -> Ring {
         self.ring(TenantKeys::own)
     }

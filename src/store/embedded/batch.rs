@@ -52,7 +52,7 @@ pub struct Batch<'a> {
     effects: Vec<Effect>,
 }
 
-/// What follows the commit, in this order.
+/// Effects of the batch after its commit, in this order.
 enum Effect {
     Event(TenantId, Arc<Event>),
     Notice(TenantId),
@@ -266,7 +266,7 @@ impl<'a> Batch<'a> {
 
 type SealedByTenant = redb::TableDefinition<'static, &'static str, &'static [u8]>;
 
-/// What the callers and readers see of a committed batch.
+/// The effects of a committed batch that callers and readers see.
 pub struct Outcome<'a> {
     shared: &'a Shared,
     changed: HashMap<TenantId, Record>,

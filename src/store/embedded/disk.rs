@@ -37,7 +37,7 @@ pub struct Disk {
     open: RwLock<Option<Database>>,
 }
 
-/// What the file had when it was opened.
+/// The contents of the file when it was opened.
 #[derive(Default)]
 pub struct Found {
     pub events: Vec<(TenantId, KeptEvent)>,

@@ -59,7 +59,7 @@ impl Memory {
         self.tenants.get(tenant).map(|known| &known.record)
     }
 
-    /// What an unknown tenant begins with.
+    /// The record that an unknown tenant begins with.
     pub fn blank(&self) -> Record {
         Record { sequence: self.forgotten, ..Record::default() }
     }
@@ -126,7 +126,7 @@ impl Memory {
         let first = place.map_or(history.len() - 1, |place| place + 1);
         let mut updates: Vec<_> = history.range(first..).cloned().map(Update::Event).collect();
         if present.stale {
-            // As an event it would claim a live owner, and there is none.
+            // An event would mean a live owner, and there is none.
             updates.pop();
             updates.push(Update::Refresh(present));
         } else if updates.is_empty() && record.doubted {

@@ -5,7 +5,7 @@
 //! share one `fsync`. Each step checks its fence before it writes: a refused step changes nothing, and a commit that
 //! fails leaves memory as it was.
 //!
-//! What is where: every tenant's newest event, desired state and owner are in memory, some 500 bytes a tenant, read
+//! Where data is: every tenant's newest event, desired state and owner are in memory, some 500 bytes a tenant, read
 //! from the file at the start. Credentials stay in the file. Leases are in memory only, so after a restart no session
 //! runs until it is acquired again.
 //!
@@ -193,7 +193,7 @@ struct Thread {
     end: Receiver<()>,
 }
 
-/// What callers and the writer both see.
+/// State that callers and the writer share.
 struct Shared {
     disk: Disk,
     memory: Mutex<Memory>,

@@ -20,7 +20,7 @@ use crate::{
 #[derive(Clone, Default)]
 pub struct Record {
     pub newest: Option<Arc<Event>>,
-    /// Of the newest event of this epoch; 0: there is none yet.
+    /// The sequence of the newest event of this epoch; 0: there is none yet.
     pub sequence: u64,
     /// The event that the back end does not know yet.
     pub untold: Option<Untold>,
@@ -29,8 +29,8 @@ pub struct Record {
     /// The number of the newest desired state, fulfilled or not.
     pub generation: u64,
     pub owner: Option<Claim>,
-    /// Nothing stands against forgetting it: since when, in the time that [`super::idle::IdleTime`] counts. `None`: something
-    /// did when it was last looked at.
+    /// Since when it may be forgotten, in the time that [`super::idle::IdleTime`] counts. `None`: it could not be
+    /// forgotten at the last check.
     pub idle_since: Option<u64>,
     /// Some of its rows cannot be read: they are left alone.
     pub unread: bool,

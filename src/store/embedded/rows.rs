@@ -18,7 +18,7 @@ use crate::{
     tenant::TenantId,
 };
 
-/// What belongs to no tenant: [`FORMAT_ROW`], [`EPOCH_ROW`], [`PROOF_ROW`], [`CLIENT_VERSION_ROW`], [`IDLE_TIME_ROW`].
+/// Rows of no tenant: [`FORMAT_ROW`], [`EPOCH_ROW`], [`KEY_CHECK_ROW`], [`CLIENT_VERSION_ROW`], [`IDLE_TIME_ROW`].
 pub const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 /// By tenant: [`KeptEvent`], sealed.
 pub const JOURNAL: TableDefinition<&str, &[u8]> = TableDefinition::new("journal");
@@ -116,7 +116,7 @@ pub fn reencrypt_event(old: &TenantKeys, new: &TenantKeys, sealed: &[u8]) -> Opt
     reencrypt_row(old, new, JOURNAL_LOCATION, sealed)
 }
 
-/// As [`reencrypt_event`].
+/// Like [`reencrypt_event`].
 pub fn reencrypt_desired(old: &TenantKeys, new: &TenantKeys, sealed: &[u8]) -> Option<Vec<u8>> {
     reencrypt_row(old, new, DESIRED_LOCATION, sealed)
 }

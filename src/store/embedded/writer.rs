@@ -123,7 +123,7 @@ impl Writer {
             answers.push(answer.respond);
         }
         if looks && !*shared.writable.borrow() {
-            // That the file opens does not show that it can be written: the disk may still be full.
+            // A file that opens may still not be writable: the disk may be full.
             failure = failure.or_else(|| batch.probe().err());
         }
         let (transaction, outcome) = batch.finish();

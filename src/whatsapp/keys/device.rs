@@ -28,7 +28,7 @@ const PLATFORM: &[u8] = b"platform";
 /// The library stops saving without a log line after ten failures. The link ends before that.
 const FAILURES_MAX: u32 = 5;
 
-/// Those of WhatsApp have some ten bytes.
+/// The longest hint that is saved. WhatsApp's hints have some ten bytes.
 const HINT_BYTES_MAX: usize = 1 << 10;
 
 /// The device that is durable.

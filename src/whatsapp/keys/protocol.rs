@@ -9,7 +9,7 @@ use whatsapp_rust::store::{DeviceListRecord, LidPnMappingEntry, ProtocolStore, T
 use super::{Keys, LibraryResult, as_text, from_json, put, text, to_json};
 use crate::store::{Change, StoreError};
 
-/// One row per group: device → whether it has our sender key.
+/// One row per group: device → whether it has this device's sender key.
 const SENDER_KEY_DEVICES: &str = "sender-key-devices";
 const LID: &str = "lid";
 /// Phone number → LID.

@@ -1,4 +1,4 @@
-//! The library's own storage in memory is the reference: whatever it answers, ours answers.
+//! The library's own storage in memory is the reference: [`Keys`] must return the same answers.
 
 mod contacts;
 mod saving;
@@ -80,7 +80,7 @@ fn sorted<T: Ord>(mut rows: Vec<T>) -> Vec<T> {
     rows
 }
 
-/// Everything a backend answers to one long conversation.
+/// The answers of a storage to a long list of calls.
 async fn conversation(b: &dyn Backend) -> Vec<String> {
     let mut answers = Vec::new();
     macro_rules! record {

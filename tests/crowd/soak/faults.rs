@@ -1,4 +1,4 @@
-//! What fails, one thing after the other.
+//! The faults, one after the other.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -1,4 +1,4 @@
-//! What a process takes of the machine.
+//! The resources that a process uses.
 
 use std::{fmt, fs, time::Duration};
 

@@ -35,7 +35,7 @@ const KEY: &str = "q83vEjRWeJq83vEjRWeJq83vEjRWeJq83vEjRWeJq80=";
 const MEASURED_PART: f64 = 0.6;
 /// Of that, until it has seen everything once.
 const WARM_PART: f64 = 0.35;
-/// An allocator keeps some of what was used at the height of a storm. More than this grows with time.
+/// An allocator keeps some memory after a peak. More than this is growth over time.
 const MEMORY_GROWTH_MAX: f64 = 1.25;
 
 /// A tenant, its user's phone, and what was seen that must never be.
@@ -45,7 +45,7 @@ pub struct Tenant {
     pub phone: Phone,
 }
 
-/// What all users and faults share.
+/// State that all users and faults share.
 #[derive(Clone)]
 pub struct Scene {
     pub simulator: Simulator,
@@ -64,7 +64,7 @@ impl Scene {
         Api::new(&self.base(), &tenant.name)
     }
 
-    /// Something that no fault excuses.
+    /// A failure that no fault can explain.
     pub fn is_wrong(&self, what: String) {
         let at = self.began.elapsed();
         self.wrong.lock().expect("no holder panics").push(format!("{at:.1?}: {what}"));
@@ -100,7 +100,7 @@ impl Stage {
         *self.scene.base.lock().expect("no holder panics") = self.program.base().to_owned();
     }
 
-    /// In the place of one that was killed, or has ended as it was asked to.
+    /// Starts the program again after a kill or an ordered end.
     fn start_again(&mut self) {
         self.no_panic();
         self.program = settings(&self.scene, &self.directory, self.redis.as_ref()).start();
@@ -136,7 +136,7 @@ impl Stage {
         println!("{:.0?}: {}", self.scene.began.elapsed(), faults.summary());
     }
 
-    /// What is true now is told, then every tenant is linked; and so it is measured.
+    /// Waits until every status is true, links every tenant, and measures.
     async fn rest(&self) -> Measured {
         let settled = truth::fulfils(&self.scene, &self.tenants).await;
         let linked = truth::all_link(&self.scene, &self.tenants).await;
@@ -177,7 +177,7 @@ async fn soak(redis: Option<RedisServer>) {
     let mut stage = Stage::new(redis).await;
     stage.storm(&mut random, lasts.mul_f64(1.0 - MEASURED_PART), true).await;
     stage.rest().await;
-    // What is measured from here on is of one process.
+    // From here on one process is measured.
     stage.program.terminate();
     assert!(stage.program.wait().success(), "a drain with {TENANTS} links");
     stage.start_again();

@@ -1,4 +1,4 @@
-//! What users do, and what others do to the same program.
+//! The requests of users, and of hostile clients of the same program.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub async fn acts(scene: Scene, tenant: Tenant, mut random: StdRng, rest: Cancel
                 0..35 => links(&scene, &tenant, &mut random).await,
                 35..45 => _ = posts(&scene, &tenant, "disconnect", None).await,
                 45..50 => {
-                    // Nothing is linked, or what is listed has gone by itself.
+                    // No device is linked, or the listed one was removed by itself.
                     let devices = tenant.phone.devices();
                     _ = devices.choose(&mut random).is_some_and(|device| tenant.phone.unlink(*device));
                 }
@@ -117,7 +117,7 @@ pub async fn links_once(scene: &Scene, tenant: &Tenant) -> bool {
 async fn links(scene: &Scene, tenant: &Tenant, random: &mut StdRng) {
     if links_once(scene, tenant).await && random.random_bool(0.3) {
         for device in tenant.phone.devices() {
-            // It may be gone before it has read it.
+            // The client may disconnect before it has read the answer.
             _ = timeout(Duration::from_secs(2), tenant.phone.send_text(device, "Apakah masih ada?")).await;
         }
     }

@@ -50,7 +50,7 @@ const NAMES: &[&str] = &[
 ];
 const NOW: i64 = 1_000;
 
-/// Cuts the bytes at these places, and hands the parts to a parser.
+/// Cuts the bytes at these positions, and passes the parts to a parser.
 fn read(bytes: &[u8], cuts: &[prop::sample::Index]) -> Parser {
     let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
     cuts.extend([0, bytes.len()]);
@@ -167,7 +167,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..7)
 }
 
-/// What a page knows: a code counts for its own window of codes, until a status of another one.
+/// The state of a page: a code counts for its own window of codes, until a status of another window.
 #[derive(Default)]
 struct Page {
     status: Value,
@@ -303,7 +303,7 @@ fn joined(
     let after = first.checked_sub(1).filter(|_| knows).map(|last| events[last].id());
     let begin = if after.is_some() { first } else { events.len().saturating_sub(1) };
     let mut backlog: Vec<Update> = events[begin..].iter().cloned().map(Update::Event).collect();
-    // As `Memory::backlog` has it.
+    // The same as `Memory::backlog`.
     if staleness.now {
         backlog.pop();
     }

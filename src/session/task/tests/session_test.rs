@@ -39,7 +39,7 @@ pub struct Script {
 }
 
 impl Script {
-    /// Of a link that begins with nothing.
+    /// The script of a link without credentials.
     pub fn new(signals: impl IntoIterator<Item = Signal>) -> Self {
         Self { resumes: None, signals: signals.into_iter().collect(), unlink_takes: Duration::ZERO, unreadable: false }
     }
@@ -48,7 +48,7 @@ impl Script {
         Self { resumes: Some(account(phone).phone), ..Self::new(signals) }
     }
 
-    /// Of a link that finds credentials which another version wrote.
+    /// The script of a link that finds credentials of another version.
     pub fn unreadable() -> Self {
         Self { unreadable: true, ..Self::new([]) }
     }
@@ -152,7 +152,7 @@ impl SessionTest {
         self.stores.commands.count_code(&PhoneNumber::parse(phone).unwrap()).await.unwrap()
     }
 
-    /// What links were asked for.
+    /// The requests that links received.
     pub fn requests(&self) -> Vec<Request> {
         self.scripted.requests.lock().unwrap().clone()
     }
@@ -199,7 +199,7 @@ impl SessionTest {
         self.until("an end", |status| matches!(status, Status::Disconnected { .. })).await
     }
 
-    /// Nothing runs any more, and every request is fulfilled.
+    /// Waits until no session runs and every request is fulfilled.
     pub async fn is_over(&self) {
         tokio::time::timeout(DEADLINE, self.sessions.closed()).await.expect("nothing begins anew");
         assert!(self.stores.ownership.orphaned(1).await.unwrap().is_empty(), "the request is fulfilled");

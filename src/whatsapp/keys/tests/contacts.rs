@@ -1,4 +1,4 @@
-//! What grows with an account's contacts.
+//! The storage that grows with an account's contacts.
 
 use whatsapp_rust::{
     CacheStore as _,
