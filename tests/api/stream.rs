@@ -124,7 +124,7 @@ async fn reconnecting_reader_receives_missed_events_in_order_once() {
     let mut stream = server.stream_after("toko", &last.unwrap()).await;
     owner.publish(Status::ended(EndReason::UnlinkedByPhone)).await;
     let (_, data) = stream.expect("connection-status").await;
-    assert_eq!(data["reason"], "unlinked-by-phone", "what was seen is not told again");
+    assert_eq!(data["reason"], "unlinked-by-phone", "a seen event is not sent again");
 }
 
 #[tokio::test]

@@ -149,7 +149,7 @@ async fn host_may_reconnect_inside_its_handler() {
     card.state("disconnected").await;
     assert_eq!(heard(&stage, "token-expired").await.len(), 1);
     let seen = browser.run("return [...new Set(seen.map(String))]", vec![]).await;
-    assert_eq!(seen, json!(["disconnected,"]), "no sign-in was asked for and no trouble was told");
+    assert_eq!(seen, json!(["disconnected,"]), "no sign-in was requested and no error was reported");
     device_links(&stage).await;
 }
 

@@ -25,8 +25,8 @@ async fn page_restored_from_the_cache_reopens_its_stream() {
     assert_eq!(browser.run(OPEN, vec![]).await, json!([false, true]));
 }
 
-/// A minute of this page lasts half a second. Whoever looks at a hidden tab shows it, so it leaves word where another tab of
-/// its origin can read it: of a stream that was closed while it was hidden, and of one that was opened then.
+/// A minute of this page lasts half a second. Reading a hidden tab would show it, so it leaves a note where another tab
+/// of its origin can read it: of a stream that was closed while it was hidden, and of one that was opened then.
 async fn hidden_in_a_hurry(stage: &PageTest) {
     let hurry = "{ const real = setTimeout; window.setTimeout = (act, ms, ...rest) => real(act, ms === 60_000 ? 500 : ms, ...rest); }";
     stage.browser.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": hurry })).await;

@@ -53,7 +53,7 @@ async fn connected(stage: &PageTest, card: &Card<'_>) {
     screen::keep(browser, "06-connected-just-now").await;
     browser.reload().await;
     let shown = card.state("connected").await;
-    assert_eq!((&*shown.phone, &*shown.platform), (NUMBER_SHOWN, "Android"), "as the phone told it when it was linked");
+    assert_eq!((&*shown.phone, &*shown.platform), (NUMBER_SHOWN, "Android"), "as the phone sent it when it was linked");
     screen::keep(browser, "07-connected").await;
     card.click("#disconnect").await;
     card.until("the question", |shown| shown.dialog).await;

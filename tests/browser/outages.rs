@@ -32,7 +32,7 @@ async fn restart_with_silent_whatsapp_is_resuming_then_unreachable() {
     card.click("#disconnect").await;
     card.click("#confirm").await;
     let shown = card.reason("unlinked-by-user").await;
-    assert!(shown.words.contains("Hapus juga perangkat ini di ponsel"), "WhatsApp could not be told: {shown:#?}");
+    assert!(shown.words.contains("Hapus juga perangkat ini di ponsel"), "WhatsApp was not reached: {shown:#?}");
     screen::keep(browser, "25-unlinked-and-not-told").await;
 }
 
@@ -98,7 +98,7 @@ async fn link_that_keeps_crashing_is_shown_as_an_internal_error() {
         .await;
     assert!(shown.offers("connect"), "{shown:#?}");
     screen::keep(browser, "27-internal").await;
-    std::fs::remove_file(&stanza).expect("nobody has met it");
+    std::fs::remove_file(&stanza).expect("no link has read it");
     card.click("#connect").await;
     card.code().await;
 }

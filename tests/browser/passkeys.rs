@@ -102,7 +102,7 @@ async fn sign_in_that_ends_hides_the_code_to_compare() {
     browser.delete_token().await;
     card.click("#same").await;
     asks_to_sign_in(&stage).await;
-    assert_eq!(stage.phone.devices(), [], "nobody who is signed in has confirmed");
+    assert_eq!(stage.phone.devices(), [], "no signed-in user has confirmed");
 
     // The stream says that the sign-in has ended.
     stage.sign_in_with(&token_accepted_for(6)).await;

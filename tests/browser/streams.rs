@@ -39,7 +39,7 @@ async fn cut_stream_resumes_with_its_last_event_id() {
     let words = |name: &str, data: &serde_json::Value| json!([name, data["status"], data["reason"], data["qrText"]]);
     let heard_words: Vec<_> = heard.iter().map(|event| words(&event.name, &event.data)).collect();
     let told_words: Vec<_> = received.iter().map(|event| words(&event.name, &event.data)).collect();
-    assert_eq!(heard_words, told_words, "what an uncut stream was told, no more and no less");
+    assert_eq!(heard_words, told_words, "exactly what an uncut stream received");
 
     assert!(stage.phone.unlink(device));
     let ids = ids(&listener.until_last("disconnected").await);

@@ -46,7 +46,7 @@ async fn new_code_is_shown_within_5_s_of_the_kill_of_its_owner() {
     cluster.api(0, "toko").connect().await;
     let mut first = cluster.tab(0, "toko");
     let (_, dead_code) = first.until_qr().await;
-    let owner = cluster.owner("toko").expect("somebody shows it");
+    let owner = cluster.owner("toko").expect("an instance shows it");
     let mut watching = cluster.tab((owner + 1) % 3, "toko");
     let mut widowed = cluster.tab(owner, "toko");
     watching.until_qr().await;

@@ -14,7 +14,7 @@ use crate::{
 fn is_whole(tab: &Tab) {
     let ids: Vec<_> = tab.events().iter().filter_map(|event: &Event| event.id.as_deref().map(rank)).collect();
     let follows = |one: &(u64, u64), next: &(u64, u64)| next.0 == one.0 && next.1 == one.1 + 1;
-    assert!(ids.is_sorted_by(follows), "something was missed or told twice:\n{}", tab.story());
+    assert!(ids.is_sorted_by(follows), "an event was missed or sent twice:\n{}", tab.story());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -44,9 +44,9 @@ async fn empty_redis_after_a_restart_ends_sessions_with_store_lost() {
     for instance in 0..3 {
         assert_eq!(cluster.api(instance, "toko").status().await["reason"], "store-lost");
     }
-    assert_eq!(phone.devices(), [linked], "nobody was unlinked");
+    assert_eq!(phone.devices(), [linked], "no device was unlinked");
     let hung_up = cluster.simulator.wait_for_live(linked, 0, tautan_test_support::DEADLINE).await;
-    hung_up.expect("what nobody knows of is not kept open");
+    hung_up.expect("an unknown link is closed");
     // The button begins anew.
     let mut tab = cluster.tab(1, "toko");
     cluster.api(2, "toko").connect().await;
@@ -71,7 +71,7 @@ async fn owner_with_its_lease_rewrites_the_lost_second() {
     let mut cluster = Setup::of(3).start().await;
     let phone = cluster.simulator.phone(&number(1), "Toko Sari");
     let backup = pair(&cluster, &phone).await;
-    let owner = cluster.owner("toko").expect("somebody runs it");
+    let owner = cluster.owner("toko").expect("an instance runs it");
     let other = (owner + 1) % 3;
     let mut tab = cluster.tab(other, "toko");
     tab.until_status("connected").await;

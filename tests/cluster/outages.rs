@@ -80,7 +80,7 @@ async fn is_outlived(outage: Outage, lasts: Duration) {
         assert_eq!(
             (&received["status"], &received["stale"]),
             (&"connecting".into(), &true.into()),
-            "nobody can know: {received}"
+            "the status cannot be known: {received}"
         );
         let mut late = cluster.tab(instance, "budi");
         late.until("a stream without Redis", |event| event.data["stale"] == true).await;
@@ -99,7 +99,7 @@ async fn is_outlived(outage: Outage, lasts: Duration) {
         tab.forget_before(back);
         let (at, last) = tab.until_status(wanted).await;
         if tenant == "sari" {
-            assert_eq!(last.data["reason"], "unlinked-by-phone", "the end that nobody could keep is not lost");
+            assert_eq!(last.data["reason"], "unlinked-by-phone", "the end that could not be saved is not lost");
         } else {
             times.push(at);
         }
@@ -113,7 +113,7 @@ async fn is_outlived(outage: Outage, lasts: Duration) {
     }
     proves_device(&phones[1]).await;
     let all_run = cluster.instances.iter_mut().all(|instance| !instance.has_ended());
-    assert!(all_run, "nobody crashed");
+    assert!(all_run, "no instance crashed");
 }
 
 fn unlink(phone: &Phone) {

@@ -30,7 +30,7 @@ async fn bystanders(cluster: &Cluster) -> Vec<Tab> {
 
 fn are_undisturbed(tabs: &[Tab], before: &[usize]) {
     for (tab, before) in tabs.iter().zip(before) {
-        assert_eq!(tab.seen().len(), *before, "somebody else's panic disturbed it:\n{}", tab.story());
+        assert_eq!(tab.seen().len(), *before, "the panic of another tenant disturbed it:\n{}", tab.story());
     }
 }
 
@@ -47,7 +47,7 @@ async fn tenant_with_a_panicking_link_ends_after_3_crashes_alone() {
     let lives = tab.events().iter().filter(|event| event.is_status("connected")).count();
     assert_eq!(lives, 3, "{}", tab.story());
     are_undisturbed(&others, &before);
-    assert!(cluster.instances.iter_mut().all(|instance| !instance.has_ended()), "nobody crashed");
+    assert!(cluster.instances.iter_mut().all(|instance| !instance.has_ended()), "no instance crashed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -60,7 +60,7 @@ async fn crashes_are_counted_across_owners() {
         tab.until_status("connected").await;
         tab.until("the crash", |event| event.data["reason"] == "reconnecting").await;
     }
-    let owner = cluster.owner("panic-1").expect("somebody runs it");
+    let owner = cluster.owner("panic-1").expect("an instance runs it");
     cluster.kill(owner);
     let tab = &mut watching[(owner + 1) % 3];
     let (_, end) = tab.until_status("disconnected").await;
@@ -84,11 +84,11 @@ async fn session_survives_a_panic_in_a_library_task() {
     let stanza = cluster.folder.path().join("bad-stanza");
     std::fs::write(&stanza, "").expect("written");
     cluster.simulator.ping(device, Duration::from_secs(1)).await;
-    assert!(!stanza.exists(), "somebody choked on it");
+    assert!(!stanza.exists(), "a link read it");
     tab.forget();
     // Its link may be gone for good or only one of its tasks: either way the session is usable again.
     proves_device(&phone).await;
     assert_eq!(cluster.api(2, "toko").status().await["status"], "connected", "{}", tab.story());
     are_undisturbed(&others, &before);
-    assert!(cluster.instances.iter_mut().all(|instance| !instance.has_ended()), "nobody crashed");
+    assert!(cluster.instances.iter_mut().all(|instance| !instance.has_ended()), "no instance crashed");
 }

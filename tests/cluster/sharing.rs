@@ -66,5 +66,5 @@ async fn connect_on_every_instance_at_once_is_one_session() {
     proves_device(&phone).await;
     let device = crate::stage::device(&phone);
     assert_eq!(cluster.simulator.live_sockets_max(device), 1);
-    assert_eq!(cluster.simulator.sockets(), 1, "nobody else registers");
+    assert_eq!(cluster.simulator.sockets(), 1, "no other client registers");
 }

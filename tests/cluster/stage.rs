@@ -214,7 +214,7 @@ impl Cluster {
         self.api(instance, tenant).connect().await;
         tab.scan(phone).await;
         tab.until_status("connected").await;
-        self.owner(tenant).expect("somebody runs it")
+        self.owner(tenant).expect("an instance runs it")
     }
 
     /// Every stub of these tenants is connected.

@@ -37,8 +37,8 @@ async fn owner_suspended_past_its_lease_writes_nothing() {
     assert_eq!(cluster.owner("toko"), Some(successor));
     assert_eq!(record(), before, "it writes nothing");
     assert_eq!(watching.events(), received, "it says nothing:\n{}", watching.story());
-    assert_eq!(cluster.simulator.logins(device), logins, "nobody dials");
-    assert_eq!(cluster.simulator.double_logins(device), 0, "nobody is replaced");
+    assert_eq!(cluster.simulator.logins(device), logins, "no link connects");
+    assert_eq!(cluster.simulator.double_logins(device), 0, "no link is replaced");
     assert_eq!(cluster.simulator.double_login_ms(device), 0);
     proves_device(&phone).await;
     let received = cluster.api(zombie, "toko").status().await;
@@ -62,7 +62,7 @@ async fn code_of_a_suspended_owner_is_not_shown_after_a_newer_one() {
     cluster.api(0, "toko").connect().await;
     let zombie = {
         cluster.tab(0, "toko").until_qr().await;
-        cluster.owner("toko").expect("somebody shows it")
+        cluster.owner("toko").expect("an instance shows it")
     };
     let mut watching = cluster.tab(1 - zombie, "toko");
     watching.until_qr().await;

@@ -43,7 +43,8 @@ fn contact(n: usize) -> [Change; 2] {
 /// While the program does not run.
 async fn add_contacts(data_dir: &Path) {
     let key = MasterKey::load_or_create(&data_dir.join(KEY_FILE)).expect("the program's own");
-    let store = EmbeddedStore::open(Settings::new(data_dir, key), clock::system()).expect("nobody else has it");
+    let store =
+        EmbeddedStore::open(Settings::new(data_dir, key), clock::system()).expect("no other process has it open");
     let stores = store.stores();
     let tenant = TenantId::parse(TENANT).expect("a name");
     let lease = stores.ownership.acquire(&tenant).await.expect("it is open").expect("it is linked");

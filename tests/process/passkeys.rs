@@ -106,7 +106,7 @@ async fn passkey_answer_reaches_the_owner_from_another_instance() {
     stream.until_status("connected").await;
     within("the scan", scan).await.expect("no panic").expect("linked");
     stage.proves_device().await;
-    assert_eq!(stage.simulator.double_logins(stage.device()), 0, "nobody else took the session over");
+    assert_eq!(stage.simulator.double_logins(stage.device()), 0, "no other instance took the session over");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -23,7 +23,7 @@ async fn is_hushed(stage: &Stage, login: &str, before: Before) -> Before {
     let hushed = stage.simulator.wait_until(DEADLINE, |simulator| {
         simulator.presence(device).unavailable > before.unavailable && !simulator.is_available(device)
     });
-    hushed.await.expect("it says that nobody is there");
+    hushed.await.expect("it sends unavailable");
     tokio::time::sleep(SENT_WITHIN).await;
     assert!(!stage.simulator.is_available(device), "{login}: whatever was said later");
     let silence = stage.simulator.available_for(device);

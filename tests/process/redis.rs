@@ -70,7 +70,7 @@ async fn unreachable_redis_does_not_prevent_the_start() {
     let program = on(&stage, &server.url(), KEY).start();
     let mut wrong = on(&stage, &server.url(), OTHER_KEY).start();
     assert!(program.output().iter().any(|line| line.contains("starting all the same")));
-    assert_eq!(program.api(TENANT).status().await["stale"], true, "nobody can know");
+    assert_eq!(program.api(TENANT).status().await["stale"], true, "the status cannot be known");
     let refused = program.api(TENANT).ask(reqwest::Method::POST, "connect").send().await.unwrap();
     assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (503, &"2".try_into().unwrap()));
     server.resume();

@@ -56,7 +56,7 @@ async fn fifty_rounds_of_linking_and_unlinking_leave_nothing_behind() {
             api.disconnect().await;
             let ended = stream.until_status("disconnected").await;
             assert_eq!(ended.data["reason"], "unlinked-by-user", "round {round} of {NAME}: {ended:?}");
-            assert!(ended.data["remote"].is_null(), "WhatsApp was told: {ended:?}");
+            assert!(ended.data["remote"].is_null(), "WhatsApp received the unlink: {ended:?}");
             assert_eq!(stage.simulator.live_sockets_max(device), 1, "never two sockets of one device");
             if round == WARM_UP {
                 warm = Use::of(&program);

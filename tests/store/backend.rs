@@ -85,7 +85,7 @@ pub trait Backend: Send {
     {
         async {
             self.commands().request(tenant, DesiredState::Run { phone: None }).await.unwrap();
-            self.ownership().acquire(tenant).await.unwrap().expect("nobody else runs it")
+            self.ownership().acquire(tenant).await.unwrap().expect("no other owner runs it")
         }
     }
 }

@@ -255,7 +255,7 @@ async fn fill_the_disk() {
     };
     assert!(matches!(failed.0, StoreError::Unavailable(_)), "{:?}", failed.0);
     let updates = all(&mut reader).await;
-    assert_eq!(updates.len(), number + usize::from(failed.1), "what failed was not told");
+    assert_eq!(updates.len(), number + usize::from(failed.1), "a failed status was not published");
     let newest = store.journal().latest(&tenant("a")).await.unwrap().unwrap();
     assert_eq!(updates.last(), Some(&Received::Event(newest.event.status.clone())), "memory is read all the same");
     // There is room for a status: it comes back by itself.

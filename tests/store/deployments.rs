@@ -41,7 +41,7 @@ async fn story(first: &RedisStore, second: &RedisStore) {
     let name = tenant("toko");
     commands.request(&name, DesiredState::Run { phone: None }).await.unwrap();
     assert_eq!(ownership.orphaned(10).await.unwrap(), [tenant("toko")]);
-    let lease = ownership.acquire(&name).await.unwrap().expect("it is nobody's");
+    let lease = ownership.acquire(&name).await.unwrap().expect("it has no owner");
     let mut reader = second.stores().journal.subscribe(&name, None).await;
     assert_eq!(next(&mut reader).await, Some(Received::Event(starting())));
     let row = |value: &'static str| Change::Put { table: "t", key: Bytes::from("k"), value: Bytes::from(value) };
@@ -88,7 +88,7 @@ async fn documented_redis_rights_are_enough() {
         // While the key is being replaced there is more to do: a request, an event with a code, a row.
         let Stores { journal, ownership, commands, credentials, .. } = first.stores();
         commands.request(&tenant("toko"), DesiredState::Run { phone: None }).await.unwrap();
-        let lease = ownership.acquire(&tenant("toko")).await.unwrap().expect("it is nobody's");
+        let lease = ownership.acquire(&tenant("toko")).await.unwrap().expect("it has no owner");
         let row = Change::Put { table: "t", key: Bytes::from("k"), value: Bytes::from("v") };
         credentials.write(&lease, vec![row]).await.unwrap();
         journal.append(&lease, qr(1)).await.unwrap();
@@ -294,7 +294,7 @@ async fn next_master_serves_within_5_s_of_silence() {
         assert!(took < RECOVERY_TIME_MAX, "{took:?}");
         watched.nodes[0].resume();
         for _ in 0..20 {
-            assert!(pair.works().await < RECOVERY_TIME_MAX, "the old one that wakes starves nobody");
+            assert!(pair.works().await < RECOVERY_TIME_MAX, "the old master that wakes delays no write");
         }
     })
     .await;
@@ -318,7 +318,7 @@ async fn owner_on_the_old_master_is_not_taken_over_too_early() {
         let other = open(&format!("redis+sentinel://127.0.0.1:{}/{SERVICE}", sentinel.port)).stores();
         let Stores { journal, ownership, commands, credentials, .. } = owner.stores();
         commands.request(&tenant("a"), DesiredState::Run { phone: None }).await.unwrap();
-        let lease = ownership.acquire(&tenant("a")).await.unwrap().expect("it is nobody's");
+        let lease = ownership.acquire(&tenant("a")).await.unwrap().expect("it has no owner");
         let row = Change::Put { table: "t", key: Bytes::from("k"), value: Bytes::from("v") };
         credentials.write(&lease, vec![row]).await.unwrap();
         journal.append(&lease, connected()).await.unwrap();

@@ -28,7 +28,7 @@ async fn finish_publishes_fulfils_and_releases(store: impl Backend + Sync) {
     assert!(lost.is_cancelled());
     assert_eq!(store.commands().current(&tenant("a")).await.unwrap(), None);
     assert!(store.ownership().orphaned(10).await.unwrap().is_empty());
-    assert!(store.ownership().acquire(&tenant("a")).await.unwrap().is_none(), "nobody wants it");
+    assert!(store.ownership().acquire(&tenant("a")).await.unwrap().is_none(), "it is not requested");
 }
 
 async fn request_during_a_finish_is_not_lost(store: impl Backend + Sync) {

@@ -40,7 +40,7 @@ async fn rows(store: &RedisStore, name: &str) -> Result<BTreeMap<Bytes, Bytes>, 
 async fn own(store: &RedisStore, name: &str) -> Lease {
     let Stores { ownership, commands, .. } = store.stores();
     commands.request(&tenant(name), DesiredState::Run { phone: Some(phone()) }).await.unwrap();
-    ownership.acquire(&tenant(name)).await.unwrap().expect("it is nobody's")
+    ownership.acquire(&tenant(name)).await.unwrap().expect("it has no owner")
 }
 
 /// All bytes that are stored of tenants and of the key.
@@ -91,7 +91,7 @@ async fn key_is_checked_once_redis_is_back_after_the_start() {
         assert_eq!(right.proven(Duration::ZERO).await, Ok(false));
         redis.server.resume();
         let updates = async || wrong.proven(Duration::ZERO).await.err();
-        assert_eq!(until("the wrong key is told", updates).await, UnusableServer::WrongKey);
+        assert_eq!(until("the wrong key is reported", updates).await, UnusableServer::WrongKey);
         let served = async || right.stores().journal.latest(&tenant("a")).await.ok();
         until("the right one is served", served).await;
     })

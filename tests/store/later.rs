@@ -179,7 +179,7 @@ async fn unknown_words_in_the_file() {
     store.close().await;
     drop(store);
     let mut kept = kept_event(&dir, &key(), "ended");
-    assert_ne!(kept["untold"], Value::Null, "the back end is to be told of it");
+    assert_ne!(kept["untold"], Value::Null, "its webhook is not delivered yet");
     kept["event"] = event;
     let keys = |name: &str| TenantKeys::new(&key(), &tenant(name));
     put(&dir, JOURNAL, "ended", &sealed(&keys("ended"), "journal", b"", &kept));

@@ -32,7 +32,7 @@ async fn message_is_received_once_in_order_and_notifies(store: impl Backend + Sy
     assert_eq!(store.commands().notified().await, [tenant("a")]);
     send(&store, "a", "two").await;
     send(&store, "a", "two").await;
-    assert_eq!(receive(&store, &lease).await, ["one", "two", "two"], "whoever says it twice means it twice");
+    assert_eq!(receive(&store, &lease).await, ["one", "two", "two"], "a message that was sent twice is received twice");
     assert!(receive(&store, &lease).await.is_empty());
     assert!(store.commands().current(&tenant("a")).await.unwrap().is_some(), "the wish is as it was");
 }

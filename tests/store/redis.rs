@@ -267,7 +267,7 @@ async fn session_forgotten_by_redis_is_published_as_store_lost() {
             None
         );
         redis.server.ask(&["ACL", "SETUSER", "default", "+xadd"]);
-        let shown = until("it is told", async || redis.journal().latest(&tenant("b")).await.ok().flatten()).await;
+        let shown = until("it is published", async || redis.journal().latest(&tenant("b")).await.ok().flatten()).await;
         assert_eq!((&shown.event.status, shown.stale), (&ended(EndReason::StoreLost), false));
         assert!(redis.ownership().orphaned(10).await.unwrap().is_empty());
     })

@@ -39,7 +39,7 @@ async fn write_during_the_rewrite_of_lost_writes_stays() {
             match credentials.write(&lease, row(written.clone())).await {
                 Ok(()) => {
                     let read = credentials.get(&name, "t", b"k").await.unwrap();
-                    assert_eq!(read, Some(written.into()), "nobody else writes");
+                    assert_eq!(read, Some(written.into()), "no other client writes");
                 }
                 Err(StoreError::Unavailable(_)) => tokio::time::sleep(Duration::from_millis(5)).await,
                 Err(error) => panic!("{error}"),
@@ -66,7 +66,7 @@ async fn request_before_a_loss_is_saved_again_after_it() {
         let Stores { journal, ownership, commands, .. } = near.stores();
         let (name, run) = (tenant("a"), DesiredState::Run { phone: None });
         commands.request(&name, run.clone()).await.unwrap();
-        let lease = ownership.acquire(&name).await.unwrap().expect("nobody else runs it");
+        let lease = ownership.acquire(&name).await.unwrap().expect("no other owner runs it");
         journal.append(&lease, numbered(1)).await.unwrap();
         let saved = server.backup();
         let lost = journal.append(&lease, numbered(2)).await.unwrap().event.cursor;

@@ -57,7 +57,7 @@ async fn forgotten_tenant_is_acquired_once_all_instances_reconciled() {
     if redis_is_installed() {
         in_time(async {
             let took = taken_in_turn(&forgotten(Way::Open).await).await;
-            assert!(took < Duration::from_secs(5), "nobody waits for the dead: {took:?}");
+            assert!(took < Duration::from_secs(5), "it does not wait for dead instances: {took:?}");
         })
         .await;
     }
@@ -158,7 +158,7 @@ async fn session_lost_in_the_last_second_is_published_without_readers() {
         redis.server.restart_from(&saved);
         lease.lost().cancelled().await;
         let updates = async || redis.journal().latest(&tenant("a")).await.ok().flatten();
-        let shown = until("its end is told", updates).await;
+        let shown = until("its end is published", updates).await;
         assert_eq!(shown.event.status, ended(EndReason::StoreLost));
     })
     .await;

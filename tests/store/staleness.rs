@@ -47,7 +47,7 @@ async fn readers_get_refreshes_at_a_handover(store: impl Backend + Sync) {
     store.ownership().release(lease).await.unwrap();
     assert_eq!(next(&mut reader).await, Some(Received::Stale(connected())));
     let mut late = store.journal().subscribe(&tenant("a"), None).await;
-    assert_eq!(all(&mut late).await, [Received::Stale(connected())], "no claim that nobody stands behind");
+    assert_eq!(all(&mut late).await, [Received::Stale(connected())], "no current status without an owner");
     let _lease = store.ownership().acquire(&tenant("a")).await.unwrap().unwrap();
     assert_eq!(next(&mut reader).await, Some(Received::Event(resuming())));
     assert_eq!(next(&mut late).await, Some(Received::Event(resuming())));

@@ -36,7 +36,7 @@ fn store_with(commit: impl Fn() + Send + Sync + 'static) -> (Embedded, Arc<Atomi
 
 #[tokio::test]
 async fn panic_of_the_writer_ends_the_store_and_its_leases() {
-    let (store, fails) = store_with(|| panic!("a disk that nobody has thought of"));
+    let (store, fails) = store_with(|| panic!("an unexpected error of the disk"));
     let lease = store.running(&tenant("a")).await;
     fails.store(true, Ordering::SeqCst);
     let refused = store.journal().append(&lease, connected()).await;

@@ -89,7 +89,7 @@ impl Bench {
     pub async fn lease_of(&self, tenant: &str) -> Lease {
         let tenant = TenantId::parse(tenant).unwrap();
         self.stores.commands.request(&tenant, DesiredState::Run { phone: None }).await.unwrap();
-        self.stores.ownership.acquire(&tenant).await.unwrap().expect("nobody else runs it")
+        self.stores.ownership.acquire(&tenant).await.unwrap().expect("no other owner runs it")
     }
 
     pub async fn open(&self, lease: &Lease) -> Box<dyn Link> {

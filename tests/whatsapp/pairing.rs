@@ -30,7 +30,7 @@ async fn pairing_signals_come_in_order() {
         panic!("a code comes first")
     };
     assert!(lifetime > Duration::from_secs(50) && lifetime <= Duration::from_secs(60), "{lifetime:?}");
-    assert!(!bench.holds(&lease).await, "a code that nobody scanned is not kept");
+    assert!(!bench.holds(&lease).await, "a code that was not scanned is not saved");
     bench.phone.scan(&text).await.unwrap();
     assert_eq!(next(&mut *link).await, Some(Signal::Scanned));
     // The restart of WhatsApp's stream is inside: nothing is dropped between.

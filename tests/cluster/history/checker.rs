@@ -198,7 +198,7 @@ fn knowledge<'a>(history: &'a History, wrong: &mut Vec<(Wrong, String)>) -> BTre
                 Content::Status { mark, .. } | Content::Code { mark } => mark,
             };
             if let Some(mark) = mark.as_ref().filter(|mark| mark.tenant != client.tenant) {
-                wrong.push((Wrong::Foreign, format!("{} was told of {}", client.tenant, mark.tenant)));
+                wrong.push((Wrong::Foreign, format!("{} received an event of {}", client.tenant, mark.tenant)));
             }
             let Some(position) = position else { continue };
             let event = known.entry(&client.tenant).or_default().entry(*position).or_default();

@@ -51,7 +51,7 @@ fn event_that_was_not_sent_live_is_lost() {
         let whole = client([sent((1, 1), code("a/x/1")), sent((1, 2), missing), sent((1, 3), up("a/x/3"))]);
         let gap = client([sent((1, 1), code("a/x/1")), sent((1, 3), up("a/x/3"))]);
         assert_eq!(found(vec![whole, gap.clone()]), [Wrong::Lost]);
-        assert_eq!(found(vec![gap]), [Wrong::Lost], "also if nobody saw it");
+        assert_eq!(found(vec![gap]), [Wrong::Lost], "also if no client saw it");
     }
 }
 

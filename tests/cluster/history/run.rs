@@ -112,7 +112,7 @@ pub async fn run(seed: u64, scale: &Scale) {
         println!("WRONG {kind:?}: {words}");
     }
     assert!(wrong.is_empty(), "{} things are wrong with history {seed}", wrong.len());
-    assert!(cluster.instances.iter_mut().all(|instance| !instance.has_ended()), "nobody crashed");
+    assert!(cluster.instances.iter_mut().all(|instance| !instance.has_ended()), "no instance crashed");
 }
 
 /// Events that a reader received.

@@ -64,7 +64,7 @@ pub(crate) async fn serve(world: Arc<World>, socket: TcpStream) {
     };
     if asks {
         if !world.read().unreachable {
-            // Whoever goes away meanwhile asks again, or does not.
+            // A client that disconnects meanwhile may ask again.
             let _ = front::answer(&world, socket).await;
         }
         return;

@@ -88,7 +88,7 @@ async fn post_own(world: &World, to: DeviceId, message: ProtocolMessage) -> Resu
     post(world, Envelope { sender: to.number(), to, category: Some("peer") }, &message).await
 }
 
-/// After this the next message opens a new session, as a sender does that was told its message could not be read.
+/// After this the next message opens a new session, as a sender does whose message could not be read.
 pub(crate) async fn forget_session(world: &World, sender: u64, to: DeviceId) {
     let sessions = world.read().accounts.get(&sender).map(|account| account.sessions.clone());
     if let Some(sessions) = sessions {

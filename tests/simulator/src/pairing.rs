@@ -7,7 +7,7 @@ use crate::device::DeviceId;
 use crate::phone::ScanError;
 use crate::stanza::{fresh_id, request};
 
-/// A pairing under way: what the phone states, and to whom the outcome is told.
+/// A pairing under way: the phone's statement, and the receiver of the outcome.
 pub(crate) struct Ceremony {
     pub(crate) device: DeviceId,
     pub(crate) business_name: String,

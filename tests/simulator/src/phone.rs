@@ -168,8 +168,8 @@ impl Phone {
         outcome
     }
 
-    /// Offers the chats of before, as a phone does to whoever it has just linked, and waits until the device has read
-    /// the offer.
+    /// Offers the chat history, as a phone does to a device that it has just linked, and waits until the device has
+    /// read the offer.
     pub async fn offer_history(&self, device: DeviceId) -> Result<(), TextError> {
         let read = message::offer_history(&self.world, device).await?;
         read.await.unwrap_or(Err(TextError::Stopped))

@@ -80,7 +80,7 @@ impl Simulator {
         self.world.keys.root_public()
     }
 
-    /// The phone with this number, which is made if it is new. Its name is what a fresh link is told.
+    /// The phone with this number, which is made if it is new. A new link receives its name.
     ///
     /// # Panics
     /// If the number is not made of digits.
@@ -101,7 +101,7 @@ impl Simulator {
         self.world.change(|state| state.refusal = refusal);
     }
 
-    /// Which release of WhatsApp's own client is told to be the newest; with `None` nobody is told any.
+    /// Sets the newest version of WhatsApp's own client; with `None` the server names none.
     pub fn publish(&self, revision: Option<u32>) {
         self.world.change(|state| state.published = revision);
     }
@@ -116,7 +116,7 @@ impl Simulator {
         self.world.change(|state| state.code_refusal = refusal);
     }
 
-    /// The time of every pairing code is up: entered now it is refused. Clients are not told, they have clocks.
+    /// Every pairing code has expired: entered now it is refused. Clients get no event, since they have clocks.
     pub fn expire_codes(&self) {
         self.world.change(|state| state.codes.values_mut().for_each(|request| request.expired = true));
     }
@@ -215,7 +215,7 @@ impl Simulator {
         self.tally(device).presence
     }
 
-    /// Whether the device says that somebody sits before it. Meanwhile the phone does not notify its owner.
+    /// Whether the device is "available". Meanwhile the phone does not notify its owner.
     pub fn is_available(&self, device: DeviceId) -> bool {
         self.tally(device).is_available()
     }
@@ -260,7 +260,7 @@ impl Simulator {
         self.world.read().connections.len()
     }
 
-    /// How often somebody asked which release is the newest.
+    /// How often the newest version was requested.
     pub fn lookups(&self) -> u64 {
         self.world.read().lookups
     }

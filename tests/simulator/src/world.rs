@@ -61,7 +61,7 @@ pub(crate) struct State {
     last_connection: u64,
 }
 
-/// A ref in a QR text. It stays here after its end, to be told from one that never was.
+/// A ref in a QR text. It stays here after its end, to distinguish it from an unknown one.
 pub(crate) struct QrRef {
     pub(crate) connection: u64,
     pub(crate) registrant: Registrant,

@@ -8,7 +8,7 @@ pub const CREDENTIALS: TableDefinition<(&str, &str, &[u8]), &[u8]> = TableDefini
 /// Opens the file of a program that has ended. Another may be started after it.
 pub fn with_store<T>(data_dir: &Path, look: impl FnOnce(&Database) -> T) -> T {
     let path = data_dir.join("tautan.redb");
-    let database = Database::open(&path).expect("nobody else has it");
+    let database = Database::open(&path).expect("no other process has it open");
     let found = look(&database);
     drop(database);
     // A process that another test starts just now has the open file, and its lock, until it is the program it is to be.
