@@ -1,8 +1,15 @@
-//! How long a user waits for a code and for "connected", in release and with every commit on the disk. Run by its name:
-//! `cargo test --release --test bench -- --ignored --nocapture`.
+//! The figures of `docs/measurements.md`, in release and with every commit on the disk: `make bench`.
+
+mod counts;
+mod load;
+mod peers;
+mod rows;
+mod sessions;
+mod table;
 
 use std::time::{Duration, Instant};
 
+use table::Table;
 use tautan_simulator::Simulator;
 use tautan_test_support::{Binary, Settings, within};
 
@@ -63,4 +70,38 @@ async fn user_waits_no_longer_than_promised() {
     }
     let kept = [code.received(), connected.received()];
     assert_eq!(kept, [true, true], "a bound is exceeded");
+}
+
+/// All rows, or those that ROWS names, as in `make bench ROWS=idle,fan-out`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "figures need a release build and a quiet machine"]
+async fn table_side_by_side() {
+    let chosen = std::env::var("ROWS").unwrap_or_default();
+    let is_chosen = |row: &str| chosen.is_empty() || chosen.split(',').any(|name| name == row);
+    let mut table = Table::default();
+    let blocking: [(&str, fn(&mut Table)); 5] = [
+        ("idle", |table| rows::idle(table, 10_000, 45)),
+        ("idle-most", |table| rows::idle(table, 19_000, 30)),
+        ("fan-out", |table| rows::fan_out(table, 20)),
+        ("stalled", |table| rows::stalled(table, 40)),
+        ("tenants", |table| rows::tenants(table, 20)),
+    ];
+    for (name, row) in blocking {
+        if is_chosen(name) {
+            tokio::task::block_in_place(|| row(&mut table));
+        }
+    }
+    if is_chosen("codes") {
+        sessions::codes(&mut table, 300).await;
+    }
+    if is_chosen("sessions") {
+        sessions::memory(&mut table).await;
+    }
+    table.print(&peers::machine());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a release build and valgrind"]
+async fn instructions_are_those_that_are_kept() {
+    counts::compare().await;
 }

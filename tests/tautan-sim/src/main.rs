@@ -8,10 +8,11 @@
 //! `SIM_COMMIT_HANG=FILE` is a disk that hangs: each commit waits for as long as the file exists.
 //! `SIM_QR_PACE=0.05` makes QR codes live a twentieth of their time.
 //! `SIM_PATIENCE=0.02` makes sessions wait for WhatsApp and the user a fiftieth as long before they say or end something.
-//! `SIM_STUBS=FOLDER` gives tenants whose names begin with `idle-`, `chatty-` or `panic-` links that lead nowhere (see
-//! `stubs`); a file `bad-stanza` in the folder is taken away by the first frame that a real link sends, which panics.
+//! `SIM_STUBS=FOLDER` gives tenants whose names begin with `idle-`, `chatty-`, `ticking-` or `panic-` links that lead
+//! nowhere (see `stubs` and `ticking`; `SIM_TICK=100` is the pace of the ticking ones in milliseconds); a file `bad-stanza` in the folder is taken away by the first frame that a real link sends, which panics.
 
 mod stubs;
+mod ticking;
 
 use std::{
     path::{Path, PathBuf},
@@ -51,7 +52,8 @@ fn main() -> ExitCode {
     if let Some(folder) = std::env::var_os("SIM_STUBS").map(PathBuf::from) {
         let bad_stanza = folder.join("bad-stanza");
         seams.outgoing_frame = Some(Arc::new(move |_| panic_once(&bad_stanza)));
-        seams.connector = Some(stubs::beside_the_real(&folder, read("SIM_SEED").unwrap_or(0)));
+        let tick = Duration::from_millis(read("SIM_TICK").unwrap_or(1000));
+        seams.connector = Some(stubs::beside_the_real(&folder, read("SIM_SEED").unwrap_or(0), tick));
     }
     app::run(seams)
 }

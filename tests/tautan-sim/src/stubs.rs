@@ -22,6 +22,8 @@ use tautan::{
 };
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::ticking::Ticking;
+
 /// A chatty link's pause between two signals, in milliseconds.
 const PAUSE_MS: std::ops::Range<u64> = 20..500;
 /// Long enough that no code of a chatty link expires during a test.
@@ -33,15 +35,17 @@ const UNLINK_TIME: Duration = Duration::from_millis(50);
 const STANZA_AFTER: Duration = Duration::from_millis(300);
 
 /// `folder`: once there is a file `calm` in it, chatty links connect and fall silent.
-pub fn beside_the_real(folder: &Path, seed: u64) -> Wrap {
+pub fn beside_the_real(folder: &Path, seed: u64, tick: Duration) -> Wrap {
     let calm = folder.join("calm");
-    Box::new(move |real| Arc::new(Stubs { real, calm, seed, opened: AtomicU64::new(0) }))
+    Box::new(move |real| Arc::new(Stubs { real, calm, seed, tick, opened: AtomicU64::new(0) }))
 }
 
 struct Stubs {
     real: Arc<dyn Connector>,
     calm: PathBuf,
     seed: u64,
+    /// The pace of ticking links.
+    tick: Duration,
     opened: AtomicU64,
 }
 
@@ -52,6 +56,7 @@ impl Connector for Stubs {
         let stanza = match tenant.as_str().split('-').next() {
             Some("idle") => None,
             Some("panic") => Some(STANZA_AFTER),
+            Some("ticking") => return Ok(Box::new(Ticking::new(number(tenant), self.tick))),
             Some("chatty") => {
                 let seed = (self.seed, std::process::id(), self.opened.fetch_add(1, Ordering::Relaxed));
                 return Ok(Box::new(Chatty::new(tenant, hash(seed), self.calm.clone())));
