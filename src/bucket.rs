@@ -4,46 +4,37 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How often something may be done: `size` times at once, then once each `every`.
+/// How often something may be done: `burst` times at once, then once `every` so long.
+#[derive(Clone, Copy, Debug)]
+pub struct Rate {
+    pub burst: u32,
+    pub every: Duration,
+}
+
+/// What is left of a rate. Holds one time and nothing else, since every tenant with an open stream has some.
 #[derive(Debug)]
 pub struct Bucket {
-    size: u32,
-    every: Duration,
-    left: u32,
-    /// When it was full, or when the last token came back.
-    since: Instant,
+    /// From then on all of it is left.
+    full_at: Instant,
 }
 
 impl Bucket {
-    /// A full bucket.
-    pub fn new(size: u32, every: Duration) -> Self {
-        Self { size, every, left: size, since: Instant::now() }
+    pub fn full(now: Instant) -> Self {
+        Self { full_at: now }
     }
 
-    /// Takes a token. `Err`: none is left; the time at which the next one comes back.
-    pub fn take(&mut self, now: Instant) -> Result<(), Instant> {
-        self.refill(now);
-        if self.left == 0 {
-            return Err(self.since + self.every);
-        }
-        self.left -= 1;
+    /// `Err`: none is left, and when the next one comes back.
+    pub fn take(&mut self, rate: Rate, now: Instant) -> Result<(), Instant> {
+        let next_full_at = self.full_at.max(now) + rate.every;
+        let allowed_from = next_full_at.checked_sub(rate.every * rate.burst).filter(|from| *from > now);
+        allowed_from.map_or(Ok(()), Err)?;
+        self.full_at = next_full_at;
         Ok(())
     }
 
-    /// Whether it is as new, so that it can be dropped without changing a limit.
-    pub fn is_full(&mut self, now: Instant) -> bool {
-        self.refill(now);
-        self.left == self.size
-    }
-
-    fn refill(&mut self, now: Instant) {
-        while self.left < self.size && now >= self.since + self.every {
-            self.left += 1;
-            self.since += self.every;
-        }
-        if self.left == self.size {
-            self.since = now;
-        }
+    /// As new: nothing is lost if it is forgotten.
+    pub fn is_full(&self, now: Instant) -> bool {
+        self.full_at <= now
     }
 }
 
@@ -54,18 +45,20 @@ mod tests {
     #[test]
     fn bucket_gives_its_size_at_once_and_then_one_by_one() {
         let ten = Duration::from_secs(10);
-        let (mut bucket, start) = (Bucket::new(3, ten), Instant::now());
+        let (rate, start) = (Rate { burst: 3, every: ten }, Instant::now());
+        let mut bucket = Bucket::full(start);
         for _ in 0..3 {
-            assert_eq!(bucket.take(start), Ok(()));
+            assert_eq!(bucket.take(rate, start), Ok(()));
         }
-        assert_eq!(bucket.take(start), Err(start + ten));
-        assert_eq!(bucket.take(start + ten / 2), Err(start + ten));
-        assert_eq!(bucket.take(start + ten), Ok(()));
-        assert_eq!(bucket.take(start + ten), Err(start + 2 * ten));
+        assert_eq!(bucket.take(rate, start), Err(start + ten));
+        assert_eq!(bucket.take(rate, start + ten / 2), Err(start + ten));
+        assert_eq!(bucket.take(rate, start + ten), Ok(()));
+        assert_eq!(bucket.take(rate, start + ten), Err(start + 2 * ten));
+        assert!(!bucket.is_full(start + 3 * ten) && bucket.is_full(start + 4 * ten));
         let later = start + 100 * ten;
         for _ in 0..3 {
-            assert_eq!(bucket.take(later), Ok(()));
+            assert_eq!(bucket.take(rate, later), Ok(()));
         }
-        assert_eq!(bucket.take(later), Err(later + ten), "no more than its size is saved up");
+        assert_eq!(bucket.take(rate, later), Err(later + ten), "no more than its burst is saved up");
     }
 }

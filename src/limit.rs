@@ -80,6 +80,10 @@ impl<M: Moment> Times<M> {
 
     /// Counts a use now.
     pub fn add(&mut self, limit: Limit, now: M) {
+        if self.0.is_empty() {
+            // Most tenants do it once. The deque itself would begin with room for four.
+            self.0.reserve_exact(1);
+        }
         self.0.push_front(now);
         self.0.truncate(limit.count as usize);
     }

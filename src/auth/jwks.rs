@@ -13,7 +13,10 @@ use super::{
     keys::{Key, KeyError},
     publisher::{Fetch, FileFetch, Pace, UrlFetch},
 };
-use crate::{bucket::Bucket, clock::until};
+use crate::{
+    bucket::{Bucket, Rate},
+    clock::until,
+};
 
 /// Fetches that tokens with an unknown key may cause at once.
 const UNKNOWN_AT_ONCE: u32 = 3;
@@ -65,7 +68,7 @@ impl Jwks {
     }
 
     pub fn new(source: Arc<dyn Fetch>) -> Self {
-        let for_unknown = Bucket::new(UNKNOWN_AT_ONCE, source.pace().unknown_every);
+        let for_unknown = Bucket::full(Instant::now());
         Self {
             source,
             keys: Mutex::new(Arc::new([])),
@@ -146,7 +149,8 @@ impl Jwks {
         if fetches.begun > since {
             return Some(now);
         }
-        let taken = fetches.for_unknown.take(now);
+        let rate = Rate { burst: UNKNOWN_AT_ONCE, every: self.source.pace().unknown_every };
+        let taken = fetches.for_unknown.take(rate, now);
         taken.map(|()| self.begin(&mut fetches)).err()
     }
 

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::error::{Code, Problem};
 use crate::{
-    bucket::Bucket,
+    bucket::{Bucket, Rate},
     limit::{Limit, Times},
     telemetry::Sampled,
     tenant::TenantId,
@@ -18,8 +18,7 @@ use crate::{
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 
 /// Lines of the log about the streams of one tenant: so many at once, and then one more each time.
-const LINES_BURST: u32 = 10;
-const LINE_EVERY: Duration = Duration::from_secs(10);
+const LINES: Rate = Rate { burst: 10, every: Duration::from_secs(10) };
 
 /// How often each tenant may send commands and open streams on this instance.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +38,12 @@ impl Default for Limits {
             commands_per_second: 5,
             stream_openings: Limit::new(60, Duration::from_secs(60)).expect("neither is zero"),
         }
+    }
+}
+
+impl Limits {
+    fn commands(self) -> Rate {
+        Rate { burst: self.command_burst, every: Duration::from_secs(1) / self.commands_per_second }
     }
 }
 
@@ -73,8 +78,8 @@ impl Budgets {
     /// Uses one command. Routes do not call it for "disconnect": a tenant must be able to stop what it started.
     pub fn take_command(&self, tenant: &TenantId) -> Result<(), Problem> {
         let Limits { command_burst, commands_per_second, .. } = self.limits;
-        let now = Instant::now();
-        let taken = self.with(tenant, now, |budget| budget.commands.take(now));
+        let (rate, now) = (self.limits.commands(), Instant::now());
+        let taken = self.with(tenant, now, |budget| budget.commands.take(rate, now));
         taken.map_err(|next| {
             if self.command_lines.is_due() {
                 tracing::warn!(%tenant, "commands of tenant are refused, too many came");
@@ -98,7 +103,7 @@ impl Budgets {
     /// line for each stream, a client that opens and closes them could fill the disk.
     pub fn take_line(&self, tenant: &TenantId) -> Option<u64> {
         let now = Instant::now();
-        self.with(tenant, now, |budget| match budget.lines.take(now) {
+        self.with(tenant, now, |budget| match budget.lines.take(LINES, now) {
             Ok(()) => Some(std::mem::take(&mut budget.unlogged)),
             Err(_) => {
                 budget.unlogged += 1;
@@ -107,17 +112,28 @@ impl Budgets {
         })
     }
 
+    /// Forgets tenants whose budget is whole, if it is time. Called again and again: after thousands of streams were opened
+    /// at once, no tenant may ask for anything for long.
+    pub fn forget(&self) {
+        self.forget_in(&mut self.used.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
+    }
+
+    fn forget_in(&self, used: &mut Used, now: Instant) {
+        if now.duration_since(used.forgot_at) < FORGET_EVERY {
+            return;
+        }
+        used.forgot_at = now;
+        let openings = self.limits.stream_openings;
+        used.tenants.retain(|_, budget| !budget.is_whole(now, openings));
+        used.tenants.shrink_to(2 * used.tenants.len());
+    }
+
     fn with<T>(&self, tenant: &TenantId, now: Instant, take: impl FnOnce(&mut Budget) -> T) -> T {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        if now.duration_since(used.forgot_at) >= FORGET_EVERY {
-            used.forgot_at = now;
-            let openings = self.limits.stream_openings;
-            used.tenants.retain(|_, budget| !budget.is_whole(now, openings));
-        }
-        let Limits { command_burst, commands_per_second, .. } = self.limits;
+        self.forget_in(&mut used, now);
         let new = || Budget {
-            commands: Bucket::new(command_burst, Duration::from_secs(1) / commands_per_second),
-            lines: Bucket::new(LINES_BURST, LINE_EVERY),
+            commands: Bucket::full(now),
+            lines: Bucket::full(now),
             unlogged: 0,
             openings: Times::default(),
         };
@@ -126,7 +142,7 @@ impl Budgets {
 }
 
 impl Budget {
-    fn is_whole(&mut self, now: Instant, openings: Limit) -> bool {
+    fn is_whole(&self, now: Instant, openings: Limit) -> bool {
         self.commands.is_full(now) && self.lines.is_full(now) && self.openings.are_over(openings, now)
     }
 }
@@ -161,14 +177,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn lines_that_are_left_out_are_counted_in_the_next() {
         let (budgets, a, b) = (Budgets::new(Limits::default()), tenant("a"), tenant("b"));
-        for _ in 0..LINES_BURST {
+        for _ in 0..LINES.burst {
             assert_eq!(budgets.take_line(&a), Some(0));
         }
         for _ in 0..500 {
             assert_eq!(budgets.take_line(&a), None);
         }
         assert_eq!(budgets.take_line(&b), Some(0), "another tenant has lines of its own");
-        tokio::time::advance(LINE_EVERY).await;
+        tokio::time::advance(LINES.every).await;
         assert_eq!((budgets.take_line(&a), budgets.take_line(&a)), (Some(500), None));
     }
 
@@ -187,6 +203,10 @@ mod tests {
         tokio::time::advance(Duration::from_secs(1)).await;
         assert!(budgets.take_command(&tenant("new")).is_ok());
         assert_eq!(known(), 2, "one opened a stream a second ago, one is new");
+        tokio::time::advance(FORGET_EVERY + FORGET_EVERY).await;
+        budgets.forget();
+        assert_eq!(known(), 0);
+        assert_eq!(budgets.used.lock().unwrap().tenants.capacity(), 0, "what they took is given back");
     }
 
     #[test]

@@ -58,6 +58,7 @@ pub async fn serve(listener: TcpListener, services: Services, stop: Cancellation
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(IDLE_MAX).max_buf_size(BUFFER_SIZE_BYTES);
 
+    tune(&listener);
     let doorway = Doorway { listener, connections };
     while let Some((socket, admitted)) = stop.run_until_cancelled(doorway.next()).await {
         let (service, arrival, detach) = (service.clone(), admitted.arrival(), Arc::new(Detach::default()));
@@ -120,11 +121,12 @@ pub async fn serve(listener: TcpListener, services: Services, stop: Cancellation
     drained
 }
 
-/// Logs counts of refused requests, streams and connections until `stop`.
+/// Logs counts of refused requests, streams and connections until `stop`, and forgets budgets that are whole again.
 async fn report(context: Arc<Context>, connections: Arc<Connections>, stop: CancellationToken) {
     while stop.run_until_cancelled(tokio::time::sleep(REPORT_EVERY)).await.is_some() {
         context.refusals.flush();
         context.streams.report();
+        context.budgets.forget();
         connections.report();
     }
     context.refusals.flush();
@@ -143,7 +145,6 @@ impl Doorway {
                 Ok((socket, peer)) => {
                     // Over the limit it is closed without an answer: after any status an EventSource never comes back.
                     if let Some(admitted) = self.connections.admit(peer.ip()).await {
-                        tune(&socket);
                         return (socket, admitted);
                     }
                 }
@@ -159,15 +160,33 @@ impl Doorway {
     }
 }
 
-fn tune(socket: &TcpStream) {
-    let tuned =
-        socket.set_nodelay(true).and_then(|()| SockRef::from(socket).set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX)));
+/// What a socket that is accepted begins with: Linux copies the listener's options, so that no connection needs calls of its
+/// own for them.
+fn tune(listener: &TcpListener) {
+    let socket = SockRef::from(listener);
+    let tuned = socket.set_tcp_nodelay(true).and_then(|()| socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX)));
     if let Err(error) = tuned {
-        tracing::debug!(%error, "a socket could not be tuned");
+        tracing::warn!(%error, "the listening socket could not be tuned");
     }
 }
 
 fn gone_already(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn accepted_socket_has_the_options_of_the_listener() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        tune(&listener);
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        assert!(accepted.nodelay().unwrap());
+        assert_eq!(SockRef::from(&accepted).tcp_user_timeout().unwrap(), Some(UNACKNOWLEDGED_MAX));
+        drop(client);
+    }
 }

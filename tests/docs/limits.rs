@@ -75,7 +75,6 @@ const INSIDE: &[&str] = &[
     "http/events/mod.rs FIRST_WRITE_BYTES_MAX",
     "http/events/stream_limit.rs WAIT_MAX",
     "http/events/socket.rs NOT_SENT_BYTES_MAX",
-    "http/events/stream.rs SLEEP_MAX",
     "http/origin.rs SHOWN_LENGTH_MAX",
     "session/supervisor.rs SWEEP_MAX",
     "shutdown.rs ECHO_MAX",

@@ -4,7 +4,7 @@ use proptest::{prelude::*, sample::Index};
 
 use super::*;
 use crate::{
-    bucket::Bucket,
+    bucket::{Bucket, Rate},
     config::variables::VARIABLES,
     fuzz::{COSTLY, check, text},
 };
@@ -134,9 +134,10 @@ fn accepted_numbers_can_be_used() {
         let Ok(config) = read(&[(name, &value)]) else { return };
         let now = tokio::time::Instant::now();
         let limits = config.http.limits;
-        let mut bucket = Bucket::new(limits.command_burst, Duration::from_secs(1) / limits.commands_per_second);
-        assert_eq!(bucket.take(now), Ok(()), "{name}={value}");
-        assert_eq!(bucket.take(now + Duration::from_secs(86_400)), Ok(()), "{name}={value}");
+        let rate = Rate { burst: limits.command_burst, every: Duration::from_secs(1) / limits.commands_per_second };
+        let mut bucket = Bucket::full(now);
+        assert_eq!(bucket.take(rate, now), Ok(()), "{name}={value}");
+        assert_eq!(bucket.take(rate, now + Duration::from_secs(86_400)), Ok(()), "{name}={value}");
         assert_eq!(limits.stream_openings.wait(std::iter::empty()), None);
         assert!(config.http.heartbeat >= Duration::from_secs(1));
         assert!(config.drain_delay.checked_add(config.http.grace).is_some());

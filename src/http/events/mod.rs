@@ -11,6 +11,7 @@ mod heartbeat;
 mod socket;
 mod stream;
 mod sse_encoder;
+mod timer;
 
 use std::time::Duration;
 
@@ -116,8 +117,7 @@ pub async fn events(request: RouteRequest, query: String) -> Result<Response, Pr
     }
 
     let stream = EventStream {
-        opening,
-        present,
+        texts: Some(Box::new([opening, present])),
         subscription,
         encoder,
         token_ends_at: identity.expires_at,

@@ -1,18 +1,14 @@
 use std::{
     io,
-    pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::{Buf as _, Bytes};
 use socket2::SockRef;
-use tokio::{
-    net::TcpStream,
-    time::{Instant, Sleep},
-};
+use tokio::{net::TcpStream, time::Instant};
 
-use super::chunk::LAST;
+use super::{chunk::LAST, timer::Timer};
 
 /// A client that takes none of the waiting bytes for this long is disconnected. A client that gets only heartbeats does
 /// not reach this limit: the kernel holds thousands of them.
@@ -76,24 +72,25 @@ impl Socket {
         Ok(true)
     }
 
-    /// Writes all. An error once `stall` is over; each byte that the socket accepts begins it anew.
-    pub fn poll_write(
-        &self,
-        bytes: &mut Bytes,
-        mut stall: Pin<&mut Sleep>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
+    /// Writes all. An error once the timer is over; each byte that the socket accepts begins it anew. The kernel wakes a writer
+    /// only when a third of the buffer is free. Without the last attempt, a reader that takes less than that in the time is
+    /// cut although it reads.
+    pub fn poll_write(&self, bytes: &mut Bytes, stall: &mut Timer, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             let left = bytes.len();
             if self.try_write(bytes)? {
                 return Poll::Ready(Ok(()));
             }
             if bytes.len() < left {
-                stall.as_mut().reset(Self::stalls_at());
+                stall.set(Self::stalls_at());
             }
             if self.socket.poll_write_ready(cx)?.is_pending() {
                 ready!(stall.poll(cx));
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                match SockRef::from(&self.socket).send(bytes) {
+                    Ok(count) if count > 0 => bytes.advance(count),
+                    Ok(_) | Err(_) => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+                }
+                stall.set(Self::stalls_at());
             }
         }
     }
@@ -112,5 +109,44 @@ impl Socket {
             }
         }
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::{
+        net::{TcpListener, TcpSocket},
+        time::sleep,
+    };
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn reader_is_cut_when_it_stops_and_not_when_it_is_slow() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpSocket::new_v4().unwrap();
+        client.set_recv_buffer_size(4096).unwrap();
+        let (client, accepted) =
+            tokio::join!(client.connect(listener.local_addr().unwrap()), async { listener.accept().await.unwrap().0 });
+        let (client, socket) = (client.unwrap(), Socket::new(accepted, true, 0));
+        let mut bytes = Bytes::from(vec![0; 1 << 20]);
+        let mut stall = Timer::default();
+        stall.set(Socket::stalls_at());
+        let mut read = 0;
+        for _ in 0..8 {
+            let written = poll_fn(|cx| socket.poll_write(&mut bytes, &mut stall, cx));
+            tokio::select! {
+                ended = written => panic!("{ended:?} after {read} bytes were read"),
+                () = sleep(STALLED_MAX * 3 / 4) => {}
+            }
+            client.readable().await.unwrap();
+            read += client.try_read(&mut [0; 4096]).unwrap();
+        }
+        let began = Instant::now();
+        let written = poll_fn(|cx| socket.poll_write(&mut bytes, &mut stall, cx)).await;
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(began.elapsed() <= STALLED_MAX * 2);
     }
 }

@@ -26,8 +26,10 @@ pub const GROUPS: u32 = 7;
 
 /// The open streams of this instance, by tenant.
 #[derive(Clone)]
-pub struct StreamLimit {
-    all: Arc<Mutex<All>>,
+pub struct StreamLimit(Arc<Shared>);
+
+struct Shared {
+    all: Mutex<All>,
     max: Max,
 }
 
@@ -72,7 +74,7 @@ pub struct StreamSlot {
 
 impl StreamLimit {
     pub fn new(max: Max) -> Self {
-        Self { all: Arc::default(), max }
+        Self(Arc::new(Shared { all: Mutex::default(), max }))
     }
 
     /// `Err`: the limit is reached; the tenant's limit only after each of its streams was written to.
@@ -98,7 +100,7 @@ impl StreamLimit {
     /// one of them ends.
     fn take_or_check(&self, tenant: &TenantId) -> Result<Option<StreamSlot>, OwnedNotified> {
         let mut all = self.all();
-        if let Some(open) = all.tenants.get_mut(tenant).filter(|open| open.handles.len() >= self.max.of_tenant) {
+        if let Some(open) = all.tenants.get_mut(tenant).filter(|open| open.handles.len() >= self.0.max.of_tenant) {
             // Made under the lock: a slot that is freed after this is not missed.
             let freed = open.freed.get_or_insert_default().clone().notified_owned();
             let streams = open.check();
@@ -106,7 +108,7 @@ impl StreamLimit {
             streams.into_iter().for_each(Waker::wake);
             return Err(freed);
         }
-        if all.count >= self.max.all {
+        if all.count >= self.0.max.all {
             return Ok(None);
         }
         all.count += 1;
@@ -142,7 +144,7 @@ impl StreamLimit {
     }
 
     fn all(&self) -> MutexGuard<'_, All> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -40,7 +40,8 @@ pub struct Audience {
     /// The run of the server that commands go to. What an earlier one said may never have been, for it may have lost its
     /// last second: once this is another one, nothing of that is told.
     server: watch::Receiver<String>,
-    watched: Mutex<HashMap<TenantId, Watched>>,
+    /// Boxed: a table has room for twice as many as it holds.
+    watched: Mutex<HashMap<TenantId, Box<Watched>>>,
     /// The connection that listens is down: nobody waits for it.
     not_delivering: AtomicBool,
 }
@@ -313,12 +314,12 @@ impl Audience {
     /// True: the caller has to read the tenant; otherwise it is being read, or nobody watches it.
     pub fn suspect(&self, tenant: &TenantId) -> bool {
         let mut all = self.lock();
-        all.get_mut(tenant).is_some_and(Watched::suspect)
+        all.get_mut(tenant).is_some_and(|watched| watched.suspect())
     }
 
     /// From where to read.
     pub fn read_from(&self, tenant: &TenantId) -> ReadFrom {
-        self.lock().get(tenant).map_or(ReadFrom { cursor: None, doubted: 0 }, Watched::read_from)
+        self.lock().get(tenant).map_or(ReadFrom { cursor: None, doubted: 0 }, |watched| watched.read_from())
     }
 
     /// Tells what was read, at this server, of what follows `from`. True: it has to be read again.
@@ -360,7 +361,7 @@ impl Audience {
         watched.read_on()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, Watched>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, Box<Watched>>> {
         // Nothing between lock and unlock can leave the map half changed.
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
