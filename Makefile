@@ -27,7 +27,8 @@ test: ## everything that guards correctness
 
 # What takes longer than a change should wait for: the suites that race, ten times over, the store's own figures, the
 # page under Lighthouse, two thousand hostile clients, ten thousand sessions, a minute without Redis, twenty histories, the
-# proof that their check finds what is wrong, ten million random inputs for each cheap parser, and everything mixed.
+# proof that their check finds what is wrong, the instructions of the hot paths in a release build, ten million random
+# inputs for each cheap parser, and everything mixed.
 long: ## the suites that race, ten times over, many instances for a long time, the page under Lighthouse
 	@ci/tools.sh
 	cargo build --workspace --all-targets
@@ -40,11 +41,12 @@ long: ## the suites that race, ten times over, many instances for a long time, t
 	cargo test --workspace --test cluster -- --ignored --nocapture --test-threads 1
 	ci/later.sh
 	ci/flaws.sh
+	cargo test --workspace --release --test bench -- --ignored --nocapture instructions
 	FUZZ_CASES=10000000 FUZZ_SECONDS=900 $(FUZZ)
 	cargo test --workspace --test crowd -- --ignored --nocapture --test-threads 1 soak
 
-bench: ## figures, in release
-	cargo test --workspace --release --test bench -- --ignored --nocapture
+bench: ## figures in release beside other servers; ROWS=idle,fan-out prints some rows alone
+	cargo test --workspace --release --test bench -- --ignored --nocapture --test-threads 1 side_by_side promised
 
 ship: ## the release build and the proof that its certificate check is in it
 	cargo build --release --bin tautan

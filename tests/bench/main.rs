@@ -1,6 +1,7 @@
 //! The figures of `docs/measurements.md`, in release and with every commit on the disk: `make bench`.
 
 mod counts;
+mod instances;
 mod load;
 mod peers;
 mod rows;
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use table::Table;
 use tautan_simulator::Simulator;
-use tautan_test_support::{Binary, Settings, within};
+use tautan_test_support::{Binary, RedisServer, Settings, within};
 
 const ROUNDS: usize = 100;
 const TENANT: &str = "toko-sari";
@@ -84,7 +85,7 @@ async fn table_side_by_side() {
         ("idle-most", |table| rows::idle(table, 19_000, 30)),
         ("fan-out", |table| rows::fan_out(table, 20)),
         ("stalled", |table| rows::stalled(table, 40)),
-        ("tenants", |table| rows::tenants(table, 20)),
+        ("tenants", instances::tenants),
     ];
     for (name, row) in blocking {
         if is_chosen(name) {
@@ -95,7 +96,10 @@ async fn table_side_by_side() {
         sessions::codes(&mut table, 300).await;
     }
     if is_chosen("sessions") {
-        sessions::memory(&mut table).await;
+        sessions::memory(&mut table, None).await;
+    }
+    if is_chosen("sessions-redis") {
+        sessions::memory(&mut table, Some(RedisServer::start())).await;
     }
     table.print(&peers::machine());
 }

@@ -3,17 +3,19 @@
 use std::time::Duration;
 
 use tautan_simulator::Simulator;
-use tautan_test_support::{Api, Binary, Program, Settings};
+use tautan_test_support::{Api, Binary, Program, RedisServer, Settings};
 use tokio::{task::JoinSet, time::sleep};
 
 use crate::{
+    instances::number_in,
     load::run,
+    rows::KEY,
     table::{Table, value},
 };
 
 const SESSIONS: u64 = 500;
 /// More at once would measure the phones.
-const AT_ONCE: u64 = 10;
+const AT_ONCE: usize = 10;
 const SETTLE: Duration = Duration::from_secs(15);
 
 fn tenant(number: u64) -> String {
@@ -29,32 +31,39 @@ async fn link(api: Api, simulator: Simulator, number: u64) {
     stream.until_status("connected").await;
 }
 
-/// Memory of a session right after its pairing, and after a restart.
-pub async fn memory(table: &mut Table) {
+/// Memory of a session right after its pairing, and after a restart. With Redis also what is stored there of each tenant.
+pub async fn memory(table: &mut Table, redis: Option<RedisServer>) {
     let simulator = Simulator::start().await.expect("a free port");
     let folder = tempfile::tempdir().expect("a directory");
     let start = || {
-        Settings::new(folder.path(), &simulator.url())
+        let mut settings = Settings::new(folder.path(), &simulator.url())
             .binary(Binary::SimRelease)
             .with("TAUTAN_MAX_SESSIONS", "600")
-            .with("TAUTAN_RESUME_RATE", "100/s")
-            .start()
+            .with("TAUTAN_RESUME_RATE", "100/s");
+        if let Some(redis) = &redis {
+            settings = settings.with("REDIS_URL", &redis.url()).with("TAUTAN_ENCRYPTION_KEY", KEY);
+        }
+        settings.start()
     };
     let each = |program: &Program, before: u64| program.memory_kib().saturating_sub(before) as f64 / SESSIONS as f64;
     let mut program = start();
     let before = program.memory_kib();
-    for first in (0..SESSIONS).step_by(AT_ONCE as usize) {
+    let of_redis = |section: &str, name: &str| redis.as_ref().map_or(0, |redis| number_in(redis, section, name));
+    let stored_before = of_redis("memory", "used_memory");
+    let commands_before = of_redis("stats", "total_commands_processed");
+    for first in (0..SESSIONS).step_by(AT_ONCE) {
         let mut links = JoinSet::new();
-        for number in first..SESSIONS.min(first + AT_ONCE) {
+        for number in first..SESSIONS.min(first + AT_ONCE as u64) {
             links.spawn(link(program.api(&tenant(number)), simulator.clone(), number));
         }
         while let Some(linked) = links.join_next().await {
             linked.expect("it links");
         }
     }
+    let commands = of_redis("stats", "total_commands_processed") - commands_before;
     sleep(SETTLE).await;
     let paired = each(&program, before);
-    println!("right after pairing: {paired:.0} KiB");
+    let stored = of_redis("memory", "used_memory").saturating_sub(stored_before);
     program.terminate();
     assert!(program.wait().success());
 
@@ -67,11 +76,13 @@ pub async fn memory(table: &mut Table) {
     }
     sleep(SETTLE).await;
     let resumed = each(&program, before);
-    println!("resumed: {resumed:.0} KiB");
+    let store = if redis.is_some() { "Redis" } else { "embedded" };
     table.row(
-        &format!("session, KiB of RSS at {SESSIONS}"),
+        &format!("session, KiB of RSS at {SESSIONS}, {store}"),
         format!("{paired:.0} after pairing, {resumed:.0} resumed"),
-        "",
+        redis.as_ref().map_or(String::new(), |_| {
+            format!("in Redis {} bytes and {} commands for each pairing", stored / SESSIONS, commands / SESSIONS)
+        }),
         "120, 90",
     );
 }

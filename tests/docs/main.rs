@@ -8,6 +8,7 @@ mod facts;
 mod limits;
 mod names;
 mod redis;
+mod scaling;
 
 use std::{
     collections::BTreeSet,
