@@ -7,11 +7,13 @@ use tokio::time::Instant;
 /// How often something may be done: `burst` times at once, then once `every` so long.
 #[derive(Clone, Copy, Debug)]
 pub struct Rate {
+    /// Times at once.
     pub burst: u32,
+    /// After so long it may be done once more.
     pub every: Duration,
 }
 
-/// What is left of a rate. Holds one time and nothing else, since every tenant with an open stream has some.
+/// What is left of a [`Rate`]. Holds one time only, since every tenant with an open stream has two buckets.
 #[derive(Debug)]
 pub struct Bucket {
     /// From then on all of it is left.
@@ -19,11 +21,12 @@ pub struct Bucket {
 }
 
 impl Bucket {
+    /// A full bucket.
     pub fn full(now: Instant) -> Self {
         Self { full_at: now }
     }
 
-    /// `Err`: none is left, and when the next one comes back.
+    /// Takes a token. `Err`: none is left; the time at which the next one comes back.
     pub fn take(&mut self, rate: Rate, now: Instant) -> Result<(), Instant> {
         let next_full_at = self.full_at.max(now) + rate.every;
         let allowed_from = next_full_at.checked_sub(rate.every * rate.burst).filter(|from| *from > now);
@@ -32,7 +35,7 @@ impl Bucket {
         Ok(())
     }
 
-    /// As new: nothing is lost if it is forgotten.
+    /// Whether it is as new, so that it can be dropped without changing a limit.
     pub fn is_full(&self, now: Instant) -> bool {
         self.full_at <= now
     }

@@ -52,7 +52,7 @@ impl Link for Ticking {
         Some(Signal::Renamed { account: self.account() })
     }
 
-    async fn tell(&mut self, _: Request) -> Result<(), ConnectError> {
+    async fn send(&mut self, _: Request) -> Result<(), ConnectError> {
         Ok(())
     }
 
