@@ -9,21 +9,29 @@ use super::{
     identity,
     sessions::accepted,
 };
-use crate::{events::Status, session::PasskeyAnswer};
+use crate::{
+    events::{Passkey, Status},
+    session::PasskeyAnswer,
+};
 
 /// Takes the owner's answer to WhatsApp's passkey step: `{"assertion":{…}}`, or `{"confirmed":true}` once the codes are the
-/// same. The result arrives on the stream.
+/// same. The result arrives on the stream. With `pairing` it answers the step of that window of codes and of no other.
 pub async fn passkey(request: RouteRequest, body: Result<Bytes, Problem>) -> Result<Response, Problem> {
     let identity = identity::command_caller(&request).await?;
     request.context.budgets.take_command(&identity.tenant)?;
-    let answer = read(&body::object(&request.headers, &body?)?)?;
+    let body = body::object(&request.headers, &body?)?;
+    let answer = read(&body)?;
+    let is_meant = |asked: &Passkey| match body.get("pairing") {
+        None | Some(Value::Null) => true,
+        Some(pairing) => pairing.as_str() == Some(asked.pairing.to_string().as_str()),
+    };
     let shown = request.services().journal.latest(&identity.tenant).await?;
     let now = request.services().clock.now();
     let asked = match shown.as_ref().map(|shown| &shown.event.status) {
         Some(Status::Connecting { passkey: Some(passkey), .. }) if passkey.expires_at > now => Some(passkey),
         _ => None,
     };
-    let (Some(shown), Some(asked)) = (&shown, asked.filter(|asked| answer.answers(&asked.step))) else {
+    let (Some(shown), Some(asked)) = (&shown, asked.filter(|asked| answer.answers(&asked.step) && is_meant(asked))) else {
         return Err(Problem::new(Code::PasskeyNotAsked, "WhatsApp does not wait for this now"));
     };
     request.services().sessions.answer(&identity.tenant, asked, answer).await?;

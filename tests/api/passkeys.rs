@@ -32,6 +32,22 @@ async fn passkey_answer_is_refused_when_no_step_is_open() {
     problem(answer(&server, json!({ "confirmed": true })).await, 409, "passkey-not-asked").await;
 }
 
+/// Its user has compared the code of a window that is over: the one that is asked for now may be somebody else's.
+#[tokio::test]
+async fn passkey_answer_to_another_window_is_refused() {
+    let server = Server::start().await;
+    let owner = server.own("toko").await;
+    asks(&owner, &server, PasskeyStep::Compare { code: "ABCD-1234".into() }, 60).await;
+    for other in [json!("0000000000000002"), json!("1"), json!(1)] {
+        let late = answer(&server, json!({ "confirmed": true, "pairing": other })).await;
+        problem(late, 409, "passkey-not-asked").await;
+    }
+    for same in [json!("0000000000000001"), Value::Null] {
+        assert_eq!(answer(&server, json!({ "confirmed": true, "pairing": same })).await.status(), 202);
+    }
+    assert_eq!(owner.hears().await, 2);
+}
+
 #[tokio::test]
 async fn passkey_answer_is_passed_to_an_owner_elsewhere() {
     let server = Server::start().await;
