@@ -55,8 +55,8 @@ export function settle(model) {
 }
 
 /** The trouble of our own stream, told apart from WhatsApp's. */
-export function notice({ t, stream, why }) {
-  return stream === 'lost' ? (t.problems[why] ?? t.lost) : '';
+export function notice({ t, lost, why }) {
+  return lost ? (t.problems[why] ?? t.lost) : '';
 }
 
 /** `6281234567890` → `+62 812-3456-7890`; of other countries only the sign is added. */

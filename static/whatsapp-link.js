@@ -117,7 +117,9 @@ export class WhatsappLink extends HTMLElement {
       if (stream !== this.#stream) return;
       if (!ours) word = 'lost';
     }
-    Object.assign(this.#model, { stream: word, why });
+    this.#model.stream = word;
+    // While a lost stream is opened again and again the notice stays, and does not come and go with each try.
+    if (word !== 'opening') Object.assign(this.#model, { lost: word === 'lost', why });
     this.#render();
   }
 
@@ -163,7 +165,7 @@ export class WhatsappLink extends HTMLElement {
       this.#model.typing = phoneNumber;
       this.#command('connect', phoneNumber && { phoneNumber });
     },
-    confirm: () => this.#command('passkey', { confirmed: true }),
+    confirm: () => this.#command('passkey', { confirmed: true, pairing: this.#model.passkey?.pairing }),
     disconnect: () => this.#command('disconnect'),
     retry: () => {
       this.#model.fault = null;

@@ -80,6 +80,28 @@ async fn open_page_recovers_after_the_service_was_killed() {
     assert_eq!(stage.browser.run("return window.untouched", Vec::new()).await, json!(true), "it was never reloaded");
 }
 
+/// Each try hangs for seconds. A notice that goes and comes with it would be read out again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn notice_of_a_lost_stream_stays_until_it_is_live() {
+    let Some(stage) = PageTest::set(&[("TAUTAN_HEARTBEAT", "1s")], "id-ID").await else { return };
+    stage.sign_in().await;
+    let (browser, card) = (&stage.browser, stage.browser.card());
+    card.state("disconnected").await;
+    stage.program.pause();
+    card.until("the loss", |shown| !shown.notice.is_empty()).await;
+    let record = "const notice = document.querySelector('whatsapp-link').shadowRoot.querySelector('#notice');
+        const seen = [];
+        new MutationObserver(() => seen.push(notice.textContent)).observe(notice, { childList: true, subtree: true, characterData: true });
+        window.recorded = seen";
+    browser.run(record, vec![]).await;
+    // Three tries at least: each is given up after 4 s, and the pause before it is 4 s at most by then.
+    tokio::time::sleep(std::time::Duration::from_secs(16)).await;
+    assert_eq!(browser.run("return window.recorded", vec![]).await, json!([]));
+    stage.program.resume();
+    card.until("the way back", |shown| shown.stream == "live" && shown.notice.is_empty()).await;
+    assert_eq!(browser.run("return window.recorded", vec![]).await, json!([""]));
+}
+
 /// A router that drops a connection closes nothing: EventSource does not notice, and the page would show "connected"
 /// for hours after the phone has unlinked.
 #[tokio::test(flavor = "multi_thread")]
