@@ -28,7 +28,7 @@ pub fn tenants(table: &mut Table) {
 /// The links of each instance are read at the next one.
 fn row(table: &mut Table, instances: usize) {
     let redis = RedisServer::start();
-    let limits = [("TAUTAN_MAX_SESSIONS", "1500"), ("TAUTAN_MAX_CONNECTIONS", "6000")];
+    let limits = [("TAUTAN_MAX_SESSIONS", "1500"), ("TAUTAN_MAX_CONNECTIONS", "6000"), ("TAUTAN_MAX_STREAMS", "5000")];
     let all: Vec<Tautan> = (0..instances).map(|_| tautan(Some(&redis), TICK_MS, &limits)).collect();
     let each = TENANTS / instances;
     for (number, owner) in all.iter().enumerate() {
