@@ -56,14 +56,10 @@ enum Next {
 
 impl EventStream {
     /// Writes until the token ends, the instance drains, or the client disconnects or falls behind.
-    #[expect(
-        clippy::manual_async_fn,
-        reason = "an async fn keeps its arguments twice, and this one is kept by each stream"
-    )]
     pub fn write_to(mut self, mut socket: Socket, held: Option<Held>, head: Bytes) -> impl Future<Output = ()> + Send {
         let [opening, present] = self.texts.take().map(|texts| *texts).unwrap_or_default();
         let [opening, present] = [opening, present].map(|text| Chunk::new(&text).framed(socket.is_chunked()));
-        // Boxed, since an idle stream has written it.
+        // Boxed, since an idle stream has written it. No async fn: it would keep its arguments twice.
         let begin = Box::new([Bytes::from([head, opening].concat()), present]);
         async move {
             if let Err(error) = self.write(&mut socket, begin).await {
