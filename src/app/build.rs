@@ -35,7 +35,7 @@ pub struct Seams {
     pub outgoing_frame: Option<OutgoingFrame>,
     /// Scales the lifetime of QR codes.
     pub qr_pace: Option<f32>,
-    /// Scales how long sessions wait before they change or end a status.
+    /// Scales how long sessions wait before they say or end something, and how long `tautan erase` waits for one to end.
     pub patience: Option<f32>,
     /// Wraps or replaces the connector to WhatsApp.
     pub connector: Option<Wrap>,

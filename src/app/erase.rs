@@ -44,8 +44,8 @@ enum EraseError {
     Session(#[from] SessionError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("the tenant's session has not ended within {} s, try again", SESSION_TIME_MAX.as_secs())]
-    Busy,
+    #[error("the tenant's session has not ended within {:?}, try again", .0)]
+    Busy(Duration),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,13 +85,14 @@ async fn erase(config: Config, mut seams: Seams, tenant: &TenantId) -> Result<Er
         return Err(StartError::from(OpenError::NoStore(data_dir)).into());
     }
     session.sessions_max = None;
+    let session_time_max = SESSION_TIME_MAX.mul_f32(seams.patience.unwrap_or(1.0));
     let clock = clock::system();
     let backend = Backend::open(store, &data_dir, seams.on_commit.take(), clock.clone()).await?;
     let (stores, stop) = (backend.stores(), CancellationToken::new());
     let sessions = sessions(&stores, (whatsapp_url, whatsapp_version), session, seams, &clock, stop.clone());
     let erased = match sessions {
         Ok(sessions) => {
-            let erased = end_and_remove(&backend, &stores, &sessions, tenant).await;
+            let erased = end_and_remove(&backend, &stores, &sessions, tenant, session_time_max).await;
             stop.cancel();
             sessions.closed().await;
             erased
@@ -113,9 +114,10 @@ async fn end_and_remove(
     stores: &Stores,
     sessions: &Sessions,
     tenant: &TenantId,
+    session_time_max: Duration,
 ) -> Result<Erased, EraseError> {
     let is_known = stores.journal.latest(tenant).await?.is_some() || stores.credentials.holds(tenant).await?;
-    let until = Instant::now() + SESSION_TIME_MAX;
+    let until = Instant::now() + session_time_max;
     sessions.disconnect(tenant).await?;
     loop {
         if stores.commands.current(tenant).await?.is_none() {
@@ -132,7 +134,7 @@ async fn end_and_remove(
             sessions.disconnect(tenant).await?;
         }
         if Instant::now() >= until {
-            return Err(EraseError::Busy);
+            return Err(EraseError::Busy(session_time_max));
         }
         sleep(ASK_EVERY).await;
         sessions.start_or_notify(tenant).await?;

@@ -1,8 +1,11 @@
 //! `tautan erase`: what it removes, and when it refuses.
 
-use std::fs;
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
-use tautan_simulator::DeviceId;
+use tautan_simulator::{DeviceId, Fault};
 use tautan_test_support::{Program, RedisServer, Settings, redis_is_installed};
 
 use crate::{
@@ -121,4 +124,25 @@ async fn erase_on_redis_ends_the_session_where_it_runs() {
     assert_eq!(stage.phone.devices(), [] as [DeviceId; 0], "WhatsApp received the unlink");
     let keys = String::from_utf8(server.ask(&["KEYS", "*"])).expect("names");
     assert!(!keys.contains(TENANT), "{keys}");
+}
+
+/// The service waits 10 s for a WhatsApp that does not answer the unlink. The command waits a twentieth of its 60 s.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn erase_gives_up_on_a_session_that_does_not_end() {
+    if !redis_is_installed() {
+        return;
+    }
+    let (stage, server) = (Stage::new().await, RedisServer::start());
+    let settings = || on(&stage, &server.url(), KEY);
+    let program = settings().start();
+    let api = program.api(TENANT);
+    let mut stream = link(&api, &stage.phone).await;
+    stage.simulator.faults().set(Fault::SilentSession);
+    let began = Instant::now();
+    erases(settings().with("SIM_PATIENCE", "0.05"), TENANT, FAILED_START, "has not ended within 3s, try again");
+    assert!(began.elapsed() < Duration::from_secs(9), "it waited until the session ended: {:?}", began.elapsed());
+    let status = api.status().await;
+    assert_eq!(status["status"], "connected", "nothing was removed: {status}");
+    stream.until_status("disconnected").await;
+    erases(settings(), TENANT, 0, STILL_LISTED);
 }
