@@ -26,7 +26,8 @@ pub struct Subscription {
     missed: VecDeque<Update>,
     /// `None` once it ended: after a gap, a reader that fell behind must not receive later updates.
     live: Option<Listener>,
-    /// Events at or below it were delivered: the hub was joined before the backlog was read. Later epochs are higher.
+    /// Events at or below it are no news: they were told, the hub was joined before the backlog was read, or the reader was
+    /// told of a later present. A later epoch is a higher one.
     seen: Option<Cursor>,
     /// The last update was a refresh, and it did not confirm the newest event that the reader has seen.
     stale: bool,
@@ -87,6 +88,10 @@ impl Subscription {
             };
             match &update {
                 Update::Refresh(shown) => {
+                    if !shown.stale {
+                        // The reader begins there, if it was told of nothing yet. What comes next is all for it.
+                        self.seen = self.seen.max(Some(shown.event.cursor));
+                    }
                     let newest = self.seen.max(self.claimed.map(|claimed| claimed.cursor));
                     self.stale = shown.stale || Some(shown.event.cursor) != newest;
                 }
@@ -139,6 +144,9 @@ impl Subscription {
             // The id is of this tenant, and cursors rise from one journal to the next.
             self.seen = self.seen.max(Some(claimed.cursor));
             ids.iter().rposition(|id| id.is_some_and(|id| id.is_seen_by(&claimed))).map_or(0, |last| last + 1)
+        } else if self.seen.is_some() {
+            // It has begun with the present already. What it has seen of these is dropped like all else.
+            0
         } else {
             ids.len().saturating_sub(1)
         };
@@ -212,6 +220,27 @@ mod tests {
             });
         }
         assert_eq!(updates, [("event", 3), ("refresh", 2), ("refresh", 3)]);
+    }
+
+    /// It came with another tenant's id while the store was away. Messages get lost after it was told the present.
+    #[tokio::test]
+    async fn reader_with_an_unknown_id_misses_nothing_once_it_has_begun() {
+        let (hub, tenant) = (Arc::new(Hub::default()), TenantId::parse("a").unwrap());
+        for begins_by_notice in [false, true] {
+            let Update::Event(present) = event(9, 1) else { unreachable!("it is an event") };
+            let stale_update = Update::Refresh(Shown { event: present.clone(), stale: true });
+            let mut subscription = Subscription::stale(stale_update, hub.join(&tenant), Some(id(8, 99, 9)));
+            let present = Update::Refresh(Shown { event: present, stale: false });
+            hub.publish(&tenant, if begins_by_notice { present } else { event(9, 1) });
+            hub.publish_missed(&tenant, Missed { follows: Some(id(7, 9, 1)), updates: vec![event(9, 2), event(9, 3)] });
+            let mut updates = Vec::new();
+            while let Some(Some(update)) = subscription.next().now_or_never() {
+                if let Update::Event(event) = update {
+                    updates.push(event.cursor.sequence);
+                }
+            }
+            assert_eq!(updates.split_off(usize::from(!begins_by_notice)), [2, 3]);
+        }
     }
 
     /// The reader has seen event 3 on another instance. This instance knew event 1, and read the others when the store

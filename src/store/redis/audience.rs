@@ -227,7 +227,7 @@ impl Audience {
         }
         let Some(watched) = all.get_mut(tenant) else { return Based::Well };
         let newest = reading.record.newest.as_ref().map(|newest| newest.cursor);
-        if watched.told != Told::Unknown {
+        if !matches!(watched.told, Told::Unknown | Told::Claimed(_)) {
             if newest < watched.began {
                 return Based::Overtaken;
             }
@@ -238,11 +238,13 @@ impl Audience {
         if in_doubt && newest.is_none() {
             return Based::Well;
         }
-        (watched.told, watched.began) = (newest.into(), newest);
+        watched.begin(newest);
         watched.know(reading);
         if let Some(shown) = watched.shown.clone().filter(|_| in_doubt) {
-            // Who began in doubt waits for what the task reads, which is no news any more.
-            self.hub.publish(tenant, Update::Refresh(shown));
+            if watched.told.cursor() == newest {
+                // Who began in doubt waits for what the task reads, which is no news any more.
+                self.hub.publish(tenant, Update::Refresh(shown));
+            }
             return Based::Well;
         }
         if watched.read_on() { Based::Behind } else { Based::Well }
@@ -261,10 +263,7 @@ impl Audience {
         let mut all = self.lock();
         let watched = all.entry(tenant.clone()).or_default();
         if let Some(EventId { cursor: after, .. }) = after {
-            watched.told = match watched.told {
-                Told::UpTo(cursor) => Told::UpTo(cursor.min(after)),
-                Told::Unknown | Told::Nothing => Told::UpTo(after),
-            };
+            watched.told = watched.told.claimed(after);
         }
         let shown = watched.shown.get_or_insert_with(|| Shown { event: Arc::new(unknown(now)), stale: true });
         // Whoever is not told of the doubt does not mind being told of its end.
@@ -334,10 +333,11 @@ impl Audience {
         let known = watched.shown.clone();
         let newest = reading.record.newest.as_ref().map(|newest| newest.cursor);
         watched.know(&reading);
-        if from.is_none() {
-            watched.began = newest;
+        if matches!(watched.told, Told::Unknown | Told::Claimed(_)) {
+            // Of what is before the newest all behind the claim is told now, and nothing where there is none.
+            watched.began = from.map_or(newest, |from| newest.min(Some(from)));
         }
-        let moved = newest.is_some() && watched.told != Told::from(newest);
+        let moved = newest.is_some() && from != newest;
         watched.told = newest.into();
         if moved {
             watched.unattended = None;
@@ -395,5 +395,7 @@ impl Shared {
     }
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;

@@ -182,3 +182,44 @@ fn reader_in_doubt_gets_the_present_if_another_reads_first() {
             if (two.cursor.sequence, three.cursor.sequence) == (2, 3)));
     }
 }
+
+/// A stream has read event 3. A reader in doubt comes that claims event 5, and the stream's reading is looked at after it.
+#[test]
+fn claim_of_a_reader_in_doubt_hides_no_event_from_others() {
+    let (_server, audience, tenant) = audience();
+    let now = Timestamp::UNIX_EPOCH;
+    let joined = audience.join(&tenant);
+    let seen = EventId { journal: JournalId::new(0), cursor: Cursor { epoch: 7, sequence: 5 } };
+    let (_doubt, _live, reads) = audience.doubted(&tenant, Some(seen), now);
+    assert!(reads);
+    assert_eq!(audience.based(&tenant, &reading(1..=3), &joined), Based::Well);
+    let mut stream = subscribed(reading(1..=3), joined);
+    let from = audience.read_from(&tenant);
+    assert_eq!(from.cursor, Some(Cursor { epoch: 7, sequence: 3 }));
+    assert!(!audience.caught_up("first", &tenant, from, reading(4..=6), now));
+    for sequence in 1..=3 {
+        assert_eq!(next(&mut stream), Some(sequence));
+    }
+    assert_eq!(next(&mut stream), None, "the present");
+    for sequence in 4..=6 {
+        assert_eq!(next(&mut stream), Some(sequence));
+    }
+}
+
+/// The first stream finds nothing, the second one event 1. The messages of 2 and 3 are lost.
+#[test]
+fn whole_journal_is_read_after_nothing_was_found() {
+    let (_server, audience, tenant) = audience();
+    let (early, late) = (audience.join(&tenant), audience.join(&tenant));
+    let nothing = || Reading { record: Record::default(), living: false, events: Vec::new(), follows: None };
+    assert_eq!(audience.based(&tenant, &nothing(), &early), Based::Well);
+    assert_eq!(audience.based(&tenant, &reading(1..=1), &late), Based::Behind);
+    let from = audience.read_from(&tenant);
+    assert_eq!(from.cursor, Some(NOWHERE), "with the newest alone the second stream would miss event 2");
+    assert!(!audience.caught_up("first", &tenant, from, reading(1..=3), Timestamp::UNIX_EPOCH));
+    for mut stream in [subscribed(nothing(), early), subscribed(reading(1..=1), late)] {
+        for sequence in 1..=3 {
+            assert_eq!(next(&mut stream), Some(sequence));
+        }
+    }
+}

@@ -1,6 +1,6 @@
 use tokio::time::Instant;
 
-use super::ReadFrom;
+use super::{NOWHERE, ReadFrom};
 use crate::{
     events::{Cursor, Shown},
     store::redis::reading::Reading,
@@ -40,15 +40,31 @@ pub enum Reader {
 pub enum Told {
     /// Nothing has been read yet.
     Unknown,
+    /// Nothing has been read yet. Readers in doubt claim to have seen the events up to here, or more. Another reader may
+    /// have seen less, so the claim counts only until something is read.
+    Claimed(Cursor),
     Nothing,
     UpTo(Cursor),
 }
 
 impl Told {
+    /// Where the next reading for all begins. `None`: with the newest event alone.
     pub fn cursor(self) -> Option<Cursor> {
         match self {
-            Self::UpTo(cursor) => Some(cursor),
-            Self::Unknown | Self::Nothing => None,
+            Self::UpTo(cursor) | Self::Claimed(cursor) => Some(cursor),
+            // Every event is news. With the newest alone, a stream that has read an earlier one would miss some between.
+            Self::Nothing => Some(NOWHERE),
+            Self::Unknown => None,
+        }
+    }
+
+    /// A reader comes in doubt that claims to have seen the events up to `after`.
+    pub fn claimed(self, after: Cursor) -> Self {
+        match self {
+            Self::UpTo(cursor) => Self::UpTo(cursor.min(after)),
+            Self::Claimed(cursor) => Self::Claimed(cursor.min(after)),
+            Self::Unknown => Self::Claimed(after),
+            Self::Nothing => Self::Nothing,
         }
     }
 }
@@ -79,6 +95,16 @@ impl Default for Watched {
 impl Watched {
     pub fn read_from(&self) -> ReadFrom {
         ReadFrom { cursor: self.told.cursor(), doubted: self.doubted }
+    }
+
+    /// Telling begins with this reading.
+    pub fn begin(&mut self, newest: Option<Cursor>) {
+        self.told = match (self.told, newest) {
+            // The task tells on from the claim. What a reader claims beyond the reading was told to no other one.
+            (Told::Claimed(claimed), Some(newest)) => Told::UpTo(claimed.min(newest)),
+            (Told::Claimed(_) | Told::Unknown | Told::Nothing | Told::UpTo(_), newest) => newest.into(),
+        };
+        self.began = newest;
     }
 
     /// The reading is done. True: a task has to read again.
