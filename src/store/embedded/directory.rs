@@ -127,10 +127,14 @@ impl Directory {
     }
 
     fn allow_creation(&self) -> Result<(), OpenError> {
-        let begin_empty = self.path.join(BEGIN_EMPTY);
         if self.has(BEGIN_EMPTY)? {
             return Ok(());
         }
+        self.begin_empty()
+    }
+
+    fn begin_empty(&self) -> Result<(), OpenError> {
+        let begin_empty = self.path.join(BEGIN_EMPTY);
         let allowed = create_for_owner(&begin_empty, "").and_then(|()| self.sync());
         allowed.map_err(|source| self.unusable(source))?;
         if self.has(MARKER)? {
@@ -195,5 +199,22 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The other start leaves its marker after this one has looked for it. Eight starts at once rarely do that.
+    #[test]
+    fn start_that_another_overtakes_allows_no_empty_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = Directory { path: dir.path().to_owned(), has_store: false, group_may_write: false };
+        directory.begin_empty().unwrap();
+        assert!(dir.path().join(BEGIN_EMPTY).exists(), "a first start is continued after a kill");
+        directory.write_marker().unwrap();
+        directory.begin_empty().unwrap();
+        assert!(!dir.path().join(BEGIN_EMPTY).exists());
     }
 }

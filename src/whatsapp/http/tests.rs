@@ -8,8 +8,9 @@ use tokio::{
 
 use super::*;
 
-/// Small enough for a test to reach.
-const LIMITS: Limits = Limits { time_max: Duration::from_millis(500), body_bytes_max: 64 << 10 };
+/// Small enough for a test to reach. Each test has one limit only, so that the other cannot end the request.
+const SHORT: Limits = Limits { time_max: Duration::from_millis(500), body_bytes_max: u64::MAX };
+const SMALL: Limits = Limits { time_max: Duration::from_secs(3_600), body_bytes_max: 64 << 10 };
 /// Far beyond what a request with these limits takes, far below no limit.
 const SOON: Duration = Duration::from_secs(10);
 
@@ -33,8 +34,8 @@ async fn server(beginning: String, more: &'static [u8]) -> String {
     address
 }
 
-async fn ask(address: &str) -> anyhow::Result<HttpResponse> {
-    let http = Http::new(&format!("ws://{address}/ws/chat"), Check::Skipped, LIMITS);
+async fn ask(address: &str, limits: Limits) -> anyhow::Result<HttpResponse> {
+    let http = Http::new(&format!("ws://{address}/ws/chat"), Check::Skipped, limits);
     let asked = http.execute(HttpRequest::get(format!("http://{address}/sw.js")));
     let begun = Instant::now();
     let answer = tokio::time::timeout(SOON, asked).await.expect("a request ends");
@@ -44,29 +45,30 @@ async fn ask(address: &str) -> anyhow::Result<HttpResponse> {
 
 #[tokio::test]
 async fn silent_server_ends_the_request() {
-    ask(&server(String::new(), b"").await).await.unwrap_err();
+    ask(&server(String::new(), b"").await, SHORT).await.unwrap_err();
 }
 
 #[tokio::test]
 async fn server_that_stops_within_its_answer_is_given_up() {
-    ask(&server("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nbegin".into(), b"").await).await.unwrap_err();
+    let beginning = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nbegin";
+    ask(&server(beginning.into(), b"").await, SHORT).await.unwrap_err();
 }
 
 #[tokio::test]
 async fn body_without_an_end_is_given_up() {
-    ask(&server("HTTP/1.1 200 OK\r\n\r\n".into(), &[b'x'; 4096]).await).await.unwrap_err();
+    ask(&server("HTTP/1.1 200 OK\r\n\r\n".into(), &[b'x'; 4096]).await, SMALL).await.unwrap_err();
 }
 
 #[tokio::test]
 async fn body_that_trickles_is_given_up() {
-    ask(&server("HTTP/1.1 200 OK\r\n\r\n".into(), b"x").await).await.unwrap_err();
+    ask(&server("HTTP/1.1 200 OK\r\n\r\n".into(), b"x").await, SHORT).await.unwrap_err();
 }
 
 #[tokio::test]
 async fn redirect_leads_nowhere() {
     let elsewhere = server("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".into(), b"").await;
     let redirect = format!("HTTP/1.1 302 Found\r\nlocation: http://{elsewhere}/sw.js\r\ncontent-length: 0\r\n\r\n");
-    assert_eq!(ask(&server(redirect, b"").await).await.unwrap().status_code, 302);
+    assert_eq!(ask(&server(redirect, b"").await, SMALL).await.unwrap().status_code, 302);
 }
 
 #[tokio::test]
@@ -93,5 +95,5 @@ async fn http_asks_whatsapp_or_the_simulator_and_nothing_else() {
         assert!(!reached(url, simulator, Check::Strict), "{url}");
         assert!(!reached(url, real, Check::Skipped), "{url}");
     }
-    Http::new(real, Check::Skipped, LIMITS).execute(HttpRequest::get(whatsapps[0])).await.unwrap_err();
+    Http::new(real, Check::Skipped, SHORT).execute(HttpRequest::get(whatsapps[0])).await.unwrap_err();
 }
