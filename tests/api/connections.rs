@@ -1,6 +1,9 @@
 //! The limits on connections and streams, and which connection is closed for a new one.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use tautan::http::{Caps, Settings};
 use tokio::{
@@ -47,7 +50,10 @@ async fn idle(server: &Server, from: IpAddr) -> TcpStream {
 }
 
 fn is_open(socket: &TcpStream) -> bool {
-    matches!(socket.try_read(&mut [0; 64]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+    match socket.try_read(&mut [0; 64]) {
+        Ok(count) => count > 0,
+        Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
+    }
 }
 
 const CAPS: Caps = Caps { connections: 40, without_token: 20, per_address: 5, streams: 20 };
@@ -95,6 +101,29 @@ async fn address_over_its_limit_loses_its_oldest_connection() {
         proxys.push(idle(&server, from(1)).await);
     }
     assert!(proxys.iter().all(is_open), "a proxy on this machine brings the connections of many users");
+}
+
+/// What the kernel holds of the server's answers.
+fn unread_bytes(server: &Server, client: &TcpStream) -> usize {
+    let ports = [server.host().parse::<SocketAddr>().unwrap(), client.local_addr().unwrap()].map(|at| at.port());
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let [local, remote] = ports.map(|port| format!("0100007F:{port:04X}"));
+    let row = rows.into_iter().find(|row| row[1] == local && row[2] == remote).expect("it is open");
+    usize::from_str_radix(row[4].split(':').next().unwrap(), 16).unwrap()
+}
+
+#[tokio::test]
+async fn hardening_unread_answers_take_little_of_the_kernel() {
+    let server = with(CAPS).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(2_048).unwrap();
+    let mut client = socket.connect(server.host().parse().unwrap()).await.unwrap();
+    let asks =
+        async { while client.write_all(b"GET /static/whatsapp-link.js HTTP/1.1\r\nhost: x\r\n\r\n").await.is_ok() {} };
+    assert!(tokio::time::timeout(Duration::from_secs(3), asks).await.is_err(), "it is closed");
+    let unread = unread_bytes(&server, &client);
+    assert!((10_000..200_000).contains(&unread), "{unread}");
 }
 
 /// While as many connections as allowed are being answered, none is closed for another one.
