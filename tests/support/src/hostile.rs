@@ -15,6 +15,8 @@ use tokio::{
 const ADDRESSES: u8 = 8;
 /// The pause before a closed client reconnects.
 const PAUSE: Duration = Duration::from_millis(250);
+/// The same for clients that are to take connections, and not the processor that they share with the service.
+const LONG_PAUSE: Duration = Duration::from_secs(2);
 /// The receive buffer of a client that reads nothing.
 const SMALL_BUFFER: u32 = 2_048;
 
@@ -42,6 +44,15 @@ pub struct Attack(JoinSet<()>);
 impl Attack {
     /// `kinds` in turn.
     pub fn begin(server: SocketAddr, clients: usize, kinds: &[Kind]) -> Self {
+        Self::with_pause(server, clients, kinds, PAUSE)
+    }
+
+    /// As [`Self::begin`], and each one that was closed rests for longer before it comes back.
+    pub fn begin_slowly(server: SocketAddr, clients: usize, kinds: &[Kind]) -> Self {
+        Self::with_pause(server, clients, kinds, LONG_PAUSE)
+    }
+
+    fn with_pause(server: SocketAddr, clients: usize, kinds: &[Kind], pause: Duration) -> Self {
         let mut all = JoinSet::new();
         for number in 0..clients {
             // Each address has clients of every kind.
@@ -52,7 +63,7 @@ impl Attack {
                         // Closed by the server, which is how each of them ends.
                         let _ = hold(socket, kind).await;
                     }
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::time::sleep(pause).await;
                 }
             });
         }
