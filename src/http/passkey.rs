@@ -31,7 +31,8 @@ pub async fn passkey(request: RouteRequest, body: Result<Bytes, Problem>) -> Res
         Some(Status::Connecting { passkey: Some(passkey), .. }) if passkey.expires_at > now => Some(passkey),
         _ => None,
     };
-    let (Some(shown), Some(asked)) = (&shown, asked.filter(|asked| answer.answers(&asked.step) && is_meant(asked))) else {
+    let (Some(shown), Some(asked)) = (&shown, asked.filter(|asked| answer.answers(&asked.step) && is_meant(asked)))
+    else {
         return Err(Problem::new(Code::PasskeyNotAsked, "WhatsApp does not wait for this now"));
     };
     request.services().sessions.answer(&identity.tenant, asked, answer).await?;

@@ -80,7 +80,8 @@ async fn table_side_by_side() {
     let chosen = std::env::var("ROWS").unwrap_or_default();
     let is_chosen = |row: &str| chosen.is_empty() || chosen.split(',').any(|name| name == row);
     let mut table = Table::default();
-    let blocking: [(&str, fn(&mut Table)); 5] = [
+    type Row = fn(&mut Table);
+    let blocking: [(&str, Row); 5] = [
         ("idle", |table| rows::idle(table, 10_000, 45)),
         ("idle-most", |table| rows::idle(table, 19_000, 30)),
         ("fan-out", |table| rows::fan_out(table, 20)),
