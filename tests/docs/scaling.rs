@@ -1,6 +1,6 @@
 //! docs/scaling.md: each number has its source, the sources exist, and the sums are those of the numbers.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use crate::{documents, quoted, read, root, rows, section};
 
@@ -62,7 +62,10 @@ fn constants_that_scaling_names_stand_in_their_files() {
     let mut named = 0;
     for line in lines {
         let quoted: Vec<&str> = quoted(line).collect();
-        let file = quoted.iter().find(|word| word.ends_with(".rs")).expect("a file");
+        let file = quoted
+            .iter()
+            .find(|word| Path::new(word).extension().is_some_and(|extension| extension == "rs"))
+            .expect("a file");
         let source = fs::read_to_string(root().join(file)).unwrap_or_else(|_| panic!("{file} is not there"));
         let is_constant = |word: &&&str| word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
         for constant in quoted.iter().filter(is_constant).filter(|word| **word != "MGET" && **word != "SCAN") {
