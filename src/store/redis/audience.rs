@@ -14,6 +14,8 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+pub use self::watched::ReadFrom;
+
 use self::watched::{Reader, Told, Watched};
 use super::{Shared, reading::Reading, record::is_pairing};
 use crate::{
@@ -60,13 +62,6 @@ pub enum Based {
     Overtaken,
     /// It has joined, or read, at a server that is no more, and has to do both again.
     Gone,
-}
-
-/// Where a reading for all readers of a tenant begins.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct ReadFrom {
-    pub cursor: Option<Cursor>,
-    doubted: u64,
 }
 
 /// A place in the hub, and the server that all which is told there comes from, until it is [`Based::Gone`].

@@ -1,10 +1,17 @@
 use tokio::time::Instant;
 
-use super::{NOWHERE, ReadFrom};
+use super::NOWHERE;
 use crate::{
     events::{Cursor, Shown},
     store::redis::reading::Reading,
 };
+
+/// Where a reading for all readers of a tenant begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ReadFrom {
+    pub cursor: Option<Cursor>,
+    pub(super) doubted: u64,
+}
 
 /// A tenant that has readers here, or had them a moment ago.
 pub struct Watched {
