@@ -295,7 +295,10 @@ fn step(last: Position, next: Position, opening: bool, doubts: &[&Content], even
         is_linked |= event.is("connected");
         is_linked && event.is("qr_pending")
     });
-    if (opening || !doubts.is_empty()) && (unlinked || (last.1 + 1..=next.1).any(given_up)) {
+    // Three in a row that no client saw may be such an end, the new request and its code, also if the next link is up already.
+    let is_unseen = |sequence| !events.contains_key(&(last.0, sequence));
+    let unseen = (last.1 + 1..next.1).any(|sequence| (sequence..sequence + 3).all(is_unseen));
+    if (opening || !doubts.is_empty()) && (unlinked || unseen || (last.1 + 1..=next.1).any(given_up)) {
         return None;
     }
     let permitted = |sequence| match events.get(&(last.0, sequence)) {

@@ -73,7 +73,12 @@ fn code_after_a_link_shows_that_its_end_had_no_reader() {
     assert_eq!(found(vec![whole, open]), [Wrong::Lost], "an open stream gets all of it");
     let linked = client([sent((1, 1), up("a/x/1")), sent((1, 2), up("a/x/2")), replayed((1, 5), up("a/y/1"))]);
     let back = client([sent((1, 1), up("a/x/1")), (Duration::ZERO, Note::Opened), replayed((1, 5), up("a/y/1"))]);
-    assert_eq!(found(vec![linked, back]), [Wrong::Lost], "a link that goes on has no end");
+    assert_eq!(found(vec![linked, back]), [Wrong::Lost], "two events are no end, request and code");
+    let again = client([sent((1, 1), up("a/x/1")), sent((1, 2), up("a/x/2")), replayed((1, 6), up("a/y/1"))]);
+    let back = client([sent((1, 1), up("a/x/1")), (Duration::ZERO, Note::Opened), replayed((1, 6), up("a/y/1"))]);
+    assert_eq!(found(vec![again.clone(), back]), [], "three may be");
+    let open = client([sent((1, 1), up("a/x/1")), sent((1, 6), up("a/y/1"))]);
+    assert_eq!(found(vec![again, open]), [Wrong::Lost], "an open stream gets all of it");
 }
 
 /// The journal keeps no event from before the end of a link that was given up.
