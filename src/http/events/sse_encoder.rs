@@ -86,8 +86,10 @@ impl SseEncoder {
                 owed = News { status: false, ..news };
                 news = News { qr: false, pair: false, ..news };
             }
-            // This reader may have received a stale status before it reconnected.
-            news.status |= updates.peek().is_none() && !written.status;
+            if updates.peek().is_none() {
+                // This reader may have received a stale status before it reconnected, and dropped its codes with it.
+                news = News { status: news.status || !written.status, qr: true, pair: true };
+            }
             let stale = updates.peek().is_none()
                 && refresh.as_ref().is_some_and(|shown| shown.stale && shown.event.cursor == event.cursor);
             refresh_written |= stale;
