@@ -26,8 +26,8 @@ pub struct Subscription {
     missed: VecDeque<Update>,
     /// `None` once it ended: after a gap, a reader that fell behind must not receive later updates.
     live: Option<Listener>,
-    /// Events at or below it are no news: they were told, the hub was joined before the backlog was read, or the reader was
-    /// told of a later present. A later epoch is a higher one.
+    /// The reader needs no event up to this one: it has received them, or the backlog has them, or it has received a later
+    /// status. A later epoch is a higher one.
     seen: Option<Cursor>,
     /// The last update was a refresh, and it did not confirm the newest event that the reader has seen.
     stale: bool,
@@ -89,7 +89,7 @@ impl Subscription {
             match &update {
                 Update::Refresh(shown) => {
                     if !shown.stale {
-                        // The reader begins there, if it was told of nothing yet. What comes next is all for it.
+                        // If the reader has received nothing yet, it begins with this status, and needs all that follows.
                         self.seen = self.seen.max(Some(shown.event.cursor));
                     }
                     let newest = self.seen.max(self.claimed.map(|claimed| claimed.cursor));

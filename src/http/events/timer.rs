@@ -5,7 +5,7 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// The one timer of a stream, made when it is needed. An idle stream has none: a timer is a seventh of what it costs.
+/// The only timer of a stream. It exists only while it is set: in an idle stream it would take a seventh of the memory.
 #[derive(Default)]
 pub struct Timer(Option<Pin<Box<Sleep>>>);
 

@@ -329,7 +329,7 @@ impl Audience {
         let newest = reading.record.newest.as_ref().map(|newest| newest.cursor);
         watched.know(&reading);
         if matches!(watched.told, Told::Unknown | Told::Claimed(_)) {
-            // Of what is before the newest all behind the claim is told now, and nothing where there is none.
+            // With a claim, this publishes all events after it. Without one it publishes the newest event alone.
             watched.began = from.map_or(newest, |from| newest.min(Some(from)));
         }
         let moved = newest.is_some() && from != newest;

@@ -74,11 +74,11 @@ struct Joining {
 
 struct Stream {
     subscription: Subscription,
-    /// The newest event that it was told, here or before it came.
+    /// The newest event that the stream has received, here or before it came.
     told: Option<EventId>,
-    /// It was told something that is not in doubt.
+    /// It has received an update that is not in doubt.
     begun: bool,
-    /// What it was told last, by an event or by a notice.
+    /// The event of the last update that it has received.
     last: Option<EventId>,
     stale: bool,
     behind: bool,
@@ -290,7 +290,7 @@ impl World {
         }
     }
 
-    /// Everything that is under way comes to its end, and what nobody noticed is found by the look of every 30 s.
+    /// Ends all that is under way. The look of every 30 s finds the events that no message reported.
     fn end(&mut self) {
         let lost = self.journal.last().is_none_or(|newest| newest.journal != JournalId::new(self.runs + 1));
         if lost {
@@ -328,7 +328,7 @@ impl Stream {
             Some(Some(Update::Event(event))) => {
                 let id = event.id();
                 if let Some(before) = &self.told {
-                    assert!(before.cursor < id.cursor, "{before} was told before {id}");
+                    assert!(before.cursor < id.cursor, "{before} was received before {id}");
                     let follows = before.journal != id.journal || id.follows(before);
                     assert!(follows, "between {before} and {id} something is missing");
                 }

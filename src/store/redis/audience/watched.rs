@@ -107,7 +107,8 @@ impl Watched {
     /// Telling begins with this reading.
     pub fn begin(&mut self, newest: Option<Cursor>) {
         self.told = match (self.told, newest) {
-            // The task tells on from the claim. What a reader claims beyond the reading was told to no other one.
+            // The task publishes from the claim on. No other reader has received the events that a claim names beyond
+            // this reading.
             (Told::Claimed(claimed), Some(newest)) => Told::UpTo(claimed.min(newest)),
             (Told::Claimed(_) | Told::Unknown | Told::Nothing | Told::UpTo(_), newest) => newest.into(),
         };
