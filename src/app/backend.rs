@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Longer than a running Redis takes to show whether it can be used. After that the start goes on without it.
-const REDIS_TIME_MAX: Duration = Duration::from_secs(3);
+pub(super) const REDIS_TIME_MAX: Duration = Duration::from_secs(3);
 /// How often the store checks its file when it has nothing to write.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 

@@ -5,7 +5,7 @@ use std::{path::Path, process::ExitCode, time::Duration};
 
 use tokio::time::timeout;
 
-use super::{StartError, chain};
+use super::{StartError, backend::REDIS_TIME_MAX, chain};
 use crate::{
     clock,
     config::{self, Config},
@@ -16,8 +16,7 @@ use crate::{
     whatsapp,
 };
 
-/// The same time as a start waits for Redis, and a link for WhatsApp's answer.
-const REDIS_TIME_MAX: Duration = Duration::from_secs(3);
+/// The same time as a link waits for WhatsApp's answer.
 const WHATSAPP_TIME_MAX: Duration = Duration::from_secs(20);
 
 pub(super) async fn run(config: Config) -> ExitCode {

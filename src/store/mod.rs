@@ -225,6 +225,19 @@ pub struct Stores {
     pub client_versions: Arc<dyn ClientVersions>,
 }
 
+impl Stores {
+    /// All traits of one backend.
+    pub(crate) fn of<S: Journal + Ownership + Commands + CredentialStore + ClientVersions>(store: Arc<S>) -> Self {
+        Self {
+            journal: store.clone(),
+            ownership: store.clone(),
+            commands: store.clone(),
+            credentials: store.clone(),
+            client_versions: store,
+        }
+    }
+}
+
 /// The result of [`Journal::append`].
 #[derive(Clone, Debug)]
 pub struct Appended {

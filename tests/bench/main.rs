@@ -37,7 +37,7 @@ impl Times {
     }
 
     /// Prints them; whether they are within their bounds.
-    fn received(&mut self) -> bool {
+    fn print(&mut self) -> bool {
         self.all.sort();
         let [p50, p90, p99, max] = [50, 90, 99, 100].map(|percent| self.percentile(percent));
         let Self { name, p50_max, p99_max, .. } = self;
@@ -69,7 +69,7 @@ async fn user_waits_no_longer_than_promised() {
         api.disconnect().await;
         stream.until_status("disconnected").await;
     }
-    let kept = [code.received(), connected.received()];
+    let kept = [code.print(), connected.print()];
     assert_eq!(kept, [true, true], "a bound is exceeded");
 }
 

@@ -62,7 +62,6 @@ const ROWS: &[(&str, &str)] = &[
 /// when they are reached.
 const INSIDE: &[&str] = &[
     "app/backend.rs REDIS_TIME_MAX",
-    "app/check.rs REDIS_TIME_MAX",
     "app/check.rs WHATSAPP_TIME_MAX",
     "app/erase.rs SESSION_TIME_MAX",
     "app/healthcheck.rs ANSWER_TIME_MAX",

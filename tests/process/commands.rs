@@ -7,32 +7,15 @@ use tautan_test_support::{Api, RedisServer, Settings, redis_is_installed};
 use crate::{
     redis::on,
     stage::{Stage, TENANT},
-    starts::{FAILED_START, KEY, OTHER_KEY},
+    starts::{FAILED_START, KEY, OTHER_KEY, ends},
 };
-
-/// Runs it, compares its exit code, and returns its output.
-fn runs(settings: Settings, arguments: &[&str], code: i32) -> String {
-    let (ended, output) = settings.run(arguments).spawn().ended();
-    assert_eq!(ended, Some(code), "{arguments:?}: {output}");
-    for secret in [tautan_test_support::SECRET, KEY, OTHER_KEY] {
-        assert!(!output.contains(secret), "a secret in {output}");
-    }
-    output
-}
 
 /// The token that it printed. `tautan-sim` has a line of its own on standard error.
 fn token(settings: Settings, arguments: &[&str]) -> String {
-    let output = runs(settings, arguments, 0);
+    let output = ends(settings.run(arguments), 0, &[]);
     let lines = output.lines().filter(|line| !line.starts_with("tautan-sim: ")).collect::<Vec<_>>();
     assert_eq!(lines.len(), 1, "{output}");
     lines[0].to_owned()
-}
-
-#[track_caller]
-fn says(output: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(output.contains(part), "{part:?} in {output}");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -50,7 +33,7 @@ async fn token_is_taken_by_the_service() {
 async fn token_of_local_mode_needs_the_key_of_a_start() {
     let stage = Stage::new().await;
     let local = || stage.settings().with("JWT_SECRET", "");
-    says(&runs(local(), &["token", "--tenant", "local"], FAILED_START), &["sign-in.key"]);
+    ends(local().run(&["token", "--tenant", "local"]), FAILED_START, &["sign-in.key"]);
     assert_eq!(fs::read_dir(stage.directory.path()).expect("it is there").count(), 0, "no key was made");
     let program = local().start();
     let token = token(local(), &["token", "--tenant", "local"]);
@@ -62,7 +45,7 @@ async fn token_is_not_made_without_a_secret() {
     let stage = Stage::new().await;
     let key = include_str!("../api/keys/p256.pub.pem");
     let public = stage.settings().with("JWT_SECRET", "").with("JWT_PUBLIC_KEY", key);
-    says(&runs(public, &["token", "--tenant", TENANT], FAILED_START), &["no key to sign with"]);
+    ends(public.run(&["token", "--tenant", TENANT]), FAILED_START, &["no key to sign with"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -70,27 +53,30 @@ async fn healthcheck_says_whether_the_service_answers() {
     let stage = Stage::new().await;
     let mut program = stage.settings().with("TAUTAN_LISTEN", "0.0.0.0:0").start();
     let listen = format!("0.0.0.0:{}", program.address().port());
-    let asks = |code| runs(stage.settings().with("TAUTAN_LISTEN", &listen), &["healthcheck"], code);
-    asks(0);
+    let healthcheck = || stage.settings().with("TAUTAN_LISTEN", &listen).run(&["healthcheck"]);
+    ends(healthcheck(), 0, &[]);
     program.terminate();
     assert!(program.wait().success());
-    says(&asks(FAILED_START), &["/healthz", "refused"]);
+    ends(healthcheck(), FAILED_START, &["/healthz", "refused"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn check_looks_at_the_data_directory_and_changes_nothing() {
     let stage = Stage::new().await;
-    let output = runs(stage.settings(), &["check"], 0);
-    says(&output, &["configuration: good", "holds no store", "whatsapp ws://", ": reachable"]);
+    ends(
+        stage.settings().run(&["check"]),
+        0,
+        &["configuration: good", "holds no store", "whatsapp ws://", ": reachable"],
+    );
     assert_eq!(fs::read_dir(stage.directory.path()).expect("it is there").count(), 0, "nothing was made");
 
     let program = stage.start();
-    says(&runs(stage.settings(), &["check"], 0), &["holds a store"]);
+    ends(stage.settings().run(&["check"]), 0, &["holds a store"]);
     assert_eq!(program.api(TENANT).status().await["reason"], "never-linked");
     drop(program);
 
     fs::remove_file(stage.directory.path().join("tautan.redb")).expect("it is there");
-    says(&runs(stage.settings(), &["check"], FAILED_START), &["tautan.redb is missing"]);
+    ends(stage.settings().run(&["check"]), FAILED_START, &["tautan.redb is missing"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -99,8 +85,11 @@ async fn check_says_that_whatsapp_cannot_be_reached() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("ws://{}/ws/chat", listener.local_addr().expect("it is bound"));
     drop(listener);
-    let output = runs(stage.settings().with("TAUTAN_WHATSAPP_URL", &url), &["check"], FAILED_START);
-    says(&output, &["configuration: good", &url, "refused"]);
+    ends(
+        stage.settings().with("TAUTAN_WHATSAPP_URL", &url).run(&["check"]),
+        FAILED_START,
+        &["configuration: good", &url, "refused"],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -110,9 +99,9 @@ async fn check_says_what_redis_answers() {
     }
     let stage = Stage::new().await;
     let mut server = RedisServer::start();
-    says(&runs(on(&stage, &server.url(), KEY), &["check"], 0), &["redis: reachable, and the encryption key fits"]);
+    ends(on(&stage, &server.url(), KEY).run(&["check"]), 0, &["redis: reachable, and the encryption key fits"]);
     // The first start saves a check value of its key.
-    says(&runs(on(&stage, &server.url(), OTHER_KEY), &["check"], FAILED_START), &["redis: ", "encryption key"]);
+    ends(on(&stage, &server.url(), OTHER_KEY).run(&["check"]), FAILED_START, &["redis: ", "encryption key"]);
     server.stop();
-    says(&runs(on(&stage, &server.url(), KEY), &["check"], FAILED_START), &["redis: no answer within 3 s"]);
+    ends(on(&stage, &server.url(), KEY).run(&["check"]), FAILED_START, &["redis: no answer within 3 s"]);
 }

@@ -9,19 +9,26 @@ use crate::{
     stage::{Stage, TENANT, link},
 };
 
+/// curl with the tenant's token. It prints an answer as it comes.
+pub fn curl(base: &str, path: &str) -> Command {
+    let mut command = Command::new("curl");
+    command.args(["--no-buffer", "--silent", "--noproxy", "*"]);
+    command.args(["--header", &format!("authorization: Bearer {}", token(TENANT))]);
+    command.arg(format!("{base}/api/whatsapp/{path}"));
+    command
+}
+
 /// A stream as curl prints it.
 struct Curl(Printed);
 
 impl Curl {
     /// `None`: there is no curl on this machine.
     fn open(program: &Program, last_event_id: Option<&str>) -> Option<Self> {
-        let mut command = Command::new("curl");
-        command.args(["--no-buffer", "--silent", "--include", "--noproxy", "*"]);
-        command.args(["--header", &format!("authorization: Bearer {}", token(TENANT))]);
+        let mut command = curl(program.base(), "events");
+        command.arg("--include");
         if let Some(id) = last_event_id {
             command.args(["--header", &format!("last-event-id: {id}")]);
         }
-        command.arg(format!("{}/api/whatsapp/events", program.base()));
         match Printed::by(&mut command) {
             Ok(printed) => Some(Self(printed)),
             Err(error) => {

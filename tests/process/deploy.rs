@@ -8,9 +8,10 @@ use std::{
 };
 
 use serde_json::Value;
-use tautan_test_support::{Certificates, DEADLINE, Gateway, RedisServer, redis_is_installed, token};
+use tautan_test_support::{Certificates, DEADLINE, Gateway, RedisServer, redis_is_installed};
 
 use crate::{
+    curl::curl,
     printed::Printed,
     redis::on,
     stage::{Stage, TENANT},
@@ -21,17 +22,12 @@ use crate::{
 const AFTER_THE_KILL: Duration = Duration::from_secs(3);
 
 /// curl as a browser would connect: over HTTP/2, through the proxy. The proxies' certificates are the tests' own.
-struct Browser {
-    base: String,
-    token: String,
-}
+struct Browser(String);
 
 impl Browser {
     fn curl(&self, path: &str) -> Command {
-        let mut command = Command::new("curl");
-        command.args(["--insecure", "--silent", "--no-buffer", "--http2", "--max-time", "60", "--noproxy", "*"]);
-        command.args(["--header", &format!("authorization: Bearer {}", self.token)]);
-        command.arg(format!("{}/api/whatsapp/{path}", self.base));
+        let mut command = curl(&self.0, path);
+        command.args(["--insecure", "--http2", "--max-time", "60"]);
         command
     }
 
@@ -75,7 +71,7 @@ async fn two_instances_serve(gateway: Gateway) {
     let Some(running) = gateway.start_deployed(&bases.each_ref().map(String::as_str), &Certificates::new()) else {
         return;
     };
-    let browser = Browser { base: running.base(), token: token(TENANT) };
+    let browser = Browser(running.base());
 
     let stream = browser.stream();
     let head = stream.until("never-linked", |line| line.contains("never-linked"));

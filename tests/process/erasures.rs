@@ -11,18 +11,15 @@ use tautan_test_support::{Program, RedisServer, Settings, redis_is_installed};
 use crate::{
     redis::on,
     stage::{NUMBER, Stage, TENANT, link},
-    starts::{BAD_CONFIGURATION, FAILED_START, KEY},
+    starts::{BAD_CONFIGURATION, FAILED_START, KEY, ends},
 };
 
 const ERASED: &str = "erased: nothing of the tenant is stored any more";
 const STILL_LISTED: &str = "remove the device on the phone";
 const UNKNOWN: &str = "nothing of the tenant was stored";
 
-/// Runs it, and compares how it ends and what it prints.
 fn erases(settings: Settings, input: &str, code: i32, expected: &str) {
-    let (ended, output) = settings.to_erase(input).spawn().ended();
-    assert_eq!(ended, Some(code), "{output}");
-    assert!(output.contains(expected), "{expected} in {output}");
+    ends(settings.to_erase(input), code, &[expected]);
 }
 
 fn end(mut program: Program) {

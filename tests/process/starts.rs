@@ -12,19 +12,24 @@ pub const FAILED_START: i32 = 1;
 pub const KEY: &str = "q83vEjRWeJq83vEjRWeJq83vEjRWeJq83vEjRWeJq80=";
 pub const OTHER_KEY: &str = "EjRWeJq83vEjRWeJq83vEjRWeJq83vEjRWeJq83vEjQ=";
 
-/// Starts it and compares how it ends; `expected` are the parts that its message must hold.
-pub fn fails(settings: Settings, code: i32, expected: &[&str]) -> String {
-    let mut program = settings.spawn();
-    let (ended, output) = program.ended();
+/// Runs it to its end, compares its exit code, and returns its output: in it are these parts and no secret.
+#[track_caller]
+pub fn ends(settings: Settings, code: i32, expected: &[&str]) -> String {
+    let (ended, output) = settings.spawn().ended();
     assert_eq!(ended, Some(code), "{output}");
-    assert!(output.contains("tautan cannot start"), "{output}");
     for part in expected {
-        assert!(output.contains(part), "{part} in {output}");
+        assert!(output.contains(part), "{part:?} in {output}");
     }
     for secret in [tautan_test_support::SECRET, KEY, OTHER_KEY] {
         assert!(!output.contains(secret), "a secret in {output}");
     }
     output
+}
+
+/// As [`ends`], for a start that must fail.
+#[track_caller]
+pub fn fails(settings: Settings, code: i32, expected: &[&str]) -> String {
+    ends(settings, code, &[&["tautan cannot start"], expected].concat())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -253,14 +253,7 @@ impl EmbeddedStore {
 
     /// The traits of this store.
     pub fn stores(&self) -> Stores {
-        let store = Arc::new(self.clone());
-        Stores {
-            journal: store.clone(),
-            ownership: store.clone(),
-            commands: store.clone(),
-            credentials: store.clone(),
-            client_versions: store,
-        }
+        Stores::of(Arc::new(self.clone()))
     }
 
     /// From the first call on, every change of a status also makes an outbox entry.

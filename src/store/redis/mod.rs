@@ -206,14 +206,7 @@ impl RedisStore {
 
     /// The traits of this store.
     pub fn stores(&self) -> Stores {
-        let store = Arc::new(self.clone());
-        Stores {
-            journal: store.clone(),
-            ownership: store.clone(),
-            commands: store.clone(),
-            credentials: store.clone(),
-            client_versions: store,
-        }
+        Stores::of(Arc::new(self.clone()))
     }
 
     /// From here on whatever this instance says of a tenant leaves a notice for the back end. Who never asks pays nothing
