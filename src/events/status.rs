@@ -104,6 +104,9 @@ pub enum StatusWord {
 }
 
 impl StatusWord {
+    /// The four words.
+    pub const ALL: &[Self] = &[Self::Disconnected, Self::Connecting, Self::QrPending, Self::Connected];
+
     /// The word as it is written.
     pub fn as_str(self) -> &'static str {
         match self {

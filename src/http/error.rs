@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 
-use serde_json::json;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Serialize;
 use warp::{
     http::{HeaderValue, StatusCode, header},
     reply::{Reply, Response},
@@ -9,6 +10,7 @@ use warp::{
 use super::budgets::whole_seconds;
 use crate::{
     auth::TokenError,
+    events::one_of,
     session::SessionError,
     store::{Limited, StoreError},
     telemetry::Sampled,
@@ -83,6 +85,24 @@ codes! {
     KeysUnavailable = "keys-unavailable", SERVICE_UNAVAILABLE, "Tokens cannot be checked now";
 }
 
+/// The JSON of an error answer (RFC 9457).
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub struct ProblemBody<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'static str,
+    status: u16,
+    /// What is wrong with this request, for people.
+    detail: &'a str,
+    #[schemars(schema_with = "every_code")]
+    code: &'static str,
+}
+
+fn every_code(_: &mut SchemaGenerator) -> Schema {
+    one_of(Code::ALL.iter().map(|code| code.as_str()))
+}
+
 /// An error answer as RFC 9457 describes it. People read the detail: it never holds anything secret.
 #[derive(Clone, Debug)]
 pub struct Problem {
@@ -109,14 +129,14 @@ impl Problem {
 impl Problem {
     /// The JSON.
     pub fn body(&self) -> String {
-        let body = json!({
-            "type": format!("urn:tautan:problem:{}", self.code.as_str()),
-            "title": self.code.title(),
-            "status": self.code.status().as_u16(),
-            "detail": self.detail,
-            "code": self.code.as_str(),
-        });
-        body.to_string()
+        let body = ProblemBody {
+            kind: format!("urn:tautan:problem:{}", self.code.as_str()),
+            title: self.code.title(),
+            status: self.code.status().as_u16(),
+            detail: &self.detail,
+            code: self.code.as_str(),
+        };
+        serde_json::to_string(&body).expect("it consists of texts and a number")
     }
 }
 

@@ -16,6 +16,7 @@ mod budgets;
 mod caps;
 mod connections;
 mod detach;
+mod documents;
 mod error;
 mod events;
 #[cfg(test)]
@@ -133,6 +134,7 @@ struct Context {
     budgets: Budgets,
     refusals: Refusals,
     assets: assets::Assets,
+    documents: documents::Documents,
 }
 
 impl RouteRequest {

@@ -20,6 +20,7 @@ use super::{
     budgets::Budgets,
     connections::{Admitted, Connections},
     detach::{self, Detach, Detached, Served},
+    documents::Documents,
     events::Streams,
     host,
     parse_errors::ParseErrorBodies,
@@ -56,7 +57,14 @@ pub async fn serve(listener: TcpListener, services: Services, stop: Cancellation
     let connections = Arc::new(Connections::new(services.settings.caps, services.settings.trusted_proxies.clone()));
     let budgets = Budgets::new(services.settings.limits);
     let refusals = Refusals::default();
-    let context = Arc::new(Context { services, streams, budgets, refusals, assets: Assets::load() });
+    let context = Arc::new(Context {
+        services,
+        streams,
+        budgets,
+        refusals,
+        assets: Assets::load(),
+        documents: Documents::default(),
+    });
     tasks.spawn(report(context.clone(), connections.clone(), stop.clone()));
     let service = TowerToHyperService::new(warp::service(routes(context)));
     let mut http = http1::Builder::new();

@@ -10,6 +10,7 @@ mod curl;
 mod demo;
 mod deploy;
 mod disk;
+mod documents;
 mod endings;
 mod erasures;
 mod floods;

@@ -34,6 +34,7 @@ use crate::{
     tenant::TenantId,
 };
 use chunk::Chunk;
+pub use frame::Name;
 pub use socket::Socket;
 use sse_encoder::SseEncoder;
 pub use stream::EventStream;
