@@ -12,6 +12,7 @@ mod erase;
 mod healthcheck;
 mod local;
 mod memory;
+mod moving;
 mod token;
 
 use std::{future::Future, io, net::SocketAddr, process::ExitCode, time::Duration};
@@ -67,6 +68,10 @@ pub fn run(seams: Seams) -> ExitCode {
         // `check` prints its results itself, without log lines.
         Task::Check => on_a_runtime(check::run(config)),
         Task::Healthcheck => healthcheck::run(&config),
+        Task::Move { from } => {
+            let _log = telemetry::install(&config.telemetry);
+            on_a_runtime(moving::run(config, from))
+        }
         Task::Erase => match erase::tenant(io::stdin()) {
             Ok(tenant) => {
                 let _log = telemetry::install(&config.telemetry);

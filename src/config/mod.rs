@@ -217,7 +217,7 @@ fn store(reader: &mut Reader, sessions_max: Option<usize>) -> Store {
         .must_not_be_empty("REDIS_URL", "is empty: give it a value, or remove it to keep the state in TAUTAN_DATA_DIR");
     match (url, key) {
         (Some(url), Some(key)) => {
-            Store::Redis(redis::Settings { url, key, previous, sessions_max, limits, forget_after })
+            Store::Redis(redis::Settings { url, key, previous, sessions_max, limits, forget_after, moving: None })
         }
         (_, key) => Store::Embedded { key, previous, limits, forget_after },
     }

@@ -313,7 +313,6 @@ pub enum StoreError {
     #[error("the store cannot be reached")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The request exceeds a limit of its tenant: nothing was saved. Retry after `wait`.
-    /// The tenant has asked for it too often.
     #[error("the tenant has asked for it too often")]
     Limited {
         /// The limit.

@@ -65,6 +65,7 @@ const INSIDE: &[&str] = &[
     "app/check.rs WHATSAPP_TIME_MAX",
     "app/erase.rs SESSION_TIME_MAX",
     "app/healthcheck.rs ANSWER_TIME_MAX",
+    "app/moving.rs LEASE_TIME_MAX",
     "auth/claims.rs SHOWN_LENGTH_MAX",
     "config/read.rs FORGET_AFTER_MAX",
     "config/read.rs LIMIT_COUNT_MAX",

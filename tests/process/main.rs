@@ -23,6 +23,7 @@ mod limits;
 mod log_floods;
 mod logs;
 mod mixups;
+mod moving;
 mod outages;
 mod passkeys;
 mod pictures;

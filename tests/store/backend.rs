@@ -191,6 +191,7 @@ pub fn instance_at(url: &str, key: MasterKey, previous: Option<MasterKey>) -> Re
         sessions_max: None,
         limits: tautan::store::Limits::default(),
         forget_after: FORGET_AFTER,
+        moving: None,
     };
     RedisStore::open(settings, Arc::new(Ticking::default()))
 }

@@ -144,7 +144,8 @@ async fn limits_are_shared_by_the_instances() {
 
         let (url, per) = (Url::parse(&redis.server.url()).unwrap(), Duration::from_secs(3));
         let (limits, forget_after) = (two_dials(per), FORGET_AFTER);
-        let short = RedisSettings { url, key: key(), previous: None, sessions_max: None, limits, forget_after };
+        let short =
+            RedisSettings { url, key: key(), previous: None, sessions_max: None, limits, forget_after, moving: None };
         redis.server.ask(&["DEL", "tautan:{a}:used-dials"]);
         is_free_after(&RedisStore::open(short, Arc::new(clock::SystemClock)).stores(), per).await;
     })

@@ -413,6 +413,7 @@ async fn no_error_shows_where_redis_is() {
             sessions_max: None,
             limits: tautan::store::Limits::default(),
             forget_after: tautan::store::FORGET_AFTER,
+            moving: None,
         },
         clock::system(),
     );

@@ -139,6 +139,10 @@ impl Memory {
         self.tenants.iter().filter(|(_, known)| known.record.untold.is_some()).map(|(tenant, _)| tenant)
     }
 
+    pub fn tenants(&self) -> Vec<TenantId> {
+        self.tenants.keys().cloned().collect()
+    }
+
     pub fn orphaned(&self, max: usize) -> Vec<TenantId> {
         let waiting = self.tenants.iter().filter(|(_, known)| known.record.is_orphaned());
         waiting.take(max).map(|(tenant, _)| tenant.clone()).collect()

@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     census::Tag,
-    keys, layout,
+    keys, layout, moving,
     proof::{self, Standing, prove},
     refusal::Refusal,
     script::Call,
@@ -41,6 +41,8 @@ const TRIES: usize = 3;
 pub struct Connections {
     url: Url,
     keys: Arc<MasterKeys>,
+    /// See [`super::Settings::moving`].
+    moving: Option<String>,
     current: Mutex<Current>,
     server: watch::Sender<String>,
     /// The highest epoch that was ever seen from here.
@@ -80,8 +82,8 @@ pub struct Live {
 }
 
 impl Connections {
-    pub fn new(url: Url, keys: Arc<MasterKeys>) -> Self {
-        Self { url, keys, current: Mutex::default(), server: watch::Sender::default(), epochs: Arc::default() }
+    pub fn new(url: Url, keys: Arc<MasterKeys>, moving: Option<String>) -> Self {
+        Self { url, keys, moving, current: Mutex::default(), server: watch::Sender::default(), epochs: Arc::default() }
     }
 
     pub async fn live(&self) -> Result<Arc<Live>, Trouble> {
@@ -204,8 +206,7 @@ impl Connections {
     }
 
     async fn connect(&self, client: Client, current: &mut Current) -> Result<Live, Trouble> {
-        let made =
-            timeout(CONNECT_TIME_MAX, Live::connect(client, &self.keys, self.epochs.clone(), !current.began)).await;
+        let made = timeout(CONNECT_TIME_MAX, Live::connect(client, self, !current.began)).await;
         let (mut live, server) = made.map_err(|_| Trouble::Slow(CONNECT_TIME_MAX))??;
         live.began = server.uptime().map(|uptime| current.began_at(&live.server, uptime));
         if current.warned.as_deref() != Some(live.server.as_str()) {
@@ -264,12 +265,7 @@ async fn name_data(connection: &mut MultiplexedConnection) -> Result<String, Tro
 }
 
 impl Live {
-    async fn connect(
-        client: Client,
-        master: &MasterKeys,
-        epochs: Arc<AtomicU64>,
-        begins: bool,
-    ) -> Result<(Self, Server), Trouble> {
+    async fn connect(client: Client, connections: &Connections, begins: bool) -> Result<(Self, Server), Trouble> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIME_MAX))
             .set_response_timeout(Some(ANSWER_TIME_MAX));
@@ -278,16 +274,18 @@ impl Live {
         let server = Server::ask(&mut connection).await?;
         server.check()?;
         let mut ask = redis::pipe();
-        ask.cmd("HMGET").arg(keys::PROOF).arg(&proof::FIELDS).arg("layout").arg("vocabulary");
+        ask.cmd("HMGET").arg(keys::PROOF).arg(&proof::FIELDS).arg("layout").arg("vocabulary").arg(moving::FIELD);
         ask.cmd("GET").arg(keys::DATA).cmd("TIME");
-        type Found = ((Option<Vec<u8>>, Option<Vec<u8>>, Option<u64>, Option<u64>), Option<String>, (u64, u64));
-        let ((proof, former, layout, vocabulary), data, (seconds, micros)): Found =
+        type Found =
+            ((Option<Vec<u8>>, Option<Vec<u8>>, Option<u64>, Option<u64>, Option<String>), Option<String>, (u64, u64));
+        let ((proof, former, layout, vocabulary, moving), data, (seconds, micros)): Found =
             ask.query_async(&mut connection).await.map_err(Trouble::greeted_with)?;
         let made = Instant::now();
         // Before anything of ours is written. What is there already is not written again: a Redis that refuses writes can be
         // read.
         let unwritten = layout::check(layout, vocabulary, begins)?;
-        prove(&mut connection, master, begins, (proof, former)).await?;
+        moving::check(moving.as_deref(), connections.moving.as_deref())?;
+        prove(&mut connection, &connections.keys, begins, (proof, former)).await?;
         if unwritten {
             layout::write(&mut connection).await?;
         }
@@ -298,8 +296,17 @@ impl Live {
         let (run, time_ms) = (server.run(), seconds.saturating_mul(1000).saturating_add(micros / 1000));
         let (server_run, has_followed) = (run.clone(), server.has_followed());
         let run = format!("{run} {data}");
-        let live =
-            Self { connection, client, server: server_run, run, made, epochs, time_ms, began: None, has_followed };
+        let live = Self {
+            connection,
+            client,
+            server: server_run,
+            run,
+            made,
+            epochs: connections.epochs.clone(),
+            time_ms,
+            began: None,
+            has_followed,
+        };
         Ok((live, server))
     }
 

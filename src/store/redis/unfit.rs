@@ -11,6 +11,9 @@ pub enum UnusableServer {
              backup from before it"
     )]
     Later,
+    /// `tautan move` has begun to fill this Redis and has not finished: run it again.
+    #[error("`tautan move` has begun to fill this Redis and has not finished: run it again")]
+    Moving,
     /// What answers there is no Redis.
     #[error("what answers there is no Redis")]
     NotRedis,

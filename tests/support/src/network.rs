@@ -1,22 +1,33 @@
 //! The network between the program and what it talks to, which a test may break.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::watch,
+    time::sleep,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+const LATENCY: Duration = Duration::from_millis(20);
 
 /// How a network treats what is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     Open,
+    /// Every piece takes [`LATENCY`].
+    Slow,
     /// Connections break, and new ones are ended as soon as they are made.
     Cut,
     /// Nothing arrives any more and no side gets an error, as with a pulled cable.
     Silent,
+}
+
+impl Way {
+    fn carries(self) -> bool {
+        matches!(self, Self::Open | Self::Slow)
+    }
 }
 
 /// Forwards a free port to an address. Ends with the last handle.
@@ -60,7 +71,7 @@ impl Drop for Network {
 async fn carry(near: TcpStream, target: SocketAddr, mut ways: watch::Receiver<Way>) {
     let mut cut = ways.clone();
     let carried = async {
-        if ways.wait_for(|way| *way == Way::Open).await.is_err() {
+        if ways.wait_for(|way| way.carries()).await.is_err() {
             return;
         }
         let Ok(far) = TcpStream::connect(target).await else { return };
@@ -83,7 +94,11 @@ async fn carry(near: TcpStream, target: SocketAddr, mut ways: watch::Receiver<Wa
 async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, mut ways: watch::Receiver<Way>) {
     let mut bytes = vec![0; 16 * 1024];
     while let Ok(read @ 1..) = from.read(&mut bytes).await {
-        if ways.wait_for(|way| *way == Way::Open).await.is_err() || to.write_all(&bytes[..read]).await.is_err() {
+        let Ok(way) = ways.wait_for(|way| way.carries()).await.map(|way| *way) else { return };
+        if way == Way::Slow {
+            sleep(LATENCY).await;
+        }
+        if to.write_all(&bytes[..read]).await.is_err() {
             return;
         }
     }
