@@ -142,7 +142,8 @@ impl App {
     /// Serves until `stop`, then drains: unready, the drain delay, streams end, links close and leases are released,
     /// the listener last. `cut` ends the waiting.
     pub async fn run(self, stop: impl Future<Output = ()>, cut: impl Future<Output = ()>) -> Drained {
-        let Self { listener, services, sessions, stop_sessions, dispatcher, store, drain_delay, room, .. } = self;
+        let Self { listener, metrics, services, sessions, stop_sessions, dispatcher, store, drain_delay, room, .. } =
+            self;
         let rooms = TaskTracker::new();
         let (health, end_streams) = (services.health.clone(), services.end_streams.clone());
         let stop_server = CancellationToken::new();
@@ -150,6 +151,9 @@ impl App {
         let watch_ends = stop_server.clone();
         let mut watcher = rooms.spawn(async move { watch_ends.run_until_cancelled(watched.watch(&watching)).await });
         let mut server = rooms.spawn(crate::http::serve(listener, services, stop_server.clone()));
+        if let Some((listener, exporter)) = metrics {
+            rooms.spawn(crate::http::serve_metrics(listener, exporter, stop_server.clone()));
+        }
         let supervised = sessions.clone();
         let mut supervisor = rooms.spawn(async move { supervised.supervise().await });
         let (counted, counting_ends) = (sessions.clone(), stop_server.clone());

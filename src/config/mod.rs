@@ -37,6 +37,8 @@ const SECURE_COOKIES: [&str; 2] = ["__host-", "__secure-"];
 pub struct Config {
     /// Address and port of the HTTP listener.
     pub listen: SocketAddr,
+    /// Address and port of the listener for metrics; `None`: there is none, and nothing is measured.
+    pub metrics_listen: Option<SocketAddr>,
     /// Where the embedded store and local mode keep their files.
     pub data_dir: PathBuf,
     /// Local mode, or the SaaS product's tokens.
@@ -123,6 +125,10 @@ impl Config {
 
     fn with(reader: &mut Reader) -> Self {
         let listen: SocketAddr = reader.parsed("TAUTAN_LISTEN", read::address);
+        let metrics_listen = reader.optional("TAUTAN_METRICS_LISTEN", read::address);
+        if metrics_listen == Some(listen) && listen.port() != 0 {
+            reader.mistake("TAUTAN_METRICS_LISTEN", "is the address of TAUTAN_LISTEN; metrics have one of their own");
+        }
         let auth = auth_settings(reader);
         if !KEYS.iter().any(|name| reader.is_named(name)) {
             // For example because the variable that should fill it was missing: local mode was not meant.
@@ -175,6 +181,7 @@ impl Config {
         }
         Self {
             listen,
+            metrics_listen,
             data_dir: reader.parsed("TAUTAN_DATA_DIR", |text| Ok(PathBuf::from(text))),
             mode,
             store: store(reader, session.sessions_max),

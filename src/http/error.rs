@@ -13,7 +13,10 @@ use crate::{
     events::one_of,
     session::SessionError,
     store::{Limited, StoreError},
-    telemetry::Sampled,
+    telemetry::{
+        Sampled, metrics,
+        words::{DIALS, PAIR_CODES, SESSIONS},
+    },
 };
 
 /// Declares the closed list of problems: code, status, title.
@@ -142,6 +145,7 @@ impl Problem {
 
 impl Reply for Problem {
     fn into_response(self) -> Response {
+        metrics().problems.add(self.code.as_str());
         let status = self.code.status();
         let mut response = Response::new(self.body().into());
         *response.status_mut() = status;
@@ -195,10 +199,11 @@ impl From<StoreError> for Problem {
                     .retry_after(2)
             }
             StoreError::Limited { limited, wait } => {
-                let (code, what) = match limited {
-                    Limited::PairCodes => (Code::TooManyPairCodes, "pairing codes"),
-                    Limited::Dials => (Code::TooManyDials, "connections to WhatsApp"),
+                let (code, what, limit) = match limited {
+                    Limited::PairCodes => (Code::TooManyPairCodes, "pairing codes", PAIR_CODES),
+                    Limited::Dials => (Code::TooManyDials, "connections to WhatsApp", DIALS),
                 };
+                metrics().limits.add(limit);
                 let seconds = whole_seconds(*wait);
                 let detail = format!("this tenant has requested too many {what}; retry in {seconds} s");
                 Self::new(code, detail).retry_after(seconds)
@@ -219,6 +224,7 @@ impl From<SessionError> for Problem {
         match error {
             SessionError::Store(error) => error.into(),
             SessionError::NoCapacity => {
+                metrics().limits.add(SESSIONS);
                 static LINES: Sampled = Sampled::new();
                 if LINES.is_due() {
                     tracing::warn!("no instance has room for another session");

@@ -24,6 +24,7 @@ mod fuzz;
 mod health;
 mod host;
 mod identity;
+mod metrics;
 mod network;
 mod origin;
 mod page;
@@ -44,6 +45,7 @@ use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use warp::http::HeaderMap;
 
+pub use self::metrics::serve_metrics;
 pub use budgets::Limits;
 pub use caps::{Caps, ConfiguredCaps};
 pub use error::Code;

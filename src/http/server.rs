@@ -21,12 +21,14 @@ use super::{
     connections::{Admitted, Connections},
     detach::{self, Detach, Detached, Served},
     documents::Documents,
+    error::Code,
     events::Streams,
     host,
     parse_errors::ParseErrorBodies,
     refusals::Refusals,
     routes::routes,
 };
+use crate::telemetry::metrics;
 
 /// A client that has not sent its headers by then is disconnected.
 const HEADERS_ARRIVAL_MAX: Duration = Duration::from_secs(10);
@@ -51,6 +53,7 @@ const REPORT_EVERY: Duration = Duration::from_secs(10);
 /// A loop of our own: warp's has no deadline for headers, no bound on buffers, and no end while a stream is open.
 /// Returns false if some connections had to be cut.
 pub async fn serve(listener: TcpListener, services: Services, stop: CancellationToken) -> bool {
+    metrics().problems.prepare(Code::ALL.iter().map(|code| [code.as_str()]));
     let (tasks, cut) = (TaskTracker::new(), CancellationToken::new());
     let (grace, end_streams) = (services.settings.grace, services.end_streams.clone());
     let streams = Streams::start(&services.settings, end_streams.clone(), stop.clone(), &tasks);

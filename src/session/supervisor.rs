@@ -11,7 +11,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument as _, debug, error, info, info_span, warn};
 
 use super::{
-    Connector, PasskeyAnswer, Settings,
+    Connector, PasskeyAnswer, Settings, figures,
     mailbox::Mailbox,
     owner_message::OwnerMessage,
     queue::Queue,
@@ -60,6 +60,7 @@ impl Sessions {
         settings: Settings,
         stop: CancellationToken,
     ) -> Self {
+        figures::prepare();
         let context = Arc::new(SessionContext { stores, connector, clock, settings, stop });
         Self { shared: Arc::new(Shared { context, running: Mutex::default(), tasks: TaskTracker::new() }) }
     }

@@ -15,6 +15,7 @@ use tracing::{debug, error, info, warn};
 use super::{
     ConnectError, Connector, End, Link, Settings, Signal,
     failures::Failures,
+    figures::Figures,
     machine,
     mailbox::Mailbox,
     status_publisher::{PublishOutcome, StatusPublisher},
@@ -53,6 +54,7 @@ struct Session {
     context: Arc<SessionContext>,
     publisher: StatusPublisher,
     failures: Failures,
+    figures: Figures,
     /// The newest desired state that this session has read: its end marks this one as fulfilled.
     desired: Generation,
     phone: Option<PhoneNumber>,
@@ -113,6 +115,7 @@ impl Session {
         };
         // The status of an ended session has no account, and what the next end erases depends on whether there is one.
         self.linked_as = link.resumes();
+        self.figures.opened(self.linked_as.is_none());
         self.code_asked_at = None;
         self.paired |= self.linked_as.is_some();
         if self.publish_resuming().await == PublishOutcome::Fenced {
@@ -222,6 +225,7 @@ impl Session {
         let Some(status) = machine::advance(self.publisher.status(), &signal, now, fresh) else {
             return ControlFlow::Continue(());
         };
+        self.figures.signal(&signal, now);
         self.paired |= matches!(signal, Signal::Scanned | Signal::Connected { .. });
         if matches!(signal, Signal::Connected { .. }) {
             self.failures.store_works();
@@ -324,7 +328,10 @@ impl Session {
             return Next::Over;
         }
         match machine::ended(end) {
-            Some(status) => self.finish(status).await,
+            Some(status) => {
+                self.figures.ended(&status);
+                self.finish(status).await
+            }
             None => Next::Over,
         }
     }

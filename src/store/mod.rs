@@ -37,7 +37,7 @@ pub use hub::Memo;
 pub use idle::FORGET_AFTER;
 pub use lease::Lease;
 pub use limits::{Limited, Limits, Usage};
-pub use outbox::{Outbox, OutboxEntry, VISIBILITY_TIMEOUT};
+pub use outbox::{Outbox, OutboxEntry, VISIBILITY_TIMEOUT, Waiting};
 pub use subscription::{Subscription, Update};
 
 use crate::{

@@ -22,6 +22,7 @@ mod later;
 mod limits;
 mod log_floods;
 mod logs;
+mod metrics;
 mod mixups;
 mod moving;
 mod outages;

@@ -9,6 +9,7 @@ use crate::{
     events::{Account, ConnectingReason, Status},
     session::{
         failures::Failures,
+        figures::Figures,
         machine,
         mailbox::Mailbox,
         status_publisher::{PublishOutcome, StatusPublisher},
@@ -23,6 +24,7 @@ impl Session {
         let mut session = Self {
             publisher: StatusPublisher::new(context.stores.journal.clone(), lease.clone(), starting.clone()),
             failures: Failures::default(),
+            figures: Figures::default(),
             desired: Generation(0),
             phone: None,
             linked_as: None,
@@ -39,6 +41,7 @@ impl Session {
         let stores = session.context.stores.clone();
         let tenant = session.lease.tenant().clone();
         let shown = session.read_with_retries(|| stores.journal.latest(&tenant)).await?;
+        session.figures = Figures::begin(shown.as_ref());
         let status = shown.map_or(starting, |shown| shown.event.status.clone());
         // Read before the first link: an end without the generation would fulfil no request, and the session would
         // start again for ever.

@@ -51,7 +51,9 @@ impl Session {
         if !self.erase().await {
             return Next::Over;
         }
-        self.finish(machine::unlinked(self.paired, remote)).await
+        let status = machine::unlinked(self.paired, remote);
+        self.figures.ended(&status);
+        self.finish(status).await
     }
 
     /// False: the lease is lost, or this instance stops before the store answers.

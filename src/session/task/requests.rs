@@ -10,6 +10,7 @@ use crate::{
     events::{PairRefusal, PairingId, PhoneNumber, Status},
     session::{Link, Request, Signal, machine, owner_message::OwnerMessage},
     store::StoreError,
+    telemetry::{metrics, words::NUMBER_CODES},
 };
 
 /// A code that was requested longer ago will not come: the request was lost.
@@ -76,6 +77,7 @@ impl Session {
                 return ControlFlow::Continue(());
             }
             Ok(false) => {
+                metrics().limits.add(NUMBER_CODES);
                 warn!(%tenant, "pairing code refused, too many were requested for its number");
                 PairRefusal::RateLimited
             }

@@ -222,6 +222,9 @@ impl Connections {
     }
 
     async fn look_at<T>(&self, live: &Arc<Live>, answer: Result<T, Trouble>) -> Result<T, Trouble> {
+        if let Err(trouble) = &answer {
+            trouble.count();
+        }
         if answer.as_ref().is_err_and(Trouble::breaks) {
             let mut current = self.current.lock().await;
             if current.live.as_ref().is_some_and(|current| Arc::ptr_eq(current, live)) {
@@ -246,6 +249,7 @@ impl Current {
     }
 
     fn fail(&mut self, trouble: Trouble) {
+        trouble.count();
         if let Trouble::UnusableServer(unfit) = trouble
             && self.unfit.replace(unfit) != Some(unfit)
         {

@@ -17,7 +17,7 @@ use super::{
     script::{BEAT, BORN, Call},
     trouble::Trouble,
 };
-use crate::{store::StoreError, tenant::TenantId};
+use crate::{store::StoreError, telemetry::lease_kept, tenant::TenantId};
 
 pub const TTL: Duration = Duration::from_secs(8);
 const BEAT_EVERY: Duration = Duration::from_secs(1);
@@ -95,6 +95,7 @@ async fn be_born(shared: &Shared, name: &str, past: Option<&Past>) -> Result<Arc
 async fn live(shared: &Arc<Shared>, name: &str, born: Instant, live: Arc<Live>) -> BTreeSet<TenantId> {
     let mut run = live.run.clone();
     shared.incarnation.send_replace(Some(name.into()));
+    lease_kept(born.into_std());
     tracing::info!(incarnation = name, "known to redis as an incarnation");
     // What was owned in the past is nobody's now, and others may have died while nothing could be seen.
     shared.notifications.request_rescan();
@@ -128,6 +129,7 @@ async fn live(shared: &Arc<Shared>, name: &str, born: Instant, live: Arc<Live>) 
         match answer.unwrap_or(Err(Trouble::Slow(DEADLINE))) {
             Ok(Some(inbox)) if begun.duration_since(refreshed) < TTL => {
                 refreshed = begun;
+                lease_kept(begun.into_std());
                 let mut inbox: BTreeSet<_> = inbox.iter().filter_map(|name| TenantId::parse(name).ok()).collect();
                 let moved = shared.connections.live().await.ok().filter(|live| live.run != run);
                 if missed.take().is_some() || moved.is_some() {
@@ -187,6 +189,7 @@ async fn beat(shared: &Shared, name: &str, number: u64) -> Result<Option<Vec<Str
         }
         Err(trouble) => {
             // The connection does not know of errors that are answers.
+            trouble.count();
             if trouble.breaks() {
                 shared.connections.renew().await;
             }

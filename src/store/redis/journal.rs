@@ -21,7 +21,7 @@ use crate::{
         Appended, DesiredState, Generation, Journal, Lease, StoreError, Subscription, Update,
         hub::{Listener, log_emitted},
     },
-    telemetry::Sampled,
+    telemetry::{Sampled, metrics},
     tenant::TenantId,
 };
 
@@ -149,8 +149,11 @@ async fn finish(
 /// The log line of events that no instance listened for: each that does writes its own, with the number of its streams.
 /// `heard`: how many instances heard it. `None`: the answer that said so was lost.
 pub fn log_unheard(tenant: &TenantId, events: impl IntoIterator<Item = Arc<Event>>, heard: Option<usize>) {
-    if heard == Some(0) {
-        events.into_iter().for_each(|event| log_emitted(tenant, &Update::Event(event), 0));
+    for event in events {
+        metrics().events_published.increment(1);
+        if heard == Some(0) {
+            log_emitted(tenant, &Update::Event(event), 0);
+        }
     }
 }
 

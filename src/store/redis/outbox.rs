@@ -23,7 +23,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     events::{EventId, StatusBody},
-    store::{Outbox, OutboxEntry, StoreError, VISIBILITY_TIMEOUT, notifications::Notifications},
+    store::{Outbox, OutboxEntry, StoreError, VISIBILITY_TIMEOUT, Waiting, notifications::Notifications},
     tenant::TenantId,
 };
 
@@ -31,6 +31,8 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Tenants that are found in one look.
 const FOUND_MAX: usize = 64;
+/// Tenants whose records are read to find the oldest notice.
+const MEASURED_MAX: usize = 1_000;
 /// Who says something delivers it, unless it dies: others leave it so much time. Longer than saying it can take.
 const SAYERS_TIME: Duration = Duration::from_secs(5);
 
@@ -111,6 +113,10 @@ impl Outbox for RedisStore {
             Err(_) => Ok(()),
         }
     }
+
+    async fn waiting(&self) -> Result<Waiting, StoreError> {
+        Ok(self.shared().waiting().await?)
+    }
 }
 
 impl Shared {
@@ -150,6 +156,25 @@ impl Shared {
             pipeline.cmd("ZADD").arg(keys::NOTICES).arg("NX").arg(now).arg(tenant.as_str()).ignore();
         }
         self.connections.query(&pipeline).await
+    }
+
+    async fn waiting(&self) -> Result<Waiting, Trouble> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("ZCARD").arg(keys::NOTICES);
+        pipeline.cmd("ZRANGE").arg(keys::NOTICES).arg(0).arg(MEASURED_MAX - 1);
+        let (tenants, first): (usize, Vec<String>) = self.connections.query(&pipeline).await?;
+        let first: Vec<_> = first.iter().filter_map(|name| TenantId::parse(name).ok()).collect();
+        if first.is_empty() {
+            return Ok(Waiting::default());
+        }
+        let mut pipeline = redis::pipe();
+        first.iter().for_each(|tenant| _ = pipeline.cmd("HGET").arg(keys::record(tenant)).arg("notice_at"));
+        let times: Vec<Option<i64>> = self.connections.query(&pipeline).await?;
+        let times: Vec<i64> = times.into_iter().flatten().collect();
+        let oldest = times.iter().min().and_then(|ms| Timestamp::from_millisecond(*ms).ok());
+        // The index also names tenants that have none.
+        let tenants = if tenants > MEASURED_MAX { tenants } else { times.len() };
+        Ok(Waiting { tenants, oldest })
     }
 
     async fn due_notices(&self) -> Result<Vec<TenantId>, Trouble> {

@@ -1,6 +1,6 @@
 use std::{
     collections::BTreeSet,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::{
     RedisStore, Shared,
+    census::Tag,
     journal::{Wanted, log_unheard},
     keys, random_name,
     record::{Owner, Record, nonce_text, parse_nonce},
@@ -26,6 +27,7 @@ use crate::{
     events::PhoneNumber,
     limit::Limit,
     store::{Commands, DesiredState, Generation, Lease, Ownership, StoreError, Usage},
+    telemetry::metrics,
     tenant::TenantId,
 };
 
@@ -206,6 +208,11 @@ async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease
                 let (fence, heard) = with_heard(&value);
                 let fence = fence.parse().map_err(|_| Trouble::Nonsense(value.clone()))?;
                 log_unheard(tenant, said, heard);
+                // An owner that gives a tenant up takes itself out of the record. After an outage it takes its own again.
+                let past = *shared.past.lock().unwrap_or_else(PoisonError::into_inner);
+                if record.owner.as_ref().is_some_and(|owner| Tag::of(&owner.incarnation) != past) {
+                    metrics().takeovers.increment(1);
+                }
                 let owner = Some(Owner { incarnation: incarnation.to_string(), nonce: taking.nonce });
                 let record = Record { version: nonce_text(taking.nonce), owner, ..record };
                 let lease = taking.done(tenant, &incarnation, fence, (live.run.clone(), record));

@@ -3,7 +3,13 @@ use std::{error::Error as _, io, sync::Arc, time::Duration};
 use redis::{ErrorKind, RedisError};
 
 use super::{refusal::Refusal, unfit::UnusableServer};
-use crate::store::StoreError;
+use crate::{
+    store::StoreError,
+    telemetry::{
+        metrics,
+        words::{REDIS_AWAY, REDIS_REFUSED, REDIS_SLOW, REDIS_UNEXPECTED, REDIS_UNUSABLE},
+    },
+};
 
 /// What went wrong with Redis, without its address: neither a log line nor an answer shows where it stands.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -44,6 +50,19 @@ impl Trouble {
     /// Whether the same command may be sent again at once: only where it says itself that it is a repetition.
     pub fn is_passing(&self) -> bool {
         self.breaks() || matches!(self, Self::Slow(_))
+    }
+
+    /// For the metrics, where Redis or the way to it is at fault.
+    pub fn count(&self) {
+        let kind = match self {
+            Self::Away(_) => REDIS_AWAY,
+            Self::Slow(_) => REDIS_SLOW,
+            Self::UnusableServer(_) => REDIS_UNUSABLE,
+            Self::Refused(_) => REDIS_REFUSED,
+            Self::Nonsense(_) => REDIS_UNEXPECTED,
+            Self::Unborn | Self::Contended | Self::Late | Self::Overtaken | Self::Closed => return,
+        };
+        metrics().redis_errors.add(kind);
     }
 
     /// What to do about it, where Redis says what it is about.
