@@ -34,6 +34,7 @@ mod phone;
 mod preference;
 mod qr;
 mod refusals;
+mod request_id;
 mod routes;
 mod server;
 mod sessions;

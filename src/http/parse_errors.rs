@@ -7,7 +7,10 @@ use std::{
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::error::{Code, Problem};
+use super::{
+    error::{Code, Problem},
+    request_id::{self, REQUEST_ID},
+};
 use crate::telemetry::metrics;
 
 /// A socket that adds a problem body to the answers of the HTTP parser itself. A request that the parser cannot read
@@ -58,7 +61,10 @@ fn with_body(bytes: &[u8]) -> Option<(usize, Code, Bytes)> {
     lines.remove(bare);
     let body = problem.body();
     let length = body.len();
-    let headers = "content-type: application/problem+json\r\ncache-control: no-store";
+    // What the client sent as an id has not been read.
+    let id = request_id::fresh();
+    let id = id.to_str().unwrap_or_default();
+    let headers = format!("content-type: application/problem+json\r\ncache-control: no-store\r\n{REQUEST_ID}: {id}");
     let answer = format!("{}\r\n{headers}\r\ncontent-length: {length}\r\n\r\n{body}", lines.join("\r\n"));
     Some((begin, problem.code, answer.into()))
 }

@@ -11,6 +11,7 @@ use hyper_util::{
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument as _;
 use warp::reply::Reply as _;
 
 use super::{
@@ -26,6 +27,7 @@ use super::{
     host,
     parse_errors::ParseErrorBodies,
     refusals::Refusals,
+    request_id::{self, REQUEST_ID},
     routes::routes,
 };
 use crate::telemetry::metrics;
@@ -81,15 +83,21 @@ pub async fn serve(listener: TcpListener, services: Services, stop: Cancellation
             arrives.begin();
             let line = (request.method().clone(), request.version());
             request.extensions_mut().insert(visitor.clone());
+            let id = request_id::of(request.headers());
+            let span = request_id::span(&id, request.headers());
             let answer = host::normalize(&mut request).map(|()| service.call(request));
             let (arrival, detach) = (arrives.clone(), leaves.clone());
-            async move {
-                let answer = match answer {
-                    Ok(answer) => detach.leave(line, answer.await?).await,
+            let answered = async move {
+                let mut answer = match answer {
+                    Ok(answer) => answer.await?,
                     Err(problem) => problem.into_response(),
                 };
+                answer.headers_mut().insert(REQUEST_ID, id);
+                tracing::debug!(status = answer.status().as_u16(), "request answered");
+                let answer = detach.leave(line, answer).await;
                 Ok::<_, Infallible>(answer.map(|body| Answered { body, arrival }))
-            }
+            };
+            answered.instrument(span)
         });
         let socket = Listening { socket, arrival: arrival.clone() };
         let mut connection = http.serve_connection(TokioIo::new(ParseErrorBodies::new(socket)), served);

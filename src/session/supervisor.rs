@@ -99,7 +99,9 @@ impl Sessions {
         if self.shared.context.stores.ownership.claim_delay(tenant).is_zero() {
             let (sessions, tenant) = (self.clone(), tenant.clone());
             // Runs to completion if the caller is cancelled: other callers that notified meanwhile rely on it.
-            let starting = self.shared.tasks.spawn(async move { sessions.try_start_or_notify(&tenant).await });
+            let starting = async move { sessions.try_start_or_notify(&tenant).await };
+            // With the span of the request, which names its id and trace in the session's log lines too.
+            let starting = self.shared.tasks.spawn(starting.in_current_span());
             if let Err(error) = starting.await {
                 error!(%error, "session could not be started, retrying at the next sweep");
             }

@@ -19,6 +19,7 @@ const ROWS: &[(&str, &str)] = &[
     ("http/identity.rs COOKIES_MAX", "cookies of the configured name"),
     ("http/metrics.rs SCRAPES_MAX", "connections to the listener for metrics, and the time of each"),
     ("http/metrics.rs SCRAPE_TIME_MAX", "connections to the listener for metrics, and the time of each"),
+    ("http/request_id.rs LENGTH_MAX", "characters of a request's id"),
     ("http/server.rs HEADERS_ARRIVAL_MAX", "time for the headers of a request"),
     ("http/server.rs IDLE_MAX", "idle connection"),
     ("http/server.rs UNACKNOWLEDGED_MAX", "unacknowledged bytes of a connection"),

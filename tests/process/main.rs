@@ -35,6 +35,7 @@ mod presence;
 mod printed;
 mod privacy;
 mod proxies;
+mod request_ids;
 mod rounds;
 mod secrets;
 mod starts;
