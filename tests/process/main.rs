@@ -1,6 +1,7 @@
 //! The program as a process beside a WhatsApp simulator: it is killed, ended, started wrongly and run for long, and
 //! clients still see what the contract promises. Each test has its own simulator and data directory.
 
+mod alerts;
 mod clients;
 mod codes;
 mod commands;
