@@ -13,7 +13,7 @@ use super::{
 use crate::{
     auth::{self, TokenVerifier},
     clock::{self, SharedClock},
-    config::{Config, Mode},
+    config::{self, Config, Mode},
     http::{self, Health, Services},
     session::{self, Connector, Sessions},
     store::{
@@ -150,8 +150,7 @@ impl App {
 
         let room = Capacity::take().room(caps, session.sessions_max);
         let stop_sessions = CancellationToken::new();
-        let whatsapp = (config.whatsapp_url, config.whatsapp_version);
-        let sessions = sessions(&stores, whatsapp, session, seams, &clock, stop_sessions.clone())?;
+        let sessions = sessions(&stores, config.whatsapp, session, seams, &clock, stop_sessions.clone())?;
 
         let (auth, sign_in, sign_in_url) = match mode {
             Mode::Tokens(auth) => (auth, None, None),
@@ -200,10 +199,10 @@ fn bound(variable: &'static str, address: SocketAddr) -> Result<(TcpListener, So
     Ok((listener, address))
 }
 
-/// Sessions that open links to the WhatsApp at this URL, and claim this client version, or else the newest known one.
+/// Sessions that open links to this WhatsApp.
 pub(super) fn sessions(
     stores: &Stores,
-    (url, version): (String, Option<(u32, u32, u32)>),
+    config::WhatsApp { url, version, device_name }: config::WhatsApp,
     settings: session::Settings,
     seams: Seams,
     clock: &SharedClock,
@@ -212,6 +211,7 @@ pub(super) fn sessions(
     let whatsapp = whatsapp::Settings {
         url,
         version,
+        device_name,
         outgoing_frame: seams.outgoing_frame,
         qr_pace: seams.qr_pace.unwrap_or(1.0),
         ..whatsapp::Settings::default()

@@ -82,11 +82,11 @@ impl StatusBody {
             remote: None,
         };
         match status {
-            Status::Disconnected { reason, until, remote } => Self {
+            Status::Disconnected { reason, until, remote, .. } => Self {
                 reason: Some(reason.as_str()),
                 retryable: reason.retryable(),
                 until: until.map(rfc3339),
-                remote: (*reason == EndReason::UnlinkedByUser && !remote).then_some(false),
+                remote: (reason.sends_unlink() && !remote).then_some(false),
                 ..body
             },
             Status::Connecting { reason, .. } => Self { reason: Some(reason.as_str()), ..body },

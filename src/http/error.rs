@@ -73,6 +73,7 @@ codes! {
     MethodNotAllowed = "method-not-allowed", METHOD_NOT_ALLOWED, "The method does not fit the address";
     NotAcceptable = "not-acceptable", NOT_ACCEPTABLE, "None of our formats is accepted";
     TenantChanged = "tenant-changed", CONFLICT, "The token is of another tenant";
+    OtherAccountLinked = "other-account-linked", CONFLICT, "Another number is linked";
     PasskeyNotAsked = "passkey-not-asked", CONFLICT, "No passkey is asked for now";
     RequestTimeout = "request-timeout", REQUEST_TIMEOUT, "The request took too long to arrive";
     BodyTooLarge = "body-too-large", PAYLOAD_TOO_LARGE, "The body is too large";

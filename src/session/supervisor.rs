@@ -20,6 +20,7 @@ use super::{
 use crate::{
     clock::{SharedClock, until},
     events::{Passkey, PhoneNumber, Shown, Status},
+    link_options::LinkOptions,
     store::{DesiredState, Lease, StoreError, Stores},
     tenant::TenantId,
 };
@@ -66,8 +67,13 @@ impl Sessions {
     }
 
     /// Starts or resumes the tenant's session; a second call starts no second one. Returns the current status, which is
-    /// `connecting` or a later one.
-    pub async fn connect(&self, tenant: &TenantId, phone: Option<PhoneNumber>) -> Result<Shown, SessionError> {
+    /// `connecting` or a later one. `phone`: the number for a pairing code.
+    pub async fn connect(
+        &self,
+        tenant: &TenantId,
+        phone: Option<PhoneNumber>,
+        options: LinkOptions,
+    ) -> Result<Shown, SessionError> {
         let Stores { ownership, commands, journal, .. } = &self.shared.context.stores;
         if !self.has_room_for(tenant) && !ownership.has_room() {
             // A session that runs already needs no room.
@@ -76,7 +82,7 @@ impl Sessions {
                 return Err(SessionError::NoCapacity);
             }
         }
-        commands.request(tenant, DesiredState::Run { phone }).await?;
+        commands.request(tenant, DesiredState::Run { phone, options }).await?;
         self.start_unless_delayed(tenant).await;
         // The request is saved. If the store fails from here on, the last known status is returned, marked stale.
         let shown = journal.present(tenant).await?;

@@ -23,6 +23,7 @@ const ROWS: &[(&str, &str)] = &[
     ("http/server.rs HEADERS_ARRIVAL_MAX", "time for the headers of a request"),
     ("http/server.rs IDLE_MAX", "idle connection"),
     ("http/server.rs UNACKNOWLEDGED_MAX", "unacknowledged bytes of a connection"),
+    ("link_options.rs DEVICE_NAME_CHARS_MAX", "characters of the name in the phone's list of linked devices"),
     ("session/mailbox.rs MESSAGES_MAX", "answers to a passkey step that wait for the session"),
     ("session/mailbox.rs MESSAGE_AGE_MAX", "answers to a passkey step that wait for the session"),
     ("session/failures.rs THROTTLED_MAX", "pause before a dial that WhatsApp or unreadable credentials put off"),

@@ -14,6 +14,7 @@ mod disk;
 mod documents;
 mod endings;
 mod erasures;
+mod expectations;
 mod floods;
 mod gateways;
 mod interruptions;

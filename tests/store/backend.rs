@@ -84,7 +84,7 @@ pub trait Backend: Send {
         Self: Sync,
     {
         async {
-            self.commands().request(tenant, DesiredState::Run { phone: None }).await.unwrap();
+            self.commands().request(tenant, DesiredState::run(None)).await.unwrap();
             self.ownership().acquire(tenant).await.unwrap().expect("no other owner runs it")
         }
     }

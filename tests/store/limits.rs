@@ -26,11 +26,11 @@ promises![
     code_is_refused_when_its_number_had_three,
 ];
 
-const RUN: DesiredState = DesiredState::Run { phone: None };
+const RUN: DesiredState = DesiredState::run(None);
 const TEN_MINUTES: Duration = Duration::from_secs(600);
 
 fn by_code(number: usize) -> DesiredState {
-    DesiredState::Run { phone: Some(PhoneNumber::parse(&format!("62812345{number:04}")).unwrap()) }
+    DesiredState::run(Some(PhoneNumber::parse(&format!("62812345{number:04}")).unwrap()))
 }
 
 /// The limit that refuses the request; `None`: the request is saved.

@@ -192,7 +192,7 @@ async fn failed_outbox_entry_is_due_again_and_counts_tries(store: impl Backend +
 
 async fn request_and_end_make_outbox_entries_too(store: impl Backend + Sync) {
     let outbox = store.outbox();
-    store.commands().request(&tenant("a"), DesiredState::Run { phone: None }).await.unwrap();
+    store.commands().request(&tenant("a"), DesiredState::run(None)).await.unwrap();
     outbox.ack(&says(&*outbox, "connecting").await).await.unwrap();
     let lease = store.ownership().acquire(&tenant("a")).await.unwrap().unwrap();
     store.journal().append(&lease, connected()).await.unwrap();

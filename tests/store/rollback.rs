@@ -111,7 +111,7 @@ async fn request_after_a_lost_request_is_not_mistaken_for_it() {
         let saved = redis.server.backup();
         let unlink = redis.commands().request(&tenant("a"), DesiredState::Unlink).await.unwrap();
         redis.server.restart_from(&saved);
-        let run = DesiredState::Run { phone: None };
+        let run = DesiredState::run(None);
         let again = async || redis.commands().request(&tenant("a"), run.clone()).await.ok();
         let number = until("the user wants it once more", again).await;
         let end = ended(EndReason::UnlinkedByUser);

@@ -7,6 +7,7 @@ use tracing::error;
 use super::{Next, Session, SessionContext};
 use crate::{
     events::{Account, ConnectingReason, Status},
+    link_options::LinkOptions,
     session::{
         failures::Failures,
         figures::Figures,
@@ -27,6 +28,7 @@ impl Session {
             figures: Figures::default(),
             desired: Generation(0),
             phone: None,
+            options: LinkOptions::default(),
             linked_as: None,
             windows: 1,
             paired: false,
@@ -47,6 +49,9 @@ impl Session {
         // start again for ever.
         let desired = session.read_with_retries(|| stores.commands.current(&tenant)).await?;
         session.desired = desired.as_ref().map_or(Generation(0), |(no, _)| *no);
+        if let Some((_, DesiredState::Run { options, .. })) = &desired {
+            session.options = options.clone();
+        }
         session.paired = status.account().is_some() || status == Status::connecting(ConnectingReason::Scanned, None);
         session.publisher = StatusPublisher::new(stores.journal.clone(), session.lease.clone(), status.clone());
         if matches!((&status, &desired), (Status::Disconnected { .. }, Some((_, DesiredState::Unlink))))
@@ -67,7 +72,8 @@ impl Session {
     /// which ends when WhatsApp cannot be reached.
     pub(super) async fn publish_resuming(&mut self) -> PublishOutcome {
         let Status::Disconnected { .. } = self.publisher.status() else { return PublishOutcome::Pending };
-        let status = match self.linked_as.clone() {
+        // An account that is about to be refused is not shown.
+        let status = match self.linked_as.clone().filter(|phone| !self.options.refuses(phone)) {
             Some(phone) => {
                 let account = Account { phone, name: None, platform: None };
                 Status::connecting(ConnectingReason::Resuming, Some(account))

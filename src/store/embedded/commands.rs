@@ -78,7 +78,9 @@ fn request(
 ) -> Step<Generation> {
     let record = batch.record(tenant);
     let standing = record.desired.as_ref().map(|(_, desired)| desired);
-    let usage = Usage::of(&desired, standing, record.newest.as_ref().map(|newest| &newest.status));
+    let newest = record.newest.as_ref().map(|newest| &newest.status);
+    let usage = Usage::of(&desired, standing, newest);
+    let desired = desired.after(standing, newest);
     record.used.take(usage, limits, now).map_err(Stop::Refused)?;
     let number = Generation(record.generation + 1);
     let (disconnected, owned, wanted) = (record.is_disconnected(), record.is_owned(), record.desired.is_some());

@@ -125,7 +125,9 @@ async fn want(shared: &Arc<Shared>, tenant: &TenantId, wish: DesiredState) -> Re
         let settled = wish == DesiredState::Unlink && disconnected && !living && !record.credentials;
         let previous = record.newest.clone();
         let standing = record.wish.as_ref().map(|(_, wish)| wish);
-        let usage = Usage::of(&wish, standing, previous.as_ref().map(|newest| &newest.status));
+        let newest = previous.as_ref().map(|newest| &newest.status);
+        let usage = Usage::of(&wish, standing, newest);
+        let wish = wish.clone().after(standing, newest);
         let says = matches!(wish, DesiredState::Run { .. }) && disconnected;
         let said = says.then(|| record.say(starting(), shared.clock.now(), &live)).flatten();
         let owner = record.owner.clone().filter(|_| living).map(|owner| owner.incarnation);
