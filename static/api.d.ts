@@ -33,6 +33,7 @@ export type EndReason =
   | 'cancelled'
   | 'unlinked-by-user'
   | 'unlinked-by-phone'
+  | 'other-account'
   | 'replaced'
   | 'banned'
   | 'account-locked'
@@ -150,6 +151,7 @@ export type ProblemCode =
   | 'method-not-allowed'
   | 'not-acceptable'
   | 'tenant-changed'
+  | 'other-account-linked'
   | 'passkey-not-asked'
   | 'request-timeout'
   | 'body-too-large'
@@ -168,6 +170,8 @@ export type ProblemCode =
 export type Connect = {
   /** Asks for a pairing code for this number beside the QR code. */
   phoneNumber?: string | null;
+  /** Refuses every other account; `null` allows any again. */
+  expectedPhoneNumber?: string | null;
 } | null;
 
 /** The body of `disconnect`. */

@@ -230,7 +230,7 @@ impl Move<'_> {
         let run = match &desired {
             Some(run @ DesiredState::Run { .. }) => run.clone(),
             // No lease without it.
-            _ => DesiredState::Run { phone: None },
+            _ => DesiredState::run(None),
         };
         let generation = to.commands.request(tenant, run).await?;
         let lease = self.lease(tenant).await?;

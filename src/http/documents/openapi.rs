@@ -76,6 +76,7 @@ const OPERATIONS: &[Operation] = &[
         needs_token: true,
         codes: &[
             Code::BadPhoneNumber,
+            Code::OtherAccountLinked,
             Code::TooManyCommands,
             Code::TooManyPairCodes,
             Code::TooManyDials,

@@ -44,6 +44,12 @@ pub fn read() -> Map<String, Value> {
                     "pattern": "^[1-9][0-9]{6,14}$",
                     "examples": ["6281234567890"],
                 },
+                "expectedPhoneNumber": {
+                    "description": "Refuses every other account; `null` allows any again.",
+                    "type": ["string", "null"],
+                    "pattern": "^\\+?[1-9][0-9]{6,14}$",
+                    "examples": ["+6281234567890"],
+                },
             },
         },
         "Disconnect": { "type": ["object", "null"], "additionalProperties": true },
