@@ -15,6 +15,7 @@ use super::{
     mailbox::Mailbox,
     owner_message::OwnerMessage,
     queue::Queue,
+    request_spans::RequestSpans,
     task::{self, SessionContext},
 };
 use crate::{
@@ -38,6 +39,7 @@ struct Shared {
     context: Arc<SessionContext>,
     /// Sessions that run here, each with the mailbox that wakes it.
     running: Mutex<HashMap<TenantId, Arc<Mailbox>>>,
+    request_spans: RequestSpans,
     tasks: TaskTracker,
 }
 
@@ -63,7 +65,14 @@ impl Sessions {
     ) -> Self {
         figures::prepare();
         let context = Arc::new(SessionContext { stores, connector, clock, settings, stop });
-        Self { shared: Arc::new(Shared { context, running: Mutex::default(), tasks: TaskTracker::new() }) }
+        Self {
+            shared: Arc::new(Shared {
+                context,
+                running: Mutex::default(),
+                request_spans: RequestSpans::default(),
+                tasks: TaskTracker::new(),
+            }),
+        }
     }
 
     /// Starts or resumes the tenant's session; a second call starts no second one. Returns the current status, which is
@@ -82,6 +91,7 @@ impl Sessions {
                 return Err(SessionError::NoCapacity);
             }
         }
+        let _span = self.shared.request_spans.enter(tenant);
         commands.request(tenant, DesiredState::Run { phone, options }).await?;
         self.start_unless_delayed(tenant).await;
         // The request is saved. If the store fails from here on, the last known status is returned, marked stale.
@@ -93,6 +103,7 @@ impl Sessions {
     /// Unlinks, or cancels the pairing under way; a second call does nothing more. Returns the current status, `None`
     /// if there never was a session.
     pub async fn disconnect(&self, tenant: &TenantId) -> Result<Option<Shown>, SessionError> {
+        let _span = self.shared.request_spans.enter(tenant);
         self.shared.context.stores.commands.request(tenant, DesiredState::Unlink).await?;
         self.start_unless_delayed(tenant).await;
         Ok(self.shared.context.stores.journal.present(tenant).await?)
@@ -105,9 +116,7 @@ impl Sessions {
         if self.shared.context.stores.ownership.claim_delay(tenant).is_zero() {
             let (sessions, tenant) = (self.clone(), tenant.clone());
             // Runs to completion if the caller is cancelled: other callers that notified meanwhile rely on it.
-            let starting = async move { sessions.try_start_or_notify(&tenant).await };
-            // With the span of the request, which names its id and trace in the session's log lines too.
-            let starting = self.shared.tasks.spawn(starting.in_current_span());
+            let starting = self.shared.tasks.spawn(async move { sessions.try_start_or_notify(&tenant).await });
             if let Err(error) = starting.await {
                 error!(%error, "session could not be started, retrying at the next sweep");
             }
@@ -225,9 +234,11 @@ impl Sessions {
         if self.notify(tenant) {
             return Ok(false);
         }
+        // Before the slot is reserved: once it is, the request may be answered without waiting for this.
+        let request = self.shared.request_spans.of(tenant);
         let Some(first) = self.take(tenant).await? else { return Ok(false) };
         let (sessions, tenant) = (self.clone(), tenant.clone());
-        let span = info_span!("session", %tenant);
+        let span = info_span!(parent: &request, "session", %tenant);
         let run = async move {
             let mut next = Some(first);
             while let Some((lease, slot)) = next {
