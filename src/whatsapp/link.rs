@@ -214,7 +214,7 @@ impl WhatsAppLink {
             return Ok(());
         }
         match self.shared.termination.end() {
-            Some(End::UnlinkedByPhone) => return Ok(()),
+            Some(end) if is_removed(end) => return Ok(()),
             Some(_) => return Err(NotSent::Ended),
             None => {}
         }
@@ -230,7 +230,7 @@ impl WhatsAppLink {
         match sent.await.unwrap_or(Err(NotSent::Late)) {
             Ok(()) => Ok(()),
             Err(not_sent) => match tokio::time::timeout(REMOVAL_GRACE, self.shared.termination.terminated()).await {
-                Ok(End::UnlinkedByPhone) => Ok(()),
+                Ok(end) if is_removed(end) => Ok(()),
                 Ok(_) | Err(_) => Err(not_sent),
             },
         }
@@ -259,6 +259,11 @@ impl WhatsAppLink {
             warn!(tasks = tasks.len(), "tasks of a closed whatsapp link are still running");
         }
     }
+}
+
+/// Whether WhatsApp has no such device any more. Before its first login a device ends as a pairing that failed.
+fn is_removed(end: End) -> bool {
+    matches!(end, End::UnlinkedByPhone | End::PairingFailed | End::PairingCutShort)
 }
 
 async fn remove_device(client: &Arc<Client>, termination: &Termination) -> Result<(), NotSent> {
