@@ -18,6 +18,7 @@ const TOKEN: &[Code] = &[
     Code::UnknownKey,
     Code::TokenWithoutExpiry,
     Code::BadTenant,
+    Code::BadProxy,
     Code::WrongIssuer,
     Code::WrongAudience,
     Code::AmbiguousToken,

@@ -1,6 +1,7 @@
 //! Cases that a real server cannot produce: links and a store that follow a script.
 
 mod flawed;
+mod proxies;
 mod session_test;
 
 use std::time::{Duration, Instant};
