@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn saved_form_is_read_back_and_hides_restrictions_from_older_versions() {
+    fn saved_restrictions_are_hidden_from_older_versions() {
         let named = LinkOptions { device_name: Some(DeviceName::parse("Toko").unwrap()), ..LinkOptions::default() };
         let through = LinkOptions { proxy: Some(ProxyName::parse("jakarta").unwrap()), ..LinkOptions::default() };
         for (desired, saved) in [

@@ -203,7 +203,7 @@ fn from(stage: &Stage, address: IpAddr) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn named_proxy_stays_with_the_link_over_restarts_and_plain_tokens() {
+async fn named_proxy_stays_over_restarts_and_plain_tokens() {
     let Some(named) = Named::new().await else { return };
     let stage = &named.stage;
     let (http, socks) = (ForwardProxy::Tinyproxy.outgoing(), ForwardProxy::Microsocks.outgoing());

@@ -18,7 +18,7 @@ impl Session {
     pub(super) async fn proxy_failed(&mut self) -> ControlFlow<LinkExit> {
         warn!(tenant = %self.lease.tenant(), "the proxy makes no connection to whatsapp, redialling through it");
         let outcome = self.publisher.publish(self.waiting_for_proxy()).await;
-        // A pairing that nobody waits for would redial for ever.
+        // Without this a pairing whose user has left would redial for ever.
         let settings = &self.context.settings;
         self.time_limit_ends = (!self.paired).then(|| Instant::now() + settings.pairing_without_code_max);
         self.unless_fenced(outcome)

@@ -82,11 +82,7 @@ async fn unlink_without_its_proxy_erases_and_reports_it() {
     let mut stage = SessionTest::new([Script::without_proxy(Some(OURS)), Script::without_proxy(Some(OURS))]).await;
     stage.connect().await;
     stage.until_ended().await;
-    stage.disconnect().await;
-    let unlinked =
-        Status::Disconnected { reason: EndReason::UnlinkedByUser, until: None, remote: false, expected: None };
-    assert_eq!(stage.until_ended().await.last(), Some(&unlinked));
-    stage.is_over().await;
+    stage.unlinks_without_whatsapp().await;
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::flawed::{Flawed, Flaws};
 use crate::{
     clock,
-    events::{Account, PhoneNumber, Status},
+    events::{Account, EndReason, PhoneNumber, Status},
     link_options::LinkOptions,
     session::{ConnectError, Connector, Link, Request, Sessions, Settings, Signal},
     store::{
@@ -246,6 +246,15 @@ impl SessionTest {
 
     pub async fn until_ended(&mut self) -> Vec<Status> {
         self.until("an end", |status| matches!(status, Status::Disconnected { .. })).await
+    }
+
+    /// The user unlinks, and WhatsApp does not receive it.
+    pub async fn unlinks_without_whatsapp(&mut self) {
+        self.disconnect().await;
+        let unlinked =
+            Status::Disconnected { reason: EndReason::UnlinkedByUser, until: None, remote: false, expected: None };
+        assert_eq!(self.until_ended().await.last(), Some(&unlinked));
+        self.is_over().await;
     }
 
     /// Waits until no session runs and every request is fulfilled.
