@@ -8,7 +8,7 @@ use tracing::warn;
 use super::{LinkExit, RETRY_AFTER, Session};
 use crate::{
     events::{PairRefusal, PairingId, PhoneNumber, Status},
-    session::{End, Link, Request, Signal, machine, owner_message::OwnerMessage},
+    session::{Link, Request, Signal, machine, owner_message::OwnerMessage},
     store::{DesiredState, StoreError},
     telemetry::{metrics, words::NUMBER_CODES},
 };
