@@ -100,6 +100,7 @@ impl From<UnusableServer> for StartError {
         match unusable {
             UnusableServer::WrongKey => Self::OtherKey(unusable),
             UnusableServer::Later
+            | UnusableServer::Earlier
             | UnusableServer::NotRedis
             | UnusableServer::Password
             | UnusableServer::Permission

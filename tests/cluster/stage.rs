@@ -191,7 +191,7 @@ impl Cluster {
 
     /// One field of a tenant's record in Redis.
     pub fn record(&self, tenant: &str, field: &str) -> Option<String> {
-        let answer = self.redis.ask(&["HGET", &format!("tautan:{{{tenant}}}"), field]);
+        let answer = self.redis.ask(&["HGET", &format!("tautan:{{0}}:{{{tenant}}}"), field]);
         let text = String::from_utf8_lossy(&answer).into_owned();
         text.starts_with('$')
             .then(|| text.lines().nth(1).map(str::to_owned))

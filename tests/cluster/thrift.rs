@@ -42,9 +42,9 @@ async fn owns(cluster: &Cluster, tenants: std::ops::Range<usize>) {
         cluster.api(0, &format!("idle-{at}")).connect().await;
     }
     let owned = || {
-        let keys = cluster.redis.ask(&["KEYS", "tautan:owned:*"]);
+        let keys = cluster.redis.ask(&["KEYS", "tautan:{0}:owned:*"]);
         let keys = String::from_utf8_lossy(&keys).into_owned();
-        let key = keys.lines().find(|line| line.starts_with("tautan:owned:")).unwrap_or_default().to_owned();
+        let key = keys.lines().find(|line| line.starts_with("tautan:{0}:owned:")).unwrap_or_default().to_owned();
         let size = cluster.redis.ask(&["SCARD", &key]);
         String::from_utf8_lossy(&size).lines().next().and_then(|line| line.strip_prefix(':')?.parse::<usize>().ok())
     };

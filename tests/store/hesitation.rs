@@ -22,6 +22,9 @@ use crate::{
     statuses::{Received, all, ended, next, starting, tenant},
 };
 
+/// The record of the tenant over which both contend.
+const RECORD: &str = "tautan:{0}:{a}";
+
 /// A connection to Redis on which everything is slow, while another client changes the record faster.
 async fn contended_way(port: u16) -> SocketAddr {
     const SLOWNESS: Duration = Duration::from_millis(150);
@@ -38,10 +41,10 @@ async fn contended_way(port: u16) -> SocketAddr {
                 let mut bytes = vec![0; 16 * 1024];
                 while let Ok(read @ 1..) = near_read.read(&mut bytes).await {
                     // The other connections are the store's own and must work.
-                    if bytes[..read].windows(10).any(|window| window == b"tautan:{a}") {
+                    if bytes[..read].windows(RECORD.len()).any(|window| window == RECORD.as_bytes()) {
                         tokio::time::sleep(SLOWNESS).await;
                         let version = rand::random::<u64>();
-                        let change = format!("HSET tautan:{{a}} version {version}\r\n");
+                        let change = format!("HSET {RECORD} version {version}\r\n");
                         other.write_all(change.as_bytes()).await.unwrap();
                         other.read_exact(&mut [0; 4]).await.unwrap();
                     }
@@ -93,18 +96,22 @@ async fn desired_state_without_owner_is_stale_for_readers() {
 /// The command of a store that lost the answer: the same command again.
 fn wants(server: &RedisServer, token: &str, number: &str, version: &str) -> String {
     let script = concat!(
+        "local record, history, wished, used_codes, used_dials = unpack(KEYS)\n",
+        include_str!("../../src/store/redis/scripts/names.lua"),
         include_str!("../../src/store/redis/scripts/prelude.lua"),
         include_str!("../../src/store/redis/scripts/want.lua")
     );
     let arguments = [token, number, token, version, "0", "run", "", "", "", "", "", ""];
-    let command = [&["EVAL", script, "2", "tautan:{a}", "tautan:{a}:history"], &arguments[..]].concat();
+    let keys = ["", ":history", ":wished", ":used-codes", ":used-dials"].map(|part| format!("{RECORD}{part}"));
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let command = [&["EVAL", script, "5"], &keys[..], &arguments[..]].concat();
     String::from_utf8(server.ask(&command)).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn request_with_lost_answer_is_recognized_behind_a_newer_one() {
     with_redis(async |redis| {
-        let field = |name: &str| String::from_utf8(redis.server.ask(&["HGET", "tautan:{a}", name])).unwrap();
+        let field = |name: &str| String::from_utf8(redis.server.ask(&["HGET", RECORD, name])).unwrap();
         let version = || field("version").lines().nth(1).unwrap_or_default().to_owned();
         let kept = wants(&redis.server, "aa", "1", "");
         assert!(kept.contains("done") && kept.contains("\r\n1 0\r\n"), "{kept}");
@@ -113,7 +120,7 @@ async fn request_with_lost_answer_is_recognized_behind_a_newer_one() {
         assert_eq!(wants(&redis.server, "aa", "1", &before), kept, "it is answered what it was");
         assert!(wants(&redis.server, "cc", "3", &before).contains("again"), "no other client writes");
         assert!(field("wish").contains("bb"));
-        let ttl = String::from_utf8(redis.server.ask(&["PTTL", "tautan:{a}:wished"])).unwrap();
+        let ttl = String::from_utf8(redis.server.ask(&["PTTL", "tautan:{0}:{a}:wished"])).unwrap();
         assert!(!ttl.starts_with(":-"), "for a moment only: {ttl}");
     })
     .await;

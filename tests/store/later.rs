@@ -73,7 +73,7 @@ fn quoted(bytes: &[u8]) -> String {
 }
 
 fn keep_in_redis(server: &RedisServer, tenant: &TenantId, id: &str, event: &[u8]) {
-    let history = format!("tautan:{{{tenant}}}:history");
+    let history = format!("tautan:{{0}}:{{{tenant}}}:history");
     let script = format!(
         "redis.call('DEL', '{history}') redis.call('XADD', '{history}', '{id}', 'event', '{}', 'coded', '0')",
         quoted(event)
@@ -82,7 +82,7 @@ fn keep_in_redis(server: &RedisServer, tenant: &TenantId, id: &str, event: &[u8]
 }
 
 fn want_in_redis(server: &RedisServer, tenant: &TenantId, desired: &[u8]) {
-    let script = format!("redis.call('HSET', 'tautan:{{{tenant}}}', 'wish', '{}')", quoted(desired));
+    let script = format!("redis.call('HSET', 'tautan:{{0}}:{{{tenant}}}', 'wish', '{}')", quoted(desired));
     assert!(!server.ask(&["EVAL", &script, "0"]).starts_with(b"-"));
 }
 
@@ -127,17 +127,22 @@ async fn rows_that_do_not_open_in_redis_can_be_unlinked() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn later_layout_in_redis_refuses_the_start() {
+async fn other_layout_in_redis_refuses_the_start() {
     with_redis(async |redis| {
         let field = |name: &str| String::from_utf8(redis.server.ask(&["HGET", "tautan:proof", name])).unwrap();
         redis.store.sweep().await.unwrap();
-        assert!(field("layout").contains("\r\n1\r\n") && field("vocabulary").contains("\r\n1\r\n"));
+        assert!(field("layout").contains("\r\n2\r\n") && field("vocabulary").contains("\r\n1\r\n"));
         redis.server.ask(&["HSET", "tautan:proof", "vocabulary", "2"]);
         let wait = std::time::Duration::from_secs(3);
         assert_eq!(instance(&redis.server).proven(wait).await, Ok(true), "new words are no reason");
         assert!(field("vocabulary").contains("\r\n2\r\n"), "it never falls");
-        redis.server.ask(&["HSET", "tautan:proof", "layout", "2"]);
+        redis.server.ask(&["HSET", "tautan:proof", "layout", "3"]);
         assert_eq!(instance(&redis.server).proven(wait).await, Err(UnusableServer::Later));
+        // Read as ours it would be empty, beside instances that still own what is in it.
+        redis.server.ask(&["HSET", "tautan:proof", "layout", "1"]);
+        assert_eq!(instance(&redis.server).proven(wait).await, Err(UnusableServer::Earlier));
+        redis.server.ask(&["HDEL", "tautan:proof", "layout"]);
+        assert_eq!(instance(&redis.server).proven(wait).await, Err(UnusableServer::Earlier));
     })
     .await;
 }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::{Shared, keys, sealed::parse_stream_id, trouble::Trouble};
+use super::{Shared, schema, sealed::parse_stream_id, trouble::Trouble};
 use crate::{events::Cursor, tenant::TenantId};
 
 /// Tenants that are asked for at once.
@@ -26,8 +26,8 @@ impl Shared {
     async fn newest(&self, tenants: &[TenantId]) -> Result<Vec<(Option<Cursor>, Option<String>)>, Trouble> {
         let mut pipeline = redis::pipe();
         for tenant in tenants {
-            pipeline.cmd("XREVRANGE").arg(keys::history(tenant)).arg("+").arg("-").arg("COUNT").arg(1);
-            pipeline.cmd("HGET").arg(keys::record(tenant)).arg("owner_incarnation");
+            pipeline.cmd("XREVRANGE").arg(schema::history(tenant)).arg("+").arg("-").arg("COUNT").arg(1);
+            pipeline.cmd("HGET").arg(schema::record(tenant)).arg(schema::field::OWNER_INCARNATION);
         }
         type Entry = (String, redis::Value);
         let answers: Vec<redis::Value> = self.connections.query(&pipeline).await?;

@@ -17,9 +17,10 @@ use tokio::{
 
 use super::{
     census::Tag,
-    keys, layout,
+    layout::{self, Numbers},
     proof::{self, Standing, prove},
     refusal::Refusal,
+    schema::{self, proof_field},
     script::Call,
     server::Server,
     trouble::Trouble,
@@ -257,8 +258,8 @@ impl Current {
 /// Gives the data set its random id, if no other instance has.
 async fn name_data(connection: &mut MultiplexedConnection) -> Result<String, Trouble> {
     let mut pipeline = redis::pipe();
-    pipeline.cmd("SET").arg(keys::DATA).arg(super::random_name()).arg("NX").ignore();
-    pipeline.cmd("GET").arg(keys::DATA);
+    pipeline.cmd("SET").arg(schema::data()).arg(super::random_name()).arg("NX").ignore();
+    pipeline.cmd("GET").arg(schema::data());
     let (data,) = pipeline.query_async(connection).await.map_err(Trouble::greeted_with)?;
     Ok(data)
 }
@@ -278,18 +279,19 @@ impl Live {
         let server = Server::ask(&mut connection).await?;
         server.check()?;
         let mut ask = redis::pipe();
-        ask.cmd("HMGET").arg(keys::PROOF).arg(&proof::FIELDS).arg("layout").arg("vocabulary");
-        ask.cmd("GET").arg(keys::DATA).cmd("TIME");
+        ask.cmd("HMGET").arg(schema::PROOF).arg(&proof::FIELDS).arg(proof_field::LAYOUT).arg(proof_field::VOCABULARY);
+        ask.cmd("GET").arg(schema::data()).cmd("TIME");
         type Found = ((Option<Vec<u8>>, Option<Vec<u8>>, Option<u64>, Option<u64>), Option<String>, (u64, u64));
         let ((proof, former, layout, vocabulary), data, (seconds, micros)): Found =
             ask.query_async(&mut connection).await.map_err(Trouble::greeted_with)?;
         let made = Instant::now();
         // Before anything of ours is written. What is there already is not written again: a Redis that refuses writes can be
         // read.
-        let unwritten = layout::check(layout, vocabulary, begins)?;
+        let numbers = Numbers { layout, vocabulary };
+        let unwritten = numbers.check(proof.is_some(), begins)?;
         prove(&mut connection, master, begins, (proof, former)).await?;
         if unwritten {
-            layout::write(&mut connection).await?;
+            layout::raise_vocabulary(&mut connection).await?;
         }
         let data = match data {
             Some(data) => data,

@@ -3,8 +3,9 @@
 use std::{collections::HashSet, time::Duration};
 
 use super::{
-    RedisStore, Shared, keys,
+    RedisStore, Shared,
     record::{Owner, parse_nonce},
+    schema::{self, field},
     script::{COUNT, Call, FORGET},
     trouble::Trouble,
 };
@@ -51,7 +52,7 @@ fn forget(tenant: &TenantId, counted: u64, after: Option<Duration>, dead: Option
 impl Shared {
     /// By the server's clock, in ms.
     pub async fn count_idle_time(&self) -> Result<u64, Trouble> {
-        let call = Call::on_keys(&COUNT, [keys::IDLE_TIME.to_owned()]).arg(IDLE_STEP_MAX.as_millis() as u64);
+        let call = Call::on_keys(&COUNT, [schema::idle_time()]).arg(IDLE_STEP_MAX.as_millis() as u64);
         self.connections.call(&call).await
     }
 
@@ -61,8 +62,15 @@ impl Shared {
             return Ok(0);
         }
         let mut pipeline = redis::pipe();
-        let fields = ["owner_incarnation", "owner_nonce", "version", "idle_since", "idle_version", "wish"];
-        tenants.iter().for_each(|tenant| _ = pipeline.cmd("HMGET").arg(keys::record(tenant)).arg(&fields));
+        let fields = [
+            field::OWNER_INCARNATION,
+            field::OWNER_NONCE,
+            field::VERSION,
+            field::IDLE_SINCE,
+            field::IDLE_VERSION,
+            field::WISH,
+        ];
+        tenants.iter().for_each(|tenant| _ = pipeline.cmd("HMGET").arg(schema::record(tenant)).arg(&fields));
         let rows: Vec<Row> = self.connections.query(&pipeline).await?;
         let owners = rows.iter().filter_map(|(incarnation, ..)| incarnation.as_deref());
         let gone = self.dead(owners.collect::<HashSet<_>>()).await?;
@@ -107,7 +115,7 @@ impl Shared {
         }
         let mut pipeline = redis::pipe();
         for incarnation in incarnations {
-            pipeline.cmd("SREM").arg(keys::inbox(&incarnation)).arg(tenant.as_str()).ignore();
+            pipeline.cmd("SREM").arg(schema::inbox(&incarnation)).arg(tenant.as_str()).ignore();
         }
         let () = self.connections.query(&pipeline).await?;
         if let Some(listed) = listed {
@@ -118,7 +126,7 @@ impl Shared {
 
     async fn incarnations(&self) -> Result<Vec<String>, Trouble> {
         let mut pipeline = redis::pipe();
-        pipeline.cmd("SMEMBERS").arg(keys::INCARNATIONS);
+        pipeline.cmd("SMEMBERS").arg(schema::incarnations());
         let (incarnations,): (Vec<String>,) = self.connections.query(&pipeline).await?;
         Ok(incarnations)
     }
@@ -126,9 +134,9 @@ impl Shared {
     /// Answers whether it was in the index of wanted tenants, and in the one of each incarnation.
     async fn unname(&self, tenant: &TenantId, incarnations: &[String]) -> Result<(bool, Vec<bool>), Trouble> {
         let mut pipeline = redis::pipe();
-        pipeline.cmd("SREM").arg(keys::WANTED).arg(tenant.as_str());
+        pipeline.cmd("SREM").arg(schema::wanted()).arg(tenant.as_str());
         for incarnation in incarnations {
-            pipeline.cmd("SREM").arg(keys::owned(incarnation)).arg(tenant.as_str());
+            pipeline.cmd("SREM").arg(schema::owned(incarnation)).arg(tenant.as_str());
         }
         let mut removed: Vec<bool> = self.connections.query(&pipeline).await?;
         let owned = removed.split_off(1);
@@ -141,9 +149,9 @@ impl Shared {
         let (mut cursor, mut keys) = (0, Vec::new());
         loop {
             let mut pipeline = redis::pipe();
-            pipeline.cmd("SCAN").arg(cursor).arg("MATCH").arg(keys::all_of(tenant)).arg("COUNT").arg(STEP);
+            pipeline.cmd("SCAN").arg(cursor).arg("MATCH").arg(schema::all_of(tenant)).arg("COUNT").arg(STEP);
             let ((next, found),): ((u64, Vec<String>),) = self.connections.query(&pipeline).await?;
-            keys.extend(found.into_iter().filter(|key| key.contains("}:code:") || key.contains("}:rows:")));
+            keys.extend(found.into_iter().filter(|key| schema::is_unnamed(key)));
             if next == 0 {
                 return Ok(keys);
             }

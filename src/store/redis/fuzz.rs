@@ -7,8 +7,8 @@ use redis::{FromRedisValue, RedisError, Value, from_redis_value_ref};
 
 use super::{
     census::Beat,
-    keys,
     reading::{Answer as Read, Reading},
+    schema,
     script::{Answer, with_heard},
     sealed::{Message, Seals, parse_stream_id, stream_id},
     trouble::Trouble,
@@ -210,8 +210,8 @@ fn message_on_a_channel_is_ours_or_none() {
         }
         let text = String::from_utf8_lossy(bytes);
         _ = Beat::of(&text);
-        if let Some(tenant) = keys::tenant_of_told(&text) {
-            assert_eq!(keys::told(&tenant), text);
+        if let Some(tenant) = schema::tenant_of_told(&text) {
+            assert_eq!(schema::told(&tenant), text);
         }
         // Another header before what is sealed: it opens under the id that it was sealed for alone.
         let end = ours.iter().position(|byte| *byte == b'\n').unwrap();

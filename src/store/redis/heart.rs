@@ -12,8 +12,9 @@ use super::{
     Shared,
     census::{Beat, Tag},
     connection::{ANSWER_TIME_MAX, Live},
-    keys, random_name,
+    random_name,
     refusal::Refusal,
+    schema,
     script::{BEAT, BORN, Call},
     trouble::Trouble,
 };
@@ -76,13 +77,13 @@ async fn be_born(shared: &Shared, name: &str, past: Option<&Past>) -> Result<Arc
     if let Some(past) = past {
         *shared.past.lock().unwrap_or_else(PoisonError::into_inner) = Tag::of(&past.name);
     }
-    let past = past.map(|past| keys::heartbeat(&past.name));
-    let names = [keys::INCARNATIONS.to_owned(), keys::heartbeat(name)].into_iter().chain(past);
+    let past = past.map(|past| schema::heartbeat(&past.name));
+    let names = [schema::incarnations(), schema::heartbeat(name)].into_iter().chain(past);
     shared.compared.send_replace(shared.connections.live().await?.tag());
     // Changes nothing, and is refused where a heartbeat is. Redis 6 refuses a plain command for want of replicas and takes
     // the same from a script: an incarnation would begin, be refused its heartbeat, and end, again and again.
     let mut pipeline = redis::pipe();
-    pipeline.cmd("PEXPIRE").arg(keys::heartbeat(name)).arg(millis(TTL)).ignore();
+    pipeline.cmd("PEXPIRE").arg(schema::heartbeat(name)).arg(millis(TTL)).ignore();
     let () = shared.connections.query(&pipeline).await?;
     let first = shared.beat(0);
     let call = Call::on_keys(&BORN, names).arg(name).arg(first.text()).arg(millis(TTL));
@@ -171,8 +172,8 @@ async fn beat(shared: &Shared, name: &str, number: u64) -> Result<Option<Vec<Str
     let mut pipeline = redis::pipe();
     // Each with its own answer: what was taken out of the inbox must not be lost with a refusal of the heartbeat.
     pipeline.ignore_errors();
-    pipeline.cmd("SET").arg(keys::heartbeat(name)).arg(&beat).arg("XX").arg("PX").arg(millis(TTL));
-    pipeline.cmd("SPOP").arg(keys::inbox(name)).arg(INBOX_MAX);
+    pipeline.cmd("SET").arg(schema::heartbeat(name)).arg(&beat).arg("XX").arg("PX").arg(millis(TTL));
+    pipeline.cmd("SPOP").arg(schema::inbox(name)).arg(INBOX_MAX);
     type Answers = (RedisResult<Option<String>>, RedisResult<Vec<String>>);
     let (set, inbox): Answers = shared.connections.query(&pipeline).await?;
     let lives = match set.map_err(Trouble::from) {
@@ -202,10 +203,10 @@ async fn beat(shared: &Shared, name: &str, number: u64) -> Result<Option<Vec<Str
 /// others a new beat, without which they would take its pairings over.
 async fn beat_in_full_memory(shared: &Shared, name: &str, beat: &str) -> Result<bool, Trouble> {
     let mut pipeline = redis::pipe();
-    pipeline.cmd("PEXPIRE").arg(keys::heartbeat(name)).arg(millis(TTL));
+    pipeline.cmd("PEXPIRE").arg(schema::heartbeat(name)).arg(millis(TTL));
     let (lives,): (bool,) = shared.connections.query(&pipeline).await?;
     if lives {
-        let call = Call::on_keys(&BEAT, [keys::heartbeat(name)]).arg(beat).arg(millis(TTL));
+        let call = Call::on_keys(&BEAT, [schema::heartbeat(name)]).arg(beat).arg(millis(TTL));
         let shown: Result<(), _> = shared.connections.call(&call).await;
         if let Err(trouble) = shown {
             tracing::debug!(error = %trouble, "others cannot see this beat, and may take over pairings");
@@ -217,7 +218,7 @@ async fn beat_in_full_memory(shared: &Shared, name: &str, beat: &str) -> Result<
 /// Others need not wait for the end of an incarnation that ends itself.
 async fn depart(shared: &Shared, name: &str) {
     let mut pipeline = redis::pipe();
-    pipeline.cmd("DEL").arg(keys::heartbeat(name)).ignore();
+    pipeline.cmd("DEL").arg(schema::heartbeat(name)).ignore();
     let gone: Result<(), _> = shared.connections.query(&pipeline).await;
     if let Err(trouble) = gone {
         tracing::warn!(error = %trouble, "could not tell redis of the end of this incarnation, it expires by itself");

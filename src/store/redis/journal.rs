@@ -6,8 +6,8 @@ use tokio::time::timeout;
 use super::{
     RedisStore, Shared,
     audience::{Based, Joined},
-    keys,
     reading::Reading,
+    schema,
     script::{APPEND, FINISH},
     sealed::with_event,
     surely,
@@ -203,9 +203,9 @@ impl Shared {
     /// After the record: it is nobody's, and whoever may take it is told.
     pub async fn disowned(&self, tenant: &TenantId, incarnation: &str, wanted: Wanted) {
         let mut pipeline = redis::pipe();
-        pipeline.cmd("SREM").arg(keys::owned(incarnation)).arg(tenant.as_str()).ignore();
+        pipeline.cmd("SREM").arg(schema::owned(incarnation)).arg(tenant.as_str()).ignore();
         if wanted != Wanted::No {
-            pipeline.cmd("SADD").arg(keys::WANTED).arg(tenant.as_str()).ignore();
+            pipeline.cmd("SADD").arg(schema::wanted()).arg(tenant.as_str()).ignore();
         }
         match wanted {
             Wanted::No => {}

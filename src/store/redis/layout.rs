@@ -6,32 +6,61 @@
 use redis::aio::MultiplexedConnection;
 
 use super::{
-    keys,
-    script::{Call, LAYOUT as WRITE},
+    schema,
+    script::{Call, VOCABULARY as RAISE},
     trouble::Trouble,
     unfit::UnusableServer,
 };
 use crate::events::VOCABULARY;
 
-pub const LAYOUT: u64 = 1;
+/// 1: every tenant had a hash tag of its own.
+pub const LAYOUT: u64 = 2;
 
-/// Refuses a server with a later layout. True: our numbers are to be written, once our key has proved to be the right
-/// one.
-pub fn check(layout: Option<u64>, vocabulary: Option<u64>, begins: bool) -> Result<bool, UnusableServer> {
-    if layout.is_some_and(|layout| layout > LAYOUT) {
-        return Err(UnusableServer::Later);
-    }
-    let known = vocabulary.unwrap_or_default();
-    if known > VOCABULARY && begins {
-        tracing::warn!(
-            vocabulary = known,
-            ours = VOCABULARY,
-            "a later version has written to this redis, its new words are shown as the general case"
-        );
-    }
-    Ok(layout.is_none() || known < VOCABULARY)
+/// The numbers as a connection finds them.
+pub struct Numbers {
+    pub layout: Option<u64>,
+    pub vocabulary: Option<u64>,
 }
 
-pub async fn write(connection: &mut MultiplexedConnection) -> Result<(), Trouble> {
-    Call::on_keys(&WRITE, [keys::PROOF.to_owned()]).arg(LAYOUT).arg(VOCABULARY).greet(connection).await
+impl Numbers {
+    /// Refuses a server with another layout. `proven`: there is a key check, so the server is not empty. True: our vocabulary
+    /// is to be written, once our key has proved to be the right one.
+    pub fn check(&self, proven: bool, begins: bool) -> Result<bool, UnusableServer> {
+        match self.layout {
+            Some(LAYOUT) => {}
+            Some(later) if later > LAYOUT => return Err(UnusableServer::Later),
+            // Read as ours it would look empty, and its owners may still run.
+            Some(_) => return Err(UnusableServer::Earlier),
+            None if proven => return Err(UnusableServer::Earlier),
+            None => {}
+        }
+        let known = self.vocabulary.unwrap_or_default();
+        if known > VOCABULARY && begins {
+            tracing::warn!(
+                vocabulary = known,
+                ours = VOCABULARY,
+                "a later version has written to this redis, its new words are shown as the general case"
+            );
+        }
+        Ok(known < VOCABULARY)
+    }
+}
+
+pub async fn raise_vocabulary(connection: &mut MultiplexedConnection) -> Result<(), Trouble> {
+    Call::on_keys(&RAISE, [schema::PROOF.to_owned()]).arg(VOCABULARY).greet(connection).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_of_another_layout_is_refused() {
+        let check = |layout, proven| Numbers { layout, vocabulary: Some(VOCABULARY) }.check(proven, true);
+        assert_eq!(check(None, false), Ok(false), "an empty one");
+        assert_eq!(check(Some(LAYOUT), true), Ok(false));
+        assert_eq!(check(Some(LAYOUT + 1), true), Err(UnusableServer::Later));
+        assert_eq!(check(Some(LAYOUT - 1), true), Err(UnusableServer::Earlier));
+        assert_eq!(check(None, true), Err(UnusableServer::Earlier), "of a version that had no number");
+    }
 }

@@ -6,9 +6,7 @@ use std::{
     },
 };
 
-use redis::Script;
-
-use super::record::Record;
+use super::{record::Record, script::Script};
 use crate::{
     events::Event,
     store::{Lease, lease::Claim},

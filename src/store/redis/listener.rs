@@ -11,7 +11,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 
-use super::{Shared, audience::Order, connection::ANSWER_TIME_MAX, keys, sealed::Message, trouble::Trouble};
+use super::{Shared, audience::Order, connection::ANSWER_TIME_MAX, schema, sealed::Message, trouble::Trouble};
 use crate::tenant::TenantId;
 
 /// Channels in one SUBSCRIBE.
@@ -65,8 +65,8 @@ async fn listen(
     retry: &mut Duration,
 ) -> Result<(), Trouble> {
     let (mut sink, mut messages) = pubsub.split();
-    let probe = keys::probe(&shared.instance);
-    in_time(sink.subscribe(&[keys::NUDGES, &probe])).await?;
+    let probe = schema::probe(&shared.instance);
+    in_time(sink.subscribe(&[schema::notifications(), probe])).await?;
     shared.audience.hears();
     let watched = shared.audience.tenants();
     for batch in watched.chunks(BATCH_MAX) {
@@ -112,7 +112,7 @@ async fn listen(
             _ = looks.tick() => {
                 let deserted = shared.audience.deserted();
                 for batch in deserted.chunks(BATCH_MAX) {
-                    let channels: Vec<_> = batch.iter().map(keys::told).collect();
+                    let channels: Vec<_> = batch.iter().map(schema::told).collect();
                     in_time(sink.unsubscribe(&channels)).await?;
                 }
                 if compared.elapsed() >= COMPARE_EVERY {
@@ -128,7 +128,7 @@ async fn listen(
                 let shared = shared.clone();
                 shared.clone().tasks.spawn(async move {
                     let mut pipeline = redis::pipe();
-                    pipeline.cmd("PUBLISH").arg(keys::probe(&shared.instance)).arg("").ignore();
+                    pipeline.cmd("PUBLISH").arg(schema::probe(&shared.instance)).arg("").ignore();
                     shared.best_effort(&pipeline).await;
                 });
             }
@@ -137,7 +137,7 @@ async fn listen(
 }
 
 async fn subscribe(shared: &Shared, sink: &mut PubSubSink, tenants: &[TenantId]) -> Result<(), Trouble> {
-    let channels: Vec<_> = tenants.iter().map(keys::told).collect();
+    let channels: Vec<_> = tenants.iter().map(schema::told).collect();
     in_time(sink.subscribe(&channels)).await?;
     shared.audience.listening(tenants);
     Ok(())
@@ -152,7 +152,7 @@ async fn in_time(answer: impl Future<Output = redis::RedisResult<()>>) -> Result
 fn handle(shared: &Arc<Shared>, server: &str, message: &Msg) {
     shared.is_heard();
     let (channel, payload) = (message.get_channel_name(), message.get_payload_bytes());
-    if channel == keys::NUDGES {
+    if channel == schema::notifications() {
         let text = String::from_utf8_lossy(payload);
         let mut words = text.split(' ');
         if let (Some(instance), Some(tenant), leaving) = (words.next(), words.next(), words.next())
@@ -164,7 +164,7 @@ fn handle(shared: &Arc<Shared>, server: &str, message: &Msg) {
         }
         return;
     }
-    let Some(tenant) = keys::tenant_of_told(channel) else { return };
+    let Some(tenant) = schema::tenant_of_told(channel) else { return };
     let suspect = match shared.seals(&tenant).open_message(payload) {
         Some(Message::Event { previous, event, owner }) => {
             shared.connections.saw(event.cursor.epoch);

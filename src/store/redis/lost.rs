@@ -18,10 +18,10 @@ use super::{
     connection::Live,
     heart::TTL,
     journal::{append_in, log_unheard},
-    keys,
     leases::Held,
     random_name,
     record::Record,
+    schema,
     script::{Answer, Call, LOSE},
     sealed::with_event,
     trouble::Trouble,
@@ -138,13 +138,13 @@ impl Shared {
             return Ok(true);
         }
         let mut pipeline = redis::pipe();
-        pipeline.cmd("SMEMBERS").arg(keys::INCARNATIONS);
+        pipeline.cmd("SMEMBERS").arg(schema::incarnations());
         let (names,): (Vec<String>,) = self.connections.query(&pipeline).await?;
         if names.is_empty() {
             return Ok(true);
         }
         let mut pipeline = redis::pipe();
-        pipeline.cmd("MGET").arg(names.iter().map(|name| keys::heartbeat(name)).collect::<Vec<_>>());
+        pipeline.cmd("MGET").arg(names.iter().map(|name| schema::heartbeat(name)).collect::<Vec<_>>());
         let (beats,): (Vec<Option<String>>,) = self.connections.query(&pipeline).await?;
         let beats: Vec<Option<Beat>> = beats.into_iter().map(|text| text.as_deref().map(Beat::of)).collect();
         let hung_up: HashSet<Tag> = beats.iter().flatten().map(|beat| beat.past).collect();

@@ -19,7 +19,7 @@ mod forget;
 mod fuzz;
 mod heart;
 mod journal;
-mod keys;
+mod schema;
 mod layout;
 mod leases;
 mod listener;

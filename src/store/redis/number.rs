@@ -1,7 +1,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    Shared, keys, random_name,
+    Shared, random_name, schema,
     script::{Call, NUMBER},
 };
 use crate::{
@@ -17,7 +17,7 @@ impl Shared {
         let mut name = String::with_capacity(2 * hash.len());
         hash.iter().for_each(|byte| write!(name, "{byte:02x}").expect("writing into a string cannot fail"));
         let limit = self.limits.number_codes;
-        let call = Call::on_keys(&NUMBER, [keys::number(&name)]).arg(random_name());
+        let call = Call::on_keys(&NUMBER, [schema::number(&name)]).arg(random_name());
         let counted: u8 = self.connections.call_surely(&call.arg(limit.count()).arg(limit.per_ms())).await?;
         Ok(counted == 1)
     }

@@ -15,8 +15,9 @@ use rand::RngExt as _;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    RedisStore, Shared, keys,
+    RedisStore, Shared,
     record::nonce_text,
+    schema,
     script::{Call, LIST, POSTPONE, SETTLE, TAKE, UNLIST},
     trouble::Trouble,
 };
@@ -127,8 +128,8 @@ impl Shared {
 
     pub async fn list_notice(&self, tenant: &TenantId, due_ms: u64) -> Result<(), Trouble> {
         let mut pipeline = redis::pipe();
-        pipeline.cmd("ZADD").arg(keys::NOTICES).arg(due_ms).arg(tenant.as_str()).ignore();
-        let call = || Call::on_keys(&LIST, [keys::NOTICES.to_owned()]).arg(tenant.as_str()).arg(due_ms);
+        pipeline.cmd("ZADD").arg(schema::notices()).arg(due_ms).arg(tenant.as_str()).ignore();
+        let call = || Call::on_keys(&LIST, [schema::notices()]).arg(tenant.as_str()).arg(due_ms);
         self.connections.query_or_call(&pipeline, call).await
     }
 
@@ -138,7 +139,9 @@ impl Shared {
             return Ok(());
         }
         let mut pipeline = redis::pipe();
-        tenants.iter().for_each(|tenant| _ = pipeline.cmd("HGET").arg(keys::record(tenant)).arg("notice"));
+        tenants
+            .iter()
+            .for_each(|tenant| _ = pipeline.cmd("HGET").arg(schema::record(tenant)).arg(schema::field::NOTICE));
         let notices: Vec<Option<String>> = self.connections.query(&pipeline).await?;
         let left: Vec<_> = tenants.iter().zip(notices).filter(|(_, notice)| notice.is_some()).collect();
         if left.is_empty() {
@@ -147,7 +150,7 @@ impl Shared {
         let now = self.connections.live().await?.time_ms();
         let mut pipeline = redis::pipe();
         for (tenant, _) in left {
-            pipeline.cmd("ZADD").arg(keys::NOTICES).arg("NX").arg(now).arg(tenant.as_str()).ignore();
+            pipeline.cmd("ZADD").arg(schema::notices()).arg("NX").arg(now).arg(tenant.as_str()).ignore();
         }
         self.connections.query(&pipeline).await
     }
@@ -155,7 +158,7 @@ impl Shared {
     async fn due_notices(&self) -> Result<Vec<TenantId>, Trouble> {
         let now = self.connections.live().await?.time_ms();
         let mut pipeline = redis::pipe();
-        pipeline.cmd("ZRANGEBYSCORE").arg(keys::NOTICES).arg("-inf").arg(now).arg("LIMIT").arg(0).arg(FOUND_MAX);
+        pipeline.cmd("ZRANGEBYSCORE").arg(schema::notices()).arg("-inf").arg(now).arg("LIMIT").arg(0).arg(FOUND_MAX);
         let (found,): (Vec<String>,) = self.connections.query(&pipeline).await?;
         Ok(found.iter().filter_map(|name| TenantId::parse(name).ok()).collect())
     }
@@ -203,13 +206,13 @@ impl Shared {
 
     pub async fn listed(&self, tenant: &TenantId) -> Result<Option<u64>, Trouble> {
         let mut pipeline = redis::pipe();
-        pipeline.cmd("ZSCORE").arg(keys::NOTICES).arg(tenant.as_str());
+        pipeline.cmd("ZSCORE").arg(schema::notices()).arg(tenant.as_str());
         let (score,): (Option<f64>,) = self.connections.query(&pipeline).await?;
         Ok(score.map(|score| score as u64))
     }
 
     pub async fn unlist(&self, tenant: &TenantId, score: u64) {
-        let call = Call::on_keys(&UNLIST, [keys::NOTICES.to_owned()]).arg(tenant.as_str()).arg(score);
+        let call = Call::on_keys(&UNLIST, [schema::notices()]).arg(tenant.as_str()).arg(score);
         let done: Result<(), _> = self.connections.call(&call).await;
         if let Err(trouble) = done {
             tracing::debug!(error = %trouble, "an index could not be cleared, the next look does it");

@@ -9,7 +9,8 @@
 use redis::aio::MultiplexedConnection;
 
 use super::{
-    keys,
+    layout::LAYOUT,
+    schema::{self, proof_field},
     script::{Call, PROVE},
     trouble::Trouble,
     unfit::UnusableServer,
@@ -33,11 +34,11 @@ pub enum Standing {
 pub type Found = (Option<Vec<u8>>, Option<Vec<u8>>);
 
 /// The fields of [`Found`].
-pub const FIELDS: [&str; 2] = ["proof", "former"];
+pub const FIELDS: [&str; 2] = [proof_field::PROOF, proof_field::FORMER];
 
 pub async fn find(connection: &mut MultiplexedConnection) -> Result<Found, Trouble> {
     let mut ask = redis::cmd("HMGET");
-    ask.arg(keys::PROOF).arg(&FIELDS).query_async(connection).await.map_err(Trouble::greeted_with)
+    ask.arg(schema::PROOF).arg(&FIELDS).query_async(connection).await.map_err(Trouble::greeted_with)
 }
 
 /// Proves the keys; makes the proof where there is none. `begins`: the process has just been started, so its keys are
@@ -57,7 +58,8 @@ pub async fn prove(
             Judgement::Behind | Judgement::Missing => {}
         }
         let proof = proof.unwrap_or_default();
-        let call = Call::on_keys(&PROVE, [keys::PROOF.to_owned()]).arg(&proof).arg(ring.seal(PLACE, b"tautan"));
+        let call = Call::on_keys(&PROVE, [schema::PROOF.to_owned()]).arg(&proof).arg(ring.seal(PLACE, b"tautan"));
+        let call = call.arg(LAYOUT);
         let _: () = call.greet(connection).await?;
         found = find(connection).await?;
     }

@@ -4,8 +4,9 @@ use std::{
 };
 
 use super::{
-    Shared, keys,
+    Shared,
     record::{Owner, Record},
+    schema,
     script::{Call, READ},
     sealed::{Seals, parse_stream_id, stream_id},
     trouble::Trouble,
@@ -87,7 +88,7 @@ impl Shared {
         }
         let mut pipeline = redis::pipe();
         for name in &names {
-            pipeline.cmd("EXISTS").arg(keys::heartbeat(name));
+            pipeline.cmd("EXISTS").arg(schema::heartbeat(name));
         }
         let alive: Vec<bool> = self.connections.query(&pipeline).await?;
         Ok(names.iter().zip(alive).filter(|(_, alive)| !alive).map(|(name, _)| (*name).to_owned()).collect())

@@ -1,6 +1,6 @@
 use std::{collections::HashMap, sync::Arc};
 
-use super::{connection::Live, sealed::Seals, trouble::Trouble};
+use super::{connection::Live, schema::field, sealed::Seals, trouble::Trouble};
 use crate::{
     clock::Timestamp,
     events::{ConnectingReason, Cursor, Event, EventId, JournalId, Shown, Status},
@@ -45,8 +45,8 @@ impl Record {
             Some(digits) => digits.parse().map_err(|_| Trouble::Nonsense(name.to_owned())),
             None => Ok(0_u64),
         };
-        let wishes = number("wishes")?;
-        let opened = fields.get("wish").map(|sealed| seals.open_wish(wishes, sealed));
+        let wishes = number(field::WISHES)?;
+        let opened = fields.get(field::WISH).map(|sealed| seals.open_wish(wishes, sealed));
         let wish = opened.map(|opened| {
             // An error would refuse all commands of the tenant, also the unlink that could end this.
             let wish = opened.unwrap_or_else(|error| {
@@ -55,21 +55,21 @@ impl Record {
             });
             (Generation(wishes), wish)
         });
-        let owner = match (text("owner_incarnation"), text("owner_nonce")) {
+        let owner = match (text(field::OWNER_INCARNATION), text(field::OWNER_NONCE)) {
             (Some(incarnation), Some(nonce)) => {
-                let nonce = parse_nonce(nonce).ok_or_else(|| Trouble::Nonsense("owner_nonce".to_owned()))?;
+                let nonce = parse_nonce(nonce).ok_or_else(|| Trouble::Nonsense(field::OWNER_NONCE.to_owned()))?;
                 Some(Owner { incarnation: incarnation.to_owned(), nonce })
             }
             _ => None,
         };
         Ok(Self {
-            version: text("version").unwrap_or_default().to_owned(),
+            version: text(field::VERSION).unwrap_or_default().to_owned(),
             newest,
-            run: text("run").unwrap_or_default().to_owned(),
+            run: text(field::RUN).unwrap_or_default().to_owned(),
             wish,
             wishes,
             owner,
-            doubted: text("doubted") == Some("1"),
+            doubted: text(field::DOUBTED) == Some("1"),
             credentials,
         })
     }

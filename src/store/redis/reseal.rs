@@ -6,8 +6,9 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 use super::{
-    Shared, keys,
+    Shared,
     proof::Standing,
+    schema,
     script::{Call, RESEAL},
     trouble::Trouble,
 };
@@ -138,7 +139,7 @@ async fn find_rows(
     cursor: u64,
 ) -> Result<(u64, Vec<Exchange>), Trouble> {
     let mut pipeline = redis::pipe();
-    pipeline.cmd("HSCAN").arg(keys::rows(tenant, table)).arg(cursor).arg("COUNT").arg(LOOK_AT);
+    pipeline.cmd("HSCAN").arg(schema::rows(tenant, table)).arg(cursor).arg("COUNT").arg(LOOK_AT);
     type Scanned = (u64, Vec<(Vec<u8>, Vec<u8>)>);
     let ((next, rows),): (Scanned,) = shared.connections.query(&pipeline).await?;
     let seals = shared.seals(tenant);
@@ -154,9 +155,9 @@ async fn find(shared: &Shared, tenant: &TenantId) -> Result<(Vec<Exchange>, Vec<
     type Entry = (String, Vec<Vec<u8>>);
     type Found = ((Option<u64>, Option<Vec<u8>>), Vec<Entry>, Vec<String>);
     let mut pipeline = redis::pipe();
-    pipeline.cmd("HMGET").arg(keys::record(tenant)).arg("wishes").arg("wish");
-    pipeline.cmd("XRANGE").arg(keys::history(tenant)).arg("-").arg("+");
-    pipeline.cmd("SMEMBERS").arg(keys::tables(tenant));
+    pipeline.cmd("HMGET").arg(schema::record(tenant)).arg(schema::field::WISHES).arg(schema::field::WISH);
+    pipeline.cmd("XRANGE").arg(schema::history(tenant)).arg("-").arg("+");
+    pipeline.cmd("SMEMBERS").arg(schema::tables(tenant));
     let ((wishes, wish), entries, tables): Found = shared.connections.query(&pipeline).await?;
 
     let seals = shared.seals(tenant);
@@ -173,7 +174,7 @@ async fn find(shared: &Shared, tenant: &TenantId) -> Result<(Vec<Exchange>, Vec<
         entries.iter().filter(|(_, pairs)| pairs.get(3).is_some_and(|coded| coded == b"1")).map(|(id, _)| id).collect();
     if !coded.is_empty() {
         let mut pipeline = redis::pipe();
-        coded.iter().for_each(|id| _ = pipeline.cmd("GET").arg(keys::code(tenant, id)));
+        coded.iter().for_each(|id| _ = pipeline.cmd("GET").arg(schema::code(tenant, id)));
         let codes: Vec<Option<Vec<u8>>> = shared.connections.query(&pipeline).await?;
         for (id, old) in coded.into_iter().zip(codes).filter_map(|(id, code)| Some((id, code?))) {
             exchanges.extend(seals.event_anew(id, &old).map(|new| Exchange::of("code", id, &old, new)));

@@ -12,9 +12,10 @@ use tokio::time::Instant;
 use super::{
     RedisStore, Shared,
     journal::{Wanted, log_unheard},
-    keys, random_name,
+    random_name,
     record::{Owner, Record, nonce_text, parse_nonce},
     said::{said, say},
+    schema,
     script::{ACQUIRE, Answer, CRASH, Call, INDEX, RELEASE, WANT, with_heard},
     sealed::with_event,
     surely,
@@ -242,7 +243,7 @@ async fn release(shared: &Arc<Shared>, lease: &Lease) -> Result<(), StoreError> 
 }
 
 fn put_into_inbox(pipeline: &mut Pipeline, tenant: &TenantId, incarnation: &str) {
-    let inbox = keys::inbox(incarnation);
+    let inbox = schema::inbox(incarnation);
     pipeline.cmd("SADD").arg(&inbox).arg(tenant.as_str()).ignore();
     pipeline.cmd("PEXPIRE").arg(&inbox).arg(INBOX_KEPT_FOR.as_millis() as u64).ignore();
 }
@@ -250,8 +251,8 @@ fn put_into_inbox(pipeline: &mut Pipeline, tenant: &TenantId, incarnation: &str)
 impl Shared {
     pub async fn index_wanted(&self, tenant: &TenantId) -> Result<(), Trouble> {
         let mut pipeline = redis::pipe();
-        pipeline.cmd("SADD").arg(keys::WANTED).arg(tenant.as_str()).ignore();
-        self.index(&pipeline, keys::WANTED.to_owned(), tenant, "").await
+        pipeline.cmd("SADD").arg(schema::wanted()).arg(tenant.as_str()).ignore();
+        self.index(&pipeline, schema::wanted(), tenant, "").await
     }
 
     /// An inbox that its owner does not live to read goes by itself.
@@ -259,13 +260,13 @@ impl Shared {
         let mut pipeline = redis::pipe();
         put_into_inbox(&mut pipeline, tenant, incarnation);
         let kept_for = INBOX_KEPT_FOR.as_millis().to_string();
-        self.index(&pipeline, keys::inbox(incarnation), tenant, &kept_for).await
+        self.index(&pipeline, schema::inbox(incarnation), tenant, &kept_for).await
     }
 
     pub async fn index_owned(&self, tenant: &TenantId, incarnation: &str) -> Result<(), Trouble> {
         let mut pipeline = redis::pipe();
-        pipeline.cmd("SADD").arg(keys::owned(incarnation)).arg(tenant.as_str()).ignore();
-        self.index(&pipeline, keys::owned(incarnation), tenant, "").await
+        pipeline.cmd("SADD").arg(schema::owned(incarnation)).arg(tenant.as_str()).ignore();
+        self.index(&pipeline, schema::owned(incarnation), tenant, "").await
     }
 
     async fn index(&self, pipeline: &Pipeline, key: String, tenant: &TenantId, kept_for: &str) -> Result<(), Trouble> {
@@ -276,7 +277,7 @@ impl Shared {
     /// After the record. An owner that was only silent finds it in its inbox when it wakes.
     async fn taken(&self, tenant: &TenantId, silent: Option<&str>) {
         let mut pipeline = redis::pipe();
-        pipeline.cmd("SREM").arg(keys::WANTED).arg(tenant.as_str()).ignore();
+        pipeline.cmd("SREM").arg(schema::wanted()).arg(tenant.as_str()).ignore();
         if let Some(incarnation) = silent {
             put_into_inbox(&mut pipeline, tenant, incarnation);
         }
@@ -291,7 +292,7 @@ impl Shared {
         }
         let mut pipeline = redis::pipe();
         for (tenant, _) in &held {
-            pipeline.cmd("HGET").arg(keys::record(tenant)).arg("owner_nonce");
+            pipeline.cmd("HGET").arg(schema::record(tenant)).arg(schema::field::OWNER_NONCE);
         }
         let owners: Result<Vec<Option<String>>, _> = self.connections.query(&pipeline).await;
         // Where it cannot be asked now the first write under the lease finds out.
@@ -308,7 +309,7 @@ impl Shared {
         match owner {
             // Again, in either case: who looked at the index before the record was written has taken it out.
             Some(incarnation) => put_into_inbox(&mut pipeline, tenant, incarnation),
-            None => _ = pipeline.cmd("SADD").arg(keys::WANTED).arg(tenant.as_str()).ignore(),
+            None => _ = pipeline.cmd("SADD").arg(schema::wanted()).arg(tenant.as_str()).ignore(),
         }
         self.nudge(&mut pipeline, tenant);
         self.best_effort(&pipeline).await;
@@ -324,7 +325,7 @@ impl Shared {
         self.notifications.add(tenant.clone());
         pipeline
             .cmd("PUBLISH")
-            .arg(keys::NUDGES)
+            .arg(schema::notifications())
             .arg(format!("{} {} {leaving}", self.instance, tenant.as_str()))
             .ignore();
     }

@@ -2,45 +2,64 @@
 
 use std::{sync::LazyLock, time::Duration};
 
-use redis::{FromRedisValue, Script, ScriptInvocation, ToRedisArgs, aio::MultiplexedConnection};
+use redis::{FromRedisValue, ScriptInvocation, ToRedisArgs, aio::MultiplexedConnection};
 
-use super::{keys, trouble::Trouble};
+use super::{
+    schema::Part::{self, Crashes, History, Other, Record, Said, Tables, UsedCodes, UsedDials, Wished},
+    trouble::Trouble,
+};
 use crate::{store::Limited, tenant::TenantId};
 
+/// A script and every key that it may touch, in the order of KEYS. Under the record's name it touches more: codes and rows
+/// whose names it learns only while it runs (`scripts/names.lua`).
+pub struct Script {
+    keys: &'static [Part],
+    compiled: LazyLock<redis::Script>,
+}
+
+/// Names the keys, so that no script counts them. One that the caller leaves out at the end is nil.
+fn compile(keys: &[Part], text: &str) -> redis::Script {
+    let names: Vec<_> = keys.iter().map(|key| key.local()).collect();
+    redis::Script::new(&format!("local {} = unpack(KEYS)\n{text}", names.join(", ")))
+}
+
 macro_rules! scripts {
-    ($($name:ident = $($file:literal)+;)+) => {
-        $(pub static $name: LazyLock<Script> =
-            LazyLock::new(|| Script::new(concat!($(include_str!(concat!("scripts/", $file, ".lua")), "\n"),+)));)+
+    ($($name:ident [$($key:expr),+] = $($file:literal)+;)+) => {
+        $(pub static $name: Script = {
+            const KEYS: &[Part] = &[$($key),+];
+            const TEXT: &str = concat!($(include_str!(concat!("scripts/", $file, ".lua")), "\n"),+);
+            Script { keys: KEYS, compiled: LazyLock::new(|| compile(KEYS, TEXT)) }
+        };)+
     };
 }
 
 scripts! {
-    ACQUIRE = "prelude" "acquire";
-    APPEND = "prelude" "append";
-    BEAT = "beat";
-    BORN = "born";
-    COUNT = "count";
-    CRASH = "prelude" "crash";
-    ERASE = "prelude" "erase";
-    FINISH = "prelude" "finish";
-    FORGET = "prelude" "forget";
-    INDEX = "index";
-    LAYOUT = "layout";
-    LIST = "list";
-    LOSE = "prelude" "lose";
-    NUMBER = "number";
-    POSTPONE = "prelude" "postpone";
-    PROVE = "prove";
-    READ = "read";
-    RELEASE = "prelude" "release";
-    RESEAL = "reseal";
-    SAID = "prelude" "said";
-    SAY = "prelude" "say";
-    SETTLE = "prelude" "settle";
-    TAKE = "prelude" "take";
-    UNLIST = "unlist";
-    WANT = "prelude" "want";
-    WRITE = "prelude" "write";
+    ACQUIRE [Record, History, Said] = "names" "prelude" "acquire";
+    APPEND [Record, History] = "names" "prelude" "append";
+    BEAT [Other("alive")] = "beat";
+    BORN [Other("incarnations"), Other("alive"), Other("past")] = "born";
+    COUNT [Other("idle_time")] = "count";
+    CRASH [Record, History, Crashes] = "names" "prelude" "crash";
+    ERASE [Record, History, Tables] = "names" "prelude" "erase";
+    FINISH [Record, History] = "names" "prelude" "finish";
+    FORGET [Record, History, Tables, Said, Wished, Crashes, UsedCodes, UsedDials] = "names" "prelude" "forget";
+    INDEX [Other("index")] = "index";
+    LIST [Other("notices")] = "list";
+    LOSE [Record, History] = "names" "prelude" "lose";
+    NUMBER [Other("used")] = "number";
+    POSTPONE [Record, History] = "names" "prelude" "postpone";
+    PROVE [Other("proof")] = "prove";
+    READ [Record, History, Tables] = "names" "read";
+    RELEASE [Record, History] = "names" "prelude" "release";
+    RESEAL [Record, History] = "names" "reseal";
+    SAID [Record, History, Said] = "names" "prelude" "said";
+    SAY [Record, History, Said] = "names" "prelude" "say";
+    SETTLE [Record, History] = "names" "prelude" "settle";
+    TAKE [Record, History] = "names" "prelude" "take";
+    UNLIST [Other("notices")] = "unlist";
+    VOCABULARY [Other("proof")] = "vocabulary";
+    WANT [Record, History, Wished, UsedCodes, UsedDials] = "names" "prelude" "want";
+    WRITE [Record, History, Tables] = "names" "prelude" "write";
 }
 
 /// A script with its keys and arguments, ready to be run once or again.
@@ -53,11 +72,13 @@ pub struct Call {
 }
 
 impl Call {
+    /// With the tenant's keys. Others follow with [`Self::key`].
     pub fn on(script: &'static Script, tenant: &TenantId) -> Self {
-        Self { script, keys: vec![keys::record(tenant), keys::history(tenant)], arguments: Vec::new(), notice: None }
+        let keys = script.keys.iter().map_while(|key| key.key(tenant)).collect();
+        Self { script, keys, arguments: Vec::new(), notice: None }
     }
 
-    /// Keys that belong to no tenant, all in one slot.
+    /// Keys that belong to no tenant.
     pub fn on_keys(script: &'static Script, keys: impl IntoIterator<Item = String>) -> Self {
         Self { script, keys: keys.into_iter().collect(), arguments: Vec::new(), notice: None }
     }
@@ -95,7 +116,7 @@ impl Call {
     }
 
     fn invocation(&self) -> ScriptInvocation<'static> {
-        let mut invocation = self.script.prepare_invoke();
+        let mut invocation = self.script.compiled.prepare_invoke();
         self.keys.iter().for_each(|key| _ = invocation.key(key));
         self.arguments.iter().for_each(|argument| _ = invocation.arg(argument.as_slice()));
         invocation

@@ -7,7 +7,7 @@ use std::{
 use rand::RngExt as _;
 use tokio::time::sleep;
 
-use super::{Shared, keys, trouble::Trouble};
+use super::{Shared, schema, trouble::Trouble};
 use crate::{store::StoreError, tenant::TenantId};
 
 /// How often all records are looked at, by one of the instances.
@@ -41,7 +41,7 @@ impl Shared {
     async fn sweep_in_turn(&self) -> Result<(), StoreError> {
         let mut pipeline = redis::pipe();
         let every_ms = SWEEP_EVERY.as_millis() as u64;
-        pipeline.cmd("SET").arg(keys::SWEEPER).arg(&self.instance).arg("NX").arg("PX").arg(every_ms);
+        pipeline.cmd("SET").arg(schema::sweeper()).arg(&self.instance).arg("NX").arg("PX").arg(every_ms);
         let (ours,): (Option<String>,) = self.connections.query(&pipeline).await?;
         if ours.is_some() { self.sweep().await } else { Ok(()) }
     }
@@ -78,18 +78,18 @@ impl Shared {
     /// One step of a walk over the records of all tenants, which begins at 0 and is over where that is what follows.
     pub async fn scan(&self, cursor: u64, keys_looked_at: usize) -> Result<(u64, Vec<TenantId>), Trouble> {
         let mut pipeline = redis::pipe();
-        pipeline.cmd("SCAN").arg(cursor).arg("MATCH").arg(keys::RECORDS).arg("COUNT").arg(keys_looked_at);
+        pipeline.cmd("SCAN").arg(cursor).arg("MATCH").arg(schema::all_records()).arg("COUNT").arg(keys_looked_at);
         let ((next, found),): ((u64, Vec<String>),) = self.connections.query(&pipeline).await?;
-        Ok((next, found.iter().filter_map(|key| keys::tenant_of_record(key)).collect()))
+        Ok((next, found.iter().filter_map(|key| schema::tenant_of_record(key)).collect()))
     }
 
     async fn indexed(&self) -> Result<HashSet<String>, StoreError> {
         let mut pipeline = redis::pipe();
-        pipeline.cmd("SMEMBERS").arg(keys::WANTED).cmd("SMEMBERS").arg(keys::INCARNATIONS);
+        pipeline.cmd("SMEMBERS").arg(schema::wanted()).cmd("SMEMBERS").arg(schema::incarnations());
         let (mut indexed, incarnations): (HashSet<String>, Vec<String>) = self.connections.query(&pipeline).await?;
         for incarnation in incarnations {
             let mut pipeline = redis::pipe();
-            pipeline.cmd("SMEMBERS").arg(keys::owned(&incarnation));
+            pipeline.cmd("SMEMBERS").arg(schema::owned(&incarnation));
             let (owned,): (Vec<String>,) = self.connections.query(&pipeline).await?;
             indexed.extend(owned);
         }

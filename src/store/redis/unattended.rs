@@ -1,8 +1,9 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::{
-    Shared, keys,
+    Shared,
     record::{Owner, parse_nonce},
+    schema::{self, field},
 };
 use crate::{store::StoreError, tenant::TenantId};
 
@@ -13,8 +14,8 @@ impl Shared {
         // Without an incarnation none of them can be taken: a Redis that refuses writes would leave a log line for each.
         self.this_incarnation().await?;
         let mut pipeline = redis::pipe();
-        pipeline.cmd("SRANDMEMBER").arg(keys::WANTED).arg(max);
-        pipeline.cmd("SMEMBERS").arg(keys::INCARNATIONS);
+        pipeline.cmd("SRANDMEMBER").arg(schema::wanted()).arg(max);
+        pipeline.cmd("SMEMBERS").arg(schema::incarnations());
         let (wanted, incarnations): (Vec<String>, Vec<String>) = self.connections.query(&pipeline).await?;
         let dead = self.dead(incarnations.iter().map(String::as_str)).await?;
         let mut candidates: BTreeSet<TenantId> = wanted.iter().filter_map(|name| TenantId::parse(name).ok()).collect();
@@ -32,13 +33,13 @@ impl Shared {
 
     async fn owned_by(&self, incarnation: &str, max: usize) -> Result<Vec<TenantId>, StoreError> {
         let mut pipeline = redis::pipe();
-        pipeline.cmd("SRANDMEMBER").arg(keys::owned(incarnation)).arg(max);
+        pipeline.cmd("SRANDMEMBER").arg(schema::owned(incarnation)).arg(max);
         let (owned,): (Vec<String>,) = self.connections.query(&pipeline).await?;
         if owned.is_empty() && !self.is_this_incarnation(incarnation) {
             // Nothing points to it any more. Its set is empty, which is to say that it is not there.
             let mut pipeline = redis::pipe();
-            pipeline.cmd("SREM").arg(keys::INCARNATIONS).arg(incarnation).ignore();
-            pipeline.cmd("DEL").arg(keys::inbox(incarnation)).ignore();
+            pipeline.cmd("SREM").arg(schema::incarnations()).arg(incarnation).ignore();
+            pipeline.cmd("DEL").arg(schema::inbox(incarnation)).ignore();
             self.best_effort(&pipeline).await;
         }
         Ok(owned.iter().filter_map(|name| TenantId::parse(name).ok()).collect())
@@ -72,8 +73,8 @@ impl Shared {
         }
         let mut pipeline = redis::pipe();
         for tenant in &candidates {
-            let fields = ["wish", "owner_incarnation", "owner_nonce"];
-            pipeline.cmd("HMGET").arg(keys::record(tenant)).arg(&fields);
+            let fields = [field::WISH, field::OWNER_INCARNATION, field::OWNER_NONCE];
+            pipeline.cmd("HMGET").arg(schema::record(tenant)).arg(&fields);
         }
         type Row = (Option<Vec<u8>>, Option<String>, Option<String>);
         let rows: Vec<Row> = self.connections.query(&pipeline).await?;
@@ -88,10 +89,10 @@ impl Shared {
                 continue;
             }
             if wish.is_none() {
-                stale.cmd("SREM").arg(keys::WANTED).arg(tenant.as_str()).ignore();
+                stale.cmd("SREM").arg(schema::wanted()).arg(tenant.as_str()).ignore();
             }
             for incarnation in dead {
-                stale.cmd("SREM").arg(keys::owned(incarnation)).arg(tenant.as_str()).ignore();
+                stale.cmd("SREM").arg(schema::owned(incarnation)).arg(tenant.as_str()).ignore();
             }
         }
         Ok((found, stale))

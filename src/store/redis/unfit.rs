@@ -11,6 +11,12 @@ pub enum UnusableServer {
              backup from before it"
     )]
     Later,
+    /// An earlier version of this program, from before its first release, has written into this Redis.
+    #[error(
+        "an earlier version of this program, from before its first release, has written into this Redis: stop its \
+             instances, and start this version on an empty Redis"
+    )]
+    Earlier,
     /// What answers there is no Redis.
     #[error("what answers there is no Redis")]
     NotRedis,

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{
-    RedisStore, keys,
+    RedisStore, schema,
     script::{Call, ERASE, WRITE},
     sealed::Seals,
 };
@@ -59,7 +59,7 @@ impl CredentialStore for RedisStore {
         }
         let after = after.map_or_else(|| b"0".to_vec(), |Bookmark(cursor)| cursor);
         let mut pipeline = redis::pipe();
-        pipeline.cmd("HSCAN").arg(keys::rows(tenant, table)).arg(after).arg("COUNT").arg(PAGE_ROWS);
+        pipeline.cmd("HSCAN").arg(schema::rows(tenant, table)).arg(after).arg("COUNT").arg(PAGE_ROWS);
         let ((next, sealed),): ((Vec<u8>, Vec<SealedRow>),) = self.ask(&pipeline).await?;
         let opened = sealed.iter().map(|(name, sealed)| seals.open_row(table, name, sealed));
         let rows = opened.map(|row| row.map(|(key, value)| (key.into(), value.into())));
@@ -69,7 +69,7 @@ impl CredentialStore for RedisStore {
 
     async fn holds(&self, tenant: &TenantId) -> Result<bool, StoreError> {
         let mut pipeline = redis::pipe();
-        pipeline.cmd("EXISTS").arg(keys::tables(tenant));
+        pipeline.cmd("EXISTS").arg(schema::tables(tenant));
         let (holds,): (bool,) = self.ask(&pipeline).await?;
         Ok(holds)
     }
@@ -108,7 +108,7 @@ impl RedisStore {
     /// The only page of a table whose rows may have either of two names.
     async fn whole(&self, tenant: &TenantId, table: &str, seals: &Seals) -> Result<Page, StoreError> {
         let mut pipeline = redis::pipe();
-        pipeline.cmd("HGETALL").arg(keys::rows(tenant, table));
+        pipeline.cmd("HGETALL").arg(schema::rows(tenant, table));
         let (rows,): (Vec<SealedRow>,) = self.ask(&pipeline).await?;
         let mut opened: HashMap<Bytes, Bytes> = HashMap::with_capacity(rows.len());
         for (name, sealed) in &rows {
@@ -131,7 +131,7 @@ impl RedisStore {
         names: &[&[u8; 32]],
     ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
         let mut pipeline = redis::pipe();
-        pipeline.cmd("HMGET").arg(keys::rows(tenant, table));
+        pipeline.cmd("HMGET").arg(schema::rows(tenant, table));
         names.iter().for_each(|name| _ = pipeline.arg(name.as_slice()));
         let (rows,): (Vec<Option<Vec<u8>>>,) = self.ask(&pipeline).await?;
         Ok(rows)

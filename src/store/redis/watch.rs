@@ -6,7 +6,7 @@ use std::{
 
 use tokio::time::{Instant, sleep};
 
-use super::{Shared, census::Beat, keys, refusal::Refusal, trouble::Trouble};
+use super::{Shared, census::Beat, refusal::Refusal, schema, trouble::Trouble};
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// While somebody is about to fall silent or to be gone: each moment is one in which nobody shows a code.
@@ -81,7 +81,7 @@ impl Watch {
         let begun = Instant::now();
         if self.looks.is_multiple_of(LOOKS_PER_LIST) {
             let mut pipeline = redis::pipe();
-            pipeline.cmd("SMEMBERS").arg(keys::INCARNATIONS);
+            pipeline.cmd("SMEMBERS").arg(schema::incarnations());
             (self.listed,) = shared.connections.query(&pipeline).await?;
         }
         self.looks = self.looks.wrapping_add(1);
@@ -93,7 +93,7 @@ impl Watch {
             return Ok(dead);
         }
         let mut pipeline = redis::pipe();
-        pipeline.cmd("MGET").arg(names.iter().map(|name| keys::heartbeat(name)).collect::<Vec<_>>());
+        pipeline.cmd("MGET").arg(names.iter().map(|name| schema::heartbeat(name)).collect::<Vec<_>>());
         let (beats,): (Vec<Option<String>>,) = shared.connections.query(&pipeline).await?;
         let now = Instant::now();
         for (name, beat) in names.into_iter().zip(beats) {

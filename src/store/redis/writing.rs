@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use redis::{FromRedisValue, Pipeline, Script};
+use redis::{FromRedisValue, Pipeline};
 use tokio::{sync::MutexGuard, time::sleep};
 
 use super::{
@@ -8,7 +8,7 @@ use super::{
     connection::Live,
     leases::{Held, Writes},
     record::{Record, nonce_text},
-    script::{Answer, Call},
+    script::{Answer, Call, Script},
     trouble::Trouble,
 };
 use crate::{

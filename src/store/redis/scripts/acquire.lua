@@ -9,7 +9,7 @@ fence = string.format('%.0f', fence)
 local heard = tell(8)
 redis.call('HSET', record, 'owner_nonce', ARGV[1], 'owner_incarnation', ARGV[2], 'owner_fence', fence, 'fences', fence,
   'run', ARGV[6])
-redis.call('UNLINK', record .. ':said')
+redis.call('UNLINK', said)
 changed(ARGV[5], ARGV[1])
 if ARGV[7] == '1' then notice() end
 return { 'done', fence .. ' ' .. heard }

@@ -4,7 +4,7 @@ if answer then return answer end
 if not is_at(ARGV[4]) then return { 'again', '' } end
 local heard = tell(7)
 -- Nothing new to say: who would have heard it.
-if ARGV[7] == '' then heard = redis.call('PUBSUB', 'NUMSUB', record .. ':told')[2] end
+if ARGV[7] == '' then heard = redis.call('PUBSUB', 'NUMSUB', told)[2] end
 changed(ARGV[5], ARGV[1] .. ' ' .. ARGV[3])
 redis.call('HSET', record, 'run', ARGV[6])
 return answered(ARGV[1], ARGV[3], heard)

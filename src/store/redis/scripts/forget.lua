@@ -1,7 +1,7 @@
 -- ARGV: the time counted, in ms; how long the tenant has to be idle ('': it is removed at once); the nonce of an owner that
 -- is dead for good, or ''. A tenant with credentials, a wish or another owner stays. Answers what became of it.
 local owner = read('owner_nonce')
-if read('wish') ~= '' or (owner ~= '' and owner ~= ARGV[3]) or redis.call('EXISTS', record .. ':tables') == 1 then
+if read('wish') ~= '' or (owner ~= '' and owner ~= ARGV[3]) or redis.call('EXISTS', tables) == 1 then
   return 'busy'
 end
 if ARGV[2] ~= '' then
@@ -14,13 +14,8 @@ if ARGV[2] ~= '' then
   if tonumber(ARGV[1]) - tonumber(read('idle_since')) < tonumber(ARGV[2]) then return 'idle' end
 end
 for _, entry in ipairs(redis.call('XRANGE', history, '-', '+')) do
-  redis.call('UNLINK', record .. ':code:' .. entry[1])
+  redis.call('UNLINK', code_of(entry[1]))
 end
-redis.call('UNLINK', record .. ':said')
-redis.call('UNLINK', record .. ':wished')
-redis.call('UNLINK', record .. ':crashes')
-redis.call('UNLINK', record .. ':used-codes')
-redis.call('UNLINK', record .. ':used-dials')
-redis.call('UNLINK', history, record)
+redis.call('UNLINK', said, wished, crashes, used_codes, used_dials, history, record)
 notice()
 return 'forgotten'

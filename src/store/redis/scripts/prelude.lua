@@ -1,6 +1,4 @@
--- Stands before every script that changes a tenant. KEYS[1] is the record, KEYS[2] the history; whatever else is named
--- begins with the record's name, so it has the same hash tag and lives in the same slot.
-local record, history = KEYS[1], KEYS[2]
+-- Stands before every script that changes a tenant.
 local HISTORY_MAX = 32
 local NO_FIELD = ''
 
@@ -53,7 +51,7 @@ local function disown()
 end
 
 local function notice()
-  return redis.call('PUBLISH', record .. ':told', 'notice')
+  return redis.call('PUBLISH', told, 'notice')
 end
 
 -- Removes all events but the newest, with their codes: they name the account of a link that was given up.
@@ -62,12 +60,12 @@ local function keep_newest_event()
   local newest = table.remove(entries)
   if not newest or #entries == 0 then return end
   for _, entry in ipairs(entries) do
-    redis.call('UNLINK', record .. ':code:' .. entry[1])
+    redis.call('UNLINK', code_of(entry[1]))
   end
   -- Of events that left the history before, too: more than come in the ten minutes that a code is kept.
   local epoch, first = string.match(entries[1][1], '^(%d+)-(%d+)$')
   for sequence = math.max(first - HISTORY_MAX, 1), first - 1 do
-    redis.call('UNLINK', record .. ':code:' .. epoch .. '-' .. string.format('%.0f', sequence))
+    redis.call('UNLINK', code_of(epoch .. '-' .. string.format('%.0f', sequence)))
   end
   redis.call('UNLINK', history)
   redis.call('XADD', history, newest[1], unpack(newest[2]))
@@ -77,7 +75,7 @@ end
 -- is kept for `ttl` ms beside it (codes to pair with) or '', what is published, and, where the back end is to be told of
 -- it, its id on the stream and its time. An event that is not there has the id ''. A notice that waits already keeps its turn.
 local function tell(at)
-  local id, kept, code, ttl, told, notice, noticed_at = unpack(ARGV, at, at + 6)
+  local id, kept, code, ttl, message, notice, noticed_at = unpack(ARGV, at, at + 6)
   if id == '' then
     return 0
   end
@@ -86,10 +84,10 @@ local function tell(at)
   end
   redis.call('XADD', history, 'MAXLEN', HISTORY_MAX, id, 'event', kept, 'coded', code == '' and '0' or '1')
   if code ~= '' then
-    redis.call('SET', record .. ':code:' .. id, code, 'PX', ttl)
+    redis.call('SET', code_of(id), code, 'PX', ttl)
   end
   if notice ~= '' then
     redis.call('HSET', record, 'notice', notice, 'notice_at', noticed_at)
   end
-  return redis.call('PUBLISH', record .. ':told', told)
+  return redis.call('PUBLISH', told, message)
 end

@@ -2,7 +2,6 @@
 -- the first is up. Said again, since nobody knew whether it was said, it is there already.
 if read('owner_nonce') ~= ARGV[1] then return { 'done', '' } end
 allow_oom()
-local said = record .. ':said'
 for _, words in ipairs(redis.call('LRANGE', said, 0, -1)) do
   if words == ARGV[2] then return { 'done', '' } end
 end

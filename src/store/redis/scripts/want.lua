@@ -3,18 +3,18 @@
 -- What the last calls were answered is known for a moment: one whose answer was lost comes again, and others may have
 -- wished meanwhile. Decided once more, the older wish would stand on the newer one. Answers the number, and how many
 -- instances heard the event.
-local wished, WISHED_MAX, WISHED_FOR_MS = record .. ':wished', 16, 10000
+local WISHED_MAX, WISHED_FOR_MS = 16, 10000
 for _, answer in ipairs(redis.call('LRANGE', wished, 0, -1)) do
-  local token, told = string.match(answer, '^(%x+) (.+)$')
-  if token == ARGV[1] then return { 'done', told } end
+  local token, first = string.match(answer, '^(%x+) (.+)$')
+  if token == ARGV[1] then return { 'done', first } end
 end
 if not is_at(ARGV[4]) then return { 'again', '' } end
 -- By the time of the server, which all instances share. The lists hold when it was used, the last time first.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local limits = {
-  { 'pair-codes', record .. ':used-codes', ARGV[7], ARGV[8] },
-  { 'dials', record .. ':used-dials', ARGV[9], ARGV[10] },
+  { 'pair-codes', used_codes, ARGV[7], ARGV[8] },
+  { 'dials', used_dials, ARGV[9], ARGV[10] },
 }
 for _, limit in ipairs(limits) do
   local name, used, max, per = unpack(limit)
