@@ -96,15 +96,17 @@ async fn desired_state_without_owner_is_stale_for_readers() {
 /// The command of a store that lost the answer: the same command again.
 fn wants(server: &RedisServer, token: &str, number: &str, version: &str) -> String {
     let script = concat!(
-        "local record, history, wished, used_codes, used_dials = unpack(KEYS)\n",
+        "local record, history, wished, used_codes, used_dials, notices, wanted = unpack(KEYS)\n",
         include_str!("../../src/store/redis/scripts/names.lua"),
         include_str!("../../src/store/redis/scripts/prelude.lua"),
+        include_str!("../../src/store/redis/scripts/event.lua"),
         include_str!("../../src/store/redis/scripts/want.lua")
     );
-    let arguments = [token, number, token, version, "0", "run", "", "", "", "", "", ""];
+    let arguments = [token, number, token, version, "0", "run", "", "", "", "", "0", "instance", ""];
     let keys = ["", ":history", ":wished", ":used-codes", ":used-dials"].map(|part| format!("{RECORD}{part}"));
-    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-    let command = [&["EVAL", script, "5"], &keys[..], &arguments[..]].concat();
+    let keys = keys.iter().map(String::as_str).chain(["tautan:{0}:notices", "tautan:{0}:wanted"]);
+    let keys: Vec<&str> = keys.collect();
+    let command = [&["EVAL", script, "7"], &keys[..], &arguments[..]].concat();
     String::from_utf8(server.ask(&command)).unwrap()
 }
 

@@ -56,6 +56,7 @@ const WORDS: &[&[u8]] = &[
     b"again",
     b"fenced",
     b"overtaken",
+    b"unborn",
     b"limited",
     b"taken",
     b"later",
@@ -183,11 +184,11 @@ fn answer_of_any_script_is_known_or_a_damage() {
             Ok(Answer::Limited(limited, wait)) => {
                 assert!(matches!(limited.after(wait), StoreError::Limited { .. }));
             }
-            Ok(Answer::Again | Answer::Fenced | Answer::Overtaken) => {}
+            Ok(Answer::Again | Answer::Fenced | Answer::Overtaken | Answer::Unborn) => {}
             Err(error) => is_no_key(&error),
         }
         // What other scripts answer, and the commands beside them.
-        type Taken = (String, String, String, String, String, String, Vec<u8>);
+        type Taken = (String, String, String, String, String, Vec<u8>);
         let errors = [
             parsed::<Taken>(&value).err(),
             parsed::<(String, Vec<Vec<u8>>)>(&value).err(),

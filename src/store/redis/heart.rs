@@ -17,6 +17,7 @@ use super::{
     schema,
     script::{BEAT, BORN, Call},
     trouble::Trouble,
+    unattended::tenants,
 };
 use crate::{store::StoreError, tenant::TenantId};
 
@@ -129,7 +130,7 @@ async fn live(shared: &Arc<Shared>, name: &str, born: Instant, live: Arc<Live>) 
         match answer.unwrap_or(Err(Trouble::Slow(DEADLINE))) {
             Ok(Some(inbox)) if begun.duration_since(refreshed) < TTL => {
                 refreshed = begun;
-                let mut inbox: BTreeSet<_> = inbox.iter().filter_map(|name| TenantId::parse(name).ok()).collect();
+                let mut inbox = tenants(&inbox);
                 let moved = shared.connections.live().await.ok().filter(|live| live.run != run);
                 if missed.take().is_some() || moved.is_some() {
                     // What was put into the inbox, or published, may have been lost as well.

@@ -97,7 +97,12 @@ pub async fn append_in(
         let previous = record.newest.clone();
         let said = record.say(status.clone(), shared.clock.now(), &live);
         let outgoing = said.as_ref().map(|event| seals.outgoing(previous.as_deref(), event, Some(write.incarnation())));
-        let call = write.call(&APPEND).arg(&record.version).arg(u8::from(record.doubted)).arg(&record.run);
+        let call = write
+            .call(&APPEND)
+            .key(schema::notices())
+            .arg(&record.version)
+            .arg(u8::from(record.doubted))
+            .arg(&record.run);
         let Some(heard) = write.ask(&with_event(call, outgoing.as_ref())).await? else { continue };
         let event = record.newest.clone().expect("it says the status, or said it before");
         write.done(record, &live);
@@ -128,19 +133,17 @@ async fn finish(
         let follows = if goes_on { record.say(starting(), shared.clock.now(), &live) } else { None };
         let outgoing = said.as_ref().map(|event| seals.outgoing(before.as_deref(), event, None));
         let outgoing_next = follows.as_ref().map(|event| seals.outgoing(Some(&last), event, None));
-        if newer.is_some() {
-            // Before the record, like every index.
-            shared.index_wanted(tenant).await?;
-        }
-        let call = write.call(&FINISH).arg(&record.version);
+        let call = write.call(&FINISH).key(schema::notices()).key(schema::wanted());
+        let call = call.key(schema::owned(write.incarnation())).arg(&record.version);
         let call = call.arg(u8::from(record.doubted || record.is_stale(false))).arg(&record.run).arg(u8::from(settled));
-        let call = call.arg(u8::from(status.gives_up_link()));
+        let call = call.arg(u8::from(status.gives_up_link())).arg(&shared.instance);
         let call = with_event(with_event(call, outgoing.as_ref()), outgoing_next.as_ref());
         let Some(heard) = write.ask(&call).await? else { continue };
         log_unheard(tenant, said.into_iter().chain(follows), heard.parse().ok());
         shared.leases.end(lease.nonce());
-        let wanted = if newer.is_some() { Wanted::Again } else { Wanted::No };
-        shared.disowned(tenant, write.incarnation(), wanted).await;
+        if newer.is_some() {
+            shared.notifications.add(tenant.clone());
+        }
         return Ok(last);
     }
     Err(Trouble::Contended.into())
@@ -152,14 +155,6 @@ pub fn log_unheard(tenant: &TenantId, events: impl IntoIterator<Item = Arc<Event
     if heard == Some(0) {
         events.into_iter().for_each(|event| log_emitted(tenant, &Update::Event(event), 0));
     }
-}
-
-/// Of a tenant that its owner let go of.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
-    No,
-    Again,
-    HandedOver,
 }
 
 impl Shared {
@@ -198,20 +193,5 @@ impl Shared {
             }
             return Ok((reading, joined.live));
         }
-    }
-
-    /// After the record: it is nobody's, and whoever may take it is told.
-    pub async fn disowned(&self, tenant: &TenantId, incarnation: &str, wanted: Wanted) {
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("SREM").arg(schema::owned(incarnation)).arg(tenant.as_str()).ignore();
-        if wanted != Wanted::No {
-            pipeline.cmd("SADD").arg(schema::wanted()).arg(tenant.as_str()).ignore();
-        }
-        match wanted {
-            Wanted::No => {}
-            Wanted::Again => self.nudge(&mut pipeline, tenant),
-            Wanted::HandedOver => self.nudge_from(&mut pipeline, tenant, incarnation),
-        }
-        self.best_effort(&pipeline).await;
     }
 }

@@ -157,7 +157,7 @@ fn handle(shared: &Arc<Shared>, server: &str, message: &Msg) {
         let mut words = text.split(' ');
         if let (Some(instance), Some(tenant), leaving) = (words.next(), words.next(), words.next())
             && instance != shared.instance
-            && let Ok(tenant) = TenantId::parse(tenant)
+            && let Ok(tenant) = TenantId::parse_encoded(tenant)
         {
             shared.census.leaves(leaving.unwrap_or_default());
             shared.notifications.add(tenant);

@@ -76,7 +76,7 @@ impl Shared {
         let mut record = Record::default();
         let event = record.say(Status::ended(EndReason::StoreLost), self.clock.now(), &live);
         let outgoing = event.as_ref().map(|event| self.seals(tenant).outgoing(None, event, None));
-        let call = Call::on(&LOSE, tenant).arg(random_name()).arg(&record.run);
+        let call = Call::on(&LOSE, tenant).key(schema::notices()).arg(random_name()).arg(&record.run);
         if let Answer::Done(heard) = self.ask_script(&with_event(call, outgoing.as_ref())).await? {
             log_unheard(tenant, event, heard.parse().ok());
         }
@@ -156,7 +156,6 @@ impl Shared {
 
     async fn write_one_again(&self, lease: &Lease, held: &Held, said: Option<&Event>) -> Result<(), StoreError> {
         let tenant = lease.tenant();
-        self.index_owned(tenant, &held.incarnation).await?;
         let mut write = Write::begin(self, lease, held).await;
         write.repeat().await?;
         // What the session said meanwhile is newer, and is there.

@@ -1,5 +1,5 @@
 //! Notices for the back end. What is to be told stands in the tenant's record, as the place and time of an event; what is
-//! told is the newest one. An index says of whom to look, and when: it is written before the record and cleared after it.
+//! told is the newest one. An index says of whom to look, and when; the script that changes the record changes it.
 
 use std::{
     collections::VecDeque,
@@ -18,7 +18,7 @@ use super::{
     RedisStore, Shared,
     record::nonce_text,
     schema,
-    script::{Call, LIST, POSTPONE, SETTLE, TAKE, UNLIST},
+    script::{Call, POSTPONE, SETTLE, TAKE},
     trouble::Trouble,
 };
 use crate::{
@@ -32,8 +32,6 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Tenants that are found in one look.
 const FOUND_MAX: usize = 64;
-/// Who says something delivers it, unless it dies: others leave it so much time. Longer than saying it can take.
-const SAYERS_TIME: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 pub struct Desk {
@@ -91,11 +89,10 @@ impl Outbox for RedisStore {
     async fn ack(&self, notice: &OutboxEntry) -> Result<(), StoreError> {
         let (shared, tenant) = (self.shared(), &notice.tenant);
         shared.check_open()?;
-        let call = Call::on(&SETTLE, tenant).arg(nonce_text(notice.claim)).arg(notice.id.to_string());
+        let call =
+            Call::on(&SETTLE, tenant).key(schema::notices()).arg(nonce_text(notice.claim)).arg(notice.id.to_string());
         let done: u8 = shared.connections.call_surely(&call).await?;
-        if done == 1 {
-            shared.unlist(tenant, notice.listed).await;
-        } else {
+        if done == 0 {
             shared.outbox.said.add(tenant.clone());
         }
         Ok(())
@@ -105,32 +102,16 @@ impl Outbox for RedisStore {
         let (shared, tenant) = (self.shared(), &notice.tenant);
         shared.check_open()?;
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX >> 16);
-        let call = Call::on(&POSTPONE, tenant).arg(nonce_text(notice.claim)).arg(wait_ms);
-        let due: String = shared.connections.call(&call).await?;
-        match due.parse() {
-            Ok(due) => Ok(shared.list_notice(tenant, due).await?),
-            Err(_) => Ok(()),
-        }
+        let call = Call::on(&POSTPONE, tenant).key(schema::notices()).arg(nonce_text(notice.claim)).arg(wait_ms);
+        let _ours: u8 = shared.connections.call(&call).await?;
+        Ok(())
     }
 }
 
 impl Shared {
-    /// Before the record, like every index.
-    pub async fn about_to_say(&self, tenant: &TenantId) -> Result<(), Trouble> {
-        let at = self.connections.live().await?.time_ms() + SAYERS_TIME.as_millis() as u64;
-        self.list_notice(tenant, at).await
-    }
-
     /// After the record: this instance delivers what it said.
     pub fn has_said(&self, tenant: TenantId) {
         self.outbox.said.add(tenant);
-    }
-
-    pub async fn list_notice(&self, tenant: &TenantId, due_ms: u64) -> Result<(), Trouble> {
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("ZADD").arg(schema::notices()).arg(due_ms).arg(tenant.as_str()).ignore();
-        let call = || Call::on_keys(&LIST, [schema::notices()]).arg(tenant.as_str()).arg(due_ms);
-        self.connections.query_or_call(&pipeline, call).await
     }
 
     /// Of these tenants, the notices that the index does not know.
@@ -150,7 +131,7 @@ impl Shared {
         let now = self.connections.live().await?.time_ms();
         let mut pipeline = redis::pipe();
         for (tenant, _) in left {
-            pipeline.cmd("ZADD").arg(schema::notices()).arg("NX").arg(now).arg(tenant.as_str()).ignore();
+            pipeline.cmd("ZADD").arg(schema::notices()).arg("NX").arg(now).arg(tenant.to_string()).ignore();
         }
         self.connections.query(&pipeline).await
     }
@@ -160,32 +141,21 @@ impl Shared {
         let mut pipeline = redis::pipe();
         pipeline.cmd("ZRANGEBYSCORE").arg(schema::notices()).arg("-inf").arg(now).arg("LIMIT").arg(0).arg(FOUND_MAX);
         let (found,): (Vec<String>,) = self.connections.query(&pipeline).await?;
-        Ok(found.iter().filter_map(|name| TenantId::parse(name).ok()).collect())
+        Ok(found.iter().filter_map(|name| TenantId::parse_encoded(name).ok()).collect())
     }
 
     async fn take_notice(&self, tenant: &TenantId) -> Result<Option<OutboxEntry>, StoreError> {
         self.check_open()?;
         let (claim, until) = (rand::random(), Instant::now() + VISIBILITY_TIMEOUT);
-        // Read first: what is there by now is not cleared by who saw that nothing was.
-        let listed = self.listed(tenant).await?;
-        let call = Call::on(&TAKE, tenant).arg(nonce_text(claim)).arg(VISIBILITY_TIMEOUT.as_millis() as u64);
-        type Taken = (String, String, String, String, String, String, Vec<u8>);
-        let (word, due, id, at, tries, newest, sealed): Taken = self.connections.call(&call).await?;
-        let number = |text: &str| text.parse::<u64>().map_err(|_| Trouble::Nonsense(text.to_owned()));
+        let call = Call::on(&TAKE, tenant)
+            .key(schema::notices())
+            .arg(nonce_text(claim))
+            .arg(VISIBILITY_TIMEOUT.as_millis() as u64);
+        type Taken = (String, String, String, String, String, Vec<u8>);
+        let (word, id, at, tries, newest, sealed): Taken = self.connections.call(&call).await?;
         match word.as_str() {
-            "none" => {
-                if let Some(listed) = listed {
-                    self.unlist(tenant, listed).await;
-                }
-                Ok(None)
-            }
-            "later" => {
-                self.list_notice(tenant, number(&due)?).await?;
-                Ok(None)
-            }
+            "none" | "later" => Ok(None),
             "taken" => {
-                let listed = number(&due)?;
-                self.list_notice(tenant, listed).await?;
                 let event = self.seals(tenant).open_event(&newest, &sealed)?;
                 let nonsense = || Trouble::Nonsense(at.clone());
                 let at = at.parse().ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).ok_or_else(nonsense)?;
@@ -197,25 +167,9 @@ impl Shared {
                     tries: tries.parse().unwrap_or_default(),
                     until,
                     claim,
-                    listed,
                 }))
             }
             _ => Err(Trouble::Nonsense(word).into()),
-        }
-    }
-
-    pub async fn listed(&self, tenant: &TenantId) -> Result<Option<u64>, Trouble> {
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("ZSCORE").arg(schema::notices()).arg(tenant.as_str());
-        let (score,): (Option<f64>,) = self.connections.query(&pipeline).await?;
-        Ok(score.map(|score| score as u64))
-    }
-
-    pub async fn unlist(&self, tenant: &TenantId, score: u64) {
-        let call = Call::on_keys(&UNLIST, [schema::notices()]).arg(tenant.as_str()).arg(score);
-        let done: Result<(), _> = self.connections.call(&call).await;
-        if let Err(trouble) = done {
-            tracing::debug!(error = %trouble, "an index could not be cleared, the next look does it");
         }
     }
 }

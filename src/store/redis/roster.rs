@@ -11,12 +11,12 @@ use tokio::time::Instant;
 
 use super::{
     RedisStore, Shared,
-    journal::{Wanted, log_unheard},
+    journal::log_unheard,
     random_name,
     record::{Owner, Record, nonce_text, parse_nonce},
     said::{said, say},
     schema,
-    script::{ACQUIRE, Answer, CRASH, Call, INDEX, RELEASE, WANT, with_heard},
+    script::{ACQUIRE, Answer, CRASH, Call, RELEASE, WANT, with_heard},
     sealed::with_event,
     surely,
     trouble::Trouble,
@@ -33,9 +33,6 @@ use crate::{
 /// A wish that could not be kept so soon is not decided on again: whoever gave it up may have wished otherwise since, and
 /// must not be overtaken by what came before.
 const WANTING_TIME_MAX: Duration = Duration::from_secs(3);
-
-/// Its owner reads it every second, or is as good as dead long before.
-const INBOX_KEPT_FOR: Duration = Duration::from_secs(60);
 
 #[async_trait]
 impl Ownership for RedisStore {
@@ -129,31 +126,31 @@ async fn want(shared: &Arc<Shared>, tenant: &TenantId, wish: DesiredState) -> Re
         let said = says.then(|| record.say(starting(), shared.clock.now(), &live)).flatten();
         let owner = record.owner.clone().filter(|_| living).map(|owner| owner.incarnation);
         let outgoing = said.as_ref().map(|event| seals.outgoing(previous.as_deref(), event, owner.as_deref()));
-        if !settled {
-            // Before the record, like every index: whoever dies in between has left word.
-            match &owner {
-                Some(incarnation) => shared.index_inbox(tenant, incarnation).await?,
-                None => shared.index_wanted(tenant).await?,
-            }
-        }
         let sealed = if settled { Vec::new() } else { seals.wish(number, &wish) };
-        let call = Call::on(&WANT, tenant).arg(&token).arg(number).arg(sealed).arg(&record.version);
+        let mut call = Call::on(&WANT, tenant).key(schema::notices()).key(schema::wanted());
+        if let Some(Owner { incarnation, .. }) = &record.owner {
+            call = call.key(schema::owned(incarnation)).key(schema::inbox(incarnation));
+        }
+        let call = call.arg(&token).arg(number).arg(sealed).arg(&record.version);
         let call = call.arg(u8::from(record.doubted || record.is_stale(living))).arg(&record.run);
         let call = with_limit(call, usage.pair_code, shared.limits.pair_codes);
         let call = with_limit(call, usage.dial, shared.limits.dials);
+        let call = call.arg(u8::from(owner.is_some())).arg(&shared.instance);
         match shared.ask_script(&with_event(call, outgoing.as_ref())).await? {
             Answer::Done(value) => {
                 let (number, heard) = with_heard(&value);
                 let number = number.parse().map_err(|_| Trouble::Nonsense(value.clone()))?;
                 log_unheard(tenant, said, heard);
                 if !settled {
-                    shared.wanted(tenant, owner.as_deref()).await;
+                    shared.notifications.add(tenant.clone());
                 }
                 return Ok(Generation(number));
             }
             Answer::Again => {}
             Answer::Limited(limited, wait) => return Err(limited.after(wait)),
-            Answer::Fenced | Answer::Overtaken => return Err(Trouble::Nonsense("fenced".to_owned()).into()),
+            Answer::Fenced | Answer::Overtaken | Answer::Unborn => {
+                return Err(Trouble::Nonsense("fenced".to_owned()).into());
+            }
         }
     }
     Err(Trouble::Contended.into())
@@ -166,7 +163,6 @@ fn with_limit(call: Call, is_used: bool, limit: Limit) -> Call {
 
 async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease>, StoreError> {
     let seals = shared.seals(tenant);
-    let mut indexed: Option<Arc<str>> = None;
     for _ in 0..DECISIONS_MAX {
         let reading = shared.read(tenant, None).await?;
         let before = reading.record.owner.clone().filter(|_| reading.living).map(|owner| owner.incarnation);
@@ -176,10 +172,6 @@ async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease
         // What is wanted in a word of a later version is left to an instance that knows it.
         let wanted = matches!(reading.record.wish, Some((_, DesiredState::Run { .. } | DesiredState::Unlink)));
         if !wanted || attended {
-            if let Some(incarnation) = indexed.filter(|ours| before.as_deref() != Some(&**ours)) {
-                // Somebody else was quicker.
-                shared.disowned(tenant, &incarnation, Wanted::No).await;
-            }
             return Ok(None);
         }
         let mut record = reading.record;
@@ -197,9 +189,16 @@ async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease
         let said = record.takeover_status().and_then(|status| record.say(status, shared.clock.now(), &live));
         let notice = said.is_none() && record.doubted;
         let outgoing = said.as_ref().map(|event| seals.outgoing(previous.as_deref(), event, Some(&incarnation)));
-        shared.index_owned(tenant, &incarnation).await?;
-        indexed = Some(incarnation.clone());
-        let call = Call::on(&ACQUIRE, tenant).arg(nonce_text(taking.nonce)).arg(&*incarnation);
+        let mut call = Call::on(&ACQUIRE, tenant).key(schema::notices()).key(schema::wanted());
+        call = call.key(schema::heartbeat(&incarnation)).key(schema::owned(&incarnation));
+        if let Some(Owner { incarnation, .. }) = &record.owner {
+            call = call.key(schema::owned(incarnation));
+        }
+        if let Some(silent) = &before {
+            // It loses a pairing, and finds out by this when it wakes.
+            call = call.key(schema::inbox(silent));
+        }
+        let call = call.arg(nonce_text(taking.nonce)).arg(&*incarnation);
         let call = call.arg(shared.leases.highest_fence()).arg(&record.version).arg(u8::from(record.doubted));
         let call = call.arg(&record.run).arg(u8::from(notice));
         match shared.ask_script(&with_event(call, outgoing.as_ref())).await? {
@@ -210,10 +209,10 @@ async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease
                 let owner = Some(Owner { incarnation: incarnation.to_string(), nonce: taking.nonce });
                 let record = Record { version: nonce_text(taking.nonce), owner, ..record };
                 let lease = taking.done(tenant, &incarnation, fence, (live.run.clone(), record));
-                shared.taken(tenant, before.as_deref()).await;
                 return Ok(lease);
             }
             Answer::Again => {}
+            Answer::Unborn => return Err(Trouble::Unborn.into()),
             Answer::Fenced | Answer::Overtaken | Answer::Limited(..) => {
                 return Err(Trouble::Nonsense("fenced".to_owned()).into());
             }
@@ -226,64 +225,23 @@ async fn release(shared: &Arc<Shared>, lease: &Lease) -> Result<(), StoreError> 
     let tenant = lease.tenant();
     let held = shared.held(lease)?;
     let mut write = Write::begin(shared, lease, &held).await;
-    shared.index_wanted(tenant).await?;
     for _ in 0..DECISIONS_MAX {
         let (record, _) = write.record().await?;
         let stale = record.is_stale(false);
-        let call =
-            write.call(&RELEASE).arg(&record.version).arg(u8::from(record.doubted || stale)).arg(u8::from(stale));
+        let call = write.call(&RELEASE).key(schema::wanted()).key(schema::owned(write.incarnation()));
+        let call = call.arg(&record.version).arg(u8::from(record.doubted || stale)).arg(u8::from(stale));
+        let call = call.arg(&shared.instance).arg(write.incarnation());
         if write.ask(&call).await?.is_none() {
             continue;
         }
         shared.leases.end(lease.nonce());
-        shared.disowned(tenant, write.incarnation(), Wanted::HandedOver).await;
+        shared.notifications.add(tenant.clone());
         return Ok(());
     }
     Err(Trouble::Contended.into())
 }
 
-fn put_into_inbox(pipeline: &mut Pipeline, tenant: &TenantId, incarnation: &str) {
-    let inbox = schema::inbox(incarnation);
-    pipeline.cmd("SADD").arg(&inbox).arg(tenant.as_str()).ignore();
-    pipeline.cmd("PEXPIRE").arg(&inbox).arg(INBOX_KEPT_FOR.as_millis() as u64).ignore();
-}
-
 impl Shared {
-    pub async fn index_wanted(&self, tenant: &TenantId) -> Result<(), Trouble> {
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("SADD").arg(schema::wanted()).arg(tenant.as_str()).ignore();
-        self.index(&pipeline, schema::wanted(), tenant, "").await
-    }
-
-    /// An inbox that its owner does not live to read goes by itself.
-    async fn index_inbox(&self, tenant: &TenantId, incarnation: &str) -> Result<(), Trouble> {
-        let mut pipeline = redis::pipe();
-        put_into_inbox(&mut pipeline, tenant, incarnation);
-        let kept_for = INBOX_KEPT_FOR.as_millis().to_string();
-        self.index(&pipeline, schema::inbox(incarnation), tenant, &kept_for).await
-    }
-
-    pub async fn index_owned(&self, tenant: &TenantId, incarnation: &str) -> Result<(), Trouble> {
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("SADD").arg(schema::owned(incarnation)).arg(tenant.as_str()).ignore();
-        self.index(&pipeline, schema::owned(incarnation), tenant, "").await
-    }
-
-    async fn index(&self, pipeline: &Pipeline, key: String, tenant: &TenantId, kept_for: &str) -> Result<(), Trouble> {
-        let call = || Call::on_keys(&INDEX, [key]).arg(tenant.as_str()).arg(kept_for);
-        self.connections.query_or_call(pipeline, call).await
-    }
-
-    /// After the record. An owner that was only silent finds it in its inbox when it wakes.
-    async fn taken(&self, tenant: &TenantId, silent: Option<&str>) {
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("SREM").arg(schema::wanted()).arg(tenant.as_str()).ignore();
-        if let Some(incarnation) = silent {
-            put_into_inbox(&mut pipeline, tenant, incarnation);
-        }
-        self.best_effort(&pipeline).await;
-    }
-
     /// Ends what is held of these tenants and was taken over although we live: who falls silent loses its pairings.
     pub async fn drop_taken(&self, tenants: &BTreeSet<TenantId>) {
         let held = self.leases.of(tenants);
@@ -301,33 +259,6 @@ impl Shared {
                 self.leases.end(nonce);
             }
         }
-    }
-
-    /// After the record: whoever can act on the wish is told.
-    pub async fn wanted(&self, tenant: &TenantId, owner: Option<&str>) {
-        let mut pipeline = redis::pipe();
-        match owner {
-            // Again, in either case: who looked at the index before the record was written has taken it out.
-            Some(incarnation) => put_into_inbox(&mut pipeline, tenant, incarnation),
-            None => _ = pipeline.cmd("SADD").arg(schema::wanted()).arg(tenant.as_str()).ignore(),
-        }
-        self.nudge(&mut pipeline, tenant);
-        self.best_effort(&pipeline).await;
-    }
-
-    /// Here at once; elsewhere as soon as it is published.
-    pub fn nudge(&self, pipeline: &mut Pipeline, tenant: &TenantId) {
-        self.nudge_from(pipeline, tenant, "");
-    }
-
-    /// `leaving`: the incarnation that hands it over, and wants no other in its place.
-    pub fn nudge_from(&self, pipeline: &mut Pipeline, tenant: &TenantId, leaving: &str) {
-        self.notifications.add(tenant.clone());
-        pipeline
-            .cmd("PUBLISH")
-            .arg(schema::notifications())
-            .arg(format!("{} {} {leaving}", self.instance, tenant.as_str()))
-            .ignore();
     }
 
     /// What only saves time, and is found by looking where it got lost.

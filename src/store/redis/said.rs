@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{
     Shared,
     record::nonce_text,
+    schema,
     script::{Call, SAID, SAY},
 };
 use crate::{
@@ -17,10 +18,13 @@ use crate::{
 pub async fn say(shared: &Arc<Shared>, tenant: &TenantId, words: &[u8]) -> Result<(), StoreError> {
     let reading = shared.read(tenant, None).await?;
     let Some(owner) = reading.record.owner.filter(|_| reading.living) else { return Ok(()) };
-    let call = Call::on(&SAY, tenant).arg(nonce_text(owner.nonce)).arg(shared.seals(tenant).words(words));
-    let call = call.arg(MESSAGES_MAX).arg(MESSAGE_KEPT_FOR.as_millis() as u64);
+    let call = Call::on(&SAY, tenant)
+        .key(schema::inbox(&owner.incarnation))
+        .arg(nonce_text(owner.nonce))
+        .arg(shared.seals(tenant).words(words));
+    let call = call.arg(MESSAGES_MAX).arg(MESSAGE_KEPT_FOR.as_millis() as u64).arg(&shared.instance);
     shared.ask_script(&call).await?;
-    shared.wanted(tenant, Some(&owner.incarnation)).await;
+    shared.notifications.add(tenant.clone());
     Ok(())
 }
 

@@ -17,11 +17,19 @@ pub struct Script {
     compiled: LazyLock<redis::Script>,
 }
 
-/// Names the keys, so that no script counts them. One that the caller leaves out at the end is nil.
+/// Names the keys, so that no script counts them. One that the caller leaves out at the end is nil; those behind the named
+/// ones follow from KEYS[NAMED + 1] on.
 fn compile(keys: &[Part], text: &str) -> redis::Script {
     let names: Vec<_> = keys.iter().map(|key| key.local()).collect();
-    redis::Script::new(&format!("local {} = unpack(KEYS)\n{text}", names.join(", ")))
+    redis::Script::new(&format!("local {} = unpack(KEYS)\nlocal NAMED = {}\n{text}", names.join(", "), names.len()))
 }
+
+/// Keys of no tenant. Where a script says nothing else, `owned` and `inbox` are of the tenant's owner.
+const NOTICES: Part = Other("notices");
+const WANTED: Part = Other("wanted");
+const ALIVE: Part = Other("alive");
+const OWNED: Part = Other("owned");
+const INBOX: Part = Other("inbox");
 
 macro_rules! scripts {
     ($($name:ident [$($key:expr),+] = $($file:literal)+;)+) => {
@@ -34,31 +42,29 @@ macro_rules! scripts {
 }
 
 scripts! {
-    ACQUIRE [Record, History, Said] = "names" "prelude" "acquire";
-    APPEND [Record, History] = "names" "prelude" "append";
-    BEAT [Other("alive")] = "beat";
-    BORN [Other("incarnations"), Other("alive"), Other("past")] = "born";
+    ACQUIRE [Record, History, Said, NOTICES, WANTED, ALIVE, OWNED, Other("owned_before"), Other("inbox_before")] = "names" "prelude" "event" "acquire";
+    APPEND [Record, History, NOTICES] = "names" "prelude" "event" "append";
+    BEAT [ALIVE] = "beat";
+    BORN [Other("incarnations"), ALIVE, Other("past")] = "born";
     COUNT [Other("idle_time")] = "count";
     CRASH [Record, History, Crashes] = "names" "prelude" "crash";
     ERASE [Record, History, Tables] = "names" "prelude" "erase";
-    FINISH [Record, History] = "names" "prelude" "finish";
-    FORGET [Record, History, Tables, Said, Wished, Crashes, UsedCodes, UsedDials] = "names" "prelude" "forget";
-    INDEX [Other("index")] = "index";
-    LIST [Other("notices")] = "list";
-    LOSE [Record, History] = "names" "prelude" "lose";
+    FINISH [Record, History, NOTICES, WANTED, OWNED] = "names" "prelude" "event" "finish";
+    FORGET [Record, History, Tables, Said, Wished, Crashes, UsedCodes, UsedDials, NOTICES, WANTED] = "names" "prelude" "forget";
+    LOSE [Record, History, NOTICES] = "names" "prelude" "event" "lose";
+    NAME [Record, History, WANTED] = "names" "prelude" "name";
     NUMBER [Other("used")] = "number";
-    POSTPONE [Record, History] = "names" "prelude" "postpone";
+    POSTPONE [Record, History, NOTICES] = "names" "prelude" "postpone";
     PROVE [Other("proof")] = "prove";
     READ [Record, History, Tables] = "names" "read";
-    RELEASE [Record, History] = "names" "prelude" "release";
+    RELEASE [Record, History, WANTED, OWNED] = "names" "prelude" "release";
     RESEAL [Record, History] = "names" "reseal";
     SAID [Record, History, Said] = "names" "prelude" "said";
-    SAY [Record, History, Said] = "names" "prelude" "say";
-    SETTLE [Record, History] = "names" "prelude" "settle";
-    TAKE [Record, History] = "names" "prelude" "take";
-    UNLIST [Other("notices")] = "unlist";
+    SAY [Record, History, Said, INBOX] = "names" "prelude" "say";
+    SETTLE [Record, History, NOTICES] = "names" "prelude" "settle";
+    TAKE [Record, History, NOTICES] = "names" "prelude" "take";
     VOCABULARY [Other("proof")] = "vocabulary";
-    WANT [Record, History, Wished, UsedCodes, UsedDials] = "names" "prelude" "want";
+    WANT [Record, History, Wished, UsedCodes, UsedDials, NOTICES, WANTED, OWNED, INBOX] = "names" "prelude" "event" "want";
     WRITE [Record, History, Tables] = "names" "prelude" "write";
 }
 
@@ -81,6 +87,12 @@ impl Call {
     /// Keys that belong to no tenant.
     pub fn on_keys(script: &'static Script, keys: impl IntoIterator<Item = String>) -> Self {
         Self { script, keys: keys.into_iter().collect(), arguments: Vec::new(), notice: None }
+    }
+
+    /// The next of those that belong to no tenant.
+    pub fn key(mut self, key: String) -> Self {
+        self.keys.push(key);
+        self
     }
 
     pub fn arg(mut self, argument: impl ToRedisArgs) -> Self {
@@ -135,6 +147,8 @@ pub enum Answer {
     Again,
     Fenced,
     Overtaken,
+    /// The incarnation that it was for is dead.
+    Unborn,
     /// It was over this limit and changed nothing. How long until it is not.
     Limited(Limited, Duration),
 }
@@ -148,6 +162,7 @@ impl TryFrom<(String, String)> for Answer {
             "again" => Ok(Self::Again),
             "fenced" => Ok(Self::Fenced),
             "overtaken" => Ok(Self::Overtaken),
+            "unborn" => Ok(Self::Unborn),
             "limited" => limited(&value).ok_or(Trouble::Nonsense(value)),
             _ => Err(Trouble::Nonsense(word)),
         }

@@ -211,7 +211,7 @@ pub fn parse_stream_id(id: &str) -> Option<Cursor> {
     Some(Cursor { epoch: epoch.parse().ok()?, sequence: sequence.parse().ok()? })
 }
 
-/// The seven arguments that `tell` in `scripts/prelude.lua` reads.
+/// The seven arguments that `tell` in `scripts/event.lua` reads.
 pub fn with_event(call: Call, event: Option<&Outgoing>) -> Call {
     match event {
         None => call.arg("").arg("").arg("").arg("").arg("").arg("").arg(""),

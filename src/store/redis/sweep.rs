@@ -1,13 +1,14 @@
-use std::{
-    collections::{BTreeSet, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use rand::RngExt as _;
 use tokio::time::sleep;
 
-use super::{Shared, schema, trouble::Trouble};
+use super::{
+    Shared, schema,
+    script::{Call, NAME},
+    trouble::Trouble,
+    unattended::Seen,
+};
 use crate::{store::StoreError, tenant::TenantId};
 
 /// How often all records are looked at, by one of the instances.
@@ -55,13 +56,12 @@ impl Shared {
             let (next, found) = self.scan(cursor, STEP).await?;
             self.list_forgotten(&found).await?;
             forgotten += self.forget_idle(&found, counted).await?;
-            let unnamed: BTreeSet<TenantId> =
-                found.into_iter().filter(|tenant| !indexed.contains(tenant.as_str())).collect();
-            // No index names them, so there is nothing to take out of one.
-            for tenant in self.ownerless(unnamed, &HashSet::new()).await?.0 {
-                tracing::warn!(%tenant, "wanted tenant was in no index");
-                self.index_wanted(&tenant).await?;
-                self.notifications.add(tenant);
+            let mut unnamed = found;
+            unnamed.retain(|tenant| !indexed.contains(&tenant.to_string()));
+            for seen in self.look_at_each(&unnamed).await? {
+                if seen.is_wanted && !seen.living {
+                    self.name(seen).await?;
+                }
             }
             if next == 0 {
                 break;
@@ -81,6 +81,17 @@ impl Shared {
         pipeline.cmd("SCAN").arg(cursor).arg("MATCH").arg(schema::all_records()).arg("COUNT").arg(keys_looked_at);
         let ((next, found),): ((u64, Vec<String>),) = self.connections.query(&pipeline).await?;
         Ok((next, found.iter().filter_map(|key| schema::tenant_of_record(key)).collect()))
+    }
+
+    /// Puts the tenant into the index, unless its record has changed since: who changed it did so.
+    async fn name(&self, Seen { tenant, version, .. }: Seen) -> Result<(), Trouble> {
+        let call = Call::on(&NAME, &tenant).key(schema::wanted()).arg(version);
+        let was_missing: bool = self.connections.call(&call).await?;
+        if was_missing {
+            tracing::warn!(%tenant, "wanted tenant was in no index");
+            self.notifications.add(tenant);
+        }
+        Ok(())
     }
 
     async fn indexed(&self) -> Result<HashSet<String>, StoreError> {

@@ -7,9 +7,22 @@ use super::{
 };
 use crate::{store::StoreError, tenant::TenantId};
 
+/// A record as a look at many tenants reads it.
+pub struct Seen {
+    pub tenant: TenantId,
+    pub version: String,
+    pub is_wanted: bool,
+    pub owner: Option<Owner>,
+    /// Its owner lives.
+    pub living: bool,
+}
+
 impl Shared {
-    /// Reads what dead incarnations owned and what was released, and of this incarnation what nobody here holds; never
-    /// what lives elsewhere. Of more than `max` a random part, so that none is passed over for ever.
+    /// What dead incarnations owned, what is wanted and had no owner, and what this incarnation is said to own and nobody here
+    /// holds. Of more than `max` a random part, so that none is passed over for ever.
+    ///
+    /// Only reads: the scripts that change a record keep the indexes. Taken out here, a request would be lost that is saved
+    /// between the look and the taking out.
     pub async fn orphaned(&self, max: usize) -> Result<Vec<TenantId>, StoreError> {
         // Without an incarnation none of them can be taken: a Redis that refuses writes would leave a log line for each.
         self.this_incarnation().await?;
@@ -17,18 +30,20 @@ impl Shared {
         pipeline.cmd("SRANDMEMBER").arg(schema::wanted()).arg(max);
         pipeline.cmd("SMEMBERS").arg(schema::incarnations());
         let (wanted, incarnations): (Vec<String>, Vec<String>) = self.connections.query(&pipeline).await?;
-        let dead = self.dead(incarnations.iter().map(String::as_str)).await?;
-        let mut candidates: BTreeSet<TenantId> = wanted.iter().filter_map(|name| TenantId::parse(name).ok()).collect();
-        for incarnation in &dead {
-            candidates.extend(self.owned_by(incarnation, max).await?);
+        let mut found = tenants(&wanted);
+        for incarnation in self.dead(incarnations.iter().map(String::as_str)).await? {
+            found.extend(self.owned_by(&incarnation, max).await?);
         }
         let here = self.incarnation.borrow().clone();
         if let Some(here) = &here {
+            let mut owned = self.owned_by(here, usize::MAX >> 1).await?;
             let held = self.leases.tenants();
-            let owned = self.owned_by(here, usize::MAX >> 1).await?;
-            candidates.extend(owned.into_iter().filter(|tenant| !held.contains(tenant)));
+            owned.retain(|tenant| !held.contains(tenant));
+            let seen = self.look_at_each(&owned).await?;
+            // What is being taken just now is ours, and not held yet.
+            found.extend(seen.into_iter().filter(|seen| !seen.living).map(|seen| seen.tenant));
         }
-        self.sift(candidates, &dead, max).await
+        Ok(found.into_iter().take(max).collect())
     }
 
     async fn owned_by(&self, incarnation: &str, max: usize) -> Result<Vec<TenantId>, StoreError> {
@@ -36,72 +51,50 @@ impl Shared {
         pipeline.cmd("SRANDMEMBER").arg(schema::owned(incarnation)).arg(max);
         let (owned,): (Vec<String>,) = self.connections.query(&pipeline).await?;
         if owned.is_empty() && !self.is_this_incarnation(incarnation) {
-            // Nothing points to it any more. Its set is empty, which is to say that it is not there.
+            // Dead and without a tenant, it is no longer looked at.
             let mut pipeline = redis::pipe();
             pipeline.cmd("SREM").arg(schema::incarnations()).arg(incarnation).ignore();
             pipeline.cmd("DEL").arg(schema::inbox(incarnation)).ignore();
             self.best_effort(&pipeline).await;
         }
-        Ok(owned.iter().filter_map(|name| TenantId::parse(name).ok()).collect())
+        Ok(tenants(&owned).into_iter().collect())
     }
 
-    /// The record decides; an index that points to what is not so is taken out.
-    async fn sift(
-        &self,
-        candidates: BTreeSet<TenantId>,
-        dead: &HashSet<String>,
-        max: usize,
-    ) -> Result<Vec<TenantId>, StoreError> {
-        let (mut found, stale) = self.ownerless(candidates, dead).await?;
-        if stale.cmd_iter().next().is_some() {
-            self.best_effort(&stale).await;
-        }
-        found.truncate(max);
-        Ok(found)
-    }
-
-    /// Of these tenants those that are wanted and have no living owner, and the commands that take the others out of the
-    /// indexes. Only for tenants that an index has named: a request that comes in between would lose its place there.
-    pub async fn ownerless(
-        &self,
-        candidates: BTreeSet<TenantId>,
-        dead: &HashSet<String>,
-    ) -> Result<(Vec<TenantId>, redis::Pipeline), StoreError> {
-        let (mut found, mut stale) = (Vec::new(), redis::pipe());
-        if candidates.is_empty() {
-            return Ok((found, stale));
+    /// In the tenants' order.
+    pub async fn look_at_each(&self, tenants: &[TenantId]) -> Result<Vec<Seen>, StoreError> {
+        if tenants.is_empty() {
+            return Ok(Vec::new());
         }
         let mut pipeline = redis::pipe();
-        for tenant in &candidates {
-            let fields = [field::WISH, field::OWNER_INCARNATION, field::OWNER_NONCE];
-            pipeline.cmd("HMGET").arg(schema::record(tenant)).arg(&fields);
-        }
-        type Row = (Option<Vec<u8>>, Option<String>, Option<String>);
+        let fields = [field::VERSION, field::WISH, field::OWNER_INCARNATION, field::OWNER_NONCE];
+        tenants.iter().for_each(|tenant| _ = pipeline.cmd("HMGET").arg(schema::record(tenant)).arg(&fields));
+        type Row = (Option<String>, Option<Vec<u8>>, Option<String>, Option<String>);
         let rows: Vec<Row> = self.connections.query(&pipeline).await?;
-        let elsewhere = rows.iter().filter_map(|(_, owner, _)| owner.as_deref());
-        let gone = self.dead(elsewhere.collect::<HashSet<_>>()).await?;
-        for (tenant, (wish, incarnation, nonce)) in candidates.into_iter().zip(rows) {
+        let owners = rows.iter().filter_map(|(_, _, incarnation, _)| incarnation.as_deref());
+        let gone = self.dead(owners.collect::<HashSet<_>>()).await?;
+        let seen = tenants.iter().zip(rows).map(|(tenant, (version, wish, incarnation, nonce))| {
             let owner = incarnation.zip(nonce.as_deref().and_then(parse_nonce));
             let owner = owner.map(|(incarnation, nonce)| Owner { incarnation, nonce });
-            let living = owner.as_ref().is_some_and(|owner| self.lives(owner, &gone));
-            if wish.is_some() && !living {
-                found.push(tenant);
-                continue;
+            Seen {
+                tenant: tenant.clone(),
+                version: version.unwrap_or_default(),
+                is_wanted: wish.is_some(),
+                living: owner.as_ref().is_some_and(|owner| self.lives(owner, &gone)),
+                owner,
             }
-            if wish.is_none() {
-                stale.cmd("SREM").arg(schema::wanted()).arg(tenant.as_str()).ignore();
-            }
-            for incarnation in dead {
-                stale.cmd("SREM").arg(schema::owned(incarnation)).arg(tenant.as_str()).ignore();
-            }
-        }
-        Ok((found, stale))
+        });
+        Ok(seen.collect())
     }
 
-    pub fn lives(&self, owner: &Owner, gone: &HashSet<String>) -> bool {
+    fn lives(&self, owner: &Owner, gone: &HashSet<String>) -> bool {
         if self.is_this_incarnation(&owner.incarnation) {
             return self.leases.is_ours(owner.nonce);
         }
         !gone.contains(&owner.incarnation)
     }
+}
+
+/// Of the members of an index.
+pub fn tenants(names: &[String]) -> BTreeSet<TenantId> {
+    names.iter().filter_map(|name| TenantId::parse_encoded(name).ok()).collect()
 }

@@ -88,9 +88,6 @@ impl Shared {
 
     pub async fn ask_script(&self, call: &Call) -> Result<Answer, StoreError> {
         self.check_open()?;
-        if let Some(tenant) = call.notice() {
-            self.about_to_say(tenant).await?;
-        }
         let answer: (String, String) = self.connections.call_surely(call).await?;
         let answer = answer.try_into()?;
         if let (Some(tenant), Answer::Done(_)) = (call.notice(), &answer) {
@@ -170,7 +167,7 @@ impl<'a> Write<'a> {
                 Ok(None)
             }
             Answer::Overtaken => Err(Trouble::Overtaken.into()),
-            Answer::Limited(..) => Err(Trouble::Nonsense("limited".to_owned()).into()),
+            Answer::Unborn | Answer::Limited(..) => Err(Trouble::Nonsense("limited".to_owned()).into()),
             Answer::Fenced => {
                 self.shared.leases.end(self.lease.nonce());
                 Err(StoreError::Fenced)

@@ -1,13 +1,17 @@
--- ARGV: nonce, fence, number, version, doubted, run, whether the wish is settled, whether the link is given up, the last
--- event, the one that follows for a newer wish.
+-- `owned` is the owner's. ARGV: nonce, fence, number, version, doubted, run, whether the wish is settled, whether the link
+-- is given up, our instance, the last event, the one that follows for a newer wish.
 local answer = refused(ARGV[1], ARGV[2], ARGV[3])
 if answer then return answer end
 if not is_at(ARGV[4]) then return { 'again', '' } end
-local heard = tell(9)
+local goes_on = ARGV[7] ~= '1' and read('wish') ~= ''
+if goes_on then redis.call('SADD', wanted, tenant) end
+local heard = tell(10)
 if ARGV[8] == '1' then keep_newest_event() end
-heard = heard + tell(16)
+heard = heard + tell(17)
 disown()
 if ARGV[7] == '1' then redis.call('HDEL', record, 'wish') end
 changed(ARGV[5], ARGV[1] .. ' ' .. ARGV[3])
 redis.call('HSET', record, 'run', ARGV[6])
+redis.call('SREM', owned, tenant)
+if goes_on then nudge(ARGV[9], '') end
 return answered(ARGV[1], ARGV[3], heard)

@@ -1,5 +1,5 @@
 -- ARGV: the time counted, in ms; how long the tenant has to be idle ('': it is removed at once); the nonce of an owner that
--- is dead for good, or ''. A tenant with credentials, a wish or another owner stays. Answers what became of it.
+-- is dead for good, or ''. KEYS behind the named ones: the sets `owned` and `inbox` of every incarnation. A tenant with credentials, a wish or another owner stays. Answers what became of it.
 local owner = read('owner_nonce')
 if read('wish') ~= '' or (owner ~= '' and owner ~= ARGV[3]) or redis.call('EXISTS', tables) == 1 then
   return 'busy'
@@ -15,6 +15,11 @@ if ARGV[2] ~= '' then
 end
 for _, entry in ipairs(redis.call('XRANGE', history, '-', '+')) do
   redis.call('UNLINK', code_of(entry[1]))
+end
+redis.call('ZREM', notices, tenant)
+redis.call('SREM', wanted, tenant)
+for at = NAMED + 1, #KEYS do
+  redis.call('SREM', KEYS[at], tenant)
 end
 redis.call('UNLINK', said, wished, crashes, used_codes, used_dials, history, record)
 notice()

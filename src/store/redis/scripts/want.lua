@@ -1,5 +1,6 @@
--- ARGV: the call's own token, number, the wish or '' where it is settled at once, version, doubted, run, how many pairing
--- codes in how many ms ('' where none is asked for), how many dials in how many ms, event.
+-- KEYS behind `wanted`: `owned` and `inbox` of the record's owner, if it has one. ARGV: the call's own token, number, the
+-- wish or '' where it is settled at once, version, doubted, run, how many pairing codes in how many ms ('' where none is
+-- asked for), how many dials in how many ms, whether the owner lives, our instance, event.
 -- What the last calls were answered is known for a moment: one whose answer was lost comes again, and others may have
 -- wished meanwhile. Decided once more, the older wish would stand on the newer one. Answers the number, and how many
 -- instances heard the event.
@@ -10,8 +11,7 @@ for _, answer in ipairs(redis.call('LRANGE', wished, 0, -1)) do
 end
 if not is_at(ARGV[4]) then return { 'again', '' } end
 -- By the time of the server, which all instances share. The lists hold when it was used, the last time first.
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = now_ms()
 local limits = {
   { 'pair-codes', used_codes, ARGV[7], ARGV[8] },
   { 'dials', used_dials, ARGV[9], ARGV[10] },
@@ -26,6 +26,12 @@ for _, limit in ipairs(limits) do
     end
   end
 end
+-- A repetition, or one to disconnect. Not of a tenant that was never seen, of which there may be any number.
+if ARGV[7] == '' and ARGV[9] == '' and redis.call('EXISTS', record) == 1 then allow_oom() end
+-- Word of it comes first: a request that is kept and that nobody looks for would never run.
+if ARGV[3] ~= '' then
+  if ARGV[11] == '1' then put_into(inbox) else redis.call('SADD', wanted, tenant) end
+end
 for _, limit in ipairs(limits) do
   local _, used, max, per = unpack(limit)
   if max ~= '' then
@@ -34,18 +40,24 @@ for _, limit in ipairs(limits) do
     redis.call('PEXPIRE', used, per)
   end
 end
--- A repetition, or one to disconnect. Not of a tenant that was never seen, of which there may be any number.
-if ARGV[7] == '' and ARGV[9] == '' and redis.call('EXISTS', record) == 1 then allow_oom() end
-local heard = tell(11)
+local heard = tell(13)
 redis.call('HSET', record, 'wishes', ARGV[2], 'run', ARGV[6])
 local answer = ARGV[2] .. ' ' .. heard
 redis.call('LPUSH', wished, ARGV[1] .. ' ' .. answer)
 redis.call('LTRIM', wished, 0, WISHED_MAX - 1)
 redis.call('PEXPIRE', wished, WISHED_FOR_MS)
 if ARGV[3] == '' then
+  -- Its owner, if it has one, is dead: who is not wanted has none, or a dead incarnation would be listed for ever.
   redis.call('HDEL', record, 'wish')
+  disown()
 else
   redis.call('HSET', record, 'wish', ARGV[3])
 end
 changed(ARGV[5], ARGV[1])
+if ARGV[3] == '' then
+  redis.call('SREM', wanted, tenant)
+  if owned then redis.call('SREM', owned, tenant) end
+else
+  nudge(ARGV[12], '')
+end
 return { 'done', answer }
