@@ -181,6 +181,11 @@ impl Cluster {
         self.networks[instance].as_ref().expect("there is a network to break").set(way);
     }
 
+    /// Slows down each request of the instance to Redis.
+    pub fn set_delay(&self, instance: usize, delay: Duration) {
+        self.networks[instance].as_ref().expect("there is a network to slow down").set_delay(delay);
+    }
+
     /// Answered without a store as well: the status is stale then.
     pub async fn status(&self, instance: usize, tenant: &str) -> Value {
         let ask = self.api(instance, tenant).ask(Method::GET, "status").send();

@@ -94,19 +94,22 @@ async fn desired_state_without_owner_is_stale_for_readers() {
 }
 
 /// The command of a store that lost the answer: the same command again.
-fn wants(server: &RedisServer, token: &str, number: &str, version: &str) -> String {
+fn submits(server: &RedisServer, token: &str, number: &str, version: &str) -> String {
     let script = concat!(
-        "local record, history, wished, used_codes, used_dials, notices, wanted = unpack(KEYS)\n",
+        "local record, history, tables, said, wished, used_codes, used_dials, notices, wanted, alive, owned = unpack(KEYS)\n",
         include_str!("../../src/store/redis/scripts/names.lua"),
         include_str!("../../src/store/redis/scripts/prelude.lua"),
+        include_str!("../../src/store/redis/scripts/look.lua"),
         include_str!("../../src/store/redis/scripts/event.lua"),
-        include_str!("../../src/store/redis/scripts/want.lua")
+        include_str!("../../src/store/redis/scripts/own.lua"),
+        include_str!("../../src/store/redis/scripts/submit.lua")
     );
-    let arguments = [token, number, token, version, "0", "run", "", "", "", "", "0", "instance", ""];
-    let keys = ["", ":history", ":wished", ":used-codes", ":used-dials"].map(|part| format!("{RECORD}{part}"));
-    let keys = keys.iter().map(String::as_str).chain(["tautan:{0}:notices", "tautan:{0}:wanted"]);
-    let keys: Vec<&str> = keys.collect();
-    let command = [&["EVAL", script, "7"], &keys[..], &arguments[..]].concat();
+    let arguments = [token, number, token, version, "0", "run", "", "", "", "", "0", "instance", "", "", "0", "0", ""];
+    let parts = ["", ":history", ":tables", ":said", ":wished", ":used-codes", ":used-dials"];
+    let keys = parts.map(|part| format!("{RECORD}{part}"));
+    let others = ["tautan:{0}:notices", "tautan:{0}:wanted", "tautan:{0}:alive:", "tautan:{0}:owned:"];
+    let keys: Vec<&str> = keys.iter().map(String::as_str).chain(others).collect();
+    let command = [&["EVAL", script, "11"], &keys[..], &arguments[..]].concat();
     String::from_utf8(server.ask(&command)).unwrap()
 }
 
@@ -115,12 +118,12 @@ async fn request_with_lost_answer_is_recognized_behind_a_newer_one() {
     with_redis(async |redis| {
         let field = |name: &str| String::from_utf8(redis.server.ask(&["HGET", RECORD, name])).unwrap();
         let version = || field("version").lines().nth(1).unwrap_or_default().to_owned();
-        let kept = wants(&redis.server, "aa", "1", "");
+        let kept = submits(&redis.server, "aa", "1", "");
         assert!(kept.contains("done") && kept.contains("\r\n1 0\r\n"), "{kept}");
-        let (before, newer) = (version(), wants(&redis.server, "bb", "2", &version()));
+        let (before, newer) = (version(), submits(&redis.server, "bb", "2", &version()));
         assert!(newer.contains("done"), "{newer}");
-        assert_eq!(wants(&redis.server, "aa", "1", &before), kept, "it is answered what it was");
-        assert!(wants(&redis.server, "cc", "3", &before).contains("again"), "no other client writes");
+        assert_eq!(submits(&redis.server, "aa", "1", &before), kept, "it is answered what it was");
+        assert!(submits(&redis.server, "cc", "3", &before).contains("again"), "no other client writes");
         assert!(field("wish").contains("bb"));
         let ttl = String::from_utf8(redis.server.ask(&["PTTL", "tautan:{0}:{a}:wished"])).unwrap();
         assert!(!ttl.starts_with(":-"), "for a moment only: {ttl}");

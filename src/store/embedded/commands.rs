@@ -20,9 +20,24 @@ use crate::{
 
 #[async_trait]
 impl Commands for EmbeddedStore {
-    async fn request(&self, tenant: &TenantId, desired: DesiredState) -> Result<Generation, StoreError> {
+    async fn submit(
+        &self,
+        tenant: &TenantId,
+        desired: DesiredState,
+        may_acquire: bool,
+    ) -> Result<Submitted, StoreError> {
         let (tenant, limits, now) = (tenant.clone(), self.shared().limits, self.shared().clock.now());
-        self.step(move |batch| request(batch, &tenant, desired, &limits, now)).await
+        self.step(move |batch| {
+            let number = want(batch, &tenant, desired, &limits, now)?;
+            let lease = if may_acquire { acquire(batch, &tenant)? } else { None };
+            let record = batch.record(&tenant);
+            let (shown, is_settled) = (record.shown(), record.desired.is_none());
+            if lease.is_none() && !is_settled {
+                batch.notify(&tenant);
+            }
+            Ok(Submitted { number, lease, shown })
+        })
+        .await
     }
 
     async fn current(&self, tenant: &TenantId) -> Result<Option<(Generation, DesiredState)>, StoreError> {
@@ -98,6 +113,5 @@ fn request(
         DesiredState::Run { .. } | DesiredState::Unlink | DesiredState::Unknown(_) => {}
     }
     batch.set_desired(tenant, number, Some(desired))?;
-    batch.notify(tenant);
     Ok(number)
 }

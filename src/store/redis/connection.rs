@@ -129,14 +129,6 @@ impl Connections {
         self.look_at(&live, answer).await
     }
 
-    /// What needs memory. Where there is none, the script that does the same all the same.
-    pub async fn query_or_call(&self, pipeline: &Pipeline, call: impl FnOnce() -> Call) -> Result<(), Trouble> {
-        match self.query(pipeline).await {
-            Err(Trouble::Refused(Refusal::Memory)) => self.call(&call()).await,
-            done => done,
-        }
-    }
-
     pub async fn call<T: FromRedisValue>(&self, call: &Call) -> Result<T, Trouble> {
         let live = self.live().await?;
         let answer = call.run(&mut live.connection.clone()).await;

@@ -38,6 +38,7 @@ mod script;
 mod sealed;
 mod sentinel;
 mod server;
+mod submit;
 mod sweep;
 mod trouble;
 mod unattended;

@@ -18,7 +18,8 @@ use crate::{
     tenant::TenantId,
 };
 
-/// A tenant as it was in one moment.
+/// A tenant as it was in one moment. By default one that nothing is kept of.
+#[derive(Default)]
 pub struct Reading {
     pub record: Record,
     /// Its owner is alive.
@@ -58,6 +59,15 @@ impl Shared {
         self.check_open()?;
         let call = Call::on(&READ, tenant).arg(after.map_or(String::new(), stream_id)).arg(u8::from(on));
         let answer: Answer = self.connections.call(&call).await?;
+        self.reading_of(tenant, journal, answer).await
+    }
+
+    pub async fn reading_of(
+        &self,
+        tenant: &TenantId,
+        journal: Option<JournalId>,
+        answer: Answer,
+    ) -> Result<Reading, StoreError> {
         let unread = |row: &str, error: &StoreError| self.unread.report(tenant, row, error);
         let mut reading = Reading::of(answer, journal, &self.seals(tenant), self.clock.now(), unread)?;
         if let Some(newest) = &reading.record.newest {

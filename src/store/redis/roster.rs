@@ -12,27 +12,21 @@ use tokio::time::Instant;
 use super::{
     RedisStore, Shared,
     journal::log_unheard,
-    random_name,
     record::{Owner, Record, nonce_text, parse_nonce},
     said::{said, say},
     schema,
-    script::{ACQUIRE, Answer, CRASH, Call, RELEASE, WANT, with_heard},
+    script::{ACQUIRE, Answer, CRASH, Call, RELEASE, with_heard},
     sealed::with_event,
+    submit::submit,
     surely,
     trouble::Trouble,
     writing::{DECISIONS_MAX, Write},
 };
-use crate::store::takeover::starting;
 use crate::{
     events::PhoneNumber,
-    limit::Limit,
-    store::{Commands, DesiredState, Generation, Lease, Ownership, StoreError, Usage},
+    store::{Commands, DesiredState, Generation, Lease, Ownership, StoreError, Submitted},
     tenant::TenantId,
 };
-
-/// A wish that could not be kept so soon is not decided on again: whoever gave it up may have wished otherwise since, and
-/// must not be overtaken by what came before.
-const WANTING_TIME_MAX: Duration = Duration::from_secs(3);
 
 #[async_trait]
 impl Ownership for RedisStore {
@@ -76,9 +70,9 @@ impl Ownership for RedisStore {
 
 #[async_trait]
 impl Commands for RedisStore {
-    async fn request(&self, tenant: &TenantId, wish: DesiredState) -> Result<Generation, StoreError> {
+    async fn submit(&self, tenant: &TenantId, wish: DesiredState, may_acquire: bool) -> Result<Submitted, StoreError> {
         let (shared, tenant) = (self.shared().clone(), tenant.clone());
-        surely(self.shared(), async move { want(&shared, &tenant, wish).await }).await
+        surely(self.shared(), async move { submit(&shared, &tenant, wish, may_acquire).await }).await
     }
 
     async fn current(&self, tenant: &TenantId) -> Result<Option<(Generation, DesiredState)>, StoreError> {
@@ -101,64 +95,6 @@ impl Commands for RedisStore {
     async fn notified(&self) -> Vec<TenantId> {
         self.shared().notifications.notified().await
     }
-}
-
-/// Goes on although nobody may wait for it any more.
-async fn want(shared: &Arc<Shared>, tenant: &TenantId, wish: DesiredState) -> Result<Generation, StoreError> {
-    let (token, seals) = (random_name(), shared.seals(tenant));
-    let until = Instant::now() + WANTING_TIME_MAX;
-    for decision in 0..DECISIONS_MAX {
-        if decision > 0 && Instant::now() >= until {
-            return Err(Trouble::Late.into());
-        }
-        let reading = shared.read(tenant, None).await?;
-        let (living, mut record) = (reading.living, reading.record);
-        let live = shared.connections.live().await?;
-        // A Redis that lost its newest wish must not give its number to the next one: whoever holds it would settle that.
-        let number = live.time_ms().max(record.wishes.saturating_add(1));
-        let disconnected = record.is_disconnected();
-        // An owner is about to say something, and hears of the wish; only where there is none it can be settled here.
-        let settled = wish == DesiredState::Unlink && disconnected && !living && !record.credentials;
-        let previous = record.newest.clone();
-        let standing = record.wish.as_ref().map(|(_, wish)| wish);
-        let usage = Usage::of(&wish, standing, previous.as_ref().map(|newest| &newest.status));
-        let says = matches!(wish, DesiredState::Run { .. }) && disconnected;
-        let said = says.then(|| record.say(starting(), shared.clock.now(), &live)).flatten();
-        let owner = record.owner.clone().filter(|_| living).map(|owner| owner.incarnation);
-        let outgoing = said.as_ref().map(|event| seals.outgoing(previous.as_deref(), event, owner.as_deref()));
-        let sealed = if settled { Vec::new() } else { seals.wish(number, &wish) };
-        let mut call = Call::on(&WANT, tenant).key(schema::notices()).key(schema::wanted());
-        if let Some(Owner { incarnation, .. }) = &record.owner {
-            call = call.key(schema::owned(incarnation)).key(schema::inbox(incarnation));
-        }
-        let call = call.arg(&token).arg(number).arg(sealed).arg(&record.version);
-        let call = call.arg(u8::from(record.doubted || record.is_stale(living))).arg(&record.run);
-        let call = with_limit(call, usage.pair_code, shared.limits.pair_codes);
-        let call = with_limit(call, usage.dial, shared.limits.dials);
-        let call = call.arg(u8::from(owner.is_some())).arg(&shared.instance);
-        match shared.ask_script(&with_event(call, outgoing.as_ref())).await? {
-            Answer::Done(value) => {
-                let (number, heard) = with_heard(&value);
-                let number = number.parse().map_err(|_| Trouble::Nonsense(value.clone()))?;
-                log_unheard(tenant, said, heard);
-                if !settled {
-                    shared.notifications.add(tenant.clone());
-                }
-                return Ok(Generation(number));
-            }
-            Answer::Again => {}
-            Answer::Limited(limited, wait) => return Err(limited.after(wait)),
-            Answer::Fenced | Answer::Overtaken | Answer::Unborn => {
-                return Err(Trouble::Nonsense("fenced".to_owned()).into());
-            }
-        }
-    }
-    Err(Trouble::Contended.into())
-}
-
-/// How many in how many ms; nothing where it is not used.
-fn with_limit(call: Call, is_used: bool, limit: Limit) -> Call {
-    if is_used { call.arg(limit.count()).arg(limit.per_ms()) } else { call.arg("").arg("") }
 }
 
 async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease>, StoreError> {

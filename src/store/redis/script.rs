@@ -42,7 +42,7 @@ macro_rules! scripts {
 }
 
 scripts! {
-    ACQUIRE [Record, History, Said, NOTICES, WANTED, ALIVE, OWNED, Other("owned_before"), Other("inbox_before")] = "names" "prelude" "event" "acquire";
+    ACQUIRE [Record, History, Said, NOTICES, WANTED, ALIVE, OWNED, Other("owned_before"), Other("inbox_before")] = "names" "prelude" "event" "own" "acquire";
     APPEND [Record, History, NOTICES] = "names" "prelude" "event" "append";
     BEAT [ALIVE] = "beat";
     BORN [Other("incarnations"), ALIVE, Other("past")] = "born";
@@ -56,15 +56,17 @@ scripts! {
     NUMBER [Other("used")] = "number";
     POSTPONE [Record, History, NOTICES] = "names" "prelude" "postpone";
     PROVE [Other("proof")] = "prove";
-    READ [Record, History, Tables] = "names" "read";
+    READ [Record, History, Tables] = "names" "look" "read";
     RELEASE [Record, History, WANTED, OWNED] = "names" "prelude" "release";
     RESEAL [Record, History] = "names" "reseal";
     SAID [Record, History, Said] = "names" "prelude" "said";
     SAY [Record, History, Said, INBOX] = "names" "prelude" "say";
     SETTLE [Record, History, NOTICES] = "names" "prelude" "settle";
+    SUBMIT [
+        Record, History, Tables, Said, Wished, UsedCodes, UsedDials, NOTICES, WANTED, ALIVE, OWNED, Other("owned_before"), INBOX
+    ] = "names" "prelude" "look" "event" "own" "submit";
     TAKE [Record, History, NOTICES] = "names" "prelude" "take";
     VOCABULARY [Other("proof")] = "vocabulary";
-    WANT [Record, History, Wished, UsedCodes, UsedDials, NOTICES, WANTED, OWNED, INBOX] = "names" "prelude" "event" "want";
     WRITE [Record, History, Tables] = "names" "prelude" "write";
 }
 
