@@ -37,7 +37,7 @@ const ROWS: &[(&str, &str)] = &[
         "store/redis/leases.rs RECENT_BYTES_MAX",
         "changes of a tenant's credentials that are kept in case Redis loses them",
     ),
-    ("store/redis/roster.rs WANTING_TIME_MAX", "attempts to save a request in Redis that others change too"),
+    ("store/redis/submit.rs SUBMIT_TIME_MAX", "attempts to save a request in Redis that others change too"),
     ("store/redis/writing.rs DECISIONS_MAX", "attempts to save a request in Redis that others change too"),
     ("telemetry/mod.rs LINES_MAX", "log lines that wait for the log's reader"),
     ("tenant.rs LENGTH_MAX", "tenant name"),

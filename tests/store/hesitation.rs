@@ -27,7 +27,7 @@ const RECORD: &str = "tautan:{0}:{a}";
 
 /// A connection to Redis on which everything is slow, while another client changes the record faster.
 async fn contended_way(port: u16) -> SocketAddr {
-    const SLOWNESS: Duration = Duration::from_millis(150);
+    const SLOWNESS: Duration = Duration::from_millis(250);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (tasks, carried) = (TaskTracker::new(), TaskTracker::new());

@@ -374,7 +374,7 @@ impl Shared {
     /// Returns once what is published of the tenant arrives here. Where that takes too long it is caught up with later.
     pub async fn listen(&self, tenant: &TenantId) {
         if self.audience.is_listening(tenant)
-            || self.condition.borrow().away
+            || self.health.is_away()
             || self.audience.not_delivering.load(Ordering::SeqCst)
         {
             return;

@@ -1,12 +1,16 @@
 use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash as _, Hasher as _},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 
+use super::{connection::ANSWER_TIME_MAX, random_name, trouble::Trouble};
 use crate::tenant::TenantId;
 
 /// After so long without a beat its owner has not noticed yet that it is cut off, and whoever waits for a code has
@@ -24,10 +28,18 @@ const SLACK: usize = 16;
 /// Each that comes first is given so long; they need a few milliseconds.
 const TURN: Duration = Duration::from_millis(500);
 
-/// Who lives, as far as it was seen from here. What says that somebody is alive may be out of date; that somebody is
-/// gone stays true.
-#[derive(Default)]
-pub struct Census(Mutex<Members>);
+/// This process's own incarnation, and who else lives, as far as it was seen from here. What says that somebody is alive may
+/// be out of date; that somebody is gone stays true.
+pub struct Census {
+    /// Random, for as long as the process lives: whose nudge and whose probe it is.
+    instance: String,
+    /// The incarnation that lives now; `None` until Redis knows it, and between two.
+    here: watch::Sender<Option<Arc<str>>>,
+    /// The incarnation before the present one, of which this process knows that it has hung up.
+    past: Mutex<Tag>,
+    sessions_max: Option<usize>,
+    members: Mutex<Members>,
+}
 
 #[derive(Default)]
 struct Members {
@@ -103,6 +115,49 @@ impl Beat {
 }
 
 impl Census {
+    pub fn new(sessions_max: Option<usize>) -> Self {
+        let (here, members) = (watch::Sender::new(None), Mutex::default());
+        Self { instance: random_name(), here, past: Mutex::default(), sessions_max, members }
+    }
+
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    pub fn here(&self) -> Option<Arc<str>> {
+        self.here.borrow().clone()
+    }
+
+    pub fn is_here(&self, incarnation: &str) -> bool {
+        self.here.borrow().as_deref() == Some(incarnation)
+    }
+
+    /// Waits for an incarnation to take leases for, but not for long.
+    pub async fn present(&self) -> Result<Arc<str>, Trouble> {
+        let mut here = self.here.subscribe();
+        let here = timeout(ANSWER_TIME_MAX, here.wait_for(Option::is_some)).await;
+        here.ok().and_then(Result::ok).and_then(|here| here.clone()).ok_or(Trouble::Unborn)
+    }
+
+    pub fn begin(&self, name: &str) {
+        self.here.send_replace(Some(name.into()));
+    }
+
+    pub fn end(&self) {
+        self.here.send_replace(None);
+    }
+
+    /// The one that follows says so with each heartbeat: others need not wait for it.
+    pub fn hung_up(&self, name: &str) {
+        *self.past.lock().unwrap_or_else(PoisonError::into_inner) = Tag::of(name);
+    }
+
+    /// What the next heartbeat says. `run`: the run of the server that the leases were compared with.
+    pub fn beat(&self, number: u64, owned: usize, run: Tag) -> Beat {
+        let past = *self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        Beat { number, owned, max: self.sessions_max, run, past }
+    }
+
     /// `None`: it is gone, for good. True: it was not known to be.
     pub fn see(&self, name: &str, beat: Option<Beat>, now: Instant) -> bool {
         let mut members = self.lock();
@@ -160,9 +215,14 @@ impl Census {
         self.lock().by_name.values().any(|member| member.is_lively(now) && member.beat.has_room())
     }
 
-    /// How long `here` leaves a tenant that nobody owns to those with less to do. Everybody comes to nearly the same
+    /// How long this incarnation leaves a tenant that nobody owns to those with less to do. Everybody comes to nearly the same
     /// order, so one takes it and the others find it taken; who is mistaken about another only comes a little later.
-    pub fn deference(&self, tenant: &TenantId, here: &str, now: Instant) -> Duration {
+    pub fn deference(&self, tenant: &TenantId, now: Instant) -> Duration {
+        let here = self.here();
+        here.map_or(Duration::ZERO, |here| self.deference_of(tenant, &here, now))
+    }
+
+    fn deference_of(&self, tenant: &TenantId, here: &str, now: Instant) -> Duration {
         let members = self.lock();
         let place = |name: &str, owned: usize| {
             let mut hasher = DefaultHasher::new();
@@ -178,7 +238,7 @@ impl Census {
 
     fn lock(&self) -> MutexGuard<'_, Members> {
         // Nothing between lock and unlock can leave the map half changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -220,7 +280,7 @@ mod tests {
 
     #[test]
     fn who_beats_as_another_version_does_is_not_silent() {
-        let (census, start) = (Census::default(), Instant::now());
+        let (census, start) = (Census::new(None), Instant::now());
         for second in 0..=SILENT_AFTER.as_secs() {
             let now = start + Duration::from_secs(second);
             census.see("newer", Some(Beat::of(&format!("v2 {second}"))), now);
@@ -234,7 +294,7 @@ mod tests {
 
     #[test]
     fn who_slept_takes_nobody_for_silent_before_a_look() {
-        let (census, start) = (Census::default(), Instant::now());
+        let (census, start) = (Census::new(None), Instant::now());
         census.see("a", beat(1, 0, None), start);
         census.looked(start);
         let woken = start + SILENT_AFTER * 2;
@@ -250,7 +310,7 @@ mod tests {
 
     #[test]
     fn silence_begins_with_the_last_new_beat_and_is_not_known_after_a_blink() {
-        let (census, start) = (Census::default(), Instant::now());
+        let (census, start) = (Census::new(None), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         census.see("a", beat(1, 0, None), at(0));
         census.see("a", beat(2, 0, None), at(1));
@@ -270,14 +330,14 @@ mod tests {
 
     #[test]
     fn the_least_loaded_come_first_and_those_alike_share() {
-        let (census, now) = (Census::default(), Instant::now());
+        let (census, now) = (Census::new(None), Instant::now());
         census.see("busy", beat(1, 100, None), now);
         census.see("one", beat(1, 3, None), now);
         census.see("two", beat(1, 9, None), now);
         census.see("full", beat(1, 0, Some(0)), now);
         let mut taken = [0; 2];
         for number in 0..200 {
-            let waits = ["one", "two", "busy"].map(|here| census.deference(&tenant(number), here, now));
+            let waits = ["one", "two", "busy"].map(|here| census.deference_of(&tenant(number), here, now));
             taken[0] += usize::from(waits[0].is_zero());
             taken[1] += usize::from(waits[1].is_zero());
             assert!(waits[0].is_zero() != waits[1].is_zero(), "one of them comes first");
@@ -288,23 +348,23 @@ mod tests {
 
     #[test]
     fn nothing_is_left_to_who_leaves() {
-        let (census, now) = (Census::default(), Instant::now());
+        let (census, now) = (Census::new(None), Instant::now());
         census.see("leaving", beat(1, 1, None), now);
         census.see("here", beat(1, 100, None), now);
-        assert_eq!(census.deference(&tenant(1), "here", now), TURN);
+        assert_eq!(census.deference_of(&tenant(1), "here", now), TURN);
         census.leaves("leaving");
-        assert_eq!(census.deference(&tenant(1), "here", now), Duration::ZERO);
+        assert_eq!(census.deference_of(&tenant(1), "here", now), Duration::ZERO);
     }
 
     #[test]
     fn nobody_waits_for_whom_nothing_is_heard_of() {
-        let (census, start) = (Census::default(), Instant::now());
+        let (census, start) = (Census::new(None), Instant::now());
         census.see("idle", beat(1, 0, None), start);
         census.see("busy", beat(1, 100, Some(100)), start);
         let later = start + LIVELY_FOR;
         census.see("busy", beat(2, 100, Some(100)), later);
-        assert_eq!(census.deference(&tenant(1), "busy", start), TURN);
-        assert_eq!(census.deference(&tenant(1), "busy", later), Duration::ZERO);
+        assert_eq!(census.deference_of(&tenant(1), "busy", start), TURN);
+        assert_eq!(census.deference_of(&tenant(1), "busy", later), Duration::ZERO);
         assert!(census.has_room(start) && !census.has_room(later));
     }
 }

@@ -19,7 +19,6 @@ use super::{
     census::Tag,
     layout::{self, Numbers},
     proof::{self, Standing, prove},
-    refusal::Refusal,
     schema::{self, proof_field},
     script::Call,
     server::Server,

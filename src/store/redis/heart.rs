@@ -1,17 +1,13 @@
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use rand::RngExt as _;
 use redis::RedisResult;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout_at};
 
 use super::{
     Shared,
-    census::{Beat, Tag},
-    connection::{ANSWER_TIME_MAX, Live},
+    census::Beat,
+    connection::Live,
     random_name,
     refusal::Refusal,
     schema,
@@ -19,7 +15,7 @@ use super::{
     trouble::Trouble,
     unattended::tenants,
 };
-use crate::{store::StoreError, tenant::TenantId};
+use crate::tenant::TenantId;
 
 pub const TTL: Duration = Duration::from_secs(8);
 const BEAT_EVERY: Duration = Duration::from_secs(1);
@@ -45,7 +41,7 @@ pub async fn run(shared: Arc<Shared>) {
     let mut wait = Duration::ZERO;
     loop {
         tokio::select! {
-            () = shared.stop.cancelled() => return,
+            () = shared.tasks.stopped() => return,
             () = sleep(wait) => {}
         }
         let name = random_name();
@@ -62,7 +58,7 @@ pub async fn run(shared: Arc<Shared>) {
                 past = Some(Past { name, tenants });
             }
             Err(trouble) => {
-                shared.note_refusal(&trouble);
+                shared.health.note(&trouble);
                 if wait.is_zero() {
                     tracing::warn!(error = %trouble, "no session can be run until redis takes a heartbeat");
                 }
@@ -76,11 +72,11 @@ pub async fn run(shared: Arc<Shared>) {
 /// which knows into which data set it was born.
 async fn be_born(shared: &Shared, name: &str, past: Option<&Past>) -> Result<Arc<Live>, Trouble> {
     if let Some(past) = past {
-        *shared.past.lock().unwrap_or_else(PoisonError::into_inner) = Tag::of(&past.name);
+        shared.census.hung_up(&past.name);
     }
     let past = past.map(|past| schema::heartbeat(&past.name));
     let names = [schema::incarnations(), schema::heartbeat(name)].into_iter().chain(past);
-    shared.compared.send_replace(shared.connections.live().await?.tag());
+    shared.recovery.compared(shared.connections.live().await?.tag());
     // Changes nothing, and is refused where a heartbeat is. Redis 6 refuses a plain command for want of replicas and takes
     // the same from a script: an incarnation would begin, be refused its heartbeat, and end, again and again.
     let mut pipeline = redis::pipe();
@@ -96,19 +92,19 @@ async fn be_born(shared: &Shared, name: &str, past: Option<&Past>) -> Result<Arc
 /// Until it is over. Answers what it owned then.
 async fn live(shared: &Arc<Shared>, name: &str, born: Instant, live: Arc<Live>) -> BTreeSet<TenantId> {
     let mut run = live.run.clone();
-    shared.incarnation.send_replace(Some(name.into()));
+    shared.census.begin(name);
     tracing::info!(incarnation = name, "known to redis as an incarnation");
     // What was owned in the past is nobody's now, and others may have died while nothing could be seen.
     shared.notifications.request_rescan();
     let mut beats = interval(BEAT_EVERY);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut compared = shared.compared.subscribe();
+    let mut compared = shared.recovery.watch();
     let mut refreshed = born;
     let mut missed: Option<Trouble> = None;
     for number in 1.. {
         let regular = tokio::select! {
             biased;
-            () = shared.stop.cancelled() => {
+            () = shared.tasks.stopped() => {
                 depart(shared, name).await;
                 break;
             }
@@ -154,14 +150,14 @@ async fn live(shared: &Arc<Shared>, name: &str, born: Instant, live: Arc<Live>) 
                 break;
             }
             Err(trouble) => {
-                shared.note_refusal(&trouble);
+                shared.health.note(&trouble);
                 tracing::debug!(error = %trouble, "a beat was missed");
                 missed = Some(trouble);
                 beats.reset_after(RETRY_AFTER);
             }
         }
     }
-    shared.incarnation.send_replace(None);
+    shared.census.end();
     let tenants = shared.leases.end_all();
     shared.audience.doubt_owned_by(name);
     tenants
@@ -179,12 +175,15 @@ async fn beat(shared: &Shared, name: &str, number: u64) -> Result<Option<Vec<Str
     let (set, inbox): Answers = shared.connections.query(&pipeline).await?;
     let lives = match set.map_err(Trouble::from) {
         Ok(set) => {
-            shared.set_refusal(None);
+            if shared.health.taken() {
+                // Sessions that could not be taken meanwhile would wait for the next sweep.
+                shared.notifications.request_rescan();
+            }
             set.is_some()
         }
         Err(Trouble::Refused(Refusal::Memory)) => {
             let lives = beat_in_full_memory(shared, name, &beat).await?;
-            shared.set_refusal(Some(Refusal::Memory));
+            shared.health.refused(Refusal::Memory);
             lives
         }
         Err(trouble) => {
@@ -231,41 +230,7 @@ fn millis(duration: Duration) -> u64 {
 }
 
 impl Shared {
-    /// The incarnation to take leases for.
-    pub async fn this_incarnation(&self) -> Result<Arc<str>, StoreError> {
-        let mut known = self.incarnation.subscribe();
-        let known = timeout(ANSWER_TIME_MAX, known.wait_for(Option::is_some)).await;
-        let known = known.ok().and_then(Result::ok).and_then(|known| known.clone());
-        known.ok_or_else(|| Trouble::Unborn.into())
-    }
-
-    fn note_refusal(&self, trouble: &Trouble) {
-        if let Trouble::Refused(refusal) = trouble
-            && refusal.is_of_writes()
-        {
-            self.set_refusal(Some(refusal.clone()));
-        }
-    }
-
-    /// What Redis answered to the newest heartbeat.
-    fn set_refusal(&self, refusal: Option<Refusal>) {
-        let remedy = refusal.as_ref().map(Refusal::remedy);
-        let word = refusal.clone().map(tracing::field::display);
-        if !self.condition.send_if_modified(|now| std::mem::replace(&mut now.refuses, refusal.clone()) != refusal) {
-            return;
-        }
-        match word {
-            Some(word) => tracing::warn!(word, remedy, "redis refuses writes"),
-            None => {
-                tracing::info!("redis takes writes again");
-                // Sessions that could not be taken meanwhile would wait for the next sweep.
-                self.notifications.request_rescan();
-            }
-        }
-    }
-
     fn beat(&self, number: u64) -> Beat {
-        let past = *self.past.lock().unwrap_or_else(PoisonError::into_inner);
-        Beat { number, owned: self.leases.count(), max: self.sessions_max, run: *self.compared.borrow(), past }
+        self.census.beat(number, self.leases.count(), self.recovery.run())
     }
 }

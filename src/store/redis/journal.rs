@@ -136,7 +136,7 @@ async fn finish(
         let call = write.call(&FINISH).key(schema::notices()).key(schema::wanted());
         let call = call.key(schema::owned(write.incarnation())).arg(&record.version);
         let call = call.arg(u8::from(record.doubted || record.is_stale(false))).arg(&record.run).arg(u8::from(settled));
-        let call = call.arg(u8::from(status.gives_up_link())).arg(&shared.instance);
+        let call = call.arg(u8::from(status.gives_up_link())).arg(shared.census.instance());
         let call = with_event(with_event(call, outgoing.as_ref()), outgoing_next.as_ref());
         let Some(heard) = write.ask(&call).await? else { continue };
         log_unheard(tenant, said.into_iter().chain(follows), heard.parse().ok());

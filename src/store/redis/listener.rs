@@ -31,7 +31,7 @@ pub async fn run(shared: Arc<Shared>, mut orders: mpsc::Receiver<Order>) {
     let mut retry = RETRY_MAX / 16;
     loop {
         let trouble = tokio::select! {
-            () = shared.stop.cancelled() => return,
+            () = shared.tasks.stopped() => return,
             ended = connected(&shared, &mut orders, &mut retry) => ended,
         };
         tracing::warn!(error = %trouble, "the subscription to redis broke, making it anew");
@@ -40,7 +40,7 @@ pub async fn run(shared: Arc<Shared>, mut orders: mpsc::Receiver<Order>) {
         retry = (retry * 2).min(RETRY_MAX);
         // What is ordered meanwhile is watched already and is subscribed with all the rest.
         tokio::select! {
-            () = shared.stop.cancelled() => return,
+            () = shared.tasks.stopped() => return,
             () = shared.connections.made() => {}
             () = sleep(pause) => {}
         }
@@ -65,7 +65,7 @@ async fn listen(
     retry: &mut Duration,
 ) -> Result<(), Trouble> {
     let (mut sink, mut messages) = pubsub.split();
-    let probe = schema::probe(&shared.instance);
+    let probe = schema::probe(shared.census.instance());
     in_time(sink.subscribe(&[schema::notifications(), probe])).await?;
     shared.audience.hears();
     let watched = shared.audience.tenants();
@@ -83,7 +83,7 @@ async fn listen(
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut compared = Instant::now();
     let mut heard = Instant::now();
-    let mut condition = shared.condition.subscribe();
+    let mut condition = shared.health.condition();
     let mut batch = Vec::new();
     loop {
         tokio::select! {
@@ -128,7 +128,7 @@ async fn listen(
                 let shared = shared.clone();
                 shared.clone().tasks.spawn(async move {
                     let mut pipeline = redis::pipe();
-                    pipeline.cmd("PUBLISH").arg(schema::probe(&shared.instance)).arg("").ignore();
+                    pipeline.cmd("PUBLISH").arg(schema::probe(shared.census.instance())).arg("").ignore();
                     shared.best_effort(&pipeline).await;
                 });
             }
@@ -150,13 +150,13 @@ async fn in_time(answer: impl Future<Output = redis::RedisResult<()>>) -> Result
 
 /// Never waits for a tenant: the library's queue of messages has no bound, so it has to stay empty.
 fn handle(shared: &Arc<Shared>, server: &str, message: &Msg) {
-    shared.is_heard();
+    shared.health.heard();
     let (channel, payload) = (message.get_channel_name(), message.get_payload_bytes());
     if channel == schema::notifications() {
         let text = String::from_utf8_lossy(payload);
         let mut words = text.split(' ');
         if let (Some(instance), Some(tenant), leaving) = (words.next(), words.next(), words.next())
-            && instance != shared.instance
+            && instance != shared.census.instance()
             && let Ok(tenant) = TenantId::parse_encoded(tenant)
         {
             shared.census.leaves(leaving.unwrap_or_default());
@@ -201,7 +201,7 @@ impl Shared {
     }
 
     async fn caught_up(&self, tenant: &TenantId) {
-        while !self.stop.is_cancelled() && self.audience.is_watched(tenant) {
+        while !self.tasks.is_stopped() && self.audience.is_watched(tenant) {
             let (server, from) = (self.audience.server(), self.audience.read_from(tenant));
             match self.read_on(tenant, from.cursor).await {
                 Ok(reading) if self.audience.misses(tenant, &reading) => {
@@ -224,7 +224,7 @@ impl Shared {
                     tracing::debug!(%tenant, %error, "tenant could not be read, trying again");
                     let pause = rand::rng().random_range(RETRY_MAX / 4..RETRY_MAX);
                     tokio::select! {
-                        () = self.stop.cancelled() => return,
+                        () = self.tasks.stopped() => return,
                         () = sleep(pause) => {}
                     }
                 }

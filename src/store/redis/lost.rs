@@ -4,13 +4,13 @@ use std::{
     collections::{BTreeSet, HashSet},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use futures::{StreamExt as _, stream};
-use tokio::time::sleep;
+use tokio::{sync::watch, time::sleep};
 
 use super::{
     Shared,
@@ -36,6 +36,42 @@ use crate::{
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// Sessions that write again what was lost, at a time.
 const AT_ONCE: usize = 32;
+
+/// How far this process is after a server came back that may have lost something.
+#[derive(Default)]
+pub struct Recovery {
+    /// The run of the server with which what we hold was compared.
+    run: watch::Sender<Tag>,
+    /// A session is left alone until everybody has compared.
+    waits: AtomicBool,
+}
+
+impl Recovery {
+    pub fn run(&self) -> Tag {
+        *self.run.borrow()
+    }
+
+    pub fn watch(&self) -> watch::Receiver<Tag> {
+        self.run.subscribe()
+    }
+
+    pub fn compared(&self, run: Tag) {
+        self.run.send_replace(run);
+    }
+
+    /// Whoever looks who lives says so once a session that was left alone can be taken.
+    pub fn wait(&self) {
+        self.waits.store(true, Ordering::SeqCst);
+    }
+
+    pub fn is_waited_for(&self) -> bool {
+        self.waits.load(Ordering::SeqCst)
+    }
+
+    pub fn settled(&self) {
+        self.waits.store(false, Ordering::SeqCst);
+    }
+}
 
 impl Shared {
     /// The data set is another one: whom we owned it has never heard of.
@@ -63,7 +99,7 @@ impl Shared {
                 }
             }
             tokio::select! {
-                () = self.stop.cancelled() => return,
+                () = self.tasks.stopped() => return,
                 () = sleep(RETRY_AFTER) => {}
             }
         }
@@ -96,7 +132,7 @@ impl Shared {
             let known = || {
                 // It may have been restarted once more.
                 if Tag::of(&shared.connections.server().borrow()) == run {
-                    shared.compared.send_replace(run);
+                    shared.recovery.compared(run);
                 }
             };
             if held.is_empty() {

@@ -12,11 +12,11 @@
 mod audience;
 mod census;
 mod compare;
-mod condition;
 mod connection;
 mod forget;
 #[cfg(test)]
 mod fuzz;
+mod health;
 mod heart;
 mod journal;
 mod schema;
@@ -40,6 +40,7 @@ mod sentinel;
 mod server;
 mod submit;
 mod sweep;
+mod tasks;
 mod trouble;
 mod unattended;
 mod unfit;
@@ -49,29 +50,27 @@ mod vault;
 mod watch;
 mod writing;
 
-use std::{
-    sync::{Arc, Mutex, atomic::AtomicBool},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+pub use health::Condition;
 use tokio::{
     sync::{mpsc, watch as watched},
     time::{Instant, sleep},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
-
-pub use condition::Condition;
 pub use unfit::UnusableServer;
 use unread::Unread;
 pub use url::{Url, UrlError};
 
 use self::{
     audience::{Audience, Order},
-    census::{Census, Tag},
+    census::Census,
     connection::Connections,
+    health::Health,
     leases::Leases,
+    lost::Recovery,
     outbox::Desk,
     sealed::Seals,
+    tasks::Tasks,
     trouble::Trouble,
 };
 use super::{
@@ -121,30 +120,15 @@ struct Shared {
     notifications: Notifications,
     leases: Leases,
     census: Census,
-    sessions_max: Option<usize>,
     limits: Limits,
     forget_after: Duration,
     audience: Audience,
     outbox: Desk,
     orders: mpsc::Sender<Order>,
-    /// The incarnation that lives now; `None` until Redis knows it, and between two.
-    incarnation: watched::Sender<Option<Arc<str>>>,
-    /// Random, for as long as the process lives: whose nudge and whose probe it is.
-    instance: String,
-    /// The run of the server with which what we hold was compared.
-    compared: watched::Sender<Tag>,
-    /// The incarnation before the present one, of which this process knows that it has hung up.
-    past: Mutex<Tag>,
-    /// A session is left alone until everybody has compared.
-    waits: AtomicBool,
-    condition: watched::Sender<Condition>,
+    recovery: Recovery,
+    health: Health,
     unread: Unread,
-    /// When something published last arrived.
-    delivered: Mutex<Instant>,
-    /// Ends with the first of the tasks that must not end.
-    crashed: CancellationToken,
-    stop: CancellationToken,
-    tasks: TaskTracker,
+    tasks: Tasks,
 }
 
 impl RedisStore {
@@ -164,29 +148,21 @@ impl RedisStore {
             outbox: Desk::default(),
             notifications: Notifications::default(),
             leases: Leases::default(),
-            census: Census::default(),
-            sessions_max: settings.sessions_max,
+            census: Census::new(settings.sessions_max),
             limits: settings.limits,
             forget_after: settings.forget_after,
             orders,
-            incarnation: watched::Sender::new(None),
-            instance: random_name(),
-            compared: watched::Sender::default(),
-            past: Mutex::default(),
-            waits: AtomicBool::new(false),
-            condition: watched::Sender::default(),
+            recovery: Recovery::default(),
+            health: Health::default(),
             unread: Unread::default(),
-            delivered: Mutex::new(Instant::now()),
-            crashed: CancellationToken::new(),
-            stop: CancellationToken::new(),
-            tasks: TaskTracker::new(),
+            tasks: Tasks::default(),
         });
-        shared.run(heart::run(shared.clone()));
-        shared.run(watch::run(shared.clone()));
-        shared.run(sweep::run(shared.clone()));
-        shared.run(listener::run(shared.clone(), queue));
+        shared.tasks.run(heart::run(shared.clone()));
+        shared.tasks.run(watch::run(shared.clone()));
+        shared.tasks.run(sweep::run(shared.clone()));
+        shared.tasks.run(listener::run(shared.clone(), queue));
         if rotates {
-            shared.run(reseal::run(shared.clone()));
+            shared.tasks.run(reseal::run(shared.clone()));
         }
         Self(Arc::new(Inner { shared }))
     }
@@ -219,7 +195,7 @@ impl RedisStore {
 
     /// Whether Redis answers and delivers, as it changes.
     pub fn condition(&self) -> watched::Receiver<Condition> {
-        self.shared().condition.subscribe()
+        self.shared().health.condition()
     }
 
     /// Looks for wanted tenants that no index names, and forgets those that have been idle for long enough. Done every few minutes anyway, by one instance.
@@ -229,7 +205,7 @@ impl RedisStore {
 
     /// Waits for the end of what must not end but by [`Self::close`].
     pub async fn crashed(&self) {
-        self.shared().crashed.cancelled().await;
+        self.shared().tasks.crashed().await;
     }
 
     /// Ends every lease and subscription and this incarnation, so that others may take over what it owned. Whatever is
@@ -239,9 +215,7 @@ impl RedisStore {
         shared.leases.end_all();
         // Before the tasks end: a reader is told of the end and of no doubt.
         shared.hub.close();
-        shared.stop.cancel();
-        shared.tasks.close();
-        shared.tasks.wait().await;
+        shared.tasks.close().await;
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -253,24 +227,11 @@ impl Shared {
     fn seals(&self, tenant: &TenantId) -> Seals {
         Seals::new(&self.keys, tenant, self.outbox.is_asked())
     }
-
-    /// A task that this store cannot do without.
-    fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let crashed = self.crashed.clone().drop_guard();
-        self.tasks.spawn(async move {
-            let _crashed = crashed;
-            task.await;
-        });
-    }
-
-    fn check_open(&self) -> Result<(), StoreError> {
-        if self.stop.is_cancelled() { Err(Trouble::Closed.into()) } else { Ok(()) }
-    }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.shared.stop.cancel();
+        self.shared.tasks.stop();
     }
 }
 
@@ -279,7 +240,7 @@ async fn surely<T: Send + 'static>(
     shared: &Arc<Shared>,
     work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
 ) -> Result<T, StoreError> {
-    shared.check_open()?;
+    shared.tasks.check_open()?;
     shared.tasks.spawn(work).await.map_err(|_| StoreError::from(Trouble::Closed))?
 }
 

@@ -12,7 +12,7 @@ use crate::{
 impl Shared {
     /// False: the number has had as many pairing codes as it may.
     pub async fn count_code(&self, number: &PhoneNumber) -> Result<bool, StoreError> {
-        self.check_open()?;
+        self.tasks.check_open()?;
         let hash = self.keys.own().row(NUMBER_TABLE, number.as_str().as_bytes());
         let mut name = String::with_capacity(2 * hash.len());
         hash.iter().for_each(|byte| write!(name, "{byte:02x}").expect("writing into a string cannot fail"));

@@ -88,7 +88,7 @@ impl Outbox for RedisStore {
 
     async fn ack(&self, notice: &OutboxEntry) -> Result<(), StoreError> {
         let (shared, tenant) = (self.shared(), &notice.tenant);
-        shared.check_open()?;
+        shared.tasks.check_open()?;
         let call =
             Call::on(&SETTLE, tenant).key(schema::notices()).arg(nonce_text(notice.claim)).arg(notice.id.to_string());
         let done: u8 = shared.connections.call_surely(&call).await?;
@@ -100,7 +100,7 @@ impl Outbox for RedisStore {
 
     async fn nack(&self, notice: &OutboxEntry, wait: Duration) -> Result<(), StoreError> {
         let (shared, tenant) = (self.shared(), &notice.tenant);
-        shared.check_open()?;
+        shared.tasks.check_open()?;
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX >> 16);
         let call = Call::on(&POSTPONE, tenant).key(schema::notices()).arg(nonce_text(notice.claim)).arg(wait_ms);
         let _ours: u8 = shared.connections.call(&call).await?;
@@ -145,7 +145,7 @@ impl Shared {
     }
 
     async fn take_notice(&self, tenant: &TenantId) -> Result<Option<OutboxEntry>, StoreError> {
-        self.check_open()?;
+        self.tasks.check_open()?;
         let (claim, until) = (rand::random(), Instant::now() + VISIBILITY_TIMEOUT);
         let call = Call::on(&TAKE, tenant)
             .key(schema::notices())

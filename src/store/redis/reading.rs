@@ -56,7 +56,7 @@ impl Shared {
         after: Option<Cursor>,
         on: bool,
     ) -> Result<Reading, StoreError> {
-        self.check_open()?;
+        self.tasks.check_open()?;
         let call = Call::on(&READ, tenant).arg(after.map_or(String::new(), stream_id)).arg(u8::from(on));
         let answer: Answer = self.connections.call(&call).await?;
         self.reading_of(tenant, journal, answer).await
@@ -80,14 +80,10 @@ impl Shared {
     }
 
     async fn is_living(&self, owner: &Owner) -> Result<bool, StoreError> {
-        if self.is_this_incarnation(&owner.incarnation) {
+        if self.census.is_here(&owner.incarnation) {
             return Ok(self.leases.is_ours(owner.nonce));
         }
         Ok(!self.dead([owner.incarnation.as_str()]).await?.contains(&owner.incarnation))
-    }
-
-    pub fn is_this_incarnation(&self, incarnation: &str) -> bool {
-        self.incarnation.borrow().as_deref() == Some(incarnation)
     }
 
     /// Which of them are gone, for good.

@@ -58,7 +58,7 @@ pub async fn run(shared: Arc<Shared>) {
         }
     };
     tokio::select! {
-        () = shared.stop.cancelled() => {}
+        () = shared.tasks.stopped() => {}
         () = rounds => {}
     }
 }

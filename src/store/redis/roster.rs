@@ -1,8 +1,4 @@
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -36,7 +32,7 @@ impl Ownership for RedisStore {
     }
 
     async fn orphaned(&self, max: usize) -> Result<Vec<TenantId>, StoreError> {
-        self.shared().check_open()?;
+        self.shared().tasks.check_open()?;
         self.shared().orphaned(max).await
     }
 
@@ -56,11 +52,7 @@ impl Ownership for RedisStore {
     }
 
     fn claim_delay(&self, tenant: &TenantId) -> Duration {
-        let shared = self.shared();
-        match shared.incarnation.borrow().as_deref() {
-            Some(here) => shared.census.deference(tenant, here, Instant::now()),
-            None => Duration::ZERO,
-        }
+        self.shared().census.deference(tenant, Instant::now())
     }
 
     fn has_room(&self) -> bool {
@@ -113,11 +105,10 @@ async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease
         let mut record = reading.record;
         // Before it is known whom for: an incarnation that ends meanwhile takes it along.
         let taking = shared.leases.take();
-        let incarnation = shared.this_incarnation().await?;
+        let incarnation = shared.census.present().await?;
         let live = shared.connections.live().await?;
         if record.credentials && !shared.is_settled(&live).await? {
-            // Whoever looks who lives says so once it is.
-            shared.waits.store(true, Ordering::SeqCst);
+            shared.recovery.wait();
             return Ok(None);
         }
         record.doubted |= record.is_stale(false);
@@ -166,7 +157,7 @@ async fn release(shared: &Arc<Shared>, lease: &Lease) -> Result<(), StoreError> 
         let stale = record.is_stale(false);
         let call = write.call(&RELEASE).key(schema::wanted()).key(schema::owned(write.incarnation()));
         let call = call.arg(&record.version).arg(u8::from(record.doubted || stale)).arg(u8::from(stale));
-        let call = call.arg(&shared.instance).arg(write.incarnation());
+        let call = call.arg(shared.census.instance()).arg(write.incarnation());
         if write.ask(&call).await?.is_none() {
             continue;
         }

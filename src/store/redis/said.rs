@@ -22,7 +22,7 @@ pub async fn say(shared: &Arc<Shared>, tenant: &TenantId, words: &[u8]) -> Resul
         .key(schema::inbox(&owner.incarnation))
         .arg(nonce_text(owner.nonce))
         .arg(shared.seals(tenant).words(words));
-    let call = call.arg(MESSAGES_MAX).arg(MESSAGE_KEPT_FOR.as_millis() as u64).arg(&shared.instance);
+    let call = call.arg(MESSAGES_MAX).arg(MESSAGE_KEPT_FOR.as_millis() as u64).arg(shared.census.instance());
     shared.ask_script(&call).await?;
     shared.notifications.add(tenant.clone());
     Ok(())

@@ -1,9 +1,6 @@
 //! A user's request, saved in one step with the lease of the session that acts on it.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use redis::{FromRedisValue as _, Value};
 use tokio::time::Instant;
@@ -72,7 +69,7 @@ pub async fn submit(
         let outgoing =
             decision.event.as_ref().map(|event| seals.outgoing(previous.as_deref(), event, owner.as_deref()));
         let call = decision.call(shared, tenant, &wish, &seals, &token, outgoing.as_ref());
-        shared.check_open()?;
+        shared.tasks.check_open()?;
         let answer: (String, Value) = shared.connections.call_surely(&call).await?;
         let value = match answer {
             (word, found) if word == "again" => {
@@ -118,11 +115,10 @@ impl Shared {
         if may_acquire && !living && !is_settled {
             // Before it is known whom for: an incarnation that ends meanwhile takes it along.
             let taking = self.leases.take();
-            let here = self.incarnation.borrow().clone();
+            let here = self.census.here();
             let is_free = !record.credentials || self.is_settled(live).await?;
             if !is_free {
-                // Whoever looks who lives says so once it is.
-                self.waits.store(true, Ordering::SeqCst);
+                self.recovery.wait();
             }
             takes = here.filter(|_| is_free).map(|here| (taking, here));
         }
@@ -170,7 +166,7 @@ impl Decision<'_> {
         let call = call.arg(u8::from(self.record.doubted)).arg(&self.record.run);
         let call = with_limit(call, self.usage.pair_code, shared.limits.pair_codes);
         let call = with_limit(call, self.usage.dial, shared.limits.dials);
-        let call = call.arg(u8::from(self.living)).arg(&shared.instance);
+        let call = call.arg(u8::from(self.living)).arg(shared.census.instance());
         let nonce = self.takes.as_ref().map_or(String::new(), |(taking, _)| nonce_text(taking.nonce));
         let looks = self.event.is_none() && self.record.doubted;
         let call = call.arg(nonce).arg(here).arg(shared.leases.highest_fence()).arg(u8::from(looks));
@@ -187,8 +183,7 @@ impl Decision<'_> {
         log_unheard(tenant, self.event, heard.and_then(|heard| heard.parse().ok()));
         let mut record = self.record;
         let Some((taking, here)) = self.takes else {
-            let owned_elsewhere =
-                self.living && self.owner.is_some_and(|o| !shared.is_this_incarnation(&o.incarnation));
+            let owned_elsewhere = self.living && self.owner.is_some_and(|o| !shared.census.is_here(&o.incarnation));
             // The owner hears of it by itself.
             if !self.is_settled && !owned_elsewhere {
                 shared.notifications.add(tenant.clone());

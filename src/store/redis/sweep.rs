@@ -24,11 +24,11 @@ pub async fn run(shared: Arc<Shared>) {
     loop {
         let pause = rand::rng().random_range(SWEEP_EVERY / 2..SWEEP_EVERY);
         tokio::select! {
-            () = shared.stop.cancelled() => return,
+            () = shared.tasks.stopped() => return,
             () = sleep(pause) => {}
         }
         let swept = tokio::select! {
-            () = shared.stop.cancelled() => return,
+            () = shared.tasks.stopped() => return,
             swept = shared.sweep_in_turn() => swept,
         };
         if let Err(error) = swept {
@@ -42,7 +42,7 @@ impl Shared {
     async fn sweep_in_turn(&self) -> Result<(), StoreError> {
         let mut pipeline = redis::pipe();
         let every_ms = SWEEP_EVERY.as_millis() as u64;
-        pipeline.cmd("SET").arg(schema::sweeper()).arg(&self.instance).arg("NX").arg("PX").arg(every_ms);
+        pipeline.cmd("SET").arg(schema::sweeper()).arg(self.census.instance()).arg("NX").arg("PX").arg(every_ms);
         let (ours,): (Option<String>,) = self.connections.query(&pipeline).await?;
         if ours.is_some() { self.sweep().await } else { Ok(()) }
     }

@@ -25,7 +25,7 @@ impl Shared {
     /// between the look and the taking out.
     pub async fn orphaned(&self, max: usize) -> Result<Vec<TenantId>, StoreError> {
         // Without an incarnation none of them can be taken: a Redis that refuses writes would leave a log line for each.
-        self.this_incarnation().await?;
+        self.census.present().await?;
         let mut pipeline = redis::pipe();
         pipeline.cmd("SRANDMEMBER").arg(schema::wanted()).arg(max);
         pipeline.cmd("SMEMBERS").arg(schema::incarnations());
@@ -34,7 +34,7 @@ impl Shared {
         for incarnation in self.dead(incarnations.iter().map(String::as_str)).await? {
             found.extend(self.owned_by(&incarnation, max).await?);
         }
-        let here = self.incarnation.borrow().clone();
+        let here = self.census.here();
         if let Some(here) = &here {
             let mut owned = self.owned_by(here, usize::MAX >> 1).await?;
             let held = self.leases.tenants();
@@ -50,7 +50,7 @@ impl Shared {
         let mut pipeline = redis::pipe();
         pipeline.cmd("SRANDMEMBER").arg(schema::owned(incarnation)).arg(max);
         let (owned,): (Vec<String>,) = self.connections.query(&pipeline).await?;
-        if owned.is_empty() && !self.is_this_incarnation(incarnation) {
+        if owned.is_empty() && !self.census.is_here(incarnation) {
             // Dead and without a tenant, it is no longer looked at.
             let mut pipeline = redis::pipe();
             pipeline.cmd("SREM").arg(schema::incarnations()).arg(incarnation).ignore();
@@ -87,7 +87,7 @@ impl Shared {
     }
 
     fn lives(&self, owner: &Owner, gone: &HashSet<String>) -> bool {
-        if self.is_this_incarnation(&owner.incarnation) {
+        if self.census.is_here(&owner.incarnation) {
             return self.leases.is_ours(owner.nonce);
         }
         !gone.contains(&owner.incarnation)

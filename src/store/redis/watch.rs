@@ -1,6 +1,6 @@
 use std::{
     collections::{BTreeSet, HashSet},
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,16 +15,14 @@ const LOOK_CLOSELY_EVERY: Duration = Duration::from_millis(100);
 const LOOKS_PER_LIST: u32 = 2;
 /// Redis counts as away once it has answered nothing for so long. Well within the time in which an owner hangs up.
 const AWAY_AFTER: Duration = Duration::from_secs(3);
-/// Nothing published arrived for so long, six probes, although commands are answered.
-const DEAF_AFTER: Duration = Duration::from_secs(30);
 
 /// Looks at who lives and at whether Redis answers at all, and has done what follows: nobody who died says so.
 pub async fn run(shared: Arc<Shared>) {
     let mut watch = Watch { listed: Vec::new(), looks: 0, answered: Instant::now(), away: None };
     loop {
-        let closely = shared.census.is_suspicious(Instant::now()) || shared.waits.load(Ordering::SeqCst);
+        let closely = shared.census.is_suspicious(Instant::now()) || shared.recovery.is_waited_for();
         tokio::select! {
-            () = shared.stop.cancelled() => return,
+            () = shared.tasks.stopped() => return,
             () = sleep(if closely { LOOK_CLOSELY_EVERY } else { LOOK_EVERY }) => {}
         }
         let looked = watch.look(&shared).await;
@@ -32,14 +30,16 @@ pub async fn run(shared: Arc<Shared>) {
         match looked {
             Ok(dead) => {
                 (watch.answered, watch.away) = (Instant::now(), None);
-                shared.is_back();
+                shared.health.answered();
                 shared.after_look(&dead).await;
             }
             Err(trouble) => {
                 tracing::debug!(error = %trouble, "could not look who lives");
                 shared.census.blink(Instant::now());
                 if watch.answered.elapsed() >= AWAY_AFTER {
-                    shared.is_away().await;
+                    shared.health.gone();
+                    // On the old one commands may wait for a network that forgot it. The listener takes its own connection for broken.
+                    shared.connections.renew().await;
                     watch.log_away(&trouble);
                 }
             }
@@ -122,42 +122,19 @@ impl Shared {
         for tenant in self.audience.pairing_with(&silent) {
             self.notifications.add(tenant);
         }
-        let delivered = *self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
-        let not_delivering = delivered.elapsed() >= DEAF_AFTER;
-        self.condition
-            .send_if_modified(|now| std::mem::replace(&mut now.not_delivering, not_delivering) != not_delivering);
+        self.health.listened();
     }
 
     /// What was left alone until now can be taken.
     async fn has_settled(&self) -> bool {
-        if !self.waits.load(Ordering::SeqCst) {
+        if !self.recovery.is_waited_for() {
             return false;
         }
         let Ok(live) = self.connections.live().await else { return false };
         let settled = self.is_settled(&live).await.unwrap_or(false);
         if settled {
-            self.waits.store(false, Ordering::SeqCst);
+            self.recovery.settled();
         }
         settled
-    }
-
-    /// The listener takes its own connection for broken and marks what readers know as stale.
-    async fn is_away(&self) {
-        self.condition.send_if_modified(|now| !std::mem::replace(&mut now.away, true));
-        // On the old one commands may wait for a network that forgot it.
-        self.connections.renew().await;
-    }
-
-    fn is_back(&self) {
-        if self.condition.borrow().away {
-            tracing::info!("redis is back");
-            self.is_heard();
-            self.condition.send_modify(|now| now.away = false);
-        }
-    }
-
-    /// Something published arrived.
-    pub fn is_heard(&self) {
-        *self.delivered.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 }

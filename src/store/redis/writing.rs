@@ -37,7 +37,7 @@ pub struct Write<'a> {
 impl RedisStore {
     /// Runs commands once.
     pub async fn ask<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StoreError> {
-        self.shared().check_open()?;
+        self.shared().tasks.check_open()?;
         Ok(self.shared().connections.query(pipeline).await?)
     }
 
@@ -82,12 +82,12 @@ impl RedisStore {
 impl Shared {
     /// What is not known here cannot be ours: a lease of another instance, or one that was given back.
     pub fn held(&self, lease: &Lease) -> Result<Arc<Held>, StoreError> {
-        self.check_open()?;
+        self.tasks.check_open()?;
         self.leases.held(lease.nonce()).ok_or(StoreError::Fenced)
     }
 
     pub async fn ask_script(&self, call: &Call) -> Result<Answer, StoreError> {
-        self.check_open()?;
+        self.tasks.check_open()?;
         let answer: (String, String) = self.connections.call_surely(call).await?;
         let answer = answer.try_into()?;
         if let (Some(tenant), Answer::Done(_)) = (call.notice(), &answer) {
