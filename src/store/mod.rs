@@ -22,6 +22,7 @@ mod lease;
 mod limits;
 mod notifications;
 mod outbox;
+mod record;
 pub mod redis;
 mod client_version;
 mod subscription;

@@ -18,8 +18,9 @@ use crate::store::takeover::starting;
 use crate::{
     events::{Event, EventId, Shown, Status},
     store::{
-        Appended, DesiredState, Generation, Journal, Lease, StoreError, Subscription, Update,
+        Appended, Generation, Journal, Lease, StoreError, Subscription, Update,
         hub::{Listener, log_emitted},
+        record::AfterEnd,
     },
     telemetry::Sampled,
     tenant::TenantId,
@@ -124,24 +125,26 @@ async fn finish(
     let mut write = Write::begin(shared, lease, &held).await;
     for _ in 0..DECISIONS_MAX {
         let (mut record, live) = write.record().await?;
-        let newer = record.wish.clone().filter(|(number, _)| *number != fulfils);
-        let settled = record.wish.is_some() && newer.is_none();
-        let goes_on = newer.as_ref().is_some_and(|(_, wish)| matches!(wish, DesiredState::Run { .. }));
+        let after = record.facts(true).after_end(fulfils);
         let before = record.newest.clone();
         let said = record.say(status.clone(), shared.clock.now(), &live);
         let last = record.newest.clone().expect("it says the status, or said it before");
-        let follows = if goes_on { record.say(starting(), shared.clock.now(), &live) } else { None };
+        let starts = after == AfterEnd::Newer { starts: true };
+        let follows = if starts { record.say(starting(), shared.clock.now(), &live) } else { None };
         let outgoing = said.as_ref().map(|event| seals.outgoing(before.as_deref(), event, None));
         let outgoing_next = follows.as_ref().map(|event| seals.outgoing(Some(&last), event, None));
         let call = write.call(&FINISH).key(schema::notices()).key(schema::wanted());
         let call = call.key(schema::owned(write.incarnation())).arg(&record.version);
-        let call = call.arg(u8::from(record.doubted || record.is_stale(false))).arg(&record.run).arg(u8::from(settled));
+        let call = call
+            .arg(u8::from(record.doubted || record.facts(false).is_stale()))
+            .arg(&record.run)
+            .arg(u8::from(after == AfterEnd::Fulfilled));
         let call = call.arg(u8::from(status.gives_up_link())).arg(shared.census.instance());
         let call = with_event(with_event(call, outgoing.as_ref()), outgoing_next.as_ref());
         let Some(heard) = write.ask(&call).await? else { continue };
         log_unheard(tenant, said.into_iter().chain(follows), heard.parse().ok());
         shared.leases.end(lease.nonce());
-        if newer.is_some() {
+        if matches!(after, AfterEnd::Newer { .. }) {
             shared.notifications.add(tenant.clone());
         }
         return Ok(last);

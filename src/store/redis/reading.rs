@@ -151,7 +151,7 @@ impl Reading {
     }
 
     pub fn shown(&self) -> Option<Shown> {
-        self.record.shown(self.living)
+        self.record.facts(self.living).shown()
     }
 
     /// What a reader is told before what comes, and what it has seen then.

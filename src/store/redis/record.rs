@@ -3,12 +3,12 @@ use std::{collections::HashMap, sync::Arc};
 use super::{connection::Live, schema::field, sealed::Seals, trouble::Trouble};
 use crate::{
     clock::Timestamp,
-    events::{ConnectingReason, Cursor, Event, EventId, JournalId, Shown, Status},
-    store::{DesiredState, Generation, StoreError, takeover::takeover_status},
+    events::{ConnectingReason, Cursor, Event, EventId, JournalId, Status},
+    store::{DesiredState, Generation, StoreError, record::Facts},
 };
 
-/// What Redis holds of a tenant, as it was read in one step. The rules that need no I/O are here; what they decide is
-/// written only if the record is still at this version.
+/// What Redis holds of a tenant, as it was read in one step. What is decided on it is written only if the record is still at
+/// this version.
 #[derive(Clone, Default)]
 pub struct Record {
     /// Names the change that made it, so no two contents ever have the same; empty where there is no record. A number
@@ -79,25 +79,12 @@ impl Record {
         self.version.is_empty()
     }
 
-    pub fn is_disconnected(&self) -> bool {
-        self.newest.as_ref().is_none_or(|newest| matches!(newest.status, Status::Disconnected { .. }))
+    pub fn facts(&self, is_owned: bool) -> Facts<'_> {
+        Facts { newest: self.newest.as_ref(), desired: self.wish.as_ref(), is_owned }
     }
 
     pub fn is_pairing(&self) -> bool {
         self.newest.as_ref().is_some_and(|newest| is_pairing(&newest.status, self.credentials))
-    }
-
-    /// The status needs somebody who stands behind it, and there is nobody.
-    pub fn is_stale(&self, living: bool) -> bool {
-        !self.is_disconnected() && !living
-    }
-
-    pub fn shown(&self, living: bool) -> Option<Shown> {
-        Some(Shown { event: self.newest.clone()?, stale: self.is_stale(living) })
-    }
-
-    pub fn takeover_status(&self) -> Option<Status> {
-        takeover_status(self.newest.as_deref(), self.wish.as_ref().map(|(_, wish)| wish))
     }
 
     /// The event that says so, which is the newest from here on. `None`: the newest one says the same, in this run: one of

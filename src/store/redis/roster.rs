@@ -97,9 +97,7 @@ async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease
         let silent = |owner: &String| shared.census.is_silent(owner, Instant::now());
         // Of a pairing nothing is lost, and whoever waits for a code should not wait for a death to be certain.
         let attended = before.as_ref().is_some_and(|owner| !(reading.record.is_pairing() && silent(owner)));
-        // What is wanted in a word of a later version is left to an instance that knows it.
-        let wanted = matches!(reading.record.wish, Some((_, DesiredState::Run { .. } | DesiredState::Unlink)));
-        if !wanted || attended {
+        if !reading.record.facts(attended).is_orphaned() {
             return Ok(None);
         }
         let mut record = reading.record;
@@ -111,9 +109,10 @@ async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease
             shared.recovery.wait();
             return Ok(None);
         }
-        record.doubted |= record.is_stale(false);
+        record.doubted |= record.facts(false).is_stale();
         let previous = record.newest.clone();
-        let said = record.takeover_status().and_then(|status| record.say(status, shared.clock.now(), &live));
+        let said =
+            record.facts(false).takeover_status().and_then(|status| record.say(status, shared.clock.now(), &live));
         let notice = said.is_none() && record.doubted;
         let outgoing = said.as_ref().map(|event| seals.outgoing(previous.as_deref(), event, Some(&incarnation)));
         let mut call = Call::on(&ACQUIRE, tenant).key(schema::notices()).key(schema::wanted());
@@ -154,7 +153,7 @@ async fn release(shared: &Arc<Shared>, lease: &Lease) -> Result<(), StoreError> 
     let mut write = Write::begin(shared, lease, &held).await;
     for _ in 0..DECISIONS_MAX {
         let (record, _) = write.record().await?;
-        let stale = record.is_stale(false);
+        let stale = record.facts(false).is_stale();
         let call = write.call(&RELEASE).key(schema::wanted()).key(schema::owned(write.incarnation()));
         let call = call.arg(&record.version).arg(u8::from(record.doubted || stale)).arg(u8::from(stale));
         let call = call.arg(shared.census.instance()).arg(write.incarnation());

@@ -53,7 +53,7 @@ pub async fn submit(
     shared: &Arc<Shared>,
     tenant: &TenantId,
     wish: DesiredState,
-    may_acquire: bool,
+    mut may_acquire: bool,
 ) -> Result<Submitted, StoreError> {
     let (token, seals) = (random_name(), shared.seals(tenant));
     let until = Instant::now() + SUBMIT_TIME_MAX;
@@ -81,12 +81,16 @@ pub async fn submit(
         };
         let value = value.map_err(|_| Trouble::Nonsense("submit".to_owned()))?;
         return match value.try_into()? {
+            Answer::Unborn => {
+                // Our incarnation has just died. The request is saved all the same, for the one that follows or for others.
+                (may_acquire, reading) = (false, Reading::default());
+                continue;
+            }
             Answer::Done(value) => {
                 call.notice().into_iter().for_each(|tenant| shared.has_said(tenant.clone()));
                 decision.done(shared, tenant, &live, &value)
             }
             Answer::Limited(limited, wait) => Err(limited.after(wait)),
-            Answer::Unborn => Err(Trouble::Unborn.into()),
             Answer::Again | Answer::Fenced | Answer::Overtaken => Err(Trouble::Nonsense("fenced".to_owned()).into()),
         };
     }
@@ -105,11 +109,9 @@ impl Shared {
         let (version, owner) = (record.version.clone(), record.owner.clone());
         // A Redis that lost its newest wish must not give its number to the next one: whoever holds it would settle that.
         let number = live.time_ms().max(record.wishes.saturating_add(1));
-        let is_disconnected = record.is_disconnected();
-        // An owner is about to say something, and hears of the wish; only where there is none it can be settled here.
-        let is_settled = *wish == DesiredState::Unlink && is_disconnected && !living && !record.credentials;
-        let standing = record.wish.as_ref().map(|(_, wish)| wish);
-        let usage = Usage::of(wish, standing, record.newest.as_ref().map(|newest| &newest.status));
+        let facts = record.facts(living);
+        let (usage, starts) = (facts.usage(wish), facts.starts(wish));
+        let is_settled = facts.fulfils(wish) && !record.credentials;
         record.wish = (!is_settled).then(|| (Generation(number), wish.clone()));
         let mut takes = None;
         if may_acquire && !living && !is_settled {
@@ -122,16 +124,15 @@ impl Shared {
             }
             takes = here.filter(|_| is_free).map(|here| (taking, here));
         }
-        let starts = matches!(wish, DesiredState::Run { .. }) && is_disconnected;
         let status = match &takes {
             _ if starts => Some(starting()),
-            Some(_) => record.takeover_status(),
+            Some(_) => record.facts(false).takeover_status(),
             None => None,
         };
-        record.doubted |= record.is_stale(living);
+        record.doubted |= record.facts(living).is_stale();
         let event = status.and_then(|status| record.say(status, self.clock.now(), live));
         if takes.is_none() {
-            record.doubted |= record.is_stale(living);
+            record.doubted |= record.facts(living).is_stale();
         }
         Ok(Decision { number, is_settled, usage, version, owner, living, record, event, takes })
     }
@@ -188,13 +189,13 @@ impl Decision<'_> {
             if !self.is_settled && !owned_elsewhere {
                 shared.notifications.add(tenant.clone());
             }
-            return Ok(Submitted { number, lease: None, shown: record.shown(self.living) });
+            return Ok(Submitted { number, lease: None, shown: record.facts(self.living).shown() });
         };
         let fence = parsed(fence).ok_or_else(nonsense)?;
         record.owner = Some(Owner { incarnation: here.to_string(), nonce: taking.nonce });
         record.version = nonce_text(taking.nonce);
         record.wishes = number.0;
-        let shown = record.shown(true);
+        let shown = record.facts(true).shown();
         let lease = taking.done(tenant, &here, fence, (live.run.clone(), record));
         Ok(Submitted { number, lease, shown })
     }
