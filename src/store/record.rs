@@ -122,8 +122,6 @@ mod tests {
         let later = (Generation(1), DesiredState::Unknown(serde_json::Value::Null));
         let facts = |desired, is_owned| Facts { newest: None, desired: Some(desired), is_owned };
         assert!(!facts(&later, false).is_orphaned());
-        assert!(
-            facts(&(Generation(1), RUN), false).is_orphaned() && !facts(&(Generation(1), RUN), true).is_orphaned()
-        );
+        assert!(facts(&(Generation(1), RUN), false).is_orphaned() && !facts(&(Generation(1), RUN), true).is_orphaned());
     }
 }

@@ -38,7 +38,7 @@ fn keys() -> BTreeSet<String> {
         let name = spelled(literal, line.contains("format!"));
         if line.starts_with("cell(") && !literal.contains('*') {
             keys.insert(format!("tautan:{{0}}:{name}"));
-        } else if (line.starts_with("part(") && !literal.contains('*')) || line.starts_with("const TOLD") {
+        } else if (line.starts_with("part(") && !literal.contains('*')) || line.starts_with("const EVENTS") {
             keys.insert(format!("{TENANT}{name}"));
         } else if line.starts_with("pub const PROOF: &str = \"tautan:") {
             keys.insert(name);

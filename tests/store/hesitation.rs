@@ -96,7 +96,7 @@ async fn desired_state_without_owner_is_stale_for_readers() {
 /// The command of a store that lost the answer: the same command again.
 fn submits(server: &RedisServer, token: &str, number: &str, version: &str) -> String {
     let script = concat!(
-        "local record, history, tables, said, wished, used_codes, used_dials, notices, wanted, alive, owned = unpack(KEYS)\n",
+        "local record, history, tables, messages, requests, used_codes, used_dials, outbox, wanted, alive, owned = unpack(KEYS)\n",
         include_str!("../../src/store/redis/scripts/names.lua"),
         include_str!("../../src/store/redis/scripts/prelude.lua"),
         include_str!("../../src/store/redis/scripts/look.lua"),
@@ -105,9 +105,9 @@ fn submits(server: &RedisServer, token: &str, number: &str, version: &str) -> St
         include_str!("../../src/store/redis/scripts/submit.lua")
     );
     let arguments = [token, number, token, version, "0", "run", "", "", "", "", "0", "instance", "", "", "0", "0", ""];
-    let parts = ["", ":history", ":tables", ":said", ":wished", ":used-codes", ":used-dials"];
+    let parts = ["", ":history", ":tables", ":messages", ":requests", ":used-codes", ":used-dials"];
     let keys = parts.map(|part| format!("{RECORD}{part}"));
-    let others = ["tautan:{0}:notices", "tautan:{0}:wanted", "tautan:{0}:alive:", "tautan:{0}:owned:"];
+    let others = ["tautan:{0}:outbox", "tautan:{0}:wanted", "tautan:{0}:alive:", "tautan:{0}:owned:"];
     let keys: Vec<&str> = keys.iter().map(String::as_str).chain(others).collect();
     let command = [&["EVAL", script, "11"], &keys[..], &arguments[..]].concat();
     String::from_utf8(server.ask(&command)).unwrap()
@@ -124,8 +124,8 @@ async fn request_with_lost_answer_is_recognized_behind_a_newer_one() {
         assert!(newer.contains("done"), "{newer}");
         assert_eq!(submits(&redis.server, "aa", "1", &before), kept, "it is answered what it was");
         assert!(submits(&redis.server, "cc", "3", &before).contains("again"), "no other client writes");
-        assert!(field("wish").contains("bb"));
-        let ttl = String::from_utf8(redis.server.ask(&["PTTL", "tautan:{0}:{a}:wished"])).unwrap();
+        assert!(field("desired").contains("bb"));
+        let ttl = String::from_utf8(redis.server.ask(&["PTTL", "tautan:{0}:{a}:requests"])).unwrap();
         assert!(!ttl.starts_with(":-"), "for a moment only: {ttl}");
     })
     .await;

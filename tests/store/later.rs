@@ -82,7 +82,7 @@ fn keep_in_redis(server: &RedisServer, tenant: &TenantId, id: &str, event: &[u8]
 }
 
 fn want_in_redis(server: &RedisServer, tenant: &TenantId, desired: &[u8]) {
-    let script = format!("redis.call('HSET', 'tautan:{{0}}:{{{tenant}}}', 'wish', '{}')", quoted(desired));
+    let script = format!("redis.call('HSET', 'tautan:{{0}}:{{{tenant}}}', 'desired', '{}')", quoted(desired));
     assert!(!server.ask(&["EVAL", &script, "0"]).starts_with(b"-"));
 }
 
@@ -94,7 +94,7 @@ async fn unknown_states_in_redis_lock_no_tenant_out() {
         let (id, event) = unknown_event(&redis).await;
         keep_in_redis(&redis.server, &tenant("ended"), &id, &sealed(&keys("ended"), "event", id.as_bytes(), &event));
         let (number, _) = redis.commands().current(&tenant("linked")).await.unwrap().unwrap();
-        let desired = sealed(&keys("linked"), "wish", &number.0.to_be_bytes(), &json!({"Dance": {"steps": 3}}));
+        let desired = sealed(&keys("linked"), "desired", &number.0.to_be_bytes(), &json!({"Dance": {"steps": 3}}));
         want_in_redis(&redis.server, &tenant("linked"), &desired);
         after_the_rollback(&redis).await;
     })

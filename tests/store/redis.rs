@@ -58,7 +58,7 @@ async fn no_secret_of_any_kind_reaches_redis_in_clear() {
         let history = redis.server.ask(&["XRANGE", "tautan:{0}:{toko-sari}:history", "-", "+"]);
         let record = redis.server.ask(&["HGETALL", "tautan:{0}:{toko-sari}"]);
         let rows = redis.server.ask(&["HGETALL", "tautan:{0}:{toko-sari}:rows:sessions"]);
-        let said = redis.server.ask(&["LRANGE", "tautan:{0}:{toko-sari}:said", "0", "-1"]);
+        let said = redis.server.ask(&["LRANGE", "tautan:{0}:{toko-sari}:messages", "0", "-1"]);
         assert!(said.starts_with(b"*1"));
         let bytes = [everything, history, record, rows, said].concat();
         let stands = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());

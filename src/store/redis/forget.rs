@@ -4,23 +4,23 @@ use std::time::Duration;
 
 use super::{
     RedisStore, Shared,
+    failure::Failure,
+    orphaned::Seen,
     record::Owner,
     schema::{self, field},
     script::{COUNT, Call, FORGET},
-    trouble::Trouble,
-    unattended::Seen,
 };
 use crate::{
     store::{StoreError, idle::IDLE_STEP_MAX},
     tenant::TenantId,
 };
 
-/// Tenants that are forgotten with one look, so that others are served meanwhile. The next sweep goes on.
+/// Tenants that one step forgets at most, so that other clients are served. The next sweep goes on.
 const AT_ONCE: usize = 200;
-/// Keys that Redis looks at in one step for what is left of a tenant.
+/// Keys that Redis looks at in one step of the search for a tenant's keys.
 const STEP: usize = 1_000;
 
-/// What the script answers when it has removed the tenant.
+/// The script's answer when it has removed the tenant.
 const FORGOTTEN: &str = "forgotten";
 
 impl RedisStore {
@@ -29,8 +29,8 @@ impl RedisStore {
     pub async fn erase_tenant(&self, tenant: &TenantId) -> Result<bool, StoreError> {
         let shared = self.shared();
         let reading = shared.read(tenant, None).await?;
-        let dead = reading.record.owner.filter(|_| !reading.living);
-        // Before the record, so that what a request makes that comes meanwhile is not among them.
+        let dead = reading.record.owner.filter(|_| !reading.is_owned);
+        // Listed before the record is removed, so that the keys of a request that comes meanwhile are not among them.
         let unnamed = shared.unnamed_keys(tenant).await?;
         let call = forget(tenant, 0, None, dead.as_ref(), &shared.incarnations().await?);
         let answer: String = shared.connections.call(&call).await?;
@@ -46,7 +46,7 @@ impl RedisStore {
     }
 }
 
-/// `incarnations`: whose indexes may name the tenant.
+/// `incarnations`: those whose indexes may name the tenant.
 fn forget(
     tenant: &TenantId,
     counted: u64,
@@ -56,7 +56,7 @@ fn forget(
 ) -> Call {
     let after = after.map_or(String::new(), |after| after.as_millis().to_string());
     let nonce = dead.map_or(String::new(), |owner| super::record::nonce_text(owner.nonce));
-    let mut call = Call::on(&FORGET, tenant).key(schema::notices()).key(schema::wanted());
+    let mut call = Call::on(&FORGET, tenant).key(schema::outbox()).key(schema::wanted());
     for incarnation in incarnations.iter().chain(dead.map(|owner| &owner.incarnation)) {
         call = call.key(schema::owned(incarnation)).key(schema::inbox(incarnation));
     }
@@ -64,16 +64,16 @@ fn forget(
 }
 
 impl Shared {
-    /// By the server's clock, in ms.
-    pub async fn count_idle_time(&self) -> Result<u64, Trouble> {
+    /// By the clock of Redis, in ms.
+    pub async fn count_idle_time(&self) -> Result<u64, Failure> {
         let call = Call::on_keys(&COUNT, [schema::idle_time()]).arg(IDLE_STEP_MAX.as_millis() as u64);
         self.connections.call(&call).await
     }
 
-    /// Of these tenants those that have been idle for long enough. Of the others notes since when they are.
+    /// Forgets those of these tenants that have been idle for long enough, and begins the idle time of others.
     pub async fn forget_idle(&self, tenants: &[TenantId], counted: u64) -> Result<usize, StoreError> {
         let idle: Vec<Seen> = self.look_at_each(tenants).await?;
-        let idle: Vec<Seen> = idle.into_iter().filter(|seen| !seen.is_wanted && !seen.living).collect();
+        let idle: Vec<Seen> = idle.into_iter().filter(|seen| !seen.is_wanted && !seen.is_owned).collect();
         if idle.is_empty() {
             return Ok(0);
         }
@@ -99,16 +99,16 @@ impl Shared {
         Ok(forgotten)
     }
 
-    async fn incarnations(&self) -> Result<Vec<String>, Trouble> {
+    async fn incarnations(&self) -> Result<Vec<String>, Failure> {
         let mut pipeline = redis::pipe();
         pipeline.cmd("SMEMBERS").arg(schema::incarnations());
         let (incarnations,): (Vec<String>,) = self.connections.query(&pipeline).await?;
         Ok(incarnations)
     }
 
-    /// Keys that nothing kept points to: codes whose event has left the history, which would expire by themselves, and rows
-    /// of a table that is not listed.
-    async fn unnamed_keys(&self, tenant: &TenantId) -> Result<Vec<String>, Trouble> {
+    /// Keys that no other key names: codes whose event has left the history, which would expire by themselves, and rows of a table
+    /// that is not listed.
+    async fn unnamed_keys(&self, tenant: &TenantId) -> Result<Vec<String>, Failure> {
         let (mut cursor, mut keys) = (0, Vec::new());
         loop {
             let mut pipeline = redis::pipe();

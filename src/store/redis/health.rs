@@ -6,26 +6,26 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 
-use super::{refusal::Refusal, trouble::Trouble};
+use super::{failure::Failure, refusal::Refusal};
 
-/// Nothing published arrived for so long, six probes, although commands are answered.
-const DEAF_AFTER: Duration = Duration::from_secs(30);
+/// No message arrived for this time, six probes, although commands are answered.
+const NOT_DELIVERING_AFTER: Duration = Duration::from_secs(30);
 
-/// How Redis looks from here.
+/// The condition of Redis, as this process sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Condition {
-    /// It answers nothing.
+    /// Redis does not answer.
     pub away: bool,
-    /// Nothing that is published arrives although it answers: other instances serve better.
+    /// Redis answers, but no message arrives: other instances serve better.
     pub not_delivering: bool,
-    /// It answers, and refused the newest heartbeat, or took it only as what needs no memory.
+    /// Redis answers, and refused the newest heartbeat, or took only the command that needs no memory.
     pub refuses: Option<Refusal>,
 }
 
-/// What the tasks of this store found out about Redis.
+/// What the tasks of this store know of Redis.
 pub struct Health {
     condition: watch::Sender<Condition>,
-    /// When something published last arrived.
+    /// When the last message arrived.
     delivered: Mutex<Instant>,
 }
 
@@ -56,21 +56,21 @@ impl Health {
         }
     }
 
-    /// Something published arrived.
+    /// A message arrived.
     pub fn heard(&self) {
         *self.delivered.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// Whether what is published arrives.
+    /// Updates whether messages arrive.
     pub fn listened(&self) {
         let delivered = *self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
-        let not_delivering = delivered.elapsed() >= DEAF_AFTER;
+        let not_delivering = delivered.elapsed() >= NOT_DELIVERING_AFTER;
         self.condition.send_if_modified(|now| mem::replace(&mut now.not_delivering, not_delivering) != not_delivering);
     }
 
-    /// What a heartbeat was answered in place of being taken.
-    pub fn note(&self, trouble: &Trouble) {
-        if let Trouble::Refused(refusal) = trouble
+    /// A heartbeat failed.
+    pub fn note(&self, failure: &Failure) {
+        if let Failure::Refused(refusal) = failure
             && refusal.is_of_writes()
         {
             self.refused(refusal.clone());
@@ -83,7 +83,7 @@ impl Health {
         }
     }
 
-    /// True: before, it took none.
+    /// A heartbeat succeeded. True: the one before was refused.
     pub fn taken(&self) -> bool {
         let again = self.set(None);
         if again {

@@ -5,14 +5,14 @@ use tokio::time::timeout;
 
 use super::{
     RedisStore, Shared,
-    audience::{Based, Joined},
-    reading::Reading,
+    failure::Failure,
+    read::Reading,
     schema,
     script::{APPEND, FINISH},
     sealed::with_event,
-    surely,
-    trouble::Trouble,
-    writing::{DECISIONS_MAX, Write},
+    to_completion,
+    watchers::{Based, Joined},
+    write::{DECISIONS_MAX, Write},
 };
 use crate::store::takeover::starting;
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
     tenant::TenantId,
 };
 
-/// Where reading takes longer a status is told in doubt, and a stream begins with such a notice and catches up.
+/// If a read takes longer, the last known status is shown as stale, and a stream begins stale and catches up.
 const READ_TIME_MAX: Duration = Duration::from_millis(500);
 
 #[async_trait]
@@ -37,7 +37,7 @@ impl Journal for RedisStore {
 
     async fn finish(&self, lease: Lease, status: Status, fulfils: Generation) -> Result<Arc<Event>, StoreError> {
         let shared = self.shared().clone();
-        surely(self.shared(), async move { finish(&shared, &lease, status, fulfils).await }).await
+        to_completion(self.shared(), async move { finish(&shared, &lease, status, fulfils).await }).await
     }
 
     async fn latest(&self, tenant: &TenantId) -> Result<Option<Shown>, StoreError> {
@@ -49,8 +49,8 @@ impl Journal for RedisStore {
         match shared.read_soon(tenant, None).await {
             Ok(reading) => Ok(reading.shown()),
             Err(StoreError::Unavailable(error)) => {
-                tracing::debug!(%tenant, %error, "status is told in doubt");
-                Ok(Some(shared.audience.known(tenant, shared.clock.now())))
+                tracing::debug!(%tenant, %error, "the last known status is shown as stale");
+                Ok(Some(shared.watchers.known(tenant, shared.clock.now())))
             }
             Err(error) => Err(error),
         }
@@ -58,8 +58,8 @@ impl Journal for RedisStore {
 
     async fn subscribe(&self, tenant: &TenantId, after: Option<EventId>) -> Subscription {
         let shared = self.shared();
-        // First of all, so that the channel is not given up for want of readers.
-        let joined = shared.audience.join(tenant);
+        // First, so that the channel is not unsubscribed because it has no readers.
+        let joined = shared.watchers.join(tenant);
         shared.listen(tenant).await;
         match shared.read_for_stream(tenant, after, joined).await {
             Ok((reading, live)) => {
@@ -69,9 +69,9 @@ impl Journal for RedisStore {
             Err(error) => {
                 static LINES: Sampled = Sampled::new();
                 if LINES.is_due() {
-                    tracing::warn!(%tenant, %error, "stream begins with a stale notice");
+                    tracing::warn!(%tenant, %error, "stream begins with a stale status");
                 }
-                let (doubt, live, catch_up) = shared.audience.doubted(tenant, after, shared.clock.now());
+                let (doubt, live, catch_up) = shared.watchers.join_stale(tenant, after, shared.clock.now());
                 if catch_up {
                     shared.catch_up(tenant.clone());
                 }
@@ -96,22 +96,23 @@ pub async fn append_in(
     for _ in 0..DECISIONS_MAX {
         let (mut record, live) = write.record().await?;
         let previous = record.newest.clone();
-        let said = record.say(status.clone(), shared.clock.now(), &live);
-        let outgoing = said.as_ref().map(|event| seals.outgoing(previous.as_deref(), event, Some(write.incarnation())));
+        let appended = record.append(status.clone(), shared.clock.now(), &live);
+        let outgoing =
+            appended.as_ref().map(|event| seals.outgoing(previous.as_deref(), event, Some(write.incarnation())));
         let call = write
             .call(&APPEND)
-            .key(schema::notices())
+            .key(schema::outbox())
             .arg(&record.version)
             .arg(u8::from(record.doubted))
             .arg(&record.run);
         let Some(heard) = write.ask(&with_event(call, outgoing.as_ref())).await? else { continue };
-        let event = record.newest.clone().expect("it says the status, or said it before");
+        let event = record.newest.clone().expect("it has the status, or had it before");
         write.done(record, &live);
-        let heard = heard.parse().map_err(|_| Trouble::Nonsense(heard))?;
-        log_unheard(tenant, said, Some(heard));
-        return Ok(Appended { event, listeners: shared.audience.listeners(tenant, heard) });
+        let heard = heard.parse().map_err(|_| Failure::Nonsense(heard))?;
+        log_unheard(tenant, appended, Some(heard));
+        return Ok(Appended { event, listeners: shared.watchers.listeners(tenant, heard) });
     }
-    Err(Trouble::Contended.into())
+    Err(Failure::Contended.into())
 }
 
 async fn finish(
@@ -127,33 +128,33 @@ async fn finish(
         let (mut record, live) = write.record().await?;
         let after = record.facts(true).after_end(fulfils);
         let before = record.newest.clone();
-        let said = record.say(status.clone(), shared.clock.now(), &live);
-        let last = record.newest.clone().expect("it says the status, or said it before");
+        let appended = record.append(status.clone(), shared.clock.now(), &live);
+        let last = record.newest.clone().expect("it has the status, or had it before");
         let starts = after == AfterEnd::Newer { starts: true };
-        let follows = if starts { record.say(starting(), shared.clock.now(), &live) } else { None };
-        let outgoing = said.as_ref().map(|event| seals.outgoing(before.as_deref(), event, None));
+        let follows = if starts { record.append(starting(), shared.clock.now(), &live) } else { None };
+        let outgoing = appended.as_ref().map(|event| seals.outgoing(before.as_deref(), event, None));
         let outgoing_next = follows.as_ref().map(|event| seals.outgoing(Some(&last), event, None));
-        let call = write.call(&FINISH).key(schema::notices()).key(schema::wanted());
+        let call = write.call(&FINISH).key(schema::outbox()).key(schema::wanted());
         let call = call.key(schema::owned(write.incarnation())).arg(&record.version);
         let call = call
             .arg(u8::from(record.doubted || record.facts(false).is_stale()))
             .arg(&record.run)
             .arg(u8::from(after == AfterEnd::Fulfilled));
-        let call = call.arg(u8::from(status.gives_up_link())).arg(shared.census.instance());
+        let call = call.arg(u8::from(status.gives_up_link())).arg(shared.membership.instance());
         let call = with_event(with_event(call, outgoing.as_ref()), outgoing_next.as_ref());
         let Some(heard) = write.ask(&call).await? else { continue };
-        log_unheard(tenant, said.into_iter().chain(follows), heard.parse().ok());
+        log_unheard(tenant, appended.into_iter().chain(follows), heard.parse().ok());
         shared.leases.end(lease.nonce());
         if matches!(after, AfterEnd::Newer { .. }) {
             shared.notifications.add(tenant.clone());
         }
         return Ok(last);
     }
-    Err(Trouble::Contended.into())
+    Err(Failure::Contended.into())
 }
 
-/// The log line of events that no instance listened for: each that does writes its own, with the number of its streams.
-/// `heard`: how many instances heard it. `None`: the answer that said so was lost.
+/// Logs events that no instance received: each instance that receives one writes its own line, with the number of its streams.
+/// `heard`: how many instances received it. `None`: the answer with the number was lost.
 pub fn log_unheard(tenant: &TenantId, events: impl IntoIterator<Item = Arc<Event>>, heard: Option<usize>) {
     if heard == Some(0) {
         events.into_iter().for_each(|event| log_emitted(tenant, &Update::Event(event), 0));
@@ -161,13 +162,13 @@ pub fn log_unheard(tenant: &TenantId, events: impl IntoIterator<Item = Arc<Event
 }
 
 impl Shared {
-    /// A Redis that hangs would be waited for as long as for any command, and whoever looks is to see something at once.
+    /// Waits less than for other commands: users look at a page while Redis hangs.
     async fn read_soon(&self, tenant: &TenantId, after: Option<EventId>) -> Result<Reading, StoreError> {
         let read = timeout(READ_TIME_MAX, self.read(tenant, after)).await;
-        read.unwrap_or_else(|_| Err(Trouble::Slow(READ_TIME_MAX).into()))
+        read.unwrap_or_else(|_| Err(Failure::Slow(READ_TIME_MAX).into()))
     }
 
-    /// For a stream that has joined the hub: what follows the reading is told there.
+    /// For a stream that has joined the hub: later events are published there.
     async fn read_for_stream(
         self: &Arc<Self>,
         tenant: &TenantId,
@@ -177,9 +178,9 @@ impl Shared {
         let mut again = false;
         loop {
             let reading = self.read_soon(tenant, after).await?;
-            let behind = match self.audience.based(tenant, &reading, &joined) {
+            let behind = match self.watchers.based(tenant, &reading, &joined) {
                 Based::Gone => {
-                    joined = self.audience.join(tenant);
+                    joined = self.watchers.join(tenant);
                     continue;
                 }
                 Based::Well => false,
@@ -188,8 +189,8 @@ impl Shared {
                     again = true;
                     continue;
                 }
-                // Twice: Redis has lost what was told.
-                Based::Overtaken => self.audience.suspect(tenant),
+                // Twice: Redis has lost published events.
+                Based::Overtaken => self.watchers.suspect(tenant),
             };
             if behind {
                 self.catch_up(tenant.clone());

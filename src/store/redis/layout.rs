@@ -1,22 +1,21 @@
-//! Two numbers that say which version of this program wrote into the server. They stand beside the key check.
+//! The two version numbers of the data in Redis. They are kept beside the key check.
 //!
-//! The layout is how keys and rows are made. A version that does not know it would read wrong values, so its start is
-//! refused. The vocabulary only grows: an unknown word is shown as the general case, so a higher number is a log line.
+//! The layout is the format of keys and rows. A program with another layout would read wrong values, so its start is refused. The vocabulary only grows: an unknown word is shown as the general case, so a higher number is a log line.
 
 use redis::aio::MultiplexedConnection;
 
 use super::{
+    failure::Failure,
     schema,
     script::{Call, VOCABULARY as RAISE},
-    trouble::Trouble,
-    unfit::UnusableServer,
+    unusable::UnusableServer,
 };
 use crate::events::VOCABULARY;
 
-/// 1: every tenant had a hash tag of its own.
+/// In layout 1 each tenant had its own hash tag.
 pub const LAYOUT: u64 = 2;
 
-/// The numbers as a connection finds them.
+/// The numbers that a connection finds.
 pub struct Numbers {
     pub layout: Option<u64>,
     pub vocabulary: Option<u64>,
@@ -24,12 +23,12 @@ pub struct Numbers {
 
 impl Numbers {
     /// Refuses a server with another layout. `proven`: there is a key check, so the server is not empty. True: our vocabulary
-    /// is to be written, once our key has proved to be the right one.
+    /// has to be written, once the key check has succeeded.
     pub fn check(&self, proven: bool, begins: bool) -> Result<bool, UnusableServer> {
         match self.layout {
             Some(LAYOUT) => {}
             Some(later) if later > LAYOUT => return Err(UnusableServer::Later),
-            // Read as ours it would look empty, and its owners may still run.
+            // This version would find no record there, and start sessions beside owners that still run.
             Some(_) => return Err(UnusableServer::Earlier),
             None if proven => return Err(UnusableServer::Earlier),
             None => {}
@@ -46,7 +45,7 @@ impl Numbers {
     }
 }
 
-pub async fn raise_vocabulary(connection: &mut MultiplexedConnection) -> Result<(), Trouble> {
+pub async fn raise_vocabulary(connection: &mut MultiplexedConnection) -> Result<(), Failure> {
     Call::on_keys(&RAISE, [schema::PROOF.to_owned()]).arg(VOCABULARY).greet(connection).await
 }
 
@@ -57,7 +56,7 @@ mod tests {
     #[test]
     fn server_of_another_layout_is_refused() {
         let check = |layout, proven| Numbers { layout, vocabulary: Some(VOCABULARY) }.check(proven, true);
-        assert_eq!(check(None, false), Ok(false), "an empty one");
+        assert_eq!(check(None, false), Ok(false), "an empty server");
         assert_eq!(check(Some(LAYOUT), true), Ok(false));
         assert_eq!(check(Some(LAYOUT + 1), true), Err(UnusableServer::Later));
         assert_eq!(check(Some(LAYOUT - 1), true), Err(UnusableServer::Earlier));

@@ -18,7 +18,7 @@ impl Shared {
         hash.iter().for_each(|byte| write!(name, "{byte:02x}").expect("writing into a string cannot fail"));
         let limit = self.limits.number_codes;
         let call = Call::on_keys(&NUMBER, [schema::number(&name)]).arg(random_name());
-        let counted: u8 = self.connections.call_surely(&call.arg(limit.count()).arg(limit.per_ms())).await?;
+        let counted: u8 = self.connections.call_with_retries(&call.arg(limit.count()).arg(limit.per_ms())).await?;
         Ok(counted == 1)
     }
 }

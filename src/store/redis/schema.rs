@@ -1,5 +1,5 @@
-//! Every key, channel and field, spelled here and in `scripts/` alone. docs/redis.md has each with its type, lifetime and
-//! writer, and `tests/docs` compares the two.
+//! The names of all keys, channels and fields. Only this file and `scripts/` spell them. docs/redis.md has the type, lifetime
+//! and writer of each, and `tests/docs` compares the two.
 //!
 //! All keys of a cell share the hash tag `{0}`, so one script may write a record together with the indexes that name it.
 //! There is one cell. A tenant's name stands percent-encoded in braces of its own: without the encoding a `}` in a name
@@ -17,11 +17,11 @@ fn part(tenant: &TenantId, rest: &str) -> String {
     cell(&format!("{{{tenant}}}{rest}"))
 }
 
-/// A hash: the key check and the two version numbers. Outside the cell: an earlier or later layout has to find its number
-/// at the same place, or it would take this Redis for an empty one.
+/// A hash: the key check and the two version numbers. Outside the cell: a program of another layout has to find the number
+/// under the same name, or it would take this Redis for an empty one.
 pub const PROOF: &str = "tautan:proof";
 
-/// A hash: who owns the tenant, what is wanted, what was written last.
+/// A hash: the owner, the desired state, the last write.
 pub fn record(tenant: &TenantId) -> String {
     part(tenant, "")
 }
@@ -31,7 +31,7 @@ pub fn history(tenant: &TenantId) -> String {
     part(tenant, ":history")
 }
 
-/// An event with its codes to pair with, for as long as they live.
+/// A string: an event with its codes to pair with; it expires with them.
 pub fn code(tenant: &TenantId, id: &str) -> String {
     part(tenant, &format!(":code:{id}"))
 }
@@ -47,13 +47,13 @@ pub fn rows(tenant: &TenantId, table: &str) -> String {
 }
 
 /// A list: messages to the owner from other instances.
-pub fn said(tenant: &TenantId) -> String {
-    part(tenant, ":said")
+pub fn messages(tenant: &TenantId) -> String {
+    part(tenant, ":messages")
 }
 
-/// A list: the last requests and their answers.
-pub fn wished(tenant: &TenantId) -> String {
-    part(tenant, ":wished")
+/// A list: the last requests, with their answers.
+pub fn requests(tenant: &TenantId) -> String {
+    part(tenant, ":requests")
 }
 
 /// A list: when the session crashed.
@@ -61,29 +61,29 @@ pub fn crashes(tenant: &TenantId) -> String {
     part(tenant, ":crashes")
 }
 
-/// A list: when pairing codes were asked for.
+/// A list: the times at which pairing codes were requested.
 pub fn used_codes(tenant: &TenantId) -> String {
     part(tenant, ":used-codes")
 }
 
-/// A list: when connections were asked for.
+/// A list: the times at which connections to WhatsApp were requested.
 pub fn used_dials(tenant: &TenantId) -> String {
     part(tenant, ":used-dials")
 }
 
 /// A channel: events as they are appended.
-pub fn told(tenant: &TenantId) -> String {
-    part(tenant, TOLD)
+pub fn events(tenant: &TenantId) -> String {
+    part(tenant, EVENTS)
 }
 
-const TOLD: &str = ":told";
+const EVENTS: &str = ":events";
 
-/// A set: every incarnation that may own something.
+/// A set: every incarnation that may own a tenant.
 pub fn incarnations() -> String {
     cell("incarnations")
 }
 
-/// A string: the heartbeat. It expires with the incarnation and is never made again.
+/// A string: the heartbeat. It expires with the incarnation and is never created again.
 pub fn heartbeat(incarnation: &str) -> String {
     cell(&format!("alive:{incarnation}"))
 }
@@ -93,22 +93,23 @@ pub fn owned(incarnation: &str) -> String {
     cell(&format!("owned:{incarnation}"))
 }
 
-/// A set: tenants of the incarnation whose request or owner changed. Without it a lost nudge would never be heard.
+/// A set: tenants of the incarnation whose request or owner changed. Without it a lost notification would never be noticed.
 pub fn inbox(incarnation: &str) -> String {
     cell(&format!("inbox:{incarnation}"))
 }
 
-/// A set: tenants that are wanted and had no owner.
+/// A set: wanted tenants that had no owner.
 pub fn wanted() -> String {
     cell("wanted")
 }
 
-/// A sorted set: tenants with a webhook to send, and when, in ms.
-pub fn notices() -> String {
-    cell("notices")
+/// A sorted set: tenants with a webhook to send; the score is when, in ms.
+pub fn outbox() -> String {
+    cell("outbox")
 }
 
-/// A list: when pairing codes were asked for one phone number, over all tenants. The number is a keyed hash.
+/// A list: the times at which pairing codes were requested for one phone number, over all tenants. `hash` is a keyed hash of
+/// the number.
 pub fn number(hash: &str) -> String {
     cell(&format!("number:{hash}"))
 }
@@ -118,37 +119,37 @@ pub fn idle_time() -> String {
     cell("idle-time")
 }
 
-/// A string: the instance that looked at every record last; expires.
+/// A string: the instance that swept last; expires.
 pub fn sweeper() -> String {
     cell("sweeper")
 }
 
-/// A string: the data set's random id. Another one means that Redis came back empty.
+/// A string: the data set's random id. Another id means that Redis lost all data.
 pub fn data() -> String {
     cell("data")
 }
 
 /// A string: see [`crate::store::ClientVersion`].
 pub fn client_version() -> String {
-    cell("release")
+    cell("client-version")
 }
 
 /// A channel: tenants whose request or owner changed.
 pub fn notifications() -> String {
-    cell("nudges")
+    cell("notifications")
 }
 
-/// A channel: one instance publishes to it and listens to it, to see that what is published arrives.
+/// A channel that one instance publishes to and listens to, to see that messages arrive.
 pub fn probe(instance: &str) -> String {
     cell(&format!("probe:{instance}"))
 }
 
-/// A pattern: the keys of all records, and of nothing else.
+/// A pattern: the keys of all records, and no other key.
 pub fn all_records() -> String {
     cell("{*}")
 }
 
-/// A pattern: all keys of the tenant. No character of an encoded name means anything in a pattern.
+/// A pattern: all keys of the tenant. An encoded name has no character with a meaning in a pattern.
 pub fn all_of(tenant: &TenantId) -> String {
     part(tenant, "*")
 }
@@ -158,13 +159,13 @@ pub mod field {
     pub const VERSION: &str = "version";
     pub const RUN: &str = "run";
     pub const DOUBTED: &str = "doubted";
-    pub const WISH: &str = "wish";
-    pub const WISHES: &str = "wishes";
+    pub const DESIRED: &str = "desired";
+    pub const GENERATION: &str = "generation";
     pub const OWNER_INCARNATION: &str = "owner_incarnation";
     pub const OWNER_NONCE: &str = "owner_nonce";
     pub const IDLE_VERSION: &str = "idle_version";
     pub const IDLE_SINCE: &str = "idle_since";
-    pub const NOTICE: &str = "notice";
+    pub const OUTBOX_EVENT: &str = "outbox_event";
 }
 
 /// Fields of [`PROOF`].
@@ -180,11 +181,11 @@ pub fn tenant_of_record(key: &str) -> Option<TenantId> {
     TenantId::parse_encoded(rest.strip_suffix('}')?).ok()
 }
 
-pub fn tenant_of_told(channel: &str) -> Option<TenantId> {
-    tenant_of_record(channel.strip_suffix(TOLD)?)
+pub fn tenant_of_events(channel: &str) -> Option<TenantId> {
+    tenant_of_record(channel.strip_suffix(EVENTS)?)
 }
 
-/// Whether a key of the tenant is one that nothing else may point to: a code or a row.
+/// Whether no other key may name this one: a code or a row.
 pub fn is_unnamed(key: &str) -> bool {
     key.contains("}:code:") || key.contains("}:rows:")
 }
@@ -195,12 +196,12 @@ pub enum Part {
     Record,
     History,
     Tables,
-    Said,
-    Wished,
+    Messages,
+    Requests,
     Crashes,
     UsedCodes,
     UsedDials,
-    /// Of no tenant: under this name the caller passes it.
+    /// Belongs to no tenant. The caller passes the key; scripts know it by this name.
     Other(&'static str),
 }
 
@@ -211,8 +212,8 @@ impl Part {
             Self::Record => "record",
             Self::History => "history",
             Self::Tables => "tables",
-            Self::Said => "said",
-            Self::Wished => "wished",
+            Self::Messages => "messages",
+            Self::Requests => "requests",
             Self::Crashes => "crashes",
             Self::UsedCodes => "used_codes",
             Self::UsedDials => "used_dials",
@@ -226,8 +227,8 @@ impl Part {
             Self::Record => record,
             Self::History => history,
             Self::Tables => tables,
-            Self::Said => said,
-            Self::Wished => wished,
+            Self::Messages => messages,
+            Self::Requests => requests,
             Self::Crashes => crashes,
             Self::UsedCodes => used_codes,
             Self::UsedDials => used_dials,
@@ -244,17 +245,17 @@ mod tests {
     #[test]
     fn keys_of_a_tenant_share_the_cell_and_name_it() {
         let tenant = TenantId::parse("org:1@x").unwrap();
-        for key in [record(&tenant), history(&tenant), told(&tenant), tables(&tenant), rows(&tenant, "t")] {
+        for key in [record(&tenant), history(&tenant), events(&tenant), tables(&tenant), rows(&tenant, "t")] {
             assert!(key.starts_with("tautan:{0}:{org:1@x}"), "{key}");
         }
-        for name in ["/", "}", "{}", "*", "%2F", "..", "a}:told", "x}:history", "0}:wanted"] {
+        for name in ["/", "}", "{}", "*", "%2F", "..", "a}:events", "x}:history", "0}:wanted"] {
             let odd = TenantId::parse(name).unwrap();
-            assert_eq!(tenant_of_told(&told(&odd)), Some(odd.clone()), "{name}");
+            assert_eq!(tenant_of_events(&events(&odd)), Some(odd.clone()), "{name}");
             assert_eq!(tenant_of_record(&record(&odd)), Some(odd.clone()), "{name}");
             assert_eq!(record(&odd).matches(['{', '}', '/', '*']).count(), 4, "{name}");
         }
-        assert_eq!(tenant_of_told(&told(&tenant)), Some(tenant.clone()));
-        assert_eq!(tenant_of_told(&notifications()), None);
+        assert_eq!(tenant_of_events(&events(&tenant)), Some(tenant.clone()));
+        assert_eq!(tenant_of_events(&notifications()), None);
         assert_eq!(tenant_of_record(&record(&tenant)), Some(tenant.clone()));
         assert_eq!(tenant_of_record(&history(&tenant)), None);
         assert_eq!(tenant_of_record(&incarnations()), None);
@@ -262,7 +263,7 @@ mod tests {
 
     #[test]
     fn every_key_of_the_cell_has_its_hash_tag() {
-        let keys = [wanted(), owned("i"), inbox("i"), notices(), incarnations(), heartbeat("i"), number("n")];
+        let keys = [wanted(), owned("i"), inbox("i"), outbox(), incarnations(), heartbeat("i"), number("n")];
         let keys = keys.into_iter().chain([idle_time(), sweeper(), data(), client_version()]);
         for key in keys {
             let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}'));

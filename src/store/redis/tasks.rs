@@ -1,15 +1,15 @@
 use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::trouble::Trouble;
+use super::failure::Failure;
 use crate::store::StoreError;
 
-/// The tasks of a store, which end with it.
+/// The tasks of a store; they end with it.
 #[derive(Default)]
 pub struct Tasks {
     tracker: TaskTracker,
     stop: CancellationToken,
-    /// Cancelled with the end of the first task that must not end.
+    /// Cancelled when a task ends that must not end.
     crashed: CancellationToken,
 }
 
@@ -18,7 +18,7 @@ impl Tasks {
         self.tracker.spawn(task)
     }
 
-    /// A task that the store cannot do without.
+    /// Runs a task that must not end.
     pub fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
         let crashed = self.crashed.clone().drop_guard();
         self.spawn(async move {
@@ -41,14 +41,14 @@ impl Tasks {
     }
 
     pub fn check_open(&self) -> Result<(), StoreError> {
-        if self.is_stopped() { Err(Trouble::Closed.into()) } else { Ok(()) }
+        if self.is_stopped() { Err(Failure::Closed.into()) } else { Ok(()) }
     }
 
     pub fn stop(&self) {
         self.stop.cancel();
     }
 
-    /// Ends them all and waits for it.
+    /// Ends all tasks, and waits for their end.
     pub async fn close(&self) {
         self.stop();
         self.tracker.close();

@@ -1,5 +1,5 @@
--- ARGV[1]: the longest step that counts, in ms. What the clock jumps over
--- does not count. Answers the time counted so far, in ms.
+-- ARGV: the longest step that counts, in ms. A longer one is a jump of the clock, and does not count. Answers the time
+-- counted so far, in ms.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local step = now - tonumber(redis.call('HGET', idle_time, 'clock') or now)

@@ -1,4 +1,5 @@
--- ARGV: nonce, fence, number, now and how long a crash counts, both in ms. Answers how many count, this one included.
+-- ARGV: nonce, fence, number, the time now and how long a crash counts, both in ms. Answers how many crashes count, with this
+-- one.
 local answer = refused(ARGV[1], ARGV[2], ARGV[3])
 if answer then return answer end
 local now, window = tonumber(ARGV[4]), tonumber(ARGV[5])

@@ -1,7 +1,7 @@
--- Stands behind the prelude where a script writes events.
+-- Follows the prelude in each script that writes events.
 local HISTORY_MAX = 32
 
--- Removes all events but the newest, with their codes: they name the account of a link that was given up.
+-- Removes all events except the newest one, with their codes: they name the account of a link that was given up.
 local function keep_newest_event()
   local entries = redis.call('XRANGE', history, '-', '+')
   local newest = table.remove(entries)
@@ -9,7 +9,8 @@ local function keep_newest_event()
   for _, entry in ipairs(entries) do
     redis.call('UNLINK', code_of(entry[1]))
   end
-  -- Of events that left the history before, too: more than come in the ten minutes that a code is kept.
+  -- Also the codes of events that have left the history. Fewer than this many come in the ten minutes for which a code is
+  -- kept.
   local epoch, first = string.match(entries[1][1], '^(%d+)-(%d+)$')
   for sequence = math.max(first - HISTORY_MAX, 1), first - 1 do
     redis.call('UNLINK', code_of(epoch .. '-' .. string.format('%.0f', sequence)))
@@ -18,11 +19,11 @@ local function keep_newest_event()
   redis.call('XADD', history, newest[1], unpack(newest[2]))
 end
 
--- Keeps and publishes the event whose seven parts begin at ARGV[at]: its id in the history, what is kept for long, what
--- is kept for `ttl` ms beside it (codes to pair with) or '', what is published, and, where the back end is to be told of
--- it, its id on the stream and its time. An event that is not there has the id ''. A notice that waits already keeps its turn.
-local function tell(at)
-  local id, kept, code, ttl, message, notice, noticed_at = unpack(ARGV, at, at + 6)
+-- Saves and publishes the event whose seven parts begin at ARGV[at]: its id in the history; the event as it is kept; the
+-- event with its codes, kept for `ttl` ms, or ''; the message to publish; and, for an event that the outbox keeps, its id on
+-- the stream and its time. The id '' means that there is no event. An outbox entry that waits already keeps its turn.
+local function publish_event(at)
+  local id, kept, code, ttl, message, outbox_event, outbox_at = unpack(ARGV, at, at + 6)
   if id == '' then
     return 0
   end
@@ -33,11 +34,11 @@ local function tell(at)
   if code ~= '' then
     redis.call('SET', code_of(id), code, 'PX', ttl)
   end
-  if notice ~= '' then
-    -- Who says it delivers it, unless it dies: others leave it so much time.
-    local due = math.max(now_ms() + 5000, tonumber(read('notice_due')) or 0)
-    redis.call('ZADD', notices, string.format('%.0f', due), tenant)
-    redis.call('HSET', record, 'notice', notice, 'notice_at', noticed_at)
+  if outbox_event ~= '' then
+    -- The instance that appends the event delivers it. Others wait so long, in case it dies.
+    local due = math.max(now_ms() + 5000, tonumber(read('outbox_due')) or 0)
+    redis.call('ZADD', outbox, string.format('%.0f', due), tenant)
+    redis.call('HSET', record, 'outbox_event', outbox_event, 'outbox_at', outbox_at)
   end
-  return redis.call('PUBLISH', told, message)
+  return redis.call('PUBLISH', events_channel, message)
 end

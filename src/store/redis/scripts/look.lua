@@ -1,6 +1,6 @@
--- One look at a tenant: the record, whether the cursor `after` is still in the history, the events from it on (or the newest
--- alone), each with its codes where they are still there, and whether there are credentials. With `on` '1' the events
--- behind a cursor that is not there any more count, too: readers that saw some of them drop those themselves.
+-- Reads a tenant: the record, whether the cursor `after` is still in the history, the events from it on (or only the newest),
+-- each with its codes if those still exist, and whether there are credentials. With `on` '1' the events behind a cursor that
+-- has left the history are read as well: readers drop those that they have seen.
 local function look(after, on)
   local entries, known = {}, 0
   if after ~= '' then

@@ -1,7 +1,7 @@
--- Names that are no KEYS. Codes and rows lie under the record's name; which there are is known only while the script runs.
--- `tenant` is how indexes and messages name it.
+-- Names that are no KEYS. Names of codes and rows begin with the record's name, and are known only while a script runs.
+-- `tenant` is the tenant's name in indexes and messages.
 local cell, tenant = string.match(record, '^(.-){([^{}]*)}$')
-local told, nudges = record .. ':told', cell .. 'nudges'
+local events_channel, notifications = record .. ':events', cell .. 'notifications'
 
 local function code_of(id)
   return record .. ':code:' .. id

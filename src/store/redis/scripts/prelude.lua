@@ -1,30 +1,30 @@
--- Stands before every script that changes a tenant.
+-- Precedes every script that changes a tenant.
 local NO_FIELD = ''
 
 local function read(field)
   return redis.call('HGET', record, field) or ''
 end
 
--- Whoever decided on what it read of the record decides again if the record is another by now.
+-- A caller that decided on another version of the record has to decide again.
 local function is_at(version)
   return read('version') == version
 end
 
--- What the flag allow-oom says from Redis 7 on. A Redis whose memory is full refuses a script's first write if that needs
--- memory, and no later one; this one needs none and changes nothing. Without it a session that runs could save nothing
+-- Does what the flag allow-oom does from Redis 7 on. A Redis whose memory is full refuses a script whose first write needs
+-- memory; later writes are taken. This write needs none and changes nothing. Without it a running session could save nothing
 -- more, and would end.
 local function allow_oom()
   redis.call('HDEL', record, NO_FIELD)
 end
 
--- `change` is the name that no other change ever has, which the version is from here on: not a number, which a Redis that
--- came back without its last second would reach once more.
+-- `change` becomes the version. It is a name that no other change ever has. A Redis that lost its last second would reach
+-- a number a second time.
 local function changed(doubted, change)
   redis.call('HSET', record, 'doubted', doubted, 'version', change)
 end
 
--- A lease numbers its writes: the newest is answered again what it was answered first, one that arrives after a newer
--- one is nobody's any more. Then fence and nonce, both. nil: it may go on.
+-- A lease numbers its writes. The newest one gets its first answer again; an older one is refused. Then nonce and fence are
+-- compared. nil: the script may go on.
 local function refused(nonce, fence, number)
   if read('last_nonce') == nonce then
     local last = tonumber(read('last_number'))
@@ -45,12 +45,13 @@ local function answered(nonce, number, value)
   return { 'done', tostring(value) }
 end
 
-local function disown()
+local function clear_owner()
   redis.call('HDEL', record, 'owner_incarnation', 'owner_nonce', 'owner_fence')
 end
 
-local function notice()
-  return redis.call('PUBLISH', told, 'notice')
+-- Readers read the record again: the status may not be stale any more.
+local function refresh()
+  return redis.call('PUBLISH', events_channel, 'refresh')
 end
 
 local function now_ms()
@@ -58,13 +59,14 @@ local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- Leaves word for an owner that may not hear the nudge. It looks every second, or is as good as dead long before.
-local function put_into(inbox)
+-- The owner reads its inbox every second, also if it missed the notification. An owner that does not is dead before the inbox
+-- expires.
+local function put_into_inbox(inbox)
   redis.call('SADD', inbox, tenant)
   redis.call('PEXPIRE', inbox, 60000)
 end
 
--- Tells all instances to look at the tenant. `leaving`: the incarnation that hands it over, or ''.
-local function nudge(instance, leaving)
-  redis.call('PUBLISH', nudges, instance .. ' ' .. tenant .. ' ' .. leaving)
+-- Notifies all instances that the tenant's request or owner changed. `leaving`: the incarnation that hands it over, or ''.
+local function notify(instance, leaving)
+  redis.call('PUBLISH', notifications, instance .. ' ' .. tenant .. ' ' .. leaving)
 end

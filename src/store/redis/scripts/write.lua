@@ -1,5 +1,5 @@
--- ARGV: nonce, fence, number, then changes of four each: what, table, row, value. The set of tables says what an erasure
--- has to take.
+-- ARGV: nonce, fence, number, then four for each change: kind, table, row, value. An erasure removes the tables that the set
+-- `tables` names.
 local answer = refused(ARGV[1], ARGV[2], ARGV[3])
 if answer then return answer end
 for at = 4, #ARGV, 4 do

@@ -10,32 +10,31 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{connection::ANSWER_TIME_MAX, random_name, trouble::Trouble};
+use super::{connection::ANSWER_TIME_MAX, failure::Failure, random_name};
 use crate::tenant::TenantId;
 
-/// After so long without a beat its owner has not noticed yet that it is cut off, and whoever waits for a code has
-/// waited long enough: a pairing has nothing to lose, so it is taken over before its owner counts as dead.
+/// A pairing has nothing to lose, so it is taken over after this time without a beat, before its owner counts as dead: a user
+/// waits for the code.
 const SILENT_AFTER: Duration = Duration::from_secs(3);
-/// Nothing is left to whoever has not been heard for so long.
+/// No tenant is left to an instance without a new beat for this time.
 const LIVELY_FOR: Duration = Duration::from_secs(2);
-/// What was seen longer ago says nothing of silence: whoever slept meanwhile, and wakes, has heard nobody, and they all
-/// may have gone on. A few looks.
+/// Ignore older observations, of more than a few looks: after a suspend of this process all others look silent.
 const LOOK_HOLDS: Duration = Duration::from_secs(1);
-/// One more beat is missing than can be by chance: it is looked at more often.
+/// From here on more beats are missing than is likely by chance: look more often.
 const SUSPECT_AFTER: Duration = Duration::from_millis(1_600);
-/// Owning a few sessions more is no reason to send one elsewhere.
+/// Instances whose numbers of sessions differ by less count as equal.
 const SLACK: usize = 16;
-/// Each that comes first is given so long; they need a few milliseconds.
+/// The time for each instance that comes first; it needs a few milliseconds.
 const TURN: Duration = Duration::from_millis(500);
 
-/// This process's own incarnation, and who else lives, as far as it was seen from here. What says that somebody is alive may
-/// be out of date; that somebody is gone stays true.
-pub struct Census {
-    /// Random, for as long as the process lives: whose nudge and whose probe it is.
+/// This process's own incarnation, and the others as this process last saw them. That one is alive may be out of date; that one
+/// is dead stays true.
+pub struct Membership {
+    /// A random name of this process, in notifications and probes.
     instance: String,
-    /// The incarnation that lives now; `None` until Redis knows it, and between two.
+    /// The incarnation that lives now; `None` until it is registered, and between two.
     here: watch::Sender<Option<Arc<str>>>,
-    /// The incarnation before the present one, of which this process knows that it has hung up.
+    /// The incarnation before the present one. It has hung up.
     past: Mutex<Tag>,
     sessions_max: Option<usize>,
     members: Mutex<Members>,
@@ -44,20 +43,20 @@ pub struct Census {
 #[derive(Default)]
 struct Members {
     by_name: HashMap<String, Member>,
-    /// When the last look began that found out who lives.
+    /// When the last look at the heartbeats began.
     looked: Option<Instant>,
 }
 
 struct Member {
     beat: Beat,
-    /// When this beat was first seen: it is older than that, never younger.
+    /// When this beat was first seen. It was sent earlier.
     seen: Instant,
 }
 
-/// What an incarnation's heartbeat says.
+/// The content of an incarnation's heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Beat {
-    /// Another one for each, so that one beat can be told from the next.
+    /// Differs from beat to beat.
     pub number: u64,
     /// Sessions it owns.
     pub owned: usize,
@@ -65,11 +64,11 @@ pub struct Beat {
     pub max: Option<usize>,
     /// The run of the server with which it has compared what it holds.
     pub run: Tag,
-    /// The incarnation before it in the same process, which has hung up.
+    /// The incarnation before it in the same process. It has hung up.
     pub past: Tag,
 }
 
-/// A run of the server, or an incarnation, told in short.
+/// A hash of the name of a run or an incarnation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Tag(u64);
 
@@ -87,8 +86,7 @@ impl Beat {
         format!("{} {} {max} {:x} {:x}", self.number, self.owned, self.run.0, self.past.0)
     }
 
-    /// One that another version wrote is a heartbeat all the same, and where it changes somebody lives. Nothing is left to
-    /// it.
+    /// The beat of another version also proves that its incarnation lives. No tenant is left to it.
     pub fn of(text: &str) -> Self {
         Self::parse(text).unwrap_or_else(|| Self {
             number: Tag::of(text).0,
@@ -104,7 +102,7 @@ impl Beat {
         let (number, owned, max) = (words.next()?, words.next()?, words.next()?);
         let max = if max == "-" { None } else { Some(max.parse().ok()?) };
         let mut tag = || Some(Tag(u64::from_str_radix(words.next()?, 16).ok()?));
-        // An instance of before knows of no past.
+        // An earlier version wrote no past.
         let (run, past) = (tag()?, tag().unwrap_or_default());
         Some(Self { number: number.parse().ok()?, owned: owned.parse().ok()?, max, run, past })
     }
@@ -114,7 +112,7 @@ impl Beat {
     }
 }
 
-impl Census {
+impl Membership {
     pub fn new(sessions_max: Option<usize>) -> Self {
         let (here, members) = (watch::Sender::new(None), Mutex::default());
         Self { instance: random_name(), here, past: Mutex::default(), sessions_max, members }
@@ -132,11 +130,11 @@ impl Census {
         self.here.borrow().as_deref() == Some(incarnation)
     }
 
-    /// Waits for an incarnation to take leases for, but not for long.
-    pub async fn present(&self) -> Result<Arc<str>, Trouble> {
+    /// Waits for the own incarnation to be registered, but not for long.
+    pub async fn present(&self) -> Result<Arc<str>, Failure> {
         let mut here = self.here.subscribe();
         let here = timeout(ANSWER_TIME_MAX, here.wait_for(Option::is_some)).await;
-        here.ok().and_then(Result::ok).and_then(|here| here.clone()).ok_or(Trouble::Unborn)
+        here.ok().and_then(Result::ok).and_then(|here| here.clone()).ok_or(Failure::Unregistered)
     }
 
     pub fn begin(&self, name: &str) {
@@ -147,18 +145,18 @@ impl Census {
         self.here.send_replace(None);
     }
 
-    /// The one that follows says so with each heartbeat: others need not wait for it.
+    /// The next incarnation reports it with each heartbeat, so that others need not wait for this one.
     pub fn hung_up(&self, name: &str) {
         *self.past.lock().unwrap_or_else(PoisonError::into_inner) = Tag::of(name);
     }
 
-    /// What the next heartbeat says. `run`: the run of the server that the leases were compared with.
+    /// The content of the next heartbeat. `run`: the run of the server that the leases were compared with.
     pub fn beat(&self, number: u64, owned: usize, run: Tag) -> Beat {
         let past = *self.past.lock().unwrap_or_else(PoisonError::into_inner);
         Beat { number, owned, max: self.sessions_max, run, past }
     }
 
-    /// `None`: it is gone, for good. True: it was not known to be.
+    /// `None`: it is dead. True: this is news.
     pub fn see(&self, name: &str, beat: Option<Beat>, now: Instant) -> bool {
         let mut members = self.lock();
         match beat {
@@ -173,17 +171,17 @@ impl Census {
         }
     }
 
-    /// Nothing could be seen for a while: a beat that is the same as before may be a new one all the same.
-    pub fn blink(&self, now: Instant) {
+    /// A look failed: silence is counted from now on, since beats may have been missed.
+    pub fn restart_silence(&self, now: Instant) {
         self.lock().by_name.values_mut().for_each(|member| member.seen = now);
     }
 
-    /// All were looked at. `begun`: before anybody was asked for, since an answer may have waited for whoever slept.
+    /// A look has ended. `begun`: the time before its commands were sent, since an answer may have waited for a suspended process.
     pub fn looked(&self, begun: Instant) {
         self.lock().looked = Some(begun);
     }
 
-    /// It hands over what it owns: nobody waits for it to take something.
+    /// It hands over what it owns, so no tenant is left to it.
     pub fn leaves(&self, name: &str) {
         if let Some(member) = self.lock().by_name.get_mut(name) {
             member.beat.max = Some(0);
@@ -194,7 +192,7 @@ impl Census {
         self.lock().by_name.keys().cloned().collect()
     }
 
-    /// Not known to be dead, and yet without a beat for long enough that a pairing may be taken over.
+    /// Not known to be dead, but without a beat for long enough that its pairings may be taken over.
     pub fn is_silent(&self, name: &str, now: Instant) -> bool {
         let members = self.lock();
         members.by_name.get(name).is_some_and(|member| members.hears(now) && member.is_silent(now))
@@ -206,7 +204,7 @@ impl Census {
         silent.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Somebody is about to fall silent, or to be gone.
+    /// An instance is about to count as silent or dead.
     pub fn is_suspicious(&self, now: Instant) -> bool {
         self.lock().by_name.values().any(|member| now.duration_since(member.seen) >= SUSPECT_AFTER)
     }
@@ -215,14 +213,14 @@ impl Census {
         self.lock().by_name.values().any(|member| member.is_lively(now) && member.beat.has_room())
     }
 
-    /// How long this incarnation leaves a tenant that nobody owns to those with less to do. Everybody comes to nearly the same
-    /// order, so one takes it and the others find it taken; who is mistaken about another only comes a little later.
-    pub fn deference(&self, tenant: &TenantId, now: Instant) -> Duration {
+    /// How long this incarnation leaves an orphaned tenant to others with fewer sessions. All instances compute nearly the same
+    /// order, so one acquires the tenant and the others find that. A wrong view of another instance only costs time.
+    pub fn claim_delay(&self, tenant: &TenantId, now: Instant) -> Duration {
         let here = self.here();
-        here.map_or(Duration::ZERO, |here| self.deference_of(tenant, &here, now))
+        here.map_or(Duration::ZERO, |here| self.claim_delay_of(tenant, &here, now))
     }
 
-    fn deference_of(&self, tenant: &TenantId, here: &str, now: Instant) -> Duration {
+    fn claim_delay_of(&self, tenant: &TenantId, here: &str, now: Instant) -> Duration {
         let members = self.lock();
         let place = |name: &str, owned: usize| {
             let mut hasher = DefaultHasher::new();
@@ -271,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_beat_is_read_as_it_was_written() {
+    fn beat_is_read_as_it_was_written() {
         for beat in [beat(7, 3, None), beat(0, 10_000, Some(10_000))].into_iter().flatten() {
             assert_eq!(Beat::parse(&beat.text()), Some(beat));
         }
@@ -279,65 +277,65 @@ mod tests {
     }
 
     #[test]
-    fn who_beats_as_another_version_does_is_not_silent() {
-        let (census, start) = (Census::new(None), Instant::now());
+    fn beating_member_of_another_version_is_not_silent() {
+        let (membership, start) = (Membership::new(None), Instant::now());
         for second in 0..=SILENT_AFTER.as_secs() {
             let now = start + Duration::from_secs(second);
-            census.see("newer", Some(Beat::of(&format!("v2 {second}"))), now);
-            census.see("stuck", Some(Beat::of("v2 0")), now);
-            census.looked(now);
+            membership.see("newer", Some(Beat::of(&format!("v2 {second}"))), now);
+            membership.see("stuck", Some(Beat::of("v2 0")), now);
+            membership.looked(now);
         }
         let now = start + SILENT_AFTER;
-        assert!(!census.is_silent("newer", now) && census.is_silent("stuck", now));
-        assert!(!census.has_room(now), "nothing is left to it");
+        assert!(!membership.is_silent("newer", now) && membership.is_silent("stuck", now));
+        assert!(!membership.has_room(now), "no tenant is left to it");
     }
 
     #[test]
-    fn who_slept_takes_nobody_for_silent_before_a_look() {
-        let (census, start) = (Census::new(None), Instant::now());
-        census.see("a", beat(1, 0, None), start);
-        census.looked(start);
+    fn no_member_is_silent_after_a_suspend_before_a_look() {
+        let (membership, start) = (Membership::new(None), Instant::now());
+        membership.see("a", beat(1, 0, None), start);
+        membership.looked(start);
         let woken = start + SILENT_AFTER * 2;
-        assert!(!census.is_silent("a", woken) && census.silent(woken).is_empty());
-        // What was asked for before is answered now.
-        census.see("a", beat(1, 0, None), woken);
-        census.looked(start);
-        assert!(!census.is_silent("a", woken));
-        census.see("a", beat(1, 0, None), woken);
-        census.looked(woken);
-        assert!(census.is_silent("a", woken) && census.silent(woken) == ["a"]);
+        assert!(!membership.is_silent("a", woken) && membership.silent(woken).is_empty());
+        // The answer to a look from before the suspend.
+        membership.see("a", beat(1, 0, None), woken);
+        membership.looked(start);
+        assert!(!membership.is_silent("a", woken));
+        membership.see("a", beat(1, 0, None), woken);
+        membership.looked(woken);
+        assert!(membership.is_silent("a", woken) && membership.silent(woken) == ["a"]);
     }
 
     #[test]
-    fn silence_begins_with_the_last_new_beat_and_is_not_known_after_a_blink() {
-        let (census, start) = (Census::new(None), Instant::now());
+    fn silence_counts_from_the_last_new_beat_or_failed_look() {
+        let (membership, start) = (Membership::new(None), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
-        census.see("a", beat(1, 0, None), at(0));
-        census.see("a", beat(2, 0, None), at(1));
-        census.see("a", beat(2, 0, None), at(3));
-        census.looked(at(3) + LOOK_HOLDS / 2);
-        assert!(!census.is_silent("a", at(3)) && census.is_suspicious(at(3)));
-        assert!(census.is_silent("a", at(4)));
-        assert_eq!(census.silent(at(4)), ["a"]);
-        census.blink(at(4));
-        census.looked(at(6));
-        assert!(!census.is_silent("a", at(6)));
-        assert!(census.see("a", None, at(6)), "it is gone");
-        assert!(!census.see("a", None, at(7)), "which is no news any more");
-        census.looked(at(60));
-        assert!(!census.is_silent("a", at(60)), "the dead are not silent");
+        membership.see("a", beat(1, 0, None), at(0));
+        membership.see("a", beat(2, 0, None), at(1));
+        membership.see("a", beat(2, 0, None), at(3));
+        membership.looked(at(3) + LOOK_HOLDS / 2);
+        assert!(!membership.is_silent("a", at(3)) && membership.is_suspicious(at(3)));
+        assert!(membership.is_silent("a", at(4)));
+        assert_eq!(membership.silent(at(4)), ["a"]);
+        membership.restart_silence(at(4));
+        membership.looked(at(6));
+        assert!(!membership.is_silent("a", at(6)));
+        assert!(membership.see("a", None, at(6)), "it is gone");
+        assert!(!membership.see("a", None, at(7)), "that is known already");
+        membership.looked(at(60));
+        assert!(!membership.is_silent("a", at(60)), "the dead are not silent");
     }
 
     #[test]
-    fn the_least_loaded_come_first_and_those_alike_share() {
-        let (census, now) = (Census::new(None), Instant::now());
-        census.see("busy", beat(1, 100, None), now);
-        census.see("one", beat(1, 3, None), now);
-        census.see("two", beat(1, 9, None), now);
-        census.see("full", beat(1, 0, Some(0)), now);
+    fn least_loaded_come_first_and_equals_share() {
+        let (membership, now) = (Membership::new(None), Instant::now());
+        membership.see("busy", beat(1, 100, None), now);
+        membership.see("one", beat(1, 3, None), now);
+        membership.see("two", beat(1, 9, None), now);
+        membership.see("full", beat(1, 0, Some(0)), now);
         let mut taken = [0; 2];
         for number in 0..200 {
-            let waits = ["one", "two", "busy"].map(|here| census.deference_of(&tenant(number), here, now));
+            let waits = ["one", "two", "busy"].map(|here| membership.claim_delay_of(&tenant(number), here, now));
             taken[0] += usize::from(waits[0].is_zero());
             taken[1] += usize::from(waits[1].is_zero());
             assert!(waits[0].is_zero() != waits[1].is_zero(), "one of them comes first");
@@ -347,24 +345,24 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_to_who_leaves() {
-        let (census, now) = (Census::new(None), Instant::now());
-        census.see("leaving", beat(1, 1, None), now);
-        census.see("here", beat(1, 100, None), now);
-        assert_eq!(census.deference_of(&tenant(1), "here", now), TURN);
-        census.leaves("leaving");
-        assert_eq!(census.deference_of(&tenant(1), "here", now), Duration::ZERO);
+    fn no_tenant_is_left_to_a_leaving_member() {
+        let (membership, now) = (Membership::new(None), Instant::now());
+        membership.see("leaving", beat(1, 1, None), now);
+        membership.see("here", beat(1, 100, None), now);
+        assert_eq!(membership.claim_delay_of(&tenant(1), "here", now), TURN);
+        membership.leaves("leaving");
+        assert_eq!(membership.claim_delay_of(&tenant(1), "here", now), Duration::ZERO);
     }
 
     #[test]
-    fn nobody_waits_for_whom_nothing_is_heard_of() {
-        let (census, start) = (Census::new(None), Instant::now());
-        census.see("idle", beat(1, 0, None), start);
-        census.see("busy", beat(1, 100, Some(100)), start);
+    fn no_tenant_is_left_to_a_silent_member() {
+        let (membership, start) = (Membership::new(None), Instant::now());
+        membership.see("idle", beat(1, 0, None), start);
+        membership.see("busy", beat(1, 100, Some(100)), start);
         let later = start + LIVELY_FOR;
-        census.see("busy", beat(2, 100, Some(100)), later);
-        assert_eq!(census.deference_of(&tenant(1), "busy", start), TURN);
-        assert_eq!(census.deference_of(&tenant(1), "busy", later), Duration::ZERO);
-        assert!(census.has_room(start) && !census.has_room(later));
+        membership.see("busy", beat(2, 100, Some(100)), later);
+        assert_eq!(membership.claim_delay_of(&tenant(1), "busy", start), TURN);
+        assert_eq!(membership.claim_delay_of(&tenant(1), "busy", later), Duration::ZERO);
+        assert!(membership.has_room(start) && !membership.has_room(later));
     }
 }

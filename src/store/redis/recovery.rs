@@ -1,4 +1,9 @@
-//! What a Redis that came back with less than it had is told.
+//! Recovery after Redis lost data: all of it, or the last second in a restart or a failover.
+//!
+//! A *run* is one start of a Redis server, with its data set. After the run changed, each instance compares its leases with the
+//! record of each tenant, ends those that Redis has lost, writes its last changes again, and reports with its heartbeat that it
+//! has compared. Until all have, or a full lease has passed since the run began, no instance acquires a tenant with
+//! credentials: a lost acquire may belong to an owner whose link is open.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -14,18 +19,18 @@ use tokio::{sync::watch, time::sleep};
 
 use super::{
     Shared,
-    census::{Beat, Tag},
     connection::Live,
-    heart::TTL,
+    failure::Failure,
+    heartbeat::TTL,
     journal::{append_in, log_unheard},
     leases::Held,
+    membership::{Beat, Tag},
     random_name,
     record::Record,
     schema,
     script::{Answer, Call, LOSE},
     sealed::with_event,
-    trouble::Trouble,
-    writing::Write,
+    write::Write,
 };
 use crate::{
     events::{EndReason, Event, Status},
@@ -34,15 +39,15 @@ use crate::{
 };
 
 const RETRY_AFTER: Duration = Duration::from_millis(500);
-/// Sessions that write again what was lost, at a time.
+/// Sessions that write their last changes again concurrently.
 const AT_ONCE: usize = 32;
 
-/// How far this process is after a server came back that may have lost something.
+/// The state of this process after Redis may have lost data.
 #[derive(Default)]
 pub struct Recovery {
-    /// The run of the server with which what we hold was compared.
+    /// The run of the server with which our leases were compared.
     run: watch::Sender<Tag>,
-    /// A session is left alone until everybody has compared.
+    /// An orphaned tenant waits until all instances have compared.
     waits: AtomicBool,
 }
 
@@ -59,7 +64,7 @@ impl Recovery {
         self.run.send_replace(run);
     }
 
-    /// Whoever looks who lives says so once a session that was left alone can be taken.
+    /// Asks for a rescan once all instances have compared.
     pub fn wait(&self) {
         self.waits.store(true, Ordering::SeqCst);
     }
@@ -74,9 +79,9 @@ impl Recovery {
 }
 
 impl Shared {
-    /// The data set is another one: whom we owned it has never heard of.
+    /// The data set is another one: it has no record of the tenants that we owned.
     pub fn data_is_lost(self: &Arc<Self>, tenants: BTreeSet<TenantId>) {
-        tracing::error!(sessions = tenants.len(), "redis came back without our data, sessions have to be linked anew");
+        tracing::error!(sessions = tenants.len(), "redis came back without our data, sessions have to be linked again");
         let shared = self.clone();
         self.tasks.spawn(async move {
             for tenant in tenants {
@@ -85,16 +90,16 @@ impl Shared {
         });
     }
 
-    /// A Redis that has just come back may go away once more.
+    /// Retries: a Redis that has just come back may go away again.
     async fn until_done<F: Future<Output = Result<(), StoreError>>>(&self, tenant: &TenantId, step: impl Fn() -> F) {
         loop {
             match step().await {
                 Ok(()) | Err(StoreError::Fenced) => return,
                 Err(StoreError::Unavailable(error)) => {
-                    tracing::debug!(%tenant, %error, "what was lost could not be said, trying again");
+                    tracing::debug!(%tenant, %error, "recovery of a tenant failed, retrying");
                 }
                 Err(error) => {
-                    tracing::warn!(%tenant, %error, "what was lost cannot be said");
+                    tracing::warn!(%tenant, %error, "recovery of a tenant failed");
                     return;
                 }
             }
@@ -105,32 +110,32 @@ impl Shared {
         }
     }
 
-    /// Says that the session ended with the data set, where there is no record of the tenant. Credentials are gone with
-    /// it, so nothing is erased; the phone goes on listing the device.
+    /// Appends `store-lost` if there is no record of the tenant. The credentials are lost with the record, so there is nothing to
+    /// erase; the phone goes on listing the device.
     pub async fn lose(&self, tenant: &TenantId) -> Result<(), StoreError> {
         let live = self.connections.live().await?;
         let mut record = Record::default();
-        let event = record.say(Status::ended(EndReason::StoreLost), self.clock.now(), &live);
+        let event = record.append(Status::ended(EndReason::StoreLost), self.clock.now(), &live);
         let outgoing = event.as_ref().map(|event| self.seals(tenant).outgoing(None, event, None));
-        let call = Call::on(&LOSE, tenant).key(schema::notices()).arg(random_name()).arg(&record.run);
+        let call = Call::on(&LOSE, tenant).key(schema::outbox()).arg(random_name()).arg(&record.run);
         if let Answer::Done(heard) = self.ask_script(&with_event(call, outgoing.as_ref())).await? {
             log_unheard(tenant, event, heard.parse().ok());
         }
         Ok(())
     }
 
-    /// Another run of the server, or another server, with the same data: what was written last may be missing there.
-    /// Once it is known which leases are lost with it this is said with the beat, and others need not wait any more.
+    /// For another run with the same data set, which may lack the last writes. Once the lost leases are known, the heartbeat
+    /// reports it, and others need not wait any more.
     pub fn write_again(self: &Arc<Self>, run: Tag) {
         let held = self.leases.all();
         if !held.is_empty() {
-            tracing::info!(sessions = held.len(), "redis was restarted, what it may have lost is written again");
+            tracing::info!(sessions = held.len(), "redis was restarted, the last writes are repeated");
         }
         let shared = self.clone();
         self.tasks.spawn(async move {
             let unknown = AtomicUsize::new(held.len());
             let known = || {
-                // It may have been restarted once more.
+                // Redis may have been restarted again meanwhile.
                 if Tag::of(&shared.connections.server().borrow()) == run {
                     shared.recovery.compared(run);
                 }
@@ -148,15 +153,17 @@ impl Shared {
                         known();
                     }
                     if let Some(lease) = lease.filter(|lease| shared.leases.held(lease.nonce()).is_some()) {
-                        let said = held.writes.lock().await.newest();
-                        shared.until_done(&held.tenant, || shared.write_one_again(&lease, held, said.as_deref())).await;
+                        let newest = held.writes.lock().await.newest();
+                        shared
+                            .until_done(&held.tenant, || shared.write_one_again(&lease, held, newest.as_deref()))
+                            .await;
                     }
                 })
                 .await;
         });
     }
 
-    /// The taking itself may be lost. Where the wish is still there somebody will take it again.
+    /// Ends the lease if Redis has lost it. If Redis has kept the desired state, an instance acquires the tenant again.
     async fn give_up_lost(&self, lease: &Lease, held: &Held) -> Result<(), StoreError> {
         let found = self.read(&held.tenant, None).await?.record;
         if found.owner.as_ref().is_some_and(|owner| owner.nonce == lease.nonce()) {
@@ -166,10 +173,11 @@ impl Shared {
         if found.is_missing() { self.lose(&held.tenant).await } else { Ok(()) }
     }
 
-    /// A taking that this run of the server has lost leaves a link that nobody knows of: what is not ours is left alone
-    /// until everybody who lives has looked, or until whoever has not must have hung up. A server that took another one's
-    /// place has not heard the last beats: who seems dead there may go on with the old one until that takes no more writes.
-    pub async fn is_settled(&self, live: &Live) -> Result<bool, Trouble> {
+    /// Whether a tenant with credentials may be acquired in this run. If Redis lost an acquire, its owner has an open link that no
+    /// record names: wait until every live instance has compared its leases, or until an instance that has not must have hung
+    /// up. A promoted replica lacks the last heartbeats: an instance that looks dead there may go on with the old master until
+    /// that refuses writes.
+    pub async fn is_settled(&self, live: &Live) -> Result<bool, Failure> {
         if !live.is_younger_than(TTL) {
             return Ok(true);
         }
@@ -190,13 +198,13 @@ impl Shared {
         }))
     }
 
-    async fn write_one_again(&self, lease: &Lease, held: &Held, said: Option<&Event>) -> Result<(), StoreError> {
+    async fn write_one_again(&self, lease: &Lease, held: &Held, newest: Option<&Event>) -> Result<(), StoreError> {
         let tenant = lease.tenant();
         let mut write = Write::begin(self, lease, held).await;
         write.repeat().await?;
-        // What the session said meanwhile is newer, and is there.
-        match said.filter(|said| write.newest().is_none_or(|newest| newest.cursor == said.cursor)) {
-            Some(said) => append_in(write, self, tenant, said.status.clone()).await.map(drop),
+        // An event that the session appended meanwhile is newer, and Redis has it.
+        match newest.filter(|event| write.newest().is_none_or(|newest| newest.cursor == event.cursor)) {
+            Some(event) => append_in(write, self, tenant, event.status.clone()).await.map(drop),
             None => Ok(()),
         }
     }

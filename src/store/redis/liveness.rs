@@ -6,41 +6,41 @@ use std::{
 
 use tokio::time::{Instant, sleep};
 
-use super::{Shared, census::Beat, refusal::Refusal, schema, trouble::Trouble};
+use super::{Shared, failure::Failure, membership::Beat, refusal::Refusal, schema};
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// While somebody is about to fall silent or to be gone: each moment is one in which nobody shows a code.
+/// While an instance is about to count as silent or dead: until then a user waits for a code.
 const LOOK_CLOSELY_EVERY: Duration = Duration::from_millis(100);
-/// So many looks between two readings of the list of incarnations.
+/// The list of incarnations is read once in so many looks.
 const LOOKS_PER_LIST: u32 = 2;
-/// Redis counts as away once it has answered nothing for so long. Well within the time in which an owner hangs up.
+/// Redis counts as away after this time without an answer. Well below the time after which an owner hangs up.
 const AWAY_AFTER: Duration = Duration::from_secs(3);
 
-/// Looks at who lives and at whether Redis answers at all, and has done what follows: nobody who died says so.
+/// Looks which incarnations live and whether Redis answers, and starts what follows from a death: the dead do not report it.
 pub async fn run(shared: Arc<Shared>) {
     let mut watch = Watch { listed: Vec::new(), looks: 0, answered: Instant::now(), away: None };
     loop {
-        let closely = shared.census.is_suspicious(Instant::now()) || shared.recovery.is_waited_for();
+        let closely = shared.membership.is_suspicious(Instant::now()) || shared.recovery.is_waited_for();
         tokio::select! {
             () = shared.tasks.stopped() => return,
             () = sleep(if closely { LOOK_CLOSELY_EVERY } else { LOOK_EVERY }) => {}
         }
         let looked = watch.look(&shared).await;
-        shared.audience.doubt_unattended(Instant::now());
+        shared.watchers.mark_stale_unowned(Instant::now());
         match looked {
             Ok(dead) => {
                 (watch.answered, watch.away) = (Instant::now(), None);
                 shared.health.answered();
                 shared.after_look(&dead).await;
             }
-            Err(trouble) => {
-                tracing::debug!(error = %trouble, "could not look who lives");
-                shared.census.blink(Instant::now());
+            Err(failure) => {
+                tracing::debug!(error = %failure, "heartbeats could not be read");
+                shared.membership.restart_silence(Instant::now());
                 if watch.answered.elapsed() >= AWAY_AFTER {
                     shared.health.gone();
-                    // On the old one commands may wait for a network that forgot it. The listener takes its own connection for broken.
+                    // On the old connection commands may wait for a network that dropped it.
                     shared.connections.renew().await;
-                    watch.log_away(&trouble);
+                    watch.log_away(&failure);
                 }
             }
         }
@@ -53,31 +53,31 @@ struct Watch {
     looks: u32,
     /// When Redis last did.
     answered: Instant,
-    /// It is away, and what the log has of why: Redis's own word, if it said one.
+    /// It is away; the word that was logged, if Redis answered one.
     away: Option<Option<Refusal>>,
 }
 
-/// What a look found.
+/// The dead that a look found.
 struct Dead {
     names: HashSet<String>,
-    /// Of one of them it is news.
+    /// One of them was not known to be dead.
     news: bool,
 }
 
 impl Watch {
-    /// Once, and again where Redis says why: one that a script keeps busy is silent for seconds before.
-    fn log_away(&mut self, trouble: &Trouble) {
-        let word = match trouble {
-            Trouble::Refused(refusal) => Some(refusal.clone()),
+    /// Logs once, and again if Redis then answers a word: a Redis that a script keeps busy answers nothing for seconds before.
+    fn log_away(&mut self, failure: &Failure) {
+        let word = match failure {
+            Failure::Refused(refusal) => Some(refusal.clone()),
             _ => None,
         };
         if self.away.as_ref().is_none_or(|logged| word.is_some() && *logged != word) {
-            tracing::warn!(error = %trouble, remedy = trouble.remedy(), "redis is away");
+            tracing::warn!(error = %failure, remedy = failure.remedy(), "redis is away");
             self.away = Some(word);
         }
     }
 
-    async fn look(&mut self, shared: &Shared) -> Result<Dead, Trouble> {
+    async fn look(&mut self, shared: &Shared) -> Result<Dead, Failure> {
         let begun = Instant::now();
         if self.looks.is_multiple_of(LOOKS_PER_LIST) {
             let mut pipeline = redis::pipe();
@@ -86,8 +86,8 @@ impl Watch {
         }
         self.looks = self.looks.wrapping_add(1);
         let mut names: BTreeSet<String> = self.listed.iter().cloned().collect();
-        names.extend(shared.census.names());
-        names.extend(shared.audience.owners());
+        names.extend(shared.membership.names());
+        names.extend(shared.watchers.owners());
         let mut dead = Dead { names: HashSet::new(), news: false };
         if names.is_empty() {
             return Ok(dead);
@@ -99,12 +99,12 @@ impl Watch {
         for (name, beat) in names.into_iter().zip(beats) {
             let beat = beat.map(|text| Beat::of(&text));
             let gone = beat.is_none();
-            dead.news |= shared.census.see(&name, beat, now);
+            dead.news |= shared.membership.see(&name, beat, now);
             if gone {
                 dead.names.insert(name);
             }
         }
-        shared.census.looked(begun);
+        shared.membership.looked(begun);
         Ok(dead)
     }
 }
@@ -114,18 +114,18 @@ impl Shared {
         if dead.news || self.has_settled().await {
             self.notifications.request_rescan();
         }
-        let orphans = self.audience.owned_by(&dead.names);
+        let orphans = self.watchers.owned_by(&dead.names);
         if !orphans.is_empty() {
             self.catch_up_with_all(orphans);
         }
-        let silent = self.census.silent(Instant::now());
-        for tenant in self.audience.pairing_with(&silent) {
+        let silent = self.membership.silent(Instant::now());
+        for tenant in self.watchers.pairing_with(&silent) {
             self.notifications.add(tenant);
         }
         self.health.listened();
     }
 
-    /// What was left alone until now can be taken.
+    /// Tenants that waited for the comparison can be acquired.
     async fn has_settled(&self) -> bool {
         if !self.recovery.is_waited_for() {
             return false;

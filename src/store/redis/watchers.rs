@@ -16,8 +16,8 @@ use tokio::{
 
 pub use self::watched::ReadFrom;
 
-use self::watched::{Reader, Told, Watched};
-use super::{Shared, reading::Reading, record::is_pairing};
+use self::watched::{Delivered, Reader, Watched};
+use super::{Shared, read::Reading, record::is_pairing};
 use crate::{
     clock::Timestamp,
     events::{Cursor, Event, EventId, Shown, Status},
@@ -28,60 +28,60 @@ use crate::{
     tenant::TenantId,
 };
 
-/// A channel stays subscribed for so long after its last reader, who is likely to come back. Shorter than a QR code
-/// lives, or nobody would seem to be somebody when the next window is to be opened.
+/// How long a channel stays subscribed after its last reader, who is likely to come back. Shorter than a QR code lives: without
+/// readers the session must not open another window.
 const LINGER: Duration = Duration::from_secs(10);
-/// Who wants to be linked is taken up at once, as a rule, and a page is not to flicker for that moment.
-const TAKEN_UP_WITHIN: Duration = Duration::from_secs(1);
-/// A reader does not wait longer for its channel, and begins with a stale notice.
+/// A new session is acquired at once, as a rule. A page must not show the status as stale for that moment.
+const ACQUIRED_WITHIN: Duration = Duration::from_secs(1);
+/// A reader waits for its channel no longer, and begins with a stale status.
 const LISTEN_TIME_MAX: Duration = Duration::from_millis(500);
 
-/// The tenants that have readers here, and how far those have been told.
-pub struct Audience {
+/// The tenants that have readers here, and the newest event that those have received.
+pub struct Watchers {
     hub: Arc<Hub>,
-    /// The run of the server that commands go to. What an earlier one said may never have been, for it may have lost its
-    /// last second: once this is another one, nothing of that is told.
+    /// The run of the server that commands go to. An earlier run may have lost its last second, so its events are not published
+    /// here once this has changed.
     server: watch::Receiver<String>,
-    /// Boxed: a table has room for twice as many as it holds.
+    /// Boxed: the table has room for twice as many as it holds.
     watched: Mutex<HashMap<TenantId, Box<Watched>>>,
-    /// The connection that listens is down: nobody waits for it.
+    /// The connection that receives messages is down: readers do not wait for it.
     not_delivering: AtomicBool,
 }
 
-/// Asks the listener for a tenant's channel; answered once what is published there arrives.
+/// Asks the listener for a tenant's channel; answered once messages arrive from it.
 pub type Order = (TenantId, oneshot::Sender<()>);
 
-/// What becomes of a stream's own reading.
+/// How a stream's own reading relates to what other streams have received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Based {
     Well,
-    /// Something arrived meanwhile: the caller has to catch up.
+    /// A message arrived meanwhile: the caller has to catch up.
     Behind,
-    /// Telling began with another one's, who read later and was quicker. What is between the two is told to nobody: it has
+    /// Another stream read later and was based first. The events between the two readings are not published: this stream has
     /// to read again.
     Overtaken,
-    /// It has joined, or read, at a server that is no more, and has to do both again.
+    /// The stream has joined, or read, in an earlier run, and has to do both again.
     Gone,
 }
 
-/// A place in the hub, and the server that all which is told there comes from, until it is [`Based::Gone`].
+/// A stream's place in the hub, and the run whose events are published there until it is [`Based::Gone`].
 pub struct Joined {
     pub live: Listener,
     server: String,
 }
 
-impl Audience {
+impl Watchers {
     pub fn new(hub: Arc<Hub>, server: watch::Receiver<String>) -> Self {
         Self { hub, server, watched: Mutex::default(), not_delivering: AtomicBool::new(false) }
     }
 
     pub fn join(&self, tenant: &TenantId) -> Joined {
-        // Nobody who tells what an earlier server said is between looking and telling.
-        let _telling = self.lock();
+        // Under the lock no event of an earlier run can be published between the two.
+        let _publishing = self.lock();
         Joined { live: self.hub.join(tenant), server: self.server() }
     }
 
-    /// Noted before something is read: what is read comes from there if it is still so afterwards.
+    /// Read it before and after a reading: if it is the same, the reading is of this run.
     pub fn server(&self) -> String {
         self.server.borrow().clone()
     }
@@ -90,19 +90,19 @@ impl Audience {
         *self.server.borrow() != server
     }
 
-    /// Of `heard` subscriptions at Redis one is ours, which stands for any number of readers, or for none.
+    /// One of the `heard` subscriptions at Redis is ours. It stands for any number of readers, or for none.
     pub fn listeners(&self, tenant: &TenantId, heard: usize) -> usize {
         let ours = self.lock().get(tenant).is_some_and(|watched| watched.listening);
         self.hub.listeners(tenant) + heard.saturating_sub(usize::from(ours))
     }
 
-    /// The connection is made: from here on readers order their channels. Those who did not are found by
-    /// [`Self::tenants`], asked after this: they were watched before they looked.
-    pub fn hears(&self) {
+    /// The connection is made: from here on readers order their channels. Call [`Self::tenants`] after this to find the tenants
+    /// whose readers came before.
+    pub fn connected(&self) {
         self.not_delivering.store(false, Ordering::SeqCst);
     }
 
-    /// All that are watched.
+    /// All tenants that are watched.
     pub fn tenants(&self) -> Vec<TenantId> {
         self.lock().keys().cloned().collect()
     }
@@ -122,41 +122,41 @@ impl Audience {
         }
     }
 
-    /// Nothing arrives any more: readers are told that what they know may be out of date.
+    /// No message arrives any more: marks all statuses as stale.
     pub fn not_delivering(&self) {
         self.not_delivering.store(true, Ordering::SeqCst);
         for (tenant, watched) in self.lock().iter_mut() {
             watched.listening = false;
-            self.doubt(tenant, watched);
+            self.mark_stale(tenant, watched);
         }
     }
 
-    /// The owner is gone and nobody could say so.
-    pub fn doubt_owned_by(&self, incarnation: &str) {
+    /// The owner is dead, and no message reports that.
+    pub fn mark_stale_owned_by(&self, incarnation: &str) {
         for (tenant, watched) in self.lock().iter_mut() {
             if watched.owner.as_deref() == Some(incarnation) {
-                self.doubt(tenant, watched);
+                self.mark_stale(tenant, watched);
             }
         }
     }
 
-    /// Nobody came to stand behind what was said.
-    pub fn doubt_unattended(&self, now: Instant) {
+    /// No instance has acquired the tenant in time.
+    pub fn mark_stale_unowned(&self, now: Instant) {
         for (tenant, watched) in self.lock().iter_mut() {
-            if watched.unattended.is_some_and(|since| now.duration_since(since) >= TAKEN_UP_WITHIN) {
-                self.doubt(tenant, watched);
+            if watched.unowned_since.is_some_and(|since| now.duration_since(since) >= ACQUIRED_WITHIN) {
+                self.mark_stale(tenant, watched);
             }
         }
     }
 
-    fn doubt(&self, tenant: &TenantId, watched: &mut Watched) {
-        let untold = watched.unattended.take().is_some();
-        let Some(shown) = watched.shown.as_mut().filter(|shown| untold || !shown.stale) else { return };
+    fn mark_stale(&self, tenant: &TenantId, watched: &mut Watched) {
+        let was_hidden = watched.unowned_since.take().is_some();
+        let Some(shown) = watched.shown.as_mut().filter(|shown| was_hidden || !shown.stale) else { return };
         shown.stale = true;
         self.hub.publish(tenant, Update::Refresh(shown.clone()));
     }
 
-    /// Who is to be alive for what readers here were told to be true.
+    /// The incarnations whose death makes a status stale that readers here have seen.
     pub fn owners(&self) -> HashSet<String> {
         self.lock().values().filter_map(|watched| watched.owner.clone()).collect()
     }
@@ -168,7 +168,7 @@ impl Audience {
         owned.map(|(tenant, _)| tenant.clone()).collect()
     }
 
-    /// Tenants whose code these incarnations showed, as readers here know it.
+    /// Tenants in a pairing with one of these incarnations, as far as readers here know.
     pub fn pairing_with(&self, incarnations: &[String]) -> Vec<TenantId> {
         let watched = self.lock();
         let pairing = watched.iter().filter(|(_, watched)| {
@@ -178,7 +178,7 @@ impl Audience {
         pairing.map(|(tenant, _)| tenant.clone()).collect()
     }
 
-    /// Readers here know of a session, and the store of nothing at all: not even that there is nothing.
+    /// Readers here have seen a session, and the store has no record of the tenant.
     pub fn misses(&self, tenant: &TenantId, reading: &Reading) -> bool {
         let known =
             |shown: &Shown| shown.event.cursor != NOWHERE && !matches!(shown.event.status, Status::Disconnected { .. });
@@ -188,15 +188,15 @@ impl Audience {
             && watched.get(tenant).and_then(|watched| watched.shown.as_ref()).is_some_and(known)
     }
 
-    /// The store says something else than readers here know, and nobody reads it yet.
+    /// The store has another event or owner than readers here know, and no task reads it yet.
     pub fn differs(&self, tenant: &TenantId, newest: Option<Cursor>, owner: Option<&str>) -> bool {
         let watched = self.lock();
         watched.get(tenant).is_some_and(|watched| {
-            watched.reader == Reader::Nobody && (watched.told != newest.into() || watched.owner.as_deref() != owner)
+            watched.reader == Reader::None && (watched.delivered != newest.into() || watched.owner.as_deref() != owner)
         })
     }
 
-    /// Channels without readers for a while, which are no more watched.
+    /// Removes and returns the tenants that have had no readers for a while.
     pub fn deserted(&self) -> Vec<TenantId> {
         let mut watched = self.lock();
         let mut deserted = Vec::new();
@@ -214,7 +214,7 @@ impl Audience {
         deserted
     }
 
-    /// A stream that has joined the hub has read for itself: the first one's reading is where telling begins.
+    /// For a stream that has joined the hub and then read for itself. With the first reading the publishing begins.
     pub fn based(&self, tenant: &TenantId, reading: &Reading, joined: &Joined) -> Based {
         let mut all = self.lock();
         if self.is_gone(&joined.server) {
@@ -222,22 +222,22 @@ impl Audience {
         }
         let Some(watched) = all.get_mut(tenant) else { return Based::Well };
         let newest = reading.record.newest.as_ref().map(|newest| newest.cursor);
-        if !matches!(watched.told, Told::Unknown | Told::Claimed(_)) {
+        if !matches!(watched.delivered, Delivered::Unknown | Delivered::Claimed(_)) {
             if newest < watched.began {
                 return Based::Overtaken;
             }
-            // It has read what the others have not been told. A reading under way may be older, and is repeated.
-            return if newest > watched.told.cursor() && watched.suspect() { Based::Behind } else { Based::Well };
+            // It has read events that the others have not received. A reading under way may be older, and is repeated.
+            return if newest > watched.delivered.cursor() && watched.suspect() { Based::Behind } else { Based::Well };
         }
-        let in_doubt = watched.reader == Reader::Task;
-        if in_doubt && newest.is_none() {
+        let is_stale_start = watched.reader == Reader::Task;
+        if is_stale_start && newest.is_none() {
             return Based::Well;
         }
         watched.begin(newest);
         watched.know(reading);
-        if let Some(shown) = watched.shown.clone().filter(|_| in_doubt) {
-            if watched.told.cursor() == newest {
-                // Who began in doubt waits for what the task reads, which is no news any more.
+        if let Some(shown) = watched.shown.clone().filter(|_| is_stale_start) {
+            if watched.delivered.cursor() == newest {
+                // Readers that began stale wait for the task, which will read nothing newer.
                 self.hub.publish(tenant, Update::Refresh(shown));
             }
             return Based::Well;
@@ -245,35 +245,35 @@ impl Audience {
         if watched.read_on() { Based::Behind } else { Based::Well }
     }
 
-    /// What was known last, in doubt: nothing can be read.
+    /// The last known status, stale: the store cannot be read.
     pub fn known(&self, tenant: &TenantId, now: Timestamp) -> Shown {
         let shown = self.lock().get(tenant).and_then(|watched| watched.shown.clone());
         let event = shown.map_or_else(|| Arc::new(unknown(now)), |shown| shown.event);
         Shown { event, stale: true }
     }
 
-    /// How a stream begins while nothing can be read: with what was known last, in doubt. It is told from its own cursor
-    /// on once that is possible, and others not again what they have seen. True: the caller has to catch up.
-    pub fn doubted(&self, tenant: &TenantId, after: Option<EventId>, now: Timestamp) -> (Update, Listener, bool) {
+    /// Begins a stream while the store cannot be read, with the last known status, stale. Later it receives the events after its
+    /// own cursor; others do not receive again what they have seen. True: the caller has to catch up.
+    pub fn join_stale(&self, tenant: &TenantId, after: Option<EventId>, now: Timestamp) -> (Update, Listener, bool) {
         let mut all = self.lock();
         let watched = all.entry(tenant.clone()).or_default();
         if let Some(EventId { cursor: after, .. }) = after {
-            watched.told = watched.told.claimed(after);
+            watched.delivered = watched.delivered.claimed(after);
         }
         let shown = watched.shown.get_or_insert_with(|| Shown { event: Arc::new(unknown(now)), stale: true });
-        // Whoever is not told of the doubt does not mind being told of its end.
+        // A reader that did not see the status as stale may also receive the refresh that ends that.
         shown.stale = true;
         let doubt = Update::Refresh(shown.clone());
-        // What is being read now may be older than what this reader has seen elsewhere.
+        // A reading under way may be older than what this reader has seen elsewhere.
         watched.doubted += 1;
         let reads = watched.reader == Reader::Task;
         watched.reader = Reader::Task;
-        // From here on everything is told from its cursor on; what came before would hide what is between.
+        // Joined last: an event that is published before would hide the events between its cursor and that event.
         (doubt, self.hub.join(tenant), !reads)
     }
 
-    /// An event that this server published. True: it does not follow what was told, and the tenant has to be read.
-    pub fn hear(
+    /// An event that was published in this run. True: it does not follow the last one, and the caller has to read the tenant.
+    pub fn receive(
         &self,
         server: &str,
         tenant: &TenantId,
@@ -286,41 +286,41 @@ impl Audience {
             return false;
         }
         let Some(watched) = all.get_mut(tenant) else { return false };
-        if watched.reader != Reader::Nobody {
+        if watched.reader != Reader::None {
             watched.again = true;
             return false;
         }
-        if watched.told != Told::from(previous) {
-            let known = watched.told.cursor();
+        if watched.delivered != Delivered::from(previous) {
+            let known = watched.delivered.cursor();
             let old = known.is_some_and(|known| known.epoch == event.cursor.epoch && event.cursor <= known);
             return !old && watched.suspect();
         }
         let event = Arc::new(event);
-        watched.told = Told::UpTo(event.cursor);
+        watched.delivered = Delivered::UpTo(event.cursor);
         let stale = owner.is_none() && !matches!(event.status, Status::Disconnected { .. });
         watched.shown = Some(Shown { event: event.clone(), stale });
-        watched.unattended = stale.then(Instant::now);
+        watched.unowned_since = stale.then(Instant::now);
         watched.owner = owner;
         self.hub.publish(tenant, Update::Event(event));
         false
     }
 
-    /// True: the caller has to read the tenant; otherwise it is being read, or nobody watches it.
+    /// True: the caller has to read the tenant. False: it is being read, or not watched.
     pub fn suspect(&self, tenant: &TenantId) -> bool {
         let mut all = self.lock();
         all.get_mut(tenant).is_some_and(|watched| watched.suspect())
     }
 
-    /// From where to read.
+    /// Where the next reading begins.
     pub fn read_from(&self, tenant: &TenantId) -> ReadFrom {
         self.lock().get(tenant).map_or(ReadFrom { cursor: None, doubted: 0 }, |watched| watched.read_from())
     }
 
-    /// Tells what was read, at this server, of what follows `from`. True: it has to be read again.
+    /// Publishes what was read after `from` in this run. True: the caller has to read again.
     pub fn caught_up(&self, server: &str, tenant: &TenantId, from: ReadFrom, reading: Reading, now: Timestamp) -> bool {
         let mut all = self.lock();
         let Some(watched) = all.get_mut(tenant) else { return false };
-        // Or a stream opened meanwhile, and begins elsewhere.
+        // A stream that came meanwhile may begin at another cursor.
         if self.is_gone(server) || watched.read_from() != from {
             return true;
         }
@@ -328,20 +328,20 @@ impl Audience {
         let known = watched.shown.clone();
         let newest = reading.record.newest.as_ref().map(|newest| newest.cursor);
         watched.know(&reading);
-        if matches!(watched.told, Told::Unknown | Told::Claimed(_)) {
+        if matches!(watched.delivered, Delivered::Unknown | Delivered::Claimed(_)) {
             // With a claim, this publishes all events after it. Without one it publishes the newest event alone.
             watched.began = from.map_or(newest, |from| newest.min(Some(from)));
         }
         let moved = newest.is_some() && from != newest;
-        watched.told = newest.into();
+        watched.delivered = newest.into();
         if moved {
-            watched.unattended = None;
+            watched.unowned_since = None;
             let follows = reading.follows;
             self.hub.publish_missed(tenant, Missed { follows, updates: reading.backlog().0 });
             let ended = |shown: &Shown| matches!(shown.event.status, Status::Disconnected { .. });
             if let Some(shown) = watched.shown.clone().filter(|shown| newest < from && ended(shown)) {
-                // Redis has lost what was told, and nobody who knows it takes an older event. Of what goes on somebody will
-                // say where it stands.
+                // Redis has lost events that readers have seen, and those readers drop an older event. If the session goes on,
+                // its owner appends the status again.
                 self.hub.publish(tenant, Update::Refresh(shown));
             }
         } else if let Some(shown) = &watched.shown {
@@ -349,7 +349,7 @@ impl Audience {
                 self.hub.publish(tenant, Update::Refresh(shown.clone()));
             }
         } else if known.is_some() {
-            // Nothing is kept of it: it was never linked, or it was forgotten.
+            // The tenant has no record: it was never linked, or it was forgotten.
             let event = Arc::new(Event::never_linked(now));
             self.hub.publish(tenant, Update::Refresh(Shown { event, stale: false }));
         }
@@ -362,20 +362,20 @@ impl Audience {
     }
 }
 
-/// Where nothing was ever told.
+/// The cursor before all events.
 const NOWHERE: Cursor = Cursor { epoch: 0, sequence: 0 };
 
-/// What is said of a tenant of whom nothing could be read yet; always with the notice that it is stale.
+/// The status of a tenant that could not be read yet; always shown as stale.
 fn unknown(now: Timestamp) -> Event {
     Event::unread(NOWHERE, now)
 }
 
 impl Shared {
-    /// Returns once what is published of the tenant arrives here. Where that takes too long it is caught up with later.
+    /// Returns once messages of the tenant arrive here, or after a limit; then the tenant is caught up with later.
     pub async fn listen(&self, tenant: &TenantId) {
-        if self.audience.is_listening(tenant)
+        if self.watchers.is_listening(tenant)
             || self.health.is_away()
-            || self.audience.not_delivering.load(Ordering::SeqCst)
+            || self.watchers.not_delivering.load(Ordering::SeqCst)
         {
             return;
         }

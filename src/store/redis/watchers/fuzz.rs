@@ -1,5 +1,5 @@
 //! Streams of one tenant join, read and fall behind while its journal goes on, messages get lost, and Redis restarts, in
-//! any order. The journal, the channel and the tasks are a model; the audience, the hub and the subscriptions are ours.
+//! any order. The journal, the channel and the tasks are a model; the watchers, the hub and the subscriptions are ours.
 
 use std::collections::VecDeque;
 
@@ -18,27 +18,27 @@ use crate::{
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// The owner says something; the message arrives later, or never.
-    Say {
+    /// The owner appends an event; its message arrives later, or never.
+    Append {
         arrives: bool,
     },
-    /// The oldest message on its way arrives.
-    Hear,
-    /// A task begins to read, or tells what it has read.
+    /// The oldest message arrives.
+    Receive,
+    /// A task begins to read, or publishes what it has read.
     Read,
-    /// Redis restarts without its last events. Sessions say again where they stand: see `end`.
+    /// Redis restarts without its last events. Owners append their status again: see `end`.
     Restart {
         lost: usize,
     },
-    /// The subscription breaks and is made anew.
-    Deafen,
+    /// The subscription breaks and is made again.
+    Reconnect,
     /// A stream comes, with the id of an event or without. It reads at once, and is based later.
     Join {
         after: Option<Index>,
     },
     Base,
-    /// A stream comes while nothing can be read.
-    JoinInDoubt {
+    /// A stream comes while the store cannot be read.
+    JoinStale {
         after: Option<Index>,
     },
     /// One of the streams takes its next update.
@@ -51,14 +51,14 @@ enum Step {
 fn schedules() -> impl Strategy<Value = (bool, Vec<Step>)> {
     let after = || prop::option::of(any::<Index>());
     let step = prop_oneof![
-        6 => prop::bool::weighted(0.85).prop_map(|arrives| Step::Say { arrives }),
-        6 => Just(Step::Hear),
+        6 => prop::bool::weighted(0.85).prop_map(|arrives| Step::Append { arrives }),
+        6 => Just(Step::Receive),
         4 => Just(Step::Read),
         1 => (0..3_usize).prop_map(|lost| Step::Restart { lost }),
-        1 => Just(Step::Deafen),
+        1 => Just(Step::Reconnect),
         3 => after().prop_map(|after| Step::Join { after }),
         3 => Just(Step::Base),
-        1 => after().prop_map(|after| Step::JoinInDoubt { after }),
+        1 => after().prop_map(|after| Step::JoinStale { after }),
         4 => any::<Index>().prop_map(|stream| Step::Take { stream }),
     ];
     (prop::bool::weighted(0.2), prop::collection::vec(step, 1..24))
@@ -75,8 +75,8 @@ struct Joining {
 struct Stream {
     subscription: Subscription,
     /// The newest event that the stream has received, here or before it came.
-    told: Option<EventId>,
-    /// It has received an update that is not in doubt.
+    delivered: Option<EventId>,
+    /// It has received an update that is not stale.
     begun: bool,
     /// The event of the last update that it has received.
     last: Option<EventId>,
@@ -88,11 +88,11 @@ type Message = (Option<Cursor>, Event);
 
 struct World {
     tenant: TenantId,
-    audience: Audience,
+    watchers: Watchers,
     server: watch::Sender<String>,
     runs: u64,
     journal: Vec<Arc<Event>>,
-    /// Every event that ever was, lost ones included.
+    /// Every event that was ever appended, with the lost ones.
     ever: Vec<EventId>,
     channel: VecDeque<Message>,
     /// A task is to read the tenant, and what it has read.
@@ -107,11 +107,11 @@ const OWNER: &str = "owner";
 impl World {
     fn new(empty: bool) -> Self {
         let server = watch::Sender::new("0".to_owned());
-        let audience = Audience::new(Arc::default(), server.subscribe());
+        let watchers = Watchers::new(Arc::default(), server.subscribe());
         let tenant = TenantId::parse("a").expect("a tenant");
         let mut world = Self {
             tenant,
-            audience,
+            watchers,
             server,
             runs: 0,
             journal: Vec::new(),
@@ -123,13 +123,13 @@ impl World {
             streams: Vec::new(),
         };
         if !empty {
-            world.say(false);
+            world.append(false);
         }
         world
     }
 
-    /// Each run of the server begins an epoch above all that was said, and a journal.
-    fn say(&mut self, arrives: bool) {
+    /// Each run of the server begins a journal, with an epoch above all earlier ones.
+    fn append(&mut self, arrives: bool) {
         let previous = self.journal.last().cloned();
         let begins = previous.as_ref().is_none_or(|previous| previous.journal != JournalId::new(self.runs + 1));
         let cursor = match &previous {
@@ -151,7 +151,7 @@ impl World {
         let newest = self.journal.last().cloned();
         let owner = newest.is_some().then(|| Owner { incarnation: OWNER.to_owned(), nonce: 1 });
         let record = Record { newest, owner, version: "1".to_owned(), ..Record::default() };
-        Reading { record, living: true, events: self.journal[begin..].to_vec(), follows }
+        Reading { record, is_owned: true, events: self.journal[begin..].to_vec(), follows }
     }
 
     /// As a stream reads: what follows the id that is known, or the newest alone.
@@ -173,7 +173,7 @@ impl World {
     }
 
     fn suspect(&mut self) {
-        self.task |= self.audience.suspect(&self.tenant);
+        self.task |= self.watchers.suspect(&self.tenant);
     }
 
     fn id(&self, after: Option<Index>) -> Option<EventId> {
@@ -182,10 +182,10 @@ impl World {
         after.map(|index| *index.get(&ids))
     }
 
-    fn hear(&mut self) {
+    fn receive(&mut self) {
         let Some((previous, event)) = self.channel.pop_front() else { return };
-        let server = self.audience.server();
-        self.task |= self.audience.hear(&server, &self.tenant, previous, event, Some(OWNER.to_owned()));
+        let server = self.watchers.server();
+        self.task |= self.watchers.receive(&server, &self.tenant, previous, event, Some(OWNER.to_owned()));
     }
 
     fn read(&mut self) {
@@ -193,18 +193,18 @@ impl World {
             return;
         }
         let Some((server, from, reading)) = self.read.take() else {
-            let from = self.audience.read_from(&self.tenant);
-            self.read = Some((self.audience.server(), from, self.read_on(from.cursor)));
+            let from = self.watchers.read_from(&self.tenant);
+            self.read = Some((self.watchers.server(), from, self.read_on(from.cursor)));
             return;
         };
-        self.task = self.audience.caught_up(&server, &self.tenant, from, reading, Timestamp::UNIX_EPOCH);
+        self.task = self.watchers.caught_up(&server, &self.tenant, from, reading, Timestamp::UNIX_EPOCH);
     }
 
     fn base(&mut self) {
         let Some(Joining { mut joined, after, reading, again }) = self.joining.take() else { return };
-        let behind = match self.audience.based(&self.tenant, &reading, &joined) {
+        let behind = match self.watchers.based(&self.tenant, &reading, &joined) {
             Based::Gone => {
-                joined = self.audience.join(&self.tenant);
+                joined = self.watchers.join(&self.tenant);
                 let reading = self.read_after(after);
                 self.joining = Some(Joining { joined, after, reading, again });
                 return;
@@ -214,7 +214,7 @@ impl World {
                 self.joining = Some(Joining { joined, after, reading, again: true });
                 return;
             }
-            Based::Overtaken => self.audience.suspect(&self.tenant),
+            Based::Overtaken => self.watchers.suspect(&self.tenant),
             Based::Behind => true,
             Based::Well => false,
         };
@@ -226,7 +226,14 @@ impl World {
 
     /// `known`: the event that it came with, if the journal has it.
     fn comes(&mut self, subscription: Subscription, known: Option<EventId>) {
-        self.streams.push(Stream { subscription, told: known, begun: false, last: None, stale: false, behind: false });
+        self.streams.push(Stream {
+            subscription,
+            delivered: known,
+            begun: false,
+            last: None,
+            stale: false,
+            behind: false,
+        });
     }
 
     fn restart(&mut self, lost: usize) {
@@ -236,19 +243,20 @@ impl World {
             while !stream.begun && stream.take() {}
         }
         for stream in self.streams.iter_mut().filter(|stream| !stream.begun) {
-            // Lost before it was looked for: the stream begins with the present.
-            stream.told = stream.told.filter(|told| self.journal.iter().any(|event| event.id() == *told));
+            // The event was lost before the stream read: the stream begins with the newest one.
+            stream.delivered =
+                stream.delivered.filter(|delivered| self.journal.iter().any(|event| event.id() == *delivered));
         }
         self.server.send_replace(self.runs.to_string());
-        self.deafen();
+        self.reconnect();
     }
 
-    /// What was on its way is lost with the connection. Once it is made anew all that is watched is read.
-    fn deafen(&mut self) {
+    /// Messages under way are lost with the connection. After the reconnect all watched tenants are read.
+    fn reconnect(&mut self) {
         self.channel.clear();
-        self.audience.not_delivering();
-        self.audience.hears();
-        self.audience.listening(std::slice::from_ref(&self.tenant));
+        self.watchers.not_delivering();
+        self.watchers.connected();
+        self.watchers.listening(std::slice::from_ref(&self.tenant));
         self.suspect();
     }
 
@@ -265,23 +273,23 @@ impl World {
 
     fn step(&mut self, step: &Step) {
         match step {
-            Step::Say { arrives } => self.say(*arrives),
-            Step::Hear => self.hear(),
+            Step::Append { arrives } => self.append(*arrives),
+            Step::Receive => self.receive(),
             Step::Read => self.read(),
             Step::Restart { lost } => self.restart(*lost),
-            Step::Deafen => self.deafen(),
+            Step::Reconnect => self.reconnect(),
             Step::Join { .. } if self.joining.is_some() => {}
             Step::Join { after } => {
                 let after = self.id(*after);
-                let joined = self.audience.join(&self.tenant);
-                self.audience.is_listening(&self.tenant);
+                let joined = self.watchers.join(&self.tenant);
+                self.watchers.is_listening(&self.tenant);
                 let reading = self.read_after(after);
                 self.joining = Some(Joining { joined, after, reading, again: false });
             }
             Step::Base => self.base(),
-            Step::JoinInDoubt { after } => {
+            Step::JoinStale { after } => {
                 let after = self.id(*after);
-                let (doubt, live, reads) = self.audience.doubted(&self.tenant, after, Timestamp::UNIX_EPOCH);
+                let (doubt, live, reads) = self.watchers.join_stale(&self.tenant, after, Timestamp::UNIX_EPOCH);
                 self.task |= reads;
                 let known = after.filter(|after| self.journal.iter().any(|event| event.id() == *after));
                 self.comes(Subscription::stale(doubt, live, after), known);
@@ -294,20 +302,20 @@ impl World {
     fn end(&mut self) {
         let lost = self.journal.last().is_none_or(|newest| newest.journal != JournalId::new(self.runs + 1));
         if lost {
-            self.say(true);
+            self.append(true);
         }
         while self.joining.is_some() {
             self.base();
         }
         for _ in 0..4 {
             while !self.channel.is_empty() {
-                self.hear();
+                self.receive();
             }
             while self.task {
                 self.read();
             }
             let newest = self.journal.last().map(|newest| newest.cursor);
-            if self.audience.differs(&self.tenant, newest, Some(OWNER)) {
+            if self.watchers.differs(&self.tenant, newest, Some(OWNER)) {
                 self.suspect();
             }
         }
@@ -327,12 +335,12 @@ impl Stream {
             }
             Some(Some(Update::Event(event))) => {
                 let id = event.id();
-                if let Some(before) = &self.told {
+                if let Some(before) = &self.delivered {
                     assert!(before.cursor < id.cursor, "{before} was received before {id}");
                     let follows = before.journal != id.journal || id.follows(before);
                     assert!(follows, "between {before} and {id} something is missing");
                 }
-                (self.told, self.begun) = (Some(id), true);
+                (self.delivered, self.begun) = (Some(id), true);
                 (self.last, self.stale) = (Some(id), false);
                 true
             }
@@ -340,9 +348,9 @@ impl Stream {
                 let id = shown.event.id();
                 (self.last, self.stale) = (Some(id), shown.stale);
                 self.begun |= !shown.stale;
-                if !shown.stale && self.told.is_none_or(|told| told.cursor < id.cursor) {
+                if !shown.stale && self.delivered.is_none_or(|delivered| delivered.cursor < id.cursor) {
                     // It begins there: the next event follows this one.
-                    self.told = Some(id);
+                    self.delivered = Some(id);
                 }
                 true
             }

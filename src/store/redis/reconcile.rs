@@ -1,29 +1,29 @@
 use std::sync::Arc;
 
-use super::{Shared, schema, sealed::parse_stream_id, trouble::Trouble};
+use super::{Shared, failure::Failure, schema, sealed::parse_stream_id};
 use crate::{events::Cursor, tenant::TenantId};
 
-/// Tenants that are asked for at once.
+/// Tenants that are read with one round trip.
 const BATCH_MAX: usize = 256;
 
 impl Shared {
-    /// Finds what went by unheard although nothing seemed to break: whoever is watched is compared with the store.
-    pub async fn compare(self: Arc<Self>) {
-        for batch in self.audience.tenants().chunks(BATCH_MAX) {
+    /// Compares all watched tenants with the store, to find events whose message was lost without an error.
+    pub async fn reconcile(self: Arc<Self>) {
+        for batch in self.watchers.tenants().chunks(BATCH_MAX) {
             match self.newest(batch).await {
                 Ok(newest) => {
                     let present = batch.iter().zip(newest);
                     let missed = present
-                        .filter(|(tenant, (cursor, owner))| self.audience.differs(tenant, *cursor, owner.as_deref()));
+                        .filter(|(tenant, (cursor, owner))| self.watchers.differs(tenant, *cursor, owner.as_deref()));
                     self.catch_up_with_all(missed.map(|(tenant, _)| tenant.clone()).collect());
                 }
-                Err(trouble) => tracing::debug!(error = %trouble, "watched tenants could not be compared"),
+                Err(failure) => tracing::debug!(error = %failure, "watched tenants could not be reconciled"),
             }
         }
     }
 
     /// The newest event's cursor and the owner of each.
-    async fn newest(&self, tenants: &[TenantId]) -> Result<Vec<(Option<Cursor>, Option<String>)>, Trouble> {
+    async fn newest(&self, tenants: &[TenantId]) -> Result<Vec<(Option<Cursor>, Option<String>)>, Failure> {
         let mut pipeline = redis::pipe();
         for tenant in tenants {
             pipeline.cmd("XREVRANGE").arg(schema::history(tenant)).arg("+").arg("-").arg("COUNT").arg(1);
@@ -37,6 +37,6 @@ impl Shared {
             Ok((entries.first().and_then(|(id, _)| parse_stream_id(id)), owner))
         });
         let pairs: Result<_, redis::ParsingError> = pairs.collect();
-        pairs.map_err(|_| Trouble::Nonsense("history".to_owned()))
+        pairs.map_err(|_| Failure::Nonsense("history".to_owned()))
     }
 }

@@ -3,7 +3,7 @@ use tokio::time::Instant;
 use super::NOWHERE;
 use crate::{
     events::{Cursor, Shown},
-    store::redis::reading::Reading,
+    store::redis::read::Reading,
 };
 
 /// Where a reading for all readers of a tenant begins.
@@ -17,44 +17,44 @@ pub struct ReadFrom {
 pub struct Watched {
     /// The channel is subscribed.
     pub listening: bool,
-    pub told: Told,
-    /// Where telling began: what came before was read by those who were there, and never told.
+    pub delivered: Delivered,
+    /// Where the publishing began. Earlier events were read by each stream itself, and never published.
     pub began: Option<Cursor>,
     pub reader: Reader,
-    /// Something arrived that is not told, since somebody was reading.
+    /// A message arrived while a reading was under way, and was dropped.
     pub again: bool,
-    /// The present as readers here know it.
+    /// The current status as readers here know it.
     pub shown: Option<Shown>,
-    /// Since when nobody stands behind what is shown and readers here were not told so.
-    pub unattended: Option<Instant>,
+    /// Since when the status has no owner and readers here have not seen it as stale.
+    pub unowned_since: Option<Instant>,
     pub owner: Option<String>,
     pub deserted: Option<Instant>,
-    /// How many readers began in doubt.
+    /// How many readers began stale.
     pub doubted: u64,
 }
 
-/// Who reads the tenant now, and will tell what is found: what arrives meanwhile is only a reason to read again.
+/// Who reads the tenant now and publishes the result. A message that arrives meanwhile only causes another reading.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Reader {
-    Nobody,
-    /// The stream that opens: its reading is where telling begins.
+    None,
+    /// The stream that opens: with its reading the publishing begins.
     First,
     Task,
 }
 
-/// Up to where every reader here has been told.
+/// The newest event that every reader here has received.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Told {
+pub enum Delivered {
     /// Nothing has been read yet.
     Unknown,
-    /// Nothing has been read yet. Readers in doubt claim to have seen the events up to here, or more. Another reader may
+    /// Nothing has been read yet. Readers that began stale claim to have seen the events up to here, or more. Another reader may
     /// have seen less, so the claim counts only until something is read.
     Claimed(Cursor),
     Nothing,
     UpTo(Cursor),
 }
 
-impl Told {
+impl Delivered {
     /// Where the next reading for all begins. `None`: with the newest event alone.
     pub fn cursor(self) -> Option<Cursor> {
         match self {
@@ -65,7 +65,7 @@ impl Told {
         }
     }
 
-    /// A reader comes in doubt that claims to have seen the events up to `after`.
+    /// A reader begins stale that claims to have seen the events up to `after`.
     pub fn claimed(self, after: Cursor) -> Self {
         match self {
             Self::UpTo(cursor) => Self::UpTo(cursor.min(after)),
@@ -76,7 +76,7 @@ impl Told {
     }
 }
 
-impl From<Option<Cursor>> for Told {
+impl From<Option<Cursor>> for Delivered {
     fn from(cursor: Option<Cursor>) -> Self {
         cursor.map_or(Self::Nothing, Self::UpTo)
     }
@@ -86,12 +86,12 @@ impl Default for Watched {
     fn default() -> Self {
         Self {
             listening: false,
-            told: Told::Unknown,
+            delivered: Delivered::Unknown,
             began: None,
             reader: Reader::First,
             again: false,
             shown: None,
-            unattended: None,
+            unowned_since: None,
             owner: None,
             deserted: None,
             doubted: 0,
@@ -101,16 +101,18 @@ impl Default for Watched {
 
 impl Watched {
     pub fn read_from(&self) -> ReadFrom {
-        ReadFrom { cursor: self.told.cursor(), doubted: self.doubted }
+        ReadFrom { cursor: self.delivered.cursor(), doubted: self.doubted }
     }
 
-    /// Telling begins with this reading.
+    /// The publishing begins with this reading.
     pub fn begin(&mut self, newest: Option<Cursor>) {
-        self.told = match (self.told, newest) {
+        self.delivered = match (self.delivered, newest) {
             // The task publishes from the claim on. No other reader has received the events that a claim names beyond
             // this reading.
-            (Told::Claimed(claimed), Some(newest)) => Told::UpTo(claimed.min(newest)),
-            (Told::Claimed(_) | Told::Unknown | Told::Nothing | Told::UpTo(_), newest) => newest.into(),
+            (Delivered::Claimed(claimed), Some(newest)) => Delivered::UpTo(claimed.min(newest)),
+            (Delivered::Claimed(_) | Delivered::Unknown | Delivered::Nothing | Delivered::UpTo(_), newest) => {
+                newest.into()
+            }
         };
         self.began = newest;
     }
@@ -118,13 +120,13 @@ impl Watched {
     /// The reading is done. True: a task has to read again.
     pub fn read_on(&mut self) -> bool {
         let again = std::mem::take(&mut self.again);
-        self.reader = if again { Reader::Task } else { Reader::Nobody };
+        self.reader = if again { Reader::Task } else { Reader::None };
         again
     }
 
-    /// True: the caller has to read it; otherwise who reads it does so again.
+    /// True: the caller has to read the tenant. False: the reading under way is repeated.
     pub fn suspect(&mut self) -> bool {
-        if self.reader != Reader::Nobody {
+        if self.reader != Reader::None {
             self.again = true;
             return false;
         }
@@ -134,7 +136,7 @@ impl Watched {
 
     pub fn know(&mut self, reading: &Reading) {
         self.shown = reading.shown();
-        self.unattended = self.unattended.filter(|_| self.shown.as_ref().is_some_and(|shown| shown.stale));
-        self.owner = reading.record.owner.as_ref().filter(|_| reading.living).map(|owner| owner.incarnation.clone());
+        self.unowned_since = self.unowned_since.filter(|_| self.shown.as_ref().is_some_and(|shown| shown.stale));
+        self.owner = reading.record.owner.as_ref().filter(|_| reading.is_owned).map(|owner| owner.incarnation.clone());
     }
 }

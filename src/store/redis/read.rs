@@ -5,11 +5,11 @@ use std::{
 
 use super::{
     Shared,
+    failure::Failure,
     record::{Owner, Record},
     schema,
     script::{Call, READ},
     sealed::{Seals, parse_stream_id, stream_id},
-    trouble::Trouble,
 };
 use crate::{
     clock::Timestamp,
@@ -18,22 +18,22 @@ use crate::{
     tenant::TenantId,
 };
 
-/// A tenant as it was in one moment. By default one that nothing is kept of.
+/// A tenant as one script read it. The default is a tenant without a record.
 #[derive(Default)]
 pub struct Reading {
     pub record: Record,
     /// Its owner is alive.
-    pub living: bool,
-    /// What follows the cursor that was asked for, if that one is still in the history; else the newest alone, or, to be
-    /// told on, all that is behind it.
+    pub is_owned: bool,
+    /// The events after the requested cursor, if that one is still in the history. Otherwise the newest event alone, or, for
+    /// [`Shared::read_on`], all events behind the cursor.
     pub events: Vec<Arc<Event>>,
-    /// The event at the cursor that was asked for, if the history still has it.
+    /// The event at the requested cursor, if the history still has it.
     pub follows: Option<EventId>,
 }
 
 type Entry = (String, Vec<u8>, Vec<u8>, String);
-/// What [`READ`] answers: the record's fields, whether the cursor that was asked for is in the history, entries of the
-/// history, and whether there are credentials.
+/// The answer of [`READ`]: the record's fields, whether the requested cursor is in the history, entries of the history, and
+/// whether there are credentials.
 pub type Answer = (HashMap<String, Vec<u8>>, u8, Vec<Entry>, bool);
 
 impl Shared {
@@ -42,8 +42,8 @@ impl Shared {
         self.look(tenant, journal, after, false).await
     }
 
-    /// For readers who are told on from different places, none of them before this one: where it is not in the history
-    /// any more, the places of some may be.
+    /// For readers at different cursors, none before this one. If this one has left the history, those of some readers may still
+    /// be in it.
     pub async fn read_on(&self, tenant: &TenantId, from: Option<Cursor>) -> Result<Reading, StoreError> {
         self.look(tenant, None, from, true).await
     }
@@ -74,20 +74,20 @@ impl Shared {
             self.connections.saw(newest.cursor.epoch);
         }
         if let Some(owner) = &reading.record.owner {
-            reading.living = self.is_living(owner).await?;
+            reading.is_owned = self.is_alive(owner).await?;
         }
         Ok(reading)
     }
 
-    async fn is_living(&self, owner: &Owner) -> Result<bool, StoreError> {
-        if self.census.is_here(&owner.incarnation) {
+    async fn is_alive(&self, owner: &Owner) -> Result<bool, StoreError> {
+        if self.membership.is_here(&owner.incarnation) {
             return Ok(self.leases.is_ours(owner.nonce));
         }
         Ok(!self.dead([owner.incarnation.as_str()]).await?.contains(&owner.incarnation))
     }
 
-    /// Which of them are gone, for good.
-    pub async fn dead(&self, incarnations: impl IntoIterator<Item = &str>) -> Result<HashSet<String>, Trouble> {
+    /// Returns those that are dead.
+    pub async fn dead(&self, incarnations: impl IntoIterator<Item = &str>) -> Result<HashSet<String>, Failure> {
         let names: Vec<&str> = incarnations.into_iter().collect();
         if names.is_empty() {
             return Ok(HashSet::new());
@@ -102,7 +102,7 @@ impl Shared {
 }
 
 impl Reading {
-    /// Whether the owner lives is not known yet. `unread` is called with the name of a row that cannot be read, and why.
+    /// `is_owned` is not known yet. `unread` is called with the name of each row that cannot be read, and the reason.
     pub fn of(
         (fields, known, entries, credentials): Answer,
         journal: Option<JournalId>,
@@ -120,7 +120,7 @@ impl Reading {
                 Err(error) => {
                     unread(id, &error);
                     // An error would refuse all commands of the tenant, also those that need no event.
-                    let cursor = parse_stream_id(id).ok_or_else(|| Trouble::Nonsense(id.clone()))?;
+                    let cursor = parse_stream_id(id).ok_or_else(|| Failure::Nonsense(id.clone()))?;
                     Event::unread(cursor, now)
                 }
             });
@@ -129,13 +129,13 @@ impl Reading {
                 follows = Some(event.id());
             }
             if at < skip && journal.is_some_and(|journal| journal != event.journal) {
-                // Another journal has an event at this place: the reader begins with the present.
+                // Another journal has an event at this cursor: the reader begins with the newest event.
                 skip = entries.len() - 1;
             }
             if !is_read && Some(at) != last {
                 continue;
             }
-            // Codes that are no more are left out; the newest event stands all the same, without them.
+            // An event whose codes have expired is left out, unless it is the newest one.
             if coded == "1" && code.is_empty() && Some(at) != last {
                 continue;
             }
@@ -147,19 +147,19 @@ impl Reading {
             }
         }
         let record = Record::parse(&fields, newest, credentials, seals, unread)?;
-        Ok(Self { record, living: false, events, follows })
+        Ok(Self { record, is_owned: false, events, follows })
     }
 
     pub fn shown(&self) -> Option<Shown> {
-        self.record.facts(self.living).shown()
+        self.record.facts(self.is_owned).shown()
     }
 
-    /// What a reader is told before what comes, and what it has seen then.
+    /// The updates with which a stream begins, and the newest event that the reader has seen then.
     pub fn backlog(mut self) -> (Vec<Update>, Option<Cursor>) {
         let Some(present) = self.shown() else { return (Vec::new(), None) };
         let seen = Some(present.event.cursor);
         if present.stale {
-            // As an event it would be a claim that nobody stands behind.
+            // As an event it would claim a live owner.
             self.events.pop();
         }
         let mut updates: Vec<_> = self.events.into_iter().map(Update::Event).collect();

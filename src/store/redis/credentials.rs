@@ -30,13 +30,13 @@ impl CredentialStore for RedisStore {
         let seals = self.shared().seals(tenant);
         let mut opened = Vec::with_capacity(keys.len());
         for keys in keys.chunks(PAGE_ROWS) {
-            // The current name first: a row that has both is the newer one there.
+            // The current name first: if a row exists under both names, this one is newer.
             let names = keys.iter().map(|key| [Some(seals.row_name(table, key)), seals.previous_row_name(table, key)]);
             let names: Vec<_> = names.collect();
             let asked: Vec<_> = names.iter().flatten().flatten().collect();
             let mut sealed = self.rows(tenant, table, &asked).await?.into_iter();
             for names in &names {
-                // Each of them has an answer, also where the first is the one that counts.
+                // Consume the answers to both names, also if the first one is used.
                 let answers: Vec<_> = names.iter().flatten().zip(sealed.by_ref()).collect();
                 let found = answers.into_iter().find_map(|(name, row)| Some((name, row?)));
                 opened.push(match found {
@@ -54,7 +54,7 @@ impl CredentialStore for RedisStore {
     async fn page(&self, tenant: &TenantId, table: &'static str, after: Option<Bookmark>) -> Result<Page, StoreError> {
         let seals = self.shared().seals(tenant);
         if seals.previous_row_name(table, b"").is_some() {
-            // Rows get new names one after the other. Redis promises a scan no field that is renamed meanwhile.
+            // Rows are being renamed, and a scan may miss a field that is renamed meanwhile.
             return self.whole(tenant, table, &seals).await;
         }
         let after = after.map_or_else(|| b"0".to_vec(), |Bookmark(cursor)| cursor);
@@ -81,7 +81,7 @@ impl CredentialStore for RedisStore {
                 call = match change {
                     Change::Put { table, key, value } => {
                         let (name, sealed) = seals.row(table, key, value);
-                        // First the new row: a script that is refused a command midway takes nothing back.
+                        // First the new row: a script that Redis stops midway is not rolled back.
                         call = call.arg("put").arg(*table).arg(name.as_slice()).arg(sealed);
                         delete_previous(call, &seals, table, key)
                     }
@@ -113,7 +113,7 @@ impl RedisStore {
         let mut opened: HashMap<Bytes, Bytes> = HashMap::with_capacity(rows.len());
         for (name, sealed) in &rows {
             let (key, value) = seals.open_row(table, name, sealed).ok_or(StoreError::Unreadable)?;
-            // Of two rows with one key the one under the current name is the newer.
+            // Of two rows with one key the one under the current name is newer.
             let is_current = seals.row_name(table, &key) == name.as_slice();
             match opened.entry(key.into()) {
                 Entry::Occupied(_) if !is_current => {}
@@ -123,7 +123,7 @@ impl RedisStore {
         Ok(Page { rows: opened.into_iter().collect(), next: None })
     }
 
-    /// Sealed, in the names' order.
+    /// The encrypted rows, in the order of the names.
     async fn rows(
         &self,
         tenant: &TenantId,
@@ -138,7 +138,7 @@ impl RedisStore {
     }
 }
 
-/// So that a row never has two names for longer than it takes to write it.
+/// Deletes the row under its previous name in the same step.
 fn delete_previous(call: Call, seals: &Seals, table: &str, key: &[u8]) -> Call {
     match seals.previous_row_name(table, key) {
         Some(name) => call.arg("delete").arg(table).arg(name.as_slice()).arg(""),

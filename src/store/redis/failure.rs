@@ -2,12 +2,12 @@ use std::{error::Error as _, io, sync::Arc, time::Duration};
 
 use redis::{ErrorKind, RedisError};
 
-use super::{refusal::Refusal, unfit::UnusableServer};
+use super::{refusal::Refusal, unusable::UnusableServer};
 use crate::store::StoreError;
 
-/// What went wrong with Redis, without its address: neither a log line nor an answer shows where it stands.
+/// Why a command failed. Has no address of Redis, so that no log line and no answer shows it.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum Trouble {
+pub enum Failure {
     #[error("redis cannot be reached ({0})")]
     Away(String),
     /// The command may have run all the same.
@@ -20,7 +20,7 @@ pub enum Trouble {
     #[error("redis answered what was not asked for ({0})")]
     Nonsense(String),
     #[error("this incarnation is not known to redis yet")]
-    Unborn,
+    Unregistered,
     #[error("the record changed under every try")]
     Contended,
     #[error("it could not be decided in time")]
@@ -31,8 +31,8 @@ pub enum Trouble {
     Closed,
 }
 
-impl Trouble {
-    /// Whether the connection is of no use any more.
+impl Failure {
+    /// Whether the connection cannot be used any more.
     pub fn breaks(&self) -> bool {
         match self {
             Self::Away(_) => true,
@@ -41,12 +41,12 @@ impl Trouble {
         }
     }
 
-    /// Whether the same command may be sent again at once: only where it says itself that it is a repetition.
+    /// Whether a retry may succeed. Only for commands that recognise a repetition.
     pub fn is_passing(&self) -> bool {
         self.breaks() || matches!(self, Self::Slow(_))
     }
 
-    /// What to do about it, where Redis says what it is about.
+    /// What the operator has to do, if Redis answered a word.
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::Refused(refusal) => Some(refusal.remedy()),
@@ -54,7 +54,7 @@ impl Trouble {
         }
     }
 
-    /// What the first answers of a new connection say of who is there.
+    /// For an error in the first answers of a new connection, which shows what kind of server is there.
     pub fn greeted_with(error: RedisError) -> Self {
         match error.kind() {
             ErrorKind::Parse | ErrorKind::UnexpectedReturnType => UnusableServer::NotRedis.into(),
@@ -63,14 +63,14 @@ impl Trouble {
             _ => match error.into() {
                 Self::Refused(Refusal::Permission) => UnusableServer::Permission.into(),
                 Self::Refused(Refusal::Password) => UnusableServer::Password.into(),
-                trouble => trouble,
+                failure => failure,
             },
         }
     }
 }
 
-/// What rustls does not accept is invalid data; roots that cannot be read are no I/O error at all. The library hands out
-/// its cause in a box.
+/// A certificate that rustls refuses is an I/O error of kind invalid data; roots that cannot be read are none. The library
+/// boxes the cause.
 fn is_tls(error: &RedisError) -> bool {
     type Boxed = Arc<dyn std::error::Error + Send + Sync>;
     let cause = error.source().and_then(|cause| cause.downcast_ref::<Boxed>());
@@ -80,12 +80,12 @@ fn is_tls(error: &RedisError) -> bool {
     })
 }
 
-impl From<RedisError> for Trouble {
+impl From<RedisError> for Failure {
     fn from(error: RedisError) -> Self {
         if let Some(refusal) = Refusal::of(&error) {
             return Self::Refused(refusal);
         }
-        // The parts of an error that are no address.
+        // Only the parts of the error that hold no address.
         let category = error.category().to_owned();
         match error.kind() {
             ErrorKind::UnexpectedReturnType | ErrorKind::Parse => Self::Nonsense(category),
@@ -96,11 +96,11 @@ impl From<RedisError> for Trouble {
     }
 }
 
-impl From<Trouble> for StoreError {
-    fn from(trouble: Trouble) -> Self {
-        match trouble {
-            Trouble::Nonsense(_) => Self::Damaged(Box::new(trouble)),
-            _ => Self::Unavailable(Box::new(trouble)),
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Nonsense(_) => Self::Damaged(Box::new(failure)),
+            _ => Self::Unavailable(Box::new(failure)),
         }
     }
 }

@@ -6,26 +6,26 @@ use tokio::{sync::MutexGuard, time::sleep};
 use super::{
     RedisStore, Shared,
     connection::Live,
+    failure::Failure,
     leases::{Held, Writes},
     record::{Record, nonce_text},
     script::{Answer, Call, Script},
-    trouble::Trouble,
 };
 use crate::{
     events::Event,
     store::{Lease, StoreError},
 };
 
-/// Tries to decide on a record that others change meanwhile. Nobody but its owner and its user changes one.
+/// Attempts to decide on a record that others change meanwhile. Only its owner and its user change one.
 pub const DECISIONS_MAX: usize = 16;
 
-/// When a change looks again whether there is room to remember it.
+/// The pause before a change checks again whether there is room to remember it.
 const ROOM_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// Nonce, fence and number stand before a write's own arguments.
 const NUMBERING: usize = 3;
 
-/// The one write of a lease that is under way, with the number that makes its repetitions known.
+/// The one write of a lease that is under way, with the number by which the script recognises a repetition.
 pub struct Write<'a> {
     shared: &'a Shared,
     lease: &'a Lease,
@@ -35,13 +35,13 @@ pub struct Write<'a> {
 }
 
 impl RedisStore {
-    /// Runs commands once.
+    /// Sends commands once, without a retry.
     pub async fn ask<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StoreError> {
         self.shared().tasks.check_open()?;
         Ok(self.shared().connections.query(pipeline).await?)
     }
 
-    /// A change of the credentials, which no decision depends on. Remembered for a while: Redis may come back without it.
+    /// Changes the credentials. The change is remembered for a while, in case Redis loses it.
     pub async fn change(
         &self,
         lease: &Lease,
@@ -64,7 +64,7 @@ impl RedisStore {
         Ok(())
     }
 
-    /// What is only counted.
+    /// Runs a script that counts.
     pub async fn count(
         &self,
         lease: &Lease,
@@ -75,12 +75,12 @@ impl RedisStore {
         let mut write = Write::begin(self.shared(), lease, &held).await;
         let call = arguments(write.call(script));
         let count = write.ask_plainly(&call).await?;
-        count.parse().map_err(|_| Trouble::Nonsense(count).into())
+        count.parse().map_err(|_| Failure::Nonsense(count).into())
     }
 }
 
 impl Shared {
-    /// What is not known here cannot be ours: a lease of another instance, or one that was given back.
+    /// An unknown lease belongs to another instance, or was released.
     pub fn held(&self, lease: &Lease) -> Result<Arc<Held>, StoreError> {
         self.tasks.check_open()?;
         self.leases.held(lease.nonce()).ok_or(StoreError::Fenced)
@@ -88,10 +88,10 @@ impl Shared {
 
     pub async fn ask_script(&self, call: &Call) -> Result<Answer, StoreError> {
         self.tasks.check_open()?;
-        let answer: (String, String) = self.connections.call_surely(call).await?;
+        let answer: (String, String) = self.connections.call_with_retries(call).await?;
         let answer = answer.try_into()?;
         if let (Some(tenant), Answer::Done(_)) = (call.notice(), &answer) {
-            self.has_said(tenant.clone());
+            self.has_appended(tenant.clone());
         }
         Ok(answer)
     }
@@ -104,8 +104,8 @@ impl<'a> Write<'a> {
         Self { shared, lease, held, writes, number }
     }
 
-    /// The record to decide on, taken: it is known again once the write is done. And what is true of the server, asked
-    /// after it was read: a record of before its restart is then of another run, and its sequence is not gone on with.
+    /// Takes the record to decide on; it is known again once the write is done. The connection is read after the record: if Redis
+    /// was restarted in between, the record is of another run, and its sequence is not continued.
     pub async fn record(&mut self) -> Result<(Record, Arc<Live>), StoreError> {
         let live = self.live().await?;
         match self.writes.record.take() {
@@ -121,7 +121,7 @@ impl<'a> Write<'a> {
         self.writes.newest()
     }
 
-    /// As `changed` in `scripts/prelude.lua` leaves it.
+    /// Keeps the record as `changed` in `scripts/prelude.lua` leaves it.
     pub fn done(&mut self, record: Record, live: &Live) {
         let version = format!("{} {}", nonce_text(self.lease.nonce()), self.number);
         self.writes.record = Some((live.run.clone(), Record { version, ..record }));
@@ -140,14 +140,14 @@ impl<'a> Write<'a> {
         call.arg(nonce_text(self.lease.nonce())).arg(self.lease.fence()).arg(self.number)
     }
 
-    /// A call that decides on nothing.
+    /// For a call that was not decided on a version of the record.
     async fn ask_plainly(&mut self, call: &Call) -> Result<String, StoreError> {
         let answer = self.ask(call).await?;
-        answer.ok_or_else(|| Trouble::Nonsense("again".to_owned()).into())
+        answer.ok_or_else(|| Failure::Nonsense("again".to_owned()).into())
     }
 
-    /// Again what may have been lost with a crash of Redis, in its order, each part under a number of its own. Nothing else
-    /// of the lease comes between, or what is older would stand on what is newer.
+    /// Repeats the changes that a crash of Redis may have lost, in their order, each under a new number. No other write of the lease
+    /// comes between: an older change would replace a newer one.
     pub async fn repeat(&mut self) -> Result<(), StoreError> {
         for (script, arguments) in self.writes.recent() {
             let call = self.call(script).args(&arguments);
@@ -157,8 +157,8 @@ impl<'a> Write<'a> {
         Ok(())
     }
 
-    /// `None`: it was decided on what is not true any more. The next decision is another write, with a number of its own:
-    /// this one may have been done in a run of the server that has lost it.
+    /// `None`: the record has changed since the decision. The next decision gets a new number: this one may have been written in a
+    /// run that has lost it.
     pub async fn ask(&mut self, call: &Call) -> Result<Option<String>, StoreError> {
         match self.shared.ask_script(call).await? {
             Answer::Done(value) => Ok(Some(value)),
@@ -166,8 +166,8 @@ impl<'a> Write<'a> {
                 self.number = self.writes.next_number();
                 Ok(None)
             }
-            Answer::Overtaken => Err(Trouble::Overtaken.into()),
-            Answer::Unborn | Answer::Limited(..) => Err(Trouble::Nonsense("limited".to_owned()).into()),
+            Answer::Overtaken => Err(Failure::Overtaken.into()),
+            Answer::Unregistered | Answer::Limited(..) => Err(Failure::Nonsense("limited".to_owned()).into()),
             Answer::Fenced => {
                 self.shared.leases.end(self.lease.nonce());
                 Err(StoreError::Fenced)

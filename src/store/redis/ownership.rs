@@ -1,32 +1,28 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use redis::Pipeline;
 use tokio::time::Instant;
 
 use super::{
     RedisStore, Shared,
+    failure::Failure,
     journal::log_unheard,
     record::{Owner, Record, nonce_text, parse_nonce},
-    said::{said, say},
     schema,
     script::{ACQUIRE, Answer, CRASH, Call, RELEASE, with_heard},
     sealed::with_event,
-    submit::submit,
-    surely,
-    trouble::Trouble,
-    writing::{DECISIONS_MAX, Write},
+    to_completion,
+    write::{DECISIONS_MAX, Write},
 };
 use crate::{
-    events::PhoneNumber,
-    store::{Commands, DesiredState, Generation, Lease, Ownership, StoreError, Submitted},
+    store::{Lease, Ownership, StoreError},
     tenant::TenantId,
 };
 
 #[async_trait]
 impl Ownership for RedisStore {
-    /// A caller that goes away leaves at most a record that says we own what nobody here holds, which counts as free.
+    /// A cancelled call may leave a record with an owner whose lease is not held here. Such a tenant counts as orphaned.
     async fn acquire(&self, tenant: &TenantId) -> Result<Option<Lease>, StoreError> {
         acquire(self.shared(), tenant).await
     }
@@ -38,7 +34,7 @@ impl Ownership for RedisStore {
 
     async fn release(&self, lease: Lease) -> Result<(), StoreError> {
         let shared = self.shared().clone();
-        surely(self.shared(), async move { release(&shared, &lease).await }).await
+        to_completion(self.shared(), async move { release(&shared, &lease).await }).await
     }
 
     async fn crashed(&self, lease: &Lease, window: Duration) -> Result<usize, StoreError> {
@@ -52,40 +48,11 @@ impl Ownership for RedisStore {
     }
 
     fn claim_delay(&self, tenant: &TenantId) -> Duration {
-        self.shared().census.deference(tenant, Instant::now())
+        self.shared().membership.claim_delay(tenant, Instant::now())
     }
 
     fn has_room(&self) -> bool {
-        self.shared().census.has_room(Instant::now())
-    }
-}
-
-#[async_trait]
-impl Commands for RedisStore {
-    async fn submit(&self, tenant: &TenantId, wish: DesiredState, may_acquire: bool) -> Result<Submitted, StoreError> {
-        let (shared, tenant) = (self.shared().clone(), tenant.clone());
-        surely(self.shared(), async move { submit(&shared, &tenant, wish, may_acquire).await }).await
-    }
-
-    async fn current(&self, tenant: &TenantId) -> Result<Option<(Generation, DesiredState)>, StoreError> {
-        Ok(self.shared().read(tenant, None).await?.record.wish)
-    }
-
-    async fn send(&self, tenant: &TenantId, words: Bytes) -> Result<(), StoreError> {
-        let (shared, tenant) = (self.shared().clone(), tenant.clone());
-        surely(self.shared(), async move { say(&shared, &tenant, &words).await }).await
-    }
-
-    async fn receive(&self, lease: &Lease) -> Result<Vec<Bytes>, StoreError> {
-        said(self.shared(), lease).await
-    }
-
-    async fn count_code(&self, number: &PhoneNumber) -> Result<bool, StoreError> {
-        self.shared().count_code(number).await
-    }
-
-    async fn notified(&self) -> Vec<TenantId> {
-        self.shared().notifications.notified().await
+        self.shared().membership.has_room(Instant::now())
     }
 }
 
@@ -93,17 +60,17 @@ async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease
     let seals = shared.seals(tenant);
     for _ in 0..DECISIONS_MAX {
         let reading = shared.read(tenant, None).await?;
-        let before = reading.record.owner.clone().filter(|_| reading.living).map(|owner| owner.incarnation);
-        let silent = |owner: &String| shared.census.is_silent(owner, Instant::now());
-        // Of a pairing nothing is lost, and whoever waits for a code should not wait for a death to be certain.
-        let attended = before.as_ref().is_some_and(|owner| !(reading.record.is_pairing() && silent(owner)));
-        if !reading.record.facts(attended).is_orphaned() {
+        let before = reading.record.owner.clone().filter(|_| reading.is_owned).map(|owner| owner.incarnation);
+        let silent = |owner: &String| shared.membership.is_silent(owner, Instant::now());
+        // A pairing has nothing to lose, and its user waits for a code: it is acquired before its owner is certain to be dead.
+        let is_owned = before.as_ref().is_some_and(|owner| !(reading.record.is_pairing() && silent(owner)));
+        if !reading.record.facts(is_owned).is_orphaned() {
             return Ok(None);
         }
         let mut record = reading.record;
-        // Before it is known whom for: an incarnation that ends meanwhile takes it along.
-        let taking = shared.leases.take();
-        let incarnation = shared.census.present().await?;
+        // Before the incarnation is read: if that one ends meanwhile, this acquire ends with it.
+        let acquiring = shared.leases.begin_acquire();
+        let incarnation = shared.membership.present().await?;
         let live = shared.connections.live().await?;
         if record.credentials && !shared.is_settled(&live).await? {
             shared.recovery.wait();
@@ -111,40 +78,40 @@ async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease
         }
         record.doubted |= record.facts(false).is_stale();
         let previous = record.newest.clone();
-        let said =
-            record.facts(false).takeover_status().and_then(|status| record.say(status, shared.clock.now(), &live));
-        let notice = said.is_none() && record.doubted;
-        let outgoing = said.as_ref().map(|event| seals.outgoing(previous.as_deref(), event, Some(&incarnation)));
-        let mut call = Call::on(&ACQUIRE, tenant).key(schema::notices()).key(schema::wanted());
+        let event =
+            record.facts(false).takeover_status().and_then(|status| record.append(status, shared.clock.now(), &live));
+        let needs_refresh = event.is_none() && record.doubted;
+        let outgoing = event.as_ref().map(|event| seals.outgoing(previous.as_deref(), event, Some(&incarnation)));
+        let mut call = Call::on(&ACQUIRE, tenant).key(schema::outbox()).key(schema::wanted());
         call = call.key(schema::heartbeat(&incarnation)).key(schema::owned(&incarnation));
         if let Some(Owner { incarnation, .. }) = &record.owner {
             call = call.key(schema::owned(incarnation));
         }
         if let Some(silent) = &before {
-            // It loses a pairing, and finds out by this when it wakes.
+            // It loses a pairing, and finds out by this entry when it wakes.
             call = call.key(schema::inbox(silent));
         }
-        let call = call.arg(nonce_text(taking.nonce)).arg(&*incarnation);
+        let call = call.arg(nonce_text(acquiring.nonce)).arg(&*incarnation);
         let call = call.arg(shared.leases.highest_fence()).arg(&record.version).arg(u8::from(record.doubted));
-        let call = call.arg(&record.run).arg(u8::from(notice));
+        let call = call.arg(&record.run).arg(u8::from(needs_refresh));
         match shared.ask_script(&with_event(call, outgoing.as_ref())).await? {
             Answer::Done(value) => {
                 let (fence, heard) = with_heard(&value);
-                let fence = fence.parse().map_err(|_| Trouble::Nonsense(value.clone()))?;
-                log_unheard(tenant, said, heard);
-                let owner = Some(Owner { incarnation: incarnation.to_string(), nonce: taking.nonce });
-                let record = Record { version: nonce_text(taking.nonce), owner, ..record };
-                let lease = taking.done(tenant, &incarnation, fence, (live.run.clone(), record));
+                let fence = fence.parse().map_err(|_| Failure::Nonsense(value.clone()))?;
+                log_unheard(tenant, event, heard);
+                let owner = Some(Owner { incarnation: incarnation.to_string(), nonce: acquiring.nonce });
+                let record = Record { version: nonce_text(acquiring.nonce), owner, ..record };
+                let lease = acquiring.done(tenant, &incarnation, fence, (live.run.clone(), record));
                 return Ok(lease);
             }
             Answer::Again => {}
-            Answer::Unborn => return Err(Trouble::Unborn.into()),
+            Answer::Unregistered => return Err(Failure::Unregistered.into()),
             Answer::Fenced | Answer::Overtaken | Answer::Limited(..) => {
-                return Err(Trouble::Nonsense("fenced".to_owned()).into());
+                return Err(Failure::Nonsense("fenced".to_owned()).into());
             }
         }
     }
-    Err(Trouble::Contended.into())
+    Err(Failure::Contended.into())
 }
 
 async fn release(shared: &Arc<Shared>, lease: &Lease) -> Result<(), StoreError> {
@@ -156,7 +123,7 @@ async fn release(shared: &Arc<Shared>, lease: &Lease) -> Result<(), StoreError> 
         let stale = record.facts(false).is_stale();
         let call = write.call(&RELEASE).key(schema::wanted()).key(schema::owned(write.incarnation()));
         let call = call.arg(&record.version).arg(u8::from(record.doubted || stale)).arg(u8::from(stale));
-        let call = call.arg(shared.census.instance()).arg(write.incarnation());
+        let call = call.arg(shared.membership.instance()).arg(write.incarnation());
         if write.ask(&call).await?.is_none() {
             continue;
         }
@@ -164,11 +131,12 @@ async fn release(shared: &Arc<Shared>, lease: &Lease) -> Result<(), StoreError> 
         shared.notifications.add(tenant.clone());
         return Ok(());
     }
-    Err(Trouble::Contended.into())
+    Err(Failure::Contended.into())
 }
 
 impl Shared {
-    /// Ends what is held of these tenants and was taken over although we live: who falls silent loses its pairings.
+    /// Ends the leases of these tenants that another instance acquired although this one lives: an instance that falls silent
+    /// loses its pairings.
     pub async fn drop_taken(&self, tenants: &BTreeSet<TenantId>) {
         let held = self.leases.of(tenants);
         if held.is_empty() {
@@ -179,7 +147,7 @@ impl Shared {
             pipeline.cmd("HGET").arg(schema::record(tenant)).arg(schema::field::OWNER_NONCE);
         }
         let owners: Result<Vec<Option<String>>, _> = self.connections.query(&pipeline).await;
-        // Where it cannot be asked now the first write under the lease finds out.
+        // If this cannot be read now, the first write under the lease finds out.
         for ((_, nonce), owner) in held.into_iter().zip(owners.unwrap_or_default()) {
             if owner.as_deref().and_then(parse_nonce) != Some(nonce) {
                 self.leases.end(nonce);
@@ -187,11 +155,11 @@ impl Shared {
         }
     }
 
-    /// What only saves time, and is found by looking where it got lost.
+    /// For commands that only save time: what they would have written is found later.
     pub async fn best_effort(&self, pipeline: &Pipeline) {
         let done: Result<(), _> = self.connections.query(pipeline).await;
-        if let Err(trouble) = done {
-            tracing::debug!(error = %trouble, "an index could not be written, a look will find what it was for");
+        if let Err(failure) = done {
+            tracing::debug!(error = %failure, "a command that only saves time failed");
         }
     }
 }
