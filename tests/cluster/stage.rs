@@ -209,7 +209,7 @@ impl Cluster {
         let incarnation = self.record(tenant, "owner_incarnation")?;
         self.instances.iter().position(|program| {
             let lines = program.output();
-            lines.iter().any(|line| line.contains("known to redis") && line.contains(&incarnation))
+            lines.iter().any(|line| line.contains("registered with redis") && line.contains(&incarnation))
         })
     }
 

@@ -75,8 +75,6 @@ pub struct Live {
     time_ms: u64,
     /// The latest time at which the server's run can have begun; `None`: not known.
     began: Option<Instant>,
-    /// The server has been a replica before.
-    pub has_followed: bool,
 }
 
 impl Connections {
@@ -287,10 +285,9 @@ impl Live {
             None => name_data(&mut connection).await?,
         };
         let (run, time_ms) = (server.run(), seconds.saturating_mul(1000).saturating_add(micros / 1000));
-        let (server_run, has_followed) = (run.clone(), server.has_followed());
+        let server_run = run.clone();
         let run = format!("{run} {data}");
-        let live =
-            Self { connection, client, server: server_run, run, made, epochs, time_ms, began: None, has_followed };
+        let live = Self { connection, client, server: server_run, run, made, epochs, time_ms, began: None };
         Ok((live, server))
     }
 

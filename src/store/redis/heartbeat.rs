@@ -10,10 +10,9 @@ use super::{
     failure::Failure,
     membership::Beat,
     orphaned::tenants,
-    random_name,
     refusal::Refusal,
     schema,
-    script::{BEAT, Call, REGISTER},
+    script::{BEAT, Call, DEREGISTER, REGISTER},
 };
 use crate::tenant::TenantId;
 
@@ -44,7 +43,7 @@ pub async fn run(shared: Arc<Shared>) {
             () = shared.tasks.stopped() => return,
             () = sleep(wait) => {}
         }
-        let name = random_name();
+        let name = shared.membership.next_name();
         let born = Instant::now();
         match register(&shared, &name, past.as_ref()).await {
             Ok(found) => {
@@ -71,11 +70,8 @@ pub async fn run(shared: Arc<Shared>) {
 /// The same step removes the heartbeat of the past, so that a late beat finds nothing to renew. Returns the connection, which
 /// knows the data set that the incarnation is registered in.
 async fn register(shared: &Shared, name: &str, past: Option<&Past>) -> Result<Arc<Live>, Failure> {
-    if let Some(past) = past {
-        shared.membership.hung_up(&past.name);
-    }
-    let past = past.map(|past| schema::heartbeat(&past.name));
-    let names = [schema::incarnations(), schema::heartbeat(name)].into_iter().chain(past);
+    let past_alive = past.map(|past| schema::heartbeat(&past.name));
+    let keys = [schema::incarnations(), schema::registrations(), schema::heartbeat(name)].into_iter().chain(past_alive);
     shared.recovery.compared(shared.connections.live().await?.tag());
     // Changes nothing, and is refused if a heartbeat would be. Without enough replicas Redis 6 refuses a plain command and takes
     // a script: an incarnation would begin, be refused its heartbeat, and end, again and again.
@@ -83,8 +79,10 @@ async fn register(shared: &Shared, name: &str, past: Option<&Past>) -> Result<Ar
     pipeline.cmd("PEXPIRE").arg(schema::heartbeat(name)).arg(millis(TTL)).ignore();
     let () = shared.connections.query(&pipeline).await?;
     let first = shared.beat(0);
-    let call = Call::on_keys(&REGISTER, names).arg(name).arg(first.text()).arg(millis(TTL));
-    let () = shared.connections.call(&call).await?;
+    let call = Call::on_keys(&REGISTER, keys).arg(name).arg(first.text()).arg(millis(TTL));
+    let call = call.arg(past.map_or("", |past| &past.name));
+    let (number, past_was_listed): (u64, bool) = shared.connections.call(&call).await?;
+    shared.membership.registered(number, past_was_listed, Instant::now());
     shared.membership.see(name, Some(first), Instant::now());
     shared.connections.live().await
 }
@@ -93,7 +91,7 @@ async fn register(shared: &Shared, name: &str, past: Option<&Past>) -> Result<Ar
 async fn live(shared: &Arc<Shared>, name: &str, born: Instant, live: Arc<Live>) -> BTreeSet<TenantId> {
     let mut run = live.run.clone();
     shared.membership.begin(name);
-    tracing::info!(incarnation = name, "registered an incarnation");
+    tracing::info!(incarnation = name, "registered with redis");
     // The tenants of the past are orphaned now, and others may have died while this process could not look.
     shared.notifications.request_rescan();
     let mut beats = interval(BEAT_EVERY);
@@ -217,9 +215,8 @@ async fn beat_in_full_memory(shared: &Shared, name: &str, beat: &str) -> Result<
 
 /// Ends the incarnation at once, so that others need not wait for its heartbeat to expire.
 async fn deregister(shared: &Shared, name: &str) {
-    let mut pipeline = redis::pipe();
-    pipeline.cmd("DEL").arg(schema::heartbeat(name)).ignore();
-    let gone: Result<(), _> = shared.connections.query(&pipeline).await;
+    let keys = [schema::incarnations(), schema::heartbeat(name), schema::owned(name), schema::inbox(name)];
+    let gone: Result<(), _> = shared.connections.call(&Call::on_keys(&DEREGISTER, keys).arg(name)).await;
     if let Err(failure) = gone {
         tracing::warn!(error = %failure, "could not deregister this incarnation, its heartbeat expires by itself");
     }

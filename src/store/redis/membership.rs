@@ -1,7 +1,10 @@
 use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash as _, Hasher as _},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -26,6 +29,8 @@ const SUSPECT_AFTER: Duration = Duration::from_millis(1_600);
 const SLACK: usize = 16;
 /// The time for each instance that comes first; it needs a few milliseconds.
 const TURN: Duration = Duration::from_millis(500);
+/// A crash of Redis loses 2 s at most (`appendfsync everysec`), a failover what `min-replicas-max-lag 3` permits.
+const DURABLE_AFTER: Duration = Duration::from_secs(4);
 
 /// This process's own incarnation, and the others as this process last saw them. That one is alive may be out of date; that one
 /// is dead stays true.
@@ -34,10 +39,18 @@ pub struct Membership {
     instance: String,
     /// The incarnation that lives now; `None` until it is registered, and between two.
     here: watch::Sender<Option<Arc<str>>>,
-    /// The incarnation before the present one. It has hung up.
-    past: Mutex<Tag>,
+    registration: Mutex<Option<Registration>>,
+    /// How many names this process has given to its incarnations.
+    named: AtomicU64,
     sessions_max: Option<usize>,
     members: Mutex<Members>,
+}
+
+/// The first registration of this process that no loss of data can have removed without removing all later ones as well.
+#[derive(Clone, Copy)]
+struct Registration {
+    number: u64,
+    durable_at: Instant,
 }
 
 #[derive(Default)]
@@ -64,8 +77,6 @@ pub struct Beat {
     pub max: Option<usize>,
     /// The run of the server with which it has compared what it holds.
     pub run: Tag,
-    /// The incarnation before it in the same process. It has hung up.
-    pub past: Tag,
 }
 
 /// A hash of the name of a run or an incarnation.
@@ -80,10 +91,15 @@ impl Tag {
     }
 }
 
+/// The process that gave an incarnation its name.
+pub fn instance_of(incarnation: &str) -> &str {
+    incarnation.rsplit_once('-').map_or(incarnation, |(instance, _)| instance)
+}
+
 impl Beat {
     pub fn text(self) -> String {
         let max = self.max.map_or("-".to_owned(), |max| max.to_string());
-        format!("{} {} {max} {:x} {:x}", self.number, self.owned, self.run.0, self.past.0)
+        format!("{} {} {max} {:x}", self.number, self.owned, self.run.0)
     }
 
     /// The beat of another version also proves that its incarnation lives. No tenant is left to it.
@@ -93,7 +109,6 @@ impl Beat {
             owned: 0,
             max: Some(0),
             run: Tag::default(),
-            past: Tag::default(),
         })
     }
 
@@ -101,10 +116,8 @@ impl Beat {
         let mut words = text.split(' ');
         let (number, owned, max) = (words.next()?, words.next()?, words.next()?);
         let max = if max == "-" { None } else { Some(max.parse().ok()?) };
-        let mut tag = || Some(Tag(u64::from_str_radix(words.next()?, 16).ok()?));
-        // An earlier version wrote no past.
-        let (run, past) = (tag()?, tag().unwrap_or_default());
-        Some(Self { number: number.parse().ok()?, owned: owned.parse().ok()?, max, run, past })
+        let run = Tag(u64::from_str_radix(words.next()?, 16).ok()?);
+        Some(Self { number: number.parse().ok()?, owned: owned.parse().ok()?, max, run })
     }
 
     fn has_room(self) -> bool {
@@ -114,8 +127,8 @@ impl Beat {
 
 impl Membership {
     pub fn new(sessions_max: Option<usize>) -> Self {
-        let (here, members) = (watch::Sender::new(None), Mutex::default());
-        Self { instance: random_name(), here, past: Mutex::default(), sessions_max, members }
+        let (here, members, named) = (watch::Sender::new(None), Mutex::default(), AtomicU64::default());
+        Self { instance: random_name(), here, registration: Mutex::default(), named, sessions_max, members }
     }
 
     pub fn instance(&self) -> &str {
@@ -145,15 +158,39 @@ impl Membership {
         self.here.send_replace(None);
     }
 
-    /// The next incarnation reports it with each heartbeat, so that others need not wait for this one.
-    pub fn hung_up(&self, name: &str) {
-        *self.past.lock().unwrap_or_else(PoisonError::into_inner) = Tag::of(name);
+    /// A name for the next incarnation, from which others can tell the process: see [`instance_of`].
+    pub fn next_name(&self) -> String {
+        format!("{}-{}", self.instance, self.named.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// `past_was_listed`: Redis still had the incarnation before this one, so a loss of data that removes all names of this
+    /// process removes that one's registration as well.
+    pub fn registered(&self, number: u64, past_was_listed: bool, now: Instant) {
+        let mut registration = self.registration.lock().unwrap_or_else(PoisonError::into_inner);
+        if !past_was_listed || registration.is_none() {
+            *registration = Some(Registration { number, durable_at: now + DURABLE_AFTER });
+        }
+    }
+
+    /// Whether Redis cannot lose this process's registration any more.
+    pub fn is_durable(&self, now: Instant) -> bool {
+        self.registration().is_some_and(|registration| now >= registration.durable_at)
+    }
+
+    /// Whether this process may acquire a tenant with credentials. Without this, Redis could lose the registration together with
+    /// the acquire: then no instance would wait for this process, and another one would open a second link. A tenant that was
+    /// released after the registration can be acquired at once: a loss of the registration also undoes the release.
+    pub fn may_acquire_linked(&self, released_after: u64, now: Instant) -> bool {
+        self.is_durable(now) || self.registration().is_some_and(|registration| released_after >= registration.number)
+    }
+
+    fn registration(&self) -> Option<Registration> {
+        *self.registration.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The content of the next heartbeat. `run`: the run of the server that the leases were compared with.
     pub fn beat(&self, number: u64, owned: usize, run: Tag) -> Beat {
-        let past = *self.past.lock().unwrap_or_else(PoisonError::into_inner);
-        Beat { number, owned, max: self.sessions_max, run, past }
+        Beat { number, owned, max: self.sessions_max, run }
     }
 
     /// `None`: it is dead. True: this is news.
@@ -261,11 +298,34 @@ mod tests {
     use super::*;
 
     fn beat(number: u64, owned: usize, max: Option<usize>) -> Option<Beat> {
-        Some(Beat { number, owned, max, run: Tag(0xfedc), past: Tag(7) })
+        Some(Beat { number, owned, max, run: Tag(0xfedc) })
     }
 
     fn tenant(number: usize) -> TenantId {
         TenantId::parse(&format!("toko-{number}")).unwrap()
+    }
+
+    #[test]
+    fn linked_tenant_waits_for_a_durable_registration() {
+        let (membership, start) = (Membership::new(None), Instant::now());
+        assert!(!membership.may_acquire_linked(9, start), "not registered");
+        membership.registered(3, false, start);
+        assert!(!membership.may_acquire_linked(2, start), "released before the registration");
+        assert!(membership.may_acquire_linked(3, start), "released after it");
+        let later = start + DURABLE_AFTER;
+        assert!(membership.may_acquire_linked(0, later) && membership.is_durable(later));
+        membership.registered(5, true, later);
+        assert!(membership.is_durable(later), "the first registration counts while Redis lists it");
+        membership.registered(7, false, later);
+        assert!(!membership.may_acquire_linked(5, later), "Redis did not list the one before");
+    }
+
+    #[test]
+    fn names_of_incarnations_tell_the_process() {
+        let membership = Membership::new(None);
+        let names = [membership.next_name(), membership.next_name()];
+        assert!(names[0] != names[1]);
+        assert_eq!(names.each_ref().map(|name| instance_of(name)), [membership.instance(); 2]);
     }
 
     #[test]

@@ -72,8 +72,7 @@ async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease
         let acquiring = shared.leases.begin_acquire();
         let incarnation = shared.membership.present().await?;
         let live = shared.connections.live().await?;
-        if record.credentials && !shared.is_settled(&live).await? {
-            shared.recovery.wait();
+        if record.credentials && !shared.may_acquire_linked(&record, &live).await? {
             return Ok(None);
         }
         record.doubted |= record.facts(false).is_stale();
@@ -122,6 +121,7 @@ async fn release(shared: &Arc<Shared>, lease: &Lease) -> Result<(), StoreError> 
         let (record, _) = write.record().await?;
         let stale = record.facts(false).is_stale();
         let call = write.call(&RELEASE).key(schema::wanted()).key(schema::owned(write.incarnation()));
+        let call = call.key(schema::registrations());
         let call = call.arg(&record.version).arg(u8::from(record.doubted || stale)).arg(u8::from(stale));
         let call = call.arg(shared.membership.instance()).arg(write.incarnation());
         if write.ask(&call).await?.is_none() {

@@ -119,10 +119,7 @@ impl Shared {
             // Before the incarnation is read: if that one ends meanwhile, this acquire ends with it.
             let acquiring = self.leases.begin_acquire();
             let here = self.membership.here();
-            let is_free = !record.credentials || self.is_settled(live).await?;
-            if !is_free {
-                self.recovery.wait();
-            }
+            let is_free = !record.credentials || self.may_acquire_linked(&record, live).await?;
             acquires = here.filter(|_| is_free).map(|here| (acquiring, here));
         }
         let status = match &acquires {

@@ -90,7 +90,7 @@ impl Shared {
         self.tasks.check_open()?;
         let answer: (String, String) = self.connections.call_with_retries(call).await?;
         let answer = answer.try_into()?;
-        if let (Some(tenant), Answer::Done(_)) = (call.notice(), &answer) {
+        if let (Some(tenant), Answer::Done(_)) = (call.outbox_entry_of(), &answer) {
             self.has_appended(tenant.clone());
         }
         Ok(answer)
