@@ -25,15 +25,16 @@ check: ## the quick loop: fmt, clippy, unit tests, documents; two minutes once i
 test: ## everything that guards correctness
 	@ci/test.sh
 
-# What takes longer than a change should wait for: the suites that race, ten times over, the store's own figures, the
-# page under Lighthouse, two thousand hostile clients, ten thousand sessions, a minute without Redis, twenty histories, the
+# What takes longer than a change should wait for: the suites that race, ten times over, the store's own figures, every
+# alert with its fault, the page under Lighthouse, two thousand hostile clients, ten thousand sessions, a minute without Redis, twenty histories, the
 # proof that their check finds what is wrong, the instructions of the hot paths in a release build, ten million random
 # inputs for each cheap parser, and everything mixed.
 long: ## the suites that race, ten times over, many instances for a long time, the page under Lighthouse
 	@ci/tools.sh
 	cargo build --workspace --all-targets
 	cargo test --workspace --test store -- --ignored figures --nocapture
-	cargo test --workspace --test process -- --ignored webhooks contacts
+	cargo test --workspace --test process -- --ignored webhooks contacts documents
+	cargo test --workspace --test process -- --ignored --test-threads 2 alerts
 	cargo test --workspace --test api -- --ignored
 	cargo test --workspace --test crowd -- --ignored --nocapture --test-threads 1 hardening_
 	@ci/lighthouse.sh

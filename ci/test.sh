@@ -77,6 +77,7 @@ lacks "the stream as curl sees it" curl
 lacks "the stream as SSE clients of npm see it" node npm
 lacks "the picture as zbar sees it" zbarimg
 lacks "the store over Redis" redis-server
+lacks "the rules for alerts" prometheus promtool
 lacks "streams behind reverse proxies" haproxy nginx caddy
 step "tests" tests
 

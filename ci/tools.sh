@@ -10,6 +10,7 @@ declare -A package=(
     [cc]=gcc [curl]=curl [node]=nodejs [npm]=npm [zbarimg]=zbar-tools [chromium]=chromium [chromedriver]=chromium-driver
     [python3]=python3 [redis-server]=redis-server [redis-sentinel]=redis-sentinel [openssl]=openssl
     [haproxy]=haproxy [nginx]=nginx [caddy]=caddy [systemd-analyze]=systemd [valgrind]=valgrind
+    [promtool]=prometheus
 )
 missing=()
 for command in "${!package[@]}"; do

@@ -12,6 +12,7 @@ mod erase;
 mod healthcheck;
 mod local;
 mod memory;
+mod moving;
 mod token;
 
 use std::{future::Future, io, net::SocketAddr, process::ExitCode, time::Duration};
@@ -67,6 +68,10 @@ pub fn run(seams: Seams) -> ExitCode {
         // `check` prints its results itself, without log lines.
         Task::Check => on_a_runtime(check::run(config)),
         Task::Healthcheck => healthcheck::run(&config),
+        Task::Move { from } => {
+            let _log = telemetry::install(&config.telemetry);
+            on_a_runtime(moving::run(config, from))
+        }
         Task::Erase => match erase::tenant(io::stdin()) {
             Ok(tenant) => {
                 let _log = telemetry::install(&config.telemetry);
@@ -137,7 +142,8 @@ impl App {
     /// Serves until `stop`, then drains: unready, the drain delay, streams end, links close and leases are released,
     /// the listener last. `cut` ends the waiting.
     pub async fn run(self, stop: impl Future<Output = ()>, cut: impl Future<Output = ()>) -> Drained {
-        let Self { listener, services, sessions, stop_sessions, dispatcher, store, drain_delay, room, .. } = self;
+        let Self { listener, metrics, services, sessions, stop_sessions, dispatcher, store, drain_delay, room, .. } =
+            self;
         let rooms = TaskTracker::new();
         let (health, end_streams) = (services.health.clone(), services.end_streams.clone());
         let stop_server = CancellationToken::new();
@@ -145,6 +151,9 @@ impl App {
         let watch_ends = stop_server.clone();
         let mut watcher = rooms.spawn(async move { watch_ends.run_until_cancelled(watched.watch(&watching)).await });
         let mut server = rooms.spawn(crate::http::serve(listener, services, stop_server.clone()));
+        if let Some((listener, exporter)) = metrics {
+            rooms.spawn(crate::http::serve_metrics(listener, exporter, stop_server.clone()));
+        }
         let supervised = sessions.clone();
         let mut supervisor = rooms.spawn(async move { supervised.supervise().await });
         let (counted, counting_ends) = (sessions.clone(), stop_server.clone());

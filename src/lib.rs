@@ -53,6 +53,7 @@ pub mod strength;
 pub mod tenant;
 pub mod qr;
 pub mod events;
+pub mod link_options;
 
 // Services.
 pub mod telemetry;

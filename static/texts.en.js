@@ -84,6 +84,7 @@ export default {
     cancelled: ['Linking was cancelled', 'No account is linked.', 'Create QR code'],
     'unlinked-by-user': ['The connection was ended', 'No account is linked.', 'Connect WhatsApp'],
     'unlinked-by-phone': ['Session ended', 'This device was removed on your phone. Scan a new code.', 'Create QR code'],
+    'other-account': ['Another number was linked', 'Use the phone with the number that this service expects.', 'Create QR code'],
     replaced: ['In use somewhere else', 'Close the other one, then connect again.', 'Connect WhatsApp'],
     banned: ['Account restricted by WhatsApp', 'This number cannot be linked.'],
     'account-locked': ['Account locked', 'WhatsApp has locked this account for now.'],

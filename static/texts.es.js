@@ -84,6 +84,7 @@ export default {
     cancelled: ['Se canceló la vinculación', 'No hay ninguna cuenta vinculada.', 'Crear código QR'],
     'unlinked-by-user': ['La conexión se ha terminado', 'No hay ninguna cuenta vinculada.', 'Conectar WhatsApp'],
     'unlinked-by-phone': ['Sesión terminada', 'Este dispositivo se quitó en el teléfono. Escanea un código nuevo.', 'Crear código QR'],
+    'other-account': ['Se vinculó otro número', 'Usa el teléfono con el número que espera este servicio.', 'Crear código QR'],
     replaced: ['En uso en otro lugar', 'Cierra la otra conexión y vuelve a conectar.', 'Conectar WhatsApp'],
     banned: ['Cuenta restringida por WhatsApp', 'Este número no se puede vincular.'],
     'account-locked': ['Cuenta bloqueada', 'WhatsApp ha bloqueado esta cuenta por ahora.'],

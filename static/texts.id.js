@@ -85,6 +85,7 @@ export default {
     cancelled: ['Penautan dibatalkan', 'Tidak ada akun yang tertaut.', 'Buat QR Code'],
     'unlinked-by-user': ['Koneksi sudah diputuskan', 'Tidak ada akun yang tertaut.', 'Hubungkan WhatsApp'],
     'unlinked-by-phone': ['Sesi Terputus', 'Perangkat ini dikeluarkan dari ponsel Anda. Scan kode baru.', 'Buat QR Code'],
+    'other-account': ['Nomor lain tertaut', 'Gunakan ponsel dengan nomor yang diharapkan layanan ini.', 'Buat QR Code'],
     replaced: ['Dipakai di tempat lain', 'Tutup yang lain, lalu hubungkan lagi.', 'Hubungkan WhatsApp'],
     banned: ['Akun dibatasi oleh WhatsApp', 'Nomor ini tidak dapat ditautkan.'],
     'account-locked': ['Akun terkunci', 'WhatsApp mengunci akun ini untuk sementara.'],

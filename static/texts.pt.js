@@ -84,6 +84,7 @@ export default {
     cancelled: ['A conexão foi cancelada', 'Nenhuma conta está vinculada.', 'Gerar código QR'],
     'unlinked-by-user': ['A conexão foi encerrada', 'Nenhuma conta está vinculada.', 'Conectar WhatsApp'],
     'unlinked-by-phone': ['Sessão encerrada', 'Este dispositivo foi removido no celular. Leia um novo código.', 'Gerar código QR'],
+    'other-account': ['Outro número foi conectado', 'Use o celular com o número que este serviço espera.', 'Gerar código QR'],
     replaced: ['Em uso em outro lugar', 'Feche a outra conexão e conecte de novo.', 'Conectar WhatsApp'],
     banned: ['Conta restrita pelo WhatsApp', 'Este número não pode ser conectado.'],
     'account-locked': ['Conta bloqueada', 'O WhatsApp bloqueou esta conta por enquanto.'],

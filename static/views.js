@@ -32,6 +32,7 @@ const PICTURES = {
   cancelled: 'cross calm',
   'unlinked-by-user': 'unlink calm',
   'unlinked-by-phone': 'unlink warn',
+  'other-account': 'phone warn',
   replaced: 'move warn',
   banned: 'ban bad',
   'account-locked': 'lock bad',

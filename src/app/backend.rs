@@ -11,7 +11,7 @@ use crate::{
     store::{
         Outbox, StoreError, Stores,
         crypt::MasterKey,
-        embedded::{self, CommitHook, Directory, EmbeddedStore, KEY_FILE},
+        embedded::{self, CommitHook, Directory, EmbeddedStore, KEY_FILE, Moved},
         redis::RedisStore,
     },
     tenant::TenantId,
@@ -38,6 +38,7 @@ impl Backend {
     ) -> Result<Self, StartError> {
         match store {
             config::Store::Embedded { key, previous, limits, forget_after } => {
+                Moved::refuse(data_dir)?;
                 // Before the key is made: the key file would look like one of an earlier start.
                 let directory = Directory::enter(data_dir)?;
                 let key_file = data_dir.join(KEY_FILE);

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     auth::{self, TokenVerifier},
     clock::{self, SharedClock},
-    config::{Config, Mode},
+    config::{self, Config, Mode},
     http::{self, Health, Services},
     session::{self, Connector, Sessions},
     store::{
@@ -22,6 +22,7 @@ use crate::{
         embedded::{CommitHook, OpenError},
         redis::UnusableServer,
     },
+    telemetry::{self, Exporter},
     webhook::Dispatcher,
     whatsapp::{self, OutgoingFrame, UrlRefused, WhatsApp},
 };
@@ -84,8 +85,10 @@ pub enum StartError {
     #[error("TAUTAN_WHATSAPP_URL")]
     WhatsApp(#[from] UrlRefused),
     /// The address cannot be listened on.
-    #[error("TAUTAN_LISTEN: cannot listen on {address}")]
+    #[error("{variable}: cannot listen on {address}")]
     Listen {
+        /// Which listener it is for.
+        variable: &'static str,
         /// The address.
         address: SocketAddr,
         /// The cause.
@@ -101,6 +104,7 @@ impl From<UnusableServer> for StartError {
             UnusableServer::WrongKey => Self::OtherKey(unusable),
             UnusableServer::Later
             | UnusableServer::Earlier
+            | UnusableServer::Moving
             | UnusableServer::NotRedis
             | UnusableServer::Password
             | UnusableServer::Permission
@@ -115,6 +119,7 @@ impl From<UnusableServer> for StartError {
 /// Every service, built and not yet running.
 pub struct App {
     pub(super) listener: TcpListener,
+    pub(super) metrics: Option<(TcpListener, &'static Exporter)>,
     pub(super) address: SocketAddr,
     pub(super) services: Services,
     pub(super) sessions: Sessions,
@@ -129,11 +134,14 @@ pub struct App {
 impl App {
     /// Everything that can refuse the start does so here, before the first request is answered.
     pub async fn build(config: Config, mut seams: Seams) -> Result<Self, StartError> {
-        let Config { listen, data_dir, mode, store, drain_delay, session, webhook, caps, .. } = config;
+        let Config { listen, metrics_listen, data_dir, mode, store, drain_delay, session, webhook, caps, .. } = config;
         // First: a port that is taken is the most common reason why a second process on a machine cannot start.
-        let failed = |source| StartError::Listen { address: listen, source };
-        let listener = bind(listen).map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let (listener, address) = bound("TAUTAN_LISTEN", listen)?;
+        // Before anything is measured.
+        let metrics = match metrics_listen {
+            Some(listen) => Some((bound("TAUTAN_METRICS_LISTEN", listen)?, telemetry::export())),
+            None => None,
+        };
 
         let clock = clock::system();
         let store = Backend::open(store, &data_dir, seams.on_commit.take(), clock.clone()).await?;
@@ -143,8 +151,7 @@ impl App {
 
         let room = Capacity::take().room(caps, session.sessions_max);
         let stop_sessions = CancellationToken::new();
-        let whatsapp = (config.whatsapp_url, config.whatsapp_version);
-        let sessions = sessions(&stores, whatsapp, session, seams, &clock, stop_sessions.clone())?;
+        let sessions = sessions(&stores, config.whatsapp, session, seams, &clock, stop_sessions.clone())?;
 
         let (auth, sign_in, sign_in_url) = match mode {
             Mode::Tokens(auth) => (auth, None, None),
@@ -163,9 +170,11 @@ impl App {
             sign_in,
             end_streams: CancellationToken::new(),
         };
-        info!(%address, local = services.sign_in.is_some(), "listening");
+        let metrics_address = metrics.as_ref().map(|((_, address), _)| tracing::field::display(*address));
+        info!(%address, metrics = metrics_address, local = services.sign_in.is_some(), "listening");
         Ok(Self {
             listener,
+            metrics: metrics.map(|((listener, _), exporter)| (listener, exporter)),
             address,
             services,
             sessions,
@@ -184,10 +193,17 @@ impl App {
     }
 }
 
-/// Sessions that open links to the WhatsApp at this URL, and claim this client version, or else the newest known one.
+fn bound(variable: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { variable, address, source };
+    let listener = bind(address).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+/// Sessions that open links to this WhatsApp.
 pub(super) fn sessions(
     stores: &Stores,
-    (url, version): (String, Option<(u32, u32, u32)>),
+    config::WhatsApp { url, version, device_name }: config::WhatsApp,
     settings: session::Settings,
     seams: Seams,
     clock: &SharedClock,
@@ -196,6 +212,7 @@ pub(super) fn sessions(
     let whatsapp = whatsapp::Settings {
         url,
         version,
+        device_name,
         outgoing_frame: seams.outgoing_frame,
         qr_pace: seams.qr_pace.unwrap_or(1.0),
         ..whatsapp::Settings::default()

@@ -7,7 +7,7 @@ use super::memory;
 use crate::{
     http::{Caps, ConfiguredCaps},
     session::Sessions,
-    telemetry::Episode,
+    telemetry::{Episode, metrics},
 };
 
 /// Descriptors for everything except connections of browsers and links: the store, webhooks, key sets, lookups, the
@@ -71,6 +71,7 @@ impl Capacity {
             sessions = room.sessions,
             "limits of this instance"
         );
+        metrics().sessions_max.set(room.sessions as f64);
         for Misfit { variable, set, fits } in misfits {
             warn!(variable, set, fits, "setting does not fit into the descriptors or the memory of this process");
         }

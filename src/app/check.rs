@@ -25,7 +25,7 @@ pub(super) async fn run(config: Config) -> ExitCode {
         config::Store::Embedded { .. } => data_directory(&config.data_dir),
         config::Store::Redis(settings) => redis(settings).await,
     };
-    let whatsapp = whatsapp(&config.whatsapp_url).await;
+    let whatsapp = whatsapp(&config.whatsapp.url).await;
     if store && whatsapp { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

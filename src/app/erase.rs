@@ -71,7 +71,7 @@ pub(super) async fn run(config: Config, seams: Seams, tenant: TenantId) -> ExitC
 }
 
 async fn erase(config: Config, mut seams: Seams, tenant: &TenantId) -> Result<Erased, EraseError> {
-    let Config { data_dir, mut store, mut session, whatsapp_url, whatsapp_version, .. } = config;
+    let Config { data_dir, mut store, mut session, whatsapp, .. } = config;
     let is_embedded = match &mut store {
         config::Store::Embedded { .. } => true,
         config::Store::Redis(settings) => {
@@ -89,7 +89,7 @@ async fn erase(config: Config, mut seams: Seams, tenant: &TenantId) -> Result<Er
     let clock = clock::system();
     let backend = Backend::open(store, &data_dir, seams.on_commit.take(), clock.clone()).await?;
     let (stores, stop) = (backend.stores(), CancellationToken::new());
-    let sessions = sessions(&stores, (whatsapp_url, whatsapp_version), session, seams, &clock, stop.clone());
+    let sessions = sessions(&stores, whatsapp, session, seams, &clock, stop.clone());
     let erased = match sessions {
         Ok(sessions) => {
             let erased = end_and_remove(&backend, &stores, &sessions, tenant, session_time_max).await;

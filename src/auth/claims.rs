@@ -1,7 +1,7 @@
 use serde_json::Value;
 
 use super::{Identity, LEEWAY, Settings, TokenError};
-use crate::{clock::Timestamp, events::shown_name, telemetry::Sampled, tenant::TenantId};
+use crate::{clock::Timestamp, events::shown_name, link_options::DeviceName, telemetry::Sampled, tenant::TenantId};
 
 const SHOWN_LENGTH_MAX: usize = 200;
 
@@ -51,8 +51,10 @@ pub fn read(claims: &Value, settings: &Settings, now: Timestamp, lines: &Lines) 
         }
         TokenError::BadTenant
     })?;
-    let name = settings.tenant_name_claim.as_ref().and_then(|claim| find(claims, claim)?.as_str());
-    Ok(Identity { tenant, display_name: name.and_then(display_name), expires_at })
+    let text = |claim: &Option<String>| claim.as_ref().and_then(|claim| find(claims, claim)?.as_str());
+    let display_name = text(&settings.tenant_name_claim).and_then(display_name);
+    let device_name = text(&settings.device_name_claim).and_then(|name| DeviceName::parse(name).ok());
+    Ok(Identity { tenant, display_name, device_name, expires_at })
 }
 
 /// A claim for the log, with a hint if it differs by a slash at the end only. The token's signature is good, so a
@@ -147,6 +149,24 @@ mod tests {
         {
             assert_eq!(tenant_of(json!({"exp": 2e6, "id": bad}), "id"), Err(TokenError::BadTenant));
         }
+    }
+
+    #[test]
+    fn device_name_comes_from_its_claim_only_if_it_is_plain() {
+        let settings = Settings { device_name_claim: Some("/shop/name".into()), ..Settings::default() };
+        let named = |name: Value| {
+            let claims = json!({"exp": 2e6, "id": "toko", "shop": {"name": name}});
+            let identity = read(&claims, &settings, now(), &Lines::default()).unwrap();
+            identity.device_name.map(String::from)
+        };
+        assert_eq!(named(json!("Toko Sari")).as_deref(), Some("Toko Sari"));
+        for unusable in [json!(null), json!(7), json!(""), json!("x".repeat(41)), json!("\u{202e}iraS"), json!("a\nb")]
+        {
+            assert_eq!(named(unusable.clone()), None, "{unusable}");
+        }
+        let unset = Settings::default();
+        let claims = json!({"exp": 2e6, "id": "toko", "shop": {"name": "Toko Sari"}});
+        assert_eq!(read(&claims, &unset, now(), &Lines::default()).unwrap().device_name, None);
     }
 
     #[test]

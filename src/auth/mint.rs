@@ -74,7 +74,7 @@ mod tests {
                 issuer: Some("us".into()),
                 audience: Some("them".into()),
                 tenant_claim: claim.into(),
-                tenant_name_claim: None,
+                ..Settings::default()
             };
             let tenant = TenantId::parse("local").unwrap();
             let now = clock::SystemClock.now();

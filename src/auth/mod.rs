@@ -43,11 +43,20 @@ pub struct Settings {
     pub tenant_claim: String,
     /// Likewise, for the name that the page shows.
     pub tenant_name_claim: Option<String>,
+    /// Likewise, for the name in the phone's list of linked devices.
+    pub device_name_claim: Option<String>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { keys: Vec::new(), issuer: None, audience: None, tenant_claim: "id".into(), tenant_name_claim: None }
+        Self {
+            keys: Vec::new(),
+            issuer: None,
+            audience: None,
+            tenant_claim: "id".into(),
+            tenant_name_claim: None,
+            device_name_claim: None,
+        }
     }
 }
 

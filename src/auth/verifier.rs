@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     clock::{SharedClock, Timestamp},
+    link_options::DeviceName,
     tenant::TenantId,
 };
 
@@ -21,6 +22,8 @@ pub struct Identity {
     pub tenant: TenantId,
     /// The name that the page shows, if the token has one.
     pub display_name: Option<String>,
+    /// How the phone's list of linked devices names the link, if the token has a usable name for it.
+    pub device_name: Option<DeviceName>,
     /// The token's end plus the leeway: the moment from which a new request with it would be refused.
     pub expires_at: Timestamp,
 }

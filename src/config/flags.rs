@@ -1,4 +1,4 @@
-use std::{process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Arg, ArgMatches, Command, error::ErrorKind};
 
@@ -26,24 +26,33 @@ pub enum Task {
     Healthcheck,
     /// Remove all data of the tenant that standard input names.
     Erase,
+    /// Move all tenants of an embedded store to Redis.
+    Move {
+        /// The data directory of the embedded store.
+        from: PathBuf,
+    },
 }
 
 /// Each command with its text in `--help`.
-pub(super) const COMMANDS: [(&str, &str); 5] = [
+pub(super) const COMMANDS: [(&str, &str); 6] = [
     (SERVE, "runs the service; the same as no command"),
     (TOKEN, "prints a token: --tenant NAME, and --ttl 1h (the default) for how long it is good"),
     (CHECK, "says whether the settings are good, and the store and WhatsApp can be reached"),
     (HEALTHCHECK, "asks the service on this machine whether it is up: exit code 0 or 1"),
     (ERASE, "unlinks the tenant that standard input names, and removes all that is kept of it"),
+    (MOVE, "moves all tenants from the data directory --from DIR to Redis (REDIS_URL, or --to redis://HOST:PORT)"),
 ];
 const SERVE: &str = "serve";
 const TOKEN: &str = "token";
 const CHECK: &str = "check";
 const HEALTHCHECK: &str = "healthcheck";
 const ERASE: &str = "erase";
+const MOVE: &str = "move";
 
 const TENANT: &str = "tenant";
 const LIFETIME: &str = "ttl";
+const FROM: &str = "from";
+const TO: &str = "to";
 
 /// Reads the command line: the task, and settings by the variables' names. `Err`: help or an error was printed; the
 /// exit code.
@@ -75,6 +84,10 @@ fn parse<T: Into<std::ffi::OsString> + Clone>(
             let lifetime = Arg::new(LIFETIME).long(LIFETIME).default_value("1h").value_parser(lifetime);
             subcommand = subcommand.arg(tenant).arg(lifetime);
         }
+        if name == MOVE {
+            let from = Arg::new(FROM).long(FROM).required(true).value_parser(clap::value_parser!(PathBuf));
+            subcommand = subcommand.arg(from).arg(Arg::new(TO).long(TO));
+        }
         command = command.subcommand(subcommand);
     }
     for variable in VARIABLES.iter().filter(|variable| !variable.secret) {
@@ -87,7 +100,13 @@ fn parse<T: Into<std::ffi::OsString> + Clone>(
     };
     let named = |name: &'static str| Some((name.to_owned(), matches.get_one::<String>(name)?.clone()));
     let named = VARIABLES.iter().filter(|variable| !variable.secret).filter_map(|variable| named(variable.name));
-    Ok((task, named.collect()))
+    let to = matches.try_get_one::<String>(TO).ok().flatten();
+    if to.is_some_and(|url| url.contains(['@', '?'])) {
+        // Other users of the machine can read the command line.
+        let what = "--to: leave user and password out, and set REDIS_URL or REDIS_URL_FILE instead\n";
+        return Err(clap::Error::raw(ErrorKind::ValueValidation, what));
+    }
+    Ok((task, named.chain(to.map(|url| ("REDIS_URL".to_owned(), url.clone()))).collect()))
 }
 
 fn task(name: &str, matches: &ArgMatches) -> Task {
@@ -100,6 +119,7 @@ fn task(name: &str, matches: &ArgMatches) -> Task {
         CHECK => Task::Check,
         HEALTHCHECK => Task::Healthcheck,
         ERASE => Task::Erase,
+        MOVE => Task::Move { from: matches.get_one::<PathBuf>(FROM).expect("it is required").clone() },
         other => unreachable!("{other} is not in the list of commands"),
     }
 }
@@ -140,6 +160,20 @@ mod tests {
         };
         assert_eq!(task_of("token --tenant toko-sari").unwrap(), token(3_600));
         assert_eq!(task_of("token --tenant toko-sari --ttl 90s").unwrap(), token(90));
+    }
+
+    #[test]
+    fn move_names_its_redis_without_a_password() {
+        let read = |line: &str| parse(["tautan"].into_iter().chain(line.split_whitespace()));
+        let from = || Task::Move { from: "data".into() };
+        assert_eq!(read("move --from data").unwrap(), (from(), vec![]));
+        let (task, settings) = read("move --from data --to redis://127.0.0.1/").unwrap();
+        assert_eq!((task, settings), (from(), vec![("REDIS_URL".to_owned(), "redis://127.0.0.1/".to_owned())]));
+        for wrong in ["move", "move --to redis://127.0.0.1/", "move --from data --to redis://:hunter2@127.0.0.1/"] {
+            let error = read(wrong).unwrap_err();
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
+        assert!(read("serve --to redis://127.0.0.1/").is_err());
     }
 
     #[test]

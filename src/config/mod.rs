@@ -18,7 +18,9 @@ pub use flags::{Task, flags};
 pub use variables::Variable;
 
 use crate::{
-    auth, http, session,
+    auth, http,
+    link_options::DeviceName,
+    session,
     store::{self, crypt::MasterKey, redis},
     telemetry, webhook,
 };
@@ -27,8 +29,14 @@ use read::Reader;
 /// With any of them the SaaS product's own tokens are checked, and there is no local mode.
 const KEYS: [&str; 3] = ["JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS"];
 /// Settings that apply only to tokens of the SaaS product.
-const TOKEN_SETTINGS: [&str; 5] =
-    ["JWT_ISSUER", "JWT_AUDIENCE", "JWT_SECRET_PREVIOUS", "TAUTAN_TENANT_CLAIM", "TAUTAN_TENANT_NAME_CLAIM"];
+const TOKEN_SETTINGS: [&str; 6] = [
+    "JWT_ISSUER",
+    "JWT_AUDIENCE",
+    "JWT_SECRET_PREVIOUS",
+    "TAUTAN_TENANT_CLAIM",
+    "TAUTAN_TENANT_NAME_CLAIM",
+    "TAUTAN_DEVICE_NAME_CLAIM",
+];
 /// Beginnings of cookie names that browsers keep only when they come over https.
 const SECURE_COOKIES: [&str; 2] = ["__host-", "__secure-"];
 
@@ -37,16 +45,16 @@ const SECURE_COOKIES: [&str; 2] = ["__host-", "__secure-"];
 pub struct Config {
     /// Address and port of the HTTP listener.
     pub listen: SocketAddr,
+    /// Address and port of the listener for metrics; `None`: there is none, and nothing is measured.
+    pub metrics_listen: Option<SocketAddr>,
     /// Where the embedded store and local mode keep their files.
     pub data_dir: PathBuf,
     /// Local mode, or the SaaS product's tokens.
     pub mode: Mode,
     /// The store.
     pub store: Store,
-    /// WhatsApp's address.
-    pub whatsapp_url: String,
-    /// The client version to claim; `None`: it is looked up.
-    pub whatsapp_version: Option<(u32, u32, u32)>,
+    /// How WhatsApp is reached.
+    pub whatsapp: WhatsApp,
     /// Time between "unready" and the end of the streams.
     pub drain_delay: Duration,
     /// Settings of the module `http`.
@@ -59,6 +67,17 @@ pub struct Config {
     pub telemetry: telemetry::Settings,
     /// `None`: no webhooks are sent.
     pub webhook: Option<webhook::Settings>,
+}
+
+/// How WhatsApp is reached.
+#[derive(Debug)]
+pub struct WhatsApp {
+    /// Its address.
+    pub url: String,
+    /// The client version to claim; `None`: it is looked up.
+    pub version: Option<(u32, u32, u32)>,
+    /// How the phone's list of linked devices names links whose token has no name for them.
+    pub device_name: DeviceName,
 }
 
 /// How tenants are authenticated.
@@ -123,6 +142,10 @@ impl Config {
 
     fn with(reader: &mut Reader) -> Self {
         let listen: SocketAddr = reader.parsed("TAUTAN_LISTEN", read::address);
+        let metrics_listen = reader.optional("TAUTAN_METRICS_LISTEN", read::address);
+        if metrics_listen == Some(listen) && listen.port() != 0 {
+            reader.mistake("TAUTAN_METRICS_LISTEN", "is the address of TAUTAN_LISTEN; metrics have one of their own");
+        }
         let auth = auth_settings(reader);
         if !KEYS.iter().any(|name| reader.is_named(name)) {
             // For example because the variable that should fill it was missing: local mode was not meant.
@@ -175,11 +198,11 @@ impl Config {
         }
         Self {
             listen,
+            metrics_listen,
             data_dir: reader.parsed("TAUTAN_DATA_DIR", |text| Ok(PathBuf::from(text))),
             mode,
             store: store(reader, session.sessions_max),
-            whatsapp_url: reader.parsed("TAUTAN_WHATSAPP_URL", read::websocket_url),
-            whatsapp_version: reader.optional("TAUTAN_WHATSAPP_VERSION", read::version),
+            whatsapp: whatsapp(reader),
             drain_delay: reader.parsed("TAUTAN_DRAIN_DELAY", read::duration),
             http: http_settings(reader),
             caps: caps(reader),
@@ -217,9 +240,17 @@ fn store(reader: &mut Reader, sessions_max: Option<usize>) -> Store {
         .must_not_be_empty("REDIS_URL", "is empty: give it a value, or remove it to keep the state in TAUTAN_DATA_DIR");
     match (url, key) {
         (Some(url), Some(key)) => {
-            Store::Redis(redis::Settings { url, key, previous, sessions_max, limits, forget_after })
+            Store::Redis(redis::Settings { url, key, previous, sessions_max, limits, forget_after, moving: None })
         }
         (_, key) => Store::Embedded { key, previous, limits, forget_after },
+    }
+}
+
+fn whatsapp(reader: &mut Reader) -> WhatsApp {
+    WhatsApp {
+        url: reader.parsed("TAUTAN_WHATSAPP_URL", read::websocket_url),
+        version: reader.optional("TAUTAN_WHATSAPP_VERSION", read::version),
+        device_name: reader.parsed("TAUTAN_DEVICE_NAME", read::device_name),
     }
 }
 
@@ -252,6 +283,7 @@ fn auth_settings(reader: &mut Reader) -> auth::Settings {
         audience: reader.optional("JWT_AUDIENCE", read::claim_value),
         tenant_claim: reader.parsed("TAUTAN_TENANT_CLAIM", read::claim),
         tenant_name_claim: reader.optional("TAUTAN_TENANT_NAME_CLAIM", read::claim),
+        device_name_claim: reader.optional("TAUTAN_DEVICE_NAME_CLAIM", read::claim),
     }
 }
 

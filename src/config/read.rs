@@ -11,6 +11,7 @@ use crate::{
     auth::{KeySource, Secret},
     http::Network,
     limit::Limit,
+    link_options::DeviceName,
     store::{crypt::MasterKey, redis},
     telemetry::{self, Format},
     webhook,
@@ -255,6 +256,10 @@ pub(super) fn claim_value(text: &str) -> Result<String, String> {
         ));
     }
     Ok(text.to_owned())
+}
+
+pub(super) fn device_name(text: &str) -> Result<DeviceName, String> {
+    DeviceName::parse(text).map_err(|error| format!("{text:?}: {error}"))
 }
 
 pub(super) fn claim(text: &str) -> Result<String, String> {

@@ -22,7 +22,7 @@ fn empty_configuration_is_local_mode_with_default_values() {
     assert!(matches!(config.mode, Mode::Local));
     assert_eq!(config.listen, "127.0.0.1:8080".parse().unwrap());
     assert_eq!(config.data_dir, PathBuf::from("./data"));
-    assert_eq!(config.whatsapp_url, "wss://web.whatsapp.com/ws/chat");
+    assert_eq!(config.whatsapp.url, "wss://web.whatsapp.com/ws/chat");
     assert_eq!(config.http.cookie, "fibidy_auth");
     assert_eq!(config.http.heartbeat, Duration::from_secs(15));
     assert_eq!((config.session.qr_windows, config.session.resume_rate), (3, 20));
@@ -57,6 +57,22 @@ fn every_configuration_mistake_is_reported_at_once() {
         assert!(blamed.iter().any(|name| name == variable), "{variable} in {blamed:?}");
     }
     assert_eq!(blamed.len(), 6, "{blamed:?}");
+}
+
+#[test]
+fn device_name_is_short_and_plain() {
+    let name = |text: &str| read(&[("TAUTAN_DEVICE_NAME", text)]).map(|config| config.whatsapp.device_name);
+    assert_eq!(read(&[]).unwrap().whatsapp.device_name.as_str(), "Tautan");
+    assert_eq!(name("Toko Sari").unwrap().as_str(), "Toko Sari");
+    let long = "x".repeat(41);
+    for bad in [" Toko", "To\nko", "\u{202e}iraS", &long] {
+        assert_eq!(name(bad).unwrap_err()[0].variable, "TAUTAN_DEVICE_NAME", "{bad:?}");
+    }
+    assert_eq!(
+        blamed(&[("TAUTAN_DEVICE_NAME_CLAIM", "shop")]),
+        ["TAUTAN_DEVICE_NAME_CLAIM"],
+        "local mode has no claims"
+    );
 }
 
 #[test]

@@ -29,6 +29,7 @@ const fn secret(name: &'static str, help: &'static str) -> Variable {
 
 pub const VARIABLES: &[Variable] = &[
     plain("TAUTAN_LISTEN", "127.0.0.1:8080", "address and port of the HTTP listener"),
+    unset("TAUTAN_METRICS_LISTEN", "address and port of a listener for metrics, without a token; none if not set"),
     plain("TAUTAN_DATA_DIR", "./data", "where the embedded store lives, without REDIS_URL; one process at a time"),
     secret(
         "REDIS_URL",
@@ -59,6 +60,8 @@ pub const VARIABLES: &[Variable] = &[
     secret("TAUTAN_ENCRYPTION_KEY_PREVIOUS", "the key before, while it is being replaced, or the one to come"),
     plain("TAUTAN_WHATSAPP_URL", "wss://web.whatsapp.com/ws/chat", "the WhatsApp endpoint"),
     unset("TAUTAN_WHATSAPP_VERSION", "client version to claim, as 2.3000.N; looked up if not set"),
+    plain("TAUTAN_DEVICE_NAME", "Tautan", "the name in the phone's list of linked devices; 40 characters at most"),
+    unset("TAUTAN_DEVICE_NAME_CLAIM", "a claim with that name, for the links of its tenant"),
     unset("TAUTAN_WEBHOOK_URL", "status changes are sent there by signed requests; https://"),
     secret("TAUTAN_WEBHOOK_SECRET", "what they are signed with: whsec_ and 24 to 64 bytes in base64"),
     plain("TAUTAN_HEARTBEAT", "15s", "no stream is silent for longer"),

@@ -14,6 +14,9 @@ pub struct PhoneNumber(String);
 #[error("a phone number is 7 to 15 digits with its country code and without +")]
 pub struct InvalidPhoneNumber;
 
+/// A mobile number of Brazil, Mexico or Argentina with its mark.
+const MARKED_DIGITS: usize = 13;
+
 impl PhoneNumber {
     /// Checks digits with a country code and without `+`.
     pub fn parse(text: &str) -> Result<Self, InvalidPhoneNumber> {
@@ -27,6 +30,29 @@ impl PhoneNumber {
     /// The text itself.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether both are the same line. Brazil, Mexico and Argentina mark mobile numbers with a digit that WhatsApp leaves
+    /// out of older accounts. Without this the number that a user knows would be another one than WhatsApp's.
+    pub fn is_same_line(&self, other: &Self) -> bool {
+        self.unmarked() == other.unmarked()
+    }
+
+    /// The number without the digit that marks it as mobile.
+    fn unmarked(&self) -> String {
+        let number = &self.0;
+        let (at, mark) = match &number[..2] {
+            "55" => (4, '9'),
+            "52" => (2, '1'),
+            "54" => (2, '9'),
+            _ => return number.clone(),
+        };
+        let rest = number[at..].strip_prefix(mark).filter(|_| number.len() == MARKED_DIGITS);
+        // In Brazil a number behind the 9 that begins otherwise is none that there was before the 9.
+        match rest.filter(|rest| at == 2 || rest.starts_with(['6', '7', '8', '9'])) {
+            Some(rest) => format!("{}{rest}", &number[..at]),
+            None => number.clone(),
+        }
     }
 }
 
@@ -136,6 +162,27 @@ impl fmt::Debug for Account {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mobile_mark_does_not_make_another_line() {
+        let same = |one: &str, other: &str| {
+            let (one, other) = (PhoneNumber::parse(one).unwrap(), PhoneNumber::parse(other).unwrap());
+            assert_eq!(one.is_same_line(&other), other.is_same_line(&one));
+            one.is_same_line(&other)
+        };
+        assert!(same("5511987654321", "551187654321") && same("5215512345678", "525512345678"));
+        assert!(same("5491123456789", "541123456789") && same("6281234567890", "6281234567890"));
+        for (one, other) in [
+            ("6281234567890", "6281234567891"),
+            ("5511987654321", "551187654322"),
+            ("5511923456789", "551123456789"),
+            ("4911987654321", "491187654321"),
+            ("521551234567", "52551234567"),
+            ("6291234567890", "621234567890"),
+        ] {
+            assert!(!same(one, other), "{one} {other}");
+        }
+    }
 
     #[test]
     fn only_a_short_word_is_a_platform() {

@@ -18,7 +18,7 @@ mod status;
 mod vocabulary;
 
 pub use account::{Account, InvalidPhoneNumber, InvalidPlatform, PhoneNumber, Platform, cut_name, shown_name};
-pub use body::StatusBody;
+pub use body::{StatusBody, one_of};
 pub use cursor::Cursor;
 pub use event::{Event, News, Shown};
 pub use id::{EventId, JournalId};

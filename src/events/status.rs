@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Account, PairCode, PairingId, Passkey, QrCode};
+use super::{Account, PairCode, PairingId, Passkey, PhoneNumber, QrCode};
 use crate::clock::Timestamp;
 
 /// The state of a tenant's session: all that the page needs to be drawn.
@@ -15,6 +15,9 @@ pub enum Status {
         until: Option<Timestamp>,
         /// False where WhatsApp did not receive an unlink: the phone may still list the device.
         remote: bool,
+        /// The only number that the next link may be of, from the request before. Pages do not receive it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expected: Option<PhoneNumber>,
     },
     /// On the way to a link, or back to one.
     Connecting {
@@ -43,7 +46,18 @@ pub enum Status {
 impl Status {
     /// The final status with this reason.
     pub fn ended(reason: EndReason) -> Self {
-        Self::Disconnected { reason, until: None, remote: true }
+        Self::Disconnected { reason, until: None, remote: true, expected: None }
+    }
+
+    /// Keeps the number that the next link may be of, unless the user or the phone has ended the link: then nothing of it
+    /// is kept.
+    pub fn expecting(self, number: Option<&PhoneNumber>) -> Self {
+        match (self, number) {
+            (Self::Disconnected { reason, until, remote, .. }, Some(number)) if !reason.is_by_people() => {
+                Self::Disconnected { reason, until, remote, expected: Some(number.clone()) }
+            }
+            (other, _) => other,
+        }
     }
 
     /// Connecting, without a passkey question.
@@ -104,6 +118,9 @@ pub enum StatusWord {
 }
 
 impl StatusWord {
+    /// The four words.
+    pub const ALL: &[Self] = &[Self::Disconnected, Self::Connecting, Self::QrPending, Self::Connected];
+
     /// The word as it is written.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -157,6 +174,8 @@ codes! {
         Cancelled = "cancelled",
         UnlinkedByUser = "unlinked-by-user",
         UnlinkedByPhone = "unlinked-by-phone",
+        /// The phone's account was not the one that the request expected: our device was removed from it.
+        OtherAccount = "other-account",
         Replaced = "replaced",
         Banned = "banned",
         AccountLocked = "account-locked",
@@ -196,10 +215,20 @@ impl PairRefusal {
 }
 
 impl EndReason {
-    /// Whether the user or the phone has given up the link: nothing that is kept may name the account any more.
+    /// Whether the user ended the link, here or on the phone.
+    fn is_by_people(self) -> bool {
+        matches!(self, Self::Cancelled | Self::UnlinkedByUser | Self::UnlinkedByPhone)
+    }
+
+    /// Whether the link ended with a message to WhatsApp, which may not have arrived.
+    pub fn sends_unlink(self) -> bool {
+        matches!(self, Self::UnlinkedByUser | Self::OtherAccount)
+    }
+
+    /// Whether the link was given up: nothing that is kept may name the account any more.
     pub fn gives_up_link(self) -> bool {
         match self {
-            Self::Cancelled | Self::UnlinkedByUser | Self::UnlinkedByPhone => true,
+            Self::Cancelled | Self::UnlinkedByUser | Self::UnlinkedByPhone | Self::OtherAccount => true,
             Self::NeverLinked
             | Self::QrExpired
             | Self::Replaced
@@ -223,6 +252,7 @@ impl EndReason {
             | Self::Cancelled
             | Self::UnlinkedByUser
             | Self::UnlinkedByPhone
+            | Self::OtherAccount
             | Self::Replaced
             | Self::PairingFailed
             | Self::StoreLost

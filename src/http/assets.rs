@@ -26,6 +26,7 @@ macro_rules! files {
 
 /// The files that `/static/` serves: the folder as it was when this program was built.
 const FILES: &[(&str, &str)] = files![
+    "api.d.ts",
     "icon.svg",
     "page.css",
     "page.js",
@@ -119,6 +120,8 @@ fn kind(name: &str) -> &'static str {
     match name.rsplit('.').next() {
         Some("js") => "text/javascript; charset=utf-8",
         Some("css") => "text/css; charset=utf-8",
+        // For tools and people: no browser runs it.
+        Some("ts") => "text/plain; charset=utf-8",
         Some("svg") => "image/svg+xml",
         _ => "application/octet-stream",
     }

@@ -10,7 +10,10 @@ use super::error::{Code, Problem};
 use crate::{
     bucket::{Bucket, Rate},
     limit::{Limit, Times},
-    telemetry::Sampled,
+    telemetry::{
+        Sampled, metrics,
+        words::{COMMANDS, STREAM_OPENINGS},
+    },
     tenant::TenantId,
 };
 
@@ -81,6 +84,7 @@ impl Budgets {
         let (rate, now) = (self.limits.commands(), Instant::now());
         let taken = self.with(tenant, now, |budget| budget.commands.take(rate, now));
         taken.map_err(|next| {
+            metrics().limits.add(COMMANDS);
             if self.command_lines.is_due() {
                 tracing::warn!(%tenant, "commands of tenant are refused, too many came");
             }
@@ -93,8 +97,11 @@ impl Budgets {
     pub fn take_opening(&self, tenant: &TenantId) -> bool {
         let (limit, now) = (self.limits.stream_openings, Instant::now());
         let taken = self.with(tenant, now, |budget| budget.openings.take(limit, now));
-        if !taken && self.opening_lines.is_due() {
-            tracing::warn!(%tenant, "streams of tenant are ended at once, too many were opened");
+        if !taken {
+            metrics().limits.add(STREAM_OPENINGS);
+            if self.opening_lines.is_due() {
+                tracing::warn!(%tenant, "streams of tenant are ended at once, too many were opened");
+            }
         }
         taken
     }

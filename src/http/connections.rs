@@ -18,7 +18,13 @@ use super::{
     arrival::Arrival,
     network::{Network, client, is_trusted},
 };
-use crate::{telemetry::Episode, tenant::TenantId};
+use crate::{
+    telemetry::{
+        Episode, metrics,
+        words::{CONNECTIONS, CONNECTIONS_PER_ADDRESS, CONNECTIONS_WITHOUT_TOKEN, DESCRIPTORS},
+    },
+    tenant::TenantId,
+};
 
 /// How long the answer to a request without a token may take before its connection can be closed like an idle one. Without
 /// it, clients that never read their answers could not be closed for a minute.
@@ -91,6 +97,15 @@ impl Cap {
             Self::PerAddress => "connections of an address without a token",
         }
     }
+
+    /// As the metrics name it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Connections => CONNECTIONS,
+            Self::WithoutToken => CONNECTIONS_WITHOUT_TOKEN,
+            Self::PerAddress => CONNECTIONS_PER_ADDRESS,
+        }
+    }
 }
 
 struct Connection {
@@ -129,6 +144,7 @@ pub(super) struct Visitor {
 
 impl Connections {
     pub fn new(caps: Caps, proxies: Vec<Network>) -> Self {
+        metrics().connections_max.set(caps.connections as f64);
         let (refused, unaccepted) = (Episode::default(), Episode::default());
         Self { caps, proxies, table: Mutex::default(), full: Default::default(), refused, unaccepted }
     }
@@ -140,6 +156,7 @@ impl Connections {
         let holder = if proxy { Holder::Proxy(address) } else { Holder::Stranger(address) };
         let reached = self.lock().reached(&holder, self.caps);
         if let Some(cap) = reached {
+            metrics().limits.add(cap.word());
             if self.full[cap as usize].add() {
                 let (limit, max) = (cap.name(), self.caps.max(cap));
                 tracing::warn!(limit, max, %address, "connection limit reached, closing idle connections");
@@ -161,6 +178,7 @@ impl Connections {
 
     /// The process is out of file descriptors: closes an idle connection. False: there is none.
     pub async fn make_room(&self, error: &io::Error) -> bool {
+        metrics().limits.add(DESCRIPTORS);
         if self.unaccepted.add() {
             tracing::error!(%error, "no connection can be accepted for now, closing idle connections");
         }
@@ -186,6 +204,7 @@ impl Connections {
         let mut table = self.lock();
         table.last += 1;
         table.count += 1;
+        metrics().connections_open.set(table.count as f64);
         let number = table.last;
         table.insert(number, holder, connection.clone());
         let visitor = Visitor { connections: self.clone(), number, connection };
@@ -299,7 +318,9 @@ impl Drop for Admitted {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.lock().count -= 1;
+        let mut table = self.0.lock();
+        table.count -= 1;
+        metrics().connections_open.set(table.count as f64);
     }
 }
 

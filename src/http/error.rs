@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 
-use serde_json::json;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Serialize;
 use warp::{
     http::{HeaderValue, StatusCode, header},
     reply::{Reply, Response},
@@ -9,9 +10,13 @@ use warp::{
 use super::budgets::whole_seconds;
 use crate::{
     auth::TokenError,
+    events::one_of,
     session::SessionError,
     store::{Limited, StoreError},
-    telemetry::Sampled,
+    telemetry::{
+        Sampled, metrics,
+        words::{DIALS, PAIR_CODES, SESSIONS},
+    },
 };
 
 /// Declares the closed list of problems: code, status, title.
@@ -68,6 +73,7 @@ codes! {
     MethodNotAllowed = "method-not-allowed", METHOD_NOT_ALLOWED, "The method does not fit the address";
     NotAcceptable = "not-acceptable", NOT_ACCEPTABLE, "None of our formats is accepted";
     TenantChanged = "tenant-changed", CONFLICT, "The token is of another tenant";
+    OtherAccountLinked = "other-account-linked", CONFLICT, "Another number is linked";
     PasskeyNotAsked = "passkey-not-asked", CONFLICT, "No passkey is asked for now";
     RequestTimeout = "request-timeout", REQUEST_TIMEOUT, "The request took too long to arrive";
     BodyTooLarge = "body-too-large", PAYLOAD_TOO_LARGE, "The body is too large";
@@ -81,6 +87,24 @@ codes! {
     StoreUnavailable = "store-unavailable", SERVICE_UNAVAILABLE, "The store cannot be reached";
     NoCapacity = "no-capacity", SERVICE_UNAVAILABLE, "There is no room for another session";
     KeysUnavailable = "keys-unavailable", SERVICE_UNAVAILABLE, "Tokens cannot be checked now";
+}
+
+/// The JSON of an error answer (RFC 9457).
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub struct ProblemBody<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'static str,
+    status: u16,
+    /// What is wrong with this request, for people.
+    detail: &'a str,
+    #[schemars(schema_with = "every_code")]
+    code: &'static str,
+}
+
+fn every_code(_: &mut SchemaGenerator) -> Schema {
+    one_of(Code::ALL.iter().map(|code| code.as_str()))
 }
 
 /// An error answer as RFC 9457 describes it. People read the detail: it never holds anything secret.
@@ -109,19 +133,20 @@ impl Problem {
 impl Problem {
     /// The JSON.
     pub fn body(&self) -> String {
-        let body = json!({
-            "type": format!("urn:tautan:problem:{}", self.code.as_str()),
-            "title": self.code.title(),
-            "status": self.code.status().as_u16(),
-            "detail": self.detail,
-            "code": self.code.as_str(),
-        });
-        body.to_string()
+        let body = ProblemBody {
+            kind: format!("urn:tautan:problem:{}", self.code.as_str()),
+            title: self.code.title(),
+            status: self.code.status().as_u16(),
+            detail: &self.detail,
+            code: self.code.as_str(),
+        };
+        serde_json::to_string(&body).expect("it consists of texts and a number")
     }
 }
 
 impl Reply for Problem {
     fn into_response(self) -> Response {
+        metrics().problems.add(self.code.as_str());
         let status = self.code.status();
         let mut response = Response::new(self.body().into());
         *response.status_mut() = status;
@@ -175,10 +200,11 @@ impl From<StoreError> for Problem {
                     .retry_after(2)
             }
             StoreError::Limited { limited, wait } => {
-                let (code, what) = match limited {
-                    Limited::PairCodes => (Code::TooManyPairCodes, "pairing codes"),
-                    Limited::Dials => (Code::TooManyDials, "connections to WhatsApp"),
+                let (code, what, limit) = match limited {
+                    Limited::PairCodes => (Code::TooManyPairCodes, "pairing codes", PAIR_CODES),
+                    Limited::Dials => (Code::TooManyDials, "connections to WhatsApp", DIALS),
                 };
+                metrics().limits.add(limit);
                 let seconds = whole_seconds(*wait);
                 let detail = format!("this tenant has requested too many {what}; retry in {seconds} s");
                 Self::new(code, detail).retry_after(seconds)
@@ -199,6 +225,7 @@ impl From<SessionError> for Problem {
         match error {
             SessionError::Store(error) => error.into(),
             SessionError::NoCapacity => {
+                metrics().limits.add(SESSIONS);
                 static LINES: Sampled = Sampled::new();
                 if LINES.is_due() {
                     tracing::warn!("no instance has room for another session");

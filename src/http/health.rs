@@ -10,6 +10,11 @@ use warp::{
 };
 
 use super::RouteRequest;
+use crate::telemetry::metrics;
+
+const NOT_DELIVERING: &str = "not-delivering";
+/// What `/readyz` and the metrics say of the store.
+const STORE_WORDS: [&str; 4] = ["ok", "away", NOT_DELIVERING, "read-only"];
 
 /// The health of this instance. Clones share one state.
 #[derive(Clone, Debug, Default)]
@@ -44,11 +49,33 @@ impl Health {
     pub fn set_store(&self, state: StoreState) {
         self.0.store_away.store(state == StoreState::Away, Ordering::Relaxed);
         self.0.store_read_only.store(state == StoreState::ReadOnly, Ordering::Relaxed);
+        self.export();
     }
 
     /// False: published messages do not arrive here although the store answers. Balancers should use other instances.
     pub fn set_delivering(&self, delivering: bool) {
         self.0.not_delivering.store(!delivering, Ordering::Relaxed);
+        self.export();
+    }
+
+    fn export(&self) {
+        metrics().store_state.prepare(STORE_WORDS.map(|word| [word]));
+        metrics().store_state.set_only(self.store_word());
+    }
+
+    /// One of [`STORE_WORDS`].
+    fn store_word(&self) -> &'static str {
+        let flags = &self.0;
+        let [ok, away, not_delivering, read_only] = STORE_WORDS;
+        if flags.store_away.load(Ordering::Relaxed) {
+            away
+        } else if flags.not_delivering.load(Ordering::Relaxed) {
+            not_delivering
+        } else if flags.store_read_only.load(Ordering::Relaxed) {
+            read_only
+        } else {
+            ok
+        }
     }
 }
 
@@ -59,17 +86,9 @@ pub fn healthz() -> Response {
 pub fn readyz(request: RouteRequest) -> Response {
     let flags = &request.services().health.0;
     let draining = flags.draining.load(Ordering::Relaxed) || request.services().end_streams.is_cancelled();
-    let store = if flags.store_away.load(Ordering::Relaxed) {
-        "away"
-    } else if flags.not_delivering.load(Ordering::Relaxed) {
-        "not-delivering"
-    } else if flags.store_read_only.load(Ordering::Relaxed) {
-        "read-only"
-    } else {
-        "ok"
-    };
+    let store = request.services().health.store_word();
     let body = if draining { json!({ "store": store, "draining": true }) } else { json!({ "store": store }) };
-    let ready = !draining && store != "not-delivering";
+    let ready = !draining && store != NOT_DELIVERING;
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     warp::reply::with_status(warp::reply::json(&body), status).into_response()
 }

@@ -16,6 +16,7 @@ mod budgets;
 mod caps;
 mod connections;
 mod detach;
+mod documents;
 mod error;
 mod events;
 #[cfg(test)]
@@ -23,6 +24,7 @@ mod fuzz;
 mod health;
 mod host;
 mod identity;
+mod metrics;
 mod network;
 mod origin;
 mod page;
@@ -32,6 +34,7 @@ mod phone;
 mod preference;
 mod qr;
 mod refusals;
+mod request_id;
 mod routes;
 mod server;
 mod sessions;
@@ -43,6 +46,7 @@ use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use warp::http::HeaderMap;
 
+pub use self::metrics::serve_metrics;
 pub use budgets::Limits;
 pub use caps::{Caps, ConfiguredCaps};
 pub use error::Code;
@@ -133,6 +137,7 @@ struct Context {
     budgets: Budgets,
     refusals: Refusals,
     assets: assets::Assets,
+    documents: documents::Documents,
 }
 
 impl RouteRequest {

@@ -12,8 +12,12 @@ use super::{
 const SHOWN_LENGTH_MAX: usize = 120;
 const PREFLIGHT_AGE_SECONDS: &str = "600";
 /// Headers that pages may send beside those that need no permission. Clients of streams that use `fetch` send the two
-/// in the middle when they reconnect, and without permission they never come back.
-const REQUEST_HEADERS: &str = "authorization, content-type, last-event-id, cache-control, if-tenant";
+/// in the middle when they reconnect, and without permission they never come back. The last two come from tracing
+/// libraries, which send them with every request.
+const REQUEST_HEADERS: &str =
+    "authorization, content-type, last-event-id, cache-control, if-tenant, x-request-id, traceparent";
+/// Headers that pages may read beside those that need no permission.
+const ANSWER_HEADERS: &str = "retry-after, x-request-id";
 
 /// Whether a command with a cookie was sent by an allowed page, and not by a foreign one that the user visits.
 pub fn check(settings: &Settings, headers: &HeaderMap) -> Result<(), Problem> {
@@ -71,7 +75,7 @@ pub fn expose(settings: &Settings, headers: &HeaderMap, mut answer: Response) ->
     if let Some(origin) = allowed(settings, headers) {
         added.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         added.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
-        added.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("retry-after"));
+        added.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(ANSWER_HEADERS));
     }
     answer
 }

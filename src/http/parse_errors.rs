@@ -7,7 +7,11 @@ use std::{
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::error::{Code, Problem};
+use super::{
+    error::{Code, Problem},
+    request_id::{self, REQUEST_ID},
+};
+use crate::telemetry::metrics;
 
 /// A socket that adds a problem body to the answers of the HTTP parser itself. A request that the parser cannot read
 /// never reaches a route, and its client would get a status without a body.
@@ -38,9 +42,9 @@ impl<S: AsyncWrite + Unpin> ParseErrorBodies<S> {
     }
 }
 
-/// Finds an answer that the HTTP parser wrote itself. Returns where it begins, and the answer that replaces it. The
-/// parser's answer is the last on a connection and has no body; refusals of our routes have one.
-fn with_body(bytes: &[u8]) -> Option<(usize, Bytes)> {
+/// Finds an answer that the HTTP parser wrote itself. Returns where it begins, its problem, and the answer that replaces
+/// it. The parser's answer is the last on a connection and has no body; refusals of our routes have one.
+fn with_body(bytes: &[u8]) -> Option<(usize, Code, Bytes)> {
     let bytes = bytes.strip_suffix(b"\r\n\r\n")?;
     let begin = bytes.windows(STATUS_LINE.len()).rposition(|window| window == STATUS_LINE)?;
     let head = std::str::from_utf8(&bytes[begin..]).ok()?;
@@ -57,8 +61,12 @@ fn with_body(bytes: &[u8]) -> Option<(usize, Bytes)> {
     lines.remove(bare);
     let body = problem.body();
     let length = body.len();
-    let headers = "content-type: application/problem+json\r\ncache-control: no-store";
-    Some((begin, format!("{}\r\n{headers}\r\ncontent-length: {length}\r\n\r\n{body}", lines.join("\r\n")).into()))
+    // What the client sent as an id has not been read.
+    let id = request_id::fresh();
+    let id = id.to_str().unwrap_or_default();
+    let headers = format!("content-type: application/problem+json\r\ncache-control: no-store\r\n{REQUEST_ID}: {id}");
+    let answer = format!("{}\r\n{headers}\r\ncontent-length: {length}\r\n\r\n{body}", lines.join("\r\n"));
+    Some((begin, problem.code, answer.into()))
 }
 
 /// The beginning of every answer, up to the minor version.
@@ -75,7 +83,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ParseErrorBodies<S> {
         ready!(self.poll_instead(cx))?;
         match with_body(bytes) {
             None => Pin::new(&mut self.socket).poll_write(cx, bytes),
-            Some((0, instead)) => {
+            Some((0, code, instead)) => {
+                metrics().problems.add(code.as_str());
                 self.instead = instead;
                 // The flush that follows writes the rest.
                 match self.poll_instead(cx) {
@@ -84,7 +93,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ParseErrorBodies<S> {
                 }
             }
             // First the end of the answer before it.
-            Some((begin, _)) => Pin::new(&mut self.socket).poll_write(cx, &bytes[..begin]),
+            Some((begin, ..)) => Pin::new(&mut self.socket).poll_write(cx, &bytes[..begin]),
         }
     }
 

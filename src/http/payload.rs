@@ -1,20 +1,27 @@
 //! The bodies of stream events, as `docs/api.md` lists them.
 
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 
 pub use crate::events::StatusBody;
 use crate::{
     clock::{Timestamp, rfc3339},
-    events::{PairCode, PairRefusal, PairingId, Passkey, PasskeyStep, PhoneNumber, QrCode},
+    events::{PairCode, PairRefusal, PairingId, Passkey, PasskeyStep, PhoneNumber, QrCode, one_of},
 };
 
 /// `qr-code`. `None` where less than a second is left: it is too late to scan it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "QrCode")]
 pub struct QrBody<'a> {
+    /// The picture, as a `data:` URL.
+    #[schemars(with = "String")]
     qr_code: std::sync::Arc<str>,
     qr_text: &'a str,
     expires_in: i64,
+    #[schemars(extend("format" = "date-time"))]
     expires_at: String,
     attempt: u32,
     max_attempts: u32,
@@ -37,12 +44,14 @@ impl<'a> QrBody<'a> {
 }
 
 /// `pair-code`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "PairCode")]
 pub struct PairBody<'a> {
     code: &'a str,
     phone_number: &'a str,
     expires_in: i64,
+    #[schemars(extend("format" = "date-time"))]
     expires_at: String,
     pairing: String,
 }
@@ -61,10 +70,12 @@ impl<'a> PairBody<'a> {
 }
 
 /// `pair-code-refused`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "PairCodeRefused")]
 pub struct PairRefusedBody<'a> {
     phone_number: &'a str,
+    #[schemars(schema_with = "refusals")]
     reason: &'static str,
     retryable: bool,
 }
@@ -76,17 +87,22 @@ impl<'a> PairRefusedBody<'a> {
 }
 
 /// `passkey-required`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "PasskeyRequired")]
 pub struct PasskeyBody<'a> {
+    #[schemars(extend("enum" = ["assert", "compare"]))]
     step: &'static str,
     /// For `navigator.credentials.get` on a page of WhatsApp's own origin.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     options: Option<serde_json::Value>,
     /// To be compared with the phone's.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     code: Option<&'a str>,
     expires_in: i64,
+    #[schemars(extend("format" = "date-time"))]
     expires_at: String,
     pairing: String,
 }
@@ -102,6 +118,28 @@ impl<'a> PasskeyBody<'a> {
         let (expires_at, pairing) = (rfc3339(ends), passkey.pairing.to_string());
         Some(Self { step, options, code, expires_in, expires_at, pairing })
     }
+}
+
+/// `heartbeat`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Heartbeat")]
+pub struct HeartbeatBody {
+    /// The longest time to the next one, in seconds.
+    #[schemars(with = "f64")]
+    every: serde_json::Number,
+}
+
+impl HeartbeatBody {
+    /// Whole seconds are written without a fraction.
+    pub fn of(every: Duration) -> Self {
+        let fraction = || serde_json::Number::from_f64(every.as_secs_f64());
+        let every = if every.subsec_nanos() == 0 { None } else { fraction() }.unwrap_or_else(|| every.as_secs().into());
+        Self { every }
+    }
+}
+
+fn refusals(_: &mut schemars::SchemaGenerator) -> Schema {
+    one_of(PairRefusal::ALL.iter().map(|refusal| refusal.as_str()))
 }
 
 pub fn seconds_left(until: Timestamp, now: Timestamp) -> Option<i64> {

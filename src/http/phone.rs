@@ -2,7 +2,7 @@ use phonelib::ParseError;
 use serde_json::{Map, Value};
 
 use super::error::{Code, Problem};
-use crate::events::PhoneNumber;
+use crate::{events::PhoneNumber, link_options::Expected};
 
 /// The number for which a pairing code is requested. Wrong numbers are refused here, with the reason: WhatsApp gives
 /// them the same answer as a number that is requested too often.
@@ -13,6 +13,23 @@ pub fn asked(body: &Map<String, Value>) -> Result<Option<PhoneNumber>, Problem> 
         Some(_) => {
             Err(Problem::new(Code::BadPhoneNumber, "phoneNumber must be a string of digits, such as \"6281234567890\""))
         }
+    }
+}
+
+/// The only number that the link may be of. Back ends keep numbers with a + as often as without.
+pub fn expected(body: &Map<String, Value>) -> Result<Expected, Problem> {
+    match body.get("expectedPhoneNumber") {
+        None => Ok(Expected::AsBefore),
+        Some(Value::Null) => Ok(Expected::Any),
+        Some(Value::String(text)) => {
+            let read = read(text.strip_prefix('+').unwrap_or(text));
+            let refused = |why| Problem::new(Code::BadPhoneNumber, format!("expectedPhoneNumber: {why}"));
+            read.map(Expected::Only).map_err(refused)
+        }
+        Some(_) => Err(Problem::new(
+            Code::BadPhoneNumber,
+            "expectedPhoneNumber must be a string of digits, such as \"6281234567890\", or null for any account",
+        )),
     }
 }
 

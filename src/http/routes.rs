@@ -10,6 +10,7 @@ use warp::{
 use super::{
     Context, RouteRequest, assets, body,
     connections::Visitor,
+    documents,
     error::{Code, Problem},
     events, health, origin, page, passkey, qr, sessions, sign_in,
 };
@@ -39,9 +40,25 @@ const STATIC: Endpoint = Endpoint { path: "/static/", methods: READ };
 const SIGN_IN: Endpoint = Endpoint { path: "/local/sign-in", methods: &["GET"] };
 const HEALTHZ: Endpoint = Endpoint { path: "/healthz", methods: READ };
 const READYZ: Endpoint = Endpoint { path: "/readyz", methods: READ };
+const OPENAPI: Endpoint = Endpoint { path: "/openapi.json", methods: READ };
+const ASYNCAPI: Endpoint = Endpoint { path: "/asyncapi.json", methods: READ };
 
-const ENDPOINTS: &[&Endpoint] =
-    &[&CONNECT, &DISCONNECT, &PASSKEY, &STATUS, &QR, &EVENTS, &PAGE, &ROOT, &STATIC, &SIGN_IN, &HEALTHZ, &READYZ];
+const ENDPOINTS: &[&Endpoint] = &[
+    &CONNECT,
+    &DISCONNECT,
+    &PASSKEY,
+    &STATUS,
+    &QR,
+    &EVENTS,
+    &PAGE,
+    &ROOT,
+    &STATIC,
+    &SIGN_IN,
+    &HEALTHZ,
+    &READYZ,
+    &OPENAPI,
+    &ASYNCAPI,
+];
 
 /// Every route, a line each. Never rejects: the last line answers what no route matches.
 pub fn routes(
@@ -66,10 +83,26 @@ pub fn routes(
     let sign_in = at(&SIGN_IN).and(request.clone()).and(query).map(sign_in::sign_in).map(Reply::into_response);
     let healthz = at(&HEALTHZ).map(health::healthz);
     let readyz = at(&READYZ).and(request.clone()).map(health::readyz);
+    let openapi = at(&OPENAPI).and(request.clone()).map(documents::openapi);
+    let asyncapi = at(&ASYNCAPI).and(request.clone()).map(documents::asyncapi);
     let others = warp::method().and(path()).and(request).map(other);
 
     let api = events.or(status).unify().or(qr).unify().or(connect).unify().or(disconnect).unify().or(passkey).unify();
-    let rest = page.or(root).unify().or(asset).unify().or(sign_in).unify().or(healthz).unify().or(readyz).unify();
+    let rest = page
+        .or(root)
+        .unify()
+        .or(asset)
+        .unify()
+        .or(sign_in)
+        .unify()
+        .or(healthz)
+        .unify()
+        .or(readyz)
+        .unify()
+        .or(openapi)
+        .unify()
+        .or(asyncapi)
+        .unify();
     let answer = api.or(rest).unify().or(others).unify();
     path().and(warp::header::headers_cloned()).and(answer).map(move |path: FullPath, headers: HeaderMap, answer| {
         if is_api(path.as_str()) { origin::expose(&context.services.settings, &headers, answer) } else { answer }

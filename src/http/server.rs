@@ -11,6 +11,7 @@ use hyper_util::{
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument as _;
 use warp::reply::Reply as _;
 
 use super::{
@@ -20,12 +21,16 @@ use super::{
     budgets::Budgets,
     connections::{Admitted, Connections},
     detach::{self, Detach, Detached, Served},
+    documents::Documents,
+    error::Code,
     events::Streams,
     host,
     parse_errors::ParseErrorBodies,
     refusals::Refusals,
+    request_id::{self, REQUEST_ID},
     routes::routes,
 };
+use crate::telemetry::metrics;
 
 /// A client that has not sent its headers by then is disconnected.
 const HEADERS_ARRIVAL_MAX: Duration = Duration::from_secs(10);
@@ -50,13 +55,21 @@ const REPORT_EVERY: Duration = Duration::from_secs(10);
 /// A loop of our own: warp's has no deadline for headers, no bound on buffers, and no end while a stream is open.
 /// Returns false if some connections had to be cut.
 pub async fn serve(listener: TcpListener, services: Services, stop: CancellationToken) -> bool {
+    metrics().problems.prepare(Code::ALL.iter().map(|code| [code.as_str()]));
     let (tasks, cut) = (TaskTracker::new(), CancellationToken::new());
     let (grace, end_streams) = (services.settings.grace, services.end_streams.clone());
     let streams = Streams::start(&services.settings, end_streams.clone(), stop.clone(), &tasks);
     let connections = Arc::new(Connections::new(services.settings.caps, services.settings.trusted_proxies.clone()));
     let budgets = Budgets::new(services.settings.limits);
     let refusals = Refusals::default();
-    let context = Arc::new(Context { services, streams, budgets, refusals, assets: Assets::load() });
+    let context = Arc::new(Context {
+        services,
+        streams,
+        budgets,
+        refusals,
+        assets: Assets::load(),
+        documents: Documents::default(),
+    });
     tasks.spawn(report(context.clone(), connections.clone(), stop.clone()));
     let service = TowerToHyperService::new(warp::service(routes(context)));
     let mut http = http1::Builder::new();
@@ -70,15 +83,21 @@ pub async fn serve(listener: TcpListener, services: Services, stop: Cancellation
             arrives.begin();
             let line = (request.method().clone(), request.version());
             request.extensions_mut().insert(visitor.clone());
+            let id = request_id::of(request.headers());
+            let span = request_id::span(&id, request.headers());
             let answer = host::normalize(&mut request).map(|()| service.call(request));
             let (arrival, detach) = (arrives.clone(), leaves.clone());
-            async move {
-                let answer = match answer {
-                    Ok(answer) => detach.leave(line, answer.await?).await,
+            let answered = async move {
+                let mut answer = match answer {
+                    Ok(answer) => answer.await?,
                     Err(problem) => problem.into_response(),
                 };
+                answer.headers_mut().insert(REQUEST_ID, id);
+                tracing::debug!(status = answer.status().as_u16(), "request answered");
+                let answer = detach.leave(line, answer).await;
                 Ok::<_, Infallible>(answer.map(|body| Answered { body, arrival }))
-            }
+            };
+            answered.instrument(span)
         });
         let socket = Listening { socket, arrival: arrival.clone() };
         let mut connection = http.serve_connection(TokioIo::new(ParseErrorBodies::new(socket)), served);

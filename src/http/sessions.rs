@@ -4,18 +4,45 @@ use warp::{
     reply::{Reply, Response},
 };
 
-use super::{RouteRequest, body, error::Problem, identity, payload::StatusBody, phone};
+use super::{
+    RouteRequest, body,
+    error::{Code, Problem},
+    identity,
+    payload::StatusBody,
+    phone,
+};
 use crate::{
     events::{Shown, StatusWord},
+    link_options::LinkOptions,
     tenant::TenantId,
 };
 
 pub async fn connect(request: RouteRequest, body: Result<Bytes, Problem>) -> Result<Response, Problem> {
     let identity = identity::command_caller(&request).await?;
     request.context.budgets.take_command(&identity.tenant)?;
-    let phone = phone::asked(&body::object(&request.headers, &body?)?)?;
-    let shown = request.services().sessions.connect(&identity.tenant, phone).await?;
+    let body = body::object(&request.headers, &body?)?;
+    let (phone, expected) = (phone::asked(&body)?, phone::expected(&body)?);
+    let options = LinkOptions { expected, device_name: identity.device_name };
+    check_linked(&request, &identity.tenant, &options).await?;
+    let shown = request.services().sessions.connect(&identity.tenant, phone, options).await?;
     Ok(accepted(&shown, &identity.tenant))
+}
+
+/// Refuses a request that would end the link of another account. Without this a mistyped number would remove a device that
+/// works.
+async fn check_linked(request: &RouteRequest, tenant: &TenantId, options: &LinkOptions) -> Result<(), Problem> {
+    if options.expected_number().is_none() {
+        return Ok(());
+    }
+    let shown = request.services().journal.present(tenant).await?;
+    let linked = shown.as_ref().and_then(|shown| shown.event.status.account());
+    if linked.is_some_and(|account| options.refuses(&account.phone)) {
+        return Err(Problem::new(
+            Code::OtherAccountLinked,
+            "the tenant is linked to another number than expectedPhoneNumber; nothing was done. Disconnect it first",
+        ));
+    }
+    Ok(())
 }
 
 /// The body is read and ignored: without this, its bytes would be taken for the next request.

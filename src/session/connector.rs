@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     clock::Timestamp,
     events::{Account, EndReason, PairRefusal, PasskeyStep, PhoneNumber},
+    link_options::LinkOptions,
     store::{Lease, StoreError},
 };
 
@@ -17,7 +18,7 @@ use crate::{
 pub trait Connector: Send + Sync + 'static {
     /// Begins to link or to resume, depending on whether the lease's tenant has credentials. Returns at once; progress
     /// arrives through [`Link::next`].
-    async fn open(&self, lease: &Lease) -> Result<Box<dyn Link>, ConnectError>;
+    async fn open(&self, lease: &Lease, options: &LinkOptions) -> Result<Box<dyn Link>, ConnectError>;
 }
 
 /// An open connection to WhatsApp, which redials by itself until it ends.
@@ -197,7 +198,7 @@ pub enum End {
     /// still waits for a code.
     PairingCutShort,
     /// The credentials led to another account than the one that was linked.
-    OtherAccount,
+    AccountChanged,
     /// A passkey was asked for and none was shown in time.
     PasskeyTimeout,
     /// Credentials could not be saved: going on would lose the pairing.
@@ -222,7 +223,7 @@ impl End {
             Self::ClientOutdated { .. } => Some(EndReason::ClientOutdated),
             // Only of a pairing: a linked device waits until it is let in.
             Self::RateLimited | Self::PairingFailed | Self::PairingCutShort => Some(EndReason::PairingFailed),
-            Self::OtherAccount | Self::Unreadable => Some(EndReason::CredentialsUnreadable),
+            Self::AccountChanged | Self::Unreadable => Some(EndReason::CredentialsUnreadable),
             Self::PasskeyTimeout => Some(EndReason::PasskeyTimeout),
             Self::StoreFailed | Self::Internal => Some(EndReason::Internal),
             Self::LeaseLost => None,

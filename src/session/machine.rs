@@ -83,7 +83,7 @@ pub fn ended(end: End) -> Option<Status> {
         End::Banned { until } => until,
         _ => None,
     };
-    Some(Status::Disconnected { reason: end.reason()?, until, remote: true })
+    Some(Status::Disconnected { reason: end.reason()?, until, remote: true, expected: None })
 }
 
 fn awaits_code(status: &Status) -> bool {
@@ -176,7 +176,7 @@ pub fn erases(end: End, paired: bool) -> bool {
         | End::RateLimited
         | End::PairingFailed
         | End::PairingCutShort
-        | End::OtherAccount
+        | End::AccountChanged
         | End::PasskeyTimeout
         | End::StoreFailed
         | End::Internal => !paired,
@@ -186,7 +186,12 @@ pub fn erases(end: End, paired: bool) -> bool {
 /// The final status after an unlink.
 pub fn unlinked(paired: bool, remote: bool) -> Status {
     let reason = if paired { EndReason::UnlinkedByUser } else { EndReason::Cancelled };
-    Status::Disconnected { reason, until: None, remote }
+    Status::Disconnected { reason, until: None, remote, expected: None }
+}
+
+/// The final status after a link of another account than the expected one.
+pub fn account_refused(remote: bool) -> Status {
+    Status::Disconnected { reason: EndReason::OtherAccount, until: None, remote, expected: None }
 }
 
 #[cfg(test)]
@@ -265,7 +270,7 @@ mod tests {
         assert_eq!(ended(End::LeaseLost), None);
         assert_eq!(
             ended(End::Banned { until }),
-            Some(Status::Disconnected { reason: EndReason::Banned, until, remote: true })
+            Some(Status::Disconnected { reason: EndReason::Banned, until, remote: true, expected: None })
         );
         for end in [End::CodesUsedUp, End::UnlinkedByPhone, End::Replaced, End::PairingFailed, End::Internal] {
             assert!(ended(end).is_some(), "{end:?}");

@@ -19,6 +19,7 @@ mod supervisor;
 mod task;
 mod status_publisher;
 mod failures;
+mod figures;
 
 pub use connector::{ConnectError, Connector, End, Link, PasskeyAnswer, Request, Signal};
 pub use settings::Settings;

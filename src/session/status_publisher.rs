@@ -3,6 +3,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::figures::CountedStatus;
 use crate::{
     clock::until,
     events::Status,
@@ -18,6 +19,7 @@ pub(super) struct StatusPublisher {
     lease: Lease,
     /// The newest status, saved or not.
     status: Status,
+    counted: CountedStatus,
     retry_at: Option<Instant>,
 }
 
@@ -42,7 +44,7 @@ impl PublishOutcome {
 
 impl StatusPublisher {
     pub fn new(journal: Arc<dyn Journal>, lease: Lease, status: Status) -> Self {
-        Self { journal, lease, status, retry_at: None }
+        Self { journal, lease, counted: CountedStatus::of(&status), status, retry_at: None }
     }
 
     pub fn status(&self) -> &Status {
@@ -50,6 +52,7 @@ impl StatusPublisher {
     }
 
     pub async fn publish(&mut self, status: Status) -> PublishOutcome {
+        self.counted = CountedStatus::of(&status);
         self.status = status;
         self.retry().await
     }

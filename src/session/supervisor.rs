@@ -11,7 +11,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument as _, debug, info, info_span, warn};
 
 use super::{
-    Connector, PasskeyAnswer, Settings,
+    Connector, PasskeyAnswer, Settings, figures,
     mailbox::Mailbox,
     owner_message::OwnerMessage,
     queue::Queue,
@@ -20,6 +20,7 @@ use super::{
 use crate::{
     clock::{SharedClock, until},
     events::{Passkey, PhoneNumber, Shown, Status},
+    link_options::LinkOptions,
     store::{DesiredState, Lease, StoreError, Stores},
     tenant::TenantId,
 };
@@ -60,13 +61,19 @@ impl Sessions {
         settings: Settings,
         stop: CancellationToken,
     ) -> Self {
+        figures::prepare();
         let context = Arc::new(SessionContext { stores, connector, clock, settings, stop });
         Self { shared: Arc::new(Shared { context, running: Mutex::default(), tasks: TaskTracker::new() }) }
     }
 
     /// Starts or resumes the tenant's session; a second call starts no second one. Returns the current status, which is
-    /// `connecting` or a later one.
-    pub async fn connect(&self, tenant: &TenantId, phone: Option<PhoneNumber>) -> Result<Shown, SessionError> {
+    /// `connecting` or a later one. `phone`: the number for a pairing code.
+    pub async fn connect(
+        &self,
+        tenant: &TenantId,
+        phone: Option<PhoneNumber>,
+        options: LinkOptions,
+    ) -> Result<Shown, SessionError> {
         let Stores { ownership, journal, .. } = &self.shared.context.stores;
         if !self.has_room_for(tenant) && !ownership.has_room() {
             // A session that runs already needs no room.
@@ -75,7 +82,7 @@ impl Sessions {
                 return Err(SessionError::NoCapacity);
             }
         }
-        let shown = self.submit(tenant, DesiredState::Run { phone }).await?;
+        let shown = self.submit(tenant, DesiredState::Run { phone, options }).await?;
         // The request appended an event in the same step: a store without one has lost both.
         Ok(shown.ok_or_else(|| StoreError::Unavailable("the store has lost a request that it confirmed".into()))?)
     }
@@ -90,7 +97,9 @@ impl Sessions {
     /// reserved.
     async fn submit(&self, tenant: &TenantId, desired: DesiredState) -> Result<Option<Shown>, StoreError> {
         let (sessions, tenant) = (self.clone(), tenant.clone());
-        let submitted = self.shared.tasks.spawn(async move { sessions.submit_here(&tenant, desired).await });
+        let submitted = async move { sessions.submit_here(&tenant, desired).await };
+        // With the span of the request, which names its id and trace in the session's log lines too.
+        let submitted = self.shared.tasks.spawn(submitted.in_current_span());
         submitted.await.unwrap_or_else(|error| Err(StoreError::Unavailable(Box::new(error))))
     }
 

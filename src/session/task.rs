@@ -15,6 +15,7 @@ use tracing::{debug, error, info, warn};
 use super::{
     ConnectError, Connector, End, Link, Settings, Signal,
     failures::Failures,
+    figures::Figures,
     machine,
     mailbox::Mailbox,
     status_publisher::{PublishOutcome, StatusPublisher},
@@ -22,6 +23,7 @@ use super::{
 use crate::{
     clock::{SharedClock, until},
     events::{ConnectingReason, PairingId, Passkey, PhoneNumber, Status},
+    link_options::LinkOptions,
     store::{DesiredState, Generation, Lease, StoreError, Stores},
 };
 
@@ -53,9 +55,12 @@ struct Session {
     context: Arc<SessionContext>,
     publisher: StatusPublisher,
     failures: Failures,
+    figures: Figures,
     /// The newest desired state that this session has read: its end marks this one as fulfilled.
     desired: Generation,
     phone: Option<PhoneNumber>,
+    /// What the link has to be, as far as it was read.
+    options: LinkOptions,
     /// The number whose credentials the link uses. The status does not have it after an end that kept the credentials.
     linked_as: Option<PhoneNumber>,
     /// Windows of codes opened since the user last asked.
@@ -84,6 +89,8 @@ enum LinkExit {
     Stopped,
     LeaseLost,
     Unlink,
+    /// The request expects another account.
+    OtherAccount,
     Ended(End),
 }
 
@@ -99,7 +106,7 @@ impl Session {
     }
 
     async fn one_link(&mut self) -> Next {
-        let mut link = match self.context.connector.open(&self.lease).await {
+        let mut link = match self.context.connector.open(&self.lease, &self.options).await {
             Ok(link) => link,
             Err(ConnectError::Store(StoreError::Fenced)) => return Next::Over,
             Err(ConnectError::Store(StoreError::Unreadable | StoreError::Damaged(_))) => {
@@ -113,6 +120,7 @@ impl Session {
         };
         // The status of an ended session has no account, and what the next end erases depends on whether there is one.
         self.linked_as = link.resumes();
+        self.figures.opened(self.linked_as.is_none());
         self.code_asked_at = None;
         self.paired |= self.linked_as.is_some();
         if self.publish_resuming().await == PublishOutcome::Fenced {
@@ -130,6 +138,7 @@ impl Session {
                 Next::Over
             }
             LinkExit::Unlink => self.unlink(Some(link)).await,
+            LinkExit::OtherAccount => self.refuse_account(link).await,
             LinkExit::Ended(end) => {
                 link.close().await;
                 self.end(end).await
@@ -168,60 +177,21 @@ impl Session {
         }
     }
 
-    async fn apply_desired_state(&mut self, link: &mut dyn Link) -> ControlFlow<LinkExit> {
-        self.reread_at = None;
-        for answer in self.mailbox.take_messages() {
-            self.pass_on(answer, link).await;
-        }
-        let desired = match self.pass_on_from_elsewhere(link).await {
-            Ok(()) => self.context.stores.commands.current(self.lease.tenant()).await,
-            Err(error) => Err(error),
-        };
-        match desired {
-            Ok(Some((no, DesiredState::Unlink))) => {
-                self.desired = no;
-                ControlFlow::Break(LinkExit::Unlink)
-            }
-            Ok(Some((no, DesiredState::Run { phone }))) => {
-                let asked_again = no != self.desired;
-                if asked_again {
-                    self.desired = no;
-                    self.windows = 1;
-                }
-                if let Some(phone) = phone {
-                    return self.offer_pair_code(phone, asked_again, link).await;
-                }
-                ControlFlow::Continue(())
-            }
-            Ok(Some((_, DesiredState::Unknown(_))) | None) => ControlFlow::Continue(()),
-            Err(StoreError::Fenced) => ControlFlow::Break(LinkExit::LeaseLost),
-            Err(error) => {
-                // The request is saved; only reading it failed.
-                warn!(tenant = %self.lease.tenant(), %error, "desired state could not be read, retrying");
-                self.reread_at = Some(Instant::now() + RETRY_AFTER);
-                ControlFlow::Continue(())
-            }
-        }
-    }
-
     async fn handle_signal(&mut self, signal: Option<Signal>, link: &mut dyn Link) -> ControlFlow<LinkExit> {
         let signal = match signal {
             Some(Signal::Ended(end)) => return ControlFlow::Break(LinkExit::Ended(end)),
             None => return ControlFlow::Break(LinkExit::Ended(End::Internal)),
             Some(signal) => signal,
         };
-        if let Signal::Connected { account } = &signal
-            && *self.linked_as.get_or_insert_with(|| account.phone.clone()) != account.phone
-        {
-            // Never publish "connected" with an account that is not the linked one.
-            error!(tenant = %self.lease.tenant(), "whatsapp login is of another account than the linked one");
-            return ControlFlow::Break(LinkExit::Ended(End::OtherAccount));
+        if let Signal::Connected { account } = &signal {
+            self.check_account(&account.phone, link).await?;
         }
         let before = self.publisher.status().word();
         let (now, fresh) = (self.context.clock.now(), PairingId::new(rand::random()));
         let Some(status) = machine::advance(self.publisher.status(), &signal, now, fresh) else {
             return ControlFlow::Continue(());
         };
+        self.figures.signal(&signal, now);
         self.paired |= matches!(signal, Signal::Scanned | Signal::Connected { .. });
         if matches!(signal, Signal::Connected { .. }) {
             self.failures.store_works();
@@ -314,7 +284,7 @@ impl Session {
             | End::AccountLocked
             | End::ClientOutdated { .. }
             | End::PairingFailed
-            | End::OtherAccount
+            | End::AccountChanged
             | End::PasskeyTimeout => None,
         };
         if let Some(pause) = again {
@@ -324,7 +294,10 @@ impl Session {
             return Next::Over;
         }
         match machine::ended(end) {
-            Some(status) => self.finish(status).await,
+            Some(status) => {
+                self.figures.ended(&status);
+                self.finish(status).await
+            }
             None => Next::Over,
         }
     }

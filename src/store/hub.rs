@@ -8,6 +8,7 @@ use std::{
 use super::Update;
 use crate::{
     events::{EventId, News, PairResult, Status},
+    telemetry::{metrics, words::READER_BEHIND},
     tenant::TenantId,
 };
 
@@ -87,6 +88,7 @@ impl Inbox {
         if waiting.updates.len() < BEHIND_MAX {
             waiting.updates.push_back(published);
         } else {
+            metrics().slow_readers.add(READER_BEHIND);
             // After a gap, this reader must not receive later updates.
             waiting.updates = VecDeque::new();
             waiting.ended = true;

@@ -51,10 +51,10 @@ pub struct Usage {
 impl Usage {
     /// Of a request while `standing` is the current desired state. A repetition changes nothing and uses nothing.
     pub fn of(request: &DesiredState, standing: Option<&DesiredState>, status: Option<&Status>) -> Self {
-        let DesiredState::Run { phone } = request else { return Self::default() };
+        let DesiredState::Run { phone, .. } = request else { return Self::default() };
         let disconnected = matches!(status, None | Some(Status::Disconnected { .. }));
         match standing {
-            Some(DesiredState::Run { phone: before }) if !disconnected => {
+            Some(DesiredState::Run { phone: before, .. }) if !disconnected => {
                 let linked = matches!(status, Some(Status::Connected { .. }));
                 Self { pair_code: phone.is_some() && phone != before && !linked, dial: false }
             }
@@ -71,8 +71,8 @@ mod tests {
     #[test]
     fn repeated_requests_use_nothing_of_the_limits() {
         let phone = |digit: char| PhoneNumber::parse(&format!("62812345678{digit}")).unwrap();
-        let (plain, one) = (DesiredState::Run { phone: None }, DesiredState::Run { phone: Some(phone('1')) });
-        let two = DesiredState::Run { phone: Some(phone('2')) };
+        let (plain, one) = (DesiredState::run(None), DesiredState::run(Some(phone('1'))));
+        let two = DesiredState::run(Some(phone('2')));
         let starting = Status::connecting(ConnectingReason::Starting, None);
         let ended = Status::ended(EndReason::QrExpired);
         let connected = Status::Connected { account: Account { phone: phone('1'), name: None, platform: None } };

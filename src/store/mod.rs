@@ -25,20 +25,21 @@ mod outbox;
 mod record;
 pub mod redis;
 mod client_version;
+mod desired_state;
 mod subscription;
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
 pub use client_version::{ClientVersion, ClientVersions};
+pub use desired_state::DesiredState;
 pub use hub::Memo;
 pub use idle::FORGET_AFTER;
 pub use lease::Lease;
 pub use limits::{Limited, Limits, Usage};
-pub use outbox::{Outbox, OutboxEntry, VISIBILITY_TIMEOUT};
+pub use outbox::{Outbox, OutboxEntry, VISIBILITY_TIMEOUT, Waiting};
 pub use subscription::{Subscription, Update};
 
 use crate::{
@@ -124,6 +125,8 @@ pub trait Ownership: Send + Sync + 'static {
 #[async_trait]
 pub trait Commands: Send + Sync + 'static {
     /// Saves what the user wants, durably and with a rising number, and notifies the instances that can act on it.
+    ///
+    /// Options that the request leaves open stay as the one before said, see [`DesiredState::Run`].
     ///
     /// [`DesiredState::Run`] for a disconnected tenant appends `connecting`/`starting` in the same step, so that every
     /// later read returns it. [`DesiredState::Unlink`] for a tenant with nothing to unlink (disconnected and without
@@ -273,22 +276,6 @@ pub struct Submitted {
 /// The number of a desired state: it rises with every [`Commands::request`] of a tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Generation(pub u64);
-
-/// What the user wants of a session, saved until it is fulfilled.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum DesiredState {
-    /// Be linked, and stay so. With a number: offer a pairing code for it beside the QR.
-    Run {
-        /// The number for a pairing code.
-        phone: Option<PhoneNumber>,
-    },
-    /// Be unlinked, or give up the pairing under way; credentials are wiped.
-    Unlink,
-    /// What a later version of this program saved. It is left to instances of that version: this version neither acts
-    /// on it nor marks it as fulfilled, and the user's next request replaces it.
-    #[serde(untagged)]
-    Unknown(serde_json::Value),
-}
 
 /// One change of a tenant's credentials.
 #[derive(Clone)]

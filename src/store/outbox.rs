@@ -27,6 +27,18 @@ pub trait Outbox: Send + Sync + 'static {
     /// The entry was not delivered: it, or the newer status in its place, is due again after `wait`. Changes nothing
     /// after the visibility timeout.
     async fn nack(&self, entry: &OutboxEntry, wait: Duration) -> Result<(), StoreError>;
+
+    /// What waits now, over all instances.
+    async fn waiting(&self) -> Result<Waiting, StoreError>;
+}
+
+/// The statuses that the back end does not know yet, in figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// The tenants of which there is one.
+    pub tenants: usize,
+    /// When the oldest one changed. With more than a thousand tenants on Redis: of the thousand that are due first.
+    pub oldest: Option<Timestamp>,
 }
 
 /// A status that the back end does not know yet. It has no field for a code to pair with.

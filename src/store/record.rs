@@ -53,6 +53,11 @@ impl Facts<'_> {
         Usage::of(request, self.desired.map(|(_, desired)| desired), self.newest.map(|newest| &newest.status))
     }
 
+    /// The request with the options that it leaves open.
+    pub fn complete(&self, request: DesiredState) -> DesiredState {
+        request.after(self.desired.map(|(_, desired)| desired), self.newest.map(|newest| &newest.status))
+    }
+
     /// Whether the request appends `connecting`/`starting`.
     pub fn starts(&self, request: &DesiredState) -> bool {
         matches!(request, DesiredState::Run { .. }) && self.is_disconnected()
@@ -82,7 +87,7 @@ mod tests {
         events::{ConnectingReason, Cursor, EndReason, EventId, JournalId},
     };
 
-    const RUN: DesiredState = DesiredState::Run { phone: None };
+    const RUN: DesiredState = DesiredState::run(None);
 
     fn event(status: Status) -> Arc<Event> {
         let id = EventId { journal: JournalId::new(7), cursor: Cursor { epoch: 1, sequence: 1 } };
@@ -120,8 +125,9 @@ mod tests {
     #[test]
     fn desired_state_of_later_version_is_not_acquired() {
         let later = (Generation(1), DesiredState::Unknown(serde_json::Value::Null));
+        let run = (Generation(1), RUN);
         let facts = |desired, is_owned| Facts { newest: None, desired: Some(desired), is_owned };
         assert!(!facts(&later, false).is_orphaned());
-        assert!(facts(&(Generation(1), RUN), false).is_orphaned() && !facts(&(Generation(1), RUN), true).is_orphaned());
+        assert!(facts(&run, false).is_orphaned() && !facts(&run, true).is_orphaned());
     }
 }

@@ -36,7 +36,7 @@ mod tests {
         let said = |reason| {
             let id = EventId { journal: JournalId::new(7), cursor: Cursor { epoch: 1, sequence: 1 } };
             let event = Event::after(None, id, Timestamp::UNIX_EPOCH, Status::ended(reason));
-            takeover_status(Some(&event), Some(&DesiredState::Run { phone: None }))
+            takeover_status(Some(&event), Some(&DesiredState::run(None)))
         };
         assert_eq!(said(EndReason::CredentialsUnreadable), None);
         assert_eq!(said(EndReason::QrExpired), Some(starting()));

@@ -1,12 +1,15 @@
-//! Writes the log, on standard error and from a thread of its own.
+//! Writes the log, on standard error and from a thread of its own, and exports metrics.
 //!
 //! What it guarantees: a log reader that stops reading stops no request. Lines of libraries are reduced to where they
-//! come from. What it must not do: log tokens, cookies, QR texts, keys, phone numbers or bodies. Start with
-//! [`install`].
+//! come from. What it must not do: log tokens, cookies, QR texts, keys, phone numbers or bodies, or export anything of a
+//! tenant. Start with [`install`] for the log and [`metrics`] for metrics.
 
 mod dropped;
 mod episode;
+mod exporter;
+mod lease;
 mod library;
+mod metrics;
 mod sampled;
 
 use std::io::{IsTerminal as _, stderr};
@@ -14,7 +17,10 @@ use std::io::{IsTerminal as _, stderr};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{EnvFilter, Layer as _, filter::filter_fn, fmt, layer::SubscriberExt as _, registry};
 
+pub use self::metrics::{Counters, Gauges, Kind, Metric, Metrics, all as all_metrics, metrics, words};
 pub use episode::Episode;
+pub use exporter::{Exporter, SUM_UP_EVERY, install as export};
+pub use lease::lease_kept;
 pub use sampled::Sampled;
 
 /// What is logged, and how.

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{
     sync::Semaphore,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, interval, sleep_until, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, error, info, warn};
@@ -23,10 +23,16 @@ use super::{
 use crate::{
     clock::SharedClock,
     store::{Outbox, OutboxEntry, StoreError},
+    telemetry::{
+        metrics,
+        words::{WEBHOOK_DELIVERED, WEBHOOK_GONE, WEBHOOK_REFUSED, WEBHOOK_UNREACHABLE},
+    },
 };
 
 /// Deliveries at the same time, each of another tenant.
 const AT_ONCE: usize = 32;
+/// How often what waits is counted for the metrics.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long the end of the program waits for running deliveries. Cut deliveries are repeated.
 const LAST_WAIT: Duration = Duration::from_secs(2);
 
@@ -74,6 +80,7 @@ impl Dispatcher {
         tokio::select! {
             () = stop.cancelled() => {}
             () = deliver => {}
+            () = self.shared.measure() => {}
         }
         tasks.close();
         if timeout(LAST_WAIT, tasks.wait()).await.is_err() {
@@ -83,6 +90,23 @@ impl Dispatcher {
 }
 
 impl Shared {
+    /// Keeps the metrics of what waits up to date.
+    async fn measure(&self) {
+        let mut looks = interval(LOOK_EVERY);
+        loop {
+            looks.tick().await;
+            match self.outbox.waiting().await {
+                Ok(waiting) => {
+                    let age = waiting.oldest.map(|oldest| self.clock.now().duration_since(oldest));
+                    let age = age.and_then(|age| Duration::try_from(age).ok()).unwrap_or_default();
+                    metrics().webhooks_waiting.set(waiting.tenants as f64);
+                    metrics().webhook_age.set(age.as_secs_f64());
+                }
+                Err(error) => debug!(%error, "webhooks that wait could not be counted, counting again"),
+            }
+        }
+    }
+
     async fn deliver(self: &Arc<Self>, entry: &OutboxEntry, tasks: &TaskTracker) {
         // After a suspend of this machine another instance may have taken the entry, and may have sent a newer status.
         if Instant::now() + TIME_MAX > entry.until {
@@ -93,14 +117,20 @@ impl Shared {
         let posted = tasks.spawn_blocking(move || shared.settings.endpoint.post(&shared.agent, &webhook_request)).await;
         let kept = match posted {
             Ok(Outcome::Delivered) => {
+                metrics().webhooks.add(WEBHOOK_DELIVERED);
                 self.gone().answers();
                 self.delivered(entry).await
             }
             Ok(Outcome::Gone) => {
+                metrics().webhooks.add(WEBHOOK_GONE);
                 self.is_gone(entry);
                 self.outbox.nack(entry, GONE_FOR).await
             }
             Ok(Outcome::Failed { failure, retry_after }) => {
+                metrics().webhooks.add(match failure {
+                    Failure::Status(_) => WEBHOOK_REFUSED,
+                    Failure::Away(_) => WEBHOOK_UNREACHABLE,
+                });
                 if matches!(failure, Failure::Status(_)) {
                     self.gone().answers();
                 }

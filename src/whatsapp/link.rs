@@ -38,12 +38,10 @@ use super::{
 use crate::{
     clock::SharedClock,
     events::PhoneNumber,
+    link_options::DeviceName,
     session::{ConnectError, End, Link, Request, Signal},
     store::{CredentialStore, Lease, StoreError},
 };
-
-/// The name in the phone's list of linked devices, after the platform's name.
-const DEVICE_NAME: &str = "Tautan";
 
 pub(super) struct Opening {
     pub settings: Arc<Settings>,
@@ -54,6 +52,8 @@ pub(super) struct Opening {
     pub sockets: Sockets,
     pub alive: Arc<AtomicUsize>,
     pub lease: Lease,
+    /// The name in the phone's list of linked devices, after the platform's name.
+    pub device_name: DeviceName,
 }
 
 impl Opening {
@@ -68,7 +68,7 @@ impl Opening {
         let dials = Arc::new(Dials::default());
         let in_flight = InFlight::new(shared.tasks.clone(), shared.termination.clone());
         let dialer = Dialer::new(&shared, self.sockets, dials.clone(), in_flight.clone());
-        let bot = bot(&shared, version, self.http, dialer).await?;
+        let bot = bot(&shared, &self.device_name, version, self.http, dialer).await?;
         let client = bot.client();
         in_flight.attach(&client);
         shared.keys.attach(Arc::downgrade(&client.persistence_manager()));
@@ -112,8 +112,14 @@ impl Opening {
     }
 }
 
-async fn bot(shared: &Shared, version: Version, http: Http, dialer: Dialer) -> Result<Bot, ConnectError> {
-    let looks = DevicePropsOverride::new().with_os(DEVICE_NAME).with_platform_type(PlatformType::CHROME);
+async fn bot(
+    shared: &Shared,
+    name: &DeviceName,
+    version: Version,
+    http: Http,
+    dialer: Dialer,
+) -> Result<Bot, ConnectError> {
+    let looks = DevicePropsOverride::new().with_os(name.as_str()).with_platform_type(PlatformType::CHROME);
     let builder = Bot::builder()
         .with_backend_arc(shared.keys.clone())
         .with_transport_factory(dialer)

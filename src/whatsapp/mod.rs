@@ -47,6 +47,7 @@ pub use settings::{OutgoingFrame, Settings};
 use self::version::Versions;
 use crate::{
     clock::SharedClock,
+    link_options::LinkOptions,
     session::{ConnectError, Connector, Link},
     store::{ClientVersions, CredentialStore, Lease},
 };
@@ -99,7 +100,7 @@ impl WhatsApp {
 
 #[async_trait]
 impl Connector for WhatsApp {
-    async fn open(&self, lease: &Lease) -> Result<Box<dyn Link>, ConnectError> {
+    async fn open(&self, lease: &Lease, options: &LinkOptions) -> Result<Box<dyn Link>, ConnectError> {
         let opening = link::Opening {
             settings: self.settings.clone(),
             credentials: self.credentials.clone(),
@@ -109,6 +110,7 @@ impl Connector for WhatsApp {
             sockets: self.sockets.clone(),
             alive: self.alive.clone(),
             lease: lease.clone(),
+            device_name: options.device_name.clone().unwrap_or_else(|| self.settings.device_name.clone()),
         };
         Ok(Box::new(opening.open().await?))
     }

@@ -1,5 +1,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
+use crate::link_options::DeviceName;
+
 /// Called before each frame that leaves, with its number within the link, counting from 1. Tests stop the process here.
 pub type OutgoingFrame = Arc<dyn Fn(u64) + Send + Sync>;
 
@@ -11,6 +13,8 @@ pub struct Settings {
     /// `TAUTAN_WHATSAPP_VERSION`. `None`: it is looked up where WhatsApp publishes it, or, with a simulator on
     /// loopback, only at the simulator.
     pub version: Option<(u32, u32, u32)>,
+    /// `TAUTAN_DEVICE_NAME`: how the phone's list of linked devices names links whose token has no name for them.
+    pub device_name: DeviceName,
     /// One-time keys offered to peers. The library's default of 812 suits accounts that many strangers write to; each
     /// costs memory and a row.
     pub prekeys: usize,
@@ -32,6 +36,7 @@ impl Default for Settings {
         Self {
             url: "wss://web.whatsapp.com/ws/chat".to_owned(),
             version: None,
+            device_name: DeviceName::parse("Tautan").expect("it is short and plain"),
             prekeys: 30,
             flush_deadline: Duration::from_secs(5),
             unlink_deadline: Duration::from_secs(10),

@@ -32,7 +32,7 @@ impl Termination {
                 | End::StoreFailed
                 | End::PairingFailed
                 | End::PairingCutShort
-                | End::OtherAccount
+                | End::AccountChanged
                 | End::Unreadable
                 | End::Internal
         );

@@ -2,6 +2,7 @@ use serde_json::{Value, json};
 use tautan::{
     events::{Account, PhoneNumber, Platform, Status},
     http::{Limits, Settings},
+    store::DesiredState,
     tenant::TenantId,
 };
 
@@ -161,6 +162,46 @@ async fn delete_disconnect_does_what_the_post_does() {
     owner.connected("6281234567890", None).await;
     let answer = server.request("DELETE", path).bearer_auth(server.token("toko")).send().await.unwrap();
     assert_eq!(answer.status(), 202, "the owner has to unlink first");
+}
+
+#[tokio::test]
+async fn expected_number_is_checked_like_a_number_for_a_code() {
+    let server = Server::start().await;
+    let connect = async |number: Value| {
+        let ask = server.post(CONNECT).bearer_auth(server.token("toko")).json(&json!({"expectedPhoneNumber": number}));
+        ask.send().await.unwrap()
+    };
+    for good in [json!("6281234567890"), json!("+6281234567890"), json!(null)] {
+        assert_eq!(connect(good.clone()).await.status(), 202, "{good}");
+    }
+    for (bad, hint) in [
+        (json!("++6281234567890"), "+"),
+        (json!("+081234567890"), "country code"),
+        (json!("+62 812-3456-7890"), "digits"),
+        (json!("62812345"), "too short"),
+        (json!("+"), "7 to 15"),
+        (json!(6_281_234_567_890_u64), "string"),
+    ] {
+        let detail = problem(connect(bad.clone()).await, 400, "bad-phone-number").await;
+        assert!(detail.contains(hint) && detail.contains("expectedPhoneNumber"), "{bad}: {detail}");
+    }
+}
+
+/// A mistyped number must not end a link that works.
+#[tokio::test]
+async fn expecting_another_number_than_the_linked_one_is_refused() {
+    let server = Server::start().await;
+    let owner = server.own("toko").await;
+    owner.connected("6281234567890", None).await;
+    let connect = async |number: &str| {
+        let ask = server.post(CONNECT).bearer_auth(server.token("toko")).json(&json!({"expectedPhoneNumber": number}));
+        ask.send().await.unwrap()
+    };
+    problem(connect("6281234567891").await, 409, "other-account-linked").await;
+    let tenant = TenantId::parse("toko").unwrap();
+    let (_, desired) = server.stores.commands.current(&tenant).await.unwrap().unwrap();
+    assert_eq!(desired, DesiredState::run(None), "nothing was done");
+    assert_eq!(connect("+6281234567890").await.status(), 200);
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod limits;
 mod origins;
 mod passkeys;
 mod qr;
+mod request_ids;
 mod resuming;
 mod routes;
 mod server;

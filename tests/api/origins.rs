@@ -93,7 +93,10 @@ async fn allowed_origin_may_read_answers_and_refusals() {
             assert!(vary.iter().any(|vary| *vary == "Origin"), "{path}: {vary:?}");
             assert_eq!(header(&answer, "access-control-allow-origin"), if allowed { origin } else { "" });
             assert_eq!(header(&answer, "access-control-allow-credentials"), if allowed { "true" } else { "" });
-            assert_eq!(header(&answer, "access-control-expose-headers"), if allowed { "retry-after" } else { "" });
+            assert_eq!(
+                header(&answer, "access-control-expose-headers"),
+                if allowed { "retry-after, x-request-id" } else { "" }
+            );
         }
     }
 }
@@ -115,7 +118,7 @@ async fn preflight_needs_no_token() {
         assert_eq!(header(&answer, "access-control-allow-origin"), "https://app.example.com");
         assert_eq!(header(&answer, "access-control-allow-credentials"), "true");
         assert_eq!(header(&answer, "access-control-allow-methods"), methods);
-        let names = "authorization, content-type, last-event-id, cache-control, if-tenant";
+        let names = "authorization, content-type, last-event-id, cache-control, if-tenant, x-request-id, traceparent";
         assert_eq!(header(&answer, "access-control-allow-headers"), names);
         assert_eq!(header(&answer, "access-control-max-age"), "600");
         assert_eq!(header(&answer, "vary"), "Origin");

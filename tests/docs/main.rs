@@ -6,6 +6,7 @@ mod deploy;
 mod endings;
 mod facts;
 mod limits;
+mod metrics;
 mod names;
 mod redis;
 mod scaling;

@@ -1,6 +1,7 @@
 //! The program as a process beside a WhatsApp simulator: it is killed, ended, started wrongly and run for long, and
 //! clients still see what the contract promises. Each test has its own simulator and data directory.
 
+mod alerts;
 mod clients;
 mod codes;
 mod commands;
@@ -10,8 +11,10 @@ mod curl;
 mod demo;
 mod deploy;
 mod disk;
+mod documents;
 mod endings;
 mod erasures;
+mod expectations;
 mod floods;
 mod gateways;
 mod interruptions;
@@ -21,7 +24,9 @@ mod later;
 mod limits;
 mod log_floods;
 mod logs;
+mod metrics;
 mod mixups;
+mod moving;
 mod outages;
 mod passkeys;
 mod pictures;
@@ -32,6 +37,7 @@ mod presence;
 mod printed;
 mod privacy;
 mod proxies;
+mod request_ids;
 mod rounds;
 mod secrets;
 mod starts;

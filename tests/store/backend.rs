@@ -84,7 +84,7 @@ pub trait Backend: Send {
         Self: Sync,
     {
         async {
-            self.commands().request(tenant, DesiredState::Run { phone: None }).await.unwrap();
+            self.commands().request(tenant, DesiredState::run(None)).await.unwrap();
             self.ownership().acquire(tenant).await.unwrap().expect("no other owner runs it")
         }
     }
@@ -191,6 +191,7 @@ pub fn instance_at(url: &str, key: MasterKey, previous: Option<MasterKey>) -> Re
         sessions_max: None,
         limits: tautan::store::Limits::default(),
         forget_after: FORGET_AFTER,
+        moving: None,
     };
     RedisStore::open(settings, Arc::new(Ticking::default()))
 }

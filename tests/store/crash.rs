@@ -101,7 +101,7 @@ async fn writes_until_it_is_killed() {
     let writers = (0..TENANTS).map(|number| {
         let (name, stores) = (tenant(&format!("t{number}")), store.stores().clone());
         async move {
-            stores.commands.request(&name, DesiredState::Run { phone: None }).await.unwrap();
+            stores.commands.request(&name, DesiredState::run(None)).await.unwrap();
             let lease = stores.ownership.acquire(&name).await.unwrap().unwrap();
             for write in stores.credentials.table(&name, "t").await.unwrap().len() as u64.. {
                 let row = Change::Put { table: "t", key: write.to_string().into(), value: Bytes::from("v") };
@@ -185,7 +185,7 @@ async fn step(store: &Embedded, held: &mut Option<Lease>, number: usize) {
     let put = |key: &'static str, value: &'static str| Change::Put { table: "t", key: key.into(), value: value.into() };
     let lease = || held.clone().expect("the story has acquired it");
     match number {
-        0 => drop(commands.request(&name, DesiredState::Run { phone: Some(phone()) }).await.unwrap()),
+        0 => drop(commands.request(&name, DesiredState::run(Some(phone()))).await.unwrap()),
         1 => *held = ownership.acquire(&name).await.unwrap(),
         2 => drop(journal.append(&lease(), qr(1)).await.unwrap()),
         3 => credentials.write(&lease(), vec![put("1", "a"), put("2", "a"), put("3", "a")]).await.unwrap(),
@@ -197,7 +197,7 @@ async fn step(store: &Embedded, held: &mut Option<Lease>, number: usize) {
         7 => ownership.release(lease()).await.unwrap(),
         8 => *held = ownership.acquire(&name).await.unwrap(),
         9 => drop(journal.append(&lease(), qr(2)).await.unwrap()),
-        10 => drop(commands.request(&name, DesiredState::Run { phone: None }).await.unwrap()),
+        10 => drop(commands.request(&name, DesiredState::run(None)).await.unwrap()),
         // The old request: its last event and "starting" for the new one, in one step.
         11 => drop(journal.finish(lease(), ended(EndReason::QrExpired), Generation(1)).await.unwrap()),
         12 => *held = ownership.acquire(&name).await.unwrap(),

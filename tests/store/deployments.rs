@@ -39,7 +39,7 @@ fn acl_rule() -> String {
 async fn story(first: &RedisStore, second: &RedisStore) {
     let Stores { journal, ownership, commands, credentials, .. } = first.stores();
     let name = tenant("toko");
-    commands.request(&name, DesiredState::Run { phone: None }).await.unwrap();
+    commands.request(&name, DesiredState::run(None)).await.unwrap();
     assert_eq!(ownership.orphaned(10).await.unwrap(), [tenant("toko")]);
     let lease = ownership.acquire(&name).await.unwrap().expect("it has no owner");
     let mut reader = second.stores().journal.subscribe(&name, None).await;
@@ -87,7 +87,7 @@ async fn documented_redis_rights_are_enough() {
         story(&first, &second).await;
         // While the key is being replaced there is more to do: a request, an event with a code, a row.
         let Stores { journal, ownership, commands, credentials, .. } = first.stores();
-        commands.request(&tenant("toko"), DesiredState::Run { phone: None }).await.unwrap();
+        commands.request(&tenant("toko"), DesiredState::run(None)).await.unwrap();
         let lease = ownership.acquire(&tenant("toko")).await.unwrap().expect("it has no owner");
         let row = Change::Put { table: "t", key: Bytes::from("k"), value: Bytes::from("v") };
         credentials.write(&lease, vec![row]).await.unwrap();
@@ -148,7 +148,7 @@ async fn connection_to_a_new_replica_is_closed() {
         let node = RedisNode::start(&["save \"\""]);
         let store = open(&node.url());
         let commands = store.stores().commands;
-        commands.request(&tenant("a"), DesiredState::Run { phone: None }).await.unwrap();
+        commands.request(&tenant("a"), DesiredState::run(None)).await.unwrap();
         let clients = || -> Vec<String> {
             let list = node.ask(&["CLIENT", "LIST", "TYPE", "normal"]);
             list.lines()
@@ -211,7 +211,7 @@ impl Pair {
         let Stores { journal, ownership, commands, .. } = self.owner.stores();
         loop {
             if self.lease.is_none() {
-                let wanted = commands.request(&tenant("a"), DesiredState::Run { phone: None }).await.is_ok();
+                let wanted = commands.request(&tenant("a"), DesiredState::run(None)).await.is_ok();
                 self.lease = if wanted { ownership.acquire(&tenant("a")).await.ok().flatten() } else { None };
             }
             match &self.lease {
@@ -317,7 +317,7 @@ async fn owner_on_the_old_master_is_not_taken_over_too_early() {
         let owner = open(&old.url());
         let other = open(&format!("redis+sentinel://127.0.0.1:{}/{SERVICE}", sentinel.port)).stores();
         let Stores { journal, ownership, commands, credentials, .. } = owner.stores();
-        commands.request(&tenant("a"), DesiredState::Run { phone: None }).await.unwrap();
+        commands.request(&tenant("a"), DesiredState::run(None)).await.unwrap();
         let lease = ownership.acquire(&tenant("a")).await.unwrap().expect("it has no owner");
         let row = Change::Put { table: "t", key: Bytes::from("k"), value: Bytes::from("v") };
         credentials.write(&lease, vec![row]).await.unwrap();

@@ -3,6 +3,7 @@ use std::{collections::BTreeSet, time::Duration};
 use bytes::Bytes;
 use tautan::{
     events::EndReason,
+    link_options::LinkOptions,
     store::{Change, DesiredState},
     tenant::TenantId,
 };
@@ -17,6 +18,7 @@ promises![
     request_to_run_publishes_starting_and_notifies,
     request_is_still_there_after_a_restart,
     second_request_is_one_session_and_a_higher_generation,
+    expected_number_holds_until_the_link_is_given_up,
     request_to_run_leaves_a_running_session_as_it_is,
     unlink_without_a_link_is_fulfilled_at_once,
     unlink_with_credentials_left_is_saved,
@@ -26,7 +28,7 @@ promises![
     tenant_notified_twice_is_returned_once,
 ];
 
-const RUN: DesiredState = DesiredState::Run { phone: None };
+const RUN: DesiredState = DesiredState::run(None);
 
 async fn request_to_run_publishes_starting_and_notifies(store: impl Backend + Sync) {
     let number = store.commands().request(&tenant("a"), RUN).await.unwrap();
@@ -36,7 +38,7 @@ async fn request_to_run_publishes_starting_and_notifies(store: impl Backend + Sy
 }
 
 async fn request_is_still_there_after_a_restart(store: impl Backend + Sync) {
-    let desired = DesiredState::Run { phone: Some(phone()) };
+    let desired = DesiredState::run(Some(phone()));
     let number = store.commands().request(&tenant("a"), desired.clone()).await.unwrap();
     let store = store.reopen().await;
     assert_eq!(store.commands().current(&tenant("a")).await.unwrap(), Some((number, desired)));
@@ -55,6 +57,28 @@ async fn second_request_is_one_session_and_a_higher_generation(store: impl Backe
         // Held until here: the second one is asked while the first is alive.
         true
     }));
+}
+
+async fn expected_number_holds_until_the_link_is_given_up(store: impl Backend + Sync) {
+    let expecting = DesiredState::Run { phone: None, options: LinkOptions::expecting(phone()) };
+    let name = tenant("a");
+    store.commands().request(&name, expecting.clone()).await.unwrap();
+    store.commands().request(&name, RUN).await.unwrap();
+    let store = store.reopen().await;
+    let (desired, kept) = store.commands().current(&name).await.unwrap().unwrap();
+    assert_eq!(kept, expecting, "a later request without a number");
+
+    let lease = store.ownership().acquire(&name).await.unwrap().unwrap();
+    let expired = ended(EndReason::QrExpired).expecting(Some(&phone()));
+    store.journal().finish(lease, expired, desired).await.unwrap();
+    let store = store.reopen().await;
+    let desired = store.commands().request(&name, RUN).await.unwrap();
+    assert_eq!(store.commands().current(&name).await.unwrap(), Some((desired, expecting)), "over an end");
+
+    let lease = store.ownership().acquire(&name).await.unwrap().unwrap();
+    store.journal().finish(lease, ended(EndReason::UnlinkedByUser), desired).await.unwrap();
+    let desired = store.commands().request(&name, RUN).await.unwrap();
+    assert_eq!(store.commands().current(&name).await.unwrap(), Some((desired, RUN)), "given up");
 }
 
 async fn request_to_run_leaves_a_running_session_as_it_is(store: impl Backend + Sync) {

@@ -30,7 +30,7 @@ const NAMES: [&str; 4] =
 
 /// Leaves a trace wherever a tenant can leave one.
 async fn lives(store: &(impl Backend + Sync), tenant: &TenantId) -> Lease {
-    store.commands().request(tenant, DesiredState::Run { phone: Some(phone()) }).await.unwrap();
+    store.commands().request(tenant, DesiredState::run(Some(phone()))).await.unwrap();
     let lease = store.ownership().acquire(tenant).await.unwrap().unwrap();
     for number in 1..=40 {
         store.journal().append(&lease, qr(number)).await.unwrap();

@@ -82,7 +82,7 @@ async fn cost_of_ten_thousand_tenants_is_bounded() {
         let stores = store.stores().clone();
         owners.spawn(async move {
             let name = tenant(&format!("tenant-{number}"));
-            stores.commands.request(&name, DesiredState::Run { phone: None }).await.unwrap();
+            stores.commands.request(&name, DesiredState::run(None)).await.unwrap();
             let lease = stores.ownership.acquire(&name).await.unwrap().unwrap();
             stores.journal.append(&lease, numbered(number.into())).await.unwrap();
             lease

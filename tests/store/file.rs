@@ -34,7 +34,7 @@ async fn no_secret_of_any_kind_stands_in_the_file_in_clear() {
     const ROW_VALUE: &str = "a-private-key-of-somebody";
     let store = Embedded::fresh();
     let lease = store.running(&tenant("toko-sari")).await;
-    let desired = DesiredState::Run { phone: Some(phone()) };
+    let desired = DesiredState::run(Some(phone()));
     store.commands().request(&tenant("toko-sari"), desired).await.unwrap();
     for status in [qr(1), qr(2), connected(), qr(3), connected()] {
         store.journal().append(&lease, status).await.unwrap();
@@ -227,7 +227,7 @@ fn tamper(dir: &Path) {
 async fn restored_backup_gives_no_event_id_twice() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(settings(dir.path())).unwrap();
-    store.request(&tenant("a"), DesiredState::Run { phone: None }).await.unwrap();
+    store.request(&tenant("a"), DesiredState::run(None)).await.unwrap();
     let lease = store.acquire(&tenant("a")).await.unwrap().unwrap();
     store.append(&lease, connected()).await.unwrap();
     store.close().await;

@@ -16,7 +16,7 @@ promises![
     finished_session_is_not_restarted_after_a_restart,
 ];
 
-const RUN: DesiredState = DesiredState::Run { phone: None };
+const RUN: DesiredState = DesiredState::run(None);
 
 async fn finish_publishes_fulfils_and_releases(store: impl Backend + Sync) {
     let lease = store.running(&tenant("a")).await;
@@ -36,7 +36,7 @@ async fn request_during_a_finish_is_not_lost(store: impl Backend + Sync) {
     let (old, _) = store.commands().current(&tenant("a")).await.unwrap().unwrap();
     store.journal().append(&lease, qr(1)).await.unwrap();
     let mut reader = store.journal().subscribe(&tenant("a"), None).await;
-    let newer = DesiredState::Run { phone: Some(phone()) };
+    let newer = DesiredState::run(Some(phone()));
     let number = store.commands().request(&tenant("a"), newer.clone()).await.unwrap();
     assert!(number > old);
     store.commands().notified().await;

@@ -31,7 +31,7 @@ promises![
     undelivered_outbox_entry_is_removed_with_its_tenant,
 ];
 
-const RUN: DesiredState = DesiredState::Run { phone: None };
+const RUN: DesiredState = DesiredState::run(None);
 const HALF_HOUR: i64 = 1_800;
 
 async fn runs_with_rows(store: &(impl Backend + Sync), name: &str) -> Lease {

@@ -66,7 +66,7 @@ async fn request_that_cannot_be_saved_in_time_fails() {
         let slow = instance_at(&format!("redis://{way}/"), key(), None).stores().commands;
         slow.request(&tenant("b"), DesiredState::Unlink).await.unwrap();
         let begin = Instant::now();
-        let wanted = slow.request(&tenant("a"), DesiredState::Run { phone: None }).await;
+        let wanted = slow.request(&tenant("a"), DesiredState::run(None)).await;
         let Err(StoreError::Unavailable(why)) = wanted else { panic!("{wanted:?}") };
         assert_eq!(why.to_string(), "it could not be decided in time");
         assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
@@ -84,7 +84,7 @@ async fn desired_state_without_owner_is_stale_for_readers() {
         redis.journal().finish(lease, ended(EndReason::Cancelled), desired).await.unwrap();
         let mut reader = redis.journal().subscribe(&name, None).await;
         assert_eq!(next(&mut reader).await, Some(Received::Event(ended(EndReason::Cancelled))));
-        redis.commands().request(&name, DesiredState::Run { phone: None }).await.unwrap();
+        redis.commands().request(&name, DesiredState::run(None)).await.unwrap();
         assert_eq!(next(&mut reader).await, Some(Received::Event(starting())));
         assert_eq!(next(&mut reader).await, Some(Received::Stale(starting())));
         let _lease = redis.ownership().acquire(&name).await.unwrap().unwrap();

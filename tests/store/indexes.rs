@@ -12,7 +12,7 @@ use crate::{
     statuses::{ended, tenant},
 };
 
-const RUN: DesiredState = DesiredState::Run { phone: None };
+const RUN: DesiredState = DesiredState::run(None);
 const ALIVE: &str = "tautan:{0}:alive:";
 
 fn text(answer: &[u8]) -> String {

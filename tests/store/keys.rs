@@ -39,7 +39,7 @@ async fn rows(store: &RedisStore, name: &str) -> Result<BTreeMap<Bytes, Bytes>, 
 
 async fn own(store: &RedisStore, name: &str) -> Lease {
     let Stores { ownership, commands, .. } = store.stores();
-    commands.request(&tenant(name), DesiredState::Run { phone: Some(phone()) }).await.unwrap();
+    commands.request(&tenant(name), DesiredState::run(Some(phone()))).await.unwrap();
     ownership.acquire(&tenant(name)).await.unwrap().expect("it has no owner")
 }
 
@@ -152,7 +152,7 @@ async fn key_changes_in_three_steps_and_stays_readable() {
         let ttl = String::from_utf8(server.ask(&["PTTL", &code_key(server)])).unwrap();
         assert!(!ttl.starts_with(":-"), "it still has its time to live: {ttl}");
         let (_, desired) = third.stores().commands.current(&tenant("idle")).await.unwrap().unwrap();
-        assert_eq!(desired, DesiredState::Run { phone: Some(phone()) });
+        assert_eq!(desired, DesiredState::run(Some(phone())));
         let shown = third.stores().journal.latest(&tenant("over")).await.unwrap().unwrap();
         assert_eq!(shown.event.status, ended(EndReason::QrExpired));
         assert_eq!(with(server, OLD, None).proven(WAIT).await, Err(UnusableServer::WrongKey));
@@ -174,7 +174,7 @@ async fn side_by_side(owner: &RedisStore, other: &RedisStore, name: &str) {
     journal.append(&lease, numbered(1)).await.unwrap();
     assert_eq!(next(&mut reader).await, Some(Received::Event(numbered(1))), "{name}");
     let (_, desired) = other.stores().commands.current(&tenant(name)).await.unwrap().unwrap();
-    assert_eq!(desired, DesiredState::Run { phone: Some(phone()) });
+    assert_eq!(desired, DesiredState::run(Some(phone())));
     owner.stores().ownership.release(lease).await.unwrap();
 
     // An instance that has just registered waits before it acquires a tenant with credentials.

@@ -25,7 +25,7 @@ promises![
     crashes_are_counted_across_owners_for_as_long_as_they_matter,
 ];
 
-const RUN: DesiredState = DesiredState::Run { phone: None };
+const RUN: DesiredState = DesiredState::run(None);
 
 async fn tenant_without_a_request_is_not_acquired(store: impl Backend + Sync) {
     assert!(store.ownership().acquire(&tenant("a")).await.unwrap().is_none());

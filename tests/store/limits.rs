@@ -26,11 +26,11 @@ promises![
     code_is_refused_when_its_number_had_three,
 ];
 
-const RUN: DesiredState = DesiredState::Run { phone: None };
+const RUN: DesiredState = DesiredState::run(None);
 const TEN_MINUTES: Duration = Duration::from_secs(600);
 
 fn by_code(number: usize) -> DesiredState {
-    DesiredState::Run { phone: Some(PhoneNumber::parse(&format!("62812345{number:04}")).unwrap()) }
+    DesiredState::run(Some(PhoneNumber::parse(&format!("62812345{number:04}")).unwrap()))
 }
 
 /// The limit that refuses the request; `None`: the request is saved.
@@ -144,7 +144,8 @@ async fn limits_are_shared_by_the_instances() {
 
         let (url, per) = (Url::parse(&redis.server.url()).unwrap(), Duration::from_secs(3));
         let (limits, forget_after) = (two_dials(per), FORGET_AFTER);
-        let short = RedisSettings { url, key: key(), previous: None, sessions_max: None, limits, forget_after };
+        let short =
+            RedisSettings { url, key: key(), previous: None, sessions_max: None, limits, forget_after, moving: None };
         redis.server.ask(&["DEL", "tautan:{0}:{a}:used-dials"]);
         is_free_after(&RedisStore::open(short, Arc::new(clock::SystemClock)).stores(), per).await;
     })

@@ -48,7 +48,7 @@ async fn newest_messages_wait_when_there_are_too_many(store: impl Backend + Sync
 
 async fn message_without_a_current_owner_is_never_received(store: impl Backend + Sync) {
     send(&store, "a", "before there was anything").await;
-    store.commands().request(&tenant("a"), DesiredState::Run { phone: None }).await.unwrap();
+    store.commands().request(&tenant("a"), DesiredState::run(None)).await.unwrap();
     send(&store, "a", "before there was an owner").await;
     let lease = store.ownership().acquire(&tenant("a")).await.unwrap().unwrap();
     assert!(receive(&store, &lease).await.is_empty());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tautan::{
     clock::Timestamp,
     events::{EndReason, EventId, PairingId, Passkey, PasskeyStep, Status},
-    store::{DesiredState, Outbox, OutboxEntry},
+    store::{DesiredState, Outbox, OutboxEntry, Waiting},
 };
 
 use crate::{
@@ -25,6 +25,7 @@ promises![
     request_and_end_make_outbox_entries_too,
     tenants_do_not_wait_for_each_other,
     store_without_an_outbox_keeps_no_entries,
+    entries_that_wait_are_counted_with_the_oldest,
 ];
 
 const PASSKEY: &str = "passkey-secret";
@@ -62,6 +63,24 @@ async fn status_change_makes_an_outbox_entry_and_a_new_code_none(store: impl Bac
         }
     }
     assert!(cursors.is_sorted());
+}
+
+async fn entries_that_wait_are_counted_with_the_oldest(store: impl Backend + Sync) {
+    let outbox = store.outbox();
+    assert_eq!(outbox.waiting().await.unwrap(), Waiting::default());
+    let (a, b) = (store.running(&tenant("a")).await, store.running(&tenant("b")).await);
+    let older = store.journal().append(&a, connected()).await.unwrap().event.at;
+    store.journal().append(&b, connected()).await.unwrap();
+    // A code is no news to the back end, and "connected" is not delivered yet.
+    assert_eq!(outbox.waiting().await.unwrap(), Waiting { tenants: 2, oldest: Some(older) });
+    let entry = says(&*outbox, "connected").await;
+    assert_eq!(outbox.waiting().await.unwrap().tenants, 2, "it is under way");
+    outbox.nack(&entry, Duration::from_secs(300)).await.unwrap();
+    assert_eq!(outbox.waiting().await.unwrap().tenants, 2, "it was not delivered");
+    let entry = says(&*outbox, "connected").await;
+    outbox.ack(&entry).await.unwrap();
+    let left = outbox.waiting().await.unwrap();
+    assert_eq!((left.tenants, left.oldest.is_some()), (1, true));
 }
 
 async fn only_the_newest_undelivered_entry_is_kept(store: impl Backend + Sync) {
@@ -173,7 +192,7 @@ async fn failed_outbox_entry_is_due_again_and_counts_tries(store: impl Backend +
 
 async fn request_and_end_make_outbox_entries_too(store: impl Backend + Sync) {
     let outbox = store.outbox();
-    store.commands().request(&tenant("a"), DesiredState::Run { phone: None }).await.unwrap();
+    store.commands().request(&tenant("a"), DesiredState::run(None)).await.unwrap();
     outbox.ack(&says(&*outbox, "connecting").await).await.unwrap();
     let lease = store.ownership().acquire(&tenant("a")).await.unwrap().unwrap();
     store.journal().append(&lease, connected()).await.unwrap();

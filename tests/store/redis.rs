@@ -48,7 +48,7 @@ async fn no_secret_of_any_kind_reaches_redis_in_clear() {
         const WORDS: &str = "a-passkey-of-somebody";
         let name = tenant("toko-sari");
         let lease = redis.running(&name).await;
-        redis.commands().request(&name, DesiredState::Run { phone: Some(phone()) }).await.unwrap();
+        redis.commands().request(&name, DesiredState::run(Some(phone()))).await.unwrap();
         redis.journal().append(&lease, connected()).await.unwrap();
         redis.journal().append(&lease, qr(1)).await.unwrap();
         let row = Change::Put { table: "sessions", key: ROW_KEY.into(), value: ROW_VALUE.into() };
@@ -186,7 +186,7 @@ async fn tenant_of_a_dead_incarnation_is_acquired_and_fenced() {
         let received = all(&mut reader).await;
         assert_eq!(received.last(), Some(&Received::Event(connected())));
         // It goes on as another incarnation.
-        redis.commands().request(&tenant("b"), DesiredState::Run { phone: None }).await.unwrap();
+        redis.commands().request(&tenant("b"), DesiredState::run(None)).await.unwrap();
         let again = async || redis.ownership().acquire(&tenant("b")).await.ok().flatten();
         let _lease = until("an incarnation follows", again).await;
     })
@@ -217,10 +217,8 @@ async fn stream_opens_stale_while_redis_is_away_and_catches_up() {
         let other = instance(&redis.server);
         let Stores { journal, ownership, commands, .. } = other.stores();
         for name in ["a", "b"] {
-            until("a wish can be made", async || {
-                commands.request(&tenant(name), DesiredState::Run { phone: None }).await.ok()
-            })
-            .await;
+            until("a wish can be made", async || commands.request(&tenant(name), DesiredState::run(None)).await.ok())
+                .await;
             let lease = ownership.acquire(&tenant(name)).await.unwrap().unwrap();
             journal.append(&lease, numbered(7)).await.unwrap();
             let reader = if name == "a" { &mut early } else { &mut late };
@@ -277,7 +275,7 @@ async fn session_forgotten_by_redis_is_published_as_store_lost() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requested_tenant_without_index_is_found_by_the_sweep() {
     with_redis(async |redis| {
-        let (ownership, commands, run) = (redis.ownership(), redis.commands(), DesiredState::Run { phone: None });
+        let (ownership, commands, run) = (redis.ownership(), redis.commands(), DesiredState::run(None));
         for name in ["lost", "here", "settled"] {
             commands.request(&tenant(name), run.clone()).await.unwrap();
         }
@@ -413,6 +411,7 @@ async fn no_error_shows_where_redis_is() {
             sessions_max: None,
             limits: tautan::store::Limits::default(),
             forget_after: tautan::store::FORGET_AFTER,
+            moving: None,
         },
         clock::system(),
     );

@@ -91,7 +91,7 @@ async fn running_session_saves_while_memory_is_full() {
         outbox.nack(&notice, Duration::ZERO).await.unwrap();
         outbox.ack(&outbox.next().await).await.unwrap();
 
-        let run = DesiredState::Run { phone: None };
+        let run = DesiredState::run(None);
         elsewhere.commands.request(&tenant("a"), run.clone()).await.expect("a repetition");
         for desired in [run, DesiredState::Unlink] {
             let new = elsewhere.commands.request(&tenant("new"), desired).await;
@@ -110,7 +110,7 @@ async fn running_session_saves_while_memory_is_full() {
         assert_eq!(elsewhere.journal.latest(&tenant("a")).await.unwrap().unwrap().event.status, end);
         redis.server.set("maxmemory", "0");
         until_refused(&redis, None).await;
-        elsewhere.commands.request(&tenant("new"), DesiredState::Run { phone: None }).await.expect("there is memory");
+        elsewhere.commands.request(&tenant("new"), DesiredState::run(None)).await.expect("there is memory");
     })
     .await;
 }

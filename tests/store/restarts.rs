@@ -64,7 +64,7 @@ async fn request_before_a_loss_is_saved_again_after_it() {
         let network = Network::to(([127, 0, 0, 1], server.port).into()).await.unwrap();
         let near = instance_at(&format!("redis://{}/", network.address()), key(), None);
         let Stores { journal, ownership, commands, .. } = near.stores();
-        let (name, run) = (tenant("a"), DesiredState::Run { phone: None });
+        let (name, run) = (tenant("a"), DesiredState::run(None));
         commands.request(&name, run.clone()).await.unwrap();
         let lease = ownership.acquire(&name).await.unwrap().expect("no other owner runs it");
         journal.append(&lease, numbered(1)).await.unwrap();

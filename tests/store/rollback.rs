@@ -129,7 +129,7 @@ async fn tenant_has_one_owner_after_a_lost_second_registration() {
         let network = Network::to(([127, 0, 0, 1], redis.server.port).into()).await.unwrap();
         let again = instance_at(&format!("redis://{}/", network.address()), key(), None).stores();
         are_registered(&redis.server, 2).await;
-        again.commands.request(&tenant("b"), DesiredState::Run { phone: None }).await.unwrap();
+        again.commands.request(&tenant("b"), DesiredState::run(None)).await.unwrap();
         again.ownership.acquire(&tenant("b")).await.unwrap().expect("it has no owner");
         let owner = String::from_utf8(redis.server.ask(&["HGET", "tautan:{0}:{b}", "owner_incarnation"])).unwrap();
         let owner = owner.lines().nth(1).unwrap();
@@ -184,7 +184,7 @@ async fn request_after_a_lost_request_is_not_mistaken_for_it() {
         let saved = redis.server.backup();
         let unlink = redis.commands().request(&tenant("a"), DesiredState::Unlink).await.unwrap();
         redis.server.restart_from(&saved);
-        let run = DesiredState::Run { phone: None };
+        let run = DesiredState::run(None);
         let again = async || redis.commands().request(&tenant("a"), run.clone()).await.ok();
         let number = until("the user wants it once more", again).await;
         let end = ended(EndReason::UnlinkedByUser);

@@ -18,7 +18,7 @@ promises![
 
 async fn status_is_stale_while_the_tenant_has_no_owner(store: impl Backend + Sync) {
     let stale = async || store.journal().latest(&tenant("a")).await.unwrap().unwrap().stale;
-    store.commands().request(&tenant("a"), DesiredState::Run { phone: None }).await.unwrap();
+    store.commands().request(&tenant("a"), DesiredState::run(None)).await.unwrap();
     assert!(stale().await);
     let lease = store.ownership().acquire(&tenant("a")).await.unwrap().unwrap();
     assert!(!stale().await);
@@ -54,7 +54,7 @@ async fn readers_get_refreshes_at_a_handover(store: impl Backend + Sync) {
 }
 
 async fn readers_get_a_refresh_when_an_unchanged_status_is_confirmed(store: impl Backend + Sync) {
-    store.commands().request(&tenant("a"), DesiredState::Run { phone: None }).await.unwrap();
+    store.commands().request(&tenant("a"), DesiredState::run(None)).await.unwrap();
     let mut reader = store.journal().subscribe(&tenant("a"), None).await;
     assert_eq!(all(&mut reader).await, [Received::Stale(starting())]);
     let _lease = store.ownership().acquire(&tenant("a")).await.unwrap().unwrap();
@@ -62,7 +62,7 @@ async fn readers_get_a_refresh_when_an_unchanged_status_is_confirmed(store: impl
 }
 
 async fn returning_reader_gets_a_refresh_when_no_longer_stale(store: impl Backend + Sync) {
-    store.commands().request(&tenant("a"), DesiredState::Run { phone: None }).await.unwrap();
+    store.commands().request(&tenant("a"), DesiredState::run(None)).await.unwrap();
     let newest = store.journal().latest(&tenant("a")).await.unwrap().unwrap().event.id();
     let lease = store.ownership().acquire(&tenant("a")).await.unwrap().unwrap();
     let mut reader = store.journal().subscribe(&tenant("a"), Some(newest)).await;

@@ -3,6 +3,7 @@ use std::{sync::Arc, time::Duration};
 use tautan::{
     clock,
     events::Account,
+    link_options::LinkOptions,
     session::{Connector, End, Link, Signal},
     store::{
         DesiredState, Lease, Stores,
@@ -88,12 +89,12 @@ impl Bench {
 
     pub async fn lease_of(&self, tenant: &str) -> Lease {
         let tenant = TenantId::parse(tenant).unwrap();
-        self.stores.commands.request(&tenant, DesiredState::Run { phone: None }).await.unwrap();
+        self.stores.commands.request(&tenant, DesiredState::run(None)).await.unwrap();
         self.stores.ownership.acquire(&tenant).await.unwrap().expect("no other owner runs it")
     }
 
     pub async fn open(&self, lease: &Lease) -> Box<dyn Link> {
-        self.whatsapp.open(lease).await.unwrap()
+        self.whatsapp.open(lease, &LinkOptions::default()).await.unwrap()
     }
 
     pub async fn holds(&self, lease: &Lease) -> bool {

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use tautan::{
+    link_options::LinkOptions,
     session::{ConnectError, Connector as _, End},
     store::StoreError,
 };
@@ -81,7 +82,7 @@ async fn malformed_credentials_fail_the_opening() {
     let lease = bench.lease().await;
     let row = Change::Put { table: "device", key: "".into(), value: "not a device".into() };
     bench.stores.credentials.write(&lease, vec![row]).await.unwrap();
-    let opened = bench.whatsapp.open(&lease).await;
+    let opened = bench.whatsapp.open(&lease, &LinkOptions::default()).await;
     assert!(matches!(opened, Err(ConnectError::Store(StoreError::Damaged(_)))));
     assert!(bench.holds(&lease).await, "what cannot be read is not thrown away");
 }

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use tautan::{
     events::Platform,
+    link_options::LinkOptions,
     session::{Connector as _, End, Signal},
 };
 use tautan_simulator::{Fault, ScanError};
@@ -110,7 +111,7 @@ async fn pairing_that_cannot_be_saved_never_reaches_the_phone() {
         assert_eq!(scan, Err(ScanError::Gone));
         assert_eq!(bench.phone.devices(), []);
         // The rows of the failed pairing are removed at the latest when the next one begins.
-        let mut link = bench.whatsapp_with_good_store().open(&lease).await.unwrap();
+        let mut link = bench.whatsapp_with_good_store().open(&lease, &LinkOptions::default()).await.unwrap();
         qr_text(&mut *link).await;
         link.close().await;
         assert!(!bench.holds(&lease).await);

@@ -1,9 +1,8 @@
 use std::{fmt::Write as _, time::Duration};
 
 use serde::Serialize;
-use serde_json::json;
 
-use crate::events::EventId;
+use crate::{events::EventId, http::payload::HeartbeatBody};
 
 /// The contract's events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +17,17 @@ pub enum Name {
 }
 
 impl Name {
+    /// Every name.
+    pub const ALL: &[Self] = &[
+        Self::ConnectionStatus,
+        Self::QrCode,
+        Self::PairCode,
+        Self::PairCodeRefused,
+        Self::PasskeyRequired,
+        Self::Heartbeat,
+        Self::TokenExpired,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ConnectionStatus => "connection-status",
@@ -59,10 +69,8 @@ impl Frame {
 /// Keeps proxies from closing an idle stream, and shows a page that its connection works. It is an event because
 /// EventSource hides comments: with those a page would go on showing "connected" over a dead connection.
 pub fn heartbeat(every: Duration) -> String {
-    let seconds = every.as_secs_f64();
-    let body = if seconds.fract() == 0.0 { json!({ "every": every.as_secs() }) } else { json!({ "every": seconds }) };
     let mut text = String::new();
-    Frame::new(Name::Heartbeat, &body).write(None, &mut text);
+    Frame::new(Name::Heartbeat, &HeartbeatBody::of(every)).write(None, &mut text);
     text
 }
 

@@ -30,10 +30,14 @@ use super::{
 use crate::{
     events::{EventId, News},
     store::{Journal, StoreError, Subscription, Update},
-    telemetry::Episode,
+    telemetry::{
+        Episode, metrics,
+        words::{STREAMS, STREAMS_PER_TENANT},
+    },
     tenant::TenantId,
 };
 use chunk::Chunk;
+pub use frame::Name;
 pub use socket::Socket;
 use sse_encoder::SseEncoder;
 pub use stream::EventStream;
@@ -82,6 +86,7 @@ pub async fn events(request: RouteRequest, query: String) -> Result<Response, Pr
     let slot = match context.streams.limit.take(tenant).await {
         Ok(slot) => slot,
         Err(Crowded::Instance) => {
+            metrics().limits.add(STREAMS);
             if context.streams.full.add() {
                 let max = services.settings.caps.streams;
                 tracing::warn!(max, "stream limit of this instance reached, new streams are ended at once");
@@ -89,6 +94,7 @@ pub async fn events(request: RouteRequest, query: String) -> Result<Response, Pr
             return Ok(ended_at_once(services.settings.heartbeat));
         }
         Err(Crowded::Tenant) => {
+            metrics().limits.add(STREAMS_PER_TENANT);
             if let Some(unlogged) = context.budgets.take_line(tenant) {
                 tracing::warn!(%tenant, max, unlogged, "a stream too many was refused for tenant");
             }

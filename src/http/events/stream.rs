@@ -23,6 +23,7 @@ use crate::{
     clock::Timestamp,
     http::{self, connections::Held},
     store::Subscription,
+    telemetry::{metrics, words::READER_STALLED},
 };
 
 /// One open stream. Its own task writes it to its socket, see `src/http/detach.rs`.
@@ -63,6 +64,9 @@ impl EventStream {
         let begin = Box::new([Bytes::from([head, opening].concat()), present]);
         async move {
             if let Err(error) = self.write(&mut socket, begin).await {
+                if error.kind() == io::ErrorKind::TimedOut {
+                    metrics().slow_readers.add(READER_STALLED);
+                }
                 tracing::debug!(%error, "a stream broke off");
             }
             drop(socket);
@@ -127,6 +131,7 @@ impl EventStream {
             let Some((update, memo)) = update else { return Poll::Ready(Next::End) };
             let chunk = self.encoder.live_shared(&update, memo.as_deref(), self.now());
             if !chunk.is_empty() {
+                metrics().events_delivered.increment(1);
                 return Poll::Ready(Next::Write(chunk.framed(socket.is_chunked())));
             }
         }

@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::handle::{Handle, Order};
-use crate::tenant::TenantId;
+use crate::{telemetry::metrics, tenant::TenantId};
 
 /// How long a request waits for a slot when all of the tenant's are taken.
 const WAIT_MAX: Duration = Duration::from_millis(300);
@@ -74,6 +74,7 @@ pub struct StreamSlot {
 
 impl StreamLimit {
     pub fn new(max: Max) -> Self {
+        metrics().streams_max.set(max.all as f64);
         Self(Arc::new(Shared { all: Mutex::default(), max }))
     }
 
@@ -112,6 +113,7 @@ impl StreamLimit {
             return Ok(None);
         }
         all.count += 1;
+        metrics().streams_open.set(all.count as f64);
         all.opened = all.opened.wrapping_add(1);
         let handle = Arc::new(Handle::new(all.opened % GROUPS));
         if all.ended {
@@ -169,6 +171,7 @@ impl Drop for StreamSlot {
     fn drop(&mut self) {
         let mut all = self.limit.all();
         all.count -= 1;
+        metrics().streams_open.set(all.count as f64);
         let Some(open) = all.tenants.get_mut(&self.tenant) else { return };
         open.handles.retain(|handle| !Arc::ptr_eq(handle, &self.handle));
         if let Some(freed) = &open.freed {

@@ -28,7 +28,12 @@ fn statuses() -> Vec<Status> {
     let mut all = Vec::new();
     for reason in EndReason::ALL {
         for until in [None, Some(now() + Duration::from_secs(60))] {
-            all.extend([true, false].map(|remote| Status::Disconnected { reason: *reason, until, remote }));
+            all.extend([true, false].map(|remote| Status::Disconnected {
+                reason: *reason,
+                until,
+                remote,
+                expected: None,
+            }));
         }
     }
     for reason in ConnectingReason::ALL {
@@ -66,7 +71,7 @@ const ENDS: [End; 16] = [
     End::RateLimited,
     End::PairingFailed,
     End::PairingCutShort,
-    End::OtherAccount,
+    End::AccountChanged,
     End::PasskeyTimeout,
     End::StoreFailed,
     End::Unreadable,

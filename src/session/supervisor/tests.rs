@@ -24,7 +24,7 @@ struct Broken(AtomicUsize);
 
 #[async_trait]
 impl Connector for Broken {
-    async fn open(&self, _: &Lease) -> Result<Box<dyn Link>, ConnectError> {
+    async fn open(&self, _: &Lease, _: &LinkOptions) -> Result<Box<dyn Link>, ConnectError> {
         self.0.fetch_add(1, Ordering::SeqCst);
         Err(ConnectError::NotSent("broken".into()))
     }
@@ -40,7 +40,7 @@ async fn session_ends_for_good_when_links_never_open() {
     let sessions = Sessions::new(store.stores(), broken.clone(), clock::system(), settings, stop);
     let tenant = TenantId::parse("toko").unwrap();
     let mut stream = store.stores().journal.subscribe(&tenant, None).await;
-    sessions.connect(&tenant, None).await.unwrap();
+    sessions.connect(&tenant, None, LinkOptions::default()).await.unwrap();
     loop {
         let next = tokio::time::timeout(Duration::from_secs(10), stream.next());
         let update = next.await.expect("the session ends").expect("the stream goes on");

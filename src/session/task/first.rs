@@ -7,8 +7,10 @@ use tracing::error;
 use super::{Next, Session, SessionContext};
 use crate::{
     events::{Account, ConnectingReason, Status},
+    link_options::LinkOptions,
     session::{
         failures::Failures,
+        figures::Figures,
         machine,
         mailbox::Mailbox,
         status_publisher::{PublishOutcome, StatusPublisher},
@@ -23,8 +25,10 @@ impl Session {
         let mut session = Self {
             publisher: StatusPublisher::new(context.stores.journal.clone(), lease.clone(), starting.clone()),
             failures: Failures::default(),
+            figures: Figures::default(),
             desired: Generation(0),
             phone: None,
+            options: LinkOptions::default(),
             linked_as: None,
             windows: 1,
             paired: false,
@@ -39,11 +43,15 @@ impl Session {
         let stores = session.context.stores.clone();
         let tenant = session.lease.tenant().clone();
         let shown = session.read_with_retries(|| stores.journal.latest(&tenant)).await?;
+        session.figures = Figures::begin(shown.as_ref());
         let status = shown.map_or(starting, |shown| shown.event.status.clone());
         // Read before the first link: an end without the generation would fulfil no request, and the session would
         // start again for ever.
         let desired = session.read_with_retries(|| stores.commands.current(&tenant)).await?;
         session.desired = desired.as_ref().map_or(Generation(0), |(no, _)| *no);
+        if let Some((_, DesiredState::Run { options, .. })) = &desired {
+            session.options = options.clone();
+        }
         session.paired = status.account().is_some() || status == Status::connecting(ConnectingReason::Scanned, None);
         session.publisher = StatusPublisher::new(stores.journal.clone(), session.lease.clone(), status.clone());
         if matches!((&status, &desired), (Status::Disconnected { .. }, Some((_, DesiredState::Unlink))))
@@ -64,7 +72,8 @@ impl Session {
     /// which ends when WhatsApp cannot be reached.
     pub(super) async fn publish_resuming(&mut self) -> PublishOutcome {
         let Status::Disconnected { .. } = self.publisher.status() else { return PublishOutcome::Pending };
-        let status = match self.linked_as.clone() {
+        // An account that is about to be refused is not shown.
+        let status = match self.linked_as.clone().filter(|phone| !self.options.refuses(phone)) {
             Some(phone) => {
                 let account = Account { phone, name: None, platform: None };
                 Status::connecting(ConnectingReason::Resuming, Some(account))

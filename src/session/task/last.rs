@@ -39,19 +39,33 @@ impl Session {
 
     pub(super) async fn unlink(&mut self, link: Option<Box<dyn Link>>) -> Next {
         let remote = match link {
-            Some(link) => match link.unlink().await {
-                Ok(()) => true,
-                Err(error) => {
-                    warn!(tenant = %self.lease.tenant(), %error, "unlink could not be sent to whatsapp");
-                    false
-                }
-            },
+            Some(link) => self.send_unlink(link).await,
             None => false,
         };
         if !self.erase().await {
             return Next::Over;
         }
-        self.finish(machine::unlinked(self.paired, remote)).await
+        let status = machine::unlinked(self.paired, remote);
+        self.figures.ended(&status);
+        self.finish(status).await
+    }
+
+    /// Removes this device from an account that the request does not expect.
+    pub(super) async fn refuse_account(&mut self, link: Box<dyn Link>) -> Next {
+        warn!(tenant = %self.lease.tenant(), "another account than the expected one was linked, removing the device from it");
+        let remote = self.send_unlink(link).await;
+        if !self.erase().await {
+            return Next::Over;
+        }
+        self.finish(machine::account_refused(remote)).await
+    }
+
+    async fn send_unlink(&self, link: Box<dyn Link>) -> bool {
+        let sent = link.unlink().await;
+        if let Err(error) = &sent {
+            warn!(tenant = %self.lease.tenant(), %error, "unlink could not be sent to whatsapp");
+        }
+        sent.is_ok()
     }
 
     /// False: the lease is lost, or this instance stops before the store answers.
@@ -65,6 +79,7 @@ impl Session {
     }
 
     pub(super) async fn finish(&mut self, status: Status) -> Next {
+        let status = status.expecting(self.options.expected_number());
         loop {
             match self.context.stores.journal.finish(self.lease.clone(), status.clone(), self.desired).await {
                 Ok(_) => {

@@ -1,21 +1,83 @@
-//! Passes the user's answers and requests for pairing codes to an open link.
+//! What the user asks of an open link: desired states, answers, pairing codes.
 
 use std::{ops::ControlFlow, time::Duration};
 
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{error, warn};
 
-use super::{LinkExit, Session};
+use super::{LinkExit, RETRY_AFTER, Session};
 use crate::{
     events::{PairRefusal, PairingId, PhoneNumber, Status},
-    session::{Link, Request, Signal, machine, owner_message::OwnerMessage},
-    store::StoreError,
+    session::{End, Link, Request, Signal, machine, owner_message::OwnerMessage},
+    store::{DesiredState, StoreError},
+    telemetry::{metrics, words::NUMBER_CODES},
 };
 
 /// A code that was requested longer ago will not come: the request was lost.
 const CODE_COMES_WITHIN: Duration = Duration::from_secs(60);
 
 impl Session {
+    pub(super) async fn apply_desired_state(&mut self, link: &mut dyn Link) -> ControlFlow<LinkExit> {
+        self.reread_at = None;
+        for answer in self.mailbox.take_messages() {
+            self.pass_on(answer, link).await;
+        }
+        let desired = match self.pass_on_from_elsewhere(link).await {
+            Ok(()) => self.context.stores.commands.current(self.lease.tenant()).await,
+            Err(error) => Err(error),
+        };
+        match desired {
+            Ok(Some((no, DesiredState::Unlink))) => {
+                self.desired = no;
+                ControlFlow::Break(LinkExit::Unlink)
+            }
+            Ok(Some((no, DesiredState::Run { phone, options }))) => {
+                let asked_again = no != self.desired;
+                if asked_again {
+                    self.desired = no;
+                    self.windows = 1;
+                }
+                self.options = options;
+                self.unless_refused()?;
+                if let Some(phone) = phone {
+                    return self.offer_pair_code(phone, asked_again, link).await;
+                }
+                ControlFlow::Continue(())
+            }
+            Ok(Some((_, DesiredState::Unknown(_))) | None) => ControlFlow::Continue(()),
+            Err(StoreError::Fenced) => ControlFlow::Break(LinkExit::LeaseLost),
+            Err(error) => {
+                // The request is saved; only reading it failed.
+                warn!(tenant = %self.lease.tenant(), %error, "desired state could not be read, retrying");
+                self.reread_at = Some(Instant::now() + RETRY_AFTER);
+                ControlFlow::Continue(())
+            }
+        }
+    }
+
+    /// Checks the account of a login before anything shows it.
+    pub(super) async fn check_account(&mut self, phone: &PhoneNumber, link: &mut dyn Link) -> ControlFlow<LinkExit> {
+        let is_first = self.linked_as.is_none();
+        if self.linked_as.get_or_insert_with(|| phone.clone()) != phone {
+            // Never publish "connected" with an account that is not the linked one.
+            error!(tenant = %self.lease.tenant(), "whatsapp login is of another account than the linked one");
+            return ControlFlow::Break(LinkExit::Ended(End::AccountChanged));
+        }
+        // A request that came during the scan may expect another account.
+        if is_first {
+            self.apply_desired_state(link).await?;
+        }
+        // Also where the desired state could not be read now.
+        self.unless_refused()
+    }
+
+    fn unless_refused(&self) -> ControlFlow<LinkExit> {
+        match &self.linked_as {
+            Some(phone) if self.options.refuses(phone) => ControlFlow::Break(LinkExit::OtherAccount),
+            Some(_) | None => ControlFlow::Continue(()),
+        }
+    }
+
     /// Drops answers to another link's question, to an earlier question, and repeated answers such as a second click:
     /// WhatsApp would take them for wrong answers and end the pairing.
     pub(super) async fn pass_on(&mut self, answer: OwnerMessage, link: &mut dyn Link) {
@@ -76,6 +138,7 @@ impl Session {
                 return ControlFlow::Continue(());
             }
             Ok(false) => {
+                metrics().limits.add(NUMBER_CODES);
                 warn!(%tenant, "pairing code refused, too many were requested for its number");
                 PairRefusal::RateLimited
             }

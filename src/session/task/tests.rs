@@ -11,6 +11,7 @@ use self::{
 };
 use crate::{
     events::{ConnectingReason, EndReason, PairRefusal, PairResult, Status},
+    link_options::LinkOptions,
     session::{End, Request, Signal},
     store::StoreError,
 };
@@ -33,6 +34,78 @@ async fn login_as_another_account_is_never_published_as_connected() {
     assert!(statuses.iter().all(|status| !matches!(status, Status::Connected { .. })), "{statuses:?}");
     assert_eq!(statuses.last(), Some(&refused));
     stage.is_over().await;
+}
+
+fn refused() -> Status {
+    Status::ended(EndReason::OtherAccount).expecting(Some(&account(OURS).phone))
+}
+
+#[tokio::test]
+async fn other_account_is_never_shown_and_the_next_link_expects_the_same() {
+    let links = [[Signal::Scanned, connected(THEIRS)], [Signal::Scanned, connected(THEIRS)]].map(Script::new);
+    let mut stage = SessionTest::new(links.into_iter().chain([Script::new([connected(OURS)])])).await;
+    stage.connect_expecting(OURS).await;
+    for _ in 0..2 {
+        let statuses = stage.until_ended().await;
+        assert!(statuses.iter().all(|status| status.account().is_none()), "{statuses:?}");
+        assert_eq!(statuses.last(), Some(&refused()));
+        // The page asks again without naming a number.
+        stage.connect().await;
+    }
+    stage.until_connected().await;
+    assert_eq!(stage.unlinks(), 2);
+}
+
+/// The state after a process died between the scan and the check.
+#[tokio::test]
+async fn other_account_is_refused_by_the_next_owner() {
+    let mut stage = SessionTest::new([Script::new([Signal::Scanned]), Script::resuming(THEIRS, [])]).await;
+    stage.connect_expecting(OURS).await;
+    let scanned = |status: &Status| matches!(status, Status::Connecting { reason: ConnectingReason::Scanned, .. });
+    stage.until("the scan", scanned).await;
+    stage.restart().await;
+    stage.supervise();
+    let statuses = stage.until_ended().await;
+    assert!(statuses.iter().all(|status| status.account().is_none()), "{statuses:?}");
+    assert_eq!((statuses.last(), stage.unlinks()), (Some(&refused()), 1));
+}
+
+/// The expectation comes while the phone is being scanned, and its notification after the login.
+#[tokio::test]
+async fn expectation_is_read_again_before_the_first_login_is_shown() {
+    let link = Script::new([Signal::Scanned, connected(THEIRS)]).silent_for(Duration::from_millis(300));
+    let mut stage = SessionTest::new([link]).await;
+    stage.connect().await;
+    stage.until("the link", |_| true).await;
+    stage.request_without_notifying(LinkOptions::expecting(account(OURS).phone)).await;
+    let statuses = stage.until_ended().await;
+    assert!(statuses.iter().all(|status| status.account().is_none()), "{statuses:?}");
+    assert_eq!(statuses.last(), Some(&refused()));
+}
+
+/// Credentials that an end kept are of another account than the next request expects.
+#[tokio::test]
+async fn kept_credentials_of_another_account_are_given_up() {
+    let replaced = [connected(THEIRS), Signal::Ended(End::AccountLocked)];
+    let mut stage = SessionTest::new([Script::new(replaced), Script::resuming(THEIRS, [connected(THEIRS)])]).await;
+    stage.connect().await;
+    stage.until_ended().await;
+    stage.connect_expecting(OURS).await;
+    let statuses = stage.until_ended().await;
+    assert!(statuses.iter().all(|status| status.account().is_none()), "{statuses:?}");
+    assert_eq!((statuses.last(), stage.unlinks()), (Some(&refused()), 1));
+}
+
+#[tokio::test]
+async fn disconnect_lifts_the_expectation() {
+    let links = [Script::new([Signal::Scanned]), Script::new([connected(THEIRS)])];
+    let mut stage = SessionTest::new(links).await;
+    stage.connect_expecting(OURS).await;
+    stage.until("the scan", |status| *status == Status::connecting(ConnectingReason::Scanned, None)).await;
+    stage.disconnect().await;
+    stage.until_ended().await;
+    stage.connect().await;
+    stage.until_connected().await;
 }
 
 #[tokio::test]
@@ -87,7 +160,7 @@ async fn link_signals_are_handled_while_desired_state_is_unreadable() {
 
 #[tokio::test]
 async fn desired_state_is_read_again_after_a_failed_read() {
-    let flaws = Flaws { desired: Some(|number| (number == 3).then(unavailable)), ..Flaws::default() };
+    let flaws = Flaws { desired: Some(|number| (number == 4).then(unavailable)), ..Flaws::default() };
     let mut stage = SessionTest::with(flaws, [Script::new([connected(OURS)])]).await;
     stage.connect().await;
     stage.until_connected().await;
@@ -174,7 +247,8 @@ async fn disconnect_makes_room_where_credentials_cannot_be_read() {
     stage.connect().await;
     stage.until_ended().await;
     stage.disconnect().await;
-    let unlinked = Status::Disconnected { reason: EndReason::UnlinkedByUser, until: None, remote: false };
+    let unlinked =
+        Status::Disconnected { reason: EndReason::UnlinkedByUser, until: None, remote: false, expected: None };
     assert_eq!(stage.until_ended().await.last(), Some(&unlinked));
     stage.is_over().await;
 }

@@ -21,6 +21,7 @@ use crate::{
     clock::Timestamp,
     events::{Cursor, Event, EventId, JournalId, Shown, Status},
     store::{Change, DesiredState, Generation, Lease, StoreError, Update},
+    telemetry::metrics,
     tenant::TenantId,
 };
 
@@ -290,6 +291,7 @@ impl Outcome<'_> {
         for effect in self.effects {
             match effect {
                 Effect::Event(tenant, event) => {
+                    metrics().events_published.increment(1);
                     memory.remember(&tenant, event.clone());
                     self.shared.hub.publish(&tenant, Update::Event(event));
                 }

@@ -96,6 +96,7 @@ fn request(
     let facts = record.facts();
     let (usage, starts, fulfils, wanted) =
         (facts.usage(&desired), facts.starts(&desired), facts.fulfils(&desired), record.desired.is_some());
+    let desired = facts.complete(desired);
     record.used.take(usage, limits, now).map_err(Stop::Refused)?;
     let number = Generation(record.generation + 1);
     if fulfils && !batch.has_credentials(tenant)? {

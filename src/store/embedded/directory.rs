@@ -10,7 +10,7 @@ use std::{
 
 use rustix::process::{getegid, getgroups};
 
-use super::OpenError;
+use super::{OpenError, moved::Moved};
 
 /// The file with the encryption key, if none is configured.
 pub const KEY_FILE: &str = "encryption.key";
@@ -52,8 +52,9 @@ impl Directory {
         Ok(directory)
     }
 
-    /// Refuses what [`Self::enter`] would refuse, and creates nothing. True: there is a store.
+    /// Refuses what a start would refuse, and creates nothing. True: there is a store.
     pub fn inspect(path: &Path) -> Result<bool, OpenError> {
+        Moved::refuse(path)?;
         match path.try_exists() {
             Ok(true) => Self::look(path).map(|directory| directory.has_store),
             Ok(false) => Ok(false),

@@ -6,7 +6,7 @@ use std::{
 use super::{disk::Found, idle::IdleTime, record::Record, rows::KeptDesired};
 use crate::{
     events::{Cursor, Event, EventId},
-    store::{Generation, Update},
+    store::{Generation, Update, Waiting},
     tenant::TenantId,
 };
 
@@ -137,6 +137,18 @@ impl Memory {
 
     pub fn untold(&self) -> impl Iterator<Item = &TenantId> {
         self.tenants.iter().filter(|(_, known)| known.record.untold.is_some()).map(|(tenant, _)| tenant)
+    }
+
+    pub fn tenants(&self) -> Vec<TenantId> {
+        self.tenants.keys().cloned().collect()
+    }
+
+    pub fn untold_in_figures(&self) -> Waiting {
+        let untold = self.tenants.values().filter_map(|known| known.record.untold);
+        untold.fold(Waiting::default(), |waiting, untold| Waiting {
+            tenants: waiting.tenants + 1,
+            oldest: Some(waiting.oldest.map_or(untold.at, |oldest| oldest.min(untold.at))),
+        })
     }
 
     pub fn orphaned(&self, max: usize) -> Vec<TenantId> {

@@ -16,10 +16,12 @@
 mod batch;
 mod directory;
 mod disk;
+mod export;
 mod file;
 mod idle;
 mod journal;
 mod memory;
+mod moved;
 mod outbox;
 mod record;
 mod client_version;
@@ -50,6 +52,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use directory::{Directory, KEY_FILE, SIGN_IN_FILE};
+pub use export::Standing;
+pub use moved::Moved;
 pub use rewrite::rewrite;
 
 use self::{
@@ -129,7 +133,6 @@ pub enum OpenError {
     #[error("other users may write in the data directory {path}: chmod go-w {path}", path = .0.display())]
     Exposed(PathBuf),
     /// The store file is missing, and with an empty one every tenant would be shown as never linked.
-    /// The store file … is missing.
     #[error(
         "the store file {} is missing, but {} shows that there was one. Restore it from a backup. To begin with an empty \
          store instead, in which no account is linked, and start again: touch {}",
@@ -151,6 +154,31 @@ pub enum OpenError {
     /// Another process uses the data directory ….
     #[error("another process uses the data directory {}", .0.display())]
     InUse(PathBuf),
+    /// The tenants of … are being moved to Redis.
+    #[error(
+        "the tenants of {dir} are being moved to Redis: run `tautan move` again to finish. To stay with this store \
+         instead, start nothing on that Redis, and delete {file}",
+        dir = .dir.display(),
+        file = .file.display()
+    )]
+    Moving {
+        /// The directory.
+        dir: PathBuf,
+        /// The file that says so.
+        file: PathBuf,
+    },
+    /// The tenants of … were moved to Redis.
+    #[error(
+        "the tenants of {dir} were moved to Redis, as {file} says: start with REDIS_URL",
+        dir = .dir.display(),
+        file = .file.display()
+    )]
+    Moved {
+        /// The directory.
+        dir: PathBuf,
+        /// The file that says so.
+        file: PathBuf,
+    },
     /// There is no store in ….
     #[error("there is no store in {}", .0.display())]
     NoStore(PathBuf),

@@ -14,7 +14,7 @@ use super::EmbeddedStore;
 use crate::{
     clock::until,
     events::{EventId, StatusBody},
-    store::{Outbox, OutboxEntry, StoreError, VISIBILITY_TIMEOUT},
+    store::{Outbox, OutboxEntry, StoreError, VISIBILITY_TIMEOUT, Waiting},
     tenant::TenantId,
 };
 
@@ -115,5 +115,10 @@ impl Outbox for EmbeddedStore {
     async fn nack(&self, entry: &OutboxEntry, wait: Duration) -> Result<(), StoreError> {
         self.shared().outbox.give_back(entry, entry.tries.saturating_add(1), wait);
         Ok(())
+    }
+
+    async fn waiting(&self) -> Result<Waiting, StoreError> {
+        let memory = self.shared().memory.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(memory.untold_in_figures())
     }
 }

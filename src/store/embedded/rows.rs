@@ -180,7 +180,7 @@ impl<'a> Span<'a> {
 }
 
 /// The next text in sort order: no text sorts between one and the same with a zero byte appended.
-fn after(text: &str) -> String {
+pub fn after(text: &str) -> String {
     format!("{text}\0")
 }
 

@@ -19,6 +19,7 @@ use super::{
     failure::Failure,
     layout::{self, Numbers},
     membership::Tag,
+    moving,
     proof::{self, Standing, prove},
     schema::{self, proof_field},
     script::Call,
@@ -41,6 +42,8 @@ const TRIES: usize = 3;
 pub struct Connections {
     url: Url,
     keys: Arc<MasterKeys>,
+    /// See [`super::Settings::moving`].
+    moving: Option<String>,
     current: Mutex<Current>,
     server: watch::Sender<String>,
     /// The highest epoch that was ever seen from here.
@@ -78,8 +81,8 @@ pub struct Live {
 }
 
 impl Connections {
-    pub fn new(url: Url, keys: Arc<MasterKeys>) -> Self {
-        Self { url, keys, current: Mutex::default(), server: watch::Sender::default(), epochs: Arc::default() }
+    pub fn new(url: Url, keys: Arc<MasterKeys>, moving: Option<String>) -> Self {
+        Self { url, keys, moving, current: Mutex::default(), server: watch::Sender::default(), epochs: Arc::default() }
     }
 
     pub async fn live(&self) -> Result<Arc<Live>, Failure> {
@@ -193,8 +196,7 @@ impl Connections {
     }
 
     async fn connect(&self, client: Client, current: &mut Current) -> Result<Live, Failure> {
-        let made =
-            timeout(CONNECT_TIME_MAX, Live::connect(client, &self.keys, self.epochs.clone(), !current.began)).await;
+        let made = timeout(CONNECT_TIME_MAX, Live::connect(client, self, !current.began)).await;
         let (mut live, server) = made.map_err(|_| Failure::Slow(CONNECT_TIME_MAX))??;
         live.began = server.uptime().map(|uptime| current.began_at(&live.server, uptime));
         if current.warned.as_deref() != Some(live.server.as_str()) {
@@ -210,6 +212,9 @@ impl Connections {
     }
 
     async fn look_at<T>(&self, live: &Arc<Live>, answer: Result<T, Failure>) -> Result<T, Failure> {
+        if let Err(failure) = &answer {
+            failure.count();
+        }
         if answer.as_ref().is_err_and(Failure::breaks) {
             let mut current = self.current.lock().await;
             if current.live.as_ref().is_some_and(|current| Arc::ptr_eq(current, live)) {
@@ -234,6 +239,7 @@ impl Current {
     }
 
     fn fail(&mut self, failure: Failure) {
+        failure.count();
         if let Failure::UnusableServer(unusable) = failure
             && self.unusable.replace(unusable) != Some(unusable)
         {
@@ -253,12 +259,7 @@ async fn name_data(connection: &mut MultiplexedConnection) -> Result<String, Fai
 }
 
 impl Live {
-    async fn connect(
-        client: Client,
-        master: &MasterKeys,
-        epochs: Arc<AtomicU64>,
-        begins: bool,
-    ) -> Result<(Self, Server), Failure> {
+    async fn connect(client: Client, connections: &Connections, begins: bool) -> Result<(Self, Server), Failure> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIME_MAX))
             .set_response_timeout(Some(ANSWER_TIME_MAX));
@@ -268,15 +269,20 @@ impl Live {
         server.check()?;
         let mut ask = redis::pipe();
         ask.cmd("HMGET").arg(schema::PROOF).arg(&proof::FIELDS).arg(proof_field::LAYOUT).arg(proof_field::VOCABULARY);
+        ask.arg(proof_field::MOVING);
         ask.cmd("GET").arg(schema::data()).cmd("TIME");
-        type Found = ((Option<Vec<u8>>, Option<Vec<u8>>, Option<u64>, Option<u64>), Option<String>, (u64, u64));
-        let ((proof, former, layout, vocabulary), data, (seconds, micros)): Found =
-            ask.query_async(&mut connection).await.map_err(Failure::greeted_with)?;
+        type Proof = (Option<Vec<u8>>, Option<Vec<u8>>, Option<u64>, Option<u64>, Option<String>);
+        let ((proof, former, layout, vocabulary, moving), data, (seconds, micros)): (
+            Proof,
+            Option<String>,
+            (u64, u64),
+        ) = ask.query_async(&mut connection).await.map_err(Failure::greeted_with)?;
         let made = Instant::now();
         // Before the first write. What exists is not written again, so a Redis that refuses writes can be read.
         let numbers = Numbers { layout, vocabulary };
         let unwritten = numbers.check(proof.is_some(), begins)?;
-        prove(&mut connection, master, begins, (proof, former)).await?;
+        moving::check(moving.as_deref(), connections.moving.as_deref())?;
+        prove(&mut connection, &connections.keys, begins, (proof, former)).await?;
         if unwritten {
             layout::raise_vocabulary(&mut connection).await?;
         }
@@ -287,6 +293,7 @@ impl Live {
         let (run, time_ms) = (server.run(), seconds.saturating_mul(1000).saturating_add(micros / 1000));
         let server_run = run.clone();
         let run = format!("{run} {data}");
+        let epochs = connections.epochs.clone();
         let live = Self { connection, client, server: server_run, run, made, epochs, time_ms, began: None };
         Ok((live, server))
     }

@@ -3,7 +3,13 @@ use std::{error::Error as _, io, sync::Arc, time::Duration};
 use redis::{ErrorKind, RedisError};
 
 use super::{refusal::Refusal, unusable::UnusableServer};
-use crate::store::StoreError;
+use crate::{
+    store::StoreError,
+    telemetry::{
+        metrics,
+        words::{REDIS_AWAY, REDIS_REFUSED, REDIS_SLOW, REDIS_UNEXPECTED, REDIS_UNUSABLE},
+    },
+};
 
 /// Why a command failed. Has no address of Redis, so that no log line and no answer shows it.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -44,6 +50,19 @@ impl Failure {
     /// Whether a retry may succeed. Only for commands that recognise a repetition.
     pub fn is_passing(&self) -> bool {
         self.breaks() || matches!(self, Self::Slow(_))
+    }
+
+    /// For the metrics, where Redis or the way to it is at fault.
+    pub fn count(&self) {
+        let kind = match self {
+            Self::Away(_) => REDIS_AWAY,
+            Self::Slow(_) => REDIS_SLOW,
+            Self::UnusableServer(_) => REDIS_UNUSABLE,
+            Self::Refused(_) => REDIS_REFUSED,
+            Self::Nonsense(_) => REDIS_UNEXPECTED,
+            Self::Unregistered | Self::Contended | Self::Late | Self::Overtaken | Self::Closed => return,
+        };
+        metrics().redis_errors.add(kind);
     }
 
     /// What the operator has to do, if Redis answered a word.

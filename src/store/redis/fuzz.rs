@@ -250,7 +250,7 @@ fn sealed_row_opens_with_no_bit_changed() {
     let (seals, others) = (seals(1), seals(3));
     let qr = QrCode::new("2@a".into(), Timestamp::UNIX_EPOCH, 1, 6, PairingId::new(1)).unwrap();
     let code = Event { status: Status::QrPending { qr, pair: None }, ..event(1) };
-    let desired = DesiredState::Run { phone: None };
+    let desired = DesiredState::run(None);
     let (name, row) = seals.row("device", b"key", b"value");
     let rows: [(&str, Vec<u8>); 5] = [
         ("event", sealed(event_place("1-1"), &serde_json::to_vec(&event(1)).unwrap())),

@@ -14,7 +14,7 @@ use super::{
     schema,
     script::{BEAT, Call, DEREGISTER, REGISTER},
 };
-use crate::tenant::TenantId;
+use crate::{telemetry::lease_kept, tenant::TenantId};
 
 pub const TTL: Duration = Duration::from_secs(8);
 const BEAT_EVERY: Duration = Duration::from_secs(1);
@@ -91,6 +91,7 @@ async fn register(shared: &Shared, name: &str, past: Option<&Past>) -> Result<Ar
 async fn live(shared: &Arc<Shared>, name: &str, born: Instant, live: Arc<Live>) -> BTreeSet<TenantId> {
     let mut run = live.run.clone();
     shared.membership.begin(name);
+    lease_kept(born.into_std());
     tracing::info!(incarnation = name, "registered with redis");
     // The tenants of the past are orphaned now, and others may have died while this process could not look.
     shared.notifications.request_rescan();
@@ -124,6 +125,7 @@ async fn live(shared: &Arc<Shared>, name: &str, born: Instant, live: Arc<Live>) 
         match answer.unwrap_or(Err(Failure::Slow(DEADLINE))) {
             Ok(Some(inbox)) if begun.duration_since(refreshed) < TTL => {
                 refreshed = begun;
+                lease_kept(begun.into_std());
                 let mut inbox = tenants(&inbox);
                 let moved = shared.connections.live().await.ok().filter(|live| live.run != run);
                 if missed.take().is_some() || moved.is_some() {
@@ -186,6 +188,7 @@ async fn beat(shared: &Shared, name: &str, number: u64) -> Result<Option<Vec<Str
         }
         Err(failure) => {
             // The connection does not see errors inside of answers.
+            failure.count();
             if failure.breaks() {
                 shared.connections.renew().await;
             }

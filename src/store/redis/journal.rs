@@ -22,7 +22,7 @@ use crate::{
         hub::{Listener, log_emitted},
         record::AfterEnd,
     },
-    telemetry::Sampled,
+    telemetry::{Sampled, metrics},
     tenant::TenantId,
 };
 
@@ -156,8 +156,11 @@ async fn finish(
 /// Logs events that no instance received: each instance that receives one writes its own line, with the number of its streams.
 /// `heard`: how many instances received it. `None`: the answer with the number was lost.
 pub fn log_unheard(tenant: &TenantId, events: impl IntoIterator<Item = Arc<Event>>, heard: Option<usize>) {
-    if heard == Some(0) {
-        events.into_iter().for_each(|event| log_emitted(tenant, &Update::Event(event), 0));
+    for event in events {
+        metrics().events_published.increment(1);
+        if heard == Some(0) {
+            log_emitted(tenant, &Update::Event(event), 0);
+        }
     }
 }
 

@@ -28,6 +28,7 @@ mod listener;
 mod liveness;
 mod membership;
 mod messages;
+mod moving;
 mod number;
 mod orphaned;
 mod outbox;
@@ -104,6 +105,8 @@ pub struct Settings {
     pub limits: Limits,
     /// A tenant without credentials, desired state and owner is forgotten after this time.
     pub forget_after: Duration,
+    /// The id of the move that fills this Redis, in the process that moves; `None` in every other.
+    pub moving: Option<String>,
 }
 
 /// A handle; clones are the same store. With the last one its tasks end.
@@ -139,7 +142,7 @@ impl RedisStore {
     pub fn open(settings: Settings, clock: SharedClock) -> Self {
         let rotates = settings.previous.is_some();
         let keys = Arc::new(MasterKeys { current: settings.key, previous: settings.previous });
-        let connections = Connections::new(settings.url, keys.clone());
+        let connections = Connections::new(settings.url, keys.clone(), settings.moving);
         let hub = Arc::new(Hub::default());
         let (orders, queue) = mpsc::channel(ORDERS_MAX);
         let shared = Arc::new(Shared {

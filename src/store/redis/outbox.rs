@@ -24,7 +24,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     events::{EventId, StatusBody},
-    store::{Outbox, OutboxEntry, StoreError, VISIBILITY_TIMEOUT, notifications::Notifications},
+    store::{Outbox, OutboxEntry, StoreError, VISIBILITY_TIMEOUT, Waiting, notifications::Notifications},
     tenant::TenantId,
 };
 
@@ -32,6 +32,8 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Entries that one look finds.
 const FOUND_MAX: usize = 64;
+/// Tenants whose records are read to find the oldest entry.
+const MEASURED_MAX: usize = 1_000;
 
 #[derive(Default)]
 pub struct OutboxState {
@@ -107,6 +109,10 @@ impl Outbox for RedisStore {
         let _ours: u8 = shared.connections.call(&call).await?;
         Ok(())
     }
+
+    async fn waiting(&self) -> Result<Waiting, StoreError> {
+        Ok(self.shared().waiting().await?)
+    }
 }
 
 impl Shared {
@@ -135,6 +141,27 @@ impl Shared {
             pipeline.cmd("ZADD").arg(schema::outbox()).arg("NX").arg(now).arg(tenant.to_string()).ignore();
         }
         self.connections.query(&pipeline).await
+    }
+
+    async fn waiting(&self) -> Result<Waiting, Failure> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("ZCARD").arg(schema::outbox());
+        pipeline.cmd("ZRANGE").arg(schema::outbox()).arg(0).arg(MEASURED_MAX - 1);
+        let (tenants, first): (usize, Vec<String>) = self.connections.query(&pipeline).await?;
+        let first: Vec<_> = first.iter().filter_map(|name| TenantId::parse_encoded(name).ok()).collect();
+        if first.is_empty() {
+            return Ok(Waiting::default());
+        }
+        let mut pipeline = redis::pipe();
+        for tenant in &first {
+            pipeline.cmd("HGET").arg(schema::record(tenant)).arg(schema::field::OUTBOX_AT);
+        }
+        let times: Vec<Option<i64>> = self.connections.query(&pipeline).await?;
+        let times: Vec<i64> = times.into_iter().flatten().collect();
+        let oldest = times.iter().min().and_then(|ms| Timestamp::from_millisecond(*ms).ok());
+        // The index may also name tenants without an entry.
+        let tenants = if tenants > MEASURED_MAX { tenants } else { times.len() };
+        Ok(Waiting { tenants, oldest })
     }
 
     async fn due_entries(&self) -> Result<Vec<TenantId>, Failure> {

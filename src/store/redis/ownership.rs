@@ -8,6 +8,7 @@ use super::{
     RedisStore, Shared,
     failure::Failure,
     journal::log_unheard,
+    membership::instance_of,
     record::{Owner, Record, nonce_text, parse_nonce},
     schema,
     script::{ACQUIRE, Answer, CRASH, Call, RELEASE, with_heard},
@@ -17,6 +18,7 @@ use super::{
 };
 use crate::{
     store::{Lease, Ownership, StoreError},
+    telemetry::metrics,
     tenant::TenantId,
 };
 
@@ -98,6 +100,11 @@ async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease
                 let (fence, heard) = with_heard(&value);
                 let fence = fence.parse().map_err(|_| Failure::Nonsense(value.clone()))?;
                 log_unheard(tenant, event, heard);
+                // A live owner that gives a tenant up clears the record. After an outage this process acquires its own tenants again.
+                let ours = shared.membership.instance();
+                if record.owner.as_ref().is_some_and(|owner| instance_of(&owner.incarnation) != ours) {
+                    metrics().takeovers.increment(1);
+                }
                 let owner = Some(Owner { incarnation: incarnation.to_string(), nonce: acquiring.nonce });
                 let record = Record { version: nonce_text(acquiring.nonce), owner, ..record };
                 let lease = acquiring.done(tenant, &incarnation, fence, (live.run.clone(), record));

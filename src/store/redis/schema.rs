@@ -172,6 +172,7 @@ pub mod field {
     pub const IDLE_VERSION: &str = "idle_version";
     pub const IDLE_SINCE: &str = "idle_since";
     pub const OUTBOX_EVENT: &str = "outbox_event";
+    pub const OUTBOX_AT: &str = "outbox_at";
 }
 
 /// Fields of [`PROOF`].
@@ -180,6 +181,8 @@ pub mod proof_field {
     pub const FORMER: &str = "former";
     pub const LAYOUT: &str = "layout";
     pub const VOCABULARY: &str = "vocabulary";
+    /// The id of the move that fills this Redis.
+    pub const MOVING: &str = "moving";
 }
 
 pub fn tenant_of_record(key: &str) -> Option<TenantId> {

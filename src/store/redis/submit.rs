@@ -52,7 +52,7 @@ struct Decision<'a> {
 pub async fn submit(
     shared: &Arc<Shared>,
     tenant: &TenantId,
-    desired: DesiredState,
+    request: DesiredState,
     mut may_acquire: bool,
 ) -> Result<Submitted, StoreError> {
     let (token, seals) = (random_name(), shared.seals(tenant));
@@ -64,11 +64,11 @@ pub async fn submit(
         }
         let live = shared.connections.live().await?;
         let previous = reading.record.newest.clone();
-        let decision = shared.decide(reading, &desired, may_acquire, &live).await?;
+        let decision = shared.decide(reading, &request, may_acquire, &live).await?;
         let owner = decision.next_owner();
         let outgoing =
             decision.event.as_ref().map(|event| seals.outgoing(previous.as_deref(), event, owner.as_deref()));
-        let call = decision.call(shared, tenant, &desired, &seals, &token, outgoing.as_ref());
+        let call = decision.call(shared, tenant, &seals, &token, outgoing.as_ref());
         shared.tasks.check_open()?;
         let answer: (String, Value) = shared.connections.call_with_retries(&call).await?;
         let value = match answer {
@@ -101,7 +101,7 @@ impl Shared {
     async fn decide(
         &self,
         reading: Reading,
-        desired: &DesiredState,
+        request: &DesiredState,
         may_acquire: bool,
         live: &Live,
     ) -> Result<Decision<'_>, StoreError> {
@@ -111,9 +111,10 @@ impl Shared {
         // one would fulfil the next.
         let number = live.time_ms().max(record.generation.saturating_add(1));
         let facts = record.facts(is_owned);
-        let (usage, starts) = (facts.usage(desired), facts.starts(desired));
-        let is_fulfilled = facts.fulfils(desired) && !record.credentials;
-        record.desired = (!is_fulfilled).then(|| (Generation(number), desired.clone()));
+        let (usage, starts) = (facts.usage(request), facts.starts(request));
+        let is_fulfilled = facts.fulfils(request) && !record.credentials;
+        let desired = facts.complete(request.clone());
+        record.desired = (!is_fulfilled).then_some((Generation(number), desired));
         let mut acquires = None;
         if may_acquire && !is_owned && !is_fulfilled {
             // Before the incarnation is read: if that one ends meanwhile, this acquire ends with it.
@@ -145,22 +146,15 @@ impl Decision<'_> {
         }
     }
 
-    fn call(
-        &self,
-        shared: &Shared,
-        tenant: &TenantId,
-        desired: &DesiredState,
-        seals: &Seals,
-        token: &str,
-        event: Option<&Outgoing>,
-    ) -> Call {
+    fn call(&self, shared: &Shared, tenant: &TenantId, seals: &Seals, token: &str, event: Option<&Outgoing>) -> Call {
         let here = self.acquires.as_ref().map_or("", |(_, here)| &**here);
         let mut call = Call::on(&SUBMIT, tenant).key(schema::outbox()).key(schema::wanted());
         call = call.key(schema::heartbeat(here)).key(schema::owned(here));
         if let Some(Owner { incarnation, .. }) = &self.owner {
             call = call.key(schema::owned(incarnation)).key(schema::inbox(incarnation));
         }
-        let sealed = if self.is_fulfilled { Vec::new() } else { seals.desired(self.number, desired) };
+        let desired = self.record.desired.as_ref();
+        let sealed = desired.map_or(Vec::new(), |(_, desired)| seals.desired(self.number, desired));
         let call = call.arg(token).arg(self.number).arg(sealed).arg(&self.version);
         let call = call.arg(u8::from(self.record.doubted)).arg(&self.record.run);
         let call = with_limit(call, self.usage.pair_code, shared.limits.pair_codes);

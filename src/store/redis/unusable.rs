@@ -17,6 +17,9 @@ pub enum UnusableServer {
              instances, and start this version on an empty Redis"
     )]
     Earlier,
+    /// `tautan move` has begun to fill this Redis and has not finished: run it again.
+    #[error("`tautan move` has begun to fill this Redis and has not finished: run it again")]
+    Moving,
     /// What answers there is no Redis.
     #[error("what answers there is no Redis")]
     NotRedis,

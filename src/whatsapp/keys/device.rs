@@ -142,7 +142,7 @@ impl Keys {
             error!(tenant = %self.lease.tenant(), "whatsapp let us in as another account than the one that was linked");
             // All later writes would be of the other account: the saved credentials stay as they are.
             self.retire();
-            self.termination.terminate(End::OtherAccount);
+            self.termination.terminate(End::AccountChanged);
             return Ok(());
         }
         let row = to_json(&device)?;

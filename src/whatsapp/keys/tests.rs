@@ -37,7 +37,7 @@ impl Bench {
         let store = EmbeddedStore::open(settings, clock::system()).unwrap();
         let stores = store.stores();
         let tenant = TenantId::parse("toko").unwrap();
-        stores.commands.request(&tenant, DesiredState::Run { phone: None }).await.unwrap();
+        stores.commands.request(&tenant, DesiredState::run(None)).await.unwrap();
         let lease = stores.ownership.acquire(&tenant).await.unwrap().unwrap();
         Self { stores, lease, _store: store, _dir: dir }
     }

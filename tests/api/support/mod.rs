@@ -10,6 +10,7 @@ use tautan::{
     clock::Clock as _,
     events::{Account, PairingId, PhoneNumber, QrCode, Status},
     http::{Health, LocalSignIn, Services, Settings, serve},
+    link_options::LinkOptions,
     session::{ConnectError, Connector, Link, Sessions, Settings as SessionSettings},
     store::{
         DesiredState, Lease, StoreError, Stores,
@@ -134,7 +135,7 @@ impl Server {
     /// Becomes the owner of the tenant's session, as an instance does after "connect".
     pub async fn own(&self, tenant: &str) -> Owner<'_> {
         let tenant = TenantId::parse(tenant).unwrap();
-        self.stores.commands.request(&tenant, DesiredState::Run { phone: None }).await.unwrap();
+        self.stores.commands.request(&tenant, DesiredState::run(None)).await.unwrap();
         let lease = self.stores.ownership.acquire(&tenant).await.unwrap().unwrap();
         Owner { server: self, lease }
     }
@@ -225,7 +226,7 @@ struct NoLinks;
 
 #[async_trait::async_trait]
 impl Connector for NoLinks {
-    async fn open(&self, _: &Lease) -> Result<Box<dyn Link>, ConnectError> {
+    async fn open(&self, _: &Lease, _: &LinkOptions) -> Result<Box<dyn Link>, ConnectError> {
         Err(ConnectError::Store(StoreError::Fenced))
     }
 }

@@ -64,6 +64,8 @@ pub(crate) struct Device {
     /// The key that proves at login which device this is.
     pub(crate) noise: [u8; 32],
     pub(crate) signed_identity: Vec<u8>,
+    /// The name that the list of linked devices shows, from the registration.
+    pub(crate) name: String,
     pub(crate) keys: KeyDirectory,
     pub(crate) outbox: VecDeque<Parcel>,
     /// Its logged-in sockets.

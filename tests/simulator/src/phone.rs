@@ -144,6 +144,11 @@ impl Phone {
         linked.map(|(index, _)| DeviceId::new(self.number, *index)).collect()
     }
 
+    /// The name of a linked device in that list.
+    pub fn name_of(&self, device: DeviceId) -> Option<String> {
+        Some(self.world.read().device(device)?.name.clone())
+    }
+
     /// "Log out" in the list of linked devices; false if the device is not in it.
     pub fn unlink(&self, device: DeviceId) -> bool {
         let mine = device.number() == self.number;

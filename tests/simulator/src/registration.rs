@@ -3,6 +3,8 @@ use std::collections::VecDeque;
 use tokio::sync::{mpsc, oneshot};
 use wacore_binary::Node;
 use wacore_binary::builder::NodeBuilder;
+use waproto::buffa::Message as _;
+use waproto::whatsapp::DeviceProps;
 use waproto::whatsapp::client_payload::DevicePairingRegistrationData;
 
 use crate::account::Device;
@@ -28,6 +30,7 @@ pub(crate) async fn run(
     data: DevicePairingRegistrationData,
 ) -> Result<(), WireError> {
     let keys = KeyDirectory::from_registration(&data);
+    let name = device_name(&data);
     let registrant = Registrant { noise, identity: keys.identity().to_vec() };
     let refs = connection.world.change(|state| state.hand_out_refs(connection.id, &registrant));
     let refs = refs.into_iter().map(|text| NodeBuilder::new("ref").bytes(text.into_bytes()).build());
@@ -45,7 +48,7 @@ pub(crate) async fn run(
                 if let Some(ceremony) = ceremony.take_if(|_| answers) {
                     match countersigned(&ceremony, &stanza) {
                         Ok(signed_identity) => {
-                            return link(connection, *ceremony, noise, keys, signed_identity).await;
+                            return link(connection, *ceremony, noise, keys, (name, signed_identity)).await;
                         }
                         // The client said no; the socket stays, and with it the other refs.
                         Err(refused) => drop(ceremony.outcome.send(Err(refused))),
@@ -79,6 +82,12 @@ pub(crate) async fn run(
     }
 }
 
+/// What the phone shows in its list of linked devices; empty if the client named itself in no readable way.
+fn device_name(data: &DevicePairingRegistrationData) -> String {
+    let props = data.device_props.as_ref().and_then(|props| DeviceProps::decode_from_slice(props).ok());
+    props.and_then(|props| props.os).unwrap_or_default()
+}
+
 async fn relayed(phone: Option<&mpsc::Sender<Step>>, iq: &Node, step: &Node) -> Node {
     let (answer, answered) = oneshot::channel();
     let step = Step { child: step.clone(), answer };
@@ -107,13 +116,14 @@ async fn link(
     ceremony: Ceremony,
     noise: [u8; 32],
     keys: KeyDirectory,
-    signed_identity: Vec<u8>,
+    (name, signed_identity): (String, Vec<u8>),
 ) -> Result<(), WireError> {
     let id = ceremony.device;
     let device = Device {
         linked: true,
         noise,
         signed_identity,
+        name,
         keys,
         outbox: VecDeque::new(),
         live: Vec::new(),

@@ -47,6 +47,12 @@ impl Api {
         read(within("connect", ask.send()).await.expect("an answer")).await
     }
 
+    /// Asks for a link of this account only.
+    pub async fn connect_expecting(&self, number: &str) -> Value {
+        let ask = self.ask(Method::POST, "connect").json(&json!({ "expectedPhoneNumber": number }));
+        read(within("connect", ask.send()).await.expect("an answer")).await
+    }
+
     pub async fn disconnect(&self) -> Value {
         self.post("disconnect").await
     }

@@ -25,6 +25,7 @@ pub use gateway::{Gateway, RunningGateway};
 pub use hostile::{Attack, Kind};
 pub use network::{Network, Way};
 pub use packages::{npm_packages, pip_packages};
+pub use port::Port;
 pub use program::{Binary, Program, Settings};
 pub use qr::{read_data_url, read_png};
 pub use redis::{Backup, RedisServer, redis_is_installed};

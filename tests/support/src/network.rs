@@ -10,14 +10,24 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+const LATENCY: Duration = Duration::from_millis(20);
+
 /// How a network treats what is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     Open,
+    /// Every piece takes [`LATENCY`].
+    Slow,
     /// Connections break, and new ones are ended as soon as they are made.
     Cut,
     /// Nothing arrives any more and no side gets an error, as with a pulled cable.
     Silent,
+}
+
+impl Way {
+    fn carries(self) -> bool {
+        matches!(self, Self::Open | Self::Slow)
+    }
 }
 
 /// Forwards a free port to an address. Ends with the last handle.
@@ -68,7 +78,7 @@ impl Drop for Network {
 async fn carry(near: TcpStream, target: SocketAddr, mut ways: watch::Receiver<Way>, delays: watch::Receiver<Duration>) {
     let mut cut = ways.clone();
     let carried = async {
-        if ways.wait_for(|way| *way == Way::Open).await.is_err() {
+        if ways.wait_for(|way| way.carries()).await.is_err() {
             return;
         }
         let Ok(far) = TcpStream::connect(target).await else { return };
@@ -95,10 +105,12 @@ async fn copy(
     delays: Option<watch::Receiver<Duration>>,
 ) {
     let (sent, mut under_way) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
+    let slow = ways.clone();
     let read = async move {
         let mut bytes = vec![0; 16 * 1024];
         while let Ok(read @ 1..) = from.read(&mut bytes).await {
             let delay = delays.as_ref().map_or(Duration::ZERO, |delays| *delays.borrow());
+            let delay = if *slow.borrow() == Way::Slow { delay + LATENCY } else { delay };
             if sent.send((Instant::now() + delay, bytes[..read].to_vec())).is_err() {
                 return;
             }
@@ -111,7 +123,7 @@ async fn copy(
             if at > Instant::now() {
                 sleep_until(at).await;
             }
-            if ways.wait_for(|way| *way == Way::Open).await.is_err() || to.write_all(&bytes).await.is_err() {
+            if ways.wait_for(|way| way.carries()).await.is_err() || to.write_all(&bytes).await.is_err() {
                 return;
             }
         }

@@ -180,7 +180,7 @@ impl Settings {
                 }
             })
         });
-        Program { child, output, readers: readers.into(), base: String::new(), data_dir: self.data_dir }
+        Program { child, output, readers: readers.into(), base: String::new(), metrics: None, data_dir: self.data_dir }
     }
 }
 
@@ -191,6 +191,8 @@ pub struct Program {
     /// They end when the other ends of the pipes are closed.
     readers: Vec<JoinHandle<()>>,
     base: String,
+    /// Where it exports metrics.
+    metrics: Option<SocketAddr>,
     pub data_dir: PathBuf,
 }
 
@@ -229,6 +231,7 @@ impl Program {
     fn listens_as(&mut self, line: &str) {
         let line: serde_json::Value = serde_json::from_str(line).expect("the log is JSON");
         self.base = format!("http://{}", line["address"].as_str().expect("the line says where"));
+        self.metrics = line["metrics"].as_str().map(|address| address.parse().expect("an address"));
     }
 
     pub fn base(&self) -> &str {
@@ -237,6 +240,11 @@ impl Program {
 
     pub fn address(&self) -> SocketAddr {
         self.base.strip_prefix("http://").and_then(|address| address.parse().ok()).expect("it listens")
+    }
+
+    /// Where it exports metrics, if `TAUTAN_METRICS_LISTEN` is set.
+    pub fn metrics_address(&self) -> SocketAddr {
+        self.metrics.expect("it exports metrics")
     }
 
     /// Memory that is resident now.

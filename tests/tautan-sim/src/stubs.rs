@@ -16,6 +16,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tautan::{
     app::Wrap,
     events::{Account, PhoneNumber},
+    link_options::LinkOptions,
     session::{ConnectError, Connector, End, Link, Request, Signal},
     store::Lease,
     tenant::TenantId,
@@ -51,7 +52,7 @@ struct Stubs {
 
 #[async_trait]
 impl Connector for Stubs {
-    async fn open(&self, lease: &Lease) -> Result<Box<dyn Link>, ConnectError> {
+    async fn open(&self, lease: &Lease, options: &LinkOptions) -> Result<Box<dyn Link>, ConnectError> {
         let tenant = lease.tenant();
         let stanza = match tenant.as_str().split('-').next() {
             Some("idle") => None,
@@ -61,7 +62,7 @@ impl Connector for Stubs {
                 let seed = (self.seed, std::process::id(), self.opened.fetch_add(1, Ordering::Relaxed));
                 return Ok(Box::new(Chatty::new(tenant, hash(seed), self.calm.clone())));
             }
-            _ => return self.real.open(lease).await,
+            _ => return self.real.open(lease, options).await,
         };
         Ok(Box::new(Quiet { phone: number(tenant), account: Some(account(tenant, tenant.to_string())), stanza }))
     }

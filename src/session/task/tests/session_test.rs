@@ -16,9 +16,10 @@ use super::flawed::{Flawed, Flaws};
 use crate::{
     clock,
     events::{Account, PhoneNumber, Status},
+    link_options::LinkOptions,
     session::{ConnectError, Connector, Link, Request, Sessions, Settings, Signal},
     store::{
-        Lease, StoreError, Stores, Subscription, Update,
+        DesiredState, Lease, StoreError, Stores, Subscription, Update,
         crypt::MasterKey,
         embedded::{self, EmbeddedStore},
     },
@@ -36,12 +37,14 @@ pub struct Script {
     signals: VecDeque<Signal>,
     unlink_takes: Duration,
     unreadable: bool,
+    silent_for: Duration,
 }
 
 impl Script {
     /// The script of a link without credentials.
     pub fn new(signals: impl IntoIterator<Item = Signal>) -> Self {
-        Self { resumes: None, signals: signals.into_iter().collect(), unlink_takes: Duration::ZERO, unreadable: false }
+        let signals = signals.into_iter().collect();
+        Self { resumes: None, signals, unlink_takes: Duration::ZERO, unreadable: false, silent_for: Duration::ZERO }
     }
 
     pub fn resuming(phone: &str, signals: impl IntoIterator<Item = Signal>) -> Self {
@@ -53,6 +56,11 @@ impl Script {
         Self { unreadable: true, ..Self::new([]) }
     }
 
+    /// Waits so long before its first signal.
+    pub fn silent_for(self, silent_for: Duration) -> Self {
+        Self { silent_for, ..self }
+    }
+
     pub fn slow_to_unlink(self, unlink_takes: Duration) -> Self {
         Self { unlink_takes, ..self }
     }
@@ -62,21 +70,22 @@ impl Script {
 struct Scripted {
     scripts: Mutex<VecDeque<Script>>,
     opened: AtomicUsize,
+    unlinks: Arc<AtomicUsize>,
     requests: Arc<Mutex<Vec<Request>>>,
 }
 
-struct ScriptedLink(Script, Arc<Mutex<Vec<Request>>>);
+struct ScriptedLink(Script, Arc<Mutex<Vec<Request>>>, Arc<AtomicUsize>);
 
 #[async_trait]
 impl Connector for Scripted {
-    async fn open(&self, _: &Lease) -> Result<Box<dyn Link>, ConnectError> {
+    async fn open(&self, _: &Lease, _: &LinkOptions) -> Result<Box<dyn Link>, ConnectError> {
         self.opened.fetch_add(1, Ordering::SeqCst);
         let script = self.scripts.lock().unwrap().pop_front();
         let script = script.expect("no more links are expected");
         if script.unreadable {
             return Err(StoreError::Damaged("written by another version".into()).into());
         }
-        Ok(Box::new(ScriptedLink(script, self.requests.clone())))
+        Ok(Box::new(ScriptedLink(script, self.requests.clone(), self.unlinks.clone())))
     }
 }
 
@@ -87,6 +96,8 @@ impl Link for ScriptedLink {
     }
 
     async fn next(&mut self) -> Option<Signal> {
+        tokio::time::sleep(self.0.silent_for).await;
+        self.0.silent_for = Duration::ZERO;
         match self.0.signals.pop_front() {
             Some(signal) => Some(signal),
             None => std::future::pending().await,
@@ -102,6 +113,7 @@ impl Link for ScriptedLink {
 
     async fn unlink(self: Box<Self>) -> Result<(), ConnectError> {
         tokio::time::sleep(self.0.unlink_takes).await;
+        self.2.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 }
@@ -139,12 +151,21 @@ impl SessionTest {
     }
 
     pub async fn connect(&self) {
-        self.sessions.connect(&self.tenant, None).await.unwrap();
+        self.connect_with(LinkOptions::default()).await;
     }
 
     pub async fn connect_by_code(&self, phone: &str) {
         let phone = PhoneNumber::parse(phone).unwrap();
-        self.sessions.connect(&self.tenant, Some(phone)).await.unwrap();
+        self.sessions.connect(&self.tenant, Some(phone), LinkOptions::default()).await.unwrap();
+    }
+
+    /// Asks for a link of this account only.
+    pub async fn connect_expecting(&self, phone: &str) {
+        self.connect_with(LinkOptions::expecting(PhoneNumber::parse(phone).unwrap())).await;
+    }
+
+    pub async fn connect_with(&self, options: LinkOptions) {
+        self.sessions.connect(&self.tenant, None, options).await.unwrap();
     }
 
     /// Another tenant asks for a code for this number.
@@ -173,6 +194,16 @@ impl SessionTest {
     pub fn supervise(&self) {
         let sessions = self.sessions.clone();
         self.supervisors.spawn(async move { sessions.supervise().await });
+    }
+
+    /// How often a link removed its device from the account.
+    pub fn unlinks(&self) -> usize {
+        self.scripted.unlinks.load(Ordering::SeqCst)
+    }
+
+    /// Saves a request. The session does not receive its notification, as where another instance saves it.
+    pub async fn request_without_notifying(&self, options: LinkOptions) {
+        self.stores.commands.request(&self.tenant, DesiredState::Run { phone: None, options }).await.unwrap();
     }
 
     pub fn links_opened(&self) -> usize {
