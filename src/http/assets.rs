@@ -83,7 +83,7 @@ struct Form {
 impl Assets {
     pub fn load() -> Self {
         let component = (COMPONENT, minify::join(MODULES));
-        let files = FILES.iter().map(|(name, text)| (*name, minify::without_comments(text))).chain([component]);
+        let files = FILES.iter().map(|(name, text)| (*name, served(name, text))).chain([component]);
         Self(files.map(|(name, text)| (name, File::new(name, &text))).collect())
     }
 }
@@ -114,6 +114,11 @@ impl Form {
         let etag = HeaderValue::try_from(etag).expect("quoted hexadecimal digits can stand in a header");
         Self { bytes, etag }
     }
+}
+
+/// People read the types, with what they say beside each field.
+fn served(name: &str, text: &str) -> String {
+    if name.rsplit('.').next() == Some("ts") { text.to_owned() } else { minify::without_comments(text) }
 }
 
 fn kind(name: &str) -> &'static str {

@@ -11,7 +11,7 @@ use crate::{
     events::{PairCode, PairRefusal, PairingId, Passkey, PasskeyStep, PhoneNumber, QrCode, one_of},
 };
 
-/// `qr-code`. `None` where less than a second is left: it is too late to scan it.
+/// `qr-code`.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "QrCode")]
@@ -29,6 +29,7 @@ pub struct QrBody<'a> {
 }
 
 impl<'a> QrBody<'a> {
+    /// `None` where less than a second is left: it is too late to scan it.
     pub fn of(qr: &'a QrCode, now: Timestamp) -> Option<Self> {
         let ends = qr.ends(now);
         Some(Self {

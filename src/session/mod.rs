@@ -14,6 +14,7 @@ mod mailbox;
 mod connector;
 mod machine;
 mod queue;
+mod request_spans;
 mod settings;
 mod supervisor;
 mod task;

@@ -8,13 +8,14 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{Instrument as _, debug, info, info_span, warn};
+use tracing::{Instrument as _, Span, debug, info, info_span, warn};
 
 use super::{
     Connector, PasskeyAnswer, Settings, figures,
     mailbox::Mailbox,
     owner_message::OwnerMessage,
     queue::Queue,
+    request_spans::RequestSpans,
     task::{self, SessionContext},
 };
 use crate::{
@@ -38,6 +39,7 @@ struct Shared {
     context: Arc<SessionContext>,
     /// Sessions that run here, each with the mailbox that wakes it.
     running: Mutex<HashMap<TenantId, Arc<Mailbox>>>,
+    request_spans: RequestSpans,
     tasks: TaskTracker,
 }
 
@@ -63,7 +65,14 @@ impl Sessions {
     ) -> Self {
         figures::prepare();
         let context = Arc::new(SessionContext { stores, connector, clock, settings, stop });
-        Self { shared: Arc::new(Shared { context, running: Mutex::default(), tasks: TaskTracker::new() }) }
+        Self {
+            shared: Arc::new(Shared {
+                context,
+                running: Mutex::default(),
+                request_spans: RequestSpans::default(),
+                tasks: TaskTracker::new(),
+            }),
+        }
     }
 
     /// Starts or resumes the tenant's session; a second call starts no second one. Returns the current status, which is
@@ -82,6 +91,7 @@ impl Sessions {
                 return Err(SessionError::NoCapacity);
             }
         }
+        let _span = self.shared.request_spans.enter(tenant);
         let shown = self.submit(tenant, DesiredState::Run { phone, options }).await?;
         // The request appended an event in the same step: a store without one has lost both.
         Ok(shown.ok_or_else(|| StoreError::Unavailable("the store has lost a request that it confirmed".into()))?)
@@ -90,6 +100,7 @@ impl Sessions {
     /// Unlinks, or cancels the pairing under way; a second call does nothing more. Returns the current status, `None`
     /// if there never was a session.
     pub async fn disconnect(&self, tenant: &TenantId) -> Result<Option<Shown>, SessionError> {
+        let _span = self.shared.request_spans.enter(tenant);
         Ok(self.submit(tenant, DesiredState::Unlink).await?)
     }
 
@@ -97,15 +108,20 @@ impl Sessions {
     /// reserved.
     async fn submit(&self, tenant: &TenantId, desired: DesiredState) -> Result<Option<Shown>, StoreError> {
         let (sessions, tenant) = (self.clone(), tenant.clone());
-        let submitted = async move { sessions.submit_here(&tenant, desired).await };
-        // With the span of the request, which names its id and trace in the session's log lines too.
+        let request = self.shared.request_spans.of(&tenant);
+        let submitted = async move { sessions.submit_here(&tenant, desired, request).await };
         let submitted = self.shared.tasks.spawn(submitted.in_current_span());
         submitted.await.unwrap_or_else(|error| Err(StoreError::Unavailable(Box::new(error))))
     }
 
     /// Saves the request. Starts the session in the same step, unless this instance has a claim delay: an instance with fewer
-    /// sessions starts it then.
-    async fn submit_here(&self, tenant: &TenantId, desired: DesiredState) -> Result<Option<Shown>, StoreError> {
+    /// sessions starts it then. `request`: the span that the session's log lines name.
+    async fn submit_here(
+        &self,
+        tenant: &TenantId,
+        desired: DesiredState,
+        request: Span,
+    ) -> Result<Option<Shown>, StoreError> {
         let Stores { ownership, commands, .. } = &self.shared.context.stores;
         let slot = if ownership.claim_delay(tenant).is_zero() { self.reserve(tenant) } else { None };
         let (shown, lease) = match commands.submit(tenant, desired, slot.is_some()).await {
@@ -115,7 +131,7 @@ impl Sessions {
         match slot {
             None => _ = self.notify(tenant),
             Some(slot) => {
-                if let Err(error) = self.start(slot, lease).await {
+                if let Err(error) = self.start(slot, lease, &request).await {
                     warn!(%tenant, %error, "session could not be started, retrying at the next sweep");
                 }
             }
@@ -234,15 +250,17 @@ impl Sessions {
         if self.notify(tenant) {
             return Ok(false);
         }
+        // Before the slot is reserved: once it is, the request may be answered without waiting for this.
+        let request = self.shared.request_spans.of(tenant);
         match self.take(tenant).await? {
-            Some((lease, slot)) => self.start(slot, Some(lease)).await,
+            Some((lease, slot)) => self.start(slot, Some(lease), &request).await,
             None => Ok(false),
         }
     }
 
-    /// Runs the session under the lease. Without a lease it acquires one if the slot's mailbox was notified meanwhile. True:
+    /// Runs the session under the lease, with log lines that name the request. Without a lease it acquires one if the slot's mailbox was notified meanwhile. True:
     /// the session was started.
-    async fn start(&self, slot: RunningSlot, lease: Option<Lease>) -> Result<bool, StoreError> {
+    async fn start(&self, slot: RunningSlot, lease: Option<Lease>, request: &Span) -> Result<bool, StoreError> {
         let SessionContext { stores, stop, .. } = &*self.shared.context;
         let first = match lease {
             Some(lease) if stop.is_cancelled() => {
@@ -257,7 +275,7 @@ impl Sessions {
         };
         let Some(first) = first else { return Ok(false) };
         let (sessions, tenant) = (self.clone(), first.1.tenant.clone());
-        let span = info_span!("session", %tenant);
+        let span = info_span!(parent: request, "session", %tenant);
         let run = async move {
             let mut next = Some(first);
             while let Some((lease, slot)) = next {

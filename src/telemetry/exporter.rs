@@ -41,6 +41,11 @@ pub fn install() -> &'static Exporter {
     })
 }
 
+/// Whether anything is recorded. Figures that cost work to collect need not be collected otherwise.
+pub fn is_exporting() -> bool {
+    EXPORTER.get().is_some()
+}
+
 fn describe(metric: &'static Metric) {
     let (name, help, unit): (KeyName, _, Option<Unit>) = (metric.name.into(), metric.help().into(), None);
     with_recorder(|recorder| match metric.kind {

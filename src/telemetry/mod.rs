@@ -19,7 +19,7 @@ use tracing_subscriber::{EnvFilter, Layer as _, filter::filter_fn, fmt, layer::S
 
 pub use self::metrics::{Counters, Gauges, Kind, Metric, Metrics, all as all_metrics, metrics, words};
 pub use episode::Episode;
-pub use exporter::{Exporter, SUM_UP_EVERY, install as export};
+pub use exporter::{Exporter, SUM_UP_EVERY, install as export, is_exporting};
 pub use lease::lease_kept;
 pub use sampled::Sampled;
 

@@ -24,7 +24,7 @@ use crate::{
     clock::SharedClock,
     store::{Outbox, OutboxEntry, StoreError},
     telemetry::{
-        metrics,
+        is_exporting, metrics,
         words::{WEBHOOK_DELIVERED, WEBHOOK_GONE, WEBHOOK_REFUSED, WEBHOOK_UNREACHABLE},
     },
 };
@@ -80,7 +80,7 @@ impl Dispatcher {
         tokio::select! {
             () = stop.cancelled() => {}
             () = deliver => {}
-            () = self.shared.measure() => {}
+            () = self.shared.measure(), if is_exporting() => {}
         }
         tasks.close();
         if timeout(LAST_WAIT, tasks.wait()).await.is_err() {

@@ -19,6 +19,8 @@ use crate::{
 /// Connections that the listener answers at once, and the time that each has.
 const SCRAPES_MAX: usize = 16;
 const SCRAPE_TIME_MAX: Duration = Duration::from_secs(10);
+/// How often an instance counts the webhooks that wait.
+const COUNTED_EVERY: Duration = Duration::from_secs(5);
 
 pub fn measured(settings: Settings) -> Settings {
     settings.with("TAUTAN_METRICS_LISTEN", "127.0.0.1:0")
@@ -197,6 +199,25 @@ async fn nothing_is_measured_without_a_listener_for_it() {
     let refused = stage.settings().with("TAUTAN_LISTEN", address).with("TAUTAN_METRICS_LISTEN", address);
     let (code, output) = refused.spawn().ended();
     assert!(code == Some(64) && output.contains("TAUTAN_METRICS_LISTEN: is the address of TAUTAN_LISTEN"), "{output}");
+}
+
+/// What waits in Redis is counted for the metrics alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiting_webhooks_are_not_counted_without_a_listener() {
+    if !redis_is_installed() {
+        return;
+    }
+    let (stage, receiver) = (Stage::new().await, Receiver::start());
+    for (is_measured, settings) in
+        [(false, Stage::settings as fn(&Stage) -> Settings), (true, |stage| measured(stage.settings()))]
+    {
+        let server = RedisServer::start();
+        let shared = settings(&stage).with("REDIS_URL", &server.url()).with("TAUTAN_ENCRYPTION_KEY", KEY);
+        let _program = receiver.deliveries_of(shared).start();
+        tokio::time::sleep(COUNTED_EVERY + Duration::from_secs(1)).await;
+        let commands = String::from_utf8_lossy(&server.ask(&["INFO", "commandstats"])).into_owned();
+        assert_eq!(commands.contains("cmdstat_zcard:"), is_measured, "{commands}");
+    }
 }
 
 /// A scraper that hangs keeps no other one out for long, and takes nothing from the service.

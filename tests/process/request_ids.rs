@@ -38,6 +38,22 @@ async fn log_lines_name_the_request_and_its_trace() {
     drop(stream);
 }
 
+/// The supervisor hears of a request too, and may start the session before the request does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn session_names_its_request_whichever_task_starts_it() {
+    let stage = Stage::new().await;
+    let mut program = stage.start();
+    for number in 0..30 {
+        let (tenant, id) = (format!("toko-{number}"), format!("of-connect-{number}"));
+        let connect = program.api(&tenant).ask(Method::POST, "connect").header("x-request-id", &id);
+        assert_eq!(connect.send().await.expect("an answer").status(), 202);
+        let started = format!("\"message\":\"session started\",\"tenant\":\"{tenant}\"");
+        let line = program.wait_for_line(&started);
+        let line: Value = serde_json::from_str(&line).expect("the log is JSON");
+        assert_eq!(from_spans(&line, "request_id"), Some(&*id), "{line}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn warnings_name_the_request_whatever_the_filter_says() {
     let stage = Stage::new().await;

@@ -41,12 +41,17 @@ struct Operation {
     method: &'static str,
     id: &'static str,
     summary: &'static str,
-    /// The schema of the request's body; `None`: a read.
-    body: Option<&'static str>,
+    /// The request's body; `None`: a read.
+    body: Option<Body>,
     /// Answers that are no errors: status, description, content by media type.
     answers: &'static [(u16, &'static str, Content)],
     needs_token: bool,
     codes: &'static [Code],
+}
+
+struct Body {
+    schema: &'static str,
+    required: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -71,7 +76,7 @@ const OPERATIONS: &[Operation] = &[
         method: "post",
         id: "connect",
         summary: "Starts or resumes the session; repeating it starts no second one",
-        body: Some("Connect"),
+        body: Some(Body { schema: "Connect", required: false }),
         answers: COMMAND_ANSWERS,
         needs_token: true,
         codes: &[
@@ -88,7 +93,7 @@ const OPERATIONS: &[Operation] = &[
         method: "post",
         id: "disconnect",
         summary: "Unlinks, or cancels a pairing; repeating it changes nothing",
-        body: Some("Disconnect"),
+        body: Some(Body { schema: "Disconnect", required: false }),
         answers: COMMAND_ANSWERS,
         needs_token: true,
         codes: &[],
@@ -98,7 +103,7 @@ const OPERATIONS: &[Operation] = &[
         method: "delete",
         id: "disconnectByDelete",
         summary: "The same as POST",
-        body: Some("Disconnect"),
+        body: Some(Body { schema: "Disconnect", required: false }),
         answers: COMMAND_ANSWERS,
         needs_token: true,
         codes: &[],
@@ -108,7 +113,7 @@ const OPERATIONS: &[Operation] = &[
         method: "post",
         id: "answerPasskey",
         summary: "Answers the passkey step that WhatsApp asks of some accounts",
-        body: Some("PasskeyAnswer"),
+        body: Some(Body { schema: "PasskeyAnswer", required: true }),
         answers: COMMAND_ANSWERS,
         needs_token: true,
         codes: &[Code::BadPasskey, Code::PasskeyNotAsked, Code::TooManyCommands],
@@ -255,9 +260,10 @@ impl Operation {
             let refer = |name: &&str| json!({ "$ref": format!("#/components/parameters/{name}") });
             document["parameters"] = parameters.iter().map(refer).collect();
         }
-        if let Some(body) = self.body {
-            let schema = json!({ "$ref": format!("#/components/schemas/{body}") });
-            document["requestBody"] = json!({ "content": { "application/json": { "schema": schema } } });
+        if let Some(Body { schema, required }) = &self.body {
+            let schema = json!({ "$ref": format!("#/components/schemas/{schema}") });
+            let content = json!({ "application/json": { "schema": schema } });
+            document["requestBody"] = json!({ "required": required, "content": content });
         }
         document
     }
