@@ -11,6 +11,7 @@ declare -A package=(
     [python3]=python3 [redis-server]=redis-server [redis-sentinel]=redis-sentinel [openssl]=openssl
     [haproxy]=haproxy [nginx]=nginx [caddy]=caddy [systemd-analyze]=systemd [valgrind]=valgrind
     [promtool]=prometheus
+    [tinyproxy]=tinyproxy [microsocks]=microsocks
 )
 missing=()
 for command in "${!package[@]}"; do

@@ -11,6 +11,8 @@ pub struct LinkOptions {
     pub expected: Expected,
     /// How the phone's list of linked devices names it. `None`: by the configured name.
     pub device_name: Option<DeviceName>,
+    /// The operator's proxy that leads to WhatsApp. `None`: the one that the link has already, or else the one for all.
+    pub proxy: Option<ProxyName>,
 }
 
 /// Which account a link may be of.
@@ -37,7 +39,11 @@ impl LinkOptions {
             Expected::AsBefore => before.expected.clone(),
             said => said,
         };
-        Self { expected, device_name: self.device_name.or_else(|| before.device_name.clone()) }
+        Self {
+            expected,
+            device_name: self.device_name.or_else(|| before.device_name.clone()),
+            proxy: self.proxy.or_else(|| before.proxy.clone()),
+        }
     }
 
     /// The only number whose account the link may be of.
@@ -99,6 +105,51 @@ impl From<DeviceName> for String {
     }
 }
 
+/// The name of one of the operator's proxies.
+///
+/// Invariant: 1 to 64 letters, digits, dots, dashes and underscores.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ProxyName(String);
+
+/// The text cannot be a proxy's name.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("a proxy's name is 1 to {PROXY_NAME_BYTES_MAX} of the characters a-z, A-Z, 0-9, dot, dash and underscore")]
+pub struct InvalidProxyName;
+
+const PROXY_NAME_BYTES_MAX: usize = 64;
+
+impl ProxyName {
+    /// Checks a name.
+    pub fn parse(text: &str) -> Result<Self, InvalidProxyName> {
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
+        if is_plain && (1..=PROXY_NAME_BYTES_MAX).contains(&text.len()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidProxyName)
+        }
+    }
+
+    /// The text itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for ProxyName {
+    type Error = InvalidProxyName;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text)
+    }
+}
+
+impl From<ProxyName> for String {
+    fn from(name: ProxyName) -> Self {
+        name.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,9 +172,21 @@ mod tests {
     }
 
     #[test]
+    fn only_a_plain_word_is_a_proxy_name() {
+        for good in ["jakarta", "id-1.b_2", &"x".repeat(PROXY_NAME_BYTES_MAX)] {
+            assert_eq!(ProxyName::parse(good).unwrap().as_str(), good);
+        }
+        let long = "x".repeat(PROXY_NAME_BYTES_MAX + 1);
+        for bad in ["", "http://proxy:1", "proxy:1", "a b", "a\n", "jakart\u{e1}", &long] {
+            assert_eq!(ProxyName::parse(bad), Err(InvalidProxyName), "{bad:?}");
+        }
+    }
+
+    #[test]
     fn open_options_come_from_the_request_before() {
         let before = LinkOptions {
             device_name: Some(DeviceName::parse("Toko Sari").unwrap()),
+            proxy: Some(ProxyName::parse("jakarta").unwrap()),
             ..LinkOptions::expecting(number("6281234567890"))
         };
         assert_eq!(LinkOptions::default().or(&before), before);

@@ -140,6 +140,7 @@ export type ProblemCode =
   | 'unknown-key'
   | 'token-without-expiry'
   | 'bad-tenant'
+  | 'bad-proxy'
   | 'wrong-issuer'
   | 'wrong-audience'
   | 'ambiguous-token'

@@ -203,7 +203,7 @@ fn bound(variable: &'static str, address: SocketAddr) -> Result<(TcpListener, So
 /// Sessions that open links to this WhatsApp.
 pub(super) fn sessions(
     stores: &Stores,
-    config::WhatsApp { url, version, device_name }: config::WhatsApp,
+    config::WhatsApp { url, version, device_name, proxies }: config::WhatsApp,
     settings: session::Settings,
     seams: Seams,
     clock: &SharedClock,
@@ -213,6 +213,7 @@ pub(super) fn sessions(
         url,
         version,
         device_name,
+        proxies,
         outgoing_frame: seams.outgoing_frame,
         qr_pace: seams.qr_pace.unwrap_or(1.0),
         ..whatsapp::Settings::default()

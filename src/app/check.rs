@@ -9,6 +9,7 @@ use super::{StartError, backend::REDIS_TIME_MAX, chain};
 use crate::{
     clock,
     config::{self, Config},
+    proxy::Route,
     store::{
         embedded::Directory,
         redis::{self, RedisStore},
@@ -25,7 +26,7 @@ pub(super) async fn run(config: Config) -> ExitCode {
         config::Store::Embedded { .. } => data_directory(&config.data_dir),
         config::Store::Redis(settings) => redis(settings).await,
     };
-    let whatsapp = whatsapp(&config.whatsapp.url).await;
+    let whatsapp = whatsapp(&config.whatsapp).await;
     if store && whatsapp { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -57,12 +58,23 @@ async fn redis(mut settings: redis::Settings) -> bool {
     matches!(usable, Ok(true))
 }
 
-async fn whatsapp(url: &str) -> bool {
-    let reached = timeout(WHATSAPP_TIME_MAX, whatsapp::reach(url)).await;
-    match &reached {
-        Ok(Ok(())) => println!("whatsapp {url}: reachable"),
-        Ok(Err(error)) => println!("whatsapp {url}: {}", chain(&**error)),
-        Err(_) => println!("whatsapp {url}: no answer within {} s", WHATSAPP_TIME_MAX.as_secs()),
+/// Each way that a link may take.
+async fn whatsapp(config::WhatsApp { url, proxies, .. }: &config::WhatsApp) -> bool {
+    let common = match &proxies.common {
+        Some(proxy) => (" through TAUTAN_WHATSAPP_PROXY".to_owned(), Route::Through(proxy.clone())),
+        None => (String::new(), Route::Direct),
+    };
+    let named = proxies.named.iter();
+    let named = named.map(|(name, proxy)| (format!(" through {}", name.as_str()), Route::Through(proxy.clone())));
+    let mut all = true;
+    for (way, route) in std::iter::once(common).chain(named) {
+        let reached = timeout(WHATSAPP_TIME_MAX, whatsapp::reach(url, &route)).await;
+        match &reached {
+            Ok(Ok(())) => println!("whatsapp {url}{way}: reachable"),
+            Ok(Err(error)) => println!("whatsapp {url}{way}: {}", chain(&**error)),
+            Err(_) => println!("whatsapp {url}{way}: no answer within {} s", WHATSAPP_TIME_MAX.as_secs()),
+        }
+        all &= matches!(reached, Ok(Ok(())));
     }
-    matches!(reached, Ok(Ok(())))
+    all
 }

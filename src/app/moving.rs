@@ -13,7 +13,7 @@ use std::{
 };
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{StartError, backend::REDIS_TIME_MAX, chain};
 use crate::{
@@ -45,7 +45,7 @@ enum MoveError {
     NoRedis,
     #[error(transparent)]
     Start(#[from] StartError),
-    #[error("Redis does not answer")]
+    #[error("Redis does not answer, or refuses writes")]
     Away,
     #[error("instances of Tautan run on this Redis, or ran a few seconds ago: stop them first")]
     Running,
@@ -177,7 +177,7 @@ impl Move<'_> {
         }
         // A move that was killed counts as alive for a while.
         let until = Instant::now() + if first { Duration::ZERO } else { LEASE_TIME_MAX };
-        while self.to.others_live().await? {
+        while self.others_live().await? {
             if Instant::now() >= until {
                 return Err(MoveError::Running);
             }
@@ -189,10 +189,16 @@ impl Move<'_> {
         }
         self.to.begin_move(id).await?;
         sleep(START_TIME).await;
-        if self.to.others_live().await? {
+        if self.others_live().await? {
             return Err(MoveError::Running);
         }
         Ok(())
+    }
+
+    /// A Redis that refuses writes never knows this process, which could not tell itself from another then.
+    async fn others_live(&self) -> Result<bool, MoveError> {
+        let live = timeout(REDIS_TIME_MAX, self.to.others_live()).await;
+        Ok(live.map_err(|_| MoveError::Away)??)
     }
 
     async fn move_some(&self, tenants: Vec<&TenantId>) -> Result<(), MoveError> {

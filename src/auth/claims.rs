@@ -1,7 +1,13 @@
 use serde_json::Value;
 
 use super::{Identity, LEEWAY, Settings, TokenError};
-use crate::{clock::Timestamp, events::shown_name, link_options::DeviceName, telemetry::Sampled, tenant::TenantId};
+use crate::{
+    clock::Timestamp,
+    events::shown_name,
+    link_options::{DeviceName, ProxyName},
+    telemetry::Sampled,
+    tenant::TenantId,
+};
 
 const SHOWN_LENGTH_MAX: usize = 200;
 
@@ -11,6 +17,7 @@ pub struct Lines {
     issuer: Sampled,
     audience: Sampled,
     tenant: Sampled,
+    proxy: Sampled,
 }
 
 /// Checks the claims of a token whose signature is good against the settings and the time of day.
@@ -54,7 +61,24 @@ pub fn read(claims: &Value, settings: &Settings, now: Timestamp, lines: &Lines) 
     let text = |claim: &Option<String>| claim.as_ref().and_then(|claim| find(claims, claim)?.as_str());
     let display_name = text(&settings.tenant_name_claim).and_then(display_name);
     let device_name = text(&settings.device_name_claim).and_then(|name| DeviceName::parse(name).ok());
-    Ok(Identity { tenant, display_name, device_name, expires_at })
+    let proxy = settings.proxy_claim.as_ref().map_or(Ok(None), |claim| proxy(find(claims, claim), claim, lines))?;
+    Ok(Identity { tenant, display_name, device_name, proxy, expires_at })
+}
+
+/// A claim that cannot be read is no missing one: without a name the link might go past the proxy that was meant.
+fn proxy(claim: Option<&Value>, name: &str, lines: &Lines) -> Result<Option<ProxyName>, TokenError> {
+    match claim {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => match value.as_str().map(ProxyName::parse) {
+            Some(Ok(proxy)) => Ok(Some(proxy)),
+            Some(Err(_)) | None => {
+                if lines.proxy.is_due() {
+                    tracing::warn!(claim = %name, seen = kind(claim), "a token was refused: its claim names no proxy");
+                }
+                Err(TokenError::BadProxy)
+            }
+        },
+    }
 }
 
 /// A claim for the log, with a hint if it differs by a slash at the end only. The token's signature is good, so a
@@ -167,6 +191,21 @@ mod tests {
         let unset = Settings::default();
         let claims = json!({"exp": 2e6, "id": "toko", "shop": {"name": "Toko Sari"}});
         assert_eq!(read(&claims, &unset, now(), &Lines::default()).unwrap().device_name, None);
+    }
+
+    #[test]
+    fn proxy_claim_is_a_name_or_refuses_the_token() {
+        let settings = Settings { proxy_claim: Some("proxy".into()), ..Settings::default() };
+        let named = |claims: Value| {
+            let identity = read(&claims, &settings, now(), &Lines::default());
+            identity.map(|identity| identity.proxy.map(String::from))
+        };
+        assert_eq!(named(json!({"exp": 2e6, "id": "toko", "proxy": "jakarta"})), Ok(Some("jakarta".into())));
+        assert_eq!(named(json!({"exp": 2e6, "id": "toko", "proxy": null})), Ok(None));
+        assert_eq!(named(json!({"exp": 2e6, "id": "toko"})), Ok(None));
+        for bad in [json!("http://evil:1"), json!(""), json!(7), json!(["jakarta"]), json!("x".repeat(65))] {
+            assert_eq!(named(json!({"exp": 2e6, "id": "toko", "proxy": bad})), Err(TokenError::BadProxy));
+        }
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub struct Settings {
     pub tenant_name_claim: Option<String>,
     /// Likewise, for the name in the phone's list of linked devices.
     pub device_name_claim: Option<String>,
+    /// Likewise, for the name of the proxy that leads to WhatsApp.
+    pub proxy_claim: Option<String>,
 }
 
 impl Default for Settings {
@@ -56,6 +58,7 @@ impl Default for Settings {
             tenant_claim: "id".into(),
             tenant_name_claim: None,
             device_name_claim: None,
+            proxy_claim: None,
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     clock::{SharedClock, Timestamp},
-    link_options::DeviceName,
+    link_options::{DeviceName, ProxyName},
     tenant::TenantId,
 };
 
@@ -24,6 +24,8 @@ pub struct Identity {
     pub display_name: Option<String>,
     /// How the phone's list of linked devices names the link, if the token has a usable name for it.
     pub device_name: Option<DeviceName>,
+    /// The proxy that leads to WhatsApp, if the token names one.
+    pub proxy: Option<ProxyName>,
     /// The token's end plus the leeway: the moment from which a new request with it would be refused.
     pub expires_at: Timestamp,
 }
@@ -58,6 +60,9 @@ pub enum TokenError {
     /// The token names no valid tenant.
     #[error("the token names no valid tenant")]
     BadTenant,
+    /// The token's claim for a proxy is no name of one.
+    #[error("the token's claim for a proxy is no name of one")]
+    BadProxy,
     /// The token comes from another issuer (iss).
     #[error("the token comes from another issuer (iss)")]
     WrongIssuer,

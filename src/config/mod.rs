@@ -20,6 +20,7 @@ pub use variables::Variable;
 use crate::{
     auth, http,
     link_options::DeviceName,
+    proxy::{self, Proxies},
     session,
     store::{self, crypt::MasterKey, redis},
     telemetry, webhook,
@@ -29,13 +30,14 @@ use read::Reader;
 /// With any of them the SaaS product's own tokens are checked, and there is no local mode.
 const KEYS: [&str; 3] = ["JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS"];
 /// Settings that apply only to tokens of the SaaS product.
-const TOKEN_SETTINGS: [&str; 6] = [
+const TOKEN_SETTINGS: [&str; 7] = [
     "JWT_ISSUER",
     "JWT_AUDIENCE",
     "JWT_SECRET_PREVIOUS",
     "TAUTAN_TENANT_CLAIM",
     "TAUTAN_TENANT_NAME_CLAIM",
     "TAUTAN_DEVICE_NAME_CLAIM",
+    "TAUTAN_WHATSAPP_PROXY_CLAIM",
 ];
 /// Beginnings of cookie names that browsers keep only when they come over https.
 const SECURE_COOKIES: [&str; 2] = ["__host-", "__secure-"];
@@ -78,6 +80,8 @@ pub struct WhatsApp {
     pub version: Option<(u32, u32, u32)>,
     /// How the phone's list of linked devices names links whose token has no name for them.
     pub device_name: DeviceName,
+    /// The proxies that lead to it.
+    pub proxies: Proxies,
 }
 
 /// How tenants are authenticated.
@@ -251,7 +255,29 @@ fn whatsapp(reader: &mut Reader) -> WhatsApp {
         url: reader.parsed("TAUTAN_WHATSAPP_URL", read::websocket_url),
         version: reader.optional("TAUTAN_WHATSAPP_VERSION", read::version),
         device_name: reader.parsed("TAUTAN_DEVICE_NAME", read::device_name),
+        proxies: proxies(reader),
     }
+}
+
+fn proxies(reader: &mut Reader) -> Proxies {
+    const COMMON: &str = "TAUTAN_WHATSAPP_PROXY";
+    const LIST: &str = "TAUTAN_WHATSAPP_PROXIES";
+    const CLAIM: &str = "TAUTAN_WHATSAPP_PROXY_CLAIM";
+    let common = reader.optional(COMMON, read::proxy);
+    let named = reader.optional(LIST, proxy::read_list).unwrap_or_default();
+    match (reader.text(CLAIM).is_some(), reader.is_named(LIST)) {
+        (true, false) => {
+            reader.mistake(CLAIM, "is set without TAUTAN_WHATSAPP_PROXIES_FILE, the proxies that it names")
+        }
+        (false, true) => {
+            reader.mistake(LIST, "is set without TAUTAN_WHATSAPP_PROXY_CLAIM, the claim that names one of them");
+        }
+        (true, true) | (false, false) => {}
+    }
+    // An empty one is most likely a secret that was not filled in, and the links would go past the proxy.
+    reader.must_not_be_empty(COMMON, "is empty: give it a value, or remove it to connect without a proxy");
+    reader.must_not_be_empty(LIST, "is empty: give it a value, or remove it");
+    Proxies { common, named }
 }
 
 fn webhook_settings(reader: &mut Reader) -> Option<webhook::Settings> {
@@ -284,6 +310,7 @@ fn auth_settings(reader: &mut Reader) -> auth::Settings {
         tenant_claim: reader.parsed("TAUTAN_TENANT_CLAIM", read::claim),
         tenant_name_claim: reader.optional("TAUTAN_TENANT_NAME_CLAIM", read::claim),
         device_name_claim: reader.optional("TAUTAN_DEVICE_NAME_CLAIM", read::claim),
+        proxy_claim: reader.optional("TAUTAN_WHATSAPP_PROXY_CLAIM", read::claim),
     }
 }
 

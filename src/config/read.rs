@@ -12,6 +12,7 @@ use crate::{
     http::Network,
     limit::Limit,
     link_options::DeviceName,
+    proxy::ProxyUrl,
     store::{crypt::MasterKey, redis},
     telemetry::{self, Format},
     webhook,
@@ -256,6 +257,11 @@ pub(super) fn claim_value(text: &str) -> Result<String, String> {
         ));
     }
     Ok(text.to_owned())
+}
+
+/// Repeats nothing of the URL, which may hold a password.
+pub(super) fn proxy(text: &str) -> Result<ProxyUrl, String> {
+    ProxyUrl::parse(text).map_err(|error| error.to_string())
 }
 
 pub(super) fn device_name(text: &str) -> Result<DeviceName, String> {

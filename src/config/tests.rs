@@ -76,6 +76,34 @@ fn device_name_is_short_and_plain() {
 }
 
 #[test]
+fn proxies_to_whatsapp_are_read_without_repeating_a_password() {
+    let token = [("JWT_SECRET", SECRET)];
+    let with = |more: &[(&str, &str)]| read(&[&token[..], more].concat());
+    let proxies = with(&[
+        ("TAUTAN_WHATSAPP_PROXY", "http://u:p@proxy:1"),
+        ("TAUTAN_WHATSAPP_PROXIES", "jakarta = socks5h://u:p@proxy:2"),
+        ("TAUTAN_WHATSAPP_PROXY_CLAIM", "/way/name"),
+    ]);
+    let proxies = proxies.unwrap().whatsapp.proxies;
+    assert!(proxies.common.is_some_and(|proxy| proxy.port == 1) && proxies.named.len() == 1);
+    for (wrong, variable) in [
+        (&[("TAUTAN_WHATSAPP_PROXY", "ftp://u:hunter2@proxy:1")][..], "TAUTAN_WHATSAPP_PROXY"),
+        (&[("TAUTAN_WHATSAPP_PROXY", "")], "TAUTAN_WHATSAPP_PROXY"),
+        (&[("TAUTAN_WHATSAPP_PROXIES", " "), ("TAUTAN_WHATSAPP_PROXY_CLAIM", "way")], "TAUTAN_WHATSAPP_PROXIES"),
+        (
+            &[("TAUTAN_WHATSAPP_PROXIES", "a = http://u:hunter2@:1"), ("TAUTAN_WHATSAPP_PROXY_CLAIM", "way")],
+            "TAUTAN_WHATSAPP_PROXIES",
+        ),
+        (&[("TAUTAN_WHATSAPP_PROXIES", "a = http://proxy:1")], "TAUTAN_WHATSAPP_PROXIES"),
+        (&[("TAUTAN_WHATSAPP_PROXY_CLAIM", "way")], "TAUTAN_WHATSAPP_PROXY_CLAIM"),
+    ] {
+        let mistakes = with(wrong).unwrap_err();
+        assert!(mistakes.iter().any(|mistake| mistake.variable == variable), "{wrong:?}: {mistakes:?}");
+        assert!(!format!("{mistakes:?}").contains("hunter2"), "{mistakes:?}");
+    }
+}
+
+#[test]
 fn limit_is_a_number_in_a_duration() {
     let limit =
         |text: &str| read(&[("TAUTAN_LIMIT_STREAM_OPENINGS", text)]).map(|config| config.http.limits.stream_openings);

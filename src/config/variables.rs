@@ -60,6 +60,12 @@ pub const VARIABLES: &[Variable] = &[
     secret("TAUTAN_ENCRYPTION_KEY_PREVIOUS", "the key before, while it is being replaced, or the one to come"),
     plain("TAUTAN_WHATSAPP_URL", "wss://web.whatsapp.com/ws/chat", "the WhatsApp endpoint"),
     unset("TAUTAN_WHATSAPP_VERSION", "client version to claim, as 2.3000.N; looked up if not set"),
+    secret(
+        "TAUTAN_WHATSAPP_PROXY",
+        "the proxy for all connections to WhatsApp: http:// or socks5h://, with user:password@",
+    ),
+    secret("TAUTAN_WHATSAPP_PROXIES", "proxies that tokens may name, a line NAME = URL for each"),
+    unset("TAUTAN_WHATSAPP_PROXY_CLAIM", "the claim that names one of them"),
     plain("TAUTAN_DEVICE_NAME", "Tautan", "the name in the phone's list of linked devices; 40 characters at most"),
     unset("TAUTAN_DEVICE_NAME_CLAIM", "a claim with that name, for the links of its tenant"),
     unset("TAUTAN_WEBHOOK_URL", "status changes are sent there by signed requests; https://"),

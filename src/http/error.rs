@@ -62,6 +62,7 @@ codes! {
     UnknownKey = "unknown-key", UNAUTHORIZED, "The token is signed with an unknown key";
     TokenWithoutExpiry = "token-without-expiry", UNAUTHORIZED, "The token never expires";
     BadTenant = "bad-tenant", UNAUTHORIZED, "The token names no valid tenant";
+    BadProxy = "bad-proxy", UNAUTHORIZED, "The token names no valid proxy";
     WrongIssuer = "wrong-issuer", UNAUTHORIZED, "The token comes from another issuer";
     WrongAudience = "wrong-audience", UNAUTHORIZED, "The token is meant for another audience";
     AmbiguousToken = "ambiguous-token", UNAUTHORIZED, "Several tokens name different tenants";
@@ -178,6 +179,7 @@ impl From<TokenError> for Problem {
             TokenError::UnknownKey => Code::UnknownKey,
             TokenError::WithoutExpiry => Code::TokenWithoutExpiry,
             TokenError::BadTenant => Code::BadTenant,
+            TokenError::BadProxy => Code::BadProxy,
             TokenError::WrongIssuer => Code::WrongIssuer,
             TokenError::WrongAudience => Code::WrongAudience,
             TokenError::KeysUnavailable => {

@@ -133,8 +133,10 @@ pub struct HeartbeatBody {
 impl HeartbeatBody {
     /// Whole seconds are written without a fraction.
     pub fn of(every: Duration) -> Self {
-        let fraction = || serde_json::Number::from_f64(every.as_secs_f64());
-        let every = if every.subsec_nanos() == 0 { None } else { fraction() }.unwrap_or_else(|| every.as_secs().into());
+        let seconds = every.as_secs_f64();
+        let whole = serde_json::Number::from(every.as_secs());
+        let every =
+            if every.subsec_nanos() == 0 { whole } else { serde_json::Number::from_f64(seconds).unwrap_or(whole) };
         Self { every }
     }
 }

@@ -22,7 +22,7 @@ pub async fn connect(request: RouteRequest, body: Result<Bytes, Problem>) -> Res
     request.context.budgets.take_command(&identity.tenant)?;
     let body = body::object(&request.headers, &body?)?;
     let (phone, expected) = (phone::asked(&body)?, phone::expected(&body)?);
-    let options = LinkOptions { expected, device_name: identity.device_name };
+    let options = LinkOptions { expected, device_name: identity.device_name, proxy: identity.proxy };
     check_linked(&request, &identity.tenant, &options).await?;
     let shown = request.services().sessions.connect(&identity.tenant, phone, options).await?;
     Ok(accepted(&shown, &identity.tenant))

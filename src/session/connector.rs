@@ -147,6 +147,8 @@ pub enum Signal {
     Dropped,
     /// Redialling fails: WhatsApp cannot be reached from here.
     Unreachable,
+    /// Redialling fails: the link's proxy makes no connection to WhatsApp.
+    ProxyFailed,
     /// The link ended for good.
     Ended(End),
 }
@@ -163,6 +165,7 @@ impl fmt::Debug for Signal {
             Self::Renamed { .. } => f.write_str("Renamed(…)"),
             Self::Dropped => f.write_str("Dropped"),
             Self::Unreachable => f.write_str("Unreachable"),
+            Self::ProxyFailed => f.write_str("ProxyFailed"),
             Self::Ended(end) => write!(f, "Ended({end:?})"),
         }
     }
@@ -201,6 +204,8 @@ pub enum End {
     AccountChanged,
     /// A passkey was asked for and none was shown in time.
     PasskeyTimeout,
+    /// The proxy of a pairing makes no connection to WhatsApp.
+    ProxyFailed,
     /// Credentials could not be saved: going on would lose the pairing.
     StoreFailed,
     /// A row of the credentials cannot be read now: it is encrypted with another key, or another version wrote it.
@@ -224,6 +229,7 @@ impl End {
             // Only of a pairing: a linked device waits until it is let in.
             Self::RateLimited | Self::PairingFailed | Self::PairingCutShort => Some(EndReason::PairingFailed),
             Self::AccountChanged | Self::Unreadable => Some(EndReason::CredentialsUnreadable),
+            Self::ProxyFailed => Some(EndReason::ProxyFailed),
             Self::PasskeyTimeout => Some(EndReason::PasskeyTimeout),
             Self::StoreFailed | Self::Internal => Some(EndReason::Internal),
             Self::LeaseLost => None,
@@ -237,6 +243,12 @@ pub enum ConnectError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The link's proxy is not among those of this instance. Nothing was connected.
+    #[error("the link's proxy is not configured here")]
+    UnknownProxy {
+        /// As [`Link::resumes`].
+        resumes: Option<PhoneNumber>,
+    },
     /// The request or the unlink did not reach WhatsApp.
     #[error("the request could not be sent to whatsapp")]
     NotSent(#[source] Box<dyn std::error::Error + Send + Sync>),

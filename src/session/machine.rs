@@ -72,6 +72,8 @@ pub fn advance(from: &Status, signal: &Signal, now: Timestamp, fresh: PairingId)
             Status::Connecting { passkey: Some(_), .. } => Status::connecting(ConnectingReason::Starting, None),
             Status::Connecting { .. } | Status::Disconnected { .. } => return None,
         },
+        // The session publishes it: what follows depends on whether there is a pairing.
+        Signal::ProxyFailed => return None,
         Signal::Unreachable => Status::connecting(ConnectingReason::WhatsappUnreachable, from.account().cloned()),
     };
     (to != *from).then_some(to)
@@ -178,6 +180,7 @@ pub fn erases(end: End, paired: bool) -> bool {
         | End::PairingCutShort
         | End::AccountChanged
         | End::PasskeyTimeout
+        | End::ProxyFailed
         | End::StoreFailed
         | End::Internal => !paired,
     }

@@ -3,6 +3,7 @@
 
 mod first;
 mod last;
+mod proxy;
 mod requests;
 
 use std::{ops::ControlFlow, panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -23,7 +24,7 @@ use super::{
 use crate::{
     clock::{SharedClock, until},
     events::{ConnectingReason, PairingId, Passkey, PhoneNumber, Status},
-    link_options::LinkOptions,
+    link_options::{LinkOptions, ProxyName},
     store::{DesiredState, Generation, Lease, StoreError, Stores},
 };
 
@@ -45,7 +46,9 @@ pub(super) async fn run(lease: Lease, mailbox: Arc<Mailbox>, context: Arc<Sessio
     // Where several instances share the work, this line is how an operator finds the one that runs the session.
     info!(tenant = %lease.tenant(), "session started");
     let Ok(mut session) = Session::begin(lease, mailbox, context).await else { return };
-    while let Next::Again = session.link_without_panic().await {}
+    while let Next::Again = session.link_without_panic().await {
+        session.read_options().await;
+    }
 }
 
 /// A session's memory across its links.
@@ -61,6 +64,8 @@ struct Session {
     phone: Option<PhoneNumber>,
     /// What the link has to be, as far as it was read.
     options: LinkOptions,
+    /// The proxy that the current link was opened with.
+    opened_through: Option<ProxyName>,
     /// The number whose credentials the link uses. The status does not have it after an end that kept the credentials.
     linked_as: Option<PhoneNumber>,
     /// Windows of codes opened since the user last asked.
@@ -91,6 +96,8 @@ enum LinkExit {
     Unlink,
     /// The request expects another account.
     OtherAccount,
+    /// Another link is to take its place.
+    Reopen,
     Ended(End),
 }
 
@@ -106,9 +113,11 @@ impl Session {
     }
 
     async fn one_link(&mut self) -> Next {
+        self.opened_through = self.options.proxy.clone();
         let mut link = match self.context.connector.open(&self.lease, &self.options).await {
             Ok(link) => link,
             Err(ConnectError::Store(StoreError::Fenced)) => return Next::Over,
+            Err(ConnectError::UnknownProxy { resumes }) => return self.unknown_proxy(resumes).await,
             Err(ConnectError::Store(StoreError::Unreadable | StoreError::Damaged(_))) => {
                 return self.unreadable().await;
             }
@@ -139,6 +148,10 @@ impl Session {
             }
             LinkExit::Unlink => self.unlink(Some(link)).await,
             LinkExit::OtherAccount => self.refuse_account(link).await,
+            LinkExit::Reopen => {
+                link.close().await;
+                Next::Again
+            }
             LinkExit::Ended(end) => {
                 link.close().await;
                 self.end(end).await
@@ -181,6 +194,7 @@ impl Session {
         let signal = match signal {
             Some(Signal::Ended(end)) => return ControlFlow::Break(LinkExit::Ended(end)),
             None => return ControlFlow::Break(LinkExit::Ended(End::Internal)),
+            Some(Signal::ProxyFailed) => return self.proxy_failed().await,
             Some(signal) => signal,
         };
         if let Signal::Connected { account } = &signal {
@@ -188,7 +202,8 @@ impl Session {
         }
         let before = self.publisher.status().word();
         let (now, fresh) = (self.context.clock.now(), PairingId::new(rand::random()));
-        let Some(status) = machine::advance(self.publisher.status(), &signal, now, fresh) else {
+        let from = if self.waits_for_proxy() { self.resumed() } else { self.publisher.status().clone() };
+        let Some(status) = machine::advance(&from, &signal, now, fresh) else {
             return ControlFlow::Continue(());
         };
         self.figures.signal(&signal, now);
@@ -225,6 +240,9 @@ impl Session {
 
     async fn overdue(&mut self) -> ControlFlow<LinkExit> {
         self.time_limit_ends = None;
+        if self.waits_for_proxy() {
+            return ControlFlow::Break(LinkExit::Ended(End::ProxyFailed));
+        }
         match machine::overdue(self.publisher.status()) {
             machine::Overdue::Publish(status) => {
                 let outcome = self.publisher.publish(status).await;
@@ -285,7 +303,8 @@ impl Session {
             | End::ClientOutdated { .. }
             | End::PairingFailed
             | End::AccountChanged
-            | End::PasskeyTimeout => None,
+            | End::PasskeyTimeout
+            | End::ProxyFailed => None,
         };
         if let Some(pause) = again {
             return self.pause(pause, end).await;

@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     events::{PhoneNumber, Status},
-    link_options::{DeviceName, Expected, LinkOptions},
+    link_options::{DeviceName, Expected, LinkOptions, ProxyName},
 };
 
 /// What the user wants of a session, saved until it is fulfilled.
@@ -27,7 +27,7 @@ pub enum DesiredState {
 impl DesiredState {
     /// To be linked, with any account.
     pub const fn run(phone: Option<PhoneNumber>) -> Self {
-        Self::Run { phone, options: LinkOptions { expected: Expected::AsBefore, device_name: None } }
+        Self::Run { phone, options: LinkOptions { expected: Expected::AsBefore, device_name: None, proxy: None } }
     }
 
     /// Fills in what this request leaves open, from the desired state that stands or else from the newest status.
@@ -44,7 +44,8 @@ impl DesiredState {
     }
 }
 
-/// The saved form. Versions that do not know `RunAs` leave such a tenant alone: they would link any account.
+/// The saved form. Versions that do not know `RunAs` leave such a tenant alone: they would link any account, and past the
+/// proxy.
 #[derive(Serialize, Deserialize)]
 enum Saved {
     Run {
@@ -56,7 +57,10 @@ enum Saved {
         phone: Option<PhoneNumber>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         device_name: Option<DeviceName>,
-        expected: PhoneNumber,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expected: Option<PhoneNumber>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        proxy: Option<ProxyName>,
     },
     Unlink,
     #[serde(untagged)]
@@ -66,10 +70,16 @@ enum Saved {
 impl From<DesiredState> for Saved {
     fn from(desired: DesiredState) -> Self {
         match desired {
-            DesiredState::Run { phone, options: LinkOptions { expected, device_name } } => match expected {
-                Expected::Only(expected) => Self::RunAs { phone, device_name, expected },
-                Expected::AsBefore | Expected::Any => Self::Run { phone, device_name },
-            },
+            DesiredState::Run { phone, options: LinkOptions { expected, device_name, proxy } } => {
+                let expected = match expected {
+                    Expected::Only(number) => Some(number),
+                    Expected::AsBefore | Expected::Any => None,
+                };
+                if expected.is_none() && proxy.is_none() {
+                    return Self::Run { phone, device_name };
+                }
+                Self::RunAs { phone, device_name, expected, proxy }
+            }
             DesiredState::Unlink => Self::Unlink,
             DesiredState::Unknown(saved) => Self::Unknown(saved),
         }
@@ -80,10 +90,11 @@ impl From<Saved> for DesiredState {
     fn from(saved: Saved) -> Self {
         match saved {
             Saved::Run { phone, device_name } => {
-                Self::Run { phone, options: LinkOptions { expected: Expected::AsBefore, device_name } }
+                Self::Run { phone, options: LinkOptions { device_name, ..LinkOptions::default() } }
             }
-            Saved::RunAs { phone, device_name, expected } => {
-                Self::Run { phone, options: LinkOptions { expected: Expected::Only(expected), device_name } }
+            Saved::RunAs { phone, device_name, expected, proxy } => {
+                let expected = expected.map_or(Expected::AsBefore, Expected::Only);
+                Self::Run { phone, options: LinkOptions { expected, device_name, proxy } }
             }
             Saved::Unlink => Self::Unlink,
             Saved::Unknown(saved) => Self::Unknown(saved),
@@ -139,12 +150,17 @@ mod tests {
     }
 
     #[test]
-    fn saved_form_is_read_back_and_hides_restrictions_from_older_versions() {
+    fn saved_restrictions_are_hidden_from_older_versions() {
         let named = LinkOptions { device_name: Some(DeviceName::parse("Toko").unwrap()), ..LinkOptions::default() };
+        let through = LinkOptions { proxy: Some(ProxyName::parse("jakarta").unwrap()), ..LinkOptions::default() };
         for (desired, saved) in [
             (DesiredState::run(None), json!({"Run": {"phone": null}})),
             (DesiredState::Run { phone: None, options: named }, json!({"Run": {"phone": null, "device_name": "Toko"}})),
             (expecting("6281234567890"), json!({"RunAs": {"phone": null, "expected": "6281234567890"}})),
+            (
+                DesiredState::Run { phone: None, options: through },
+                json!({"RunAs": {"phone": null, "proxy": "jakarta"}}),
+            ),
             (DesiredState::Unlink, json!("Unlink")),
             (DesiredState::Unknown(json!({"Sing": 1})), json!({"Sing": 1})),
         ] {

@@ -35,7 +35,7 @@ pub trait Outbox: Send + Sync + 'static {
 /// The statuses that the back end does not know yet, in figures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Waiting {
-    /// The tenants of which there is one.
+    /// How many tenants have an entry.
     pub tenants: usize,
     /// When the oldest one changed. With more than a thousand tenants on Redis: of the thousand that are due first.
     pub oldest: Option<Timestamp>,

@@ -10,9 +10,12 @@ pub(in crate::store) fn takeover_status(newest: Option<&Event>, desired: Option<
         }
         (Some(Status::Connecting { account: None, .. }), _) => None,
         (Some(Status::QrPending { .. }) | None, _) => Some(starting()),
-        // The session waits for credentials that it can read. With "starting" it would count as a pairing, which ends
-        // when WhatsApp cannot be reached.
-        (Some(Status::Disconnected { reason: EndReason::CredentialsUnreadable, .. }), _) => None,
+        // The session waits for credentials that it can read, or for its proxy. With "starting" it would count as a pairing,
+        // which ends when WhatsApp cannot be reached.
+        (
+            Some(Status::Disconnected { reason: EndReason::CredentialsUnreadable | EndReason::ProxyFailed, .. }),
+            Some(DesiredState::Run { .. }),
+        ) => None,
         (Some(Status::Disconnected { .. }), Some(DesiredState::Run { .. })) => Some(starting()),
         // Credentials that outlived their session are about to be erased: the page shows the end already.
         (Some(Status::Disconnected { .. }), Some(DesiredState::Unlink | DesiredState::Unknown(_)) | None) => None,
@@ -39,6 +42,7 @@ mod tests {
             takeover_status(Some(&event), Some(&DesiredState::run(None)))
         };
         assert_eq!(said(EndReason::CredentialsUnreadable), None);
+        assert_eq!(said(EndReason::ProxyFailed), None);
         assert_eq!(said(EndReason::QrExpired), Some(starting()));
     }
 }

@@ -90,7 +90,7 @@ impl Dispatcher {
 }
 
 impl Shared {
-    /// Keeps the metrics of what waits up to date.
+    /// Writes how many statuses wait, and since when, into the metrics.
     async fn measure(&self) {
         let mut looks = interval(LOOK_EVERY);
         loop {

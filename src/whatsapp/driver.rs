@@ -23,6 +23,7 @@ use super::{
 use crate::{
     clock::{SharedClock, until},
     events::{Account, PhoneNumber, Platform, shown_name},
+    proxy::Route,
     session::{End, Signal},
     store::StoreError,
 };
@@ -45,6 +46,8 @@ const BACK_WITHIN: Duration = Duration::from_secs(2);
 pub(super) struct Claim {
     pub versions: Arc<Versions>,
     pub version: Version,
+    /// The way of the link.
+    pub route: Route,
 }
 
 /// Sends a link's signals to its session, in order. Closed when the link ends.
@@ -70,7 +73,9 @@ impl SignalSender {
     async fn send(&mut self, signal: Signal) {
         match &signal {
             Signal::Connected { .. } => (self.connected, self.away_at) = (true, None),
-            Signal::Dropped | Signal::Unreachable => (self.connected, self.away_at) = (false, None),
+            Signal::Dropped | Signal::Unreachable | Signal::ProxyFailed => {
+                (self.connected, self.away_at) = (false, None)
+            }
             Signal::Qr { .. }
             | Signal::PairCode { .. }
             | Signal::PairCodeRefused { .. }
@@ -119,6 +124,7 @@ impl Driver {
                 Some(InboxEvent::Redials) => self.signals.redials(),
                 Some(InboxEvent::Event(event)) => self.event(&event).await,
                 Some(InboxEvent::Unreachable) => self.signals.send(Signal::Unreachable).await,
+                Some(InboxEvent::ProxyFailed) => self.signals.send(Signal::ProxyFailed).await,
                 Some(InboxEvent::CodeRefused(reason)) => {
                     if let Some(phone) = self.codes.phone() {
                         self.signals.send(Signal::PairCodeRefused { phone, reason }).await;
@@ -193,7 +199,8 @@ impl Driver {
             | Signal::PairCodeRefused { .. }
             | Signal::PasskeyRequired { .. }
             | Signal::Dropped
-            | Signal::Unreachable => {}
+            | Signal::Unreachable
+            | Signal::ProxyFailed => {}
         }
         self.signals.send(signal).await;
     }
@@ -217,9 +224,9 @@ impl Driver {
         let cut_short = self.opened_at == Stage::Scanned;
         self.shared.termination.terminate(match end {
             End::PairingFailed if cut_short => End::PairingCutShort,
-            End::ClientOutdated { .. } => {
-                End::ClientOutdated { renewed: self.claim.versions.has_newer_than(self.claim.version).await }
-            }
+            End::ClientOutdated { .. } => End::ClientOutdated {
+                renewed: self.claim.versions.has_newer_than(self.claim.version, &self.claim.route).await,
+            },
             end => end,
         });
     }

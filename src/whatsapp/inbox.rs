@@ -13,6 +13,8 @@ pub(super) const EVENTS_MAX: usize = 64;
 pub(super) enum InboxEvent {
     Event(Arc<Event>),
     Unreachable,
+    /// The proxy makes no connection to WhatsApp.
+    ProxyFailed,
     /// The library reconnects: the connection before has ended.
     Redials,
     CodeRefused(PairRefusal),

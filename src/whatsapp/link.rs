@@ -20,7 +20,7 @@ use whatsapp_rust::{
 use super::{
     caches,
     driver::{Claim, Driver, SIGNALS_MAX, SignalSender},
-    http::Http,
+    http::{Clients, Http},
     in_flight::InFlight,
     inbox::InboxEvent,
     keys::{self, Mappings, Stored},
@@ -38,7 +38,8 @@ use super::{
 use crate::{
     clock::SharedClock,
     events::PhoneNumber,
-    link_options::DeviceName,
+    link_options::{DeviceName, LinkOptions},
+    proxy::UnknownProxy,
     session::{ConnectError, End, Link, Request, Signal},
     store::{CredentialStore, Lease, StoreError},
 };
@@ -48,27 +49,35 @@ pub(super) struct Opening {
     pub credentials: Arc<dyn CredentialStore>,
     pub versions: Arc<Versions>,
     pub clock: SharedClock,
-    pub http: Http,
+    pub http: Clients,
     pub sockets: Sockets,
     pub alive: Arc<AtomicUsize>,
     pub lease: Lease,
-    /// The name in the phone's list of linked devices, after the platform's name.
-    pub device_name: DeviceName,
+    pub options: LinkOptions,
 }
 
 impl Opening {
     pub async fn open(self) -> Result<WhatsAppLink, ConnectError> {
         let stored = self.stored().await?;
         let stage = stored.as_ref().map_or(Stage::Offering, |stored| stored.stage);
-        let version = self.versions.current().await;
-        let (shared, events) = Shared::new(self.settings, self.credentials, self.lease, stage, self.alive);
+        let resumes = stored.as_ref().map(|stored| stored.phone.clone());
+        // A request without a name leaves a device on the way that it has.
+        let proxy = self.options.proxy.clone().or_else(|| stored.and_then(|stored| stored.proxy));
+        let route = match self.settings.proxies.route(proxy.as_ref()) {
+            Ok(route) => route,
+            Err(UnknownProxy) => return Err(ConnectError::UnknownProxy { resumes }),
+        };
+        // In the phone's list of linked devices, after the platform's name.
+        let name = self.options.device_name.clone().unwrap_or_else(|| self.settings.device_name.clone());
+        let version = self.versions.current(&route).await;
+        let (shared, events) = Shared::new(self.settings, self.credentials, self.lease, proxy, stage, self.alive);
         // From here on, dropping the future or an error ends every task that was started.
         let running = shared.termination.stop().clone().drop_guard();
         let platform = if stage > Stage::Offering { shared.keys.platform().await? } else { None };
         let dials = Arc::new(Dials::default());
         let in_flight = InFlight::new(shared.tasks.clone(), shared.termination.clone());
-        let dialer = Dialer::new(&shared, self.sockets, dials.clone(), in_flight.clone());
-        let bot = bot(&shared, &self.device_name, version, self.http, dialer).await?;
+        let dialer = Dialer::new(&shared, (self.sockets, route.clone()), dials.clone(), in_flight.clone());
+        let bot = bot(&shared, &name, version, self.http.on(&route), dialer).await?;
         let client = bot.client();
         in_flight.attach(&client);
         shared.keys.attach(Arc::downgrade(&client.persistence_manager()));
@@ -79,7 +88,7 @@ impl Opening {
             client: client.clone(),
             shared: shared.clone(),
             opened_at: stage,
-            claim: Claim { versions: self.versions, version },
+            claim: Claim { versions: self.versions, version, route },
             platform,
             dials,
             codes: codes.clone(),
@@ -94,7 +103,6 @@ impl Opening {
             bot.run().await;
             inbox.push(InboxEvent::LoopEnded);
         });
-        let resumes = stored.map(|stored| stored.phone);
         Ok(WhatsAppLink { resumes, client, signals, shared, codes, passkeys, over: false, running })
     }
 
@@ -214,7 +222,7 @@ impl WhatsAppLink {
             return Ok(());
         }
         match self.shared.termination.end() {
-            Some(End::UnlinkedByPhone) => return Ok(()),
+            Some(end) if is_removed(end) => return Ok(()),
             Some(_) => return Err(NotSent::Ended),
             None => {}
         }
@@ -230,7 +238,7 @@ impl WhatsAppLink {
         match sent.await.unwrap_or(Err(NotSent::Late)) {
             Ok(()) => Ok(()),
             Err(not_sent) => match tokio::time::timeout(REMOVAL_GRACE, self.shared.termination.terminated()).await {
-                Ok(End::UnlinkedByPhone) => Ok(()),
+                Ok(end) if is_removed(end) => Ok(()),
                 Ok(_) | Err(_) => Err(not_sent),
             },
         }
@@ -259,6 +267,11 @@ impl WhatsAppLink {
             warn!(tasks = tasks.len(), "tasks of a closed whatsapp link are still running");
         }
     }
+}
+
+/// Whether WhatsApp has no such device any more. Before its first login a device ends as a pairing that failed.
+fn is_removed(end: End) -> bool {
+    matches!(end, End::UnlinkedByPhone | End::PairingFailed | End::PairingCutShort)
 }
 
 async fn remove_device(client: &Arc<Client>, termination: &Termination) -> Result<(), NotSent> {

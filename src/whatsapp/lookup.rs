@@ -9,8 +9,9 @@ use whatsapp_rust::{
 
 use super::{
     guard::Check,
-    http::{Http, Limits},
+    http::{Clients, Http, Limits},
 };
+use crate::proxy::Route;
 
 pub(super) type Version = (u32, u32, u32);
 
@@ -18,7 +19,10 @@ pub(super) type Version = (u32, u32, u32);
 const LIMITS: Limits = Limits { time_max: Duration::from_secs(5), body_bytes_max: 4 << 20 };
 
 /// Looks up the newest version of WhatsApp's own web client, as the library does.
-pub(super) struct Lookup(Arc<dyn HttpClient>);
+pub(super) struct Lookup(Box<ClientOn>);
+
+/// Makes the client for a way.
+type ClientOn = dyn Fn(&Route) -> Arc<dyn HttpClient> + Send + Sync;
 
 /// Has no source: the library's errors may print the answer.
 #[derive(Debug, thiserror::Error)]
@@ -33,22 +37,29 @@ impl Lookup {
     /// `None`: links connect to a simulator, and then no request leaves the machine. Only a build that can connect to
     /// nothing else requests the version from the simulator, at the same address.
     pub fn new(url: &str, check: Check) -> Option<Self> {
-        let http = Http::new(url, check, LIMITS);
-        if http.reaches_nothing() {
+        let clients = Clients::new(url, check, LIMITS);
+        if clients.reach_nothing() {
             return None;
         }
-        Some(match http.simulator().map(|address| format!("http://{address}/sw.js")) {
-            Some(url) => Self::with(Detour { url, http }),
-            None => Self::with(http),
-        })
+        let simulated = clients.simulator().map(|address| format!("http://{address}/sw.js"));
+        Some(Self(Box::new(move |route| {
+            let http = clients.on(route);
+            match simulated.clone() {
+                Some(url) => Arc::new(Detour { url, http }),
+                None => Arc::new(http),
+            }
+        })))
     }
 
+    #[cfg(test)]
     pub fn with(client: impl HttpClient + 'static) -> Self {
-        Self(Arc::new(client))
+        let client: Arc<dyn HttpClient> = Arc::new(client);
+        Self(Box::new(move |_| client.clone()))
     }
 
-    pub async fn newest(&self) -> Result<Version, LookupError> {
-        match fetch_latest_app_version(&self.0).await {
+    /// Asks on the way of the link that needs the answer.
+    pub async fn newest(&self, route: &Route) -> Result<Version, LookupError> {
+        match fetch_latest_app_version(&(self.0)(route)).await {
             // The library returns this for a page that it understands in part. WhatsApp accepts no login with it.
             Ok((_, _, 0)) => Err(LookupError::Nameless),
             Ok(version) => Ok(version),
@@ -95,9 +106,9 @@ mod tests {
     #[tokio::test]
     async fn only_a_version_with_a_number_is_one() {
         let page = r#"{\"client_revision\":1026131876,\"push_phase\":\"C3\"}"#;
-        assert_eq!(Lookup::with(Answers(200, page)).newest().await.unwrap(), (2, 3000, 1_026_131_876));
+        assert_eq!(Lookup::with(Answers(200, page)).newest(&Route::Direct).await.unwrap(), (2, 3000, 1_026_131_876));
         for (status, page) in [(503, page), (200, "<html>sign in</html>"), (200, "assets-manifest-98765 ")] {
-            assert!(Lookup::with(Answers(status, page)).newest().await.is_err(), "{page}");
+            assert!(Lookup::with(Answers(status, page)).newest(&Route::Direct).await.is_err(), "{page}");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! - A saved device row can be resumed: it is written only after the phone's signature is in it.
 //! - Until the first login of a pairing, no frame is sent before the newest device is durable (`transport`).
 //! - No task of a link runs after [`Link::close`] has returned (`runtime`).
+//! - A link that is to go through a proxy connects through it or not at all (`dial`).
 //! - No number, code, key or text of the phone is written to the log.
 //!
 //! What it must not do: write a status. It sends [`crate::session::Signal`]s, and the session decides.
@@ -13,6 +14,7 @@
 mod in_flight;
 mod caches;
 mod connection;
+mod dial;
 mod driver;
 mod guard;
 mod http;
@@ -48,14 +50,15 @@ use self::version::Versions;
 use crate::{
     clock::SharedClock,
     link_options::LinkOptions,
+    proxy::Route,
     session::{ConnectError, Connector, Link},
     store::{ClientVersions, CredentialStore, Lease},
 };
 
-/// Opens a WebSocket to the URL as a link does, and closes it again.
-pub async fn reach(url: &str) -> Result<(), Box<dyn Error + Send + Sync>> {
+/// Opens a WebSocket to the URL as a link on this way does, and closes it again.
+pub async fn reach(url: &str, route: &Route) -> Result<(), Box<dyn Error + Send + Sync>> {
     ensure_url_allowed(url, certificate_check())?;
-    socket::Sockets::new().open(url).await?;
+    socket::Sockets::new().open(url, route).await?;
     Ok(())
 }
 
@@ -66,7 +69,7 @@ pub struct WhatsApp {
     versions: Arc<Versions>,
     clock: SharedClock,
     /// Shared by all links, since each client has its own pool of connections and its own set of root certificates.
-    http: http::Http,
+    http: http::Clients,
     sockets: socket::Sockets,
     alive: Arc<AtomicUsize>,
 }
@@ -82,7 +85,7 @@ impl WhatsApp {
         let check = certificate_check();
         ensure_url_allowed(&settings.url, check)?;
         Ok(Self {
-            http: http::Http::new(&settings.url, check, http::LIBRARY),
+            http: http::Clients::new(&settings.url, check, http::LIBRARY),
             versions: Arc::new(Versions::new(&settings, check, client_versions, clock.clone())),
             settings: Arc::new(settings),
             credentials,
@@ -110,7 +113,7 @@ impl Connector for WhatsApp {
             sockets: self.sockets.clone(),
             alive: self.alive.clone(),
             lease: lease.clone(),
-            device_name: options.device_name.clone().unwrap_or_else(|| self.settings.device_name.clone()),
+            options: options.clone(),
         };
         Ok(Box::new(opening.open().await?))
     }

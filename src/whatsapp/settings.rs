@@ -1,6 +1,6 @@
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::link_options::DeviceName;
+use crate::{link_options::DeviceName, proxy::Proxies};
 
 /// Called before each frame that leaves, with its number within the link, counting from 1. Tests stop the process here.
 pub type OutgoingFrame = Arc<dyn Fn(u64) + Send + Sync>;
@@ -15,6 +15,8 @@ pub struct Settings {
     pub version: Option<(u32, u32, u32)>,
     /// `TAUTAN_DEVICE_NAME`: how the phone's list of linked devices names links whose token has no name for them.
     pub device_name: DeviceName,
+    /// `TAUTAN_WHATSAPP_PROXY` and `TAUTAN_WHATSAPP_PROXIES`.
+    pub proxies: Proxies,
     /// One-time keys offered to peers. The library's default of 812 suits accounts that many strangers write to; each
     /// costs memory and a row.
     pub prekeys: usize,
@@ -37,6 +39,7 @@ impl Default for Settings {
             url: "wss://web.whatsapp.com/ws/chat".to_owned(),
             version: None,
             device_name: DeviceName::parse("Tautan").expect("it is short and plain"),
+            proxies: Proxies::default(),
             prekeys: 30,
             flush_deadline: Duration::from_secs(5),
             unlink_deadline: Duration::from_secs(10),

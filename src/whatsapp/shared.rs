@@ -10,7 +10,10 @@ use super::{
     settings::Settings,
     termination::{Progress, Stage, Termination},
 };
-use crate::store::{CredentialStore, Lease};
+use crate::{
+    link_options::ProxyName,
+    store::{CredentialStore, Lease},
+};
 
 /// State that the parts of one link share.
 #[derive(Clone)]
@@ -31,6 +34,7 @@ impl Shared {
         settings: Arc<Settings>,
         credentials: Arc<dyn CredentialStore>,
         lease: Lease,
+        proxy: Option<ProxyName>,
         stage: Stage,
         alive: Arc<AtomicUsize>,
     ) -> (Self, Receiver<InboxEvent>) {
@@ -38,7 +42,7 @@ impl Shared {
         let tasks = TaskTracker::new();
         let runtime = LinkRuntime::new(tasks.clone(), termination.clone(), progress.clone(), settings.qr_pace);
         let deadline = settings.flush_deadline;
-        let keys = Keys::new(credentials, lease.clone(), termination.clone(), progress.clone(), deadline, alive);
+        let keys = Keys::new(credentials, lease.clone(), proxy, termination.clone(), progress.clone(), deadline, alive);
         let (to, events) = channel(EVENTS_MAX);
         let inbox = Inbox::new(to, termination.clone());
         (Self { settings, lease, keys: Arc::new(keys), termination, progress, tasks, runtime, inbox }, events)

@@ -20,6 +20,9 @@ use whatsapp_rust::{
     wacore::net::WHATSAPP_WEB_ORIGIN,
 };
 
+use super::dial::dial;
+use crate::proxy::Route;
+
 /// The answer to the upgrade has some 200 bytes. The WebSocket library would read one without an end.
 const UPGRADE_BYTES_MAX: usize = 16 << 10;
 /// A WhatsApp frame has a length field of three bytes, so no frame is longer than this.
@@ -41,12 +44,12 @@ impl Sockets {
     }
 
     /// Connects to a URL that [`super::guard`] allows.
-    pub async fn open(&self, url: &str) -> anyhow::Result<Socket> {
+    pub async fn open(&self, url: &str, route: &Route) -> anyhow::Result<Socket> {
         let uri: Uri = url.parse()?;
         let secure = uri.scheme_str() == Some("wss");
         let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let tcp = dial(&host, port).await?;
+        let tcp = dial(route, &host, port).await?;
         let tls = if secure { &*self.tls } else { &Connector::Plain };
         let stream = Bounded { stream: tls.wrap(&host, tcp).await?, left: Some(UPGRADE_BYTES_MAX) };
         let client = ClientBuilder::from_uri(uri)
@@ -110,12 +113,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
     }
 }
 
-async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
-    let tcp = TcpStream::connect((host, port)).await?;
-    tcp.set_nodelay(true)?;
-    Ok(tcp)
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::{
@@ -138,7 +135,7 @@ mod tests {
             bytes
         };
         let sockets = Sockets::new();
-        let (opened, bytes) = tokio::join!(sockets.open(&url), answer);
+        let (opened, bytes) = tokio::join!(sockets.open(&url, &Route::Direct), answer);
         assert!(opened.is_err());
         bytes
     }
@@ -170,7 +167,8 @@ mod tests {
             }
             sent
         });
-        let opened = tokio::time::timeout(std::time::Duration::from_secs(10), Sockets::new().open(&url)).await;
+        let opened =
+            tokio::time::timeout(std::time::Duration::from_secs(10), Sockets::new().open(&url, &Route::Direct)).await;
         assert!(opened.expect("it is given up").is_err());
         assert!(server.await.unwrap() < 64 << 20);
     }

@@ -4,13 +4,14 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tracing::debug;
 use whatsapp_rust::{
     anyhow::{self, anyhow},
     async_channel::Receiver,
@@ -19,6 +20,7 @@ use whatsapp_rust::{
 
 use super::{
     connection,
+    dial::ProxyError,
     in_flight::InFlight,
     inbox::InboxEvent,
     settings::{OutgoingFrame, Settings},
@@ -26,6 +28,7 @@ use super::{
     socket::Sockets,
     termination::Stage,
 };
+use crate::proxy::Route;
 
 /// WhatsApp counts as unreachable after so many connections without an answer.
 const FRUITLESS_MAX: u32 = 2;
@@ -36,23 +39,36 @@ const PROOF_HOLDS: Duration = Duration::from_secs(2);
 /// A connection's first frames are its handshake; one of them logs the device in.
 const HANDSHAKE_FRAMES: u64 = 2;
 
+/// What an outage was last reported as.
+const NOTHING: u8 = 0;
+const WHATSAPP: u8 = 1;
+const PROXY: u8 = 2;
+
 /// Counts connections since WhatsApp's last useful answer.
 #[derive(Default)]
 pub(super) struct Dials {
     fruitless: AtomicU32,
-    reported: AtomicBool,
+    /// The last of them did not get past the proxy.
+    at_proxy: AtomicBool,
+    reported: AtomicU8,
 }
 
 impl Dials {
     /// WhatsApp has answered.
     pub fn reached(&self) {
         self.fruitless.store(0, Ordering::Relaxed);
-        self.reported.store(false, Ordering::Relaxed);
+        self.reported.store(NOTHING, Ordering::Relaxed);
     }
 
-    /// True once per outage.
-    fn is_outage(&self) -> bool {
-        self.fruitless.load(Ordering::Relaxed) >= FRUITLESS_MAX && !self.reported.swap(true, Ordering::Relaxed)
+    /// Once per outage, and again if its cause is another one.
+    fn outage(&self) -> Option<InboxEvent> {
+        if self.fruitless.load(Ordering::Relaxed) < FRUITLESS_MAX {
+            return None;
+        }
+        let at_proxy = self.at_proxy.load(Ordering::Relaxed);
+        let (cause, event) =
+            if at_proxy { (PROXY, InboxEvent::ProxyFailed) } else { (WHATSAPP, InboxEvent::Unreachable) };
+        (self.reported.swap(cause, Ordering::Relaxed) != cause).then_some(event)
     }
 }
 
@@ -60,15 +76,16 @@ impl Dials {
 pub(super) struct Dialer {
     shared: Shared,
     sockets: Sockets,
+    route: Route,
     dials: Arc<Dials>,
     in_flight: InFlight,
     outgoing: Outgoing,
 }
 
 impl Dialer {
-    pub fn new(shared: &Shared, sockets: Sockets, dials: Arc<Dials>, in_flight: InFlight) -> Self {
+    pub fn new(shared: &Shared, (sockets, route): (Sockets, Route), dials: Arc<Dials>, in_flight: InFlight) -> Self {
         let outgoing = Outgoing::new(&shared.settings);
-        Self { shared: shared.clone(), sockets, dials, in_flight, outgoing }
+        Self { shared: shared.clone(), sockets, route, dials, in_flight, outgoing }
     }
 }
 
@@ -98,8 +115,10 @@ struct Attempt<'a> {
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        if !self.opened && self.dialer.dials.is_outage() {
-            self.dialer.shared.inbox.push(InboxEvent::Unreachable);
+        if !self.opened
+            && let Some(event) = self.dialer.dials.outage()
+        {
+            self.dialer.shared.inbox.push(event);
         }
     }
 }
@@ -118,12 +137,18 @@ impl TransportFactory for Dialer {
         }
         self.shared.inbox.push(InboxEvent::Redials);
         // The connections before may have opened without a useful answer.
-        if self.dials.is_outage() {
-            self.shared.inbox.push(InboxEvent::Unreachable);
+        if let Some(event) = self.dials.outage() {
+            self.shared.inbox.push(event);
         }
         self.dials.fruitless.fetch_add(1, Ordering::Relaxed);
         let mut attempt = Attempt { dialer: self, opened: false };
-        let websocket = self.sockets.open(&self.shared.settings.url).await?;
+        let opened = self.sockets.open(&self.shared.settings.url, &self.route).await;
+        let at_proxy = opened.as_ref().err().and_then(|error| error.downcast_ref::<ProxyError>());
+        self.dials.at_proxy.store(at_proxy.is_some(), Ordering::Relaxed);
+        if let Some(error) = at_proxy {
+            debug!(tenant = %self.shared.lease.tenant(), %error, "no connection to whatsapp, the library redials");
+        }
+        let websocket = opened?;
         attempt.opened = true;
         let (inner, events) = connection::start(websocket, &self.shared.runtime, self.in_flight.clone());
         let frames = Frames {

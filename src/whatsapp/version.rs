@@ -1,7 +1,7 @@
 //! The version of WhatsApp's web client that every link claims: the configured one, or the newest one that was looked
 //! up, once for all links of this process and, through the store, for all instances.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{sync::Mutex, time::Instant};
 use tracing::{info, warn};
@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     clock::{SharedClock, Timestamp},
+    proxy::Route,
     store::{ClientVersion, ClientVersions},
 };
 
@@ -42,8 +43,8 @@ enum Source {
 #[derive(Default)]
 struct Known {
     newest: Option<ClientVersion>,
-    failures: u32,
-    again_at: Option<Instant>,
+    /// The lookups that failed, by their way: a proxy that is away must not keep links on other ways from looking up.
+    failures: HashMap<Route, Failures>,
     renewed_at: Option<Instant>,
 }
 
@@ -58,23 +59,24 @@ impl Versions {
 
     /// The version for the next link. Waits for a lookup if no recent version is known. If it fails, the newest known
     /// version is used.
-    pub async fn current(&self) -> Version {
+    /// `route`: the way of that link.
+    pub async fn current(&self, route: &Route) -> Version {
         let lookup = match &self.source {
             Source::Given(version) => return *version,
             Source::Looked(lookup) => lookup,
         };
         let mut known = self.known.lock().await;
-        if !known.is_fresh(self.clock.now()) && known.again_at.is_none_or(|at| Instant::now() >= at) {
+        if !known.is_fresh(self.clock.now()) && known.may_look_up(route) {
             self.recall(&mut known).await;
             if !known.is_fresh(self.clock.now()) {
-                self.look_up(lookup, &mut known).await;
+                self.look_up(lookup, route, &mut known).await;
             }
         }
         known.best()
     }
 
     /// Whether there is a newer version than the one that WhatsApp refuses.
-    pub async fn has_newer_than(&self, refused: Version) -> bool {
+    pub async fn has_newer_than(&self, refused: Version, route: &Route) -> bool {
         let Source::Looked(lookup) = &self.source else { return false };
         let mut known = self.known.lock().await;
         if known.best() <= refused {
@@ -83,7 +85,7 @@ impl Versions {
         }
         if known.best() <= refused && known.renewed_at.is_none_or(|at| at.elapsed() >= RENEW_EVERY) {
             known.renewed_at = Some(Instant::now());
-            self.look_up(lookup, &mut known).await;
+            self.look_up(lookup, route, &mut known).await;
         }
         known.best() > refused
     }
@@ -98,8 +100,8 @@ impl Versions {
         }
     }
 
-    async fn look_up(&self, lookup: &Lookup, known: &mut Known) {
-        match lookup.newest().await {
+    async fn look_up(&self, lookup: &Lookup, route: &Route, known: &mut Known) {
+        match lookup.newest(route).await {
             Ok(version) => {
                 let (primary, secondary, tertiary) = version;
                 info!(version = format!("{primary}.{secondary}.{tertiary}"), "whatsapp client version looked up");
@@ -109,12 +111,22 @@ impl Versions {
                     warn!(%error, "the whatsapp client version could not be kept: the next start looks it up again");
                 }
             }
-            Err(error) => known.failed(&error),
+            Err(error) => known.failed(route, &error),
         }
     }
 }
 
+#[derive(Default)]
+struct Failures {
+    count: u32,
+    again_at: Option<Instant>,
+}
+
 impl Known {
+    fn may_look_up(&self, route: &Route) -> bool {
+        self.failures.get(route).and_then(|failures| failures.again_at).is_none_or(|at| Instant::now() >= at)
+    }
+
     fn is_fresh(&self, now: Timestamp) -> bool {
         // Another instance's clock may be ahead.
         self.newest.is_some_and(|newest| now.duration_since(newest.at).unsigned_abs() < LIFE)
@@ -125,10 +137,11 @@ impl Known {
         self.newest.map_or(bundled(), |newest| newest.version.max(bundled()))
     }
 
-    fn failed(&mut self, error: &LookupError) {
-        let pause = PAUSE_MIN.saturating_mul(1 << self.failures.min(8)).min(PAUSE_MAX);
-        self.failures += 1;
-        self.again_at = Some(Instant::now() + pause);
+    fn failed(&mut self, route: &Route, error: &LookupError) {
+        let failures = self.failures.entry(route.clone()).or_default();
+        let pause = PAUSE_MIN.saturating_mul(1 << failures.count.min(8)).min(PAUSE_MAX);
+        failures.count += 1;
+        failures.again_at = Some(Instant::now() + pause);
         warn!(%error, "the whatsapp client version could not be looked up, links claim the newest that is known");
     }
 }

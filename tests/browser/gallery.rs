@@ -13,9 +13,9 @@ use crate::{
     screen,
 };
 
-/// What nothing brings about yet, and only this stand-in shows. Every other state is forced for real in this suite, by the
-/// simulator, by what happens to the program or by what happens to its store, and has its pictures there.
-const NOT_FORCED: [&str; 1] = ["proxy-failed"];
+/// What only this stand-in shows here. `tests/process` forces both. Every other state is forced for real in this suite, by
+/// the simulator, by what happens to the program or by what happens to its store, and has its pictures there.
+const NOT_FORCED: [&str; 2] = ["other-account", "proxy-failed"];
 
 /// Instead of a platform: WhatsApp did not name one.
 const UNTOLD: &str = "untold";

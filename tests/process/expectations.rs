@@ -27,15 +27,22 @@ async fn is_refused(stream: &mut EventStream, phone: &Phone) {
     assert_eq!(phone.devices(), [], "the device was removed from the phone");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn phone_of_another_account_is_refused_and_lists_nothing() {
-    let stage = Stage::new().await;
-    let (program, other) = (stage.start(), stranger(&stage));
-    let api = program.api(TENANT);
+/// The back end expects a number, and another phone has scanned and was refused.
+async fn refused(stage: &Stage, program: &Program) -> (Phone, EventStream) {
+    let (api, other) = (program.api(TENANT), stranger(stage));
     let mut stream = api.events().await;
     api.connect_expecting(NUMBER).await;
     scan(&mut stream, &other).await;
     is_refused(&mut stream, &other).await;
+    (other, stream)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn phone_of_another_account_is_refused_and_lists_nothing() {
+    let stage = Stage::new().await;
+    let program = stage.start();
+    let (other, mut stream) = refused(&stage, &program).await;
+    let api = program.api(TENANT);
 
     // The page asks for another code, and the expectation stays.
     api.connect().await;
@@ -50,12 +57,8 @@ async fn phone_of_another_account_is_refused_and_lists_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn credentials_of_a_refused_account_are_erased() {
     let stage = Stage::new().await;
-    let (program, other) = (stage.start(), stranger(&stage));
-    let api = program.api(TENANT);
-    let mut stream = api.events().await;
-    api.connect_expecting(NUMBER).await;
-    scan(&mut stream, &other).await;
-    is_refused(&mut stream, &other).await;
+    let program = stage.start();
+    let (_other, _stream) = refused(&stage, &program).await;
     is_forgotten(&stage, program).await;
 }
 

@@ -44,6 +44,7 @@ mod starts;
 mod stops;
 mod stuck_log;
 mod tenants;
+mod tunnels;
 mod unlinks;
 mod versions;
 mod waits;

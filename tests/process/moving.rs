@@ -112,6 +112,9 @@ async fn move_refuses_what_it_would_mix_or_cannot_read() {
     let program = on(&stage, &server.url(), KEY).start();
     program.api(WAITING).connect().await;
     end(program);
+    server.set("min-replicas-to-write", "1");
+    ends(moves(&stage, &server.url()), FAILED_START, &["refuses writes"]);
+    server.set("min-replicas-to-write", "0");
     ends(moves(&stage, &server.url()), FAILED_START, &["already knows the tenant third"]);
     ends(moves(&stage, &server.url()).with("TAUTAN_ENCRYPTION_KEY", OTHER_KEY), FAILED_START, &["encryption key"]);
     ends(moves(&stage, "redis://127.0.0.1:1/"), FAILED_START, &["does not answer"]);

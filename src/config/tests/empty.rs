@@ -3,6 +3,8 @@
 use super::*;
 use crate::config::variables::VARIABLES;
 
+const PROXIES: [&str; 2] = ["TAUTAN_WHATSAPP_PROXY", "TAUTAN_WHATSAPP_PROXIES"];
+
 #[test]
 fn empty_key_or_redis_url_refuses_the_start() {
     let redis = ("REDIS_URL", "redis://127.0.0.1/");
@@ -40,8 +42,18 @@ fn empty_variable_does_not_hide_its_file() {
 #[test]
 fn empty_variable_counts_as_unset() {
     for Variable { name, .. } in VARIABLES {
-        if !KEYS.contains(name) && *name != "REDIS_URL" {
+        if !KEYS.contains(name) && *name != "REDIS_URL" && !PROXIES.contains(name) {
             assert!(read(&[(name, "")]).is_ok(), "{name}");
+        }
+    }
+}
+
+/// A secret that was not filled in must not send the links past the proxy.
+#[test]
+fn empty_proxy_to_whatsapp_refuses_the_start() {
+    for name in PROXIES {
+        for name in [name.to_owned(), format!("{name}_FILE")] {
+            assert_eq!(blamed(&[(&name, "")]), [name]);
         }
     }
 }

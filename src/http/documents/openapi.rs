@@ -18,6 +18,7 @@ const TOKEN: &[Code] = &[
     Code::UnknownKey,
     Code::TokenWithoutExpiry,
     Code::BadTenant,
+    Code::BadProxy,
     Code::WrongIssuer,
     Code::WrongAudience,
     Code::AmbiguousToken,
@@ -64,7 +65,6 @@ enum Content {
     Document,
 }
 
-const STATUS_NOW: &str = "The status now.";
 const COMMAND_ANSWERS: &[(u16, &str, Content)] = &[
     (200, "The status is what the command asks for.", Content::Status),
     (202, "Accepted: what comes of it arrives on the stream.", Content::Status),
@@ -124,7 +124,7 @@ const OPERATIONS: &[Operation] = &[
         id: "status",
         summary: "The status now; while the store is away the last known one, with `stale`",
         body: None,
-        answers: &[(200, STATUS_NOW, Content::Status)],
+        answers: &[(200, "The status now.", Content::Status)],
         needs_token: true,
         codes: &[],
     },

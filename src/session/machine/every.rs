@@ -60,7 +60,7 @@ fn statuses() -> Vec<Status> {
     all
 }
 
-const ENDS: [End; 16] = [
+const ENDS: [End; 17] = [
     End::CodesUsedUp,
     End::UnlinkedByPhone,
     End::Replaced,
@@ -73,6 +73,7 @@ const ENDS: [End; 16] = [
     End::PairingCutShort,
     End::AccountChanged,
     End::PasskeyTimeout,
+    End::ProxyFailed,
     End::StoreFailed,
     End::Unreadable,
     End::LeaseLost,
@@ -80,7 +81,7 @@ const ENDS: [End; 16] = [
 ];
 
 fn signals() -> Vec<Signal> {
-    let mut all = vec![Signal::Scanned, Signal::Dropped, Signal::Unreachable];
+    let mut all = vec![Signal::Scanned, Signal::Dropped, Signal::Unreachable, Signal::ProxyFailed];
     let phone = || PhoneNumber::parse("6281234567890").unwrap();
     // The library does not check what it passes on.
     for lifetime in [Duration::ZERO, Duration::from_secs(60), Duration::MAX] {

@@ -6,7 +6,7 @@ use tracing::error;
 
 use super::{Next, Session, SessionContext};
 use crate::{
-    events::{Account, ConnectingReason, Status},
+    events::{ConnectingReason, Status},
     link_options::LinkOptions,
     session::{
         failures::Failures,
@@ -29,6 +29,7 @@ impl Session {
             desired: Generation(0),
             phone: None,
             options: LinkOptions::default(),
+            opened_through: None,
             linked_as: None,
             windows: 1,
             paired: false,
@@ -54,11 +55,19 @@ impl Session {
         }
         session.paired = status.account().is_some() || status == Status::connecting(ConnectingReason::Scanned, None);
         session.publisher = StatusPublisher::new(stores.journal.clone(), session.lease.clone(), status.clone());
-        if matches!((&status, &desired), (Status::Disconnected { .. }, Some((_, DesiredState::Unlink))))
+        // Without credentials there is nothing to tell WhatsApp. A link would be opened only to be closed, and past the
+        // proxy, whose name went with the request.
+        if matches!(desired, Some((_, DesiredState::Unlink)))
             && matches!(stores.credentials.holds(&tenant).await, Ok(false))
         {
-            // A second request while the unlink was under way, which has ended with the status already.
-            return Err(session.finish(status).await);
+            let ended = match status {
+                // A second request while the unlink was under way, which has ended with the status already.
+                Status::Disconnected { .. } => status,
+                Status::Connecting { .. } | Status::QrPending { .. } | Status::Connected { .. } => {
+                    machine::unlinked(session.paired, true)
+                }
+            };
+            return Err(session.finish(ended).await);
         }
         if let Some(status) = machine::inherited(&status)
             && session.publisher.publish(status).await == PublishOutcome::Fenced
@@ -72,16 +81,12 @@ impl Session {
     /// which ends when WhatsApp cannot be reached.
     pub(super) async fn publish_resuming(&mut self) -> PublishOutcome {
         let Status::Disconnected { .. } = self.publisher.status() else { return PublishOutcome::Pending };
-        // An account that is about to be refused is not shown.
-        let status = match self.linked_as.clone().filter(|phone| !self.options.refuses(phone)) {
-            Some(phone) => {
-                let account = Account { phone, name: None, platform: None };
-                Status::connecting(ConnectingReason::Resuming, Some(account))
-            }
-            // The unreadable credentials are gone: this link offers codes.
-            None => Status::connecting(ConnectingReason::Starting, None),
-        };
-        self.publisher.publish(status).await
+        // Whether the proxy works again is not known yet.
+        if self.waits_for_proxy() {
+            return PublishOutcome::Pending;
+        }
+        // Without an account: the unreadable credentials are gone, and this link offers codes.
+        self.publisher.publish(self.resumed()).await
     }
 
     async fn read_with_retries<T, F>(&self, ask: impl Fn() -> F) -> Result<Option<T>, Next>

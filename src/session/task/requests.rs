@@ -39,6 +39,10 @@ impl Session {
                 }
                 self.options = options;
                 self.unless_refused()?;
+                if self.is_to_reopen(asked_again) {
+                    self.publisher.publish(self.resumed()).await;
+                    return ControlFlow::Break(LinkExit::Reopen);
+                }
                 if let Some(phone) = phone {
                     return self.offer_pair_code(phone, asked_again, link).await;
                 }

@@ -9,7 +9,7 @@ use tokio::{
 use super::*;
 
 /// Small enough for a test to reach. Each test has one limit only, so that the other cannot end the request.
-const SHORT: Limits = Limits { time_max: Duration::from_millis(500), body_bytes_max: u64::MAX };
+const SHORT: Limits = Limits { time_max: Duration::from_millis(500), body_bytes_max: usize::MAX };
 const SMALL: Limits = Limits { time_max: Duration::from_secs(3_600), body_bytes_max: 64 << 10 };
 /// Far beyond what a request with these limits takes, far below no limit.
 const SOON: Duration = Duration::from_secs(10);
@@ -35,7 +35,8 @@ async fn server(beginning: String, more: &'static [u8]) -> String {
 }
 
 async fn ask(address: &str, limits: Limits) -> anyhow::Result<HttpResponse> {
-    let http = Http::new(&format!("ws://{address}/ws/chat"), Check::Skipped, limits);
+    let clients = Clients::new(&format!("ws://{address}/ws/chat"), Check::Skipped, limits);
+    let http = clients.on(&Route::Direct);
     let asked = http.execute(HttpRequest::get(format!("http://{address}/sw.js")));
     let begun = Instant::now();
     let answer = tokio::time::timeout(SOON, asked).await.expect("a request ends");
@@ -62,6 +63,15 @@ async fn body_without_an_end_is_given_up() {
 #[tokio::test]
 async fn body_that_trickles_is_given_up() {
     ask(&server("HTTP/1.1 200 OK\r\n\r\n".into(), b"x").await, SHORT).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn whole_answer_is_returned_with_its_status() {
+    for (status, expected) in [("200 OK", 200), ("404 Not Found", 404)] {
+        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 5\r\n\r\nbegin");
+        let answer = ask(&server(answer, b"").await, SMALL).await.unwrap();
+        assert_eq!((answer.status_code, &*answer.body), (expected, &b"begin"[..]));
+    }
 }
 
 #[tokio::test]
@@ -95,5 +105,6 @@ async fn http_asks_whatsapp_or_the_simulator_and_nothing_else() {
         assert!(!reached(url, simulator, Check::Strict), "{url}");
         assert!(!reached(url, real, Check::Skipped), "{url}");
     }
-    Http::new(real, Check::Skipped, SHORT).execute(HttpRequest::get(whatsapps[0])).await.unwrap_err();
+    let nothing = Clients::new(real, Check::Skipped, SHORT).on(&Route::Direct);
+    nothing.execute(HttpRequest::get(whatsapps[0])).await.unwrap_err();
 }

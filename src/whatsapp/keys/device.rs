@@ -10,9 +10,10 @@ use whatsapp_rust::{
     wacore::store::Device,
 };
 
-use super::{Keys, LibraryResult, from_json, to_json};
+use super::{Keys, LibraryResult, as_text, from_json, put, to_json};
 use crate::{
     events::{PhoneNumber, Platform, cut_name},
+    link_options::ProxyName,
     session::End,
     store::{CredentialStore, StoreError},
     tenant::TenantId,
@@ -21,6 +22,8 @@ use crate::{
 
 const DEVICE: &str = "device";
 const ONLY: &[u8] = b"";
+/// The name of the proxy that the device's links go through.
+const PROXY: &[u8] = b"proxy";
 /// The phone that the device was linked with.
 const PHONE: &str = "phone";
 const PLATFORM: &[u8] = b"platform";
@@ -66,21 +69,27 @@ pub(in crate::whatsapp) struct Stored {
     /// The stage that the pairing reached.
     pub stage: Stage,
     pub phone: PhoneNumber,
+    /// The proxy that its links go through, if it was given one.
+    pub proxy: Option<ProxyName>,
 }
 
 pub(in crate::whatsapp) async fn stored(
     credentials: &dyn CredentialStore,
     tenant: &TenantId,
 ) -> Result<Option<Stored>, StoreError> {
-    let Some(row) = credentials.get(tenant, DEVICE, ONLY).await? else {
+    let mut rows = credentials.get_many(tenant, DEVICE, &[ONLY, PROXY].map(Bytes::from_static)).await?.into_iter();
+    let (Some(row), proxy) = (rows.next().flatten(), rows.next().flatten()) else {
         return Ok(None);
     };
+    // A name that cannot be read must not be taken for none: the link would go past the proxy.
+    let proxy =
+        proxy.map(|name| ProxyName::try_from(as_text(&name)?).map_err(|error| StoreError::Damaged(Box::new(error))));
     let device: Device = from_json(&row)?;
     let phone = PhoneNumber::parse(device.pn.as_ref().map(|pn| pn.user.as_str()).unwrap_or_default());
     let phone = phone.map_err(|error| StoreError::Damaged(Box::new(error)))?;
     // The library counts a login only after WhatsApp accepted it.
     let stage = if device.login_counter > 0 { Stage::Linked } else { Stage::Scanned };
-    Ok(Some(Stored { stage, phone }))
+    Ok(Some(Stored { stage, phone, proxy: proxy.transpose()? }))
 }
 
 /// Cuts long values: WhatsApp and the phone may send texts of megabytes, and every change writes the row again.
@@ -150,7 +159,14 @@ impl Keys {
         if saved.digest == Some(digest) {
             return Ok(());
         }
-        let written = self.put(DEVICE, Bytes::from_static(ONLY), row).await;
+        let mut changes = vec![put(DEVICE, Bytes::from_static(ONLY), row)];
+        // In the same step: a device without its proxy's name would be resumed past the proxy.
+        if saved.digest.is_none()
+            && let Some(proxy) = &self.proxy
+        {
+            changes.push(put(DEVICE, Bytes::from_static(PROXY), proxy.as_str().as_bytes().to_vec()));
+        }
+        let written = self.write(changes).await;
         if written.is_ok() {
             *saved = Saved { digest: Some(digest), owner: Some(owner) };
         }

@@ -32,6 +32,7 @@ pub(super) use self::{
 };
 use super::termination::{Progress, Stage, Termination};
 use crate::{
+    link_options::ProxyName,
     session::End,
     store::{Bookmark, Change, CredentialStore, Lease, StoreError},
 };
@@ -41,6 +42,8 @@ type LibraryResult<T> = Result<T, LibraryError>;
 pub(super) struct Keys {
     credentials: Arc<dyn CredentialStore>,
     lease: Lease,
+    /// Saved with the device.
+    proxy: Option<ProxyName>,
     termination: Arc<Termination>,
     progress: Arc<Progress>,
     flush_deadline: Duration,
@@ -86,6 +89,7 @@ impl Keys {
     pub fn new(
         credentials: Arc<dyn CredentialStore>,
         lease: Lease,
+        proxy: Option<ProxyName>,
         termination: Arc<Termination>,
         progress: Arc<Progress>,
         flush_deadline: Duration,
@@ -95,6 +99,7 @@ impl Keys {
         Self {
             credentials,
             lease,
+            proxy,
             termination,
             progress,
             flush_deadline,

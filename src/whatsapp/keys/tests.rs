@@ -46,6 +46,7 @@ impl Bench {
         Keys::new(
             self.stores.credentials.clone(),
             self.lease.clone(),
+            None,
             Arc::new(Termination::default()),
             Arc::new(Progress::new(Stage::Linked)),
             Duration::from_secs(5),

@@ -1,5 +1,6 @@
+use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -255,6 +256,12 @@ impl Simulator {
         self.world.read().sockets_opened
     }
 
+    /// Every connection that was accepted since the start, by the address that it came from. Requests for the newest release
+    /// are among them.
+    pub fn accepted(&self) -> BTreeMap<IpAddr, u64> {
+        self.world.read().accepted.clone()
+    }
+
     /// Sockets open now, logged in or not.
     pub fn sockets(&self) -> usize {
         self.world.read().connections.len()
@@ -313,7 +320,10 @@ async fn accept(world: Arc<World>, listener: TcpListener) {
             () = world.stop.cancelled() => return,
         };
         match accepted {
-            Ok((socket, _)) => drop(world.tasks.spawn(serve(world.clone(), socket))),
+            Ok((socket, peer)) => {
+                world.change(|state| *state.accepted.entry(peer.ip()).or_default() += 1);
+                drop(world.tasks.spawn(serve(world.clone(), socket)));
+            }
             // Out of file descriptors, most likely: there will be some again.
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }

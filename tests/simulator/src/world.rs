@@ -1,4 +1,5 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
@@ -49,6 +50,8 @@ pub(crate) struct State {
     pub(crate) code_refusal: Option<CodeRefusal>,
     pub(crate) unreachable: bool,
     pub(crate) sockets_opened: u64,
+    /// Connections that were accepted, with what only asks for the newest release, by their address.
+    pub(crate) accepted: BTreeMap<IpAddr, u64>,
     pub(crate) refs_handed_out: u64,
     pub(crate) codes_requested: u64,
     /// The newest version of WhatsApp's own client, if the server names one.

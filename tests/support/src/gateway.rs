@@ -229,7 +229,7 @@ impl Drop for RunningGateway {
 }
 
 /// Debian installs servers in `/usr/sbin`, which is in root's PATH only.
-fn find(program: &str) -> Option<PathBuf> {
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let searched = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&searched).chain([PathBuf::from("/usr/sbin")]);
     folders.map(|folder| folder.join(program)).find(|path| path.is_file())

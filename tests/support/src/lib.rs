@@ -3,6 +3,7 @@
 
 mod api;
 mod deployment;
+mod forward_proxy;
 mod gateway;
 mod hostile;
 mod network;
@@ -21,6 +22,7 @@ use std::time::Duration;
 pub use api::Api;
 pub use credentials::{CREDENTIALS, damage_credentials, with_store};
 pub use deployment::{Certificates, RedisNode, SERVICE, Watched, stranger};
+pub use forward_proxy::{ForwardProxy, PROXY_PASSWORD, RunningProxy};
 pub use gateway::{Gateway, RunningGateway};
 pub use hostile::{Attack, Kind};
 pub use network::{Network, Way};

@@ -10,13 +10,14 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+/// Of [`Way::Slow`].
 const LATENCY: Duration = Duration::from_millis(20);
 
 /// How a network treats what is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     Open,
-    /// Every piece takes [`LATENCY`].
+    /// Every piece arrives 20 ms later.
     Slow,
     /// Connections break, and new ones are ended as soon as they are made.
     Cut,

@@ -15,7 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::flawed::{Flawed, Flaws};
 use crate::{
     clock,
-    events::{Account, PhoneNumber, Status},
+    events::{Account, EndReason, PhoneNumber, Status},
     link_options::LinkOptions,
     session::{ConnectError, Connector, Link, Request, Sessions, Settings, Signal},
     store::{
@@ -37,6 +37,8 @@ pub struct Script {
     signals: VecDeque<Signal>,
     unlink_takes: Duration,
     unreadable: bool,
+    /// Whose credentials it finds, where its proxy is not configured.
+    without_proxy: Option<Option<PhoneNumber>>,
     silent_for: Duration,
 }
 
@@ -44,7 +46,8 @@ impl Script {
     /// The script of a link without credentials.
     pub fn new(signals: impl IntoIterator<Item = Signal>) -> Self {
         let signals = signals.into_iter().collect();
-        Self { resumes: None, signals, unlink_takes: Duration::ZERO, unreadable: false, silent_for: Duration::ZERO }
+        let (unlink_takes, silent_for) = (Duration::ZERO, Duration::ZERO);
+        Self { resumes: None, signals, unlink_takes, unreadable: false, without_proxy: None, silent_for }
     }
 
     pub fn resuming(phone: &str, signals: impl IntoIterator<Item = Signal>) -> Self {
@@ -54,6 +57,11 @@ impl Script {
     /// The script of a link that finds credentials of another version.
     pub fn unreadable() -> Self {
         Self { unreadable: true, ..Self::new([]) }
+    }
+
+    /// The script of a link whose proxy is not configured.
+    pub fn without_proxy(resumes: Option<&str>) -> Self {
+        Self { without_proxy: Some(resumes.map(|phone| account(phone).phone)), ..Self::new([]) }
     }
 
     /// Waits so long before its first signal.
@@ -70,6 +78,7 @@ impl Script {
 struct Scripted {
     scripts: Mutex<VecDeque<Script>>,
     opened: AtomicUsize,
+    opened_with: Mutex<Vec<LinkOptions>>,
     unlinks: Arc<AtomicUsize>,
     requests: Arc<Mutex<Vec<Request>>>,
 }
@@ -78,12 +87,16 @@ struct ScriptedLink(Script, Arc<Mutex<Vec<Request>>>, Arc<AtomicUsize>);
 
 #[async_trait]
 impl Connector for Scripted {
-    async fn open(&self, _: &Lease, _: &LinkOptions) -> Result<Box<dyn Link>, ConnectError> {
+    async fn open(&self, _: &Lease, options: &LinkOptions) -> Result<Box<dyn Link>, ConnectError> {
         self.opened.fetch_add(1, Ordering::SeqCst);
+        self.opened_with.lock().unwrap().push(options.clone());
         let script = self.scripts.lock().unwrap().pop_front();
         let script = script.expect("no more links are expected");
         if script.unreadable {
             return Err(StoreError::Damaged("written by another version".into()).into());
+        }
+        if let Some(resumes) = script.without_proxy {
+            return Err(ConnectError::UnknownProxy { resumes });
         }
         Ok(Box::new(ScriptedLink(script, self.requests.clone(), self.unlinks.clone())))
     }
@@ -206,6 +219,11 @@ impl SessionTest {
         self.stores.commands.request(&self.tenant, DesiredState::Run { phone: None, options }).await.unwrap();
     }
 
+    /// What each link was opened with.
+    pub fn opened_with(&self) -> Vec<LinkOptions> {
+        self.scripted.opened_with.lock().unwrap().clone()
+    }
+
     pub fn links_opened(&self) -> usize {
         self.scripted.opened.load(Ordering::SeqCst)
     }
@@ -228,6 +246,15 @@ impl SessionTest {
 
     pub async fn until_ended(&mut self) -> Vec<Status> {
         self.until("an end", |status| matches!(status, Status::Disconnected { .. })).await
+    }
+
+    /// The user unlinks, and WhatsApp does not receive it.
+    pub async fn unlinks_without_whatsapp(&mut self) {
+        self.disconnect().await;
+        let unlinked =
+            Status::Disconnected { reason: EndReason::UnlinkedByUser, until: None, remote: false, expected: None };
+        assert_eq!(self.until_ended().await.last(), Some(&unlinked));
+        self.is_over().await;
     }
 
     /// Waits until no session runs and every request is fulfilled.

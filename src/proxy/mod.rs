@@ -1,6 +1,16 @@
-//! Chooses the HTTP proxy for key sets and webhooks. Connections to WhatsApp use none.
+//! Chooses the proxy of outgoing connections. Key sets and webhooks use the HTTP proxy of the standard variables;
+//! connections to WhatsApp use those that the operator has set for them, and none of the standard variables.
+//!
+//! What it guarantees: a password hides itself in `Debug` and in errors. What it must not do: connect. Start with
+//! `proxies`.
+
+mod proxies;
+mod url;
 
 use std::net::IpAddr;
+
+pub use proxies::{Proxies, Route, UnknownProxy, read_list};
+pub use url::{InvalidProxy, ProxyKind, ProxyUrl};
 
 /// The proxy in the standard variables (`ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY`), except for the hosts in `NO_PROXY`.
 /// Loopback addresses never use it: the proxy's own loopback would answer, and the connection to it is not encrypted.
