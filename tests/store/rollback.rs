@@ -28,33 +28,17 @@ async fn forgotten(way: Way) -> Forgotten {
     let mut redis = Redis::on(RedisServer::start_durable());
     let network = Network::to(([127, 0, 0, 1], redis.server.port).into()).await.unwrap();
     let taker = instance_at(&format!("redis://{}/", network.address()), key(), None).stores();
-    are_registered(&redis.server, 2).await;
-    orphaned(&redis).await;
+    let before = redis.running(&tenant("a")).await;
+    let row = Change::Put { table: "t", key: Bytes::from("device"), value: Bytes::from("kept") };
+    redis.credentials().write(&before, vec![row]).await.unwrap();
+    redis.journal().append(&before, connected()).await.unwrap();
+    redis.ownership().release(before).await.unwrap();
     let saved = redis.server.backup();
     let take = async || taker.ownership.acquire(&tenant("a")).await.unwrap();
     let lease = until("it is known who lives", take).await;
     network.set(way);
     redis.server.restart_from(&saved);
     Forgotten { redis, network, lease, _taker: taker }
-}
-
-/// Redis knows so many instances. A real loss takes 2 s at most, so a backup must not be older than an owner's registration.
-async fn are_registered(server: &RedisServer, instances: usize) {
-    let listed = async || (server.ask(&["SCARD", "tautan:{0}:incarnations"]) == answer(instances)).then_some(());
-    until("they are registered", listed).await;
-}
-
-fn answer(number: usize) -> Vec<u8> {
-    format!(":{number}\r\n+OK\r\n").into_bytes()
-}
-
-/// A tenant with credentials that is to run and has no owner.
-async fn orphaned(redis: &Redis) {
-    let lease = redis.running(&tenant("a")).await;
-    let row = Change::Put { table: "t", key: Bytes::from("device"), value: Bytes::from("kept") };
-    redis.credentials().write(&lease, vec![row]).await.unwrap();
-    redis.journal().append(&lease, connected()).await.unwrap();
-    redis.ownership().release(lease).await.unwrap();
 }
 
 /// Another instance acquires it, and not before the owner knows that it lost the lease.
@@ -90,63 +74,6 @@ async fn forgotten_tenant_is_not_acquired_while_an_owner_may_live() {
         })
         .await;
     }
-}
-
-/// Redis loses an instance's registration together with its first acquire, and the instance cannot reach Redis: no list has
-/// the owner.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tenant_has_one_owner_after_a_lost_registration() {
-    /// The most that a crash loses.
-    const LOST: Duration = Duration::from_secs(2);
-    if !redis_is_installed() {
-        return;
-    }
-    in_time(async {
-        let mut redis = Redis::on(RedisServer::start_durable());
-        let network = Network::to(([127, 0, 0, 1], redis.server.port).into()).await.unwrap();
-        orphaned(&redis).await;
-        let saved = redis.server.backup();
-        let young = instance_at(&format!("redis://{}/", network.address()), key(), None).stores();
-        let acquired = until("it is acquired", async || young.ownership.acquire(&tenant("a")).await.ok().flatten());
-        let lease = tokio::time::timeout(LOST, acquired).await.ok();
-        network.set(Way::Silent);
-        redis.server.restart_from(&saved);
-        until("it is acquired", async || redis.ownership().acquire(&tenant("a")).await.ok().flatten()).await;
-        assert!(lease.is_none_or(|lease| lease.lost().is_cancelled()), "the tenant has two owners");
-        network.set(Way::Open);
-    })
-    .await;
-}
-
-/// An instance was cut off for a while and registers again. Redis loses that registration, together with an acquire.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tenant_has_one_owner_after_a_lost_second_registration() {
-    if !redis_is_installed() {
-        return;
-    }
-    in_time(async {
-        let mut redis = Redis::on(RedisServer::start_durable());
-        let network = Network::to(([127, 0, 0, 1], redis.server.port).into()).await.unwrap();
-        let again = instance_at(&format!("redis://{}/", network.address()), key(), None).stores();
-        are_registered(&redis.server, 2).await;
-        again.commands.request(&tenant("b"), DesiredState::run(None)).await.unwrap();
-        again.ownership.acquire(&tenant("b")).await.unwrap().expect("it has no owner");
-        let owner = String::from_utf8(redis.server.ask(&["HGET", "tautan:{0}:{b}", "owner_incarnation"])).unwrap();
-        let owner = owner.lines().nth(1).unwrap();
-        orphaned(&redis).await;
-        network.set(Way::Silent);
-        redis.server.ask(&["DEL", &format!("tautan:{{0}}:alive:{owner}")]);
-        let saved = redis.server.backup();
-        network.set(Way::Open);
-        let acquire = async || again.ownership.acquire(&tenant("a")).await.ok().flatten();
-        let lease = until("the next incarnation acquires it", acquire).await;
-        network.set(Way::Silent);
-        redis.server.restart_from(&saved);
-        until("it is acquired", async || redis.ownership().acquire(&tenant("a")).await.ok().flatten()).await;
-        assert!(lease.lost().is_cancelled(), "the tenant has two owners");
-        network.set(Way::Open);
-    })
-    .await;
 }
 
 /// The account is connected, dropped for a moment, and connected again; Redis lost the event of the drop.

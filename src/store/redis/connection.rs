@@ -78,6 +78,8 @@ pub struct Live {
     time_ms: u64,
     /// The latest time at which the server's run can have begun; `None`: not known.
     began: Option<Instant>,
+    /// The server has been a replica before.
+    pub has_followed: bool,
 }
 
 impl Connections {
@@ -291,10 +293,11 @@ impl Live {
             None => name_data(&mut connection).await?,
         };
         let (run, time_ms) = (server.run(), seconds.saturating_mul(1000).saturating_add(micros / 1000));
-        let server_run = run.clone();
+        let (server_run, has_followed) = (run.clone(), server.has_followed());
         let run = format!("{run} {data}");
         let epochs = connections.epochs.clone();
-        let live = Self { connection, client, server: server_run, run, made, epochs, time_ms, began: None };
+        let live =
+            Self { connection, client, server: server_run, run, made, epochs, time_ms, began: None, has_followed };
         Ok((live, server))
     }
 

@@ -10,9 +10,10 @@ use super::{
     failure::Failure,
     membership::Beat,
     orphaned::tenants,
+    random_name,
     refusal::Refusal,
     schema,
-    script::{BEAT, Call, DEREGISTER, REGISTER},
+    script::{BEAT, Call, REGISTER},
 };
 use crate::{telemetry::lease_kept, tenant::TenantId};
 
@@ -43,7 +44,7 @@ pub async fn run(shared: Arc<Shared>) {
             () = shared.tasks.stopped() => return,
             () = sleep(wait) => {}
         }
-        let name = shared.membership.next_name();
+        let name = random_name();
         let born = Instant::now();
         match register(&shared, &name, past.as_ref()).await {
             Ok(found) => {
@@ -70,8 +71,11 @@ pub async fn run(shared: Arc<Shared>) {
 /// The same step removes the heartbeat of the past, so that a late beat finds nothing to renew. Returns the connection, which
 /// knows the data set that the incarnation is registered in.
 async fn register(shared: &Shared, name: &str, past: Option<&Past>) -> Result<Arc<Live>, Failure> {
-    let past_alive = past.map(|past| schema::heartbeat(&past.name));
-    let keys = [schema::incarnations(), schema::registrations(), schema::heartbeat(name)].into_iter().chain(past_alive);
+    if let Some(past) = past {
+        shared.membership.hung_up(&past.name);
+    }
+    let past = past.map(|past| schema::heartbeat(&past.name));
+    let names = [schema::incarnations(), schema::heartbeat(name)].into_iter().chain(past);
     shared.recovery.compared(shared.connections.live().await?.tag());
     // Changes nothing, and is refused if a heartbeat would be. Without enough replicas Redis 6 refuses a plain command and takes
     // a script: an incarnation would begin, be refused its heartbeat, and end, again and again.
@@ -79,10 +83,8 @@ async fn register(shared: &Shared, name: &str, past: Option<&Past>) -> Result<Ar
     pipeline.cmd("PEXPIRE").arg(schema::heartbeat(name)).arg(millis(TTL)).ignore();
     let () = shared.connections.query(&pipeline).await?;
     let first = shared.beat(0);
-    let call = Call::on_keys(&REGISTER, keys).arg(name).arg(first.text()).arg(millis(TTL));
-    let call = call.arg(past.map_or("", |past| &past.name));
-    let (number, past_was_listed): (u64, bool) = shared.connections.call(&call).await?;
-    shared.membership.registered(number, past_was_listed, Instant::now());
+    let call = Call::on_keys(&REGISTER, names).arg(name).arg(first.text()).arg(millis(TTL));
+    let () = shared.connections.call(&call).await?;
     shared.membership.see(name, Some(first), Instant::now());
     shared.connections.live().await
 }
@@ -218,8 +220,9 @@ async fn beat_in_full_memory(shared: &Shared, name: &str, beat: &str) -> Result<
 
 /// Ends the incarnation at once, so that others need not wait for its heartbeat to expire.
 async fn deregister(shared: &Shared, name: &str) {
-    let keys = [schema::incarnations(), schema::heartbeat(name), schema::owned(name), schema::inbox(name)];
-    let gone: Result<(), _> = shared.connections.call(&Call::on_keys(&DEREGISTER, keys).arg(name)).await;
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("DEL").arg(schema::heartbeat(name)).ignore();
+    let gone: Result<(), _> = shared.connections.query(&pipeline).await;
     if let Err(failure) = gone {
         tracing::warn!(error = %failure, "could not deregister this incarnation, its heartbeat expires by itself");
     }

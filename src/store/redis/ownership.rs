@@ -8,7 +8,6 @@ use super::{
     RedisStore, Shared,
     failure::Failure,
     journal::log_unheard,
-    membership::instance_of,
     record::{Owner, Record, nonce_text, parse_nonce},
     schema,
     script::{ACQUIRE, Answer, CRASH, Call, RELEASE, with_heard},
@@ -18,7 +17,6 @@ use super::{
 };
 use crate::{
     store::{Lease, Ownership, StoreError},
-    telemetry::metrics,
     tenant::TenantId,
 };
 
@@ -74,7 +72,8 @@ async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease
         let acquiring = shared.leases.begin_acquire();
         let incarnation = shared.membership.present().await?;
         let live = shared.connections.live().await?;
-        if record.credentials && !shared.may_acquire_linked(&record, &live).await? {
+        if record.credentials && !shared.is_settled(&live).await? {
+            shared.recovery.wait();
             return Ok(None);
         }
         record.doubted |= record.facts(false).is_stale();
@@ -100,11 +99,7 @@ async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease
                 let (fence, heard) = with_heard(&value);
                 let fence = fence.parse().map_err(|_| Failure::Nonsense(value.clone()))?;
                 log_unheard(tenant, event, heard);
-                // A live owner that gives a tenant up clears the record. After an outage this process acquires its own tenants again.
-                let ours = shared.membership.instance();
-                if record.owner.as_ref().is_some_and(|owner| instance_of(&owner.incarnation) != ours) {
-                    metrics().takeovers.increment(1);
-                }
+                shared.membership.count_takeover(record.owner.as_ref());
                 let owner = Some(Owner { incarnation: incarnation.to_string(), nonce: acquiring.nonce });
                 let record = Record { version: nonce_text(acquiring.nonce), owner, ..record };
                 let lease = acquiring.done(tenant, &incarnation, fence, (live.run.clone(), record));
@@ -128,7 +123,6 @@ async fn release(shared: &Arc<Shared>, lease: &Lease) -> Result<(), StoreError> 
         let (record, _) = write.record().await?;
         let stale = record.facts(false).is_stale();
         let call = write.call(&RELEASE).key(schema::wanted()).key(schema::owned(write.incarnation()));
-        let call = call.key(schema::registrations());
         let call = call.arg(&record.version).arg(u8::from(record.doubted || stale)).arg(u8::from(stale));
         let call = call.arg(shared.membership.instance()).arg(write.incarnation());
         if write.ask(&call).await?.is_none() {

@@ -15,10 +15,7 @@ use std::{
 };
 
 use futures::{StreamExt as _, stream};
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep},
-};
+use tokio::{sync::watch, time::sleep};
 
 use super::{
     Shared,
@@ -27,7 +24,7 @@ use super::{
     heartbeat::TTL,
     journal::{append_in, log_unheard},
     leases::Held,
-    membership::{Beat, Tag, instance_of},
+    membership::{Beat, Tag},
     random_name,
     record::Record,
     schema,
@@ -51,9 +48,7 @@ pub struct Recovery {
     /// The run of the server with which our leases were compared.
     run: watch::Sender<Tag>,
     /// An orphaned tenant waits until all instances have compared.
-    waits_for_others: AtomicBool,
-    /// An orphaned tenant waits until this process's registration is durable.
-    waits_for_registration: AtomicBool,
+    waits: AtomicBool,
 }
 
 impl Recovery {
@@ -69,8 +64,17 @@ impl Recovery {
         self.run.send_replace(run);
     }
 
+    /// Asks for a rescan once all instances have compared.
+    pub fn wait(&self) {
+        self.waits.store(true, Ordering::SeqCst);
+    }
+
     pub fn is_waited_for(&self) -> bool {
-        self.waits_for_others.load(Ordering::SeqCst) || self.waits_for_registration.load(Ordering::SeqCst)
+        self.waits.load(Ordering::SeqCst)
+    }
+
+    pub fn settled(&self) {
+        self.waits.store(false, Ordering::SeqCst);
     }
 }
 
@@ -169,48 +173,14 @@ impl Shared {
         if found.is_missing() { self.lose(&held.tenant).await } else { Ok(()) }
     }
 
-    /// Whether this process may acquire a tenant with credentials now. If not, a rescan follows once it may.
-    pub async fn may_acquire_linked(&self, record: &Record, live: &Live) -> Result<bool, Failure> {
-        if !self.membership.may_acquire_linked(record.released_after, Instant::now()) {
-            self.recovery.waits_for_registration.store(true, Ordering::SeqCst);
-            return Ok(false);
-        }
-        let settled = self.is_settled(live).await?;
-        if !settled {
-            self.recovery.waits_for_others.store(true, Ordering::SeqCst);
-        }
-        Ok(settled)
-    }
-
-    /// Whether tenants that waited can be acquired now.
-    pub async fn has_settled(&self) -> bool {
-        let Recovery { waits_for_others, waits_for_registration, .. } = &self.recovery;
-        let mut ended = false;
-        if waits_for_registration.load(Ordering::SeqCst) && self.membership.is_durable(Instant::now()) {
-            ended |= waits_for_registration.swap(false, Ordering::SeqCst);
-        }
-        if waits_for_others.load(Ordering::SeqCst)
-            && let Ok(live) = self.connections.live().await
-            && self.is_settled(&live).await.unwrap_or(false)
-        {
-            ended |= waits_for_others.swap(false, Ordering::SeqCst);
-        }
-        ended
-    }
-
-    /// If Redis lost an acquire, its owner has an open link that no record names. So wait until every instance that Redis lists
-    /// has compared its leases with this run, or until a full lease has passed since the run began: then an instance that has not
-    /// compared must have hung up. An instance that looks dead may live: Redis may have lost its heartbeats, or its newest
-    /// incarnation.
-    async fn is_settled(&self, live: &Live) -> Result<bool, Failure> {
+    /// Whether a tenant with credentials may be acquired in this run. If Redis lost an acquire, its owner has an open link that no
+    /// record names: wait until every live instance has compared its leases, or until an instance that has not must have hung
+    /// up. A promoted replica lacks the last heartbeats: an instance that looks dead there may go on with the old master until
+    /// that refuses writes.
+    pub async fn is_settled(&self, live: &Live) -> Result<bool, Failure> {
         if !live.is_younger_than(TTL) {
             return Ok(true);
         }
-        // An instance may leave between the two reads, and would look dead.
-        Ok(self.have_compared(live).await? || self.have_compared(live).await?)
-    }
-
-    async fn have_compared(&self, live: &Live) -> Result<bool, Failure> {
         let mut pipeline = redis::pipe();
         pipeline.cmd("SMEMBERS").arg(schema::incarnations());
         let (names,): (Vec<String>,) = self.connections.query(&pipeline).await?;
@@ -220,10 +190,12 @@ impl Shared {
         let mut pipeline = redis::pipe();
         pipeline.cmd("MGET").arg(names.iter().map(|name| schema::heartbeat(name)).collect::<Vec<_>>());
         let (beats,): (Vec<Option<String>>,) = self.connections.query(&pipeline).await?;
-        let has_compared = |beat: Option<String>| beat.is_some_and(|text| Beat::of(&text).run == live.tag());
-        let compared: HashSet<&str> =
-            names.iter().zip(beats).filter_map(|(name, beat)| has_compared(beat).then(|| instance_of(name))).collect();
-        Ok(names.iter().all(|name| compared.contains(instance_of(name))))
+        let beats: Vec<Option<Beat>> = beats.into_iter().map(|text| text.as_deref().map(Beat::of)).collect();
+        let hung_up: HashSet<Tag> = beats.iter().flatten().map(|beat| beat.past).collect();
+        Ok(names.iter().zip(beats).all(|(name, beat)| match beat {
+            Some(beat) => beat.run == live.tag(),
+            None => !live.has_followed || hung_up.contains(&Tag::of(name)),
+        }))
     }
 
     async fn write_one_again(&self, lease: &Lease, held: &Held, newest: Option<&Event>) -> Result<(), StoreError> {

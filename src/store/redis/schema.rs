@@ -83,11 +83,6 @@ pub fn incarnations() -> String {
     cell("incarnations")
 }
 
-/// A string: how many incarnations were ever registered.
-pub fn registrations() -> String {
-    cell("registrations")
-}
-
 /// A string: the heartbeat. It expires with the incarnation and is never created again.
 pub fn heartbeat(incarnation: &str) -> String {
     cell(&format!("alive:{incarnation}"))
@@ -168,7 +163,6 @@ pub mod field {
     pub const GENERATION: &str = "generation";
     pub const OWNER_INCARNATION: &str = "owner_incarnation";
     pub const OWNER_NONCE: &str = "owner_nonce";
-    pub const RELEASED_AFTER: &str = "released_after";
     pub const IDLE_VERSION: &str = "idle_version";
     pub const IDLE_SINCE: &str = "idle_since";
     pub const OUTBOX_EVENT: &str = "outbox_event";
@@ -272,8 +266,7 @@ mod tests {
 
     #[test]
     fn every_key_of_the_cell_has_its_hash_tag() {
-        let keys =
-            [wanted(), registrations(), owned("i"), inbox("i"), outbox(), incarnations(), heartbeat("i"), number("n")];
+        let keys = [wanted(), owned("i"), inbox("i"), outbox(), incarnations(), heartbeat("i"), number("n")];
         let keys = keys.into_iter().chain([idle_time(), sweeper(), data(), client_version()]);
         for key in keys {
             let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}'));

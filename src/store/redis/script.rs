@@ -28,7 +28,6 @@ fn compile(keys: &[Part], text: &str) -> redis::Script {
 const OUTBOX: Part = Other("outbox");
 const WANTED: Part = Other("wanted");
 const ALIVE: Part = Other("alive");
-const REGISTRATIONS: Part = Other("registrations");
 const OWNED: Part = Other("owned");
 const INBOX: Part = Other("inbox");
 
@@ -46,10 +45,9 @@ scripts! {
     ACQUIRE [Record, History, Messages, OUTBOX, WANTED, ALIVE, OWNED, Other("owned_before"), Other("inbox_before")] = "names" "prelude" "event" "own" "acquire";
     APPEND [Record, History, OUTBOX] = "names" "prelude" "event" "append";
     BEAT [ALIVE] = "beat";
-    REGISTER [Other("incarnations"), REGISTRATIONS, ALIVE, Other("past_alive")] = "register";
+    REGISTER [Other("incarnations"), ALIVE, Other("past")] = "register";
     COUNT [Other("idle_time")] = "count";
     CRASH [Record, History, Crashes] = "names" "prelude" "crash";
-    DEREGISTER [Other("incarnations"), ALIVE, OWNED, INBOX] = "deregister";
     ERASE [Record, History, Tables] = "names" "prelude" "erase";
     FINISH [Record, History, OUTBOX, WANTED, OWNED] = "names" "prelude" "event" "finish";
     FORGET [Record, History, Tables, Messages, Requests, Crashes, UsedCodes, UsedDials, OUTBOX, WANTED] = "names" "prelude" "forget";
@@ -59,7 +57,7 @@ scripts! {
     NACK [Record, History, OUTBOX] = "names" "prelude" "nack";
     PROVE [Other("proof")] = "prove";
     READ [Record, History, Tables] = "names" "look" "read";
-    RELEASE [Record, History, WANTED, OWNED, REGISTRATIONS] = "names" "prelude" "release";
+    RELEASE [Record, History, WANTED, OWNED] = "names" "prelude" "release";
     RESEAL [Record, History] = "names" "reseal";
     RECEIVE [Record, History, Messages] = "names" "prelude" "receive";
     SEND [Record, History, Messages, INBOX] = "names" "prelude" "send";

@@ -37,6 +37,11 @@ impl Server {
         Some(Duration::from_secs(self.field("uptime_in_seconds")?.parse().ok()?))
     }
 
+    /// It has been a replica, and may lack its master's last writes.
+    pub fn has_followed(&self) -> bool {
+        self.field("second_repl_offset").is_some_and(|offset| offset != "-1")
+    }
+
     /// Whether it can be used at all.
     pub fn check(&self) -> Result<(), Failure> {
         if self.field("redis_mode") == Some("sentinel") {

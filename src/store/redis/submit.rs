@@ -120,7 +120,10 @@ impl Shared {
             // Before the incarnation is read: if that one ends meanwhile, this acquire ends with it.
             let acquiring = self.leases.begin_acquire();
             let here = self.membership.here();
-            let is_free = !record.credentials || self.may_acquire_linked(&record, live).await?;
+            let is_free = !record.credentials || self.is_settled(live).await?;
+            if !is_free {
+                self.recovery.wait();
+            }
             acquires = here.filter(|_| is_free).map(|here| (acquiring, here));
         }
         let status = match &acquires {
@@ -185,6 +188,7 @@ impl Decision<'_> {
             return Ok(Submitted { number, lease: None, shown: record.facts(self.is_owned).shown() });
         };
         let fence = parsed(fence).ok_or_else(nonsense)?;
+        shared.membership.count_takeover(self.owner.as_ref());
         record.owner = Some(Owner { incarnation: here.to_string(), nonce: acquiring.nonce });
         record.version = nonce_text(acquiring.nonce);
         record.generation = number.0;
