@@ -36,7 +36,7 @@ long: ## the suites that race, ten times over, many instances for a long time, t
 	cargo test --workspace --test process -- --ignored webhooks contacts documents
 	cargo test --workspace --test process -- --ignored --test-threads 2 alerts
 	cargo test --workspace --test api -- --ignored
-	cargo test --workspace --test crowd -- --ignored --nocapture --test-threads 1 hardening_
+	cargo test --workspace --release --test crowd -- --ignored --nocapture --test-threads 1 hardening_
 	@ci/lighthouse.sh
 	for round in 1 2 3 4 5 6 7 8 9 10; do echo "round $$round"; cargo test --workspace --test store --test whatsapp --test process; done
 	cargo test --workspace --test cluster -- --ignored --nocapture --test-threads 1

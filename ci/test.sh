@@ -49,6 +49,9 @@ unit() {
 # Without documentation tests: there are none, and their empty summary would be the last word.
 # A test that hangs is named in its log ("has been running for over 60 seconds"), and what is left does not run.
 TEST_TIME_MAX=45m
+# Most tests of processes wait: for the end of a lease, of a window of codes, of a pause before a redial. So twice as many
+# as there are cores run at once. Those that measure run alone (tests/cluster/quiet.rs), and browsers are counted.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
 tests() {
     timeout --kill-after=10s $TEST_TIME_MAX cargo test --workspace --all-targets --no-fail-fast 2>&1 | tee "$log"
     local code=${PIPESTATUS[0]}

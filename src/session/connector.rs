@@ -22,6 +22,9 @@ pub trait Connector: Send + Sync + 'static {
 }
 
 /// An open connection to WhatsApp, which redials by itself until it ends.
+///
+/// Its [`Signal::Connected`] always has the same account, and that of [`Link::resumes`]: a login as another one is
+/// [`End::AccountChanged`] instead. A session publishes what it gets without a check of its own.
 #[async_trait]
 pub trait Link: Send {
     /// The number whose credentials it was opened with, if a phone has accepted them. The journal may know less.

@@ -5,6 +5,7 @@ use tautan_test_support::{
     token, within,
 };
 use tempfile::TempDir;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
     browser::{Browser, PAGE},
@@ -17,6 +18,10 @@ pub const TENANT: &str = "tenant";
 /// The number as the page writes it.
 pub const NUMBER_SHOWN: &str = "+62 812-3456-7890";
 
+/// How many tests have a browser at once, however many run: a Chromium that starts or paints takes a whole core, and the
+/// others' deadlines would pass meanwhile.
+static BROWSERS: Semaphore = Semaphore::const_new(2);
+
 /// Everything that a test of the page needs: what a [`Stage`] has, the running program, and a browser.
 pub struct PageTest {
     pub browser: Browser,
@@ -25,6 +30,7 @@ pub struct PageTest {
     pub phone: Phone,
     environment: Vec<(String, String)>,
     directory: TempDir,
+    _permit: SemaphorePermit<'static>,
 }
 
 impl PageTest {
@@ -38,11 +44,12 @@ impl PageTest {
     /// Nothing is opened yet.
     pub async fn set(environment: &[(&str, &str)], languages: &str) -> Option<Self> {
         let driver = Driver::shared()?;
+        let permit = BROWSERS.acquire().await.expect("it is never closed");
         let Stage { simulator, phone, directory } = Stage::new().await;
         let environment = environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         let program = start(&directory, &simulator, &environment);
         let browser = Browser::start(driver, languages).await;
-        Some(Self { browser, program, simulator, phone, environment, directory })
+        Some(Self { browser, program, simulator, phone, environment, directory, _permit: permit })
     }
 
     pub fn page(&self) -> String {

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use tokio::{
-    sync::{RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, SemaphorePermit},
     time::Instant,
 };
 
 static MACHINE: RwLock<()> = RwLock::const_new(());
+/// How many tests run together, however many threads there are: each starts several instances, and their bounds are
+/// meant for a machine that is not full.
+static TOGETHER: Semaphore = Semaphore::const_new(2);
 
 pub async fn alone() -> Option<RwLockWriteGuard<'static, ()>> {
     if !tautan_test_support::redis_is_installed() {
@@ -16,11 +19,13 @@ pub async fn alone() -> Option<RwLockWriteGuard<'static, ()>> {
     Some(MACHINE.write().await)
 }
 
-pub async fn together() -> Option<RwLockReadGuard<'static, ()>> {
+pub async fn together() -> Option<(RwLockReadGuard<'static, ()>, SemaphorePermit<'static>)> {
     if !tautan_test_support::redis_is_installed() {
         return None;
     }
-    Some(MACHINE.read().await)
+    // First the permit: a test that waits for it must not keep one that runs alone waiting.
+    let permit = TOGETHER.acquire().await.expect("it is never closed");
+    Some((MACHINE.read().await, permit))
 }
 
 /// Asserts a bound and prints what was measured, which docs/measurements.md cites.

@@ -3,12 +3,12 @@
 use std::{ops::ControlFlow, time::Duration};
 
 use tokio::time::Instant;
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::{LinkExit, RETRY_AFTER, Session};
 use crate::{
     events::{PairRefusal, PairingId, PhoneNumber, Status},
-    session::{End, Link, Request, Signal, machine, owner_message::OwnerMessage},
+    session::{Link, Request, Signal, machine, owner_message::OwnerMessage},
     store::{DesiredState, StoreError},
     telemetry::{metrics, words::NUMBER_CODES},
 };
@@ -59,16 +59,11 @@ impl Session {
         }
     }
 
-    /// Checks the account of a login before anything shows it.
+    /// Compares the account of a login with the one that the user expects, before anything shows it.
     pub(super) async fn check_account(&mut self, phone: &PhoneNumber, link: &mut dyn Link) -> ControlFlow<LinkExit> {
-        let is_first = self.linked_as.is_none();
-        if self.linked_as.get_or_insert_with(|| phone.clone()) != phone {
-            // Never publish "connected" with an account that is not the linked one.
-            error!(tenant = %self.lease.tenant(), "whatsapp login is of another account than the linked one");
-            return ControlFlow::Break(LinkExit::Ended(End::AccountChanged));
-        }
-        // A request that came during the scan may expect another account.
-        if is_first {
+        if self.linked_as.is_none() {
+            self.linked_as = Some(phone.clone());
+            // A request that came during the scan may expect another account.
             self.apply_desired_state(link).await?;
         }
         // Also where the desired state could not be read now.

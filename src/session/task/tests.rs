@@ -18,9 +18,10 @@ use crate::{
 };
 
 #[tokio::test]
-async fn login_as_another_account_is_never_published_as_connected() {
-    let first = [connected(OURS), Signal::Dropped, connected(OURS), Signal::Dropped, connected(THEIRS)];
-    let again = Script::resuming(OURS, [connected(THEIRS)]);
+async fn link_that_found_another_account_shows_none_and_keeps_credentials() {
+    let ended = Signal::Ended(End::AccountChanged);
+    let first = [connected(OURS), Signal::Dropped, connected(OURS), Signal::Dropped, ended.clone()];
+    let again = Script::resuming(OURS, [ended]);
     let mut stage = SessionTest::new([Script::new(first), again]).await;
     let refused = Status::ended(EndReason::CredentialsUnreadable);
     stage.connect().await;

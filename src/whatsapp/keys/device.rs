@@ -147,6 +147,7 @@ impl Keys {
             return Ok(());
         }
         let owner = Owner::of(&device);
+        // The only check of its kind: the driver saves the device before it signals a login.
         if saved.owner.as_ref().is_some_and(|ours| ours.is_another(&owner)) {
             error!(tenant = %self.lease.tenant(), "whatsapp let us in as another account than the one that was linked");
             // All later writes would be of the other account: the saved credentials stay as they are.

@@ -97,7 +97,8 @@ pub struct Settings {
 impl Settings {
     pub fn new(data_dir: &Path, whatsapp_url: &str) -> Self {
         Self {
-            binary: Binary::Sim,
+            // Figures of a release build are those of the program in release.
+            binary: if cfg!(debug_assertions) { Binary::Sim } else { Binary::SimRelease },
             data_dir: data_dir.to_owned(),
             whatsapp_url: whatsapp_url.to_owned(),
             environment: Vec::new(),

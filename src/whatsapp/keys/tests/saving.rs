@@ -42,13 +42,19 @@ impl CredentialStore for Slow {
     }
 }
 
-/// The library's keeper of a paired device, over a slow store.
-async fn paired(bench: &Bench) -> (Arc<Keys>, Arc<PersistenceManager>) {
+/// The library's keeper of the device that is stored or of a new one, over a slow store.
+async fn opened(bench: &Bench) -> (Arc<Keys>, Arc<PersistenceManager>) {
     let mut keys = bench.keys();
     keys.credentials = Arc::new(Slow(keys.credentials.clone()));
     let keys = Arc::new(keys);
     let manager = Arc::new(PersistenceManager::new(keys.clone()).await.unwrap());
     keys.attach(Arc::downgrade(&manager));
+    (keys, manager)
+}
+
+/// The same, of a device that is paired now.
+async fn paired(bench: &Bench) -> (Arc<Keys>, Arc<PersistenceManager>) {
+    let (keys, manager) = opened(bench).await;
     let id = "6281234567890:1@s.whatsapp.net".parse().unwrap();
     manager.process_command(DeviceCommand::SetId(Some(id))).await;
     manager.process_command(DeviceCommand::SetAccount(Some(Default::default()))).await;
@@ -92,6 +98,28 @@ async fn earlier_save_does_not_overwrite_a_later_one() {
     let b: &dyn Backend = &*keys;
     b.save(&old).await.unwrap();
     assert_eq!(stored_name(&bench).await.as_deref(), Some("Toko Sari"));
+}
+
+/// The driver signals a login only after this save, and not on a link that has ended.
+#[tokio::test]
+async fn login_as_another_account_ends_the_link_and_changes_nothing() {
+    let bench = Bench::new().await;
+    let (keys, manager) = paired(&bench).await;
+    keys.save_newest().await.unwrap();
+    let other = "6289876543210:1@s.whatsapp.net".parse().unwrap();
+    manager.process_command(DeviceCommand::SetId(Some(other))).await;
+    manager.process_command(DeviceCommand::SetPushName("Warung Budi".into())).await;
+    keys.save_newest().await.unwrap();
+    assert_eq!(keys.termination.end(), Some(End::AccountChanged));
+    assert_eq!(stored_name(&bench).await.as_deref(), Some(""));
+    keys.put("table", Bytes::from_static(b"row"), Bytes::new()).await.unwrap_err();
+
+    // The next link knows whose the credentials are from the stored row.
+    let (keys, manager) = opened(&bench).await;
+    let other = "6289876543210:1@s.whatsapp.net".parse().unwrap();
+    manager.process_command(DeviceCommand::SetId(Some(other))).await;
+    keys.save_newest().await.unwrap();
+    assert_eq!(keys.termination.end(), Some(End::AccountChanged));
 }
 
 #[tokio::test]
