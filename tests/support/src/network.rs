@@ -12,6 +12,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Of [`Way::Slow`].
 const LATENCY: Duration = Duration::from_millis(20);
+/// Pieces that have been read and wait for their delay.
+const UNDER_WAY_MAX: usize = 64;
 
 /// How a network treats what is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,22 +107,24 @@ async fn copy(
     mut ways: watch::Receiver<Way>,
     delays: Option<watch::Receiver<Duration>>,
 ) {
-    let (sent, mut under_way) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
-    let slow = ways.clone();
+    let (sent, mut under_way) = mpsc::channel::<(Instant, Vec<u8>)>(UNDER_WAY_MAX);
+    let mut open = ways.clone();
     let read = async move {
         let mut bytes = vec![0; 16 * 1024];
         while let Ok(read @ 1..) = from.read(&mut bytes).await {
+            // A silent network reads nothing more, so that the sender notices that its buffers are full.
+            let Ok(way) = open.wait_for(|way| way.carries()).await.map(|way| *way) else { return };
             let delay = delays.as_ref().map_or(Duration::ZERO, |delays| *delays.borrow());
-            let delay = if *slow.borrow() == Way::Slow { delay + LATENCY } else { delay };
-            if sent.send((Instant::now() + delay, bytes[..read].to_vec())).is_err() {
+            let delay = if way == Way::Slow { delay + LATENCY } else { delay };
+            if sent.send((Instant::now() + delay, bytes[..read].to_vec())).await.is_err() {
                 return;
             }
         }
     };
-    // One that is delayed does not delay the next.
+    // Outside of the reading: a piece that is delayed does not delay the next.
     let write = async {
         while let Some((at, bytes)) = under_way.recv().await {
-            // A timer of no time waits for a millisecond all the same.
+            // A timer of zero also takes a millisecond.
             if at > Instant::now() {
                 sleep_until(at).await;
             }
