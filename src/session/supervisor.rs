@@ -258,8 +258,8 @@ impl Sessions {
         }
     }
 
-    /// Runs the session under the lease, with log lines that name the request. Without a lease it acquires one if the slot's mailbox was notified meanwhile. True:
-    /// the session was started.
+    /// Runs the session under the lease, with log lines that name the request. Without a lease it acquires one if the slot's
+    /// mailbox was notified meanwhile. True: the session was started.
     async fn start(&self, slot: RunningSlot, lease: Option<Lease>, request: &Span) -> Result<bool, StoreError> {
         let SessionContext { stores, stop, .. } = &*self.shared.context;
         let first = match lease {

@@ -1,4 +1,4 @@
-//! What points to a record changes in the step that changes it, and by no look at it.
+//! An index changes in the step that changes the record, and no read changes it.
 
 use tautan::{
     events::EndReason,
@@ -36,9 +36,9 @@ fn members(server: &RedisServer, key: &str) -> Vec<String> {
         .collect()
 }
 
-/// As the index of a request was before its record was, when these were two commands.
+/// The index names a tenant whose record does not exist yet, as between two commands.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn look_at_unattended_tenants_takes_none_out_of_the_index() {
+async fn read_of_orphaned_tenants_changes_no_index() {
     with_redis(async |redis| {
         redis.server.ask(&["SADD", "tautan:{0}:wanted", "coming"]);
         redis.ownership().orphaned(10).await.unwrap();
@@ -67,21 +67,21 @@ async fn indexes_name_a_tenant_as_its_record_is() {
         assert_eq!((wanted(), owned(&second)), (vec![], vec!["a".to_owned()]));
         let (old, _) = other.commands.current(&name).await.unwrap().unwrap();
         redis.commands().request(&name, RUN).await.unwrap();
-        assert_eq!(wanted(), Vec::<String>::new(), "its owner has word of it");
+        assert_eq!(wanted(), Vec::<String>::new(), "its owner was notified");
         other.journal.finish(lease, ended(EndReason::Cancelled), old).await.unwrap();
         assert_eq!((wanted(), owned(&second)), (vec!["a".to_owned()], vec![]), "the newer request stands");
         redis.commands().request(&name, DesiredState::Unlink).await.unwrap();
         let lease = redis.ownership().acquire(&name).await.unwrap().unwrap();
         let (unlink, _) = redis.commands().current(&name).await.unwrap().unwrap();
         redis.journal().finish(lease, ended(EndReason::UnlinkedByUser), unlink).await.unwrap();
-        assert_eq!((wanted(), owned(&first)), (vec![], vec![]), "it is settled");
+        assert_eq!((wanted(), owned(&first)), (vec![], vec![]), "nothing is left to do");
     })
     .await;
 }
 
-/// A process that slept between its look and its taking.
+/// A process that froze between its read and its acquire.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dead_incarnation_takes_no_lease() {
+async fn dead_incarnation_acquires_no_lease() {
     with_redis(async |redis| {
         redis.commands().request(&tenant("a"), RUN).await.unwrap();
         // Right after a heartbeat, so that the next one, by which it would find out, is a second away.
@@ -93,15 +93,15 @@ async fn dead_incarnation_takes_no_lease() {
         let alive = until("it has beaten once", has_beaten).await;
         redis.server.ask(&["DEL", &alive]);
         let taken = redis.ownership().acquire(&tenant("a")).await;
-        assert_eq!(owner(&redis.server, "a"), None, "nobody would look for it: {taken:?}");
+        assert_eq!(owner(&redis.server, "a"), None, "no instance would look for it: {taken:?}");
         assert!(matches!(&taken, Err(StoreError::Unavailable(_))), "{taken:?}");
         let again = async || redis.ownership().acquire(&tenant("a")).await.ok().flatten();
-        until("another incarnation takes it", again).await;
+        until("another incarnation acquires it", again).await;
     })
     .await;
 }
 
-/// The session ended, its instance died before it could say that it owns nothing more, and the user disconnects.
+/// The session ended, its instance died before it released the tenant, and the user disconnects.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dead_owner_is_forgotten_with_the_request() {
     with_redis(async |redis| {

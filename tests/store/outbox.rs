@@ -245,10 +245,7 @@ async fn outbox_of_a_dead_instance_is_delivered_once_by_another() {
         let mut expected: Vec<_> = (0..10).map(|number| tenant(&format!("t{number}"))).collect();
         expected.sort();
         assert_eq!(all, expected);
-        assert!(
-            !keys(&redis.server).iter().any(|key| key == "tautan:{0}:outbox"),
-            "nothing points to what is settled"
-        );
+        assert!(!keys(&redis.server).iter().any(|key| key == "tautan:{0}:outbox"), "nothing points to what is settled");
     })
     .await;
 }
