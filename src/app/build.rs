@@ -103,6 +103,7 @@ impl From<UnusableServer> for StartError {
         match unusable {
             UnusableServer::WrongKey => Self::OtherKey(unusable),
             UnusableServer::Later
+            | UnusableServer::Earlier
             | UnusableServer::Moving
             | UnusableServer::NotRedis
             | UnusableServer::Password

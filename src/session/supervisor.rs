@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{Instrument as _, debug, error, info, info_span, warn};
+use tracing::{Instrument as _, Span, debug, info, info_span, warn};
 
 use super::{
     Connector, PasskeyAnswer, Settings, figures,
@@ -83,7 +83,7 @@ impl Sessions {
         phone: Option<PhoneNumber>,
         options: LinkOptions,
     ) -> Result<Shown, SessionError> {
-        let Stores { ownership, commands, journal, .. } = &self.shared.context.stores;
+        let Stores { ownership, journal, .. } = &self.shared.context.stores;
         if !self.has_room_for(tenant) && !ownership.has_room() {
             // A session that runs already needs no room.
             let runs = |shown: Shown| !shown.stale && !matches!(shown.event.status, Status::Disconnected { .. });
@@ -92,10 +92,7 @@ impl Sessions {
             }
         }
         let _span = self.shared.request_spans.enter(tenant);
-        commands.request(tenant, DesiredState::Run { phone, options }).await?;
-        self.start_unless_delayed(tenant).await;
-        // The request is saved. If the store fails from here on, the last known status is returned, marked stale.
-        let shown = journal.present(tenant).await?;
+        let shown = self.submit(tenant, DesiredState::Run { phone, options }).await?;
         // The request appended an event in the same step: a store without one has lost both.
         Ok(shown.ok_or_else(|| StoreError::Unavailable("the store has lost a request that it confirmed".into()))?)
     }
@@ -104,23 +101,42 @@ impl Sessions {
     /// if there never was a session.
     pub async fn disconnect(&self, tenant: &TenantId) -> Result<Option<Shown>, SessionError> {
         let _span = self.shared.request_spans.enter(tenant);
-        self.shared.context.stores.commands.request(tenant, DesiredState::Unlink).await?;
-        self.start_unless_delayed(tenant).await;
-        Ok(self.shared.context.stores.journal.present(tenant).await?)
+        Ok(self.submit(tenant, DesiredState::Unlink).await?)
     }
 
-    /// Starts the session here unless this instance has a claim delay: the request has notified every instance, and one
-    /// with fewer sessions starts it at once. A failure is only logged: the request is saved, and the next sweep finds
-    /// it.
-    async fn start_unless_delayed(&self, tenant: &TenantId) {
-        if self.shared.context.stores.ownership.claim_delay(tenant).is_zero() {
-            let (sessions, tenant) = (self.clone(), tenant.clone());
-            // Runs to completion if the caller is cancelled: other callers that notified meanwhile rely on it.
-            let starting = self.shared.tasks.spawn(async move { sessions.try_start_or_notify(&tenant).await });
-            if let Err(error) = starting.await {
-                error!(%error, "session could not be started, retrying at the next sweep");
+    /// Runs to completion if the caller is cancelled: other requests may have notified the mailbox of the slot that this one
+    /// reserved.
+    async fn submit(&self, tenant: &TenantId, desired: DesiredState) -> Result<Option<Shown>, StoreError> {
+        let (sessions, tenant) = (self.clone(), tenant.clone());
+        let request = self.shared.request_spans.of(&tenant);
+        let submitted = async move { sessions.submit_here(&tenant, desired, request).await };
+        let submitted = self.shared.tasks.spawn(submitted.in_current_span());
+        submitted.await.unwrap_or_else(|error| Err(StoreError::Unavailable(Box::new(error))))
+    }
+
+    /// Saves the request. Starts the session in the same step, unless this instance has a claim delay: an instance with fewer
+    /// sessions starts it then. `request`: the span that the session's log lines name.
+    async fn submit_here(
+        &self,
+        tenant: &TenantId,
+        desired: DesiredState,
+        request: Span,
+    ) -> Result<Option<Shown>, StoreError> {
+        let Stores { ownership, commands, .. } = &self.shared.context.stores;
+        let slot = if ownership.claim_delay(tenant).is_zero() { self.reserve(tenant) } else { None };
+        let (shown, lease) = match commands.submit(tenant, desired, slot.is_some()).await {
+            Ok(submitted) => (Ok(submitted.shown), submitted.lease),
+            Err(error) => (Err(error), None),
+        };
+        match slot {
+            None => _ = self.notify(tenant),
+            Some(slot) => {
+                if let Err(error) = self.start(slot, lease, &request).await {
+                    warn!(%tenant, %error, "session could not be started, retrying at the next sweep");
+                }
             }
         }
+        shown
     }
 
     /// Sends the user's answer to the link that asked, on whichever instance it is. The result arrives in the journal.
@@ -236,9 +252,30 @@ impl Sessions {
         }
         // Before the slot is reserved: once it is, the request may be answered without waiting for this.
         let request = self.shared.request_spans.of(tenant);
-        let Some(first) = self.take(tenant).await? else { return Ok(false) };
-        let (sessions, tenant) = (self.clone(), tenant.clone());
-        let span = info_span!(parent: &request, "session", %tenant);
+        match self.take(tenant).await? {
+            Some((lease, slot)) => self.start(slot, Some(lease), &request).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Runs the session under the lease, with log lines that name the request. Without a lease it acquires one if the slot's
+    /// mailbox was notified meanwhile. True: the session was started.
+    async fn start(&self, slot: RunningSlot, lease: Option<Lease>, request: &Span) -> Result<bool, StoreError> {
+        let SessionContext { stores, stop, .. } = &*self.shared.context;
+        let first = match lease {
+            Some(lease) if stop.is_cancelled() => {
+                stores.ownership.release(lease).await?;
+                None
+            }
+            Some(lease) => Some((lease, slot)),
+            None => match slot.free_unless_notified() {
+                Some(kept) => self.acquire(kept).await?,
+                None => None,
+            },
+        };
+        let Some(first) = first else { return Ok(false) };
+        let (sessions, tenant) = (self.clone(), first.1.tenant.clone());
+        let span = info_span!(parent: request, "session", %tenant);
         let run = async move {
             let mut next = Some(first);
             while let Some((lease, slot)) = next {
@@ -255,21 +292,32 @@ impl Sessions {
         Ok(true)
     }
 
-    /// Reserves a slot before acquiring the lease, so that two tenants cannot take the last slot. The slot's mailbox
-    /// may be notified from then on.
+    /// Reserves a slot, then acquires the lease.
     async fn take(&self, tenant: &TenantId) -> Result<Option<(Lease, RunningSlot)>, StoreError> {
-        let SessionContext { stores, stop, .. } = &*self.shared.context;
-        let mailbox = Arc::new(Mailbox::default());
-        {
-            let mut running = self.lock();
-            if stop.is_cancelled() || self.is_full_with(running.len()) || running.contains_key(tenant) {
-                return Ok(None);
-            }
-            running.insert(tenant.clone(), mailbox.clone());
+        match self.reserve(tenant) {
+            Some(slot) => self.acquire(slot).await,
+            None => Ok(None),
         }
-        let mut slot = RunningSlot { sessions: self.clone(), tenant: tenant.clone(), mailbox };
+    }
+
+    /// Reserves a slot before the lease is acquired, so that two tenants cannot take the last one. The slot's mailbox may be
+    /// notified from then on.
+    fn reserve(&self, tenant: &TenantId) -> Option<RunningSlot> {
+        let mailbox = Arc::new(Mailbox::default());
+        let mut running = self.lock();
+        let stops = self.shared.context.stop.is_cancelled();
+        if stops || self.is_full_with(running.len()) || running.contains_key(tenant) {
+            return None;
+        }
+        running.insert(tenant.clone(), mailbox.clone());
+        drop(running);
+        Some(RunningSlot { sessions: self.clone(), tenant: tenant.clone(), mailbox })
+    }
+
+    async fn acquire(&self, mut slot: RunningSlot) -> Result<Option<(Lease, RunningSlot)>, StoreError> {
+        let SessionContext { stores, stop, .. } = &*self.shared.context;
         loop {
-            match stores.ownership.acquire(tenant).await? {
+            match stores.ownership.acquire(&slot.tenant).await? {
                 Some(lease) if stop.is_cancelled() => {
                     stores.ownership.release(lease).await?;
                     return Ok(None);

@@ -22,6 +22,7 @@ mod lease;
 mod limits;
 mod notifications;
 mod outbox;
+mod record;
 pub mod redis;
 mod client_version;
 mod desired_state;
@@ -133,7 +134,18 @@ pub trait Commands: Send + Sync + 'static {
     ///
     /// [`StoreError::Limited`]: the tenant has used up its limit, see [`Usage`], and nothing was saved. What the
     /// request uses is counted in the same step, over all instances.
-    async fn request(&self, tenant: &TenantId, desired: DesiredState) -> Result<Generation, StoreError>;
+    async fn request(&self, tenant: &TenantId, desired: DesiredState) -> Result<Generation, StoreError> {
+        Ok(self.submit(tenant, desired, false).await?.number)
+    }
+
+    /// As [`Self::request`]. With `may_acquire` the same step also acquires the lease if the tenant has no live owner: the
+    /// caller has reserved a slot for the session. Then no instance is notified.
+    async fn submit(
+        &self,
+        tenant: &TenantId,
+        desired: DesiredState,
+        may_acquire: bool,
+    ) -> Result<Submitted, StoreError>;
 
     /// The newest desired state that is not fulfilled.
     async fn current(&self, tenant: &TenantId) -> Result<Option<(Generation, DesiredState)>, StoreError>;
@@ -248,6 +260,17 @@ pub struct Appended {
     pub event: Arc<Event>,
     /// How many streams were open when it was published.
     pub listeners: usize,
+}
+
+/// The result of [`Commands::submit`].
+#[derive(Debug)]
+pub struct Submitted {
+    /// The number of the request.
+    pub number: Generation,
+    /// The lease, if the same step acquired it.
+    pub lease: Option<Lease>,
+    /// The current status after the request; `None`: the tenant has no record.
+    pub shown: Option<Shown>,
 }
 
 /// The number of a desired state: it rises with every [`Commands::request`] of a tenant.

@@ -57,8 +57,6 @@ pub struct OutboxEntry {
     /// Nothing may be sent after this: the next dispatcher may have taken the entry.
     pub until: Instant,
     pub(in crate::store) claim: u128,
-    /// Its position in the index of entries that are due.
-    pub(in crate::store) listed: u64,
 }
 
 impl fmt::Debug for OutboxEntry {

@@ -181,6 +181,11 @@ impl Cluster {
         self.networks[instance].as_ref().expect("there is a network to break").set(way);
     }
 
+    /// Slows down each request of the instance to Redis.
+    pub fn set_delay(&self, instance: usize, delay: Duration) {
+        self.networks[instance].as_ref().expect("there is a network to slow down").set_delay(delay);
+    }
+
     /// Answered without a store as well: the status is stale then.
     pub async fn status(&self, instance: usize, tenant: &str) -> Value {
         let ask = self.api(instance, tenant).ask(Method::GET, "status").send();
@@ -191,7 +196,7 @@ impl Cluster {
 
     /// One field of a tenant's record in Redis.
     pub fn record(&self, tenant: &str, field: &str) -> Option<String> {
-        let answer = self.redis.ask(&["HGET", &format!("tautan:{{{tenant}}}"), field]);
+        let answer = self.redis.ask(&["HGET", &format!("tautan:{{0}}:{{{tenant}}}"), field]);
         let text = String::from_utf8_lossy(&answer).into_owned();
         text.starts_with('$')
             .then(|| text.lines().nth(1).map(str::to_owned))
@@ -204,7 +209,7 @@ impl Cluster {
         let incarnation = self.record(tenant, "owner_incarnation")?;
         self.instances.iter().position(|program| {
             let lines = program.output();
-            lines.iter().any(|line| line.contains("known to redis") && line.contains(&incarnation))
+            lines.iter().any(|line| line.contains("registered with redis") && line.contains(&incarnation))
         })
     }
 

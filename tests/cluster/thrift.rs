@@ -42,9 +42,9 @@ async fn owns(cluster: &Cluster, tenants: std::ops::Range<usize>) {
         cluster.api(0, &format!("idle-{at}")).connect().await;
     }
     let owned = || {
-        let keys = cluster.redis.ask(&["KEYS", "tautan:owned:*"]);
+        let keys = cluster.redis.ask(&["KEYS", "tautan:{0}:owned:*"]);
         let keys = String::from_utf8_lossy(&keys).into_owned();
-        let key = keys.lines().find(|line| line.starts_with("tautan:owned:")).unwrap_or_default().to_owned();
+        let key = keys.lines().find(|line| line.starts_with("tautan:{0}:owned:")).unwrap_or_default().to_owned();
         let size = cluster.redis.ask(&["SCARD", &key]);
         String::from_utf8_lossy(&size).lines().next().and_then(|line| line.strip_prefix(':')?.parse::<usize>().ok())
     };
@@ -78,6 +78,44 @@ async fn costs_what_ten_cost(many: usize) {
     assert!(few <= PER_SECOND_MAX, "10 sessions: {few} commands a second");
     assert!(all <= PER_SECOND_MAX, "{many} sessions: {all} commands a second");
     assert!(all <= few * 1.2 + 0.2, "{many} sessions cost {all} commands a second, 10 cost {few}");
+}
+
+/// Longer than all that an answer takes beside its round trips.
+const DELAY: Duration = Duration::from_millis(150);
+const CONNECT_TRIPS_MAX: u128 = 3;
+
+/// Round trips to Redis one after the other before the command is answered: the fewest of several times, since a heartbeat on
+/// the same connection may come before a command.
+async fn trips(cluster: &Cluster, tenants: std::ops::Range<usize>) -> u128 {
+    let mut fewest = u128::MAX;
+    for at in tenants {
+        let begin = Instant::now();
+        cluster.api(0, &format!("idle-{at}")).connect().await;
+        fewest = fewest.min(begin.elapsed().as_millis() / DELAY.as_millis());
+    }
+    fewest
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connect_is_answered_after_three_round_trips_to_redis() {
+    let Some(_turn) = alone().await else { return };
+    let cluster = Setup::of(1).behind_network(0..1).start().await;
+    owns(&cluster, 0..6).await;
+    for at in 0..6 {
+        let api = cluster.api(0, &format!("idle-{at}"));
+        api.disconnect().await;
+        tautan_test_support::within("it is disconnected", async {
+            while api.status().await["status"] != "disconnected" {
+                sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+    }
+    cluster.set_delay(0, DELAY);
+    let (unknown, known) = (trips(&cluster, 100..106).await, trips(&cluster, 0..6).await);
+    println!("FIGURE round trips to Redis before 202: {unknown} of an unknown tenant, {known} of a known one");
+    assert!(unknown <= CONNECT_TRIPS_MAX, "{unknown} of an unknown tenant");
+    assert!(known <= CONNECT_TRIPS_MAX, "{known} of a known tenant");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

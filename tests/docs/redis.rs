@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs};
 
 use crate::{assert_same, files, quoted, read, root, rows, section};
 
-/// `tautan:{{{tenant}}}:code:{id}` → `tautan:{TENANT}:code:ID`.
+/// `{{{tenant}}}:code:{id}` → `{TENANT}:code:ID`.
 fn spelled(literal: &str, is_format: bool) -> String {
     if !is_format {
         return literal.to_owned();
@@ -28,24 +28,27 @@ fn spelled(literal: &str, is_format: bool) -> String {
     out
 }
 
-/// The names that `keys.rs` makes.
+/// The names that `schema.rs` makes, patterns and beginnings of names aside.
 fn keys() -> BTreeSet<String> {
-    let source = read("src/store/redis/keys.rs");
+    let source = read("src/store/redis/schema.rs");
     let source = source.split("#[cfg(test)]").next().unwrap();
     let mut keys = BTreeSet::new();
-    for line in source.lines().filter(|line| !line.trim_start().starts_with("//")) {
-        for literal in line.split('"').skip(1).step_by(2) {
-            if let Some(suffix) = literal.strip_prefix(':').filter(|_| line.starts_with("const ")) {
-                keys.insert(format!("tautan:{{TENANT}}:{suffix}"));
-            }
-            // A pattern of many names, or the beginning of one.
-            if literal.starts_with("tautan:") && !literal.contains('*') && !line.contains("strip_prefix") {
-                keys.insert(spelled(literal, line.contains("format!")));
-            }
+    for line in source.lines().map(str::trim).filter(|line| !line.starts_with("//") && !line.contains("{rest}")) {
+        let Some(literal) = line.split('"').nth(1) else { continue };
+        let name = spelled(literal, line.contains("format!"));
+        if line.starts_with("cell(") && !literal.contains('*') {
+            keys.insert(format!("tautan:{{0}}:{name}"));
+        } else if (line.starts_with("part(") && !literal.contains('*')) || line.starts_with("const EVENTS") {
+            keys.insert(format!("{TENANT}{name}"));
+        } else if line.starts_with("pub const PROOF: &str = \"tautan:") {
+            keys.insert(name);
         }
     }
     keys
 }
+
+/// The record's key, as the document spells it.
+const TENANT: &str = "tautan:{0}:{TENANT}";
 
 fn scripts() -> String {
     let mut paths = Vec::new();
@@ -56,7 +59,7 @@ fn scripts() -> String {
 /// What scripts append to a record's name: a whole key, or its beginning where it ends with a colon.
 fn suffixes(scripts: &str) -> BTreeSet<String> {
     let named = scripts.split("record .. '").skip(1).filter_map(|rest| Some(rest.split_once('\'')?.0));
-    named.map(|suffix| format!("tautan:{{TENANT}}{suffix}")).collect()
+    named.map(|suffix| format!("{TENANT}{suffix}")).collect()
 }
 
 /// The arguments of each call of this command on this key, up to its closing bracket.
@@ -132,14 +135,33 @@ fn redis_document_lists_every_field() {
     let of_entries = calls(&scripts, "XADD", "history").into_iter().flatten();
     let of_entries = of_entries.filter_map(|name| name.strip_prefix('\'')?.strip_suffix('\''));
     let of_entries = of_entries.filter(|name| name.bytes().all(|byte| byte.is_ascii_lowercase()));
-    let others: BTreeSet<String> = of_entries.map(str::to_owned).chain(fields(&scripts, "KEYS[1]")).collect();
+    let others = of_entries.map(str::to_owned).chain(fields(&scripts, "proof"));
+    let others: BTreeSet<String> = others.chain(fields(&scripts, "idle_time")).collect();
     assert!(others.len() >= 6, "the fields were read: {others:?}");
     others.iter().for_each(|name| assert!(received.contains(name.as_str()), "docs/redis.md lacks {name}"));
 }
 
+/// A second place that spells a name would miss its change.
+#[test]
+fn names_in_redis_are_spelled_in_the_schema_alone() {
+    let mut paths = Vec::new();
+    files(&root().join("src/store/redis"), "rs", &mut paths);
+    let schema = read("src/store/redis/schema.rs");
+    let fields: Vec<&str> =
+        schema.lines().filter_map(|line| line.strip_prefix("    pub const ")?.split('"').nth(1)).collect();
+    assert!(paths.len() > 20 && fields.len() > 10, "the sources were read");
+    for path in paths.iter().filter(|path| !path.ends_with("schema.rs")) {
+        let source = fs::read_to_string(path).unwrap();
+        assert!(!source.contains("\"tautan:"), "{} spells a key", path.display());
+        for name in &fields {
+            assert!(!source.contains(&format!("arg(\"{name}\")")), "{} spells the field {name}", path.display());
+        }
+    }
+}
+
 #[test]
 fn key_format_is_spelled_as_in_the_document() {
-    assert_eq!(spelled("tautan:{{{tenant}}}:code:{id}", true), "tautan:{TENANT}:code:ID");
-    assert_eq!(spelled("tautan:{{/}}:alive:{incarnation}", true), "tautan:{/}:alive:INCARNATION");
-    assert_eq!(spelled("tautan:{/}:incarnations", false), "tautan:{/}:incarnations");
+    assert_eq!(spelled("{{{tenant}}}:code:{id}", true), "{TENANT}:code:ID");
+    assert_eq!(spelled("alive:{incarnation}", true), "alive:INCARNATION");
+    assert_eq!(spelled("{0}:incarnations", false), "{0}:incarnations");
 }

@@ -237,7 +237,7 @@ impl Backend for Redis {
 
     /// Redis's clock cannot be set, so what it was at the last look is.
     async fn clock_goes(&self, seconds: i64) {
-        self.server.ask(&["HINCRBY", "tautan:idle-time", "clock", &(-1_000 * seconds).to_string()]);
+        self.server.ask(&["HINCRBY", "tautan:{0}:idle-time", "clock", &(-1_000 * seconds).to_string()]);
     }
 
     async fn forget_idle(&self) {

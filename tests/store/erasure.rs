@@ -104,14 +104,14 @@ async fn erased_tenant_stands_nowhere_in_redis() {
             // An index that is written after a record is cleared by the next look at it.
             until("nothing is left", async || {
                 redis.ownership().orphaned(10).await.unwrap();
-                let left: Vec<_> = traces_of().filter(|key| key != "tautan:{/}:incarnations").collect();
+                let left: Vec<_> = traces_of().filter(|key| key != "tautan:{0}:incarnations").collect();
                 left.iter().all(|key| name == NAMES[0] && is_of_neighbour(&redis.server, key)).then_some(())
             })
             .await;
         }
         let left = keys(&redis.server);
         for suffix in ["", ":history", ":tables", ":rows:keys", ":rows:sessions", ":crashes", ":used-dials"] {
-            let key = format!("tautan:{{{neighbour}}}{suffix}");
+            let key = format!("tautan:{{0}}:{{{neighbour}}}{suffix}");
             assert!(left.contains(&key), "another tenant keeps {key}");
         }
     })

@@ -286,7 +286,7 @@ async fn unlink_leaves_one_event_and_no_code_in_redis() {
         redis.credentials().erase(&lease).await.unwrap();
         let end = finishes(&redis, lease, EndReason::UnlinkedByUser).await.cursor;
         let history =
-            String::from_utf8_lossy(&redis.server.ask(&["XRANGE", "tautan:{a}:history", "-", "+"])).into_owned();
+            String::from_utf8_lossy(&redis.server.ask(&["XRANGE", "tautan:{0}:{a}:history", "-", "+"])).into_owned();
         assert!(
             history.starts_with("*1\r\n") && history.contains(&format!("{}-{}", end.epoch, end.sequence)),
             "{history}"
@@ -328,7 +328,7 @@ async fn tenant_of_a_dead_owner_without_a_request_is_forgotten() {
         idles(&redis, "a").await;
         let fields =
             ["owner_incarnation", "dead", "owner_nonce", "0123456789abcdef0123456789abcdef", "owner_fence", "7"];
-        redis.server.ask(&[&["HSET", "tautan:{a}"], &fields[..]].concat());
+        redis.server.ask(&[&["HSET", "tautan:{0}:{a}"], &fields[..]].concat());
         redis.store.sweep().await.unwrap();
         half_hours_pass(&redis, HALF_HOURS).await;
         assert!(!is_known(&redis, &tenant("a")).await);
@@ -343,7 +343,7 @@ async fn change_by_an_older_version_restarts_the_idle_time() {
         idles(&redis, "a").await;
         redis.store.sweep().await.unwrap();
         half_hours_pass(&redis, HALF_HOURS - 1).await;
-        redis.server.ask(&["HSET", "tautan:{a}", "version", "another"]);
+        redis.server.ask(&["HSET", "tautan:{0}:{a}", "version", "another"]);
         half_hours_pass(&redis, HALF_HOURS).await;
         assert!(is_known(&redis, &tenant("a")).await);
         half_hours_pass(&redis, 1).await;

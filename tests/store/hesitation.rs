@@ -22,9 +22,12 @@ use crate::{
     statuses::{Received, all, ended, next, starting, tenant},
 };
 
+/// The record of the tenant over which both contend.
+const RECORD: &str = "tautan:{0}:{a}";
+
 /// A connection to Redis on which everything is slow, while another client changes the record faster.
 async fn contended_way(port: u16) -> SocketAddr {
-    const SLOWNESS: Duration = Duration::from_millis(150);
+    const SLOWNESS: Duration = Duration::from_millis(250);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (tasks, carried) = (TaskTracker::new(), TaskTracker::new());
@@ -38,10 +41,10 @@ async fn contended_way(port: u16) -> SocketAddr {
                 let mut bytes = vec![0; 16 * 1024];
                 while let Ok(read @ 1..) = near_read.read(&mut bytes).await {
                     // The other connections are the store's own and must work.
-                    if bytes[..read].windows(10).any(|window| window == b"tautan:{a}") {
+                    if bytes[..read].windows(RECORD.len()).any(|window| window == RECORD.as_bytes()) {
                         tokio::time::sleep(SLOWNESS).await;
                         let version = rand::random::<u64>();
-                        let change = format!("HSET tautan:{{a}} version {version}\r\n");
+                        let change = format!("HSET {RECORD} version {version}\r\n");
                         other.write_all(change.as_bytes()).await.unwrap();
                         other.read_exact(&mut [0; 4]).await.unwrap();
                     }
@@ -91,29 +94,38 @@ async fn desired_state_without_owner_is_stale_for_readers() {
 }
 
 /// The command of a store that lost the answer: the same command again.
-fn wants(server: &RedisServer, token: &str, number: &str, version: &str) -> String {
+fn submits(server: &RedisServer, token: &str, number: &str, version: &str) -> String {
     let script = concat!(
+        "local record, history, tables, messages, requests, used_codes, used_dials, outbox, wanted, alive, owned = unpack(KEYS)\n",
+        include_str!("../../src/store/redis/scripts/names.lua"),
         include_str!("../../src/store/redis/scripts/prelude.lua"),
-        include_str!("../../src/store/redis/scripts/want.lua")
+        include_str!("../../src/store/redis/scripts/look.lua"),
+        include_str!("../../src/store/redis/scripts/event.lua"),
+        include_str!("../../src/store/redis/scripts/own.lua"),
+        include_str!("../../src/store/redis/scripts/submit.lua")
     );
-    let arguments = [token, number, token, version, "0", "run", "", "", "", "", "", ""];
-    let command = [&["EVAL", script, "2", "tautan:{a}", "tautan:{a}:history"], &arguments[..]].concat();
+    let arguments = [token, number, token, version, "0", "run", "", "", "", "", "0", "instance", "", "", "0", "0", ""];
+    let parts = ["", ":history", ":tables", ":messages", ":requests", ":used-codes", ":used-dials"];
+    let keys = parts.map(|part| format!("{RECORD}{part}"));
+    let others = ["tautan:{0}:outbox", "tautan:{0}:wanted", "tautan:{0}:alive:", "tautan:{0}:owned:"];
+    let keys: Vec<&str> = keys.iter().map(String::as_str).chain(others).collect();
+    let command = [&["EVAL", script, "11"], &keys[..], &arguments[..]].concat();
     String::from_utf8(server.ask(&command)).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn request_with_lost_answer_is_recognized_behind_a_newer_one() {
     with_redis(async |redis| {
-        let field = |name: &str| String::from_utf8(redis.server.ask(&["HGET", "tautan:{a}", name])).unwrap();
+        let field = |name: &str| String::from_utf8(redis.server.ask(&["HGET", RECORD, name])).unwrap();
         let version = || field("version").lines().nth(1).unwrap_or_default().to_owned();
-        let kept = wants(&redis.server, "aa", "1", "");
+        let kept = submits(&redis.server, "aa", "1", "");
         assert!(kept.contains("done") && kept.contains("\r\n1 0\r\n"), "{kept}");
-        let (before, newer) = (version(), wants(&redis.server, "bb", "2", &version()));
+        let (before, newer) = (version(), submits(&redis.server, "bb", "2", &version()));
         assert!(newer.contains("done"), "{newer}");
-        assert_eq!(wants(&redis.server, "aa", "1", &before), kept, "it is answered what it was");
-        assert!(wants(&redis.server, "cc", "3", &before).contains("again"), "no other client writes");
-        assert!(field("wish").contains("bb"));
-        let ttl = String::from_utf8(redis.server.ask(&["PTTL", "tautan:{a}:wished"])).unwrap();
+        assert_eq!(submits(&redis.server, "aa", "1", &before), kept, "it is answered what it was");
+        assert!(submits(&redis.server, "cc", "3", &before).contains("again"), "no other client writes");
+        assert!(field("desired").contains("bb"));
+        let ttl = String::from_utf8(redis.server.ask(&["PTTL", "tautan:{0}:{a}:requests"])).unwrap();
         assert!(!ttl.starts_with(":-"), "for a moment only: {ttl}");
     })
     .await;

@@ -46,7 +46,7 @@ async fn own(store: &RedisStore, name: &str) -> Lease {
 /// All bytes that are stored of tenants and of the key.
 fn kept(server: &RedisServer) -> Vec<(String, Vec<u8>)> {
     let mut kept = keys(server);
-    kept.retain(|key| key.contains('{') || key == "tautan:proof" || key == "tautan:data");
+    kept.retain(|key| key.contains("}:{") || key == "tautan:proof" || key == "tautan:{0}:data");
     kept.sort();
     kept.into_iter().map(|key| (key.clone(), server.ask(&["DUMP", &key]))).collect()
 }
@@ -161,7 +161,7 @@ async fn key_changes_in_three_steps_and_stays_readable() {
 }
 
 fn code_key(server: &RedisServer) -> String {
-    keys(server).into_iter().find(|key| key.starts_with("tautan:{idle}:code:")).expect("it is kept")
+    keys(server).into_iter().find(|key| key.starts_with("tautan:{0}:{idle}:code:")).expect("it is kept")
 }
 
 /// One instance owns a tenant and writes; the other one reads, listens, and acquires it.

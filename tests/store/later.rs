@@ -73,7 +73,7 @@ fn quoted(bytes: &[u8]) -> String {
 }
 
 fn keep_in_redis(server: &RedisServer, tenant: &TenantId, id: &str, event: &[u8]) {
-    let history = format!("tautan:{{{tenant}}}:history");
+    let history = format!("tautan:{{0}}:{{{tenant}}}:history");
     let script = format!(
         "redis.call('DEL', '{history}') redis.call('XADD', '{history}', '{id}', 'event', '{}', 'coded', '0')",
         quoted(event)
@@ -82,7 +82,7 @@ fn keep_in_redis(server: &RedisServer, tenant: &TenantId, id: &str, event: &[u8]
 }
 
 fn want_in_redis(server: &RedisServer, tenant: &TenantId, desired: &[u8]) {
-    let script = format!("redis.call('HSET', 'tautan:{{{tenant}}}', 'wish', '{}')", quoted(desired));
+    let script = format!("redis.call('HSET', 'tautan:{{0}}:{{{tenant}}}', 'desired', '{}')", quoted(desired));
     assert!(!server.ask(&["EVAL", &script, "0"]).starts_with(b"-"));
 }
 
@@ -94,7 +94,7 @@ async fn unknown_states_in_redis_lock_no_tenant_out() {
         let (id, event) = unknown_event(&redis).await;
         keep_in_redis(&redis.server, &tenant("ended"), &id, &sealed(&keys("ended"), "event", id.as_bytes(), &event));
         let (number, _) = redis.commands().current(&tenant("linked")).await.unwrap().unwrap();
-        let desired = sealed(&keys("linked"), "wish", &number.0.to_be_bytes(), &json!({"Dance": {"steps": 3}}));
+        let desired = sealed(&keys("linked"), "desired", &number.0.to_be_bytes(), &json!({"Dance": {"steps": 3}}));
         want_in_redis(&redis.server, &tenant("linked"), &desired);
         after_the_rollback(&redis).await;
     })
@@ -127,19 +127,24 @@ async fn rows_that_do_not_open_in_redis_can_be_unlinked() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn later_layout_in_redis_refuses_the_start() {
+async fn other_layout_in_redis_refuses_the_start() {
     with_redis(async |redis| {
         let field = |name: &str| String::from_utf8(redis.server.ask(&["HGET", "tautan:proof", name])).unwrap();
         redis.store.sweep().await.unwrap();
         let says = |name: &str, number: u64| field(name).contains(&format!("\r\n{number}\r\n"));
-        assert!(says("layout", 1) && says("vocabulary", VOCABULARY));
+        assert!(says("layout", 2) && says("vocabulary", VOCABULARY));
         let later = VOCABULARY + 1;
         redis.server.ask(&["HSET", "tautan:proof", "vocabulary", &later.to_string()]);
         let wait = std::time::Duration::from_secs(3);
         assert_eq!(instance(&redis.server).proven(wait).await, Ok(true), "new words are no reason");
         assert!(says("vocabulary", later), "it never falls");
-        redis.server.ask(&["HSET", "tautan:proof", "layout", "2"]);
+        redis.server.ask(&["HSET", "tautan:proof", "layout", "3"]);
         assert_eq!(instance(&redis.server).proven(wait).await, Err(UnusableServer::Later));
+        // Read as ours it would be empty, beside instances that still own what is in it.
+        redis.server.ask(&["HSET", "tautan:proof", "layout", "1"]);
+        assert_eq!(instance(&redis.server).proven(wait).await, Err(UnusableServer::Earlier));
+        redis.server.ask(&["HDEL", "tautan:proof", "layout"]);
+        assert_eq!(instance(&redis.server).proven(wait).await, Err(UnusableServer::Earlier));
     })
     .await;
 }

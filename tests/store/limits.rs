@@ -138,7 +138,7 @@ async fn limits_are_shared_by_the_instances() {
             assert_eq!(dial(stores).await, None, "{number}");
         }
         assert_eq!((dial(redis.stores()).await, dial(&other).await), (Some(Limited::Dials), Some(Limited::Dials)));
-        let left = redis.server.ask(&["PTTL", "tautan:{a}:used-dials"]);
+        let left = redis.server.ask(&["PTTL", "tautan:{0}:{a}:used-dials"]);
         let left: u64 = str::from_utf8(&left).unwrap().lines().next().unwrap().trim_start_matches(':').parse().unwrap();
         assert!((500_000..=600_000).contains(&left), "its list goes by itself: {left}");
 
@@ -146,7 +146,7 @@ async fn limits_are_shared_by_the_instances() {
         let (limits, forget_after) = (two_dials(per), FORGET_AFTER);
         let short =
             RedisSettings { url, key: key(), previous: None, sessions_max: None, limits, forget_after, moving: None };
-        redis.server.ask(&["DEL", "tautan:{a}:used-dials"]);
+        redis.server.ask(&["DEL", "tautan:{0}:{a}:used-dials"]);
         is_free_after(&RedisStore::open(short, Arc::new(clock::SystemClock)).stores(), per).await;
     })
     .await;
@@ -161,9 +161,9 @@ async fn codes_of_a_number_are_counted_over_instances_by_its_hash() {
             assert!(stores.commands.count_code(&number).await.unwrap());
         }
         assert!(!other.commands.count_code(&number).await.unwrap());
-        let keys = String::from_utf8(redis.server.ask(&["KEYS", "tautan:number:*"])).unwrap();
+        let keys = String::from_utf8(redis.server.ask(&["KEYS", "tautan:{0}:number:*"])).unwrap();
         let key = keys.lines().find(|line| line.starts_with("tautan:")).expect("it is counted");
-        assert_eq!(key.len(), "tautan:number:".len() + 64, "{key}");
+        assert_eq!(key.len(), "tautan:{0}:number:".len() + 64, "{key}");
         let list = String::from_utf8(redis.server.ask(&["LRANGE", key, "0", "-1"])).unwrap();
         assert!(![&keys, &list].into_iter().any(|text| text.contains("81234567890")), "{keys}{list}");
     })

@@ -39,6 +39,7 @@ mod erasure;
 mod finish;
 mod forgetting;
 mod hesitation;
+mod indexes;
 mod journal;
 mod keys;
 mod later;

@@ -91,7 +91,7 @@ async fn message_of_a_minute_ago_is_dropped() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn message_of_another_instance_is_sealed_and_kept_for_a_minute() {
     with_redis(async |redis| {
-        const LIST: &str = "tautan:{a}:said";
+        const LIST: &str = "tautan:{0}:{a}:messages";
         let lease = redis.running(&tenant("a")).await;
         redis.commands().notified().await;
         let other = instance(&redis.server);

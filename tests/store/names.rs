@@ -9,7 +9,7 @@ use crate::{
 
 promises![tenants_with_odd_names_are_kept_apart];
 
-const NAMES: [&str; 9] = ["/", "}", "{}", "*", "%2F", "..", "auth0|5f7c", "a}:history", "/}:alive:x"];
+const NAMES: [&str; 10] = ["/", "}", "{}", "*", "%2F", "..", "auth0|5f7c", "a}:history", "/}:alive:x", "0}:wanted"];
 
 /// Without encoding, `/` would take the instances' own hash tag, and `}` end the tenant's.
 async fn tenants_with_odd_names_are_kept_apart(store: impl Backend + Sync) {

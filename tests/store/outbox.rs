@@ -245,7 +245,7 @@ async fn outbox_of_a_dead_instance_is_delivered_once_by_another() {
         let mut expected: Vec<_> = (0..10).map(|number| tenant(&format!("t{number}"))).collect();
         expected.sort();
         assert_eq!(all, expected);
-        assert!(!keys(&redis.server).iter().any(|key| key == "tautan:notices"), "nothing points to what is settled");
+        assert!(!keys(&redis.server).iter().any(|key| key == "tautan:{0}:outbox"), "nothing points to what is settled");
     })
     .await;
 }
@@ -257,8 +257,8 @@ async fn late_ack_does_not_undo_the_next_delivery() {
         let lease = redis.running(&tenant("a")).await;
         let slow = says(&*outbox, "connecting").await;
         // Its time is over.
-        redis.server.ask(&["HSET", "tautan:{a}", "notice_due", "0"]);
-        redis.server.ask(&["ZADD", "tautan:notices", "0", "a"]);
+        redis.server.ask(&["HSET", "tautan:{0}:{a}", "outbox_due", "0"]);
+        redis.server.ask(&["ZADD", "tautan:{0}:outbox", "0", "a"]);
         redis.journal().append(&lease, connected()).await.unwrap();
         let taken = says(&*other.outbox(), "connected").await;
         outbox.ack(&slow).await.unwrap();
@@ -277,7 +277,7 @@ async fn outbox_entry_without_index_is_found_by_the_sweep() {
         drop(redis.store.outbox());
         let lease = redis.running(&tenant("a")).await;
         redis.journal().append(&lease, connected()).await.unwrap();
-        redis.server.ask(&["DEL", "tautan:notices"]);
+        redis.server.ask(&["DEL", "tautan:{0}:outbox"]);
         let outbox = other.outbox();
         other.sweep().await.unwrap();
         says(&*outbox, "connected").await;
@@ -290,9 +290,9 @@ async fn redis_has_no_outbox_keys_without_a_webhook() {
     with_redis(async |redis| {
         let lease = redis.running(&tenant("a")).await;
         redis.journal().append(&lease, connected()).await.unwrap();
-        assert!(!keys(&redis.server).iter().any(|key| key == "tautan:notices"));
-        let record = String::from_utf8_lossy(&redis.server.ask(&["HKEYS", "tautan:{a}"])).into_owned();
-        assert!(record.contains("version") && !record.contains("notice"), "{record}");
+        assert!(!keys(&redis.server).iter().any(|key| key == "tautan:{0}:outbox"));
+        let record = String::from_utf8_lossy(&redis.server.ask(&["HKEYS", "tautan:{0}:{a}"])).into_owned();
+        assert!(record.contains("version") && !record.contains("outbox"), "{record}");
     })
     .await;
 }

@@ -55,10 +55,10 @@ async fn no_secret_of_any_kind_reaches_redis_in_clear() {
         redis.credentials().write(&lease, vec![row]).await.unwrap();
         redis.commands().send(&name, WORDS.into()).await.unwrap();
         let everything: Vec<u8> = keys(&redis.server).iter().flat_map(|key| redis.server.ask(&["DUMP", key])).collect();
-        let history = redis.server.ask(&["XRANGE", "tautan:{toko-sari}:history", "-", "+"]);
-        let record = redis.server.ask(&["HGETALL", "tautan:{toko-sari}"]);
-        let rows = redis.server.ask(&["HGETALL", "tautan:{toko-sari}:rows:sessions"]);
-        let said = redis.server.ask(&["LRANGE", "tautan:{toko-sari}:said", "0", "-1"]);
+        let history = redis.server.ask(&["XRANGE", "tautan:{0}:{toko-sari}:history", "-", "+"]);
+        let record = redis.server.ask(&["HGETALL", "tautan:{0}:{toko-sari}"]);
+        let rows = redis.server.ask(&["HGETALL", "tautan:{0}:{toko-sari}:rows:sessions"]);
+        let said = redis.server.ask(&["LRANGE", "tautan:{0}:{toko-sari}:messages", "0", "-1"]);
         assert!(said.starts_with(b"*1"));
         let bytes = [everything, history, record, rows, said].concat();
         let stands = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
@@ -110,7 +110,7 @@ async fn history_is_short_and_exact() {
         for number in 0..100 {
             redis.journal().append(&lease, numbered(number)).await.unwrap();
         }
-        assert_eq!(redis.server.ask(&["XLEN", "tautan:{a}:history"]), b":32\r\n+OK\r\n");
+        assert_eq!(redis.server.ask(&["XLEN", "tautan:{0}:{a}:history"]), b":32\r\n+OK\r\n");
     })
     .await;
 }
@@ -168,11 +168,11 @@ async fn tenant_of_a_dead_incarnation_is_acquired_and_fenced() {
         let Stores { journal, ownership, .. } = other.stores();
         let mut reader = journal.subscribe(&tenant("a"), None).await;
         assert_eq!(next(&mut reader).await, Some(Received::Event(connected())));
-        let alive = keys(&redis.server).into_iter().filter(|key| key.starts_with("tautan:{/}:alive:"));
+        let alive = keys(&redis.server).into_iter().filter(|key| key.starts_with("tautan:{0}:alive:"));
         let record =
-            String::from_utf8_lossy(&redis.server.ask(&["HGET", "tautan:{a}", "owner_incarnation"])).into_owned();
+            String::from_utf8_lossy(&redis.server.ask(&["HGET", "tautan:{0}:{a}", "owner_incarnation"])).into_owned();
         let owner =
-            alive.into_iter().find(|key| record.contains(key.strip_prefix("tautan:{/}:alive:").unwrap())).unwrap();
+            alive.into_iter().find(|key| record.contains(key.strip_prefix("tautan:{0}:alive:").unwrap())).unwrap();
         // As if the owner had not renewed its lease: it notices that itself at its next heartbeat.
         redis.server.ask(&["DEL", &owner]);
         assert!(journal.latest(&tenant("a")).await.unwrap().unwrap().stale);
@@ -283,7 +283,7 @@ async fn requested_tenant_without_index_is_found_by_the_sweep() {
         let settled = ownership.acquire(&tenant("settled")).await.unwrap().unwrap();
         let number = commands.current(&tenant("settled")).await.unwrap().unwrap().0;
         redis.journal().finish(settled, ended(EndReason::Cancelled), number).await.unwrap();
-        redis.server.ask(&["DEL", "tautan:wanted"]);
+        redis.server.ask(&["DEL", "tautan:{0}:wanted"]);
         assert!(ownership.orphaned(10).await.unwrap().is_empty());
         commands.notified().await;
         redis.store.sweep().await.unwrap();
@@ -366,7 +366,7 @@ async fn write_that_timed_out_is_applied_and_published_once() {
         let received: Vec<_> =
             all(&mut reader).await.into_iter().filter(|received| matches!(received, Received::Event(_))).collect();
         assert_eq!(received, [Received::Event(connected())]);
-        assert_eq!(redis.server.ask(&["XLEN", "tautan:{a}:history"]), b":2\r\n+OK\r\n");
+        assert_eq!(redis.server.ask(&["XLEN", "tautan:{0}:{a}:history"]), b":2\r\n+OK\r\n");
     })
     .await;
 }

@@ -95,7 +95,7 @@ async fn readers_learn_of_a_session_that_is_gone_without_an_event() {
         let mut reader = other.stores().journal.subscribe(&tenant("a"), None).await;
         assert_eq!(next(&mut reader).await, Some(Received::Event(connected())));
         // Redis comes back empty, and a user unlinks before an instance has published the loss.
-        redis.server.ask(&["DEL", "tautan:{a}", "tautan:{a}:history"]);
+        redis.server.ask(&["DEL", "tautan:{0}:{a}", "tautan:{0}:{a}:history"]);
         other.stores().commands.request(&tenant("a"), DesiredState::Unlink).await.unwrap();
         redis.server.ask(&["CLIENT", "KILL", "TYPE", "pubsub"]);
         let updates = loop {

@@ -12,7 +12,7 @@ use crate::{
     events::{EndReason, PhoneNumber},
     session::{ConnectError, Link},
     store::{
-        Commands, Generation, Ownership, Update,
+        Commands, Generation, Ownership, Submitted, Update,
         crypt::MasterKey,
         embedded::{self, EmbeddedStore},
     },
@@ -109,7 +109,7 @@ impl Commands for Crowded {
         std::future::pending().await
     }
 
-    async fn request(&self, _: &TenantId, _: DesiredState) -> Result<Generation, StoreError> {
+    async fn submit(&self, _: &TenantId, _: DesiredState, _: bool) -> Result<Submitted, StoreError> {
         unimplemented!("the test requests nothing")
     }
 

@@ -281,7 +281,7 @@ impl Outcome<'_> {
         let mut later = Vec::new();
         let mut memory = self.shared.memory.lock().unwrap_or_else(PoisonError::into_inner);
         for (tenant, mut record) in self.changed {
-            record.doubted |= record.is_stale();
+            record.doubted |= record.facts().is_stale();
             match record.untold {
                 Some(_) => self.shared.outbox.add(&tenant),
                 None => self.shared.outbox.remove(&tenant),
@@ -296,7 +296,7 @@ impl Outcome<'_> {
                     self.shared.hub.publish(&tenant, Update::Event(event));
                 }
                 Effect::Notice(tenant) => {
-                    if let Some(shown) = memory.record(&tenant).and_then(Record::shown) {
+                    if let Some(shown) = memory.record(&tenant).and_then(|record| record.facts().shown()) {
                         self.shared.hub.publish(&tenant, Update::Refresh(shown));
                     }
                 }

@@ -6,12 +6,13 @@ use bytes::Bytes;
 use super::{
     EmbeddedStore,
     batch::{Batch, Step, Stop},
+    ownership::acquire,
 };
 use crate::{
     clock::Timestamp,
     events::PhoneNumber,
     store::{
-        Commands, DesiredState, Generation, Lease, Limits, MESSAGE_KEPT_FOR, MESSAGES_MAX, StoreError, Usage,
+        Commands, DesiredState, Generation, Lease, Limits, MESSAGE_KEPT_FOR, MESSAGES_MAX, StoreError, Submitted,
         crypt::{NUMBER_TABLE, TenantKeys},
         takeover::starting,
     },
@@ -20,9 +21,24 @@ use crate::{
 
 #[async_trait]
 impl Commands for EmbeddedStore {
-    async fn request(&self, tenant: &TenantId, desired: DesiredState) -> Result<Generation, StoreError> {
+    async fn submit(
+        &self,
+        tenant: &TenantId,
+        desired: DesiredState,
+        may_acquire: bool,
+    ) -> Result<Submitted, StoreError> {
         let (tenant, limits, now) = (tenant.clone(), self.shared().limits, self.shared().clock.now());
-        self.step(move |batch| request(batch, &tenant, desired, &limits, now)).await
+        self.step(move |batch| {
+            let number = request(batch, &tenant, desired, &limits, now)?;
+            let lease = if may_acquire { acquire(batch, &tenant)? } else { None };
+            let record = batch.record(&tenant);
+            let (shown, is_settled) = (record.facts().shown(), record.desired.is_none());
+            if lease.is_none() && !is_settled {
+                batch.notify(&tenant);
+            }
+            Ok(Submitted { number, lease, shown })
+        })
+        .await
     }
 
     async fn current(&self, tenant: &TenantId) -> Result<Option<(Generation, DesiredState)>, StoreError> {
@@ -77,29 +93,23 @@ fn request(
     now: Timestamp,
 ) -> Step<Generation> {
     let record = batch.record(tenant);
-    let standing = record.desired.as_ref().map(|(_, desired)| desired);
-    let newest = record.newest.as_ref().map(|newest| &newest.status);
-    let usage = Usage::of(&desired, standing, newest);
-    let desired = desired.after(standing, newest);
+    let facts = record.facts();
+    let (usage, starts, fulfils, wanted) =
+        (facts.usage(&desired), facts.starts(&desired), facts.fulfils(&desired), record.desired.is_some());
+    let desired = facts.complete(desired);
     record.used.take(usage, limits, now).map_err(Stop::Refused)?;
     let number = Generation(record.generation + 1);
-    let (disconnected, owned, wanted) = (record.is_disconnected(), record.is_owned(), record.desired.is_some());
-    match &desired {
-        // A running owner is notified and unlinks. Only without an owner the request counts as fulfilled here.
-        DesiredState::Unlink if disconnected && !owned && !batch.has_credentials(tenant)? => {
-            if wanted {
-                batch.set_desired(tenant, number, None)?;
-            }
-            // Otherwise the number need not outlive the process: no `finish` can refer to it.
-            batch.record(tenant).generation = number.0;
-            return Ok(number);
+    if fulfils && !batch.has_credentials(tenant)? {
+        if wanted {
+            batch.set_desired(tenant, number, None)?;
         }
-        DesiredState::Run { .. } if disconnected => {
-            batch.append_status(tenant, starting())?;
-        }
-        DesiredState::Run { .. } | DesiredState::Unlink | DesiredState::Unknown(_) => {}
+        // Otherwise the number need not outlive the process: no `finish` can refer to it.
+        batch.record(tenant).generation = number.0;
+        return Ok(number);
+    }
+    if starts {
+        batch.append_status(tenant, starting())?;
     }
     batch.set_desired(tenant, number, Some(desired))?;
-    batch.notify(tenant);
     Ok(number)
 }

@@ -2,11 +2,11 @@ use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
 
-use super::{EmbeddedStore, record::Record};
+use super::EmbeddedStore;
 use crate::store::takeover::starting;
 use crate::{
     events::{Event, EventId, Shown, Status},
-    store::{Appended, DesiredState, Generation, Journal, Lease, StoreError, Subscription},
+    store::{Appended, Generation, Journal, Lease, StoreError, Subscription, record::AfterEnd},
     tenant::TenantId,
 };
 
@@ -32,15 +32,15 @@ impl Journal for EmbeddedStore {
                 batch.keep_newest_event(&tenant);
             }
             batch.take_back(lease);
-            match batch.record(&tenant).desired.clone() {
-                Some((number, _)) if number == fulfils => batch.set_desired(&tenant, number, None)?,
-                Some((_, desired)) => {
-                    if matches!(desired, DesiredState::Run { .. }) {
+            match batch.record(&tenant).facts().after_end(fulfils) {
+                AfterEnd::Fulfilled => batch.set_desired(&tenant, fulfils, None)?,
+                AfterEnd::Newer { starts } => {
+                    if starts {
                         batch.append_status(&tenant, starting())?;
                     }
                     batch.notify(&tenant);
                 }
-                None => {}
+                AfterEnd::Nothing => {}
             }
             Ok(last)
         })
@@ -49,7 +49,7 @@ impl Journal for EmbeddedStore {
 
     async fn latest(&self, tenant: &TenantId) -> Result<Option<Shown>, StoreError> {
         let memory = self.shared().memory.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(memory.record(tenant).and_then(Record::shown))
+        Ok(memory.record(tenant).and_then(|record| record.facts().shown()))
     }
 
     async fn subscribe(&self, tenant: &TenantId, after: Option<EventId>) -> Subscription {

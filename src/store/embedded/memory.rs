@@ -120,7 +120,7 @@ impl Memory {
     /// The backlog of a reader that has seen `after`, and the newest event that the reader has seen then.
     pub fn backlog(&self, tenant: &TenantId, after: Option<EventId>) -> (Vec<Update>, Option<Cursor>) {
         let Some(Known { record, history }) = self.tenants.get(tenant) else { return (Vec::new(), None) };
-        let Some(present) = record.shown() else { return (Vec::new(), None) };
+        let Some(present) = record.facts().shown() else { return (Vec::new(), None) };
         let seen = Some(present.event.cursor);
         let place = after.and_then(|after| history.iter().position(|event| event.id() == after));
         let first = place.map_or(history.len() - 1, |place| place + 1);
@@ -152,7 +152,7 @@ impl Memory {
     }
 
     pub fn orphaned(&self, max: usize) -> Vec<TenantId> {
-        let waiting = self.tenants.iter().filter(|(_, known)| known.record.is_orphaned());
+        let waiting = self.tenants.iter().filter(|(_, known)| known.record.facts().is_orphaned());
         waiting.take(max).map(|(tenant, _)| tenant.clone()).collect()
     }
 

@@ -100,7 +100,7 @@ impl Outbox for EmbeddedStore {
             if let Some((untold, newest)) = record.and_then(|record| record.untold.zip(record.newest.as_ref())) {
                 let (status, until) = (StatusBody::of_event(newest), Instant::now() + VISIBILITY_TIMEOUT);
                 let id = EventId { journal: newest.journal, cursor: untold.cursor };
-                return OutboxEntry { tenant, id, at: untold.at, status, tries, until, claim, listed: 0 };
+                return OutboxEntry { tenant, id, at: untold.at, status, tries, until, claim };
             }
         }
     }

@@ -28,7 +28,7 @@ impl Ownership for EmbeddedStore {
             batch.check(&lease)?;
             let tenant = lease.tenant().clone();
             batch.take_back(lease);
-            if batch.record(&tenant).is_stale() {
+            if batch.record(&tenant).facts().is_stale() {
                 batch.remind(&tenant);
             }
             batch.notify(&tenant);
@@ -64,13 +64,13 @@ impl Ownership for EmbeddedStore {
     }
 }
 
-fn acquire(batch: &mut Batch<'_>, tenant: &TenantId) -> Step<Option<Lease>> {
+pub(super) fn acquire(batch: &mut Batch<'_>, tenant: &TenantId) -> Step<Option<Lease>> {
     let record = batch.record(tenant);
-    if !record.is_orphaned() {
+    if !record.facts().is_orphaned() {
         return Ok(None);
     }
-    record.doubted |= record.is_stale();
-    match record.takeover_status() {
+    record.doubted |= record.facts().is_stale();
+    match record.facts().takeover_status() {
         Some(status) => {
             batch.append_status(tenant, status)?;
         }

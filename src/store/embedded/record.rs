@@ -8,15 +8,11 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    events::{Cursor, Event, Shown, Status},
-    store::{
-        DesiredState, Generation,
-        lease::Claim,
-        takeover::{starting, takeover_status},
-    },
+    events::{Cursor, Event},
+    store::{DesiredState, Generation, lease::Claim, record::Facts, takeover::starting},
 };
 
-/// What the store knows of a tenant, without credentials and older events. The rules that need no I/O are here.
+/// All that is known of a tenant, but its credentials and its older events.
 #[derive(Clone, Default)]
 pub struct Record {
     pub newest: Option<Arc<Event>>,
@@ -50,8 +46,8 @@ impl Record {
         self.owner.as_ref().is_some_and(Claim::is_held)
     }
 
-    pub fn is_orphaned(&self) -> bool {
-        matches!(self.desired, Some((_, DesiredState::Run { .. } | DesiredState::Unlink))) && !self.is_owned()
+    pub fn facts(&self) -> Facts<'_> {
+        Facts { newest: self.newest.as_ref(), desired: self.desired.as_ref(), is_owned: self.is_owned() }
     }
 
     /// Whether it may be forgotten once it has been so for long enough, unless there are credentials.
@@ -63,23 +59,6 @@ impl Record {
     pub fn is_blank(&self) -> bool {
         let nothing_happened = self.newest.is_none() && self.generation == 0 && self.owner.is_none() && !self.unread;
         nothing_happened && self.crashes.is_empty() && self.messages.is_empty() && self.used.is_empty()
-    }
-
-    pub fn is_disconnected(&self) -> bool {
-        self.newest.as_ref().is_none_or(|newest| matches!(newest.status, Status::Disconnected { .. }))
-    }
-
-    /// The status needs a live owner, and there is none.
-    pub fn is_stale(&self) -> bool {
-        !self.is_disconnected() && !self.is_owned()
-    }
-
-    pub fn shown(&self) -> Option<Shown> {
-        Some(Shown { event: self.newest.clone()?, stale: self.is_stale() })
-    }
-
-    pub fn takeover_status(&self) -> Option<Status> {
-        takeover_status(self.newest.as_deref(), self.desired.as_ref().map(|(_, desired)| desired))
     }
 
     /// Restores what the file knew. A status that may stand for codes to pair with gets a cursor of the new epoch:
@@ -95,7 +74,7 @@ impl Record {
         }
         let event = Arc::new(event);
         self.newest = Some(event.clone());
-        self.doubted = self.is_stale();
+        self.doubted = self.facts().is_stale();
         event
     }
 }

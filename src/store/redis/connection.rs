@@ -16,28 +16,29 @@ use tokio::{
 };
 
 use super::{
-    census::Tag,
-    keys, layout, moving,
+    failure::Failure,
+    layout::{self, Numbers},
+    membership::Tag,
+    moving,
     proof::{self, Standing, prove},
-    refusal::Refusal,
+    schema::{self, proof_field},
     script::Call,
     server::Server,
-    trouble::Trouble,
-    unfit::UnusableServer,
+    unusable::UnusableServer,
     url::Url,
 };
 use crate::store::crypt::MasterKeys;
 
-/// Longer than any command of ours needs, short beside the 6 s after which an owner gives up.
+/// More than any of our commands needs, and well below the 6 s after which an owner hangs up.
 pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
-/// After a failure callers are answered at once for so long, or each of them would wait for its own.
+/// How long after a failure callers get the same error at once. Without this each of them would wait for its own.
 const FAIL_FAST: Duration = Duration::from_millis(200);
-/// Tries of a numbered call, which a repetition does not run twice.
+/// Attempts of a call that the script does not run twice.
 const TRIES: usize = 3;
 
-/// The way to Redis: one connection for all commands, made anew when it broke, never given up. No connection is used
-/// before the server proved to be one that can be, and to hold what our keys open.
+/// The connection for all commands, made again whenever it breaks. A connection is used only after checks: the server can be
+/// used, and holds data that our keys open.
 pub struct Connections {
     url: Url,
     keys: Arc<MasterKeys>,
@@ -52,18 +53,18 @@ pub struct Connections {
 #[derive(Default)]
 struct Current {
     live: Option<Arc<Live>>,
-    failed: Option<(Instant, Trouble)>,
-    /// What makes it unfit is an error once, and again only after it was fit.
-    unfit: Option<UnusableServer>,
-    /// The run of the server whose dangers were told.
+    failed: Option<(Instant, Failure)>,
+    /// Why the server is unusable, if that was logged. Logged again only after the server was usable.
+    unusable: Option<UnusableServer>,
+    /// The run of the server whose dangers were logged.
     warned: Option<String>,
-    /// There was a connection, so this process has begun.
+    /// This process has had a connection.
     began: bool,
-    /// The run of the server that was met last, and when it began at the latest.
+    /// The last run of the server, and the latest time at which it can have begun.
     run: Option<(String, Instant)>,
 }
 
-/// One connection, and what is true of the server at its other end for as long as it lasts.
+/// One connection, and facts about its server that stay true as long as it lasts.
 pub struct Live {
     connection: MultiplexedConnection,
     client: Client,
@@ -75,9 +76,9 @@ pub struct Live {
     epochs: Arc<AtomicU64>,
     /// The server's clock when it was made.
     time_ms: u64,
-    /// When the server began its run, at the latest; `None` where nothing is known of it.
+    /// The latest time at which the server's run can have begun; `None`: not known.
     began: Option<Instant>,
-    /// It took another server's place at some time.
+    /// The server has been a replica before.
     pub has_followed: bool,
 }
 
@@ -86,7 +87,7 @@ impl Connections {
         Self { url, keys, moving, current: Mutex::default(), server: watch::Sender::default(), epochs: Arc::default() }
     }
 
-    pub async fn live(&self) -> Result<Arc<Live>, Trouble> {
+    pub async fn live(&self) -> Result<Arc<Live>, Failure> {
         let mut current = self.current.lock().await;
         if let Some(live) = &current.live {
             return Ok(live.clone());
@@ -97,24 +98,24 @@ impl Connections {
         }
         let made = match self.client().await {
             Ok(client) => self.connect(client, &mut current).await,
-            Err(trouble) => Err(trouble),
+            Err(failure) => Err(failure),
         };
         match made {
             Ok(live) => {
                 let live = Arc::new(live);
                 self.server.send_replace(live.server.clone());
                 current.live = Some(live.clone());
-                (current.failed, current.unfit, current.began) = (None, None, true);
+                (current.failed, current.unusable, current.began) = (None, None, true);
                 Ok(live)
             }
-            Err(trouble) => {
-                current.fail(trouble.clone());
-                Err(trouble)
+            Err(failure) => {
+                current.fail(failure.clone());
+                Err(failure)
             }
         }
     }
 
-    /// The run of the server that the newest connection leads to; changed before anything is asked over it.
+    /// The run of the server of the newest connection; changed before the first command uses that connection.
     pub fn server(&self) -> watch::Receiver<String> {
         self.server.subscribe()
     }
@@ -124,62 +125,53 @@ impl Connections {
         self.current.lock().await.live = None;
     }
 
-    pub async fn query<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, Trouble> {
+    pub async fn query<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, Failure> {
         let live = self.live().await?;
         let answer = live.query(pipeline).await;
         self.look_at(&live, answer).await
     }
 
-    /// What needs memory. Where there is none, the script that does the same all the same.
-    pub async fn query_or_call(&self, pipeline: &Pipeline, call: impl FnOnce() -> Call) -> Result<(), Trouble> {
-        match self.query(pipeline).await {
-            Err(Trouble::Refused(Refusal::Memory)) => self.call(&call()).await,
-            done => done,
-        }
-    }
-
-    pub async fn call<T: FromRedisValue>(&self, call: &Call) -> Result<T, Trouble> {
+    pub async fn call<T: FromRedisValue>(&self, call: &Call) -> Result<T, Failure> {
         let live = self.live().await?;
         let answer = call.run(&mut live.connection.clone()).await;
         self.look_at(&live, answer).await
     }
 
-    /// A call that knows its own repetition: asked again where it is not known whether it ran.
-    pub async fn call_surely<T: FromRedisValue>(&self, call: &Call) -> Result<T, Trouble> {
+    /// Retries the call if it is not known whether it ran. Only for scripts that recognise a repeated call.
+    pub async fn call_with_retries<T: FromRedisValue>(&self, call: &Call) -> Result<T, Failure> {
         let mut tries = 1;
         loop {
             match self.call(call).await {
-                Err(trouble) if trouble.is_passing() && tries < TRIES => tries += 1,
+                Err(failure) if failure.is_passing() && tries < TRIES => tries += 1,
                 answer => return answer,
             }
         }
     }
 
-    /// A connection to listen on, to the very server that commands go to, and that server's run: once commands go
-    /// elsewhere, nothing is told there any more.
-    pub async fn pubsub(&self) -> Result<(PubSub, String), Trouble> {
+    /// A connection for messages, to the same server that commands go to, and that server's run.
+    pub async fn pubsub(&self) -> Result<(PubSub, String), Failure> {
         self.follow().await?;
         let live = self.live().await?;
         let made = timeout(CONNECT_TIME_MAX, live.client.get_async_pubsub()).await;
-        let made = made.map_err(|_| Trouble::Slow(CONNECT_TIME_MAX)).and_then(|made| Ok(made?));
+        let made = made.map_err(|_| Failure::Slow(CONNECT_TIME_MAX)).and_then(|made| Ok(made?));
         Ok((self.look_at(&live, made).await?, live.server.clone()))
     }
 
     /// Returns once commands go to another server than this one.
-    pub async fn leave(&self, server: &str) -> Trouble {
-        // An error says that the store is gone.
+    pub async fn leave(&self, server: &str) -> Failure {
+        // An error means that the store was dropped.
         let _ = self.server().wait_for(|now| now != server).await;
-        Trouble::Away("commands go to another server".to_owned())
+        Failure::Away("commands go to another server".to_owned())
     }
 
     /// Returns once commands have a new connection: Redis is there again.
     pub async fn made(&self) {
-        // An error says that the store is gone.
+        // An error means that the store was dropped.
         let _ = self.server().changed().await;
     }
 
-    /// Where the data goes, asked anew.
-    pub async fn standing(&self) -> Result<Standing, Trouble> {
+    /// Reads the direction of a key rotation again.
+    pub async fn standing(&self) -> Result<Standing, Failure> {
         let live = self.live().await?;
         let mut connection = live.connection.clone();
         let standing = async {
@@ -190,8 +182,8 @@ impl Connections {
         self.look_at(&live, standing).await
     }
 
-    /// Gives up a connection to what is not the master any more, though it still answers.
-    async fn follow(&self) -> Result<(), Trouble> {
+    /// Drops a connection to a server that is not the master any more, although it still answers.
+    async fn follow(&self) -> Result<(), Failure> {
         let client = self.client().await?;
         let mut current = self.current.lock().await;
         let address = |client: &Client| client.get_connection_info().addr().to_string();
@@ -201,13 +193,13 @@ impl Connections {
         Ok(())
     }
 
-    async fn client(&self) -> Result<Client, Trouble> {
-        timeout(CONNECT_TIME_MAX, self.url.client()).await.map_err(|_| Trouble::Slow(CONNECT_TIME_MAX))?
+    async fn client(&self) -> Result<Client, Failure> {
+        timeout(CONNECT_TIME_MAX, self.url.client()).await.map_err(|_| Failure::Slow(CONNECT_TIME_MAX))?
     }
 
-    async fn connect(&self, client: Client, current: &mut Current) -> Result<Live, Trouble> {
+    async fn connect(&self, client: Client, current: &mut Current) -> Result<Live, Failure> {
         let made = timeout(CONNECT_TIME_MAX, Live::connect(client, self, !current.began)).await;
-        let (mut live, server) = made.map_err(|_| Trouble::Slow(CONNECT_TIME_MAX))??;
+        let (mut live, server) = made.map_err(|_| Failure::Slow(CONNECT_TIME_MAX))??;
         live.began = server.uptime().map(|uptime| current.began_at(&live.server, uptime));
         if current.warned.as_deref() != Some(live.server.as_str()) {
             server.dangers().into_iter().for_each(|danger| tracing::warn!("{danger}"));
@@ -216,16 +208,16 @@ impl Connections {
         Ok(live)
     }
 
-    /// What readers were told: a fresh epoch is above it even where the clock of the next Redis is behind.
+    /// An epoch that readers have seen: a fresh one is above it, also if the clock of the next Redis is behind.
     pub fn saw(&self, epoch: u64) {
         self.epochs.fetch_max(epoch, Ordering::Relaxed);
     }
 
-    async fn look_at<T>(&self, live: &Arc<Live>, answer: Result<T, Trouble>) -> Result<T, Trouble> {
-        if let Err(trouble) = &answer {
-            trouble.count();
+    async fn look_at<T>(&self, live: &Arc<Live>, answer: Result<T, Failure>) -> Result<T, Failure> {
+        if let Err(failure) = &answer {
+            failure.count();
         }
-        if answer.as_ref().is_err_and(Trouble::breaks) {
+        if answer.as_ref().is_err_and(Failure::breaks) {
             let mut current = self.current.lock().await;
             if current.live.as_ref().is_some_and(|current| Arc::ptr_eq(current, live)) {
                 current.live = None;
@@ -236,7 +228,7 @@ impl Connections {
 }
 
 impl Current {
-    /// A server that takes another's place may have run for long, but not with what the other was told last.
+    /// A server that replaces another may have run for long, but without the other's last writes: its run begins now.
     fn began_at(&mut self, run: &str, uptime: Duration) -> Instant {
         let now = Instant::now();
         let began = match &self.run {
@@ -248,50 +240,53 @@ impl Current {
         began
     }
 
-    fn fail(&mut self, trouble: Trouble) {
-        trouble.count();
-        if let Trouble::UnusableServer(unfit) = trouble
-            && self.unfit.replace(unfit) != Some(unfit)
+    fn fail(&mut self, failure: Failure) {
+        failure.count();
+        if let Failure::UnusableServer(unusable) = failure
+            && self.unusable.replace(unusable) != Some(unusable)
         {
-            tracing::error!(error = %unfit, "redis cannot be used, nothing is read or written until it can");
+            tracing::error!(error = %unusable, "redis cannot be used, nothing is read or written until it can");
         }
-        self.failed = Some((Instant::now(), trouble));
+        self.failed = Some((Instant::now(), failure));
     }
 }
 
 /// Gives the data set its random id, if no other instance has.
-async fn name_data(connection: &mut MultiplexedConnection) -> Result<String, Trouble> {
+async fn name_data(connection: &mut MultiplexedConnection) -> Result<String, Failure> {
     let mut pipeline = redis::pipe();
-    pipeline.cmd("SET").arg(keys::DATA).arg(super::random_name()).arg("NX").ignore();
-    pipeline.cmd("GET").arg(keys::DATA);
-    let (data,) = pipeline.query_async(connection).await.map_err(Trouble::greeted_with)?;
+    pipeline.cmd("SET").arg(schema::data()).arg(super::random_name()).arg("NX").ignore();
+    pipeline.cmd("GET").arg(schema::data());
+    let (data,) = pipeline.query_async(connection).await.map_err(Failure::greeted_with)?;
     Ok(data)
 }
 
 impl Live {
-    async fn connect(client: Client, connections: &Connections, begins: bool) -> Result<(Self, Server), Trouble> {
+    async fn connect(client: Client, connections: &Connections, begins: bool) -> Result<(Self, Server), Failure> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIME_MAX))
             .set_response_timeout(Some(ANSWER_TIME_MAX));
         let connection = client.get_multiplexed_async_connection_with_config(&config).await;
-        let mut connection = connection.map_err(Trouble::greeted_with)?;
+        let mut connection = connection.map_err(Failure::greeted_with)?;
         let server = Server::ask(&mut connection).await?;
         server.check()?;
         let mut ask = redis::pipe();
-        ask.cmd("HMGET").arg(keys::PROOF).arg(&proof::FIELDS).arg("layout").arg("vocabulary").arg(moving::FIELD);
-        ask.cmd("GET").arg(keys::DATA).cmd("TIME");
-        type Found =
-            ((Option<Vec<u8>>, Option<Vec<u8>>, Option<u64>, Option<u64>, Option<String>), Option<String>, (u64, u64));
-        let ((proof, former, layout, vocabulary, moving), data, (seconds, micros)): Found =
-            ask.query_async(&mut connection).await.map_err(Trouble::greeted_with)?;
+        ask.cmd("HMGET").arg(schema::PROOF).arg(&proof::FIELDS).arg(proof_field::LAYOUT).arg(proof_field::VOCABULARY);
+        ask.arg(proof_field::MOVING);
+        ask.cmd("GET").arg(schema::data()).cmd("TIME");
+        type Proof = (Option<Vec<u8>>, Option<Vec<u8>>, Option<u64>, Option<u64>, Option<String>);
+        let ((proof, former, layout, vocabulary, moving), data, (seconds, micros)): (
+            Proof,
+            Option<String>,
+            (u64, u64),
+        ) = ask.query_async(&mut connection).await.map_err(Failure::greeted_with)?;
         let made = Instant::now();
-        // Before anything of ours is written. What is there already is not written again: a Redis that refuses writes can be
-        // read.
-        let unwritten = layout::check(layout, vocabulary, begins)?;
+        // Before the first write. What exists is not written again, so a Redis that refuses writes can be read.
+        let numbers = Numbers { layout, vocabulary };
+        let unwritten = numbers.check(proof.is_some(), begins)?;
         moving::check(moving.as_deref(), connections.moving.as_deref())?;
         prove(&mut connection, &connections.keys, begins, (proof, former)).await?;
         if unwritten {
-            layout::write(&mut connection).await?;
+            layout::raise_vocabulary(&mut connection).await?;
         }
         let data = match data {
             Some(data) => data,
@@ -300,21 +295,13 @@ impl Live {
         let (run, time_ms) = (server.run(), seconds.saturating_mul(1000).saturating_add(micros / 1000));
         let (server_run, has_followed) = (run.clone(), server.has_followed());
         let run = format!("{run} {data}");
-        let live = Self {
-            connection,
-            client,
-            server: server_run,
-            run,
-            made,
-            epochs: connections.epochs.clone(),
-            time_ms,
-            began: None,
-            has_followed,
-        };
+        let epochs = connections.epochs.clone();
+        let live =
+            Self { connection, client, server: server_run, run, made, epochs, time_ms, began: None, has_followed };
         Ok((live, server))
     }
 
-    async fn query<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, Trouble> {
+    async fn query<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, Failure> {
         Ok(pipeline.query_async(&mut self.connection.clone()).await?)
     }
 
@@ -322,23 +309,23 @@ impl Live {
         Tag::of(&self.server)
     }
 
-    /// The server has not run for so long yet.
+    /// The server's run is younger than this.
     pub fn is_younger_than(&self, age: Duration) -> bool {
         self.began.is_some_and(|began| began.elapsed() < age)
     }
 
-    /// The data set's random id: another one says that what was kept is gone.
+    /// The data set's random id. Another id means that all data is lost.
     pub fn data(&self) -> &str {
         self.run.split_once(' ').map_or("", |(_, data)| data)
     }
 
-    /// For a new run of sequences: later ones are higher, by Redis's own clock, and random in their last digits.
+    /// Later epochs are higher, by the clock of Redis. The last digits are random.
     pub fn fresh_epoch(&self) -> u64 {
         let epoch = (self.time_ms() << 12) | u64::from(rand::random::<u16>() >> 4);
         epoch.max(self.epochs.load(Ordering::Relaxed).saturating_add(1))
     }
 
-    /// By Redis's own clock, nearly.
+    /// The clock of Redis, nearly.
     pub fn time_ms(&self) -> u64 {
         self.time_ms + u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX >> 16)
     }

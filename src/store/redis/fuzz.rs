@@ -1,4 +1,4 @@
-//! What Redis may answer, whoever wrote it: no answer panics, and none that is damaged is blamed on the key.
+//! Any answer of Redis: none panics, and a damaged one is not reported as a wrong key.
 
 use std::cell::Cell;
 
@@ -6,12 +6,12 @@ use proptest::prelude::*;
 use redis::{FromRedisValue, RedisError, Value, from_redis_value_ref};
 
 use super::{
-    census::Beat,
-    keys,
-    reading::{Answer as Read, Reading},
+    failure::Failure,
+    membership::Beat,
+    read::{Answer as Read, Reading},
+    schema,
     script::{Answer, with_heard},
     sealed::{Message, Seals, parse_stream_id, stream_id},
-    trouble::Trouble,
 };
 use crate::{
     clock::Timestamp,
@@ -41,7 +41,7 @@ fn event(sequence: u64) -> Event {
     Event::after(None, id, Timestamp::UNIX_EPOCH, Status::ended(EndReason::Cancelled))
 }
 
-/// As the tenant's own key seals any text in the place of an event or a wish.
+/// Any text, encrypted with the tenant's own key for the place of an event or a desired state.
 fn sealed(place: RowLocation<'_>, plain: &[u8]) -> Vec<u8> {
     keys(1).tenant(&tenant()).seal(place, plain)
 }
@@ -50,12 +50,13 @@ fn event_place(id: &str) -> RowLocation<'_> {
     RowLocation { table: "event", row: id.as_bytes() }
 }
 
-/// Words and numbers that answers are made of.
+/// Words and numbers of which answers are made.
 const WORDS: &[&[u8]] = &[
     b"done",
     b"again",
     b"fenced",
     b"overtaken",
+    b"unregistered",
     b"limited",
     b"taken",
     b"later",
@@ -74,8 +75,8 @@ const WORDS: &[&[u8]] = &[
     b" ",
     b"\n",
     b"version",
-    b"wishes",
-    b"wish",
+    b"generation",
+    b"desired",
     b"run",
     b"owner_incarnation",
     b"owner_nonce",
@@ -102,7 +103,7 @@ fn values() -> impl Strategy<Value = Value> {
     })
 }
 
-/// The answer of `scripts/read.lua`, with anything in the place of its parts.
+/// The answer of `scripts/read.lua`, with any value in place of its parts.
 fn readings() -> impl Strategy<Value = Value> {
     let bulk = |bytes: &[u8]| Value::BulkString(bytes.to_vec());
     let row = prop_oneof![
@@ -110,7 +111,7 @@ fn readings() -> impl Strategy<Value = Value> {
         Just(sealed(event_place("1-1"), &serde_json::to_vec(&event(1)).unwrap())),
         Just(sealed(event_place("1-2"), &serde_json::to_vec(&event(2)).unwrap())),
         Just(sealed(event_place("1-2"), b"{\"journal\":7}")),
-        Just(sealed(RowLocation { table: "wish", row: &7_u64.to_be_bytes() }, b"{\"Sleep\":true}")),
+        Just(sealed(RowLocation { table: "desired", row: &7_u64.to_be_bytes() }, b"{\"Sleep\":true}")),
         Just(vec![1; 60]),
     ];
     let field = || prop_oneof![3 => prop::sample::select(WORDS).prop_map(<[u8]>::to_vec), 1 => bytes(WORDS)];
@@ -129,7 +130,7 @@ fn readings() -> impl Strategy<Value = Value> {
 }
 
 fn parsed<T: FromRedisValue>(value: &Value) -> Result<T, StoreError> {
-    from_redis_value_ref(value).map_err(|error| Trouble::from(RedisError::from(error)).into())
+    from_redis_value_ref(value).map_err(|error| Failure::from(RedisError::from(error)).into())
 }
 
 fn is_no_key(error: &StoreError) {
@@ -183,11 +184,11 @@ fn answer_of_any_script_is_known_or_a_damage() {
             Ok(Answer::Limited(limited, wait)) => {
                 assert!(matches!(limited.after(wait), StoreError::Limited { .. }));
             }
-            Ok(Answer::Again | Answer::Fenced | Answer::Overtaken) => {}
+            Ok(Answer::Again | Answer::Fenced | Answer::Overtaken | Answer::Unregistered) => {}
             Err(error) => is_no_key(&error),
         }
         // What other scripts answer, and the commands beside them.
-        type Taken = (String, String, String, String, String, String, Vec<u8>);
+        type Taken = (String, String, String, String, String, Vec<u8>);
         let errors = [
             parsed::<Taken>(&value).err(),
             parsed::<(String, Vec<Vec<u8>>)>(&value).err(),
@@ -206,12 +207,12 @@ fn message_on_a_channel_is_ours_or_none() {
     let ours = seals.outgoing(None, &event(1), Some("owner")).into_message();
     check_bytes("messages", CHEAP / 5, WORDS, |bytes| {
         if let Some(message) = seals.open_message(bytes) {
-            assert!(matches!(message, Message::Notice) && bytes == b"notice");
+            assert!(matches!(message, Message::Refresh) && bytes == b"refresh");
         }
         let text = String::from_utf8_lossy(bytes);
         _ = Beat::of(&text);
-        if let Some(tenant) = keys::tenant_of_told(&text) {
-            assert_eq!(keys::told(&tenant), text);
+        if let Some(tenant) = schema::tenant_of_events(&text) {
+            assert_eq!(schema::events(&tenant), text);
         }
         // Another header before what is sealed: it opens under the id that it was sealed for alone.
         let end = ours.iter().position(|byte| *byte == b'\n').unwrap();
@@ -222,7 +223,7 @@ fn message_on_a_channel_is_ours_or_none() {
     });
 }
 
-/// A row that opens and does not parse was written by another version: whoever reads of a wrong key looks elsewhere.
+/// A row that opens and does not parse was written by another version. Reported as a wrong key, it would mislead the operator.
 #[test]
 fn row_of_another_version_is_damaged_and_not_of_another_key() {
     const PIECES: &[&str] =
@@ -231,8 +232,8 @@ fn row_of_another_version_is_damaged_and_not_of_another_key() {
     check("plain-rows", COSTLY / 4, text(PIECES), |plain| {
         let opened = seals.open_event("1-1", &sealed(event_place("1-1"), plain.as_bytes()));
         opened.err().iter().for_each(is_no_key);
-        let place = RowLocation { table: "wish", row: &7_u64.to_be_bytes() };
-        let opened = seals.open_wish(7, &sealed(place, plain.as_bytes()));
+        let place = RowLocation { table: "desired", row: &7_u64.to_be_bytes() };
+        let opened = seals.open_desired(7, &sealed(place, plain.as_bytes()));
         opened.err().iter().for_each(is_no_key);
         for table in ["device", "session"] {
             let (name, row) = seals.row(table, plain.as_bytes(), b"value");
@@ -249,19 +250,19 @@ fn sealed_row_opens_with_no_bit_changed() {
     let (seals, others) = (seals(1), seals(3));
     let qr = QrCode::new("2@a".into(), Timestamp::UNIX_EPOCH, 1, 6, PairingId::new(1)).unwrap();
     let code = Event { status: Status::QrPending { qr, pair: None }, ..event(1) };
-    let wish = DesiredState::run(None);
+    let desired = DesiredState::run(None);
     let (name, row) = seals.row("device", b"key", b"value");
     let rows: [(&str, Vec<u8>); 5] = [
         ("event", sealed(event_place("1-1"), &serde_json::to_vec(&event(1)).unwrap())),
         ("event", sealed(event_place("1-1"), &serde_json::to_vec(&code).unwrap())),
-        ("wish", seals.wish(7, &wish)),
-        ("words", seals.words(b"words")),
+        ("desired", seals.desired(7, &desired)),
+        ("message", seals.owner_message(b"words")),
         ("row", row),
     ];
     let opens = |seals: &Seals, kind: &str, sealed: &[u8]| match kind {
         "event" => seals.open_event("1-1", sealed).is_ok(),
-        "wish" => seals.open_wish(7, sealed).is_ok(),
-        "words" => seals.open_words(sealed).is_some(),
+        "desired" => seals.open_desired(7, sealed).is_ok(),
+        "message" => seals.open_owner_message(sealed).is_some(),
         _ => seals.open_row("device", &name, sealed).is_some(),
     };
     for (kind, sealed) in &rows {
@@ -281,7 +282,7 @@ fn sealed_row_opens_with_no_bit_changed() {
             if let (Some(version), Some(first)) = (version, bytes.first_mut()) {
                 *first = version;
             }
-            for kind in ["event", "wish", "words", "row"] {
+            for kind in ["event", "desired", "message", "row"] {
                 assert!(!opens(&seals, kind, &bytes), "{kind}");
             }
         }

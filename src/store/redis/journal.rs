@@ -5,27 +5,28 @@ use tokio::time::timeout;
 
 use super::{
     RedisStore, Shared,
-    audience::{Based, Joined},
-    keys,
-    reading::Reading,
+    failure::Failure,
+    read::Reading,
+    schema,
     script::{APPEND, FINISH},
     sealed::with_event,
-    surely,
-    trouble::Trouble,
-    writing::{DECISIONS_MAX, Write},
+    to_completion,
+    watchers::{Based, Joined},
+    write::{DECISIONS_MAX, Write},
 };
 use crate::store::takeover::starting;
 use crate::{
     events::{Event, EventId, Shown, Status},
     store::{
-        Appended, DesiredState, Generation, Journal, Lease, StoreError, Subscription, Update,
+        Appended, Generation, Journal, Lease, StoreError, Subscription, Update,
         hub::{Listener, log_emitted},
+        record::AfterEnd,
     },
     telemetry::{Sampled, metrics},
     tenant::TenantId,
 };
 
-/// Where reading takes longer a status is told in doubt, and a stream begins with such a notice and catches up.
+/// If a read takes longer, the last known status is shown as stale, and a stream begins stale and catches up.
 const READ_TIME_MAX: Duration = Duration::from_millis(500);
 
 #[async_trait]
@@ -36,7 +37,7 @@ impl Journal for RedisStore {
 
     async fn finish(&self, lease: Lease, status: Status, fulfils: Generation) -> Result<Arc<Event>, StoreError> {
         let shared = self.shared().clone();
-        surely(self.shared(), async move { finish(&shared, &lease, status, fulfils).await }).await
+        to_completion(self.shared(), async move { finish(&shared, &lease, status, fulfils).await }).await
     }
 
     async fn latest(&self, tenant: &TenantId) -> Result<Option<Shown>, StoreError> {
@@ -48,8 +49,8 @@ impl Journal for RedisStore {
         match shared.read_soon(tenant, None).await {
             Ok(reading) => Ok(reading.shown()),
             Err(StoreError::Unavailable(error)) => {
-                tracing::debug!(%tenant, %error, "status is told in doubt");
-                Ok(Some(shared.audience.known(tenant, shared.clock.now())))
+                tracing::debug!(%tenant, %error, "the last known status is shown as stale");
+                Ok(Some(shared.watchers.known(tenant, shared.clock.now())))
             }
             Err(error) => Err(error),
         }
@@ -57,8 +58,8 @@ impl Journal for RedisStore {
 
     async fn subscribe(&self, tenant: &TenantId, after: Option<EventId>) -> Subscription {
         let shared = self.shared();
-        // First of all, so that the channel is not given up for want of readers.
-        let joined = shared.audience.join(tenant);
+        // First, so that the channel is not unsubscribed because it has no readers.
+        let joined = shared.watchers.join(tenant);
         shared.listen(tenant).await;
         match shared.read_for_stream(tenant, after, joined).await {
             Ok((reading, live)) => {
@@ -68,9 +69,9 @@ impl Journal for RedisStore {
             Err(error) => {
                 static LINES: Sampled = Sampled::new();
                 if LINES.is_due() {
-                    tracing::warn!(%tenant, %error, "stream begins with a stale notice");
+                    tracing::warn!(%tenant, %error, "stream begins with a stale status");
                 }
-                let (doubt, live, catch_up) = shared.audience.doubted(tenant, after, shared.clock.now());
+                let (doubt, live, catch_up) = shared.watchers.join_stale(tenant, after, shared.clock.now());
                 if catch_up {
                     shared.catch_up(tenant.clone());
                 }
@@ -95,17 +96,23 @@ pub async fn append_in(
     for _ in 0..DECISIONS_MAX {
         let (mut record, live) = write.record().await?;
         let previous = record.newest.clone();
-        let said = record.say(status.clone(), shared.clock.now(), &live);
-        let outgoing = said.as_ref().map(|event| seals.outgoing(previous.as_deref(), event, Some(write.incarnation())));
-        let call = write.call(&APPEND).arg(&record.version).arg(u8::from(record.doubted)).arg(&record.run);
+        let appended = record.append(status.clone(), shared.clock.now(), &live);
+        let outgoing =
+            appended.as_ref().map(|event| seals.outgoing(previous.as_deref(), event, Some(write.incarnation())));
+        let call = write
+            .call(&APPEND)
+            .key(schema::outbox())
+            .arg(&record.version)
+            .arg(u8::from(record.doubted))
+            .arg(&record.run);
         let Some(heard) = write.ask(&with_event(call, outgoing.as_ref())).await? else { continue };
-        let event = record.newest.clone().expect("it says the status, or said it before");
+        let event = record.newest.clone().expect("it has the status, or had it before");
         write.done(record, &live);
-        let heard = heard.parse().map_err(|_| Trouble::Nonsense(heard))?;
-        log_unheard(tenant, said, Some(heard));
-        return Ok(Appended { event, listeners: shared.audience.listeners(tenant, heard) });
+        let heard = heard.parse().map_err(|_| Failure::Nonsense(heard))?;
+        log_unheard(tenant, appended, Some(heard));
+        return Ok(Appended { event, listeners: shared.watchers.listeners(tenant, heard) });
     }
-    Err(Trouble::Contended.into())
+    Err(Failure::Contended.into())
 }
 
 async fn finish(
@@ -119,35 +126,35 @@ async fn finish(
     let mut write = Write::begin(shared, lease, &held).await;
     for _ in 0..DECISIONS_MAX {
         let (mut record, live) = write.record().await?;
-        let newer = record.wish.clone().filter(|(number, _)| *number != fulfils);
-        let settled = record.wish.is_some() && newer.is_none();
-        let goes_on = newer.as_ref().is_some_and(|(_, wish)| matches!(wish, DesiredState::Run { .. }));
+        let after = record.facts(true).after_end(fulfils);
         let before = record.newest.clone();
-        let said = record.say(status.clone(), shared.clock.now(), &live);
-        let last = record.newest.clone().expect("it says the status, or said it before");
-        let follows = if goes_on { record.say(starting(), shared.clock.now(), &live) } else { None };
-        let outgoing = said.as_ref().map(|event| seals.outgoing(before.as_deref(), event, None));
+        let appended = record.append(status.clone(), shared.clock.now(), &live);
+        let last = record.newest.clone().expect("it has the status, or had it before");
+        let starts = after == AfterEnd::Newer { starts: true };
+        let follows = if starts { record.append(starting(), shared.clock.now(), &live) } else { None };
+        let outgoing = appended.as_ref().map(|event| seals.outgoing(before.as_deref(), event, None));
         let outgoing_next = follows.as_ref().map(|event| seals.outgoing(Some(&last), event, None));
-        if newer.is_some() {
-            // Before the record, like every index.
-            shared.index_wanted(tenant).await?;
-        }
-        let call = write.call(&FINISH).arg(&record.version);
-        let call = call.arg(u8::from(record.doubted || record.is_stale(false))).arg(&record.run).arg(u8::from(settled));
-        let call = call.arg(u8::from(status.gives_up_link()));
+        let call = write.call(&FINISH).key(schema::outbox()).key(schema::wanted());
+        let call = call.key(schema::owned(write.incarnation())).arg(&record.version);
+        let call = call
+            .arg(u8::from(record.doubted || record.facts(false).is_stale()))
+            .arg(&record.run)
+            .arg(u8::from(after == AfterEnd::Fulfilled));
+        let call = call.arg(u8::from(status.gives_up_link())).arg(shared.membership.instance());
         let call = with_event(with_event(call, outgoing.as_ref()), outgoing_next.as_ref());
         let Some(heard) = write.ask(&call).await? else { continue };
-        log_unheard(tenant, said.into_iter().chain(follows), heard.parse().ok());
+        log_unheard(tenant, appended.into_iter().chain(follows), heard.parse().ok());
         shared.leases.end(lease.nonce());
-        let wanted = if newer.is_some() { Wanted::Again } else { Wanted::No };
-        shared.disowned(tenant, write.incarnation(), wanted).await;
+        if matches!(after, AfterEnd::Newer { .. }) {
+            shared.notifications.add(tenant.clone());
+        }
         return Ok(last);
     }
-    Err(Trouble::Contended.into())
+    Err(Failure::Contended.into())
 }
 
-/// The log line of events that no instance listened for: each that does writes its own, with the number of its streams.
-/// `heard`: how many instances heard it. `None`: the answer that said so was lost.
+/// Logs events that no instance received: each instance that receives one writes its own line, with the number of its streams.
+/// `heard`: how many instances received it. `None`: the answer with the number was lost.
 pub fn log_unheard(tenant: &TenantId, events: impl IntoIterator<Item = Arc<Event>>, heard: Option<usize>) {
     for event in events {
         metrics().events_published.increment(1);
@@ -157,22 +164,14 @@ pub fn log_unheard(tenant: &TenantId, events: impl IntoIterator<Item = Arc<Event
     }
 }
 
-/// Of a tenant that its owner let go of.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
-    No,
-    Again,
-    HandedOver,
-}
-
 impl Shared {
-    /// A Redis that hangs would be waited for as long as for any command, and whoever looks is to see something at once.
+    /// Waits less than for other commands: users look at a page while Redis hangs.
     async fn read_soon(&self, tenant: &TenantId, after: Option<EventId>) -> Result<Reading, StoreError> {
         let read = timeout(READ_TIME_MAX, self.read(tenant, after)).await;
-        read.unwrap_or_else(|_| Err(Trouble::Slow(READ_TIME_MAX).into()))
+        read.unwrap_or_else(|_| Err(Failure::Slow(READ_TIME_MAX).into()))
     }
 
-    /// For a stream that has joined the hub: what follows the reading is told there.
+    /// For a stream that has joined the hub: later events are published there.
     async fn read_for_stream(
         self: &Arc<Self>,
         tenant: &TenantId,
@@ -182,9 +181,9 @@ impl Shared {
         let mut again = false;
         loop {
             let reading = self.read_soon(tenant, after).await?;
-            let behind = match self.audience.based(tenant, &reading, &joined) {
+            let behind = match self.watchers.based(tenant, &reading, &joined) {
                 Based::Gone => {
-                    joined = self.audience.join(tenant);
+                    joined = self.watchers.join(tenant);
                     continue;
                 }
                 Based::Well => false,
@@ -193,28 +192,13 @@ impl Shared {
                     again = true;
                     continue;
                 }
-                // Twice: Redis has lost what was told.
-                Based::Overtaken => self.audience.suspect(tenant),
+                // Twice: Redis has lost published events.
+                Based::Overtaken => self.watchers.suspect(tenant),
             };
             if behind {
                 self.catch_up(tenant.clone());
             }
             return Ok((reading, joined.live));
         }
-    }
-
-    /// After the record: it is nobody's, and whoever may take it is told.
-    pub async fn disowned(&self, tenant: &TenantId, incarnation: &str, wanted: Wanted) {
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("SREM").arg(keys::owned(incarnation)).arg(tenant.as_str()).ignore();
-        if wanted != Wanted::No {
-            pipeline.cmd("SADD").arg(keys::WANTED).arg(tenant.as_str()).ignore();
-        }
-        match wanted {
-            Wanted::No => {}
-            Wanted::Again => self.nudge(&mut pipeline, tenant),
-            Wanted::HandedOver => self.nudge_from(&mut pipeline, tenant, incarnation),
-        }
-        self.best_effort(&pipeline).await;
     }
 }

@@ -1,37 +1,65 @@
-//! Two numbers that say which version of this program wrote into the server. They stand beside the key check.
+//! The two version numbers of the data in Redis. They are kept beside the key check.
 //!
-//! The layout is how keys and rows are made. A version that does not know it would read wrong values, so its start is
-//! refused. The vocabulary only grows: an unknown word is shown as the general case, so a higher number is a log line.
+//! The layout is the format of keys and rows. A program with another layout would read wrong values, so its start is refused. The vocabulary only grows: an unknown word is shown as the general case, so a higher number is a log line.
 
 use redis::aio::MultiplexedConnection;
 
 use super::{
-    keys,
-    script::{Call, LAYOUT as WRITE},
-    trouble::Trouble,
-    unfit::UnusableServer,
+    failure::Failure,
+    schema,
+    script::{Call, VOCABULARY as RAISE},
+    unusable::UnusableServer,
 };
 use crate::events::VOCABULARY;
 
-pub const LAYOUT: u64 = 1;
+/// In layout 1 each tenant had its own hash tag.
+pub const LAYOUT: u64 = 2;
 
-/// Refuses a server with a later layout. True: our numbers are to be written, once our key has proved to be the right
-/// one.
-pub fn check(layout: Option<u64>, vocabulary: Option<u64>, begins: bool) -> Result<bool, UnusableServer> {
-    if layout.is_some_and(|layout| layout > LAYOUT) {
-        return Err(UnusableServer::Later);
-    }
-    let known = vocabulary.unwrap_or_default();
-    if known > VOCABULARY && begins {
-        tracing::warn!(
-            vocabulary = known,
-            ours = VOCABULARY,
-            "a later version has written to this redis, its new words are shown as the general case"
-        );
-    }
-    Ok(layout.is_none() || known < VOCABULARY)
+/// The numbers that a connection finds.
+pub struct Numbers {
+    pub layout: Option<u64>,
+    pub vocabulary: Option<u64>,
 }
 
-pub async fn write(connection: &mut MultiplexedConnection) -> Result<(), Trouble> {
-    Call::on_keys(&WRITE, [keys::PROOF.to_owned()]).arg(LAYOUT).arg(VOCABULARY).greet(connection).await
+impl Numbers {
+    /// Refuses a server with another layout. `proven`: there is a key check, so the server is not empty. True: our vocabulary
+    /// has to be written, once the key check has succeeded.
+    pub fn check(&self, proven: bool, begins: bool) -> Result<bool, UnusableServer> {
+        match self.layout {
+            Some(LAYOUT) => {}
+            Some(later) if later > LAYOUT => return Err(UnusableServer::Later),
+            // This version would find no record there, and start sessions beside owners that still run.
+            Some(_) => return Err(UnusableServer::Earlier),
+            None if proven => return Err(UnusableServer::Earlier),
+            None => {}
+        }
+        let known = self.vocabulary.unwrap_or_default();
+        if known > VOCABULARY && begins {
+            tracing::warn!(
+                vocabulary = known,
+                ours = VOCABULARY,
+                "a later version has written to this redis, its new words are shown as the general case"
+            );
+        }
+        Ok(known < VOCABULARY)
+    }
+}
+
+pub async fn raise_vocabulary(connection: &mut MultiplexedConnection) -> Result<(), Failure> {
+    Call::on_keys(&RAISE, [schema::PROOF.to_owned()]).arg(VOCABULARY).greet(connection).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_of_another_layout_is_refused() {
+        let check = |layout, proven| Numbers { layout, vocabulary: Some(VOCABULARY) }.check(proven, true);
+        assert_eq!(check(None, false), Ok(false), "an empty server");
+        assert_eq!(check(Some(LAYOUT), true), Ok(false));
+        assert_eq!(check(Some(LAYOUT + 1), true), Err(UnusableServer::Later));
+        assert_eq!(check(Some(LAYOUT - 1), true), Err(UnusableServer::Earlier));
+        assert_eq!(check(None, true), Err(UnusableServer::Earlier), "of a version that had no number");
+    }
 }

@@ -6,31 +6,29 @@ use std::{
     },
 };
 
-use redis::Script;
-
-use super::record::Record;
+use super::{record::Record, script::Script};
 use crate::{
     events::Event,
     store::{Lease, lease::Claim},
     tenant::TenantId,
 };
 
-/// The leases that this process holds or is about to: what Redis says we own and is not here is nobody's, such as an
-/// acquire that ran although its answer was lost.
+/// The leases that this process holds or is about to acquire. A tenant that Redis lists as ours and that is not held here is
+/// orphaned, for example after an acquire that ran although its answer was lost.
 #[derive(Default)]
 pub struct Leases {
     known: Mutex<HashMap<u128, Entry>>,
-    /// The highest fence this process ever saw: a Redis that forgot must not give it again.
+    /// The highest fence that this process ever saw. A Redis that lost it must not give it again.
     highest: AtomicU64,
     beat: AtomicU64,
 }
 
 enum Entry {
-    Taking,
+    Acquiring,
     Held(Arc<Held>),
 }
 
-/// A lease of ours, and its writes, one after the other.
+/// A lease that this process holds, and its writes, one after the other.
 pub struct Held {
     pub tenant: TenantId,
     pub incarnation: String,
@@ -40,15 +38,15 @@ pub struct Held {
 
 pub struct Writes {
     number: u64,
-    /// As the last write left it, and the server's run it was made in: another run may have lost it. `None` where it is
-    /// not known.
+    /// The record as the last write left it, and the server's run of that write: another run may have lost it. `None`: not
+    /// known.
     pub record: Option<(String, Record)>,
     recent: VecDeque<Recent>,
-    /// Of the arguments of all that is recent.
+    /// The size of the arguments in `recent`.
     recent_bytes: usize,
 }
 
-/// A change of the credentials: a script, and its arguments but for the lease's numbering.
+/// A change of the credentials: a script, and its arguments without the lease's numbering.
 type Change = (&'static Script, Vec<Vec<u8>>);
 
 struct Recent {
@@ -57,28 +55,28 @@ struct Recent {
     bytes: usize,
 }
 
-/// What of one lease is kept to be written again. WhatsApp may send an account's whole settings within a second.
+/// The most that is kept of one lease to be written again. WhatsApp may send all settings of an account within a second.
 const RECENT_BYTES_MAX: usize = 8 << 20;
 
-/// What a crash of Redis can take with it, in beats of about a second: its file is written to the disk once a second,
-/// which may come a second late. Counted in beats, since nothing is lost in the time in which Redis is away.
+/// What a crash of Redis can lose, in beats of about a second: its file reaches the disk once a second, which may come a
+/// second late. Counted in beats, since Redis loses nothing in the time in which it is away.
 const LOSS_MAX_BEATS: u64 = 3;
 
 impl Held {
-    /// `None`: it was dropped everywhere.
+    /// `None`: all copies of the lease were dropped.
     pub fn lease(&self) -> Option<Lease> {
         self.claim.lease()
     }
 }
 
 impl Writes {
-    /// Each write has its own, and its repetitions the same.
+    /// A number for one write and its repetitions.
     pub fn next_number(&mut self) -> u64 {
         self.number += 1;
         self.number
     }
 
-    /// The newest event that the lease told or knows of, where that is known.
+    /// The newest event, if it is known.
     pub fn newest(&self) -> Option<Arc<Event>> {
         self.record.as_ref().and_then(|(_, record)| record.newest.clone())
     }
@@ -89,8 +87,8 @@ impl Writes {
         self.recent.push_back(Recent { beat, change: (script, arguments), bytes });
     }
 
-    /// What Redis may come back without, oldest first. Changes that follow each other are one, so that nobody who reads
-    /// meanwhile finds a row as it was in between.
+    /// What Redis may have lost, oldest first. Changes that follow each other are joined, so that no reader finds a row as it
+    /// was between two of them.
     pub fn recent(&self) -> Vec<Change> {
         let mut changes: Vec<Change> = Vec::new();
         for Recent { change: (script, arguments), .. } in &self.recent {
@@ -102,7 +100,7 @@ impl Writes {
         changes
     }
 
-    /// Whether another change may be made now: what is kept of those before has not filled its place.
+    /// Whether another change may be made now. False: the changes that are kept have reached their limit.
     pub fn has_room(&mut self, beat: u64) -> bool {
         self.forget(beat);
         self.recent_bytes < RECENT_BYTES_MAX
@@ -119,16 +117,16 @@ impl Writes {
 }
 
 /// A nonce that counts as ours until the taking is over, whatever becomes of it.
-pub struct Taking<'a> {
+pub struct Acquiring<'a> {
     leases: &'a Leases,
     pub nonce: u128,
 }
 
 impl Leases {
-    pub fn take(&self) -> Taking<'_> {
+    pub fn begin_acquire(&self) -> Acquiring<'_> {
         let nonce = rand::random();
-        self.lock().insert(nonce, Entry::Taking);
-        Taking { leases: self, nonce }
+        self.lock().insert(nonce, Entry::Acquiring);
+        Acquiring { leases: self, nonce }
     }
 
     pub fn highest_fence(&self) -> u64 {
@@ -146,7 +144,7 @@ impl Leases {
         self.lock().get(&nonce).is_some_and(Entry::is_alive)
     }
 
-    /// Tenants that somebody here holds or writes for.
+    /// The tenants whose leases are held here.
     pub fn tenants(&self) -> HashSet<TenantId> {
         let known = self.lock();
         let held = known.values().filter_map(|entry| match entry {
@@ -156,14 +154,14 @@ impl Leases {
         held.collect()
     }
 
-    /// It was given back, or is another's.
+    /// The lease was released, or lost.
     pub fn end(&self, nonce: u128) {
         if let Some(Entry::Held(held)) = self.lock().remove(&nonce) {
             held.claim.end();
         }
     }
 
-    /// Answers whose they were.
+    /// Returns their tenants.
     pub fn end_all(&self) -> BTreeSet<TenantId> {
         let ended: Vec<_> = self.lock().drain().collect();
         let mut tenants = BTreeSet::new();
@@ -176,7 +174,7 @@ impl Leases {
         tenants
     }
 
-    /// How many this process holds or is about to.
+    /// How many leases this process holds or is about to acquire.
     pub fn count(&self) -> usize {
         self.lock().len()
     }
@@ -186,25 +184,24 @@ impl Leases {
         let known = self.lock();
         let held = known.iter().filter_map(|(nonce, entry)| match entry {
             Entry::Held(held) if tenants.contains(&held.tenant) => Some((held.tenant.clone(), *nonce)),
-            Entry::Held(_) | Entry::Taking => None,
+            Entry::Held(_) | Entry::Acquiring => None,
         });
         held.collect()
     }
 
-    /// A beat arrived: forgets leases that were dropped everywhere, and of the others what no crash of Redis can take any
-    /// more.
+    /// A beat arrived: forgets leases without copies, and of the others the changes that a crash of Redis cannot lose any more.
     pub fn beat(&self) {
         let beat = self.beat.fetch_add(1, Ordering::Relaxed) + 1;
         self.lock().retain(|_, entry| entry.is_alive());
         for held in self.all() {
-            // One that writes just now forgets at the next beat.
+            // A lease that is writing now forgets at the next beat.
             if let Ok(mut writes) = held.writes.try_lock() {
                 writes.forget(beat);
             }
         }
     }
 
-    /// Which beat it is, for as long as beats arrive.
+    /// The number of the newest beat.
     pub fn now(&self) -> u64 {
         self.beat.load(Ordering::Relaxed)
     }
@@ -213,7 +210,7 @@ impl Leases {
         let known = self.lock();
         let held = known.values().filter_map(|entry| match entry {
             Entry::Held(held) => Some(held.clone()),
-            Entry::Taking => None,
+            Entry::Acquiring => None,
         });
         held.collect()
     }
@@ -227,18 +224,18 @@ impl Leases {
 impl Entry {
     fn is_alive(&self) -> bool {
         match self {
-            Self::Taking => true,
+            Self::Acquiring => true,
             Self::Held(held) => held.claim.is_held(),
         }
     }
 }
 
-impl Taking<'_> {
-    /// `None`: the incarnation it was taken for ended meanwhile.
+impl Acquiring<'_> {
+    /// `None`: the incarnation of this acquire ended meanwhile.
     pub fn done(self, tenant: &TenantId, incarnation: &str, fence: u64, record: (String, Record)) -> Option<Lease> {
         self.leases.highest.fetch_max(fence, Ordering::Relaxed);
         let mut known = self.leases.lock();
-        // Ended with all others while the answer was on its way.
+        // Ended with all others before the answer arrived.
         known.get(&self.nonce)?;
         let lease = Lease::new(tenant.clone(), fence, self.nonce);
         let held = Held {
@@ -257,10 +254,10 @@ impl Taking<'_> {
     }
 }
 
-impl Drop for Taking<'_> {
+impl Drop for Acquiring<'_> {
     fn drop(&mut self) {
         let mut known = self.leases.lock();
-        if matches!(known.get(&self.nonce), Some(Entry::Taking)) {
+        if matches!(known.get(&self.nonce), Some(Entry::Acquiring)) {
             known.remove(&self.nonce);
         }
     }

@@ -1,78 +1,81 @@
 //! The store of several instances: everything is in Redis, and each change is one Lua script.
 //!
-//! A change is decided here, in Rust, on what was read of the tenant, and written by a script only if the record is
-//! still at the version that was read; otherwise it is decided again. The script checks the lease, keeps the event in a
-//! short history and publishes it in the same step. Everything that says something about a tenant is sealed before it
-//! leaves this process, so Redis sees tenants, times and numbers, and neither codes nor phones nor what a status says.
+//! A change is decided in Rust, on what was read of the tenant. A script writes it only if the record is still at the version
+//! that was read; otherwise it is decided again. The script checks the lease, keeps the event in a short history and publishes
+//! it in the same step. Statuses, requests and credentials are encrypted before they leave this process: Redis sees tenants,
+//! times and numbers.
 //!
-//! Who lives is a matter of *incarnations*: one key for each, refreshed every second and gone for good once it expired.
-//! A tenant's owner is alive as long as its incarnation is, and whatever points from an incarnation to tenants is only an
-//! index: the record decides.
+//! An instance lives as one *incarnation* after the other. Each has a heartbeat key, which is renewed every second and never
+//! created again once it has expired. A tenant's owner is alive as long as its incarnation is. What points from an incarnation
+//! to tenants is only an index: the record decides.
+//!
+//! Where to start reading: docs/redis.md for the keys and invariants, then `submit` and `scripts/submit.lua`.
 
-mod audience;
-mod census;
-mod compare;
-mod condition;
+mod client_version;
+mod commands;
 mod connection;
+mod credentials;
+mod failure;
 mod forget;
 #[cfg(test)]
 mod fuzz;
-mod heart;
+mod health;
+mod heartbeat;
 mod journal;
-mod keys;
 mod layout;
 mod leases;
 mod listener;
-mod lost;
+mod liveness;
+mod membership;
+mod messages;
 mod moving;
 mod number;
+mod orphaned;
 mod outbox;
+mod ownership;
 mod proof;
-mod reading;
+mod read;
+mod reconcile;
 mod record;
-mod client_version;
+mod recovery;
 mod refusal;
 mod reseal;
-mod roster;
-mod said;
+mod schema;
 mod script;
 mod sealed;
 mod sentinel;
 mod server;
+mod submit;
 mod sweep;
-mod trouble;
-mod unattended;
-mod unfit;
+mod tasks;
 mod unread;
+mod unusable;
 mod url;
-mod vault;
-mod watch;
-mod writing;
+mod watchers;
+mod write;
 
-use std::{
-    sync::{Arc, Mutex, atomic::AtomicBool},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+pub use health::Condition;
 use tokio::{
-    sync::{mpsc, watch as watched},
+    sync::{mpsc, watch},
     time::{Instant, sleep},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
-
-pub use condition::Condition;
-pub use unfit::UnusableServer;
 use unread::Unread;
+pub use unusable::UnusableServer;
 pub use url::{Url, UrlError};
 
 use self::{
-    audience::{Audience, Order},
-    census::{Census, Tag},
     connection::Connections,
+    failure::Failure,
+    health::Health,
     leases::Leases,
-    outbox::Desk,
+    membership::Membership,
+    outbox::OutboxState,
+    recovery::Recovery,
     sealed::Seals,
-    trouble::Trouble,
+    tasks::Tasks,
+    watchers::{Order, Watchers},
 };
 use super::{
     Limits, Outbox, StoreError, Stores,
@@ -82,7 +85,7 @@ use super::{
 };
 use crate::{clock::SharedClock, tenant::TenantId};
 
-/// Subscriptions that may wait for the listener. When it is full readers wait, and begin with a stale notice.
+/// Channels that may wait to be subscribed. If there are more, readers wait, and then begin with a stale status.
 const ORDERS_MAX: usize = 4_096;
 
 const PROVE_EVERY: Duration = Duration::from_millis(100);
@@ -94,7 +97,7 @@ pub struct Settings {
     pub url: Url,
     /// The encryption key that all instances share.
     pub key: MasterKey,
-    /// The key before, while it is being replaced; or the one to come, before it is. What it has sealed opens too.
+    /// The previous encryption key during a rotation, or the next one before it. It opens data as well.
     pub previous: Option<MasterKey>,
     /// Sessions this instance will own; `None`: as many as come.
     pub sessions_max: Option<usize>,
@@ -122,35 +125,20 @@ struct Shared {
     hub: Arc<Hub>,
     notifications: Notifications,
     leases: Leases,
-    census: Census,
-    sessions_max: Option<usize>,
+    membership: Membership,
     limits: Limits,
     forget_after: Duration,
-    audience: Audience,
-    outbox: Desk,
+    watchers: Watchers,
+    outbox: OutboxState,
     orders: mpsc::Sender<Order>,
-    /// The incarnation that lives now; `None` until Redis knows it, and between two.
-    incarnation: watched::Sender<Option<Arc<str>>>,
-    /// Random, for as long as the process lives: whose nudge and whose probe it is.
-    instance: String,
-    /// The run of the server with which what we hold was compared.
-    compared: watched::Sender<Tag>,
-    /// The incarnation before the present one, of which this process knows that it has hung up.
-    past: Mutex<Tag>,
-    /// A session is left alone until everybody has compared.
-    waits: AtomicBool,
-    condition: watched::Sender<Condition>,
+    recovery: Recovery,
+    health: Health,
     unread: Unread,
-    /// When something published last arrived.
-    delivered: Mutex<Instant>,
-    /// Ends with the first of the tasks that must not end.
-    crashed: CancellationToken,
-    stop: CancellationToken,
-    tasks: TaskTracker,
+    tasks: Tasks,
 }
 
 impl RedisStore {
-    /// Does not wait for Redis: with it away everything says so, and begins when it is there. Within a tokio runtime.
+    /// Does not wait for Redis. Must be called within a tokio runtime.
     pub fn open(settings: Settings, clock: SharedClock) -> Self {
         let rotates = settings.previous.is_some();
         let keys = Arc::new(MasterKeys { current: settings.key, previous: settings.previous });
@@ -158,49 +146,40 @@ impl RedisStore {
         let hub = Arc::new(Hub::default());
         let (orders, queue) = mpsc::channel(ORDERS_MAX);
         let shared = Arc::new(Shared {
-            audience: Audience::new(hub.clone(), connections.server()),
+            watchers: Watchers::new(hub.clone(), connections.server()),
             connections,
             keys,
             clock,
             hub,
-            outbox: Desk::default(),
+            outbox: OutboxState::default(),
             notifications: Notifications::default(),
             leases: Leases::default(),
-            census: Census::default(),
-            sessions_max: settings.sessions_max,
+            membership: Membership::new(settings.sessions_max),
             limits: settings.limits,
             forget_after: settings.forget_after,
             orders,
-            incarnation: watched::Sender::new(None),
-            instance: random_name(),
-            compared: watched::Sender::default(),
-            past: Mutex::default(),
-            waits: AtomicBool::new(false),
-            condition: watched::Sender::default(),
+            recovery: Recovery::default(),
+            health: Health::default(),
             unread: Unread::default(),
-            delivered: Mutex::new(Instant::now()),
-            crashed: CancellationToken::new(),
-            stop: CancellationToken::new(),
-            tasks: TaskTracker::new(),
+            tasks: Tasks::default(),
         });
-        shared.run(heart::run(shared.clone()));
-        shared.run(watch::run(shared.clone()));
-        shared.run(sweep::run(shared.clone()));
-        shared.run(listener::run(shared.clone(), queue));
+        shared.tasks.run(heartbeat::run(shared.clone()));
+        shared.tasks.run(liveness::run(shared.clone()));
+        shared.tasks.run(sweep::run(shared.clone()));
+        shared.tasks.run(listener::run(shared.clone(), queue));
         if rotates {
-            shared.run(reseal::run(shared.clone()));
+            shared.tasks.run(reseal::run(shared.clone()));
         }
         Self(Arc::new(Inner { shared }))
     }
 
-    /// Waits for Redis, but not for long: true once it is there. An error says that it is there, and that waiting for
-    /// another answer is in vain.
+    /// Waits for Redis, but not for long: true once it is there. An error means that the server is there and cannot be used.
     pub async fn proven(&self, wait: Duration) -> Result<bool, UnusableServer> {
         let until = Instant::now() + wait;
         loop {
             match self.shared().connections.live().await {
                 Ok(_) => return Ok(true),
-                Err(Trouble::UnusableServer(unfit)) => return Err(unfit),
+                Err(Failure::UnusableServer(unusable)) => return Err(unusable),
                 Err(_) if Instant::now() >= until => return Ok(false),
                 Err(_) => sleep(PROVE_EVERY).await,
             }
@@ -212,38 +191,36 @@ impl RedisStore {
         Stores::of(Arc::new(self.clone()))
     }
 
-    /// From here on whatever this instance says of a tenant leaves a notice for the back end. Who never asks pays nothing
-    /// for it.
+    /// From here on each status that this instance appends goes to the outbox. Without this call the outbox costs nothing.
     pub fn outbox(&self) -> Arc<dyn Outbox> {
-        self.shared().outbox.ask();
+        self.shared().outbox.enable();
         Arc::new(self.clone())
     }
 
     /// Whether Redis answers and delivers, as it changes.
-    pub fn condition(&self) -> watched::Receiver<Condition> {
-        self.shared().condition.subscribe()
+    pub fn condition(&self) -> watch::Receiver<Condition> {
+        self.shared().health.condition()
     }
 
-    /// Looks for wanted tenants that no index names, and forgets those that have been idle for long enough. Done every few minutes anyway, by one instance.
+    /// Looks for wanted tenants that no index names, and forgets tenants that have been idle for long enough. One instance does
+    /// it every few minutes.
     pub async fn sweep(&self) -> Result<(), StoreError> {
         self.shared().sweep().await
     }
 
-    /// Waits for the end of what must not end but by [`Self::close`].
+    /// Returns when a task ends that only [`Self::close`] may end.
     pub async fn crashed(&self) {
-        self.shared().crashed.cancelled().await;
+        self.shared().tasks.crashed().await;
     }
 
-    /// Ends every lease and subscription and this incarnation, so that others may take over what it owned. Whatever is
-    /// asked afterwards is [`StoreError::Unavailable`]. Asked twice it is done once.
+    /// Ends every lease and subscription and this incarnation, so that others may take over its tenants. Later calls return
+    /// [`StoreError::Unavailable`]. A second call does nothing.
     pub async fn close(&self) {
         let shared = self.shared();
         shared.leases.end_all();
-        // Before the tasks end: a reader is told of the end and of no doubt.
+        // Before the tasks end: a reader sees the end, and no stale status.
         shared.hub.close();
-        shared.stop.cancel();
-        shared.tasks.close();
-        shared.tasks.wait().await;
+        shared.tasks.close().await;
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -253,36 +230,23 @@ impl RedisStore {
 
 impl Shared {
     fn seals(&self, tenant: &TenantId) -> Seals {
-        Seals::new(&self.keys, tenant, self.outbox.is_asked())
-    }
-
-    /// A task that this store cannot do without.
-    fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let crashed = self.crashed.clone().drop_guard();
-        self.tasks.spawn(async move {
-            let _crashed = crashed;
-            task.await;
-        });
-    }
-
-    fn check_open(&self) -> Result<(), StoreError> {
-        if self.stop.is_cancelled() { Err(Trouble::Closed.into()) } else { Ok(()) }
+        Seals::new(&self.keys, tenant, self.outbox.is_enabled())
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.shared.stop.cancel();
+        self.shared.tasks.stop();
     }
 }
 
-/// Has it done even if the caller goes away meanwhile: what follows a change must not be forgotten.
-async fn surely<T: Send + 'static>(
+/// Runs to completion if the caller is cancelled: what follows a change must not be left out.
+async fn to_completion<T: Send + 'static>(
     shared: &Arc<Shared>,
     work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
 ) -> Result<T, StoreError> {
-    shared.check_open()?;
-    shared.tasks.spawn(work).await.map_err(|_| StoreError::from(Trouble::Closed))?
+    shared.tasks.check_open()?;
+    shared.tasks.spawn(work).await.map_err(|_| StoreError::from(Failure::Closed))?
 }
 
 fn random_name() -> String {

@@ -1,11 +1,13 @@
 //! While `tautan move` fills this Redis, no instance may start on it: it would log in with credentials that are not all
 //! there yet.
 
-use super::{RedisStore, Shared, keys, trouble::Trouble, unfit::UnusableServer};
+use super::{
+    RedisStore, Shared,
+    failure::Failure,
+    schema::{self, proof_field::MOVING},
+    unusable::UnusableServer,
+};
 use crate::store::StoreError;
-
-/// The move's id, beside the key check.
-pub const FIELD: &str = "moving";
 
 /// Refuses a Redis that a move fills, unless the move is ours.
 pub fn check(found: Option<&str>, ours: Option<&str>) -> Result<(), UnusableServer> {
@@ -16,10 +18,10 @@ impl RedisStore {
     /// Keeps every instance from starting on this Redis, until [`Self::end_move`]. Fails if another move has begun.
     pub async fn begin_move(&self, id: &str) -> Result<(), StoreError> {
         let mut pipeline = redis::pipe();
-        pipeline.cmd("HSETNX").arg(keys::PROOF).arg(FIELD).arg(id).ignore();
-        pipeline.cmd("HGET").arg(keys::PROOF).arg(FIELD);
+        pipeline.cmd("HSETNX").arg(schema::PROOF).arg(MOVING).arg(id).ignore();
+        pipeline.cmd("HGET").arg(schema::PROOF).arg(MOVING);
         let (found,): (Option<String>,) = self.shared().connections.query(&pipeline).await?;
-        check(found.as_deref(), Some(id)).map_err(Trouble::from)?;
+        check(found.as_deref(), Some(id)).map_err(Failure::from)?;
         Ok(())
     }
 
@@ -27,11 +29,11 @@ impl RedisStore {
     pub async fn end_move(&self, id: &str) -> Result<(), StoreError> {
         let connections = &self.shared().connections;
         let mut pipeline = redis::pipe();
-        pipeline.cmd("HGET").arg(keys::PROOF).arg(FIELD);
+        pipeline.cmd("HGET").arg(schema::PROOF).arg(MOVING);
         let (found,): (Option<String>,) = connections.query(&pipeline).await?;
         if found.as_deref() == Some(id) {
             let mut pipeline = redis::pipe();
-            pipeline.cmd("HDEL").arg(keys::PROOF).arg(FIELD).ignore();
+            pipeline.cmd("HDEL").arg(schema::PROOF).arg(MOVING).ignore();
             let () = connections.query(&pipeline).await?;
         }
         Ok(())
@@ -41,16 +43,16 @@ impl RedisStore {
     pub async fn others_live(&self) -> Result<bool, StoreError> {
         let shared: &Shared = self.shared();
         // Before it is known, this process would take itself for another.
-        let ours = shared.incarnation.subscribe().wait_for(Option::is_some).await.map_err(|_| Trouble::Closed)?.clone();
+        let ours = shared.membership.registered_as().await.ok_or(Failure::Closed)?;
         let mut pipeline = redis::pipe();
-        pipeline.cmd("SMEMBERS").arg(keys::INCARNATIONS);
+        pipeline.cmd("SMEMBERS").arg(schema::incarnations());
         let (names,): (Vec<String>,) = shared.connections.query(&pipeline).await?;
-        let mut others = names.iter().filter(|name| ours.as_deref() != Some(name.as_str())).peekable();
+        let mut others = names.iter().filter(|name| *ours != ***name).peekable();
         if others.peek().is_none() {
             return Ok(false);
         }
         let mut pipeline = redis::pipe();
-        pipeline.cmd("EXISTS").arg(others.map(|name| keys::heartbeat(name)).collect::<Vec<_>>());
+        pipeline.cmd("EXISTS").arg(others.map(|name| schema::heartbeat(name)).collect::<Vec<_>>());
         let (living,): (u64,) = shared.connections.query(&pipeline).await?;
         Ok(living > 0)
     }

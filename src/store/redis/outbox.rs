@@ -1,5 +1,5 @@
-//! Notices for the back end. What is to be told stands in the tenant's record, as the place and time of an event; what is
-//! told is the newest one. An index says of whom to look, and when: it is written before the record and cleared after it.
+//! The outbox. A tenant's record holds the id and time of the event that the back end does not know yet; the newest event is
+//! what a dispatcher sends. An index names the tenants and when to send; the script that changes the record changes it.
 
 use std::{
     collections::VecDeque,
@@ -15,10 +15,11 @@ use rand::RngExt as _;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    RedisStore, Shared, keys,
+    RedisStore, Shared,
+    failure::Failure,
     record::nonce_text,
-    script::{Call, LIST, POSTPONE, SETTLE, TAKE, UNLIST},
-    trouble::Trouble,
+    schema,
+    script::{ACK, Call, NACK, TAKE},
 };
 use crate::{
     clock::Timestamp,
@@ -27,30 +28,28 @@ use crate::{
     tenant::TenantId,
 };
 
-/// How often each instance looks for what another one has left: one command.
+/// How often each instance looks for entries that another one has left: one command.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Tenants that are found in one look.
+/// Entries that one look finds.
 const FOUND_MAX: usize = 64;
-/// Tenants whose records are read to find the oldest notice.
+/// Tenants whose records are read to find the oldest entry.
 const MEASURED_MAX: usize = 1_000;
-/// Who says something delivers it, unless it dies: others leave it so much time. Longer than saying it can take.
-const SAYERS_TIME: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
-pub struct Desk {
-    asked: AtomicBool,
-    /// Whose status was changed by this instance.
-    said: Notifications,
+pub struct OutboxState {
+    enabled: AtomicBool,
+    /// Tenants whose status this instance changed.
+    appended: Notifications,
     found: Mutex<VecDeque<TenantId>>,
 }
 
-impl Desk {
-    pub fn ask(&self) {
-        self.asked.store(true, Ordering::Relaxed);
+impl OutboxState {
+    pub fn enable(&self) {
+        self.enabled.store(true, Ordering::Relaxed);
     }
 
-    pub fn is_asked(&self) -> bool {
-        self.asked.load(Ordering::Relaxed)
+    pub fn is_enabled(&self) -> bool {
+        self.enabled.load(Ordering::Relaxed)
     }
 
     fn found(&self) -> MutexGuard<'_, VecDeque<TenantId>> {
@@ -67,20 +66,22 @@ impl Outbox for RedisStore {
         loop {
             let found = shared.outbox.found().pop_front();
             if let Some(tenant) = found {
-                match shared.take_notice(&tenant).await {
-                    Ok(Some(notice)) => return notice,
+                match shared.take_entry(&tenant).await {
+                    Ok(Some(entry)) => return entry,
                     Ok(None) => {}
-                    Err(error) => tracing::debug!(%tenant, %error, "a notice could not be taken, looking again later"),
+                    Err(error) => {
+                        tracing::debug!(%tenant, %error, "outbox entry could not be taken, looking again later")
+                    }
                 }
                 continue;
             }
             let found = tokio::select! {
-                said = shared.outbox.said.notified() => said,
+                appended = shared.outbox.appended.notified() => appended,
                 () = sleep_until(look_at) => {
-                    // Instances that look at different times find less of what another one takes.
+                    // Instances that look at different times contend for fewer entries.
                     look_at = Instant::now() + rand::rng().random_range(LOOK_EVERY / 2..LOOK_EVERY) + LOOK_EVERY / 2;
-                    shared.due_notices().await.unwrap_or_else(|error| {
-                        tracing::debug!(%error, "notices could not be looked for, looking again");
+                    shared.due_entries().await.unwrap_or_else(|error| {
+                        tracing::debug!(%error, "outbox could not be read, looking again");
                         Vec::new()
                     })
                 }
@@ -89,29 +90,24 @@ impl Outbox for RedisStore {
         }
     }
 
-    async fn ack(&self, notice: &OutboxEntry) -> Result<(), StoreError> {
-        let (shared, tenant) = (self.shared(), &notice.tenant);
-        shared.check_open()?;
-        let call = Call::on(&SETTLE, tenant).arg(nonce_text(notice.claim)).arg(notice.id.to_string());
-        let done: u8 = shared.connections.call_surely(&call).await?;
-        if done == 1 {
-            shared.unlist(tenant, notice.listed).await;
-        } else {
-            shared.outbox.said.add(tenant.clone());
+    async fn ack(&self, entry: &OutboxEntry) -> Result<(), StoreError> {
+        let (shared, tenant) = (self.shared(), &entry.tenant);
+        shared.tasks.check_open()?;
+        let call = Call::on(&ACK, tenant).key(schema::outbox()).arg(nonce_text(entry.claim)).arg(entry.id.to_string());
+        let done: u8 = shared.connections.call_with_retries(&call).await?;
+        if done == 0 {
+            shared.outbox.appended.add(tenant.clone());
         }
         Ok(())
     }
 
-    async fn nack(&self, notice: &OutboxEntry, wait: Duration) -> Result<(), StoreError> {
-        let (shared, tenant) = (self.shared(), &notice.tenant);
-        shared.check_open()?;
+    async fn nack(&self, entry: &OutboxEntry, wait: Duration) -> Result<(), StoreError> {
+        let (shared, tenant) = (self.shared(), &entry.tenant);
+        shared.tasks.check_open()?;
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX >> 16);
-        let call = Call::on(&POSTPONE, tenant).arg(nonce_text(notice.claim)).arg(wait_ms);
-        let due: String = shared.connections.call(&call).await?;
-        match due.parse() {
-            Ok(due) => Ok(shared.list_notice(tenant, due).await?),
-            Err(_) => Ok(()),
-        }
+        let call = Call::on(&NACK, tenant).key(schema::outbox()).arg(nonce_text(entry.claim)).arg(wait_ms);
+        let _ours: u8 = shared.connections.call(&call).await?;
+        Ok(())
     }
 
     async fn waiting(&self) -> Result<Waiting, StoreError> {
@@ -120,124 +116,88 @@ impl Outbox for RedisStore {
 }
 
 impl Shared {
-    /// Before the record, like every index.
-    pub async fn about_to_say(&self, tenant: &TenantId) -> Result<(), Trouble> {
-        let at = self.connections.live().await?.time_ms() + SAYERS_TIME.as_millis() as u64;
-        self.list_notice(tenant, at).await
+    /// This instance delivers the status that it appended.
+    pub fn has_appended(&self, tenant: TenantId) {
+        self.outbox.appended.add(tenant);
     }
 
-    /// After the record: this instance delivers what it said.
-    pub fn has_said(&self, tenant: TenantId) {
-        self.outbox.said.add(tenant);
-    }
-
-    pub async fn list_notice(&self, tenant: &TenantId, due_ms: u64) -> Result<(), Trouble> {
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("ZADD").arg(keys::NOTICES).arg(due_ms).arg(tenant.as_str()).ignore();
-        let call = || Call::on_keys(&LIST, [keys::NOTICES.to_owned()]).arg(tenant.as_str()).arg(due_ms);
-        self.connections.query_or_call(&pipeline, call).await
-    }
-
-    /// Of these tenants, the notices that the index does not know.
-    pub async fn list_forgotten(&self, tenants: &[TenantId]) -> Result<(), Trouble> {
-        if !self.outbox.is_asked() || tenants.is_empty() {
+    /// Adds the entries of these tenants that the index lacks.
+    pub async fn list_unlisted(&self, tenants: &[TenantId]) -> Result<(), Failure> {
+        if !self.outbox.is_enabled() || tenants.is_empty() {
             return Ok(());
         }
         let mut pipeline = redis::pipe();
-        tenants.iter().for_each(|tenant| _ = pipeline.cmd("HGET").arg(keys::record(tenant)).arg("notice"));
-        let notices: Vec<Option<String>> = self.connections.query(&pipeline).await?;
-        let left: Vec<_> = tenants.iter().zip(notices).filter(|(_, notice)| notice.is_some()).collect();
+        tenants
+            .iter()
+            .for_each(|tenant| _ = pipeline.cmd("HGET").arg(schema::record(tenant)).arg(schema::field::OUTBOX_EVENT));
+        let entries: Vec<Option<String>> = self.connections.query(&pipeline).await?;
+        let left: Vec<_> = tenants.iter().zip(entries).filter(|(_, entry)| entry.is_some()).collect();
         if left.is_empty() {
             return Ok(());
         }
         let now = self.connections.live().await?.time_ms();
         let mut pipeline = redis::pipe();
         for (tenant, _) in left {
-            pipeline.cmd("ZADD").arg(keys::NOTICES).arg("NX").arg(now).arg(tenant.as_str()).ignore();
+            pipeline.cmd("ZADD").arg(schema::outbox()).arg("NX").arg(now).arg(tenant.to_string()).ignore();
         }
         self.connections.query(&pipeline).await
     }
 
-    async fn waiting(&self) -> Result<Waiting, Trouble> {
+    async fn waiting(&self) -> Result<Waiting, Failure> {
         let mut pipeline = redis::pipe();
-        pipeline.cmd("ZCARD").arg(keys::NOTICES);
-        pipeline.cmd("ZRANGE").arg(keys::NOTICES).arg(0).arg(MEASURED_MAX - 1);
+        pipeline.cmd("ZCARD").arg(schema::outbox());
+        pipeline.cmd("ZRANGE").arg(schema::outbox()).arg(0).arg(MEASURED_MAX - 1);
         let (tenants, first): (usize, Vec<String>) = self.connections.query(&pipeline).await?;
-        let first: Vec<_> = first.iter().filter_map(|name| TenantId::parse(name).ok()).collect();
+        let first: Vec<_> = first.iter().filter_map(|name| TenantId::parse_encoded(name).ok()).collect();
         if first.is_empty() {
             return Ok(Waiting::default());
         }
         let mut pipeline = redis::pipe();
-        first.iter().for_each(|tenant| _ = pipeline.cmd("HGET").arg(keys::record(tenant)).arg("notice_at"));
+        for tenant in &first {
+            pipeline.cmd("HGET").arg(schema::record(tenant)).arg(schema::field::OUTBOX_AT);
+        }
         let times: Vec<Option<i64>> = self.connections.query(&pipeline).await?;
         let times: Vec<i64> = times.into_iter().flatten().collect();
         let oldest = times.iter().min().and_then(|ms| Timestamp::from_millisecond(*ms).ok());
-        // The index also names tenants that have none.
+        // The index may also name tenants without an entry.
         let tenants = if tenants > MEASURED_MAX { tenants } else { times.len() };
         Ok(Waiting { tenants, oldest })
     }
 
-    async fn due_notices(&self) -> Result<Vec<TenantId>, Trouble> {
+    async fn due_entries(&self) -> Result<Vec<TenantId>, Failure> {
         let now = self.connections.live().await?.time_ms();
         let mut pipeline = redis::pipe();
-        pipeline.cmd("ZRANGEBYSCORE").arg(keys::NOTICES).arg("-inf").arg(now).arg("LIMIT").arg(0).arg(FOUND_MAX);
+        pipeline.cmd("ZRANGEBYSCORE").arg(schema::outbox()).arg("-inf").arg(now).arg("LIMIT").arg(0).arg(FOUND_MAX);
         let (found,): (Vec<String>,) = self.connections.query(&pipeline).await?;
-        Ok(found.iter().filter_map(|name| TenantId::parse(name).ok()).collect())
+        Ok(found.iter().filter_map(|name| TenantId::parse_encoded(name).ok()).collect())
     }
 
-    async fn take_notice(&self, tenant: &TenantId) -> Result<Option<OutboxEntry>, StoreError> {
-        self.check_open()?;
+    async fn take_entry(&self, tenant: &TenantId) -> Result<Option<OutboxEntry>, StoreError> {
+        self.tasks.check_open()?;
         let (claim, until) = (rand::random(), Instant::now() + VISIBILITY_TIMEOUT);
-        // Read first: what is there by now is not cleared by who saw that nothing was.
-        let listed = self.listed(tenant).await?;
-        let call = Call::on(&TAKE, tenant).arg(nonce_text(claim)).arg(VISIBILITY_TIMEOUT.as_millis() as u64);
-        type Taken = (String, String, String, String, String, String, Vec<u8>);
-        let (word, due, id, at, tries, newest, sealed): Taken = self.connections.call(&call).await?;
-        let number = |text: &str| text.parse::<u64>().map_err(|_| Trouble::Nonsense(text.to_owned()));
+        let call = Call::on(&TAKE, tenant)
+            .key(schema::outbox())
+            .arg(nonce_text(claim))
+            .arg(VISIBILITY_TIMEOUT.as_millis() as u64);
+        type Taken = (String, String, String, String, String, Vec<u8>);
+        let (word, id, at, tries, newest, sealed): Taken = self.connections.call(&call).await?;
         match word.as_str() {
-            "none" => {
-                if let Some(listed) = listed {
-                    self.unlist(tenant, listed).await;
-                }
-                Ok(None)
-            }
-            "later" => {
-                self.list_notice(tenant, number(&due)?).await?;
-                Ok(None)
-            }
+            "none" | "later" => Ok(None),
             "taken" => {
-                let listed = number(&due)?;
-                self.list_notice(tenant, listed).await?;
                 let event = self.seals(tenant).open_event(&newest, &sealed)?;
-                let nonsense = || Trouble::Nonsense(at.clone());
+                let nonsense = || Failure::Nonsense(at.clone());
                 let at = at.parse().ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).ok_or_else(nonsense)?;
                 Ok(Some(OutboxEntry {
                     tenant: tenant.clone(),
-                    id: EventId::parse(&id).ok_or(Trouble::Nonsense(id))?,
+                    id: EventId::parse(&id).ok_or(Failure::Nonsense(id))?,
                     at,
                     status: StatusBody::of_event(&event),
                     tries: tries.parse().unwrap_or_default(),
                     until,
                     claim,
-                    listed,
                 }))
             }
-            _ => Err(Trouble::Nonsense(word).into()),
-        }
-    }
-
-    pub async fn listed(&self, tenant: &TenantId) -> Result<Option<u64>, Trouble> {
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("ZSCORE").arg(keys::NOTICES).arg(tenant.as_str());
-        let (score,): (Option<f64>,) = self.connections.query(&pipeline).await?;
-        Ok(score.map(|score| score as u64))
-    }
-
-    pub async fn unlist(&self, tenant: &TenantId, score: u64) {
-        let call = Call::on_keys(&UNLIST, [keys::NOTICES.to_owned()]).arg(tenant.as_str()).arg(score);
-        let done: Result<(), _> = self.connections.call(&call).await;
-        if let Err(trouble) = done {
-            tracing::debug!(error = %trouble, "an index could not be cleared, the next look does it");
+            _ => Err(Failure::Nonsense(word).into()),
         }
     }
 }

@@ -1,53 +1,54 @@
-//! Which key the data is sealed with: a value that anybody can open who has it, and nobody else. So a wrong key is told
-//! before anything was read or written with it.
+//! The key check value, which only the right encryption key opens. A process with a wrong key finds that out before it reads or
+//! writes data.
 //!
-//! It is also how instances agree on the direction of a rotation. Instances with (old, new) and instances with (new, old)
-//! run side by side for a while and read each other's rows; were each to seal anew what the other wrote, they would never
-//! end. The proof is therefore sealed with the key that everything goes to: a process that begins and can open it with
-//! its previous key alone turns it to its own, and what it replaced stands beside it.
+//! The value also tells instances the direction of a key rotation. Instances with the keys (old, new) and instances with
+//! (new, old) run side by side for a while and read each other's rows. If each encrypted the other's rows again, they would
+//! never end. So the value is encrypted with the key that all data goes to. A process that starts and opens it with its
+//! previous key replaces it by one of its current key, and keeps the old value beside it.
 
 use redis::aio::MultiplexedConnection;
 
 use super::{
-    keys,
+    failure::Failure,
+    layout::LAYOUT,
+    schema::{self, proof_field},
     script::{Call, PROVE},
-    trouble::Trouble,
-    unfit::UnusableServer,
+    unusable::UnusableServer,
 };
 use crate::store::crypt::{MasterKeys, Ring, RowLocation};
 
 const PLACE: RowLocation<'static> = RowLocation { table: "proof", row: b"redis" };
-/// Tries to take over a proof that others take over meanwhile.
+/// Attempts to replace a value that others replace meanwhile.
 const TRIES: usize = 8;
 
-/// The direction, as this process sees it.
+/// The direction of a rotation, as this process sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// The data goes from our previous key to our current one.
     TakingOver,
-    /// Nothing goes anywhere, or away from our current key.
+    /// There is no rotation, or one away from our current key.
     Settled,
 }
 
-/// The key check, as it is and as it was before.
+/// The key check value, and the one before it.
 pub type Found = (Option<Vec<u8>>, Option<Vec<u8>>);
 
 /// The fields of [`Found`].
-pub const FIELDS: [&str; 2] = ["proof", "former"];
+pub const FIELDS: [&str; 2] = [proof_field::PROOF, proof_field::FORMER];
 
-pub async fn find(connection: &mut MultiplexedConnection) -> Result<Found, Trouble> {
+pub async fn find(connection: &mut MultiplexedConnection) -> Result<Found, Failure> {
     let mut ask = redis::cmd("HMGET");
-    ask.arg(keys::PROOF).arg(&FIELDS).query_async(connection).await.map_err(Trouble::greeted_with)
+    ask.arg(schema::PROOF).arg(&FIELDS).query_async(connection).await.map_err(Failure::greeted_with)
 }
 
-/// Proves the keys; makes the proof where there is none. `begins`: the process has just been started, so its keys are
-/// the newest will of whoever configures them.
+/// Checks the keys; makes the value if there is none. `begins`: the process has just started, so its keys are the newest that
+/// the operator has configured.
 pub async fn prove(
     connection: &mut MultiplexedConnection,
     master: &MasterKeys,
     begins: bool,
     mut found: Found,
-) -> Result<Standing, Trouble> {
+) -> Result<Standing, Failure> {
     let ring = master.own();
     for _ in 0..TRIES {
         let (proof, former) = found;
@@ -57,18 +58,19 @@ pub async fn prove(
             Judgement::Behind | Judgement::Missing => {}
         }
         let proof = proof.unwrap_or_default();
-        let call = Call::on_keys(&PROVE, [keys::PROOF.to_owned()]).arg(&proof).arg(ring.seal(PLACE, b"tautan"));
+        let call = Call::on_keys(&PROVE, [schema::PROOF.to_owned()]).arg(&proof).arg(ring.seal(PLACE, b"tautan"));
+        let call = call.arg(LAYOUT);
         let _: () = call.greet(connection).await?;
         found = find(connection).await?;
     }
-    Err(Trouble::Contended)
+    Err(Failure::Contended)
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Judgement {
     Missing,
     Stands(Standing),
-    /// Everything goes to our previous key.
+    /// All data goes to our previous key.
     Behind,
 }
 
@@ -92,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn the_proof_says_where_everything_goes() {
+    fn proof_tells_the_direction_of_a_rotation() {
         let (old, new) = (ring(1, None).seal(PLACE, b"tautan"), ring(2, None).seal(PLACE, b"tautan"));
         let (old, new) = (Some(old.as_slice()), Some(new.as_slice()));
         let settled = Ok(Judgement::Stands(Standing::Settled));

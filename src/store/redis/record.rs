@@ -1,26 +1,25 @@
 use std::{collections::HashMap, sync::Arc};
 
-use super::{connection::Live, sealed::Seals, trouble::Trouble};
+use super::{connection::Live, failure::Failure, schema::field, sealed::Seals};
 use crate::{
     clock::Timestamp,
-    events::{ConnectingReason, Cursor, Event, EventId, JournalId, Shown, Status},
-    store::{DesiredState, Generation, StoreError, takeover::takeover_status},
+    events::{ConnectingReason, Cursor, Event, EventId, JournalId, Status},
+    store::{DesiredState, Generation, StoreError, record::Facts},
 };
 
-/// What Redis holds of a tenant, as it was read in one step. The rules that need no I/O are here; what they decide is
-/// written only if the record is still at this version.
+/// A tenant's record as one script read it. What is decided on it is written only if the record is still at this version.
 #[derive(Clone, Default)]
 pub struct Record {
-    /// Names the change that made it, so no two contents ever have the same; empty where there is no record. A number
-    /// would be reached twice by a Redis that lost some changes.
+    /// The name of the change that made the record, so two contents never have the same; empty if there is no record. A Redis
+    /// that lost changes would reach a number a second time.
     pub version: String,
     pub newest: Option<Arc<Event>>,
-    /// The server's run in which the newest event was made.
+    /// The run of the server in which the newest event was appended.
     pub run: String,
-    pub wish: Option<(Generation, DesiredState)>,
-    pub wishes: u64,
+    pub desired: Option<(Generation, DesiredState)>,
+    pub generation: u64,
     pub owner: Option<Owner>,
-    /// A reader may have been told that the newest event is stale, and has to be told when it is no more.
+    /// A reader may have seen the newest event as stale, and needs a refresh when it is not.
     pub doubted: bool,
     pub credentials: bool,
 }
@@ -42,69 +41,56 @@ impl Record {
     ) -> Result<Self, StoreError> {
         let text = |name: &str| fields.get(name).and_then(|value| std::str::from_utf8(value).ok());
         let number = |name: &str| match text(name) {
-            Some(digits) => digits.parse().map_err(|_| Trouble::Nonsense(name.to_owned())),
+            Some(digits) => digits.parse().map_err(|_| Failure::Nonsense(name.to_owned())),
             None => Ok(0_u64),
         };
-        let wishes = number("wishes")?;
-        let opened = fields.get("wish").map(|sealed| seals.open_wish(wishes, sealed));
-        let wish = opened.map(|opened| {
+        let generation = number(field::GENERATION)?;
+        let opened = fields.get(field::DESIRED).map(|sealed| seals.open_desired(generation, sealed));
+        let desired = opened.map(|opened| {
             // An error would refuse all commands of the tenant, also the unlink that could end this.
-            let wish = opened.unwrap_or_else(|error| {
-                unread(&format!("wish {wishes}"), &error);
+            let desired = opened.unwrap_or_else(|error| {
+                unread(&format!("desired {generation}"), &error);
                 DesiredState::Unknown(serde_json::Value::Null)
             });
-            (Generation(wishes), wish)
+            (Generation(generation), desired)
         });
-        let owner = match (text("owner_incarnation"), text("owner_nonce")) {
+        let owner = match (text(field::OWNER_INCARNATION), text(field::OWNER_NONCE)) {
             (Some(incarnation), Some(nonce)) => {
-                let nonce = parse_nonce(nonce).ok_or_else(|| Trouble::Nonsense("owner_nonce".to_owned()))?;
+                let nonce = parse_nonce(nonce).ok_or_else(|| Failure::Nonsense(field::OWNER_NONCE.to_owned()))?;
                 Some(Owner { incarnation: incarnation.to_owned(), nonce })
             }
             _ => None,
         };
         Ok(Self {
-            version: text("version").unwrap_or_default().to_owned(),
+            version: text(field::VERSION).unwrap_or_default().to_owned(),
             newest,
-            run: text("run").unwrap_or_default().to_owned(),
-            wish,
-            wishes,
+            run: text(field::RUN).unwrap_or_default().to_owned(),
+            desired,
+            generation,
             owner,
-            doubted: text("doubted") == Some("1"),
+            doubted: text(field::DOUBTED) == Some("1"),
             credentials,
         })
     }
 
-    /// There is none, not even one that says nothing.
+    /// There is no record.
     pub fn is_missing(&self) -> bool {
         self.version.is_empty()
     }
 
-    pub fn is_disconnected(&self) -> bool {
-        self.newest.as_ref().is_none_or(|newest| matches!(newest.status, Status::Disconnected { .. }))
+    pub fn facts(&self, is_owned: bool) -> Facts<'_> {
+        Facts { newest: self.newest.as_ref(), desired: self.desired.as_ref(), is_owned }
     }
 
     pub fn is_pairing(&self) -> bool {
         self.newest.as_ref().is_some_and(|newest| is_pairing(&newest.status, self.credentials))
     }
 
-    /// The status needs somebody who stands behind it, and there is nobody.
-    pub fn is_stale(&self, living: bool) -> bool {
-        !self.is_disconnected() && !living
-    }
-
-    pub fn shown(&self, living: bool) -> Option<Shown> {
-        Some(Shown { event: self.newest.clone()?, stale: self.is_stale(living) })
-    }
-
-    pub fn takeover_status(&self) -> Option<Status> {
-        takeover_status(self.newest.as_deref(), self.wish.as_ref().map(|(_, wish)| wish))
-    }
-
-    /// The event that says so, which is the newest from here on. `None`: the newest one says the same, in this run: one of
-    /// an earlier run may be older than what readers have seen, and nothing else would tell them.
-    pub fn say(&mut self, status: Status, at: Timestamp, live: &Live) -> Option<Arc<Event>> {
+    /// Makes an event of the status, which is the newest from here on. `None`: the newest event of this run has the same
+    /// status. An event of an earlier run does not count: readers may have seen a newer one that Redis has lost.
+    pub fn append(&mut self, status: Status, at: Timestamp, live: &Live) -> Option<Arc<Event>> {
         let newest = self.newest.as_deref();
-        // One that could not be read has no journal, and its id is not gone on with.
+        // An event that could not be read has no journal, so its sequence is not continued.
         let of_this_run = newest.filter(|newest| self.run == live.run && newest.journal != JournalId::NONE);
         if of_this_run.is_some_and(|newest| newest.status == status) {
             return None;
@@ -113,7 +99,7 @@ impl Record {
             Some(EventId { journal, cursor: Cursor { epoch, sequence } }) => {
                 EventId { journal, cursor: Cursor { epoch, sequence: sequence.saturating_add(1) } }
             }
-            // After a restart of Redis the newest event may be an older one than readers have seen.
+            // After a restart of Redis readers may have seen newer events than the newest one.
             None => {
                 let above = newest.map_or(0, |newest| newest.cursor.epoch.saturating_add(1));
                 let cursor = Cursor { epoch: live.fresh_epoch().max(above), sequence: 1 };
@@ -128,7 +114,7 @@ impl Record {
     }
 }
 
-/// A link under way that nothing is lost with: no phone has answered yet. With credentials one may have, long ago.
+/// Whether the link can be lost without harm: no phone has scanned a code. With credentials a phone may have, earlier.
 pub fn is_pairing(status: &Status, credentials: bool) -> bool {
     match status {
         Status::QrPending { .. } => true,

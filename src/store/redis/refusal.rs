@@ -2,8 +2,8 @@ use std::fmt;
 
 use redis::RedisError;
 
-/// What Redis answers in place of what it was asked to do, by the first word of its error. The library knows some of the
-/// words as kinds and others not, and has none of them for the error of a pipeline.
+/// An error that Redis answers, by its first word. The library has kinds for some of the words only, and for none in a
+/// pipeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     Memory,
@@ -18,7 +18,7 @@ pub enum Refusal {
     Other(String),
 }
 
-/// Words that mean something here.
+/// The words that this module knows.
 const KNOWN: [(&str, Refusal); 10] = [
     ("OOM", Refusal::Memory),
     ("MISCONF", Refusal::Disk),
@@ -33,15 +33,14 @@ const KNOWN: [(&str, Refusal); 10] = [
 ];
 
 impl Refusal {
-    /// `None`: it is no answer of the server.
+    /// `None`: the error is no answer of the server.
     pub fn of(error: &RedisError) -> Option<Self> {
         let errors = error.clone().into_server_errors()?;
         let (_, error) = errors.first()?;
         Some(Self::parse(error.code(), error.details().unwrap_or_default()))
     }
 
-    /// Redis 7 answers a script with the word of the command that it ran. Redis 6 answers `ERR`, and has the word in its
-    /// text.
+    /// In a script, Redis 7 answers the word of the refused command. Redis 6 answers `ERR`, with the word in the text.
     fn parse(code: &str, detail: &str) -> Self {
         let in_script = detail.strip_prefix("Error running script").filter(|_| code == "ERR");
         let inner = in_script.and_then(|text| text.split(": -").nth(1)?.split(' ').next());
@@ -62,7 +61,7 @@ impl Refusal {
         matches!(self, Self::Replica | Self::NoMaster | Self::Loading)
     }
 
-    /// The server answers what is read, and takes nothing that is written.
+    /// The server answers reads and refuses writes.
     pub fn is_of_writes(&self) -> bool {
         match self {
             Self::Memory | Self::Disk | Self::Replicas | Self::Permission | Self::Other(_) => true,
@@ -70,10 +69,12 @@ impl Refusal {
         }
     }
 
-    /// What becomes of the links, and what an operator does.
+    /// What happens to the links, and what the operator has to do.
     pub fn remedy(&self) -> &'static str {
         match self {
-            Self::Memory => "links stay, nobody can be linked: raise maxmemory, or remove other data from this redis",
+            Self::Memory => {
+                "links stay, no account can be linked: raise maxmemory, or remove other data from this redis"
+            }
             Self::Disk => "links end until it can save its data again: look at its log, and free or repair its disk",
             Self::Replicas => {
                 "links end until as many replicas follow it as min-replicas-to-write says: bring them back"

@@ -1,26 +1,27 @@
-//! What is at rest goes to the new key without waiting until each tenant writes: slowly, tenant by tenant, whoever owns
-//! it, until nothing is sealed with the previous key any more.
+//! Encrypts kept data again with the new key: tenant by tenant, slowly, without the owner, until nothing is encrypted with the
+//! previous key.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 
 use super::{
-    Shared, keys,
+    Shared,
+    failure::Failure,
     proof::Standing,
+    schema,
     script::{Call, RESEAL},
-    trouble::Trouble,
 };
 use crate::tenant::TenantId;
 
-/// One tenant, or one look for tenants, is a handful of commands.
+/// One tenant, or one step of the scan, takes a few commands.
 const STEP_EVERY: Duration = Duration::from_millis(200);
-/// Keys that Redis goes over in one look.
+/// Keys that Redis looks at in one step of the scan.
 const LOOK_AT: usize = 500;
-/// Exchanges in one script, which holds up everybody else on that Redis.
+/// Exchanges in one script, during which Redis serves no other client.
 const EXCHANGES_MAX: usize = 64;
 const AGAIN_AFTER_CHANGES: Duration = Duration::from_secs(1);
-/// While another instance decides where everything goes, and after trouble.
+/// While another instance decides on the direction of the rotation, and after a failure.
 const AGAIN_LATER: Duration = Duration::from_secs(10);
 /// Others may still write with the previous key.
 const AGAIN_WHEN_DONE: Duration = Duration::from_secs(600);
@@ -28,28 +29,28 @@ const AGAIN_WHEN_DONE: Duration = Duration::from_secs(600);
 /// Ends with the store.
 pub async fn run(shared: Arc<Shared>) {
     let rounds = async {
-        let mut told = false;
+        let mut logged = false;
         loop {
             let wait = match go_round(&shared).await {
                 Ok(None) => AGAIN_LATER,
                 Ok(Some(0)) => {
-                    if !told {
+                    if !logged {
                         tracing::info!(
                             "nothing is sealed with the previous key any more: it is not needed once every instance has \
                              the new one"
                         );
                     }
-                    told = true;
+                    logged = true;
                     AGAIN_WHEN_DONE
                 }
                 Ok(Some(tenants)) => {
-                    told = false;
-                    tracing::info!(tenants, "sealed with the new key, looking again");
+                    logged = false;
+                    tracing::info!(tenants, "encrypted again with the new key, looking again");
                     AGAIN_AFTER_CHANGES
                 }
-                Err(trouble) if trouble.is_passing() => AGAIN_LATER,
-                Err(trouble) => {
-                    tracing::warn!(error = %trouble, "what the previous key has sealed cannot be sealed anew");
+                Err(failure) if failure.is_passing() => AGAIN_LATER,
+                Err(failure) => {
+                    tracing::warn!(error = %failure, "data of the previous key cannot be encrypted again, retrying");
                     AGAIN_LATER
                 }
             };
@@ -57,13 +58,13 @@ pub async fn run(shared: Arc<Shared>) {
         }
     };
     tokio::select! {
-        () = shared.stop.cancelled() => {}
+        () = shared.tasks.stopped() => {}
         () = rounds => {}
     }
 }
 
-/// How many tenants had something sealed with the previous key. `None`: the data does not go to our key.
-async fn go_round(shared: &Shared) -> Result<Option<usize>, Trouble> {
+/// How many tenants had data of the previous key. `None`: our current key is not the new one.
+async fn go_round(shared: &Shared) -> Result<Option<usize>, Failure> {
     if shared.connections.standing().await? != Standing::TakingOver {
         return Ok(None);
     }
@@ -71,7 +72,7 @@ async fn go_round(shared: &Shared) -> Result<Option<usize>, Trouble> {
     loop {
         let (next, found) = shared.scan(cursor, LOOK_AT).await?;
         for tenant in found {
-            changed += usize::from(seal_anew(shared, &tenant).await?);
+            changed += usize::from(reseal_tenant(shared, &tenant).await?);
             sleep(STEP_EVERY).await;
         }
         if next == 0 {
@@ -82,7 +83,7 @@ async fn go_round(shared: &Shared) -> Result<Option<usize>, Trouble> {
     }
 }
 
-/// What of a tenant is sealed with the previous key, and what it becomes.
+/// A value of the previous key, and the value that replaces it.
 struct Exchange {
     what: &'static str,
     place: String,
@@ -99,8 +100,8 @@ impl Exchange {
     }
 }
 
-/// True: something was sealed with the previous key. The rows of a tenant never stand in memory at once.
-async fn seal_anew(shared: &Shared, tenant: &TenantId) -> Result<bool, Trouble> {
+/// True: the tenant had data of the previous key. Does not hold all rows of a tenant in memory.
+async fn reseal_tenant(shared: &Shared, tenant: &TenantId) -> Result<bool, Failure> {
     let (exchanges, tables) = find(shared, tenant).await?;
     let mut changed = exchange(shared, tenant, &exchanges).await?;
     for table in &tables {
@@ -117,8 +118,8 @@ async fn seal_anew(shared: &Shared, tenant: &TenantId) -> Result<bool, Trouble> 
     Ok(changed)
 }
 
-/// Whether there was something to do.
-async fn exchange(shared: &Shared, tenant: &TenantId, exchanges: &[Exchange]) -> Result<bool, Trouble> {
+/// True: there was something to exchange.
+async fn exchange(shared: &Shared, tenant: &TenantId, exchanges: &[Exchange]) -> Result<bool, Failure> {
     for some in exchanges.chunks(EXCHANGES_MAX) {
         let mut call = Call::on(&RESEAL, tenant);
         for Exchange { what, place, name, old, new_name, new } in some {
@@ -129,16 +130,16 @@ async fn exchange(shared: &Shared, tenant: &TenantId, exchanges: &[Exchange]) ->
     Ok(!exchanges.is_empty())
 }
 
-/// A part of a table, and where the next one begins. A row that is exchanged meanwhile comes again as what it became, or
-/// not at all.
+/// Reads a part of a table; also returns where the next part begins. A row that is exchanged meanwhile is found again under its
+/// new name, or not at all.
 async fn find_rows(
     shared: &Shared,
     tenant: &TenantId,
     table: &str,
     cursor: u64,
-) -> Result<(u64, Vec<Exchange>), Trouble> {
+) -> Result<(u64, Vec<Exchange>), Failure> {
     let mut pipeline = redis::pipe();
-    pipeline.cmd("HSCAN").arg(keys::rows(tenant, table)).arg(cursor).arg("COUNT").arg(LOOK_AT);
+    pipeline.cmd("HSCAN").arg(schema::rows(tenant, table)).arg(cursor).arg("COUNT").arg(LOOK_AT);
     type Scanned = (u64, Vec<(Vec<u8>, Vec<u8>)>);
     let ((next, rows),): (Scanned,) = shared.connections.query(&pipeline).await?;
     let seals = shared.seals(tenant);
@@ -149,23 +150,23 @@ async fn find_rows(
     Ok((next, exchanges.collect()))
 }
 
-/// What of a tenant is not a row, and the tables that have rows.
-async fn find(shared: &Shared, tenant: &TenantId) -> Result<(Vec<Exchange>, Vec<String>), Trouble> {
+/// Finds the tenant's data that is no row, and the tables that have rows.
+async fn find(shared: &Shared, tenant: &TenantId) -> Result<(Vec<Exchange>, Vec<String>), Failure> {
     type Entry = (String, Vec<Vec<u8>>);
     type Found = ((Option<u64>, Option<Vec<u8>>), Vec<Entry>, Vec<String>);
     let mut pipeline = redis::pipe();
-    pipeline.cmd("HMGET").arg(keys::record(tenant)).arg("wishes").arg("wish");
-    pipeline.cmd("XRANGE").arg(keys::history(tenant)).arg("-").arg("+");
-    pipeline.cmd("SMEMBERS").arg(keys::tables(tenant));
-    let ((wishes, wish), entries, tables): Found = shared.connections.query(&pipeline).await?;
+    pipeline.cmd("HMGET").arg(schema::record(tenant)).arg(schema::field::GENERATION).arg(schema::field::DESIRED);
+    pipeline.cmd("XRANGE").arg(schema::history(tenant)).arg("-").arg("+");
+    pipeline.cmd("SMEMBERS").arg(schema::tables(tenant));
+    let ((generation, desired), entries, tables): Found = shared.connections.query(&pipeline).await?;
 
     let seals = shared.seals(tenant);
     let mut exchanges = Vec::new();
-    if let Some(old) = wish {
-        let new = seals.wish_anew(wishes.unwrap_or_default(), &old);
-        exchanges.extend(new.map(|new| Exchange::of("wish", "", &old, new)));
+    if let Some(old) = desired {
+        let new = seals.desired_anew(generation.unwrap_or_default(), &old);
+        exchanges.extend(new.map(|new| Exchange::of("desired", "", &old, new)));
     }
-    // An entry is two pairs of which the first one is the event.
+    // An entry has two pairs; the first one is the event.
     for (id, old) in entries.iter().filter_map(|(id, pairs)| Some((id, pairs.get(1)?))) {
         exchanges.extend(seals.event_anew(id, old).map(|new| Exchange::of("event", id, old, new)));
     }
@@ -173,7 +174,7 @@ async fn find(shared: &Shared, tenant: &TenantId) -> Result<(Vec<Exchange>, Vec<
         entries.iter().filter(|(_, pairs)| pairs.get(3).is_some_and(|coded| coded == b"1")).map(|(id, _)| id).collect();
     if !coded.is_empty() {
         let mut pipeline = redis::pipe();
-        coded.iter().for_each(|id| _ = pipeline.cmd("GET").arg(keys::code(tenant, id)));
+        coded.iter().for_each(|id| _ = pipeline.cmd("GET").arg(schema::code(tenant, id)));
         let codes: Vec<Option<Vec<u8>>> = shared.connections.query(&pipeline).await?;
         for (id, old) in coded.into_iter().zip(codes).filter_map(|(id, code)| Some((id, code?))) {
             exchanges.extend(seals.event_anew(id, &old).map(|new| Exchange::of("code", id, &old, new)));

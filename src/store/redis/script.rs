@@ -1,46 +1,73 @@
-//! The scripts: one for each change, atomic, under a short name in Redis's cache (EVALSHA; loaded where it is missing).
+//! The scripts, one for each change. Redis runs them atomically and caches them (EVALSHA; loaded if missing).
 
 use std::{sync::LazyLock, time::Duration};
 
-use redis::{FromRedisValue, Script, ScriptInvocation, ToRedisArgs, aio::MultiplexedConnection};
+use redis::{FromRedisValue, ScriptInvocation, ToRedisArgs, aio::MultiplexedConnection};
 
-use super::{keys, trouble::Trouble};
+use super::{
+    failure::Failure,
+    schema::Part::{self, Crashes, History, Messages, Other, Record, Requests, Tables, UsedCodes, UsedDials},
+};
 use crate::{store::Limited, tenant::TenantId};
 
+/// A script and every key that it may touch, in the order of KEYS. It also touches codes and rows, whose names it learns only
+/// while it runs (`scripts/names.lua`).
+pub struct Script {
+    keys: &'static [Part],
+    compiled: LazyLock<redis::Script>,
+}
+
+/// Gives each key a name in the script. A key that the caller leaves out at the end is nil; further keys follow from
+/// KEYS[NAMED + 1] on.
+fn compile(keys: &[Part], text: &str) -> redis::Script {
+    let names: Vec<_> = keys.iter().map(|key| key.local()).collect();
+    redis::Script::new(&format!("local {} = unpack(KEYS)\nlocal NAMED = {}\n{text}", names.join(", "), names.len()))
+}
+
+/// Keys that belong to no tenant. Unless a script says otherwise, `owned` and `inbox` belong to the tenant's owner.
+const OUTBOX: Part = Other("outbox");
+const WANTED: Part = Other("wanted");
+const ALIVE: Part = Other("alive");
+const OWNED: Part = Other("owned");
+const INBOX: Part = Other("inbox");
+
 macro_rules! scripts {
-    ($($name:ident = $($file:literal)+;)+) => {
-        $(pub static $name: LazyLock<Script> =
-            LazyLock::new(|| Script::new(concat!($(include_str!(concat!("scripts/", $file, ".lua")), "\n"),+)));)+
+    ($($name:ident [$($key:expr),+] = $($file:literal)+;)+) => {
+        $(pub static $name: Script = {
+            const KEYS: &[Part] = &[$($key),+];
+            const TEXT: &str = concat!($(include_str!(concat!("scripts/", $file, ".lua")), "\n"),+);
+            Script { keys: KEYS, compiled: LazyLock::new(|| compile(KEYS, TEXT)) }
+        };)+
     };
 }
 
 scripts! {
-    ACQUIRE = "prelude" "acquire";
-    APPEND = "prelude" "append";
-    BEAT = "beat";
-    BORN = "born";
-    COUNT = "count";
-    CRASH = "prelude" "crash";
-    ERASE = "prelude" "erase";
-    FINISH = "prelude" "finish";
-    FORGET = "prelude" "forget";
-    INDEX = "index";
-    LAYOUT = "layout";
-    LIST = "list";
-    LOSE = "prelude" "lose";
-    NUMBER = "number";
-    POSTPONE = "prelude" "postpone";
-    PROVE = "prove";
-    READ = "read";
-    RELEASE = "prelude" "release";
-    RESEAL = "reseal";
-    SAID = "prelude" "said";
-    SAY = "prelude" "say";
-    SETTLE = "prelude" "settle";
-    TAKE = "prelude" "take";
-    UNLIST = "unlist";
-    WANT = "prelude" "want";
-    WRITE = "prelude" "write";
+    ACQUIRE [Record, History, Messages, OUTBOX, WANTED, ALIVE, OWNED, Other("owned_before"), Other("inbox_before")] = "names" "prelude" "event" "own" "acquire";
+    APPEND [Record, History, OUTBOX] = "names" "prelude" "event" "append";
+    BEAT [ALIVE] = "beat";
+    REGISTER [Other("incarnations"), ALIVE, Other("past")] = "register";
+    COUNT [Other("idle_time")] = "count";
+    CRASH [Record, History, Crashes] = "names" "prelude" "crash";
+    ERASE [Record, History, Tables] = "names" "prelude" "erase";
+    FINISH [Record, History, OUTBOX, WANTED, OWNED] = "names" "prelude" "event" "finish";
+    FORGET [Record, History, Tables, Messages, Requests, Crashes, UsedCodes, UsedDials, OUTBOX, WANTED] = "names" "prelude" "forget";
+    LOSE [Record, History, OUTBOX] = "names" "prelude" "event" "lose";
+    NAME [Record, History, WANTED] = "names" "prelude" "name";
+    NUMBER [Other("used")] = "number";
+    NACK [Record, History, OUTBOX] = "names" "prelude" "nack";
+    PROVE [Other("proof")] = "prove";
+    READ [Record, History, Tables] = "names" "look" "read";
+    RELEASE [Record, History, WANTED, OWNED] = "names" "prelude" "release";
+    RESEAL [Record, History] = "names" "reseal";
+    RECEIVE [Record, History, Messages] = "names" "prelude" "receive";
+    SEND [Record, History, Messages, INBOX] = "names" "prelude" "send";
+    ACK [Record, History, OUTBOX] = "names" "prelude" "ack";
+    SUBMIT [
+        Record, History, Tables, Messages, Requests, UsedCodes, UsedDials, OUTBOX, WANTED, ALIVE, OWNED, Other("owned_before"), INBOX
+    ] = "names" "prelude" "look" "event" "own" "submit";
+    TAKE [Record, History, OUTBOX] = "names" "prelude" "take";
+    VOCABULARY [Other("proof")] = "vocabulary";
+    WRITE [Record, History, Tables] = "names" "prelude" "write";
 }
 
 /// A script with its keys and arguments, ready to be run once or again.
@@ -48,18 +75,26 @@ pub struct Call {
     script: &'static Script,
     keys: Vec<String>,
     arguments: Vec<Vec<u8>>,
-    /// Whose notice for the back end it leaves.
-    notice: Option<TenantId>,
+    /// The tenant, if the script writes an outbox entry.
+    outbox_entry_of: Option<TenantId>,
 }
 
 impl Call {
+    /// With the tenant's keys. [`Self::key`] adds the others.
     pub fn on(script: &'static Script, tenant: &TenantId) -> Self {
-        Self { script, keys: vec![keys::record(tenant), keys::history(tenant)], arguments: Vec::new(), notice: None }
+        let keys = script.keys.iter().map_while(|key| key.key(tenant)).collect();
+        Self { script, keys, arguments: Vec::new(), outbox_entry_of: None }
     }
 
-    /// Keys that belong to no tenant, all in one slot.
+    /// With keys that belong to no tenant.
     pub fn on_keys(script: &'static Script, keys: impl IntoIterator<Item = String>) -> Self {
-        Self { script, keys: keys.into_iter().collect(), arguments: Vec::new(), notice: None }
+        Self { script, keys: keys.into_iter().collect(), arguments: Vec::new(), outbox_entry_of: None }
+    }
+
+    /// Adds the next key that belongs to no tenant.
+    pub fn key(mut self, key: String) -> Self {
+        self.keys.push(key);
+        self
     }
 
     pub fn arg(mut self, argument: impl ToRedisArgs) -> Self {
@@ -72,63 +107,67 @@ impl Call {
         self
     }
 
-    pub fn noticing(self, tenant: TenantId) -> Self {
-        Self { notice: Some(tenant), ..self }
+    pub fn with_outbox_entry_of(self, tenant: TenantId) -> Self {
+        Self { outbox_entry_of: Some(tenant), ..self }
     }
 
-    pub fn notice(&self) -> Option<&TenantId> {
-        self.notice.as_ref()
+    pub fn outbox_entry_of(&self) -> Option<&TenantId> {
+        self.outbox_entry_of.as_ref()
     }
 
-    /// All but the first `skipped`.
+    /// The arguments behind the first `skipped`.
     pub fn into_arguments(mut self, skipped: usize) -> Vec<Vec<u8>> {
         self.arguments.split_off(skipped)
     }
 
-    pub async fn run<T: FromRedisValue>(&self, connection: &mut MultiplexedConnection) -> Result<T, Trouble> {
+    pub async fn run<T: FromRedisValue>(&self, connection: &mut MultiplexedConnection) -> Result<T, Failure> {
         Ok(self.invocation().invoke_async(connection).await?)
     }
 
-    /// As one of the first calls on a connection.
-    pub async fn greet<T: FromRedisValue>(&self, connection: &mut MultiplexedConnection) -> Result<T, Trouble> {
-        self.invocation().invoke_async(connection).await.map_err(Trouble::greeted_with)
+    /// For one of the first calls on a connection.
+    pub async fn greet<T: FromRedisValue>(&self, connection: &mut MultiplexedConnection) -> Result<T, Failure> {
+        self.invocation().invoke_async(connection).await.map_err(Failure::greeted_with)
     }
 
     fn invocation(&self) -> ScriptInvocation<'static> {
-        let mut invocation = self.script.prepare_invoke();
+        let mut invocation = self.script.compiled.prepare_invoke();
         self.keys.iter().for_each(|key| _ = invocation.key(key));
         self.arguments.iter().for_each(|argument| _ = invocation.arg(argument.as_slice()));
         invocation
     }
 }
 
-/// A script's value, and how many instances heard the event that it published. `None`: the call came again.
+/// A script's value, and how many instances received the event that it published. `None`: the answer is that of a repeated
+/// call.
 pub fn with_heard(value: &str) -> (&str, Option<usize>) {
     value.split_once(' ').map_or((value, None), |(value, heard)| (value, heard.parse().ok()))
 }
 
-/// What a script that changes a tenant answers.
+/// The answer of a script that changes a tenant.
 pub enum Answer {
     Done(String),
-    /// What it was decided on is not true any more.
+    /// The record has changed since the decision.
     Again,
     Fenced,
     Overtaken,
-    /// It was over this limit and changed nothing. How long until it is not.
+    /// The incarnation that was to acquire the lease is dead.
+    Unregistered,
+    /// The request exceeds this limit and changed nothing; the time until it is allowed.
     Limited(Limited, Duration),
 }
 
 impl TryFrom<(String, String)> for Answer {
-    type Error = Trouble;
+    type Error = Failure;
 
-    fn try_from((word, value): (String, String)) -> Result<Self, Trouble> {
+    fn try_from((word, value): (String, String)) -> Result<Self, Failure> {
         match word.as_str() {
             "done" => Ok(Self::Done(value)),
             "again" => Ok(Self::Again),
             "fenced" => Ok(Self::Fenced),
             "overtaken" => Ok(Self::Overtaken),
-            "limited" => limited(&value).ok_or(Trouble::Nonsense(value)),
-            _ => Err(Trouble::Nonsense(word)),
+            "unregistered" => Ok(Self::Unregistered),
+            "limited" => limited(&value).ok_or(Failure::Nonsense(value)),
+            _ => Err(Failure::Nonsense(word)),
         }
     }
 }

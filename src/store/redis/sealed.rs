@@ -1,4 +1,4 @@
-//! What leaves this process is sealed with the tenant's own key: events, wishes and rows, kept and published alike.
+//! Encrypts what leaves this process with the tenant's own key: events, desired states, messages and rows.
 
 use std::time::Duration;
 
@@ -16,18 +16,18 @@ use crate::{
     tenant::TenantId,
 };
 
-const WORDS_PLACE: RowLocation<'static> = RowLocation { table: "said", row: b"" };
-/// A wrong clock keeps no code for longer.
+const OWNER_MESSAGE_PLACE: RowLocation<'static> = RowLocation { table: "message", row: b"" };
+/// The most time for which a code is kept, also if a clock is wrong.
 const CODE_AGE_MAX: Duration = Duration::from_secs(600);
-const NOBODY: &str = "-";
-/// Stands for the text of a code that is no more.
+const NO_OWNER: &str = "-";
+/// The text of a code that has expired.
 const EXPIRED: &str = "expired";
 
 pub struct Seals {
     ring: Ring,
     tenant: TenantId,
-    /// Whether the back end is told of changes.
-    notices: bool,
+    /// Whether changes of the status go to the outbox.
+    keeps_outbox: bool,
 }
 
 /// An event on its way into Redis.
@@ -35,54 +35,53 @@ pub struct Outgoing {
     id: String,
     kept: Vec<u8>,
     code: Option<(Vec<u8>, u64)>,
-    told: Vec<u8>,
-    /// Whose change the back end is to be told of, the event's id, and its time in ms.
-    notice: Option<(TenantId, EventId, i64)>,
+    message: Vec<u8>,
+    /// For the outbox: the tenant, the event's id, and its time in ms.
+    outbox: Option<(TenantId, EventId, i64)>,
 }
 
 #[cfg(test)]
 impl Outgoing {
     pub fn into_message(self) -> Vec<u8> {
-        self.told
+        self.message
     }
 }
 
-/// What is published on a tenant's channel.
+/// A message on a tenant's channel.
 pub enum Message {
-    /// Who stands behind the present may have changed: look.
-    Notice,
+    /// Read the record again: whether the status is stale may have changed.
+    Refresh,
     Event {
         previous: Option<Cursor>,
         event: Box<Event>,
-        /// The owner's incarnation, where there is one.
+        /// The owner's incarnation, if there is one.
         owner: Option<String>,
     },
 }
 
 impl Seals {
-    pub fn new(master: &MasterKeys, tenant: &TenantId, notices: bool) -> Self {
-        Self { ring: master.tenant(tenant), tenant: tenant.clone(), notices }
+    pub fn new(master: &MasterKeys, tenant: &TenantId, keeps_outbox: bool) -> Self {
+        Self { ring: master.tenant(tenant), tenant: tenant.clone(), keeps_outbox }
     }
 
-    /// With codes to pair with, the history keeps the event without them, and the whole of it stands beside for as long
-    /// as they are good for anything.
+    /// The history keeps an event without its codes to pair with. The whole event is kept beside it until the codes expire.
     pub fn outgoing(&self, previous: Option<&Event>, event: &Event, owner: Option<&str>) -> Outgoing {
         let id = stream_id(event.cursor);
         let whole = self.seal(&id, event);
         let header = format!(
             "{} {id} {}\n",
-            previous.map_or(NOBODY.into(), |previous| stream_id(previous.cursor)),
-            owner.unwrap_or(NOBODY)
+            previous.map_or(NO_OWNER.into(), |previous| stream_id(previous.cursor)),
+            owner.unwrap_or(NO_OWNER)
         );
-        let told = [header.as_bytes(), &whole].concat();
-        let news = self.notices && event.is_news_after(previous);
-        let notice = news.then(|| (self.tenant.clone(), event.id(), event.at.as_millisecond()));
+        let message = [header.as_bytes(), &whole].concat();
+        let news = self.keeps_outbox && event.is_news_after(previous);
+        let outbox = news.then(|| (self.tenant.clone(), event.id(), event.at.as_millisecond()));
         match without_codes(event) {
-            None => Outgoing { id, kept: whole, code: None, told, notice },
+            None => Outgoing { id, kept: whole, code: None, message, outbox },
             Some((bare, expires_at)) => {
                 let left = Duration::try_from(expires_at.duration_since(event.at)).unwrap_or(Duration::ZERO);
                 let ttl_ms = left.clamp(Duration::from_millis(1), CODE_AGE_MAX).as_millis() as u64;
-                Outgoing { kept: self.seal(&id, &bare), id, code: Some((whole, ttl_ms)), told, notice }
+                Outgoing { kept: self.seal(&id, &bare), id, code: Some((whole, ttl_ms)), message, outbox }
             }
         }
     }
@@ -92,32 +91,32 @@ impl Seals {
     }
 
     pub fn open_message(&self, payload: &[u8]) -> Option<Message> {
-        if payload == b"notice" {
-            return Some(Message::Notice);
+        if payload == b"refresh" {
+            return Some(Message::Refresh);
         }
         let end = payload.iter().position(|&byte| byte == b'\n')?;
         let mut words = std::str::from_utf8(&payload[..end]).ok()?.split(' ');
         let (previous, id, owner) = (words.next()?, words.next()?, words.next()?);
-        let previous = if previous == NOBODY { None } else { Some(parse_stream_id(previous)?) };
+        let previous = if previous == NO_OWNER { None } else { Some(parse_stream_id(previous)?) };
         let event = Box::new(self.open_event(id, &payload[end + 1..]).ok()?);
-        Some(Message::Event { previous, event, owner: (owner != NOBODY).then(|| owner.to_owned()) })
+        Some(Message::Event { previous, event, owner: (owner != NO_OWNER).then(|| owner.to_owned()) })
     }
 
-    pub fn wish(&self, number: u64, wish: &DesiredState) -> Vec<u8> {
-        let json = Zeroizing::new(json(wish));
-        self.ring.seal(wish_place(&number.to_be_bytes()), &json)
+    pub fn desired(&self, number: u64, desired: &DesiredState) -> Vec<u8> {
+        let json = Zeroizing::new(json(desired));
+        self.ring.seal(desired_place(&number.to_be_bytes()), &json)
     }
 
-    pub fn open_wish(&self, number: u64, sealed: &[u8]) -> Result<DesiredState, StoreError> {
-        self.open(wish_place(&number.to_be_bytes()), sealed)
+    pub fn open_desired(&self, number: u64, sealed: &[u8]) -> Result<DesiredState, StoreError> {
+        self.open(desired_place(&number.to_be_bytes()), sealed)
     }
 
-    pub fn words(&self, words: &[u8]) -> Vec<u8> {
-        self.ring.seal(WORDS_PLACE, words)
+    pub fn owner_message(&self, message: &[u8]) -> Vec<u8> {
+        self.ring.seal(OWNER_MESSAGE_PLACE, message)
     }
 
-    pub fn open_words(&self, sealed: &[u8]) -> Option<Vec<u8>> {
-        Some(self.ring.open(WORDS_PLACE, sealed)?.to_vec())
+    pub fn open_owner_message(&self, sealed: &[u8]) -> Option<Vec<u8>> {
+        Some(self.ring.open(OWNER_MESSAGE_PLACE, sealed)?.to_vec())
     }
 
     /// The name of a credential.
@@ -125,12 +124,12 @@ impl Seals {
         self.ring.row(table, key)
     }
 
-    /// The name it may still have, while the key is being replaced.
+    /// The name that it may still have while the key is being replaced.
     pub fn previous_row_name(&self, table: &str, key: &[u8]) -> Option<[u8; 32]> {
         self.ring.previous_row(table, key)
     }
 
-    /// A credential's name, and its key and value in one: the key's length, the key, the value.
+    /// A credential's name, and its key and value in one row: the key's length, the key, the value.
     pub fn row(&self, table: &str, key: &[u8], value: &[u8]) -> ([u8; 32], Vec<u8>) {
         let name = self.ring.row(table, key);
         let length = u32::try_from(key.len()).expect("a row's key is short").to_le_bytes();
@@ -138,20 +137,20 @@ impl Seals {
         (name, self.ring.seal(RowLocation { table, row: &name }, &plain))
     }
 
-    /// `None`: sealed with another key, or not at this place.
+    /// `None`: encrypted with another key, or for another place.
     pub fn open_row(&self, table: &str, name: &[u8], sealed: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
         let plain = self.ring.open(RowLocation { table, row: name }, sealed)?;
         let (key, value) = split_row(&plain)?;
         Some((key.to_vec(), value.to_vec()))
     }
 
-    /// Sealed with the current key. `None` of these three: it is so already, or neither key opens it.
+    /// Encrypted again with the current key. `None` of these three: it was so already, or neither key opens it.
     pub fn event_anew(&self, id: &str, sealed: &[u8]) -> Option<Vec<u8>> {
         self.anew(event_place(id), sealed)
     }
 
-    pub fn wish_anew(&self, number: u64, sealed: &[u8]) -> Option<Vec<u8>> {
-        self.anew(wish_place(&number.to_be_bytes()), sealed)
+    pub fn desired_anew(&self, number: u64, sealed: &[u8]) -> Option<Vec<u8>> {
+        self.anew(desired_place(&number.to_be_bytes()), sealed)
     }
 
     /// With its new name.
@@ -178,8 +177,8 @@ fn event_place(id: &str) -> RowLocation<'_> {
     RowLocation { table: "event", row: id.as_bytes() }
 }
 
-fn wish_place(number: &[u8]) -> RowLocation<'_> {
-    RowLocation { table: "wish", row: number }
+fn desired_place(number: &[u8]) -> RowLocation<'_> {
+    RowLocation { table: "desired", row: number }
 }
 
 /// Key and value.
@@ -192,8 +191,8 @@ fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("these types have string keys and no failing serializer")
 }
 
-/// The event as it may be kept for long, and when its codes end. `None`: it has no codes. It keeps its word and its
-/// place; its code is one that had expired from the beginning, so no reader takes it for a code.
+/// The event without its codes, and when they expire. `None`: it has no codes. The event keeps its status word and its
+/// cursor; its code is one that has always been expired, so no reader shows it.
 fn without_codes(event: &Event) -> Option<(Event, Timestamp)> {
     let Status::QrPending { qr, pair } = &event.status else { return None };
     let expires_at = pair.iter().map(|pair| pair.ends(event.at)).fold(qr.ends(event.at), Timestamp::max);
@@ -201,7 +200,7 @@ fn without_codes(event: &Event) -> Option<(Event, Timestamp)> {
     Some((Event { status: Status::QrPending { qr: expired, pair: None }, ..event.clone() }, expires_at))
 }
 
-/// A cursor is the id of its entry in the stream: two numbers, ordered as cursors are.
+/// The id of the entry in the stream: two numbers, ordered as cursors are.
 pub fn stream_id(cursor: Cursor) -> String {
     format!("{}-{}", cursor.epoch, cursor.sequence)
 }
@@ -211,16 +210,16 @@ pub fn parse_stream_id(id: &str) -> Option<Cursor> {
     Some(Cursor { epoch: epoch.parse().ok()?, sequence: sequence.parse().ok()? })
 }
 
-/// The seven arguments that `tell` in `scripts/prelude.lua` reads.
+/// The seven arguments that `publish_event` in `scripts/event.lua` reads.
 pub fn with_event(call: Call, event: Option<&Outgoing>) -> Call {
     match event {
         None => call.arg("").arg("").arg("").arg("").arg("").arg("").arg(""),
-        Some(Outgoing { id, kept, code, told, notice }) => {
+        Some(Outgoing { id, kept, code, message, outbox }) => {
             let (code, ttl_ms) = code.as_ref().map_or((&[][..], 0), |(code, ttl_ms)| (code.as_slice(), *ttl_ms));
-            let call = call.arg(id).arg(kept).arg(code).arg(ttl_ms).arg(told);
-            match notice {
+            let call = call.arg(id).arg(kept).arg(code).arg(ttl_ms).arg(message);
+            match outbox {
                 None => call.arg("").arg(""),
-                Some((tenant, id, at_ms)) => call.arg(id.to_string()).arg(*at_ms).noticing(tenant.clone()),
+                Some((tenant, id, at_ms)) => call.arg(id.to_string()).arg(*at_ms).with_outbox_entry_of(tenant.clone()),
             }
         }
     }
@@ -252,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_that_was_kept_before_platforms_were_is_read() {
+    fn account_without_platform_is_read() {
         let keys = MasterKeys { current: MasterKey::from([7; 32]), previous: None };
         let seals = Seals::new(&keys, &TenantId::parse("a").unwrap(), false);
         let phone = PhoneNumber::parse("6281234567890").unwrap();

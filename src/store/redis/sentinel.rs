@@ -4,25 +4,25 @@ use futures::{StreamExt as _, stream::FuturesUnordered};
 use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo};
 use tokio::time::{Instant, timeout_at};
 
-use super::{trouble::Trouble, unfit::UnusableServer};
+use super::{failure::Failure, unusable::UnusableServer};
 
-/// A sentinel that is down must not hold up the others' answer.
+/// A sentinel that is down must not delay the answer of the others.
 const ASK_TIME_MAX: Duration = Duration::from_millis(500);
-/// Once most have answered, the others are waited for no longer than this.
+/// How long the others are waited for once most have answered.
 const STRAGGLERS_TIME_MAX: Duration = Duration::from_millis(50);
 
-/// Knows who knows the master. Asked before each connection and never remembered: a client that stays with the master of
-/// before is one that starves.
+/// The sentinels, which know the master. They are asked before each connection: a client that remembers the old master would
+/// never find the new one.
 #[derive(Clone)]
 pub struct Sentinels {
-    /// Not empty.
+    /// At least one.
     pub sentinels: Vec<Client>,
     pub service: String,
-    /// How to connect to the master, but for its address.
+    /// How to connect to the master, without its address.
     pub master: ConnectionInfo,
 }
 
-/// What one sentinel holds to be the master, and since which failover: of several answers the newest one counts.
+/// The master by the view of one sentinel, and the failover that made it one. The newest of several answers counts.
 struct Answer {
     host: String,
     port: u16,
@@ -32,10 +32,10 @@ struct Answer {
 }
 
 impl Sentinels {
-    /// Whoever they hold to be the master. Whether it is one, it says itself.
-    pub async fn master(&self) -> Result<Client, Trouble> {
+    /// The master by the view of the sentinels. The server itself is asked later whether it is one.
+    pub async fn master(&self) -> Result<Client, Failure> {
         let mut asked: FuturesUnordered<_> = self.sentinels.iter().map(|sentinel| self.ask(sentinel)).collect();
-        let (mut newest, mut trouble): (Option<Answer>, _) = (None, None);
+        let (mut newest, mut failure): (Option<Answer>, _) = (None, None);
         let (mut answers, mut until) = (0, Instant::now() + ASK_TIME_MAX);
         while let Ok(Some(answer)) = timeout_at(until, asked.next()).await {
             match answer {
@@ -48,18 +48,18 @@ impl Sentinels {
                         newest = Some(answer);
                     }
                 }
-                Err(told) => trouble = Some(told),
+                Err(other) => failure = Some(other),
             }
         }
         let Some(Answer { host, port, down, .. }) = newest else {
-            return Err(match trouble {
-                Some(Trouble::UnusableServer(unfit)) => unfit.into(),
-                _ => Trouble::Away("no sentinel answers".to_owned()),
+            return Err(match failure {
+                Some(Failure::UnusableServer(unusable)) => unusable.into(),
+                _ => Failure::Away("no sentinel answers".to_owned()),
             });
         };
         if down {
-            // Its connections may hang for long; the next answer is another one.
-            return Err(Trouble::Away("the master is down".to_owned()));
+            // Connections to it may hang for long. The sentinels will name another one.
+            return Err(Failure::Away("the master is down".to_owned()));
         }
         let address = match self.master.addr() {
             ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
@@ -70,24 +70,24 @@ impl Sentinels {
         Ok(Client::open(self.master.clone().set_addr(address))?)
     }
 
-    async fn ask(&self, sentinel: &Client) -> Result<Answer, Trouble> {
+    async fn ask(&self, sentinel: &Client) -> Result<Answer, Failure> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(ASK_TIME_MAX))
             .set_response_timeout(Some(ASK_TIME_MAX));
         let connection = sentinel.get_multiplexed_async_connection_with_config(&config).await;
-        let mut connection = connection.map_err(Trouble::greeted_with)?;
+        let mut connection = connection.map_err(Failure::greeted_with)?;
         let mut ask = redis::cmd("SENTINEL");
         let address: Option<(String, u16)> = ask
             .arg("GET-MASTER-ADDR-BY-NAME")
             .arg(&self.service)
             .query_async(&mut connection)
             .await
-            .map_err(Trouble::greeted_with)?;
+            .map_err(Failure::greeted_with)?;
         let (host, port) = address.ok_or(UnusableServer::Service)?;
         let mut ask = redis::cmd("SENTINEL");
         let master: HashMap<String, String> = ask.arg("MASTER").arg(&self.service).query_async(&mut connection).await?;
         let field = |name: &str| master.get(name).map_or("", String::as_str);
-        // While they exchange it, the address is the next one's already and the flags are still the old one's.
+        // During a failover the address may be that of the new master and the flags those of the old one.
         let is_it = field("ip") == host && field("port") == port.to_string();
         let down = is_it && field("flags").split(',').any(|flag| flag == "o_down");
         Ok(Answer { host, port, epoch: field("config-epoch").parse().unwrap_or(0), down })

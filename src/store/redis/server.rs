@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 
-use super::{refusal::Refusal, trouble::Trouble, unfit::UnusableServer};
+use super::{failure::Failure, refusal::Refusal, unusable::UnusableServer};
 
-/// What a server says of itself (INFO). A user who may not ask knows nothing, and is served all the same.
+/// The server's answer to INFO. Empty for a user without the right to INFO, who is served as well.
 #[derive(Default)]
 pub struct Server {
     info: String,
@@ -17,47 +17,47 @@ const UNACKNOWLEDGED: &str = "redis has replicas and takes writes that none of t
                               credentials (set min-replicas-to-write 1 and min-replicas-max-lag 3)";
 
 impl Server {
-    pub async fn ask(connection: &mut MultiplexedConnection) -> Result<Self, Trouble> {
+    pub async fn ask(connection: &mut MultiplexedConnection) -> Result<Self, Failure> {
         match redis::cmd("INFO").query_async(connection).await {
             Ok(info) => Ok(Self { info }),
             Err(error) if Refusal::of(&error) == Some(Refusal::Permission) => Ok(Self::default()),
-            Err(error) => Err(Trouble::greeted_with(error)),
+            Err(error) => Err(Failure::greeted_with(error)),
         }
     }
 
-    /// Another one for each start of a server. Where it is not known every connection counts as one, which is safe: what
-    /// is numbered anew too often is only read again.
+    /// Differs from start to start of a server. If it is not known, each connection counts as another run, which only costs
+    /// reads.
     pub fn run(&self) -> String {
         self.field("run_id").map_or_else(super::random_name, str::to_owned)
     }
 
-    /// In whole seconds. `None`: it does not say who it is either.
+    /// In whole seconds. `None`: not known, like the run.
     pub fn uptime(&self) -> Option<Duration> {
         self.field("run_id")?;
         Some(Duration::from_secs(self.field("uptime_in_seconds")?.parse().ok()?))
     }
 
-    /// It has followed another one, whose last writes it may not have.
+    /// It has been a replica, and may lack its master's last writes.
     pub fn has_followed(&self) -> bool {
         self.field("second_repl_offset").is_some_and(|offset| offset != "-1")
     }
 
     /// Whether it can be used at all.
-    pub fn check(&self) -> Result<(), Trouble> {
+    pub fn check(&self) -> Result<(), Failure> {
         if self.field("redis_mode") == Some("sentinel") {
             return Err(UnusableServer::Sentinel.into());
         }
         if self.field("cluster_enabled") == Some("1") || self.field("redis_mode") == Some("cluster") {
             return Err(UnusableServer::Cluster.into());
         }
-        // A replica is none for long, or its master is asked for with the next connection.
+        // The next connection may lead to the master, or the replica may be promoted.
         match self.field("role") {
             None | Some("master") => Ok(()),
-            Some(_) => Err(Trouble::Refused(Refusal::Replica)),
+            Some(_) => Err(Failure::Refused(Refusal::Replica)),
         }
     }
 
-    /// How it can lose what it said is kept.
+    /// How it can lose confirmed writes.
     pub fn dangers(&self) -> Vec<&'static str> {
         let is = |name: &str, value: &str| self.field(name) == Some(value);
         let there = |name: &str, none: &str| self.field(name).is_some_and(|value| value != none);
@@ -68,7 +68,7 @@ impl Server {
         if there("maxmemory", "0") && there("maxmemory_policy", "noeviction") {
             dangers.push(EVICTS);
         }
-        // How many good replicas there are is told only where some are asked for.
+        // INFO has this field only with min-replicas-to-write.
         if there("connected_slaves", "0") && self.field("min_slaves_good_slaves").is_none() {
             dangers.push(UNACKNOWLEDGED);
         }
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_can_lose_data_is_told_of_each_way() {
+    fn each_way_to_lose_data_is_a_danger() {
         let careful = "role:master\naof_enabled:1\nmaxmemory:0\nmaxmemory_policy:allkeys-lru\nconnected_slaves:0";
         assert!(server(careful).dangers().is_empty(), "without a limit nothing is evicted");
         assert_eq!(server("aof_enabled:0").dangers(), [NO_AOF]);
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_of_which_nothing_is_known_is_used_and_each_connection_is_another_run() {
+    fn unknown_server_is_usable_and_each_connection_a_run() {
         let unknown = Server::default();
         assert!(unknown.check().is_ok() && unknown.dangers().is_empty());
         assert_ne!(unknown.run(), unknown.run());
@@ -110,8 +110,8 @@ mod tests {
     fn only_the_master_of_a_single_data_set_is_used() {
         assert!(server("redis_mode:standalone\nrun_id:abc\nrole:master\ncluster_enabled:0").check().is_ok());
         let check = |info| server(info).check().unwrap_err();
-        assert!(matches!(check("redis_mode:cluster\nrole:master"), Trouble::UnusableServer(UnusableServer::Cluster)));
-        assert!(matches!(check("redis_mode:sentinel"), Trouble::UnusableServer(UnusableServer::Sentinel)));
-        assert!(matches!(check("redis_mode:standalone\nrole:slave"), Trouble::Refused(Refusal::Replica)));
+        assert!(matches!(check("redis_mode:cluster\nrole:master"), Failure::UnusableServer(UnusableServer::Cluster)));
+        assert!(matches!(check("redis_mode:sentinel"), Failure::UnusableServer(UnusableServer::Sentinel)));
+        assert!(matches!(check("redis_mode:standalone\nrole:slave"), Failure::Refused(Refusal::Replica)));
     }
 }

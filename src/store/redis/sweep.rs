@@ -1,33 +1,34 @@
-use std::{
-    collections::{BTreeSet, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use rand::RngExt as _;
 use tokio::time::sleep;
 
-use super::{Shared, keys, trouble::Trouble};
+use super::{
+    Shared,
+    failure::Failure,
+    orphaned::Seen,
+    schema,
+    script::{Call, NAME},
+};
 use crate::{store::StoreError, tenant::TenantId};
 
-/// How often all records are looked at, by one of the instances.
+/// How often one of the instances looks at all records.
 const SWEEP_EVERY: Duration = Duration::from_secs(300);
 /// Keys that Redis looks at in one step.
 const STEP: usize = 1_000;
-/// Nobody waits for what this finds: it takes its time.
+/// Between two steps, so that other clients are served.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Finds, in time, wanted tenants and notices that no index names: one may have been lost with a crash of Redis. Forgets idle
-/// tenants.
+/// Finds wanted tenants and outbox entries that no index names: an index may have been deleted. Forgets idle tenants.
 pub async fn run(shared: Arc<Shared>) {
     loop {
         let pause = rand::rng().random_range(SWEEP_EVERY / 2..SWEEP_EVERY);
         tokio::select! {
-            () = shared.stop.cancelled() => return,
+            () = shared.tasks.stopped() => return,
             () = sleep(pause) => {}
         }
         let swept = tokio::select! {
-            () = shared.stop.cancelled() => return,
+            () = shared.tasks.stopped() => return,
             swept = shared.sweep_in_turn() => swept,
         };
         if let Err(error) = swept {
@@ -37,31 +38,30 @@ pub async fn run(shared: Arc<Shared>) {
 }
 
 impl Shared {
-    /// Unless somebody else did so lately.
+    /// Sweeps, unless another instance did so lately.
     async fn sweep_in_turn(&self) -> Result<(), StoreError> {
         let mut pipeline = redis::pipe();
         let every_ms = SWEEP_EVERY.as_millis() as u64;
-        pipeline.cmd("SET").arg(keys::SWEEPER).arg(&self.instance).arg("NX").arg("PX").arg(every_ms);
+        pipeline.cmd("SET").arg(schema::sweeper()).arg(self.membership.instance()).arg("NX").arg("PX").arg(every_ms);
         let (ours,): (Option<String>,) = self.connections.query(&pipeline).await?;
         if ours.is_some() { self.sweep().await } else { Ok(()) }
     }
 
-    /// Looks at every record: puts into the index what is wanted, has no owner and is in no index, and forgets what has been
-    /// idle for long enough.
+    /// Looks at every record: adds wanted tenants without a live owner to the index that lacks them, and forgets tenants that have
+    /// been idle for long enough.
     pub async fn sweep(&self) -> Result<(), StoreError> {
         let (indexed, counted) = (self.indexed().await?, self.count_idle_time().await?);
         let (mut cursor, mut forgotten) = (0, 0);
         loop {
             let (next, found) = self.scan(cursor, STEP).await?;
-            self.list_forgotten(&found).await?;
+            self.list_unlisted(&found).await?;
             forgotten += self.forget_idle(&found, counted).await?;
-            let unnamed: BTreeSet<TenantId> =
-                found.into_iter().filter(|tenant| !indexed.contains(tenant.as_str())).collect();
-            // No index names them, so there is nothing to take out of one.
-            for tenant in self.ownerless(unnamed, &HashSet::new()).await?.0 {
-                tracing::warn!(%tenant, "wanted tenant was in no index");
-                self.index_wanted(&tenant).await?;
-                self.notifications.add(tenant);
+            let mut unnamed = found;
+            unnamed.retain(|tenant| !indexed.contains(&tenant.to_string()));
+            for seen in self.look_at_each(&unnamed).await? {
+                if seen.is_wanted && !seen.is_owned {
+                    self.name(seen).await?;
+                }
             }
             if next == 0 {
                 break;
@@ -75,21 +75,32 @@ impl Shared {
         Ok(())
     }
 
-    /// One step of a walk over the records of all tenants, which begins at 0 and is over where that is what follows.
-    pub async fn scan(&self, cursor: u64, keys_looked_at: usize) -> Result<(u64, Vec<TenantId>), Trouble> {
+    /// One step of a scan of all records. The scan begins at 0, and ends when 0 is returned.
+    pub async fn scan(&self, cursor: u64, keys_looked_at: usize) -> Result<(u64, Vec<TenantId>), Failure> {
         let mut pipeline = redis::pipe();
-        pipeline.cmd("SCAN").arg(cursor).arg("MATCH").arg(keys::RECORDS).arg("COUNT").arg(keys_looked_at);
+        pipeline.cmd("SCAN").arg(cursor).arg("MATCH").arg(schema::all_records()).arg("COUNT").arg(keys_looked_at);
         let ((next, found),): ((u64, Vec<String>),) = self.connections.query(&pipeline).await?;
-        Ok((next, found.iter().filter_map(|key| keys::tenant_of_record(key)).collect()))
+        Ok((next, found.iter().filter_map(|key| schema::tenant_of_record(key)).collect()))
+    }
+
+    /// Adds the tenant to the index, unless its record has changed since: that change wrote the index.
+    async fn name(&self, Seen { tenant, version, .. }: Seen) -> Result<(), Failure> {
+        let call = Call::on(&NAME, &tenant).key(schema::wanted()).arg(version);
+        let was_missing: bool = self.connections.call(&call).await?;
+        if was_missing {
+            tracing::warn!(%tenant, "wanted tenant was in no index");
+            self.notifications.add(tenant);
+        }
+        Ok(())
     }
 
     async fn indexed(&self) -> Result<HashSet<String>, StoreError> {
         let mut pipeline = redis::pipe();
-        pipeline.cmd("SMEMBERS").arg(keys::WANTED).cmd("SMEMBERS").arg(keys::INCARNATIONS);
+        pipeline.cmd("SMEMBERS").arg(schema::wanted()).cmd("SMEMBERS").arg(schema::incarnations());
         let (mut indexed, incarnations): (HashSet<String>, Vec<String>) = self.connections.query(&pipeline).await?;
         for incarnation in incarnations {
             let mut pipeline = redis::pipe();
-            pipeline.cmd("SMEMBERS").arg(keys::owned(&incarnation));
+            pipeline.cmd("SMEMBERS").arg(schema::owned(&incarnation));
             let (owned,): (Vec<String>,) = self.connections.query(&pipeline).await?;
             indexed.extend(owned);
         }

@@ -5,11 +5,11 @@ use redis::{
     io::tcp::{TcpSettings, socket2::TcpKeepalive},
 };
 
-use super::{sentinel::Sentinels, trouble::Trouble};
+use super::{failure::Failure, sentinel::Sentinels};
 
 const SENTINEL_PORT: u16 = 26_379;
 
-/// Where Redis is, or who knows. Hides itself in `Debug`: it may hold a password.
+/// The address of Redis, or of its sentinels. `Debug` does not show it: it may hold a password.
 #[derive(Clone)]
 pub struct Url(Whereabouts);
 
@@ -51,7 +51,7 @@ impl Url {
     }
 
     /// How to connect now. The next connection asks again.
-    pub(super) async fn client(&self) -> Result<Client, Trouble> {
+    pub(super) async fn client(&self) -> Result<Client, Failure> {
         match &self.0 {
             Whereabouts::Server(client) => Ok((**client).clone()),
             Whereabouts::Sentinels(sentinels) => sentinels.master().await,
@@ -76,7 +76,7 @@ fn sentinels(scheme: &str, rest: &str) -> Result<Sentinels, UrlError> {
         }
     }
     let watcher = sentinel_password.map(|password| format!("{sentinel_user}:{password}"));
-    // The library's own reading of a URL, once for each host.
+    // The library parses a URL with one host.
     let one = |user: Option<&str>, host: &str, database: &str| {
         let user = user.map(|user| format!("{user}@")).unwrap_or_default();
         info(&format!("{scheme}://{user}{host}/{database}")).map_err(|_| UrlError::Sentinels)
@@ -87,7 +87,7 @@ fn sentinels(scheme: &str, rest: &str) -> Result<Sentinels, UrlError> {
         let host = if has_port { host.to_owned() } else { format!("{host}:{SENTINEL_PORT}") };
         clients.push(client(one(watcher.as_deref(), &host, "")?)?);
     }
-    // Its host is replaced by the one that the sentinels name.
+    // The sentinels name the host that replaces this one.
     let master = one(user, "master", database)?;
     Ok(Sentinels { sentinels: clients, service: service.to_owned(), master })
 }
@@ -100,7 +100,7 @@ fn info(text: &str) -> Result<ConnectionInfo, UrlError> {
     let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(10)).with_interval(Duration::from_secs(5));
     let tcp =
         TcpSettings::default().set_nodelay(true).set_keepalive(keepalive).set_user_timeout(Duration::from_secs(5));
-    // The library's name says nothing of use, and a user with few rights may not tell it.
+    // CLIENT SETINFO has no use here, and a user with few rights may not send it.
     let settings = info.redis_settings().clone().set_skip_set_lib_name();
     Ok(info.set_tcp_settings(tcp).set_redis_settings(settings))
 }

@@ -1,17 +1,19 @@
 //! The network between the program and what it talks to, which a test may break.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{future::pending, io, net::SocketAddr, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    sync::watch,
-    time::sleep,
+    sync::{mpsc, watch},
+    time::{Instant, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Of [`Way::Slow`].
 const LATENCY: Duration = Duration::from_millis(20);
+/// Pieces that have been read and wait for their delay.
+const UNDER_WAY_MAX: usize = 64;
 
 /// How a network treats what is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,7 @@ impl Way {
 pub struct Network {
     address: SocketAddr,
     way: watch::Sender<Way>,
+    delay: watch::Sender<Duration>,
     stop: CancellationToken,
 }
 
@@ -43,15 +46,16 @@ impl Network {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (way, ways) = watch::channel(Way::Open);
+        let (delay, delays) = watch::channel(Duration::ZERO);
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (of_connections, ends) = (tasks.clone(), stop.clone());
         tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
             while let Ok((near, _)) = listener.accept().await {
-                let carried = carry(near, target, ways.clone());
+                let carried = carry(near, target, ways.clone(), delays.clone());
                 of_connections.spawn(ends.clone().run_until_cancelled_owned(carried));
             }
         }));
-        Ok(Self { address, way, stop })
+        Ok(Self { address, way, delay, stop })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -61,6 +65,11 @@ impl Network {
     pub fn set(&self, way: Way) {
         self.way.send_replace(way);
     }
+
+    /// What is sent to the target takes so much longer, so that the time of an answer counts the round trips behind it.
+    pub fn set_delay(&self, delay: Duration) {
+        self.delay.send_replace(delay);
+    }
 }
 
 impl Drop for Network {
@@ -69,7 +78,7 @@ impl Drop for Network {
     }
 }
 
-async fn carry(near: TcpStream, target: SocketAddr, mut ways: watch::Receiver<Way>) {
+async fn carry(near: TcpStream, target: SocketAddr, mut ways: watch::Receiver<Way>, delays: watch::Receiver<Duration>) {
     let mut cut = ways.clone();
     let carried = async {
         if ways.wait_for(|way| way.carries()).await.is_err() {
@@ -82,8 +91,8 @@ async fn carry(near: TcpStream, target: SocketAddr, mut ways: watch::Receiver<Wa
         }
         let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
         tokio::select! {
-            () = copy(near_read, far_write, ways.clone()) => {}
-            () = copy(far_read, near_write, ways.clone()) => {}
+            () = copy(near_read, far_write, ways.clone(), Some(delays)) => {}
+            () = copy(far_read, near_write, ways.clone(), None) => {}
         }
     };
     tokio::select! {
@@ -92,15 +101,41 @@ async fn carry(near: TcpStream, target: SocketAddr, mut ways: watch::Receiver<Wa
     }
 }
 
-async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, mut ways: watch::Receiver<Way>) {
-    let mut bytes = vec![0; 16 * 1024];
-    while let Ok(read @ 1..) = from.read(&mut bytes).await {
-        let Ok(way) = ways.wait_for(|way| way.carries()).await.map(|way| *way) else { return };
-        if way == Way::Slow {
-            sleep(LATENCY).await;
+async fn copy(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut ways: watch::Receiver<Way>,
+    delays: Option<watch::Receiver<Duration>>,
+) {
+    let (sent, mut under_way) = mpsc::channel::<(Instant, Vec<u8>)>(UNDER_WAY_MAX);
+    let mut open = ways.clone();
+    let read = async move {
+        let mut bytes = vec![0; 16 * 1024];
+        while let Ok(read @ 1..) = from.read(&mut bytes).await {
+            // A silent network reads nothing more, so that the sender notices that its buffers are full.
+            let Ok(way) = open.wait_for(|way| way.carries()).await.map(|way| *way) else { return };
+            let delay = delays.as_ref().map_or(Duration::ZERO, |delays| *delays.borrow());
+            let delay = if way == Way::Slow { delay + LATENCY } else { delay };
+            if sent.send((Instant::now() + delay, bytes[..read].to_vec())).await.is_err() {
+                return;
+            }
         }
-        if to.write_all(&bytes[..read]).await.is_err() {
-            return;
+    };
+    // Outside of the reading: a piece that is delayed does not delay the next.
+    let write = async {
+        while let Some((at, bytes)) = under_way.recv().await {
+            // A timer of zero also takes a millisecond.
+            if at > Instant::now() {
+                sleep_until(at).await;
+            }
+            if ways.wait_for(|way| way.carries()).await.is_err() || to.write_all(&bytes).await.is_err() {
+                return;
+            }
         }
+    };
+    tokio::select! {
+        () = write => {}
+        // Ends the queue, and with it the writing.
+        () = async { read.await; pending().await } => {}
     }
 }

@@ -13,7 +13,8 @@ use bytes::Bytes;
 use crate::{
     events::{Event, EventId, PhoneNumber, Shown, Status},
     store::{
-        Appended, Commands, DesiredState, Generation, Journal, Lease, Ownership, StoreError, Stores, Subscription,
+        Appended, Commands, DesiredState, Generation, Journal, Lease, Ownership, StoreError, Stores, Submitted,
+        Subscription,
     },
     tenant::TenantId,
 };
@@ -114,8 +115,13 @@ impl Ownership for Flawed {
 
 #[async_trait]
 impl Commands for Flawed {
-    async fn request(&self, tenant: &TenantId, desired: DesiredState) -> Result<Generation, StoreError> {
-        self.inner.commands.request(tenant, desired).await
+    async fn submit(
+        &self,
+        tenant: &TenantId,
+        desired: DesiredState,
+        may_acquire: bool,
+    ) -> Result<Submitted, StoreError> {
+        self.inner.commands.submit(tenant, desired, may_acquire).await
     }
 
     async fn current(&self, tenant: &TenantId) -> Result<Option<(Generation, DesiredState)>, StoreError> {

@@ -1,15 +1,19 @@
--- ARGV: nonce, incarnation, the highest fence seen, version, doubted, run, whether readers are to look, event.
--- The fence is made here, in the step that takes: above every one that the record or the taker ever saw. Answers it, and
--- how many instances heard the event: not to a call that comes again.
+-- `owned` belongs to the incarnation that acquires. `owned_before` belongs to the previous owner, if there is one, and
+-- `inbox_before` as well if that owner may still live. ARGV: nonce, incarnation, the highest fence seen, version, doubted,
+-- run, whether readers need a refresh, event.
+-- Answers the fence, and how many instances received the event; a repeated call is answered the fence alone.
 if read('owner_nonce') == ARGV[1] then return { 'done', read('owner_fence') } end
+-- Without this check a process that froze before the call would own the tenant as an incarnation that is dead.
+if redis.call('EXISTS', alive) == 0 then return { 'unregistered', '' } end
 if not is_at(ARGV[4]) then return { 'again', '' } end
 allow_oom()
-local fence = math.max(tonumber(redis.call('HGET', record, 'fences') or '0'), tonumber(ARGV[3])) + 1
-fence = string.format('%.0f', fence)
-local heard = tell(8)
-redis.call('HSET', record, 'owner_nonce', ARGV[1], 'owner_incarnation', ARGV[2], 'owner_fence', fence, 'fences', fence,
-  'run', ARGV[6])
-redis.call('UNLINK', record .. ':said')
+redis.call('SADD', owned, tenant)
+if inbox_before then put_into_inbox(inbox_before) end
+local heard = publish_event(8)
+local fence = own(ARGV[1], ARGV[2], ARGV[3])
+redis.call('HSET', record, 'run', ARGV[6])
 changed(ARGV[5], ARGV[1])
-if ARGV[7] == '1' then notice() end
+redis.call('SREM', wanted, tenant)
+if owned_before and owned_before ~= owned then redis.call('SREM', owned_before, tenant) end
+if ARGV[7] == '1' then refresh() end
 return { 'done', fence .. ' ' .. heard }

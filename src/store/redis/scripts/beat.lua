@@ -1,5 +1,5 @@
--- KEYS: a heartbeat that is there. ARGV: the beat, ms to live. The first command needs no memory, so that a Redis whose
+-- ARGV: the beat, ms to live. Run only while the heartbeat exists. The first command needs no memory, so a Redis whose
 -- memory is full takes the second one as well.
-if redis.call('PEXPIRE', KEYS[1], ARGV[2]) == 1 then
-  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+if redis.call('PEXPIRE', alive, ARGV[2]) == 1 then
+  redis.call('SET', alive, ARGV[1], 'PX', ARGV[2])
 end

@@ -1,7 +1,8 @@
--- ARGV: nonce, fence, number, now and how long a crash counts, both in ms. Answers how many count, this one included.
+-- ARGV: nonce, fence, number, the time now and how long a crash counts, both in ms. Answers how many crashes count, with this
+-- one.
 local answer = refused(ARGV[1], ARGV[2], ARGV[3])
 if answer then return answer end
-local crashes, now, window = record .. ':crashes', tonumber(ARGV[4]), tonumber(ARGV[5])
+local now, window = tonumber(ARGV[4]), tonumber(ARGV[5])
 redis.call('LPUSH', crashes, ARGV[4])
 redis.call('LTRIM', crashes, 0, 15)
 redis.call('PEXPIRE', crashes, ARGV[5])

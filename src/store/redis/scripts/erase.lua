@@ -1,9 +1,8 @@
 -- ARGV: nonce, fence, number.
 local answer = refused(ARGV[1], ARGV[2], ARGV[3])
 if answer then return answer end
-local tables = record .. ':tables'
 for _, name in ipairs(redis.call('SMEMBERS', tables)) do
-  redis.call('UNLINK', record .. ':rows:' .. name)
+  redis.call('UNLINK', rows_of(name))
 end
 redis.call('UNLINK', tables)
 return answered(ARGV[1], ARGV[3], 0)

@@ -1,13 +1,17 @@
--- ARGV: nonce, fence, number, version, doubted, run, whether the wish is settled, whether the link is given up, the last
--- event, the one that follows for a newer wish.
+-- `owned` is the owner's. ARGV: nonce, fence, number, version, doubted, run, whether the desired state is fulfilled, whether
+-- the link is given up, our instance, the last event, the event that follows for a newer desired state.
 local answer = refused(ARGV[1], ARGV[2], ARGV[3])
 if answer then return answer end
 if not is_at(ARGV[4]) then return { 'again', '' } end
-local heard = tell(9)
+local goes_on = ARGV[7] ~= '1' and read('desired') ~= ''
+if goes_on then redis.call('SADD', wanted, tenant) end
+local heard = publish_event(10)
 if ARGV[8] == '1' then keep_newest_event() end
-heard = heard + tell(16)
-disown()
-if ARGV[7] == '1' then redis.call('HDEL', record, 'wish') end
+heard = heard + publish_event(17)
+clear_owner()
+if ARGV[7] == '1' then redis.call('HDEL', record, 'desired') end
 changed(ARGV[5], ARGV[1] .. ' ' .. ARGV[3])
 redis.call('HSET', record, 'run', ARGV[6])
+redis.call('SREM', owned, tenant)
+if goes_on then notify(ARGV[9], '') end
 return answered(ARGV[1], ARGV[3], heard)

@@ -1,12 +1,13 @@
--- ARGV: the time counted, in ms; how long the tenant has to be idle ('': it is removed at once); the nonce of an owner that
--- is dead for good, or ''. A tenant with credentials, a wish or another owner stays. Answers what became of it.
+-- ARGV: the time counted, in ms; how long the tenant has to be idle, or '' to remove it at once; the nonce of an owner that is
+-- known to be dead, or ''. KEYS behind the named ones: the sets `owned` and `inbox` of every incarnation. A tenant with
+-- credentials, a desired state or another owner stays. Answers what was done.
 local owner = read('owner_nonce')
-if read('wish') ~= '' or (owner ~= '' and owner ~= ARGV[3]) or redis.call('EXISTS', record .. ':tables') == 1 then
+if read('desired') ~= '' or (owner ~= '' and owner ~= ARGV[3]) or redis.call('EXISTS', tables) == 1 then
   return 'busy'
 end
 if ARGV[2] ~= '' then
   if redis.call('EXISTS', record) == 0 then return 'missing' end
-  -- A change by any version of the program begins the idle time anew, since it makes another version of the record.
+  -- A change by any version of the program restarts the idle time, since it makes another version of the record.
   if read('idle_since') == '' or not is_at(read('idle_version')) then
     redis.call('HSET', record, 'idle_version', read('version'), 'idle_since', ARGV[1])
     return 'begun'
@@ -14,13 +15,13 @@ if ARGV[2] ~= '' then
   if tonumber(ARGV[1]) - tonumber(read('idle_since')) < tonumber(ARGV[2]) then return 'idle' end
 end
 for _, entry in ipairs(redis.call('XRANGE', history, '-', '+')) do
-  redis.call('UNLINK', record .. ':code:' .. entry[1])
+  redis.call('UNLINK', code_of(entry[1]))
 end
-redis.call('UNLINK', record .. ':said')
-redis.call('UNLINK', record .. ':wished')
-redis.call('UNLINK', record .. ':crashes')
-redis.call('UNLINK', record .. ':used-codes')
-redis.call('UNLINK', record .. ':used-dials')
-redis.call('UNLINK', history, record)
-notice()
+redis.call('ZREM', outbox, tenant)
+redis.call('SREM', wanted, tenant)
+for at = NAMED + 1, #KEYS do
+  redis.call('SREM', KEYS[at], tenant)
+end
+redis.call('UNLINK', messages, requests, crashes, used_codes, used_dials, history, record)
+refresh()
 return 'forgotten'

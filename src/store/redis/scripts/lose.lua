@@ -1,6 +1,6 @@
--- ARGV: the call's own token, run, event. Whoever is there is not lost. Answers how many instances heard the event.
+-- ARGV: the call's own token, run, event. A tenant with a record is not lost. Answers how many instances received the event.
 if redis.call('EXISTS', record) == 1 then return { 'done', '' } end
-local heard = tell(3)
+local heard = publish_event(3)
 redis.call('HSET', record, 'run', ARGV[2])
 changed('0', ARGV[1])
 return { 'done', tostring(heard) }

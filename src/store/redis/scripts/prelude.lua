@@ -1,33 +1,30 @@
--- Stands before every script that changes a tenant. KEYS[1] is the record, KEYS[2] the history; whatever else is named
--- begins with the record's name, so it has the same hash tag and lives in the same slot.
-local record, history = KEYS[1], KEYS[2]
-local HISTORY_MAX = 32
+-- Precedes every script that changes a tenant.
 local NO_FIELD = ''
 
 local function read(field)
   return redis.call('HGET', record, field) or ''
 end
 
--- Whoever decided on what it read of the record decides again if the record is another by now.
+-- A caller that decided on another version of the record has to decide again.
 local function is_at(version)
   return read('version') == version
 end
 
--- What the flag allow-oom says from Redis 7 on. A Redis whose memory is full refuses a script's first write if that needs
--- memory, and no later one; this one needs none and changes nothing. Without it a session that runs could save nothing
+-- Does what the flag allow-oom does from Redis 7 on. A Redis whose memory is full refuses a script whose first write needs
+-- memory; later writes are taken. This write needs none and changes nothing. Without it a running session could save nothing
 -- more, and would end.
 local function allow_oom()
   redis.call('HDEL', record, NO_FIELD)
 end
 
--- `change` is the name that no other change ever has, which the version is from here on: not a number, which a Redis that
--- came back without its last second would reach once more.
+-- `change` becomes the version. It is a name that no other change ever has. A Redis that lost its last second would reach
+-- a number a second time.
 local function changed(doubted, change)
   redis.call('HSET', record, 'doubted', doubted, 'version', change)
 end
 
--- A lease numbers its writes: the newest is answered again what it was answered first, one that arrives after a newer
--- one is nobody's any more. Then fence and nonce, both. nil: it may go on.
+-- A lease numbers its writes. The newest one gets its first answer again; an older one is refused. Then nonce and fence are
+-- compared. nil: the script may go on.
 local function refused(nonce, fence, number)
   if read('last_nonce') == nonce then
     local last = tonumber(read('last_number'))
@@ -48,48 +45,28 @@ local function answered(nonce, number, value)
   return { 'done', tostring(value) }
 end
 
-local function disown()
+local function clear_owner()
   redis.call('HDEL', record, 'owner_incarnation', 'owner_nonce', 'owner_fence')
 end
 
-local function notice()
-  return redis.call('PUBLISH', record .. ':told', 'notice')
+-- Readers read the record again: the status may not be stale any more.
+local function refresh()
+  return redis.call('PUBLISH', events_channel, 'refresh')
 end
 
--- Removes all events but the newest, with their codes: they name the account of a link that was given up.
-local function keep_newest_event()
-  local entries = redis.call('XRANGE', history, '-', '+')
-  local newest = table.remove(entries)
-  if not newest or #entries == 0 then return end
-  for _, entry in ipairs(entries) do
-    redis.call('UNLINK', record .. ':code:' .. entry[1])
-  end
-  -- Of events that left the history before, too: more than come in the ten minutes that a code is kept.
-  local epoch, first = string.match(entries[1][1], '^(%d+)-(%d+)$')
-  for sequence = math.max(first - HISTORY_MAX, 1), first - 1 do
-    redis.call('UNLINK', record .. ':code:' .. epoch .. '-' .. string.format('%.0f', sequence))
-  end
-  redis.call('UNLINK', history)
-  redis.call('XADD', history, newest[1], unpack(newest[2]))
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- Keeps and publishes the event whose seven parts begin at ARGV[at]: its id in the history, what is kept for long, what
--- is kept for `ttl` ms beside it (codes to pair with) or '', what is published, and, where the back end is to be told of
--- it, its id on the stream and its time. An event that is not there has the id ''. A notice that waits already keeps its turn.
-local function tell(at)
-  local id, kept, code, ttl, told, notice, noticed_at = unpack(ARGV, at, at + 6)
-  if id == '' then
-    return 0
-  end
-  if redis.call('EXISTS', record) == 0 then
-    redis.call('UNLINK', history)
-  end
-  redis.call('XADD', history, 'MAXLEN', HISTORY_MAX, id, 'event', kept, 'coded', code == '' and '0' or '1')
-  if code ~= '' then
-    redis.call('SET', record .. ':code:' .. id, code, 'PX', ttl)
-  end
-  if notice ~= '' then
-    redis.call('HSET', record, 'notice', notice, 'notice_at', noticed_at)
-  end
-  return redis.call('PUBLISH', record .. ':told', told)
+-- The owner reads its inbox every second, also if it missed the notification. An owner that does not is dead before the inbox
+-- expires.
+local function put_into_inbox(inbox)
+  redis.call('SADD', inbox, tenant)
+  redis.call('PEXPIRE', inbox, 60000)
+end
+
+-- Notifies all instances that the tenant's request or owner changed. `leaving`: the incarnation that hands it over, or ''.
+local function notify(instance, leaving)
+  redis.call('PUBLISH', notifications, instance .. ' ' .. tenant .. ' ' .. leaving)
 end

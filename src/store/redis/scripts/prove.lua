@@ -1,4 +1,7 @@
--- KEYS: the proof. ARGV: what it was when this was decided ('': nothing), what it becomes. What it was stays beside it.
-if (redis.call('HGET', KEYS[1], 'proof') or '') == ARGV[1] then
-  redis.call('HSET', KEYS[1], 'proof', ARGV[2], 'former', ARGV[1])
+-- ARGV: the proof that this was decided on ('': there was none), the new proof, our layout. The old proof is kept beside the
+-- new one. The first proof is written together with the layout: a proof without a layout would be read as one of a version
+-- that had no number.
+if (redis.call('HGET', proof, 'proof') or '') == ARGV[1] then
+  redis.call('HSET', proof, 'proof', ARGV[2], 'former', ARGV[1])
+  if ARGV[1] == '' then redis.call('HSET', proof, 'layout', ARGV[3]) end
 end

@@ -1,18 +1,2 @@
--- One look at a tenant: the record, whether the cursor ARGV[1] is still in the history, the events from it on (or the
--- newest alone), each with its codes where they are still there, and whether there are credentials. With ARGV[2] '1' the
--- events behind a cursor that is not there any more count, too: readers that saw some of them drop those themselves.
-local record, history = KEYS[1], KEYS[2]
-local entries, known = {}, 0
-if ARGV[1] ~= '' then
-  entries = redis.call('XRANGE', history, ARGV[1], '+')
-  if entries[1] and entries[1][1] == ARGV[1] then known = 1 end
-end
-if known == 0 and (ARGV[2] ~= '1' or #entries == 0) then
-  entries = redis.call('XREVRANGE', history, '+', '-', 'COUNT', 1)
-end
-local events = {}
-for at, entry in ipairs(entries) do
-  local code = entry[2][4] == '1' and redis.call('GET', record .. ':code:' .. entry[1]) or ''
-  events[at] = { entry[1], entry[2][2], code, entry[2][4] }
-end
-return { redis.call('HGETALL', record), known, events, redis.call('EXISTS', record .. ':tables') }
+-- ARGV: `after` and `on` of look.lua.
+return look(ARGV[1], ARGV[2])

@@ -1,8 +1,12 @@
--- ARGV: nonce, fence, number, version, doubted, whether readers are to look.
+-- `owned` is the owner's. ARGV: nonce, fence, number, version, doubted, whether readers need a refresh, our instance, our
+-- incarnation.
 local answer = refused(ARGV[1], ARGV[2], ARGV[3])
 if answer then return answer end
 if not is_at(ARGV[4]) then return { 'again', '' } end
-disown()
+redis.call('SADD', wanted, tenant)
+clear_owner()
 changed(ARGV[5], ARGV[1] .. ' ' .. ARGV[3])
-if ARGV[6] == '1' then notice() end
+redis.call('SREM', owned, tenant)
+if ARGV[6] == '1' then refresh() end
+notify(ARGV[7], ARGV[8])
 return answered(ARGV[1], ARGV[3], 0)

@@ -1,11 +1,10 @@
--- ARGV: nonce, fence, number, then changes of four each: what, table, row, value. The set of tables says what an erasure
--- has to take.
+-- ARGV: nonce, fence, number, then four for each change: kind, table, row, value. An erasure removes the tables that the set
+-- `tables` names.
 local answer = refused(ARGV[1], ARGV[2], ARGV[3])
 if answer then return answer end
-local tables = record .. ':tables'
 for at = 4, #ARGV, 4 do
   local what, name = ARGV[at], ARGV[at + 1]
-  local rows = record .. ':rows:' .. name
+  local rows = rows_of(name)
   if what == 'put' then
     redis.call('HSET', rows, ARGV[at + 2], ARGV[at + 3])
     redis.call('SADD', tables, name)

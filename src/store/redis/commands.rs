@@ -1,0 +1,48 @@
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{
+    RedisStore,
+    messages::{receive, send},
+    submit::submit,
+    to_completion,
+};
+use crate::{
+    events::PhoneNumber,
+    store::{Commands, DesiredState, Generation, Lease, StoreError, Submitted},
+    tenant::TenantId,
+};
+
+#[async_trait]
+impl Commands for RedisStore {
+    async fn submit(
+        &self,
+        tenant: &TenantId,
+        desired: DesiredState,
+        may_acquire: bool,
+    ) -> Result<Submitted, StoreError> {
+        let (shared, tenant) = (self.shared().clone(), tenant.clone());
+        to_completion(self.shared(), async move { submit(&shared, &tenant, desired, may_acquire).await }).await
+    }
+
+    async fn current(&self, tenant: &TenantId) -> Result<Option<(Generation, DesiredState)>, StoreError> {
+        Ok(self.shared().read(tenant, None).await?.record.desired)
+    }
+
+    async fn send(&self, tenant: &TenantId, message: Bytes) -> Result<(), StoreError> {
+        let (shared, tenant) = (self.shared().clone(), tenant.clone());
+        to_completion(self.shared(), async move { send(&shared, &tenant, &message).await }).await
+    }
+
+    async fn receive(&self, lease: &Lease) -> Result<Vec<Bytes>, StoreError> {
+        receive(self.shared(), lease).await
+    }
+
+    async fn count_code(&self, number: &PhoneNumber) -> Result<bool, StoreError> {
+        self.shared().count_code(number).await
+    }
+
+    async fn notified(&self) -> Vec<TenantId> {
+        self.shared().notifications.notified().await
+    }
+}

@@ -1,0 +1,140 @@
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep};
+
+use super::{Shared, failure::Failure, membership::Beat, refusal::Refusal, schema};
+
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// While an instance is about to count as silent or dead: until then a user waits for a code.
+const LOOK_CLOSELY_EVERY: Duration = Duration::from_millis(100);
+/// The list of incarnations is read once in so many looks.
+const LOOKS_PER_LIST: u32 = 2;
+/// Redis counts as away after this time without an answer. Well below the time after which an owner hangs up.
+const AWAY_AFTER: Duration = Duration::from_secs(3);
+
+/// Looks which incarnations live and whether Redis answers, and starts what follows from a death: the dead do not report it.
+pub async fn run(shared: Arc<Shared>) {
+    let mut watch = Watch { listed: Vec::new(), looks: 0, answered: Instant::now(), away: None };
+    loop {
+        let closely = shared.membership.is_suspicious(Instant::now()) || shared.recovery.is_waited_for();
+        tokio::select! {
+            () = shared.tasks.stopped() => return,
+            () = sleep(if closely { LOOK_CLOSELY_EVERY } else { LOOK_EVERY }) => {}
+        }
+        let looked = watch.look(&shared).await;
+        shared.watchers.mark_stale_unowned(Instant::now());
+        match looked {
+            Ok(dead) => {
+                (watch.answered, watch.away) = (Instant::now(), None);
+                shared.health.answered();
+                shared.after_look(&dead).await;
+            }
+            Err(failure) => {
+                tracing::debug!(error = %failure, "heartbeats could not be read");
+                shared.membership.restart_silence(Instant::now());
+                if watch.answered.elapsed() >= AWAY_AFTER {
+                    shared.health.gone();
+                    // On the old connection commands may wait for a network that dropped it.
+                    shared.connections.renew().await;
+                    watch.log_away(&failure);
+                }
+            }
+        }
+    }
+}
+
+struct Watch {
+    /// The incarnations that Redis listed last.
+    listed: Vec<String>,
+    looks: u32,
+    /// When Redis last did.
+    answered: Instant,
+    /// It is away; the word that was logged, if Redis answered one.
+    away: Option<Option<Refusal>>,
+}
+
+/// The dead that a look found.
+struct Dead {
+    names: HashSet<String>,
+    /// One of them was not known to be dead.
+    news: bool,
+}
+
+impl Watch {
+    /// Logs once, and again if Redis then answers a word: a Redis that a script keeps busy answers nothing for seconds before.
+    fn log_away(&mut self, failure: &Failure) {
+        let word = match failure {
+            Failure::Refused(refusal) => Some(refusal.clone()),
+            _ => None,
+        };
+        if self.away.as_ref().is_none_or(|logged| word.is_some() && *logged != word) {
+            tracing::warn!(error = %failure, remedy = failure.remedy(), "redis is away");
+            self.away = Some(word);
+        }
+    }
+
+    async fn look(&mut self, shared: &Shared) -> Result<Dead, Failure> {
+        let begun = Instant::now();
+        if self.looks.is_multiple_of(LOOKS_PER_LIST) {
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("SMEMBERS").arg(schema::incarnations());
+            (self.listed,) = shared.connections.query(&pipeline).await?;
+        }
+        self.looks = self.looks.wrapping_add(1);
+        let mut names: BTreeSet<String> = self.listed.iter().cloned().collect();
+        names.extend(shared.membership.names());
+        names.extend(shared.watchers.owners());
+        let mut dead = Dead { names: HashSet::new(), news: false };
+        if names.is_empty() {
+            return Ok(dead);
+        }
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("MGET").arg(names.iter().map(|name| schema::heartbeat(name)).collect::<Vec<_>>());
+        let (beats,): (Vec<Option<String>>,) = shared.connections.query(&pipeline).await?;
+        let now = Instant::now();
+        for (name, beat) in names.into_iter().zip(beats) {
+            let beat = beat.map(|text| Beat::of(&text));
+            let gone = beat.is_none();
+            dead.news |= shared.membership.see(&name, beat, now);
+            if gone {
+                dead.names.insert(name);
+            }
+        }
+        shared.membership.looked(begun);
+        Ok(dead)
+    }
+}
+
+impl Shared {
+    async fn after_look(self: &Arc<Self>, dead: &Dead) {
+        if dead.news || self.has_settled().await {
+            self.notifications.request_rescan();
+        }
+        let orphans = self.watchers.owned_by(&dead.names);
+        if !orphans.is_empty() {
+            self.catch_up_with_all(orphans);
+        }
+        let silent = self.membership.silent(Instant::now());
+        for tenant in self.watchers.pairing_with(&silent) {
+            self.notifications.add(tenant);
+        }
+        self.health.listened();
+    }
+
+    /// Tenants that waited for the comparison can be acquired.
+    async fn has_settled(&self) -> bool {
+        if !self.recovery.is_waited_for() {
+            return false;
+        }
+        let Ok(live) = self.connections.live().await else { return false };
+        let settled = self.is_settled(&live).await.unwrap_or(false);
+        if settled {
+            self.recovery.settled();
+        }
+        settled
+    }
+}

@@ -1,0 +1,274 @@
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
+
+use super::{connection::ANSWER_TIME_MAX, failure::Failure, random_name, record::Owner};
+use crate::{telemetry::metrics, tenant::TenantId};
+
+/// A pairing has nothing to lose, so it is taken over after this time without a beat, before its owner counts as dead: a user
+/// waits for the code.
+const SILENT_AFTER: Duration = Duration::from_secs(3);
+/// No tenant is left to an instance without a new beat for this time.
+const LIVELY_FOR: Duration = Duration::from_secs(2);
+/// Ignore older observations, of more than a few looks: after a suspend of this process all others look silent.
+const LOOK_HOLDS: Duration = Duration::from_secs(1);
+/// From here on more beats are missing than is likely by chance: look more often.
+const SUSPECT_AFTER: Duration = Duration::from_millis(1_600);
+/// Instances whose numbers of sessions differ by less count as equal.
+const SLACK: usize = 16;
+/// The time for each instance that comes first; it needs a few milliseconds.
+const TURN: Duration = Duration::from_millis(500);
+
+/// This process's own incarnation, and the others as this process last saw them. That one is alive may be out of date; that one
+/// is dead stays true.
+pub struct Membership {
+    /// A random name of this process, in notifications and probes.
+    instance: String,
+    /// The incarnation that lives now; `None` until it is registered, and between two.
+    here: watch::Sender<Option<Arc<str>>>,
+    /// The incarnation before the present one. It has hung up.
+    past: Mutex<Tag>,
+    sessions_max: Option<usize>,
+    members: Mutex<Members>,
+}
+
+#[derive(Default)]
+struct Members {
+    by_name: HashMap<String, Member>,
+    /// When the last look at the heartbeats began.
+    looked: Option<Instant>,
+}
+
+struct Member {
+    beat: Beat,
+    /// When this beat was first seen. It was sent earlier.
+    seen: Instant,
+}
+
+/// The content of an incarnation's heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beat {
+    /// Differs from beat to beat.
+    pub number: u64,
+    /// Sessions it owns.
+    pub owned: usize,
+    /// Sessions it will own; `None`: as many as come.
+    pub max: Option<usize>,
+    /// The run of the server with which it has compared what it holds.
+    pub run: Tag,
+    /// The incarnation before it in the same process. It has hung up.
+    pub past: Tag,
+}
+
+/// A hash of the name of a run or an incarnation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Tag(u64);
+
+impl Tag {
+    pub fn of(name: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        Self(hasher.finish())
+    }
+}
+
+impl Beat {
+    pub fn text(self) -> String {
+        let max = self.max.map_or("-".to_owned(), |max| max.to_string());
+        format!("{} {} {max} {:x} {:x}", self.number, self.owned, self.run.0, self.past.0)
+    }
+
+    /// The beat of another version also proves that its incarnation lives. No tenant is left to it.
+    pub fn of(text: &str) -> Self {
+        Self::parse(text).unwrap_or_else(|| Self {
+            number: Tag::of(text).0,
+            owned: 0,
+            max: Some(0),
+            run: Tag::default(),
+            past: Tag::default(),
+        })
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let (number, owned, max) = (words.next()?, words.next()?, words.next()?);
+        let max = if max == "-" { None } else { Some(max.parse().ok()?) };
+        let mut tag = || Some(Tag(u64::from_str_radix(words.next()?, 16).ok()?));
+        // An earlier version wrote no past.
+        let (run, past) = (tag()?, tag().unwrap_or_default());
+        Some(Self { number: number.parse().ok()?, owned: owned.parse().ok()?, max, run, past })
+    }
+
+    fn has_room(self) -> bool {
+        self.max.is_none_or(|max| self.owned < max)
+    }
+}
+
+impl Membership {
+    pub fn new(sessions_max: Option<usize>) -> Self {
+        let (here, members) = (watch::Sender::new(None), Mutex::default());
+        Self { instance: random_name(), here, past: Mutex::default(), sessions_max, members }
+    }
+
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    pub fn here(&self) -> Option<Arc<str>> {
+        self.here.borrow().clone()
+    }
+
+    pub fn is_here(&self, incarnation: &str) -> bool {
+        self.here.borrow().as_deref() == Some(incarnation)
+    }
+
+    /// Waits for the own incarnation to be registered. `None`: the store was dropped.
+    pub async fn registered_as(&self) -> Option<Arc<str>> {
+        self.here.subscribe().wait_for(Option::is_some).await.ok()?.clone()
+    }
+
+    /// Waits for the own incarnation to be registered, but not for long.
+    pub async fn present(&self) -> Result<Arc<str>, Failure> {
+        let mut here = self.here.subscribe();
+        let here = timeout(ANSWER_TIME_MAX, here.wait_for(Option::is_some)).await;
+        here.ok().and_then(Result::ok).and_then(|here| here.clone()).ok_or(Failure::Unregistered)
+    }
+
+    pub fn begin(&self, name: &str) {
+        self.here.send_replace(Some(name.into()));
+    }
+
+    pub fn end(&self) {
+        self.here.send_replace(None);
+    }
+
+    /// The next incarnation reports it with each heartbeat, so that others need not wait for this one.
+    pub fn hung_up(&self, name: &str) {
+        *self.past.lock().unwrap_or_else(PoisonError::into_inner) = Tag::of(name);
+    }
+
+    /// Counts a session that this process acquired. `owner`: of the record before. A live owner that gives a tenant up clears
+    /// the record. After an outage this process acquires its own tenants again.
+    pub fn count_takeover(&self, owner: Option<&Owner>) {
+        let past = *self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        if owner.is_some_and(|owner| Tag::of(&owner.incarnation) != past) {
+            metrics().takeovers.increment(1);
+        }
+    }
+
+    /// The content of the next heartbeat. `run`: the run of the server that the leases were compared with.
+    pub fn beat(&self, number: u64, owned: usize, run: Tag) -> Beat {
+        let past = *self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        Beat { number, owned, max: self.sessions_max, run, past }
+    }
+
+    /// `None`: it is dead. True: this is news.
+    pub fn see(&self, name: &str, beat: Option<Beat>, now: Instant) -> bool {
+        let mut members = self.lock();
+        match beat {
+            None => members.by_name.remove(name).is_some(),
+            Some(beat) => {
+                let member = members.by_name.entry(name.to_owned()).or_insert(Member { beat, seen: now });
+                if member.beat != beat {
+                    *member = Member { beat, seen: now };
+                }
+                false
+            }
+        }
+    }
+
+    /// A look failed: silence is counted from now on, since beats may have been missed.
+    pub fn restart_silence(&self, now: Instant) {
+        self.lock().by_name.values_mut().for_each(|member| member.seen = now);
+    }
+
+    /// A look has ended. `begun`: the time before its commands were sent, since an answer may have waited for a suspended process.
+    pub fn looked(&self, begun: Instant) {
+        self.lock().looked = Some(begun);
+    }
+
+    /// It hands over what it owns, so no tenant is left to it.
+    pub fn leaves(&self, name: &str) {
+        if let Some(member) = self.lock().by_name.get_mut(name) {
+            member.beat.max = Some(0);
+        }
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        self.lock().by_name.keys().cloned().collect()
+    }
+
+    /// Not known to be dead, but without a beat for long enough that its pairings may be taken over.
+    pub fn is_silent(&self, name: &str, now: Instant) -> bool {
+        let members = self.lock();
+        members.by_name.get(name).is_some_and(|member| members.hears(now) && member.is_silent(now))
+    }
+
+    pub fn silent(&self, now: Instant) -> Vec<String> {
+        let members = self.lock();
+        let silent = members.by_name.iter().filter(|(_, member)| members.hears(now) && member.is_silent(now));
+        silent.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// An instance is about to count as silent or dead.
+    pub fn is_suspicious(&self, now: Instant) -> bool {
+        self.lock().by_name.values().any(|member| now.duration_since(member.seen) >= SUSPECT_AFTER)
+    }
+
+    pub fn has_room(&self, now: Instant) -> bool {
+        self.lock().by_name.values().any(|member| member.is_lively(now) && member.beat.has_room())
+    }
+
+    /// How long this incarnation leaves an orphaned tenant to others with fewer sessions. All instances compute nearly the same
+    /// order, so one acquires the tenant and the others find that. A wrong view of another instance only costs time.
+    pub fn claim_delay(&self, tenant: &TenantId, now: Instant) -> Duration {
+        let here = self.here();
+        here.map_or(Duration::ZERO, |here| self.claim_delay_of(tenant, &here, now))
+    }
+
+    fn claim_delay_of(&self, tenant: &TenantId, here: &str, now: Instant) -> Duration {
+        let members = self.lock();
+        let place = |name: &str, owned: usize| {
+            let mut hasher = DefaultHasher::new();
+            (tenant.as_str(), name).hash(&mut hasher);
+            (owned / SLACK, hasher.finish())
+        };
+        let ours = members.by_name.get(here).map_or((0, 0), |member| place(here, member.beat.owned));
+        let first = members.by_name.iter().filter(|(name, member)| {
+            *name != here && member.is_lively(now) && member.beat.has_room() && place(name, member.beat.owned) < ours
+        });
+        TURN * u32::try_from(first.count()).unwrap_or(u32::MAX).min(4)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Members> {
+        // Nothing between lock and unlock can leave the map half changed.
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Members {
+    fn hears(&self, now: Instant) -> bool {
+        self.looked.is_some_and(|looked| now.duration_since(looked) < LOOK_HOLDS)
+    }
+}
+
+impl Member {
+    fn is_silent(&self, now: Instant) -> bool {
+        now.duration_since(self.seen) >= SILENT_AFTER
+    }
+
+    fn is_lively(&self, now: Instant) -> bool {
+        now.duration_since(self.seen) < LIVELY_FOR
+    }
+}
+
+#[cfg(test)]
+mod tests;

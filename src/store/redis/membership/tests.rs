@@ -1,0 +1,107 @@
+use super::*;
+
+fn beat(number: u64, owned: usize, max: Option<usize>) -> Option<Beat> {
+    Some(Beat { number, owned, max, run: Tag(0xfedc), past: Tag(7) })
+}
+
+fn tenant(number: usize) -> TenantId {
+    TenantId::parse(&format!("toko-{number}")).unwrap()
+}
+
+#[test]
+fn beat_is_read_as_it_was_written() {
+    for beat in [beat(7, 3, None), beat(0, 10_000, Some(10_000))].into_iter().flatten() {
+        assert_eq!(Beat::parse(&beat.text()), Some(beat));
+    }
+    assert_eq!(Beat::parse("1"), None, "what another version wrote");
+}
+
+#[test]
+fn beating_member_of_another_version_is_not_silent() {
+    let (membership, start) = (Membership::new(None), Instant::now());
+    for second in 0..=SILENT_AFTER.as_secs() {
+        let now = start + Duration::from_secs(second);
+        membership.see("newer", Some(Beat::of(&format!("v2 {second}"))), now);
+        membership.see("stuck", Some(Beat::of("v2 0")), now);
+        membership.looked(now);
+    }
+    let now = start + SILENT_AFTER;
+    assert!(!membership.is_silent("newer", now) && membership.is_silent("stuck", now));
+    assert!(!membership.has_room(now), "no tenant is left to it");
+}
+
+#[test]
+fn no_member_is_silent_after_a_suspend_before_a_look() {
+    let (membership, start) = (Membership::new(None), Instant::now());
+    membership.see("a", beat(1, 0, None), start);
+    membership.looked(start);
+    let woken = start + SILENT_AFTER * 2;
+    assert!(!membership.is_silent("a", woken) && membership.silent(woken).is_empty());
+    // The answer to a look from before the suspend.
+    membership.see("a", beat(1, 0, None), woken);
+    membership.looked(start);
+    assert!(!membership.is_silent("a", woken));
+    membership.see("a", beat(1, 0, None), woken);
+    membership.looked(woken);
+    assert!(membership.is_silent("a", woken) && membership.silent(woken) == ["a"]);
+}
+
+#[test]
+fn silence_counts_from_the_last_new_beat_or_failed_look() {
+    let (membership, start) = (Membership::new(None), Instant::now());
+    let at = |seconds| start + Duration::from_secs(seconds);
+    membership.see("a", beat(1, 0, None), at(0));
+    membership.see("a", beat(2, 0, None), at(1));
+    membership.see("a", beat(2, 0, None), at(3));
+    membership.looked(at(3) + LOOK_HOLDS / 2);
+    assert!(!membership.is_silent("a", at(3)) && membership.is_suspicious(at(3)));
+    assert!(membership.is_silent("a", at(4)));
+    assert_eq!(membership.silent(at(4)), ["a"]);
+    membership.restart_silence(at(4));
+    membership.looked(at(6));
+    assert!(!membership.is_silent("a", at(6)));
+    assert!(membership.see("a", None, at(6)), "it is gone");
+    assert!(!membership.see("a", None, at(7)), "that is known already");
+    membership.looked(at(60));
+    assert!(!membership.is_silent("a", at(60)), "the dead are not silent");
+}
+
+#[test]
+fn least_loaded_come_first_and_equals_share() {
+    let (membership, now) = (Membership::new(None), Instant::now());
+    membership.see("busy", beat(1, 100, None), now);
+    membership.see("one", beat(1, 3, None), now);
+    membership.see("two", beat(1, 9, None), now);
+    membership.see("full", beat(1, 0, Some(0)), now);
+    let mut taken = [0; 2];
+    for number in 0..200 {
+        let waits = ["one", "two", "busy"].map(|here| membership.claim_delay_of(&tenant(number), here, now));
+        taken[0] += usize::from(waits[0].is_zero());
+        taken[1] += usize::from(waits[1].is_zero());
+        assert!(waits[0].is_zero() != waits[1].is_zero(), "one of them comes first");
+        assert_eq!(waits[2], TURN * 2);
+    }
+    assert!(taken.iter().all(|taken| *taken > 60), "{taken:?}");
+}
+
+#[test]
+fn no_tenant_is_left_to_a_leaving_member() {
+    let (membership, now) = (Membership::new(None), Instant::now());
+    membership.see("leaving", beat(1, 1, None), now);
+    membership.see("here", beat(1, 100, None), now);
+    assert_eq!(membership.claim_delay_of(&tenant(1), "here", now), TURN);
+    membership.leaves("leaving");
+    assert_eq!(membership.claim_delay_of(&tenant(1), "here", now), Duration::ZERO);
+}
+
+#[test]
+fn no_tenant_is_left_to_a_silent_member() {
+    let (membership, start) = (Membership::new(None), Instant::now());
+    membership.see("idle", beat(1, 0, None), start);
+    membership.see("busy", beat(1, 100, Some(100)), start);
+    let later = start + LIVELY_FOR;
+    membership.see("busy", beat(2, 100, Some(100)), later);
+    assert_eq!(membership.claim_delay_of(&tenant(1), "busy", start), TURN);
+    assert_eq!(membership.claim_delay_of(&tenant(1), "busy", later), Duration::ZERO);
+    assert!(membership.has_room(start) && !membership.has_room(later));
+}

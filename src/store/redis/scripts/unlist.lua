@@ -1,3 +1,0 @@
--- KEYS: the index of notices. ARGV: a tenant, the score it was seen with. Another score says that there is news of it.
-local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
-if score and tonumber(score) == tonumber(ARGV[2]) then redis.call('ZREM', KEYS[1], ARGV[1]) end

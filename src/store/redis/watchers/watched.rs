@@ -1,0 +1,142 @@
+use tokio::time::Instant;
+
+use super::NOWHERE;
+use crate::{
+    events::{Cursor, Shown},
+    store::redis::read::Reading,
+};
+
+/// Where a reading for all readers of a tenant begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ReadFrom {
+    pub cursor: Option<Cursor>,
+    pub(super) doubted: u64,
+}
+
+/// A tenant that has readers here, or had them a moment ago.
+pub struct Watched {
+    /// The channel is subscribed.
+    pub listening: bool,
+    pub delivered: Delivered,
+    /// Where the publishing began. Earlier events were read by each stream itself, and never published.
+    pub began: Option<Cursor>,
+    pub reader: Reader,
+    /// A message arrived while a reading was under way, and was dropped.
+    pub again: bool,
+    /// The current status as readers here know it.
+    pub shown: Option<Shown>,
+    /// Since when the status has no owner and readers here have not seen it as stale.
+    pub unowned_since: Option<Instant>,
+    pub owner: Option<String>,
+    pub deserted: Option<Instant>,
+    /// How many readers began stale.
+    pub doubted: u64,
+}
+
+/// Who reads the tenant now and publishes the result. A message that arrives meanwhile only causes another reading.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    None,
+    /// The stream that opens: with its reading the publishing begins.
+    First,
+    Task,
+}
+
+/// The newest event that every reader here has received.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Delivered {
+    /// Nothing has been read yet.
+    Unknown,
+    /// Nothing has been read yet. Readers that began stale claim to have seen the events up to here, or more. Another reader may
+    /// have seen less, so the claim counts only until something is read.
+    Claimed(Cursor),
+    Nothing,
+    UpTo(Cursor),
+}
+
+impl Delivered {
+    /// Where the next reading for all begins. `None`: with the newest event alone.
+    pub fn cursor(self) -> Option<Cursor> {
+        match self {
+            Self::UpTo(cursor) | Self::Claimed(cursor) => Some(cursor),
+            // Every event is news. With the newest alone, a stream that has read an earlier one would miss some between.
+            Self::Nothing => Some(NOWHERE),
+            Self::Unknown => None,
+        }
+    }
+
+    /// A reader begins stale that claims to have seen the events up to `after`.
+    pub fn claimed(self, after: Cursor) -> Self {
+        match self {
+            Self::UpTo(cursor) => Self::UpTo(cursor.min(after)),
+            Self::Claimed(cursor) => Self::Claimed(cursor.min(after)),
+            Self::Unknown => Self::Claimed(after),
+            Self::Nothing => Self::Nothing,
+        }
+    }
+}
+
+impl From<Option<Cursor>> for Delivered {
+    fn from(cursor: Option<Cursor>) -> Self {
+        cursor.map_or(Self::Nothing, Self::UpTo)
+    }
+}
+
+impl Default for Watched {
+    fn default() -> Self {
+        Self {
+            listening: false,
+            delivered: Delivered::Unknown,
+            began: None,
+            reader: Reader::First,
+            again: false,
+            shown: None,
+            unowned_since: None,
+            owner: None,
+            deserted: None,
+            doubted: 0,
+        }
+    }
+}
+
+impl Watched {
+    pub fn read_from(&self) -> ReadFrom {
+        ReadFrom { cursor: self.delivered.cursor(), doubted: self.doubted }
+    }
+
+    /// The publishing begins with this reading.
+    pub fn begin(&mut self, newest: Option<Cursor>) {
+        self.delivered = match (self.delivered, newest) {
+            // The task publishes from the claim on. No other reader has received the events that a claim names beyond
+            // this reading.
+            (Delivered::Claimed(claimed), Some(newest)) => Delivered::UpTo(claimed.min(newest)),
+            (Delivered::Claimed(_) | Delivered::Unknown | Delivered::Nothing | Delivered::UpTo(_), newest) => {
+                newest.into()
+            }
+        };
+        self.began = newest;
+    }
+
+    /// The reading is done. True: a task has to read again.
+    pub fn read_on(&mut self) -> bool {
+        let again = std::mem::take(&mut self.again);
+        self.reader = if again { Reader::Task } else { Reader::None };
+        again
+    }
+
+    /// True: the caller has to read the tenant. False: the reading under way is repeated.
+    pub fn suspect(&mut self) -> bool {
+        if self.reader != Reader::None {
+            self.again = true;
+            return false;
+        }
+        self.reader = Reader::Task;
+        true
+    }
+
+    pub fn know(&mut self, reading: &Reading) {
+        self.shown = reading.shown();
+        self.unowned_since = self.unowned_since.filter(|_| self.shown.as_ref().is_some_and(|shown| shown.stale));
+        self.owner = reading.record.owner.as_ref().filter(|_| reading.is_owned).map(|owner| owner.incarnation.clone());
+    }
+}
