@@ -14,7 +14,7 @@ use tautan_test_support::{DEADLINE, FencedBlock};
 use crate::{
     shell::{Shell, document, section},
     stage::{NUMBER, Stage},
-    watch::{Seen, Watch, Watched},
+    watch::{Requests, Seen, Watch, Watched},
 };
 
 const OPERATIONS: &str = "docs/operations.md";
@@ -79,12 +79,17 @@ fn is_connected(printed: &str) {
     assert_eq!((&status["status"], &status["phoneNumber"]), (&"connected".into(), &NUMBER.into()), "{status}");
 }
 
-/// A page that is open, through Caddy.
-fn page(shell: &mut Shell) -> Watch {
+/// The arguments of a curl that asks for this path through Caddy.
+fn curl(shell: &mut Shell, path: &str) -> Vec<String> {
     let root = shell.here().join("caddy/pki/authorities/local/root.crt").display().to_string();
     let header = shell.ask("echo \"authorization: Bearer $TOKEN\"");
-    let stream = shell.ask("echo \"https://localhost:$PORT/api/whatsapp/events\"");
-    let watch = Watch::start(vec!["--cacert".to_owned(), root, "--header".to_owned(), header, stream]);
+    let url = shell.ask(&format!("echo \"https://localhost:$PORT/api/whatsapp/{path}\""));
+    vec!["--cacert".to_owned(), root, "--header".to_owned(), header, url]
+}
+
+/// A page that is open.
+fn page(shell: &mut Shell) -> Watch {
+    let watch = Watch::start(curl(shell, "events"));
     watch.until_newest("connected", |seen| seen.data["status"] == "connected");
     watch
 }
@@ -123,7 +128,10 @@ fn restore(shell: &mut Shell, backup: &str, restart: &str, restored: &str) {
 fn walk_links_a_phone_and_an_upgrade_keeps_its_stream() {
     let Some((mut shell, end)) = walked(&[]) else { return };
     let page = page(&mut shell);
+    let requests = Requests::start(curl(&mut shell, "status"));
     is_connected(&shell.run_section(MAINTENANCE, UPGRADE));
+    let (answered, failed) = requests.end();
+    assert!(answered > 20 && failed.is_empty(), "{answered} were answered, and {failed:?} were not");
     let watched = page.until_newest("connected", |seen| seen.data["status"] == "connected");
     // Both instances were replaced, so the stream ended once at least.
     assert!(watched.opened > 1 && watched.refused == 0, "{watched:#?}");

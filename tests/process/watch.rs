@@ -136,3 +136,37 @@ impl Page {
         if answer == Some(true) { watched.opened += 1 } else { watched.refused += 1 }
     }
 }
+
+/// Asks for the status again and again, as pages that are opened do.
+pub struct Requests {
+    ends: Arc<AtomicBool>,
+    thread: JoinHandle<(usize, Vec<String>)>,
+}
+
+impl Requests {
+    /// `curl`: its arguments, which name the status and the token.
+    pub fn start(curl: Vec<String>) -> Self {
+        let ends = Arc::<AtomicBool>::default();
+        let until = ends.clone();
+        let thread = std::thread::spawn(move || {
+            let (mut answered, mut failed) = (0, Vec::new());
+            while !until.load(Ordering::Relaxed) {
+                let asked = Command::new("curl").args(["--silent", "--show-error", "--fail"]).args(&curl).output();
+                let asked = asked.expect("curl runs");
+                match asked.status.success() {
+                    true => answered += 1,
+                    false => failed.push(String::from_utf8_lossy(&asked.stderr).into_owned()),
+                }
+                sleep(PAUSE / 4);
+            }
+            (answered, failed)
+        });
+        Self { ends, thread }
+    }
+
+    /// How many were answered, and what was said of the others.
+    pub fn end(self) -> (usize, Vec<String>) {
+        self.ends.store(true, Ordering::Relaxed);
+        self.thread.join().expect("the requests do not panic")
+    }
+}
