@@ -129,11 +129,16 @@ fn walk_links_a_phone_and_an_upgrade_keeps_its_stream() {
     let Some((mut shell, end)) = walked(&[]) else { return };
     let page = page(&mut shell);
     let requests = Requests::start(curl(&mut shell, "status"));
+    // To another program, and back.
+    shell.ask("ln -s \"$PROGRAM\" next; NEW=$HERE/next");
+    is_connected(&shell.run_section(MAINTENANCE, UPGRADE));
+    let upgraded = shell.ask("readlink bin/tautan; unset NEW");
+    assert!(upgraded.ends_with("/here/next"), "{upgraded}");
     is_connected(&shell.run_section(MAINTENANCE, UPGRADE));
     let (answered, failed) = requests.end();
     assert!(answered > 20 && failed.is_empty(), "{answered} were answered, and {failed:?} were not");
     let watched = page.until_newest("connected", |seen| seen.data["status"] == "connected");
-    // Both instances were replaced, so the stream ended once at least.
+    // Both instances were replaced twice, so the stream ended once at least.
     assert!(watched.opened > 1 && watched.refused == 0, "{watched:#?}");
     for seen in &watched.statuses {
         assert!(seen.data["status"] == "connected" || seen.data["status"] == "connecting", "{watched:#?}");
