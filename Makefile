@@ -33,7 +33,7 @@ long: ## the suites that race, ten times over, many instances for a long time, t
 	@ci/tools.sh
 	cargo build --workspace --all-targets
 	cargo test --workspace --test store -- --ignored figures --nocapture
-	cargo test --workspace --test process -- --ignored webhooks contacts documents
+	cargo test --workspace --test process -- --ignored webhooks contacts documents walkthrough
 	cargo test --workspace --test process -- --ignored --test-threads 2 alerts
 	cargo test --workspace --test api -- --ignored
 	cargo test --workspace --release --test crowd -- --ignored --nocapture --test-threads 1 hardening_

@@ -82,6 +82,7 @@ lacks "the picture as zbar sees it" zbarimg
 lacks "the store over Redis" redis-server
 lacks "the rules for alerts" prometheus promtool
 lacks "streams behind reverse proxies" haproxy nginx caddy
+lacks "the commands of operations and maintenance" redis-server redis-cli caddy curl jq openssl
 step "tests" tests
 
 echo

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin
 
 declare -A package=(
-    [cc]=gcc [curl]=curl [node]=nodejs [npm]=npm [zbarimg]=zbar-tools [chromium]=chromium [chromedriver]=chromium-driver
+    [cc]=gcc [curl]=curl [jq]=jq [node]=nodejs [npm]=npm [zbarimg]=zbar-tools [chromium]=chromium [chromedriver]=chromium-driver
     [python3]=python3 [redis-server]=redis-server [redis-sentinel]=redis-sentinel [openssl]=openssl
     [haproxy]=haproxy [nginx]=nginx [caddy]=caddy [systemd-analyze]=systemd [valgrind]=valgrind
     [promtool]=prometheus

@@ -2,7 +2,8 @@
 //! `--instances 3` as several on one Redis.
 //!
 //! The service is the real one, with its store in a temporary folder. The QR code takes the real way as well: the phone
-//! reads the image that the service sends to browsers, and scans it on the simulator.
+//! reads the image that the service sends to browsers, and scans it on the simulator. `--whatsapp 127.0.0.1:9000` runs the
+//! simulator and the phone alone.
 
 mod balancer;
 mod fleet;
@@ -11,6 +12,7 @@ mod phone;
 mod several;
 mod sign_in;
 mod watch;
+mod whatsapp;
 
 use std::{error::Error, path::Path, time::Duration};
 
@@ -46,7 +48,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
             Ok(count @ 1..=9) => several::run(count).await,
             _ => Err("--instances takes a number from 1 to 9".into()),
         },
-        _ => Err("the demo knows --instances NUMBER and nothing else".into()),
+        ["--whatsapp", address] => whatsapp::run(address).await,
+        _ => Err("the demo knows --instances NUMBER, --whatsapp ADDRESS and nothing else".into()),
     }
 }
 

@@ -1,8 +1,27 @@
 //! Blocks of commands that are marked `run` are run, and print what the document says. `…` stands for anything.
 
-use std::{path::Path, process::Command};
+use std::{collections::BTreeSet, path::Path, process::Command};
+
+use tautan_test_support::FencedBlock;
 
 use crate::{documents, root};
+
+/// Blocks of commands that stand in no document of `process walkthrough` and are not marked `run`: the document, the heading
+/// above them, and who runs them, or why no test does.
+const OTHERS: [(&str, &str, &str); 10] = [
+    ("README.md", "Try it", "`process demo` runs the demo; the other command links a real phone"),
+    ("README.md", "With curl", "`process walkthrough::readme_links_an_account_with_curl`"),
+    ("README.md", "In your product", "names of example hosts; `process deploy` starts it with its own"),
+    ("docs/deployment.md", "Before the first start", "names of example hosts; the walk has the same commands"),
+    ("docs/deployment.md", "Docker", "needs Docker, which is not there where the tests run"),
+    ("docs/measurements.md", "Measure your own", "takes an hour: `make bench`"),
+    ("docs/redis.md", "The user", "`process redis` gives a server this rule"),
+    ("CONTRIBUTING.md", "Run one test", "runs tests"),
+    ("CONTRIBUTING.md", "Random inputs", "runs tests: `make long`"),
+    ("docs/operations.md", "Two instances on one Redis behind Caddy", "`process walkthrough` counts it"),
+];
+/// Their blocks `sh` are run, and those marked `sh by-hand` counted, by `process walkthrough`.
+const WALKED: [&str; 3] = ["docs/operations.md", "docs/maintenance.md", "docs/storage.md"];
 
 /// One block: its commands as one script, and what they are said to print.
 struct Block {
@@ -55,6 +74,26 @@ fn every_block_marked_run_runs_and_prints_what_it_says() {
         assert!(output.status.success(), "{document}: {script}\nfails: {err}");
         assert!(fits(&out, &printed), "{document}: {script}\nprints {out:?}, and the document says {printed:?}");
     }
+}
+
+#[test]
+fn block_of_commands_is_run_or_listed() {
+    let (mut found, mut run) = (BTreeSet::new(), 0);
+    for (path, text) in documents() {
+        for block in FencedBlock::all(&path, &text) {
+            let words: Vec<&str> = block.info.split(' ').collect();
+            match words.as_slice() {
+                ["console", "run"] => run += 1,
+                ["sh"] if WALKED.contains(&path.as_str()) => run += 1,
+                ["console" | "sh" | "bash" | "shell" | "", ..] => drop(found.insert((path.clone(), block.heading))),
+                _ => {}
+            }
+        }
+    }
+    let listed: BTreeSet<_> =
+        OTHERS.iter().map(|(path, heading, _)| ((*path).to_owned(), (*heading).to_owned())).collect();
+    assert!(run > 25, "the blocks were read: {run}");
+    assert_eq!(found, listed, "on the left what the documents have, on the right what is listed here");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::{files, root};
 /// A drain may take the drain delay and 25 s; the remaining tasks are ended within the other 5.
 const AFTER_THE_DELAY_S: u64 = 30;
 /// Variables that the files for Compose and Caddy define themselves.
-const OTHERS: [&str; 2] = ["TAUTAN_DOMAIN", "TAUTAN_UPSTREAMS"];
+pub const OTHERS: [&str; 2] = ["TAUTAN_DOMAIN", "TAUTAN_UPSTREAMS"];
 
 /// Every file with its text, without comments.
 fn deployed() -> Vec<(PathBuf, String)> {

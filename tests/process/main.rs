@@ -40,6 +40,7 @@ mod proxies;
 mod request_ids;
 mod rounds;
 mod secrets;
+mod shell;
 mod starts;
 mod stops;
 mod stuck_log;
@@ -48,6 +49,8 @@ mod tunnels;
 mod unlinks;
 mod versions;
 mod waits;
+mod walkthrough;
+mod watch;
 mod webhooks;
 mod windows;
 

@@ -5,6 +5,7 @@ use std::fs;
 use tautan_test_support::{Event, Network, Program, RedisServer, Settings, Way, redis_is_installed};
 
 use crate::{
+    receiver::{Delivery, Mood, Receiver, in_order},
     redis::on,
     stage::{Stage, TENANT, link},
     starts::{FAILED_START, KEY, OTHER_KEY, ends, fails},
@@ -68,6 +69,51 @@ async fn move_takes_all_tenants_to_redis() {
     stage.proves_device().await;
     end(program);
     is_complete(&stage, &server.url()).await;
+}
+
+/// What the back end could not be sent before the move it is sent after it, once, and later statuses come behind it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn webhook_that_waits_is_delivered_once_after_the_move() {
+    if !redis_is_installed() {
+        return;
+    }
+    let (stage, server, receiver) = (Stage::new().await, RedisServer::start(), Receiver::start());
+    let program = receiver.deliveries_of(stage.settings()).start();
+    let told = [UNLINKED, TENANT];
+    drop(link(&program.api(TENANT), &stage.phone).await);
+    let other = stage.simulator.phone("6289876543210", "Toko Lain");
+    let mut stream = link(&program.api(UNLINKED), &other).await;
+    for tenant in told {
+        receiver.until("connected", |deliveries| deliveries.iter().any(|one| one.is(tenant, "connected")));
+    }
+    let before = receiver.deliveries().len();
+    receiver.is(Mood::Down);
+    assert!(other.unlink(other.devices()[0]));
+    stream.until_status("disconnected").await;
+    receiver.has_refused();
+    end(program);
+    stage.until_disconnected().await;
+    ends(moves(&stage, &server.url()), 0, &["moved 2 tenants"]);
+    assert_eq!(receiver.deliveries().len(), before, "the receiver is down");
+
+    receiver.is(Mood::Takes);
+    let program = receiver.deliveries_of(on(&stage, &server.url(), KEY)).start();
+    let waited = |deliveries: &[Delivery]| deliveries.iter().filter(|one| one.is(UNLINKED, "disconnected")).count();
+    receiver.until("unlink", |deliveries| waited(deliveries) > 0);
+    // Behind it come the next statuses of the same tenant, and of the one whose last status was delivered before.
+    program.api(UNLINKED).connect().await;
+    let newer = |tenant, status| move |one: &Delivery| one.is(tenant, status);
+    let deliveries = receiver.until("new statuses", |deliveries| {
+        let after = &deliveries[before..];
+        after.iter().any(newer(UNLINKED, "qr_pending")) && after.iter().any(newer(TENANT, "connected"))
+    });
+    in_order(&deliveries);
+    assert_eq!(waited(&deliveries), 1, "{deliveries:#?}");
+    let mut names: Vec<_> = deliveries.iter().map(|delivery| &delivery.name).collect();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), deliveries.len(), "each came once");
+    end(program);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

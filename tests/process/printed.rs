@@ -1,8 +1,8 @@
 use std::{
     io::{self, BufRead as _, BufReader},
     process::{Child, Command, Stdio},
-    sync::mpsc::{Receiver, channel},
-    time::Instant,
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    time::{Duration, Instant},
 };
 
 use tautan_test_support::DEADLINE;
@@ -33,6 +33,11 @@ impl Printed {
             }
         });
         Ok(Self { child, lines })
+    }
+
+    /// The next line, if one comes in this time.
+    pub fn next(&self, time: Duration) -> Result<String, RecvTimeoutError> {
+        self.lines.recv_timeout(time)
     }
 
     /// Lines up to the first that is wanted, which is the last of them. The deadline holds for all: heartbeats come for

@@ -3,6 +3,7 @@
 
 mod api;
 mod deployment;
+mod fenced_block;
 mod forward_proxy;
 mod gateway;
 mod hostile;
@@ -22,6 +23,7 @@ use std::time::Duration;
 pub use api::Api;
 pub use credentials::{CREDENTIALS, damage_credentials, with_store};
 pub use deployment::{Certificates, RedisNode, SERVICE, Watched, stranger};
+pub use fenced_block::FencedBlock;
 pub use forward_proxy::{ForwardProxy, PROXY_PASSWORD, RunningProxy};
 pub use gateway::{Gateway, RunningGateway};
 pub use hostile::{Attack, Kind};
