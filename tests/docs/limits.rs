@@ -86,6 +86,7 @@ const INSIDE: &[&str] = &[
     "http/events/stream_limit.rs WAIT_MAX",
     "http/events/socket.rs NOT_SENT_BYTES_MAX",
     "http/origin.rs SHOWN_LENGTH_MAX",
+    "session/administration.rs LISTED_MAX",
     "session/supervisor.rs SWEEP_MAX",
     "shutdown.rs ECHO_MAX",
     "store/embedded/mod.rs END_TIME_MAX",

@@ -23,6 +23,11 @@ pub const CLIENT_VERSION: &str = "tautan:release";
 /// A hash: what only the right key opens, and what it was before the key was changed.
 pub const PROOF: &str = "tautan:proof";
 
+/// A sorted set: the public references of tenants whose tokens were revoked; the score is the second until which.
+pub const REVOCATIONS: &str = "tautan:revocations";
+/// A channel: revocations as they are made.
+pub const REVOKED: &str = "tautan:revoked";
+
 /// A hash: the time that counts towards forgetting, by the server's clock.
 pub const IDLE_TIME: &str = "tautan:idle-time";
 

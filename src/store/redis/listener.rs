@@ -66,7 +66,7 @@ async fn listen(
 ) -> Result<(), Trouble> {
     let (mut sink, mut messages) = pubsub.split();
     let probe = keys::probe(&shared.instance);
-    in_time(sink.subscribe(&[keys::NUDGES, &probe])).await?;
+    in_time(sink.subscribe(&[keys::NUDGES, keys::REVOKED, &probe])).await?;
     shared.audience.hears();
     let watched = shared.audience.tenants();
     for batch in watched.chunks(BATCH_MAX) {
@@ -152,6 +152,10 @@ async fn in_time(answer: impl Future<Output = redis::RedisResult<()>>) -> Result
 fn handle(shared: &Arc<Shared>, server: &str, message: &Msg) {
     shared.is_heard();
     let (channel, payload) = (message.get_channel_name(), message.get_payload_bytes());
+    if channel == keys::REVOKED {
+        shared.hear_revocation(payload);
+        return;
+    }
     if channel == keys::NUDGES {
         let text = String::from_utf8_lossy(payload);
         let mut words = text.split(' ');

@@ -33,6 +33,7 @@ mod record;
 mod client_version;
 mod refusal;
 mod reseal;
+mod revocation;
 mod roster;
 mod said;
 mod script;
@@ -40,6 +41,7 @@ mod sealed;
 mod sentinel;
 mod server;
 mod sweep;
+mod tenants;
 mod trouble;
 mod unattended;
 mod unfit;
@@ -75,7 +77,7 @@ use self::{
     trouble::Trouble,
 };
 use super::{
-    Limits, Outbox, StoreError, Stores,
+    Limits, Outbox, Revoked, StoreError, Stores,
     crypt::{MasterKey, MasterKeys},
     hub::Hub,
     notifications::Notifications,
@@ -121,6 +123,7 @@ struct Shared {
     clock: SharedClock,
     hub: Arc<Hub>,
     notifications: Notifications,
+    revoked: Arc<Revoked>,
     leases: Leases,
     census: Census,
     sessions_max: Option<usize>,
@@ -165,6 +168,7 @@ impl RedisStore {
             hub,
             outbox: Desk::default(),
             notifications: Notifications::default(),
+            revoked: Arc::default(),
             leases: Leases::default(),
             census: Census::default(),
             sessions_max: settings.sessions_max,
@@ -186,6 +190,7 @@ impl RedisStore {
         shared.run(heart::run(shared.clone()));
         shared.run(watch::run(shared.clone()));
         shared.run(sweep::run(shared.clone()));
+        shared.run(revocation::run(shared.clone()));
         shared.run(listener::run(shared.clone(), queue));
         if rotates {
             shared.run(reseal::run(shared.clone()));

@@ -26,6 +26,7 @@ scripts! {
     FORGET = "prelude" "forget";
     INDEX = "index";
     LAYOUT = "layout";
+    LISTED = "listed";
     LIST = "list";
     LOSE = "prelude" "lose";
     NUMBER = "number";
@@ -34,6 +35,7 @@ scripts! {
     READ = "read";
     RELEASE = "prelude" "release";
     RESEAL = "reseal";
+    REVOKE = "revoke";
     SAID = "prelude" "said";
     SAY = "prelude" "say";
     SETTLE = "prelude" "settle";
