@@ -142,14 +142,31 @@ impl App {
     /// Serves until `stop`, then drains: unready, the drain delay, streams end, links close and leases are released,
     /// the listener last. `cut` ends the waiting.
     pub async fn run(self, stop: impl Future<Output = ()>, cut: impl Future<Output = ()>) -> Drained {
-        let Self { listener, metrics, services, sessions, stop_sessions, dispatcher, store, drain_delay, room, .. } =
-            self;
+        let Self {
+            listener,
+            metrics,
+            admin,
+            services,
+            sessions,
+            stop_sessions,
+            dispatcher,
+            store,
+            drain_delay,
+            room,
+            ..
+        } = self;
         let rooms = TaskTracker::new();
         let (health, end_streams) = (services.health.clone(), services.end_streams.clone());
         let stop_server = CancellationToken::new();
         let (watched, watching) = (store.clone(), health.clone());
         let watch_ends = stop_server.clone();
         let mut watcher = rooms.spawn(async move { watch_ends.run_until_cancelled(watched.watch(&watching)).await });
+        let (of_admin, stop_admin) = (services.clone(), stop_server.clone());
+        let admin = rooms.spawn(async move {
+            if let Some(listener) = admin {
+                crate::http::serve_admin(listener, of_admin, stop_admin).await;
+            }
+        });
         let mut server = rooms.spawn(crate::http::serve(listener, services, stop_server.clone()));
         if let Some((listener, exporter)) = metrics {
             rooms.spawn(crate::http::serve_metrics(listener, exporter, stop_server.clone()));
@@ -188,6 +205,8 @@ impl App {
             if !server.is_finished() && !server.await.unwrap_or(false) {
                 warn!("some connections had to be cut");
             }
+            // A request under way is answered, for as long as the drain may take.
+            let _ = admin.await;
             stop_dispatcher.cancel();
             if !dispatcher.is_finished() {
                 // The task has logged its failures itself.

@@ -19,7 +19,8 @@
 //!   and sent to no page.
 //! - *An event is the whole status.* The newest event alone is enough to draw the page.
 //! - *A lease is a value.* Writing needs a [`store::Lease`], which the store compares in the step that writes.
-//! - *The tenant comes from the token.* No path, query or body names one.
+//! - *The tenant comes from the token.* No path, query or body of a user's request names one. Only a back end's request
+//!   names the tenant that it is about, in the body, on a listener of its own.
 //! - *Sessions do not wait for a back end.* The step that publishes a status puts it into [`store::Outbox`] too.
 //!   [`webhook`] delivers it, and cannot change a status.
 //! - *`http` does not know `whatsapp`*, and only [`config`] knows the names of environment variables.

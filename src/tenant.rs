@@ -1,5 +1,5 @@
-//! The name of a tenant, checked. A tenant comes from a verified token, or from an operator who erases it, and from
-//! nowhere else; everything that is stored or published is keyed by it. Start with [`TenantId`].
+//! The name of a tenant, checked. A tenant comes from a verified token, from a back end's request, or from an operator
+//! who erases it, and from nowhere else; everything that is stored or published is keyed by it. Start with [`TenantId`].
 
 use std::{
     fmt::{self, Write as _},
@@ -65,8 +65,16 @@ const REFERENCE_LABEL: &str = "tautan tenant reference\0";
 
 /// A public name of a tenant for its page: the same on every instance, for ever. It distinguishes tenants and is not
 /// secret: anyone who knows a tenant's name can compute it.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TenantRef([u8; 16]);
+
+impl TenantRef {
+    /// Reads what `Display` wrote, and nothing else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let reference = Self(u128::from_str_radix(text, 16).ok()?.to_be_bytes());
+        (reference.to_string() == text).then_some(reference)
+    }
+}
 
 impl fmt::Display for TenantRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -131,6 +139,11 @@ mod tests {
     fn tenant_reference_is_stable_and_differs_between_tenants() {
         let reference = |name: &str| TenantId::parse(name).unwrap().reference().to_string();
         assert_eq!(reference("toko-sari"), "19a465cbcf4533301895040cca69501c");
+        let read = TenantRef::parse("19a465cbcf4533301895040cca69501c").unwrap();
+        assert!(read == TenantId::parse("toko-sari").unwrap().reference());
+        for other in ["", "19a465cbcf4533301895040cca69501", "19A465CBCF4533301895040CCA69501C", "+", "toko-sari"] {
+            assert!(TenantRef::parse(other).is_none(), "{other}");
+        }
         assert_ne!(reference("toko-sari"), reference("toko-sari2"));
     }
 }

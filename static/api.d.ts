@@ -143,7 +143,9 @@ export type ProblemCode =
   | 'bad-proxy'
   | 'wrong-issuer'
   | 'wrong-audience'
+  | 'token-revoked'
   | 'ambiguous-token'
+  | 'scope-missing'
   | 'origin-missing'
   | 'origin-not-allowed'
   | 'sign-in-refused'
@@ -164,6 +166,7 @@ export type ProblemCode =
   | 'too-many-dials'
   | 'internal'
   | 'store-unavailable'
+  | 'session-busy'
   | 'no-capacity'
   | 'keys-unavailable';
 

@@ -9,12 +9,11 @@ use crate::{
     config,
     http::{Health, StoreState},
     store::{
-        Outbox, StoreError, Stores,
+        Outbox, Stores,
         crypt::MasterKey,
         embedded::{self, CommitHook, Directory, EmbeddedStore, KEY_FILE, Moved},
         redis::RedisStore,
     },
-    tenant::TenantId,
 };
 
 /// Longer than a running Redis takes to show whether it can be used. After that the start goes on without it.
@@ -55,7 +54,12 @@ impl Backend {
             config::Store::Redis(settings) => {
                 let store = RedisStore::open(settings, clock);
                 match store.proven(REDIS_TIME_MAX).await {
-                    Ok(true) => {}
+                    Ok(true) => {
+                        // An instance that cannot read them now goes on trying, see `store::redis`.
+                        if let Err(error) = store.read_revocations().await {
+                            warn!(%error, "revocations cannot be read yet: starting all the same");
+                        }
+                    }
                     Ok(false) => {
                         warn!(
                             "redis cannot be used yet: starting all the same, the encryption key is checked once it can be"
@@ -94,15 +98,6 @@ impl Backend {
                 () = store.keep_forgetting() => {}
             },
             Self::Redis(store) => watch_redis(store, health).await,
-        }
-    }
-
-    /// Removes all data of the tenant. False: nothing was removed, since it has credentials, a desired state or an
-    /// owner.
-    pub async fn erase_tenant(&self, tenant: &TenantId) -> Result<bool, StoreError> {
-        match self {
-            Self::Embedded(store) => store.erase_tenant(tenant).await,
-            Self::Redis(store) => store.erase_tenant(tenant).await,
         }
     }
 

@@ -17,12 +17,13 @@ use crate::{
     http::{self, Health, Services},
     session::{self, Connector, Sessions},
     store::{
-        Stores,
+        Revoked, Stores,
         crypt::KeyError,
         embedded::{CommitHook, OpenError},
         redis::UnusableServer,
     },
     telemetry::{self, Exporter},
+    tenant::TenantId,
     webhook::Dispatcher,
     whatsapp::{self, OutgoingFrame, UrlRefused, WhatsApp},
 };
@@ -120,6 +121,7 @@ impl From<UnusableServer> for StartError {
 pub struct App {
     pub(super) listener: TcpListener,
     pub(super) metrics: Option<(TcpListener, &'static Exporter)>,
+    pub(super) admin: Option<TcpListener>,
     pub(super) address: SocketAddr,
     pub(super) services: Services,
     pub(super) sessions: Sessions,
@@ -134,7 +136,19 @@ pub struct App {
 impl App {
     /// Everything that can refuse the start does so here, before the first request is answered.
     pub async fn build(config: Config, mut seams: Seams) -> Result<Self, StartError> {
-        let Config { listen, metrics_listen, data_dir, mode, store, drain_delay, session, webhook, caps, .. } = config;
+        let Config {
+            listen,
+            metrics_listen,
+            admin_listen,
+            data_dir,
+            mode,
+            store,
+            drain_delay,
+            session,
+            webhook,
+            caps,
+            ..
+        } = config;
         // First: a port that is taken is the most common reason why a second process on a machine cannot start.
         let (listener, address) = bound("TAUTAN_LISTEN", listen)?;
         // Before anything is measured.
@@ -142,6 +156,8 @@ impl App {
             Some(listen) => Some((bound("TAUTAN_METRICS_LISTEN", listen)?, telemetry::export())),
             None => None,
         };
+
+        let admin = admin_listen.map(|listen| bound("TAUTAN_ADMIN_LISTEN", listen)).transpose()?;
 
         let clock = clock::system();
         let store = Backend::open(store, &data_dir, seams.on_commit.take(), clock.clone()).await?;
@@ -162,19 +178,22 @@ impl App {
         };
         let services = Services {
             settings: http::Settings { caps: room.caps, ..config.http },
-            verifier: verifier(auth, clock.clone())?,
+            verifier: verifier(auth, clock.clone(), stores.revocations.revoked().clone())?,
             clock,
             journal: stores.journal,
+            revoked: stores.revocations.revoked().clone(),
             sessions: sessions.clone(),
             health: Health::default(),
             sign_in,
             end_streams: CancellationToken::new(),
         };
         let metrics_address = metrics.as_ref().map(|((_, address), _)| tracing::field::display(*address));
-        info!(%address, metrics = metrics_address, local = services.sign_in.is_some(), "listening");
+        let admin_address = admin.as_ref().map(|(_, address)| tracing::field::display(*address));
+        info!(%address, metrics = metrics_address, admin = admin_address, local = services.sign_in.is_some(), "listening");
         Ok(Self {
             listener,
             metrics: metrics.map(|((listener, _), exporter)| (listener, exporter)),
+            admin: admin.map(|(listener, _)| listener),
             address,
             services,
             sessions,
@@ -228,9 +247,15 @@ pub(super) fn sessions(
     Ok(Sessions::new(stores.clone(), connector, clock.clone(), settings, stop))
 }
 
-fn verifier(settings: auth::Settings, clock: SharedClock) -> Result<Arc<TokenVerifier>, StartError> {
+fn verifier(
+    settings: auth::Settings,
+    clock: SharedClock,
+    revoked: Arc<Revoked>,
+) -> Result<Arc<TokenVerifier>, StartError> {
     let failed = |mistakes: Vec<auth::KeyError>| {
         StartError::Tokens(mistakes.iter().map(|mistake| super::chain(mistake)).collect::<Vec<_>>().join("; "))
     };
-    TokenVerifier::new(settings, clock).map(Arc::new).map_err(failed)
+    let verifier = TokenVerifier::new(settings, clock).map_err(failed)?;
+    let rule = Arc::new(move |tenant: &TenantId, issued_at| revoked.refuses(tenant, issued_at));
+    Ok(Arc::new(verifier.with_revocation(rule)))
 }

@@ -6,25 +6,19 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{Seams, StartError, backend::Backend, build::sessions, chain};
 use crate::{
     clock,
     config::{self, Config},
-    events::Status,
-    session::{SessionError, Sessions},
-    store::{
-        StoreError, Stores,
-        embedded::{self, Directory, OpenError},
-    },
+    session::{EraseError, Erased},
+    store::embedded::{self, Directory, OpenError},
     tenant::{InvalidTenant, LENGTH_MAX, TenantId},
 };
 
 /// Time for the session to end: an unlink waits up to 10 s for WhatsApp, and an owner that dies is noticed after 8 s.
 const SESSION_TIME_MAX: Duration = Duration::from_secs(60);
-const ASK_EVERY: Duration = Duration::from_millis(200);
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NoTenant {
@@ -37,24 +31,11 @@ pub(super) enum NoTenant {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum EraseError {
+enum Failed {
     #[error(transparent)]
     Start(#[from] StartError),
     #[error(transparent)]
-    Session(#[from] SessionError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error("the tenant's session has not ended within {:?}, try again", .0)]
-    Busy(Duration),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Erased {
-    /// The store had no data of the tenant.
-    Unknown,
-    Fully,
-    /// WhatsApp did not receive the unlink: the phone still lists the device.
-    StillListed,
+    Erase(#[from] EraseError),
 }
 
 /// The name is not an argument, which other users of the machine could read in the list of processes.
@@ -70,7 +51,7 @@ pub(super) async fn run(config: Config, seams: Seams, tenant: TenantId) -> ExitC
     report(erase(config, seams, &tenant).await)
 }
 
-async fn erase(config: Config, mut seams: Seams, tenant: &TenantId) -> Result<Erased, EraseError> {
+async fn erase(config: Config, mut seams: Seams, tenant: &TenantId) -> Result<Erased, Failed> {
     let Config { data_dir, mut store, mut session, whatsapp, .. } = config;
     let is_embedded = match &mut store {
         config::Store::Embedded { .. } => true,
@@ -92,10 +73,10 @@ async fn erase(config: Config, mut seams: Seams, tenant: &TenantId) -> Result<Er
     let sessions = sessions(&stores, whatsapp, session, seams, &clock, stop.clone());
     let erased = match sessions {
         Ok(sessions) => {
-            let erased = end_and_remove(&backend, &stores, &sessions, tenant, session_time_max).await;
+            let erased = sessions.erase(tenant, session_time_max).await;
             stop.cancel();
             sessions.closed().await;
-            erased
+            erased.map_err(Failed::from)
         }
         Err(refused) => Err(StartError::from(refused).into()),
     };
@@ -108,40 +89,7 @@ async fn erase(config: Config, mut seams: Seams, tenant: &TenantId) -> Result<Er
     erased
 }
 
-/// The session ends where it runs, which may be another instance, or here.
-async fn end_and_remove(
-    backend: &Backend,
-    stores: &Stores,
-    sessions: &Sessions,
-    tenant: &TenantId,
-    session_time_max: Duration,
-) -> Result<Erased, EraseError> {
-    let is_known = stores.journal.latest(tenant).await?.is_some() || stores.credentials.holds(tenant).await?;
-    let until = Instant::now() + session_time_max;
-    sessions.disconnect(tenant).await?;
-    loop {
-        if stores.commands.current(tenant).await?.is_none() {
-            let last = stores.journal.latest(tenant).await?;
-            if backend.erase_tenant(tenant).await? {
-                let is_unlinked = |status: &Status| !matches!(status, Status::Disconnected { remote: false, .. });
-                return Ok(match last {
-                    Some(last) if !is_unlinked(&last.event.status) => Erased::StillListed,
-                    _ if is_known => Erased::Fully,
-                    _ => Erased::Unknown,
-                });
-            }
-            // Another request has come meanwhile.
-            sessions.disconnect(tenant).await?;
-        }
-        if Instant::now() >= until {
-            return Err(EraseError::Busy(session_time_max));
-        }
-        sleep(ASK_EVERY).await;
-        sessions.start_or_notify(tenant).await?;
-    }
-}
-
-fn report(erased: Result<Erased, EraseError>) -> ExitCode {
+fn report(erased: Result<Erased, Failed>) -> ExitCode {
     match erased {
         Ok(Erased::Fully) => println!("erased: nothing of the tenant is stored any more"),
         Ok(Erased::StillListed) => println!(

@@ -160,6 +160,7 @@ impl Move<'_> {
                 let _ = self.to.outbox();
                 self.move_some(untold).await?;
             }
+            self.to.restore_revocations(self.stores.0.revocations.revoked()).await?;
             sleep(SYNC_TIME).await;
             self.each(tenants.iter().collect(), |tenant| self.check(tenant)).await?;
             Moved::Done(id.clone()).write(dir)?;

@@ -20,8 +20,8 @@ pub struct Lines {
     proxy: Sampled,
 }
 
-/// Checks the claims of a token whose signature is good against the settings and the time of day.
-pub fn read(claims: &Value, settings: &Settings, now: Timestamp, lines: &Lines) -> Result<Identity, TokenError> {
+/// Checks the claims that no token goes without. Returns when the token ends.
+pub fn check(claims: &Value, settings: &Settings, now: Timestamp, lines: &Lines) -> Result<Timestamp, TokenError> {
     let expires = claims.get("exp").filter(|exp| !exp.is_null()).ok_or(TokenError::WithoutExpiry)?;
     let expires_at = later(moment(expires).ok_or(TokenError::WithoutExpiry)?);
     if now >= expires_at {
@@ -51,6 +51,12 @@ pub fn read(claims: &Value, settings: &Settings, now: Timestamp, lines: &Lines) 
         }
         return Err(TokenError::WrongAudience);
     }
+    Ok(expires_at)
+}
+
+/// Checks the claims of a token whose signature is good against the settings and the time of day.
+pub fn read(claims: &Value, settings: &Settings, now: Timestamp, lines: &Lines) -> Result<Identity, TokenError> {
+    let expires_at = check(claims, settings, now, lines)?;
     let claim = find(claims, &settings.tenant_claim);
     let tenant = claim.and_then(tenant).ok_or_else(|| {
         if lines.tenant.is_due() {
@@ -62,7 +68,18 @@ pub fn read(claims: &Value, settings: &Settings, now: Timestamp, lines: &Lines) 
     let display_name = text(&settings.tenant_name_claim).and_then(display_name);
     let device_name = text(&settings.device_name_claim).and_then(|name| DeviceName::parse(name).ok());
     let proxy = settings.proxy_claim.as_ref().map_or(Ok(None), |claim| proxy(find(claims, claim), claim, lines))?;
-    Ok(Identity { tenant, display_name, device_name, proxy, expires_at })
+    let issued_at = claims.get("iat").and_then(moment);
+    Ok(Identity { tenant, display_name, device_name, proxy, issued_at, expires_at })
+}
+
+/// Whether the claim `scope` has this word. It is a text of words with spaces between them (RFC 8693 section 4.2), or a
+/// list of words, as some identity providers write it.
+pub fn has_scope(claims: &Value, scope: &str) -> bool {
+    match claims.get("scope") {
+        Some(Value::String(words)) => words.split(' ').any(|word| word == scope),
+        Some(Value::Array(words)) => words.iter().any(|word| word.as_str() == Some(scope)),
+        _ => false,
+    }
 }
 
 /// A claim that cannot be read is no missing one: without a name the link might go past the proxy that was meant.
@@ -205,6 +222,41 @@ mod tests {
         assert_eq!(named(json!({"exp": 2e6, "id": "toko"})), Ok(None));
         for bad in [json!("http://evil:1"), json!(""), json!(7), json!(["jakarta"]), json!("x".repeat(65))] {
             assert_eq!(named(json!({"exp": 2e6, "id": "toko", "proxy": bad})), Err(TokenError::BadProxy));
+        }
+    }
+
+    #[test]
+    fn scope_is_a_whole_word_of_a_text_or_a_list() {
+        let has = |scope: Value| has_scope(&json!({ "scope": scope }), "whatsapp:admin");
+        for good in [json!("whatsapp:admin"), json!("openid whatsapp:admin email"), json!(["a", "whatsapp:admin"])] {
+            assert!(has(good.clone()), "{good}");
+        }
+        for bad in [
+            json!(null),
+            json!(""),
+            json!("whatsapp:administrator"),
+            json!("whatsapp:admin,email"),
+            json!("WhatsApp:admin"),
+            json!(["whatsapp:admin email"]),
+            json!({"whatsapp:admin": true}),
+            json!(7),
+        ] {
+            assert!(!has(bad.clone()), "{bad}");
+        }
+        assert!(!has_scope(&json!({"scp": "whatsapp:admin"}), "whatsapp:admin"));
+    }
+
+    #[test]
+    fn issue_time_is_whole_seconds_or_missing() {
+        let issued = |iat: Value| {
+            let claims = json!({"exp": 2e6, "id": "toko", "iat": iat});
+            let identity = read(&claims, &Settings::default(), now(), &Lines::default()).unwrap();
+            identity.issued_at.map(Timestamp::as_second)
+        };
+        assert_eq!(issued(json!(5)), Some(5));
+        assert_eq!(issued(json!(5.9)), Some(5));
+        for missing in [json!(null), json!("5"), json!([5]), json!({})] {
+            assert_eq!(issued(missing.clone()), None, "{missing}");
         }
     }
 

@@ -23,7 +23,7 @@ pub use keys::KeyError;
 pub use mint::Minter;
 pub use secret::{Secret, WeakSecret};
 pub use shape::describe;
-pub use verifier::{Identity, TokenError, TokenVerifier};
+pub use verifier::{Identity, RevocationRule, TokenError, TokenVerifier};
 pub use weak_key::WeakKey;
 
 /// The allowed difference of clocks: a token is valid this long after its `exp` and this long before its `nbf`.

@@ -26,6 +26,8 @@ pub struct Identity {
     pub device_name: Option<DeviceName>,
     /// The proxy that leads to WhatsApp, if the token names one.
     pub proxy: Option<ProxyName>,
+    /// When it was issued (`iat`), in whole seconds, if the token says so.
+    pub issued_at: Option<Timestamp>,
     /// The token's end plus the leeway: the moment from which a new request with it would be refused.
     pub expires_at: Timestamp,
 }
@@ -69,6 +71,9 @@ pub enum TokenError {
     /// The token is meant for another audience (aud).
     #[error("the token is meant for another audience (aud)")]
     WrongAudience,
+    /// The token was issued before its tenant's tokens were revoked, or does not say when it was issued.
+    #[error("the tokens of this tenant were revoked, and this one was not issued after that; sign in again")]
+    Revoked,
     /// Not the token's fault: retry.
     #[error("the keys to check tokens with cannot be fetched")]
     KeysUnavailable,
@@ -82,7 +87,11 @@ pub struct TokenVerifier {
     sets: Vec<Arc<Jwks>>,
     clock: HiddenClock,
     lines: claims::Lines,
+    revoked: HiddenRule,
 }
+
+/// Whether a tenant's token of this issue time (`None`: it has none) was revoked.
+pub type RevocationRule = Arc<dyn Fn(&TenantId, Option<Timestamp>) -> bool + Send + Sync>;
 
 impl TokenVerifier {
     /// `Err`: every mistake at once.
@@ -99,16 +108,44 @@ impl TokenVerifier {
         if settings.keys.is_empty() {
             mistakes.push(KeyError::None);
         }
-        let (clock, lines) = (HiddenClock(clock), claims::Lines::default());
-        if mistakes.is_empty() { Ok(Self { settings, keys, sets, clock, lines }) } else { Err(mistakes) }
+        let (clock, lines, revoked) = (HiddenClock(clock), claims::Lines::default(), HiddenRule(None));
+        if mistakes.is_empty() { Ok(Self { settings, keys, sets, clock, lines, revoked }) } else { Err(mistakes) }
     }
 
-    /// Waits only where a key set has to be fetched first, and none of the keys that are here is the right one.
+    /// Refuses the tokens that this rule names.
+    pub fn with_revocation(self, rule: RevocationRule) -> Self {
+        Self { revoked: HiddenRule(Some(rule)), ..self }
+    }
+
+    /// Whether a token that was good before was revoked.
+    pub fn is_revoked(&self, tenant: &TenantId, issued_at: Option<Timestamp>) -> bool {
+        self.revoked.0.as_ref().is_some_and(|rule| rule(tenant, issued_at))
+    }
+
+    /// The tenant that the token names. Waits only where a key set has to be fetched first, and none of the keys that
+    /// are here is the right one.
     pub async fn verify(&self, token: &str) -> Result<Identity, TokenError> {
+        let claims = self.claims(token).await?;
+        let identity = claims::read(&claims, &self.settings, self.clock.0.now(), &self.lines)?;
+        if self.is_revoked(&identity.tenant, identity.issued_at) {
+            return Err(TokenError::Revoked);
+        }
+        Ok(identity)
+    }
+
+    /// Whether the token has the scope. It need not name a tenant; everything else is checked as in [`Self::verify`].
+    pub async fn has_scope(&self, token: &str, scope: &str) -> Result<bool, TokenError> {
+        let claims = self.claims(token).await?;
+        claims::check(&claims, &self.settings, self.clock.0.now(), &self.lines)?;
+        Ok(claims::has_scope(&claims, scope))
+    }
+
+    /// The claims of a token that one of our keys signed.
+    async fn claims(&self, token: &str) -> Result<Value, TokenError> {
         let header = Header::of(token)?;
         let refusal = match open(token, &header, &self.keys) {
             Err(refusal) if !self.sets.is_empty() => refusal,
-            opened => return self.read(&opened?),
+            opened => return opened,
         };
         let (mut published, mut away) = (Vec::new(), false);
         for set in &self.sets {
@@ -117,19 +154,14 @@ impl TokenVerifier {
                 Err(Away) => away = true,
             }
         }
-        let claims = open(token, &header, &published).map_err(|error| match error {
+        open(token, &header, &published).map_err(|error| match error {
             // A key set that could not be fetched may have the key.
             _ if away => TokenError::KeysUnavailable,
             TokenError::WrongAlgorithm if published.is_empty() && refusal == error => TokenError::UnknownKey,
             // The refusal of a configured key is more specific than "no published key has this algorithm".
             TokenError::WrongAlgorithm => refusal,
             error => error,
-        })?;
-        self.read(&claims)
-    }
-
-    fn read(&self, claims: &Value) -> Result<Identity, TokenError> {
-        claims::read(claims, &self.settings, self.clock.0.now(), &self.lines)
+        })
     }
 }
 
@@ -196,5 +228,13 @@ struct HiddenClock(SharedClock);
 impl std::fmt::Debug for HiddenClock {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Clock")
+    }
+}
+
+struct HiddenRule(Option<RevocationRule>);
+
+impl std::fmt::Debug for HiddenRule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RevocationRule")
     }
 }

@@ -30,7 +30,7 @@ use read::Reader;
 /// With any of them the SaaS product's own tokens are checked, and there is no local mode.
 const KEYS: [&str; 3] = ["JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS"];
 /// Settings that apply only to tokens of the SaaS product.
-const TOKEN_SETTINGS: [&str; 7] = [
+const TOKEN_SETTINGS: [&str; 8] = [
     "JWT_ISSUER",
     "JWT_AUDIENCE",
     "JWT_SECRET_PREVIOUS",
@@ -38,6 +38,7 @@ const TOKEN_SETTINGS: [&str; 7] = [
     "TAUTAN_TENANT_NAME_CLAIM",
     "TAUTAN_DEVICE_NAME_CLAIM",
     "TAUTAN_WHATSAPP_PROXY_CLAIM",
+    "TAUTAN_ADMIN_LISTEN",
 ];
 /// Beginnings of cookie names that browsers keep only when they come over https.
 const SECURE_COOKIES: [&str; 2] = ["__host-", "__secure-"];
@@ -49,6 +50,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Address and port of the listener for metrics; `None`: there is none, and nothing is measured.
     pub metrics_listen: Option<SocketAddr>,
+    /// Where back ends reach their listener; `None`: there is none.
+    pub admin_listen: Option<SocketAddr>,
     /// Where the embedded store and local mode keep their files.
     pub data_dir: PathBuf,
     /// Local mode, or the SaaS product's tokens.
@@ -150,6 +153,12 @@ impl Config {
         if metrics_listen == Some(listen) && listen.port() != 0 {
             reader.mistake("TAUTAN_METRICS_LISTEN", "is the address of TAUTAN_LISTEN; metrics have one of their own");
         }
+        let admin_listen = reader.optional("TAUTAN_ADMIN_LISTEN", read::address);
+        for (name, other) in [("TAUTAN_LISTEN", Some(listen)), ("TAUTAN_METRICS_LISTEN", metrics_listen)] {
+            if admin_listen.is_some_and(|address| Some(address) == other && address.port() != 0) {
+                reader.mistake("TAUTAN_ADMIN_LISTEN", &format!("is the address of {name}; give it one of its own"));
+            }
+        }
         let auth = auth_settings(reader);
         if !KEYS.iter().any(|name| reader.is_named(name)) {
             // For example because the variable that should fill it was missing: local mode was not meant.
@@ -203,6 +212,7 @@ impl Config {
         Self {
             listen,
             metrics_listen,
+            admin_listen,
             data_dir: reader.parsed("TAUTAN_DATA_DIR", |text| Ok(PathBuf::from(text))),
             mode,
             store: store(reader, session.sessions_max),

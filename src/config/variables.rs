@@ -30,6 +30,10 @@ const fn secret(name: &'static str, help: &'static str) -> Variable {
 pub const VARIABLES: &[Variable] = &[
     plain("TAUTAN_LISTEN", "127.0.0.1:8080", "address and port of the HTTP listener"),
     unset("TAUTAN_METRICS_LISTEN", "address and port of a listener for metrics, without a token; none if not set"),
+    unset(
+        "TAUTAN_ADMIN_LISTEN",
+        "address and port of a listener for your back end, for tokens with the scope whatsapp:admin; none if not set",
+    ),
     plain("TAUTAN_DATA_DIR", "./data", "where the embedded store lives, without REDIS_URL; one process at a time"),
     secret(
         "REDIS_URL",

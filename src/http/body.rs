@@ -1,7 +1,9 @@
-use std::time::Duration;
+use std::{future::ready, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures::{Stream, StreamExt, pin_mut};
+use http_body_util::BodyStream;
+use hyper::body::Incoming;
 use warp::{
     Filter, Rejection,
     http::{HeaderMap, header},
@@ -15,15 +17,23 @@ const ARRIVAL_MAX: Duration = Duration::from_secs(10);
 /// The request's body, whole. An error is a value, so that routes check the caller first and answer with that error
 /// first.
 pub fn limited() -> impl Filter<Extract = (Result<Bytes, Problem>,), Error = Rejection> + Clone {
-    warp::body::stream().then(|body| async {
-        match tokio::time::timeout(ARRIVAL_MAX, read(body)).await {
-            Ok(read) => read,
-            Err(_) => Err(Problem::new(Code::RequestTimeout, "the body did not arrive in time")),
-        }
-    })
+    warp::body::stream().then(in_time)
 }
 
-async fn read(body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> Result<Bytes, Problem> {
+/// Likewise, of a request that no route of warp has.
+pub async fn whole(body: Incoming) -> Result<Bytes, Problem> {
+    let parts = BodyStream::new(body).filter_map(|frame| ready(frame.map(|frame| frame.into_data().ok()).transpose()));
+    in_time(parts).await
+}
+
+async fn in_time<E>(body: impl Stream<Item = Result<impl Buf, E>>) -> Result<Bytes, Problem> {
+    match tokio::time::timeout(ARRIVAL_MAX, read(body)).await {
+        Ok(read) => read,
+        Err(_) => Err(Problem::new(Code::RequestTimeout, "the body did not arrive in time")),
+    }
+}
+
+async fn read<E>(body: impl Stream<Item = Result<impl Buf, E>>) -> Result<Bytes, Problem> {
     pin_mut!(body);
     let mut whole = BytesMut::new();
     while let Some(part) = body.next().await {

@@ -11,7 +11,7 @@ use super::budgets::whole_seconds;
 use crate::{
     auth::TokenError,
     events::one_of,
-    session::SessionError,
+    session::{EraseError, SessionError},
     store::{Limited, StoreError},
     telemetry::{
         Sampled, metrics,
@@ -65,7 +65,9 @@ codes! {
     BadProxy = "bad-proxy", UNAUTHORIZED, "The token names no valid proxy";
     WrongIssuer = "wrong-issuer", UNAUTHORIZED, "The token comes from another issuer";
     WrongAudience = "wrong-audience", UNAUTHORIZED, "The token is meant for another audience";
+    TokenRevoked = "token-revoked", UNAUTHORIZED, "The token was revoked";
     AmbiguousToken = "ambiguous-token", UNAUTHORIZED, "Several tokens name different tenants";
+    ScopeMissing = "scope-missing", FORBIDDEN, "The token lacks the scope that is needed here";
     OriginMissing = "origin-missing", FORBIDDEN, "The request does not say where it comes from";
     OriginNotAllowed = "origin-not-allowed", FORBIDDEN, "The request comes from an origin that is not allowed";
     SignInRefused = "sign-in-refused", FORBIDDEN, "The sign-in code does not count";
@@ -86,6 +88,7 @@ codes! {
     TooManyDials = "too-many-dials", TOO_MANY_REQUESTS, "Connections to WhatsApp were asked for too often";
     Internal = "internal", INTERNAL_SERVER_ERROR, "Something went wrong here";
     StoreUnavailable = "store-unavailable", SERVICE_UNAVAILABLE, "The store cannot be reached";
+    SessionBusy = "session-busy", SERVICE_UNAVAILABLE, "The session has not ended yet";
     NoCapacity = "no-capacity", SERVICE_UNAVAILABLE, "There is no room for another session";
     KeysUnavailable = "keys-unavailable", SERVICE_UNAVAILABLE, "Tokens cannot be checked now";
 }
@@ -182,6 +185,7 @@ impl From<TokenError> for Problem {
             TokenError::BadProxy => Code::BadProxy,
             TokenError::WrongIssuer => Code::WrongIssuer,
             TokenError::WrongAudience => Code::WrongAudience,
+            TokenError::Revoked => Code::TokenRevoked,
             TokenError::KeysUnavailable => {
                 return Self::new(Code::KeysUnavailable, error.to_string()).retry_after(5);
             }
@@ -238,10 +242,28 @@ impl From<SessionError> for Problem {
     }
 }
 
+impl From<EraseError> for Problem {
+    fn from(error: EraseError) -> Self {
+        match error {
+            EraseError::Session(error) => error.into(),
+            EraseError::Store(error) => error.into(),
+            EraseError::Busy(_) => Self::new(Code::SessionBusy, error.to_string()).retry_after(2),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::HashSet;
+
+    #[test]
+    fn erasure_that_takes_too_long_is_503() {
+        let problem = Problem::from(EraseError::Busy(std::time::Duration::from_secs(25)));
+        let answer = problem.into_response();
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.headers()[header::RETRY_AFTER], "2");
+    }
 
     #[test]
     fn codes_are_unique_and_in_kebab_case() {

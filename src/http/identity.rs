@@ -67,12 +67,7 @@ async fn caller(request: &RouteRequest) -> Result<(Identity, Carrier), Problem> 
     // A bad Bearer never falls back to the cookie: the answer would be about another tenant than the caller expects.
     // Another scheme is for another server, such as the proxy of a staging site, and browsers send it with every
     // request.
-    let mut bearers = request.headers.get_all(header::AUTHORIZATION).iter().filter_map(bearer);
-    if let Some(token) = bearers.next() {
-        if bearers.any(|other| other != token) {
-            return Err(Problem::new(Code::AmbiguousToken, "several Authorization: Bearer came; send one"));
-        }
-        let token = token.unwrap_or_default();
+    if let Some(token) = bearer_token(&request.headers)? {
         let identity = verifier.verify(token).await;
         return Ok((identity.map_err(|error| refused(error, "the token of Authorization", token))?, Carrier::Bearer));
     }
@@ -97,8 +92,18 @@ async fn caller(request: &RouteRequest) -> Result<(Identity, Carrier), Problem> 
     }
 }
 
+/// The token of `Authorization: Bearer`, if there is one.
+pub fn bearer_token(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let mut bearers = headers.get_all(header::AUTHORIZATION).iter().filter_map(bearer);
+    let Some(token) = bearers.next() else { return Ok(None) };
+    if bearers.any(|other| other != token) {
+        return Err(Problem::new(Code::AmbiguousToken, "several Authorization: Bearer came; send one"));
+    }
+    Ok(Some(token.unwrap_or_default()))
+}
+
 /// Describes a text that is not a token: it is the only hint at a wrong login or a wrong setting.
-fn refused(error: TokenError, place: &str, token: &str) -> Problem {
+pub fn refused(error: TokenError, place: &str, token: &str) -> Problem {
     match error {
         TokenError::Malformed => Problem::new(
             Code::MalformedToken,

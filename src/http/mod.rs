@@ -9,6 +9,7 @@
 //! Where to start reading: `server` accepts connections, `routes` has a line for each route, `identity` finds the
 //! tenant, and `events` is the stream.
 
+mod admin;
 mod arrival;
 mod assets;
 mod body;
@@ -47,6 +48,7 @@ use tokio_util::sync::CancellationToken;
 use warp::http::HeaderMap;
 
 pub use self::metrics::serve_metrics;
+pub use admin::serve_admin;
 pub use budgets::Limits;
 pub use caps::{Caps, ConfiguredCaps};
 pub use error::Code;
@@ -55,7 +57,12 @@ pub use network::Network;
 pub use server::serve;
 pub use sign_in::LocalSignIn;
 
-use crate::{auth::TokenVerifier, clock::SharedClock, session::Sessions, store::Journal};
+use crate::{
+    auth::TokenVerifier,
+    clock::SharedClock,
+    session::Sessions,
+    store::{Journal, Revoked},
+};
 use budgets::Budgets;
 use connections::Visitor;
 use events::Streams;
@@ -114,6 +121,8 @@ pub struct Services {
     pub verifier: Arc<TokenVerifier>,
     /// Statuses.
     pub journal: Arc<dyn Journal>,
+    /// Tokens that were revoked; the verifier refuses them, and streams end with them.
+    pub revoked: Arc<Revoked>,
     /// Takes commands.
     pub sessions: Sessions,
     /// What `/readyz` answers.

@@ -38,8 +38,10 @@ impl Refusals {
 fn write(code: Code, refused: u64) {
     let (word, message) = (code.as_str(), "authentication failed");
     match code {
-        // Ordinary: a page that is opened before its user signs in, or left open.
-        Code::MissingToken | Code::ExpiredToken => tracing::info!(code = word, refused, "{message}"),
+        // Ordinary: a page that is opened before its user signs in, or left open, or whose user was signed out.
+        Code::MissingToken | Code::ExpiredToken | Code::TokenRevoked => {
+            tracing::info!(code = word, refused, "{message}")
+        }
         _ => tracing::warn!(code = word, refused, "{message}"),
     }
 }

@@ -23,7 +23,7 @@ use super::{
     detach::{self, Detach, Detached, Served},
     documents::Documents,
     error::Code,
-    events::Streams,
+    events::{Streams, end_revoked},
     host,
     parse_errors::ParseErrorBodies,
     refusals::Refusals,
@@ -71,6 +71,7 @@ pub async fn serve(listener: TcpListener, services: Services, stop: Cancellation
         documents: Documents::default(),
     });
     tasks.spawn(report(context.clone(), connections.clone(), stop.clone()));
+    tasks.spawn(end_revoked(context.clone(), stop.clone()));
     let service = TowerToHyperService::new(warp::service(routes(context)));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(IDLE_MAX).max_buf_size(BUFFER_SIZE_BYTES);

@@ -59,7 +59,7 @@ pub async fn status(request: RouteRequest) -> Result<Response, Problem> {
     Ok(answer(&status_body(shown, &identity.tenant), None))
 }
 
-fn status_body(shown: Option<Shown>, tenant: &TenantId) -> StatusBody {
+pub fn status_body(shown: Option<Shown>, tenant: &TenantId) -> StatusBody {
     let tenant = tenant.reference();
     shown.map_or_else(|| StatusBody::never_linked(tenant), |shown| StatusBody::of(&shown, tenant))
 }
@@ -70,7 +70,7 @@ pub fn accepted(shown: &Shown, tenant: &TenantId) -> Response {
 }
 
 /// A command is done (200) once the status is what it asked for, and accepted (202) until then.
-fn answer(body: &StatusBody, asked: Option<StatusWord>) -> Response {
+pub fn answer(body: &StatusBody, asked: Option<StatusWord>) -> Response {
     let mut answer = warp::reply::json(body).into_response();
     if asked.is_some_and(|word| !body.is(word)) {
         *answer.status_mut() = StatusCode::ACCEPTED;

@@ -9,6 +9,7 @@
 //! Where to start reading: `supervisor` decides which sessions run here, `task` runs one from its lease to its end,
 //! `machine` is the pure table of statuses, and `connector` is the interface to WhatsApp.
 
+mod administration;
 mod owner_message;
 mod mailbox;
 mod connector;
@@ -22,6 +23,7 @@ mod status_publisher;
 mod failures;
 mod figures;
 
+pub use administration::{EraseError, Erased, LinkedPage};
 pub use connector::{ConnectError, Connector, End, Link, PasskeyAnswer, Request, Signal};
 pub use settings::Settings;
 pub use supervisor::{SessionError, Sessions};

@@ -332,6 +332,10 @@ impl Sessions {
         }
     }
 
+    pub(super) fn stores(&self) -> &Stores {
+        &self.shared.context.stores
+    }
+
     fn is_full(&self) -> bool {
         self.is_full_with(self.lock().len())
     }

@@ -2,7 +2,8 @@
 //!
 //! What it is for: [`Journal`] keeps and publishes statuses, [`Ownership`] decides which instance runs a tenant,
 //! [`Commands`] keeps what users ask for, [`CredentialStore`] keeps credentials, [`Outbox`] keeps what webhooks still
-//! have to deliver, and [`ClientVersions`] keeps the version of WhatsApp's web client, which belongs to no tenant.
+//! have to deliver, [`Revocations`] keeps which tokens are refused, [`Tenants`] lists and erases tenants for an operator,
+//! and [`ClientVersions`] keeps the version of WhatsApp's web client, which belongs to no tenant.
 //!
 //! What it guarantees: a status is checked, numbered, saved and published in one step. An owner writes only with its
 //! [`Lease`], which the store compares in the step that writes. Everything that belongs to a tenant is encrypted at
@@ -26,7 +27,9 @@ mod record;
 pub mod redis;
 mod client_version;
 mod desired_state;
+mod revocation;
 mod subscription;
+mod tenants;
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
@@ -40,7 +43,9 @@ pub use idle::FORGET_AFTER;
 pub use lease::Lease;
 pub use limits::{Limited, Limits, Usage};
 pub use outbox::{Outbox, OutboxEntry, VISIBILITY_TIMEOUT, Waiting};
+pub use revocation::{Revocations, Revoked};
 pub use subscription::{Subscription, Update};
+pub use tenants::Tenants;
 
 use crate::{
     events::{Event, EventId, PhoneNumber, Shown, Status},
@@ -238,17 +243,26 @@ pub struct Stores {
     pub credentials: Arc<dyn CredentialStore>,
     /// The version of WhatsApp's web client.
     pub client_versions: Arc<dyn ClientVersions>,
+    /// Which tokens are refused.
+    pub revocations: Arc<dyn Revocations>,
+    /// All tenants.
+    pub tenants: Arc<dyn Tenants>,
 }
 
 impl Stores {
     /// All traits of one backend.
-    pub(crate) fn of<S: Journal + Ownership + Commands + CredentialStore + ClientVersions>(store: Arc<S>) -> Self {
+    pub(crate) fn of<S>(store: Arc<S>) -> Self
+    where
+        S: Journal + Ownership + Commands + CredentialStore + ClientVersions + Revocations + Tenants,
+    {
         Self {
             journal: store.clone(),
             ownership: store.clone(),
             commands: store.clone(),
             credentials: store.clone(),
-            client_versions: store,
+            client_versions: store.clone(),
+            revocations: store.clone(),
+            tenants: store,
         }
     }
 }

@@ -1,9 +1,12 @@
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 use tautan_test_support::token_with;
 
 use crate::page_test::{PageTest, TENANT};
+
+/// Long enough that a stream's end opens the next one at once.
+const OPEN_FOR: Duration = Duration::from_secs(5);
 
 /// How long a token is taken after its `exp`, since clocks differ.
 const LEEWAY_SECONDS: u64 = 30;
@@ -45,6 +48,18 @@ async fn token_that_ends_signs_the_open_page_out() {
         card.click("#retry").await;
     }
     card.state("disconnected").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revoked_token_signs_the_open_page_out() {
+    let Some(stage) = PageTest::set(&[("TAUTAN_ADMIN_LISTEN", "127.0.0.1:0")], "id-ID").await else { return };
+    let card = stage.browser.card();
+    stage.sign_in().await;
+    card.state("disconnected").await;
+    tokio::time::sleep(OPEN_FOR).await;
+    stage.program.admin().end_streams(TENANT).await;
+    let shown = card.until("the signed-out view", |shown| shown.stream == "signed-out").await;
+    assert_eq!(shown.title, "Masuk lagi");
 }
 
 #[expect(clippy::disallowed_methods, reason = "the program under test reads the real clock too")]

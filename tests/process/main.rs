@@ -1,6 +1,7 @@
 //! The program as a process beside a WhatsApp simulator: it is killed, ended, started wrongly and run for long, and
 //! clients still see what the contract promises. Each test has its own simulator and data directory.
 
+mod admin;
 mod alerts;
 mod clients;
 mod codes;
@@ -33,6 +34,7 @@ mod pictures;
 mod receiver;
 mod redis;
 mod revivals;
+mod revocations;
 mod presence;
 mod printed;
 mod privacy;

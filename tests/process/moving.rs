@@ -2,9 +2,11 @@
 
 use std::fs;
 
-use tautan_test_support::{Event, Network, Program, RedisServer, Settings, Way, redis_is_installed};
+use reqwest::{Method, StatusCode};
+use tautan_test_support::{Event, Network, Program, RedisServer, Settings, Way, redis_is_installed, within};
 
 use crate::{
+    admin::with_admin,
     receiver::{Delivery, Mood, Receiver, in_order},
     redis::on,
     stage::{Stage, TENANT, link},
@@ -13,6 +15,8 @@ use crate::{
 
 const UNLINKED: &str = "neighbour";
 const WAITING: &str = "third";
+/// No tenant of the store any more, or never one.
+const SIGNED_OUT: &str = "fourth";
 const MOVED: &str = "moved 3 tenants";
 
 fn end(mut program: Program) {
@@ -24,7 +28,8 @@ fn end(mut program: Program) {
 /// Three tenants in an embedded store: one is linked, one was unlinked on its phone, one has just asked for a code.
 async fn embedded() -> Stage {
     let stage = Stage::new().await;
-    let program = stage.start();
+    let program = with_admin(stage.settings()).start();
+    program.admin().end_streams(SIGNED_OUT).await;
     drop(link(&program.api(TENANT), &stage.phone).await);
     let other = stage.simulator.phone("6289876543210", "Toko Lain");
     let mut stream = link(&program.api(UNLINKED), &other).await;
@@ -49,6 +54,8 @@ async fn is_complete(stage: &Stage, redis: &str) -> Program {
     let ended: Event = program.api(UNLINKED).events().await.until_status("disconnected").await;
     assert_eq!(ended.data["reason"], "unlinked-by-phone");
     program.api(WAITING).events().await.until_qr().await;
+    let answer = within("an answer", program.api(SIGNED_OUT).ask(Method::GET, "status").send()).await;
+    assert_eq!(answer.expect("an answer").status(), StatusCode::UNAUTHORIZED, "its tokens were revoked");
     program
 }
 

@@ -11,7 +11,8 @@ use tautan::{
     clock::{Clock, Timestamp},
     events::Status,
     store::{
-        ClientVersions, Commands, CredentialStore, DesiredState, Journal, Lease, Outbox, Ownership, Stores,
+        ClientVersions, Commands, CredentialStore, DesiredState, Journal, Lease, Outbox, Ownership, Revocations,
+        Stores, Tenants,
         crypt::MasterKey,
         embedded::{EmbeddedStore, Settings},
         redis::{self, RedisStore, Url},
@@ -72,6 +73,14 @@ pub trait Backend: Send {
 
     fn credentials(&self) -> &dyn CredentialStore {
         &*self.stores().credentials
+    }
+
+    fn revocations(&self) -> &dyn Revocations {
+        &*self.stores().revocations
+    }
+
+    fn tenants(&self) -> &dyn Tenants {
+        &*self.stores().tenants
     }
 
     fn client_versions(&self) -> &dyn ClientVersions {

@@ -51,6 +51,7 @@ mod redis;
 mod client_versions;
 mod refusals;
 mod restarts;
+mod revocations;
 mod rollback;
 mod messages;
 mod staleness;

@@ -21,6 +21,7 @@ const TOKEN: &[Code] = &[
     Code::BadProxy,
     Code::WrongIssuer,
     Code::WrongAudience,
+    Code::TokenRevoked,
     Code::AmbiguousToken,
     Code::KeysUnavailable,
     Code::Internal,
@@ -336,7 +337,8 @@ mod tests {
     use super::*;
 
     /// Answers of addresses that the document does not describe.
-    const ELSEWHERE: [Code; 3] = [Code::NotFound, Code::MethodNotAllowed, Code::SignInRefused];
+    const ELSEWHERE: [Code; 5] =
+        [Code::NotFound, Code::MethodNotAllowed, Code::SignInRefused, Code::ScopeMissing, Code::SessionBusy];
 
     #[test]
     fn every_problem_code_is_an_answer_of_some_operation() {

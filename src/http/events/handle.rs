@@ -3,12 +3,16 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use crate::clock::Timestamp;
+
 /// Passes orders of the instance to one open stream. A timer and channels for each stream would be most of an idle
-/// stream's
+/// stream's memory.
 #[derive(Default)]
 pub struct Handle {
     /// Streams of one group have their heartbeats together.
     pub group: u32,
+    /// Of its token.
+    pub issued_at: Option<Timestamp>,
     orders: Mutex<Orders>,
 }
 
@@ -16,6 +20,7 @@ pub struct Handle {
 struct Orders {
     heartbeat: bool,
     end: bool,
+    revoked: bool,
     stream: Option<Waker>,
 }
 
@@ -25,11 +30,23 @@ pub enum Order {
     Heartbeat,
     /// The instance drains or stops. Stays so.
     End,
+    /// The stream's token was revoked. Stays so.
+    EndRevoked,
+}
+
+impl Orders {
+    fn end(&self) -> Option<Order> {
+        match (self.revoked, self.end) {
+            (true, _) => Some(Order::EndRevoked),
+            (false, true) => Some(Order::End),
+            (false, false) => None,
+        }
+    }
 }
 
 impl Handle {
-    pub fn new(group: u32) -> Self {
-        Self { group, ..Self::default() }
+    pub fn new(group: u32, issued_at: Option<Timestamp>) -> Self {
+        Self { group, issued_at, ..Self::default() }
     }
 
     /// Returns the waker of the stream. Wake it only after every lock is released. Two heartbeats ordered together are
@@ -39,6 +56,7 @@ impl Handle {
         match order {
             Order::Heartbeat => orders.heartbeat = true,
             Order::End => orders.end = true,
+            Order::EndRevoked => orders.revoked = true,
         }
         orders.stream.take()
     }
@@ -46,8 +64,8 @@ impl Handle {
     /// For the one task that writes the stream.
     pub fn poll_order(&self, cx: &mut Context<'_>) -> Poll<Order> {
         let mut orders = self.orders();
-        if orders.end {
-            return Poll::Ready(Order::End);
+        if let Some(end) = orders.end() {
+            return Poll::Ready(end);
         }
         if std::mem::take(&mut orders.heartbeat) {
             return Poll::Ready(Order::Heartbeat);
@@ -56,11 +74,11 @@ impl Handle {
         Poll::Pending
     }
 
-    /// For a stream that cannot write now: reports only whether it must end. A heartbeat stays due.
-    pub fn poll_end(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Reports only whether the stream must end. A heartbeat stays due.
+    pub fn poll_end(&self, cx: &mut Context<'_>) -> Poll<Order> {
         let mut orders = self.orders();
-        if orders.end {
-            return Poll::Ready(());
+        if let Some(end) = orders.end() {
+            return Poll::Ready(end);
         }
         Self::wait(&mut orders, cx);
         Poll::Pending

@@ -8,6 +8,7 @@ mod fuzz;
 mod handle;
 mod stream_limit;
 mod heartbeat;
+mod revocation;
 mod socket;
 mod stream;
 mod sse_encoder;
@@ -28,6 +29,7 @@ use super::{
     identity,
 };
 use crate::{
+    auth::TokenError,
     events::{EventId, News},
     store::{Journal, StoreError, Subscription, Update},
     telemetry::{
@@ -38,6 +40,7 @@ use crate::{
 };
 use chunk::Chunk;
 pub use frame::Name;
+pub use revocation::end_revoked;
 pub use socket::Socket;
 use sse_encoder::SseEncoder;
 pub use stream::EventStream;
@@ -83,7 +86,7 @@ pub async fn events(request: RouteRequest, query: String) -> Result<Response, Pr
         return Ok(ended_at_once(services.settings.heartbeat));
     }
     let max = services.settings.streams_per_tenant_max;
-    let slot = match context.streams.limit.take(tenant).await {
+    let slot = match context.streams.limit.take(tenant, identity.issued_at).await {
         Ok(slot) => slot,
         Err(Crowded::Instance) => {
             metrics().limits.add(STREAMS);
@@ -102,6 +105,11 @@ pub async fn events(request: RouteRequest, query: String) -> Result<Response, Pr
             return Err(Problem::new(Code::TooManyStreams, detail).retry_after(CROWDED_RETRY_SECONDS));
         }
     };
+    // Again, now that the stream is one of those that a revocation ends. Without this, one that comes between the first check
+    // and this line would end no stream.
+    if services.verifier.is_revoked(tenant, identity.issued_at) {
+        return Err(TokenError::Revoked.into());
+    }
     let after = last_event_id(&request.headers, &query);
     tracing::debug!(%tenant, "stream authenticated for tenant");
 

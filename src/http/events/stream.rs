@@ -123,8 +123,8 @@ impl EventStream {
         if socket.poll_gone(cx).is_ready() {
             return Poll::Ready(Next::Gone);
         }
-        if self.slot.handle().poll_end(cx).is_ready() {
-            return Poll::Ready(Next::End);
+        if let Poll::Ready(end) = self.slot.handle().poll_end(cx) {
+            return Poll::Ready(self.carry_out(end, socket, timer));
         }
         while let Poll::Ready(update) = self.subscription.poll_next_shared(cx) {
             // `None`: this reader was too slow, or the store closes. The client comes back with its last id.
@@ -135,18 +135,24 @@ impl EventStream {
                 return Poll::Ready(Next::Write(chunk.framed(socket.is_chunked())));
             }
         }
-        Poll::Ready(match ready!(self.slot.handle().poll_order(cx)) {
+        let order = ready!(self.slot.handle().poll_order(cx));
+        Poll::Ready(self.carry_out(order, socket, timer))
+    }
+
+    fn carry_out(&self, order: Order, socket: &Socket, timer: &mut Timer) -> Next {
+        match order {
             Order::End => Next::End,
+            Order::EndRevoked => self.end_with_token(socket),
             // The wall clock may have jumped where the timer has not, for example in a laptop that slept.
             Order::Heartbeat if self.is_token_over() => self.end_with_token(socket),
             Order::Heartbeat => {
                 self.await_token_end(timer);
                 Next::Write(self.context.streams.heartbeat.framed(socket.is_chunked()))
             }
-        })
+        }
     }
 
-    /// Writes all bytes. False: the instance drains and the client does not read. An error if the client takes no byte
+    /// Writes all bytes. False: the stream must end and the client does not read. An error if the client takes no byte
     /// for too long. Uses the stream's only timer, and sets it back to the end of the token.
     async fn send(&self, socket: &Socket, mut bytes: Bytes, timer: &mut Timer) -> io::Result<bool> {
         if socket.try_write(&mut bytes)? {

@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::handle::{Handle, Order};
-use crate::{telemetry::metrics, tenant::TenantId};
+use crate::{clock::Timestamp, telemetry::metrics, tenant::TenantId};
 
 /// How long a request waits for a slot when all of the tenant's are taken.
 const WAIT_MAX: Duration = Duration::from_millis(300);
@@ -82,10 +82,10 @@ impl StreamLimit {
     ///
     /// HAProxy, nginx and Caddy can keep the stream of a client that has gone until a write to the client fails.
     /// Without the checks such a stream would hold its slot until its second heartbeat or longer. Cancel safe.
-    pub async fn take(&self, tenant: &TenantId) -> Result<StreamSlot, Crowded> {
+    pub async fn take(&self, tenant: &TenantId, issued_at: Option<Timestamp>) -> Result<StreamSlot, Crowded> {
         let deadline = Instant::now() + WAIT_MAX;
         loop {
-            let freed = match self.take_or_check(tenant) {
+            let freed = match self.take_or_check(tenant, issued_at) {
                 Ok(slot) => return slot.ok_or(Crowded::Instance),
                 Err(freed) => freed,
             };
@@ -99,7 +99,11 @@ impl StreamLimit {
 
     /// `None`: the instance has as many as it may. `Err`: the tenant has, its streams are being checked; completes when
     /// one of them ends.
-    fn take_or_check(&self, tenant: &TenantId) -> Result<Option<StreamSlot>, OwnedNotified> {
+    fn take_or_check(
+        &self,
+        tenant: &TenantId,
+        issued_at: Option<Timestamp>,
+    ) -> Result<Option<StreamSlot>, OwnedNotified> {
         let mut all = self.all();
         if let Some(open) = all.tenants.get_mut(tenant).filter(|open| open.handles.len() >= self.0.max.of_tenant) {
             // Made under the lock: a slot that is freed after this is not missed.
@@ -115,7 +119,7 @@ impl StreamLimit {
         all.count += 1;
         metrics().streams_open.set(all.count as f64);
         all.opened = all.opened.wrapping_add(1);
-        let handle = Arc::new(Handle::new(all.opened % GROUPS));
+        let handle = Arc::new(Handle::new(all.opened % GROUPS, issued_at));
         if all.ended {
             handle.order(Order::End);
         }
@@ -131,6 +135,17 @@ impl StreamLimit {
         let all = self.all();
         let handles = all.tenants.values().flat_map(|open| &open.handles).filter(|handle| handle.group == group);
         let streams: Vec<Waker> = handles.filter_map(|handle| handle.order(Order::Heartbeat)).collect();
+        drop(all);
+        streams.into_iter().for_each(Waker::wake);
+    }
+
+    /// Ends the streams of these tenants whose tokens have these issue times.
+    pub fn end_revoked(&self, is_revoked: impl Fn(&TenantId, Option<Timestamp>) -> bool) {
+        let all = self.all();
+        let of_tenants =
+            all.tenants.iter().flat_map(|(tenant, open)| open.handles.iter().map(move |one| (tenant, one)));
+        let revoked = of_tenants.filter(|(tenant, handle)| is_revoked(tenant, handle.issued_at));
+        let streams: Vec<Waker> = revoked.filter_map(|(_, handle)| handle.order(Order::EndRevoked)).collect();
         drop(all);
         streams.into_iter().for_each(Waker::wake);
     }
@@ -208,36 +223,36 @@ mod tests {
         let limit = StreamLimit::new(Max { all: 3, of_tenant: 2 });
         let mut open = Vec::new();
         for name in ["a", "b", "c"] {
-            open.push(limit.take(&tenant(name)).await.ok().unwrap());
+            open.push(limit.take(&tenant(name), None).await.ok().unwrap());
         }
-        assert_eq!(limit.take(&tenant("d")).await.err(), Some(Crowded::Instance));
+        assert_eq!(limit.take(&tenant("d"), None).await.err(), Some(Crowded::Instance));
         open.pop();
-        assert!(limit.take(&tenant("d")).await.is_ok());
+        assert!(limit.take(&tenant("d"), None).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn slot_is_free_again_when_its_stream_ends() {
         let (a, b) = (tenant("a"), tenant("b"));
         let limit = limit(2);
-        let first = limit.take(&a).await.ok().unwrap();
-        let _second = limit.take(&a).await.ok().unwrap();
-        assert_eq!(limit.take(&a).await.err(), Some(Crowded::Tenant));
-        assert!(limit.take(&b).await.is_ok(), "another tenant has slots of its own");
+        let first = limit.take(&a, None).await.ok().unwrap();
+        let _second = limit.take(&a, None).await.ok().unwrap();
+        assert_eq!(limit.take(&a, None).await.err(), Some(Crowded::Tenant));
+        assert!(limit.take(&b, None).await.is_ok(), "another tenant has slots of its own");
         drop(first);
-        assert!(limit.take(&a).await.is_ok());
+        assert!(limit.take(&a, None).await.is_ok());
         assert_eq!(limit.all().tenants.len(), 1, "tenants without streams are forgotten");
     }
 
     #[tokio::test(start_paused = true)]
     async fn slot_is_given_when_a_stream_ends_after_a_check() {
         let (limit, a) = (limit(1), tenant("a"));
-        let stale = limit.take(&a).await.ok().unwrap();
+        let stale = limit.take(&a, None).await.ok().unwrap();
         let ends_when_checked = async move {
             assert_eq!(poll_fn(|cx| stale.handle().poll_order(cx)).await, Order::Heartbeat);
             drop(stale);
         };
         let began = Instant::now();
-        let (slot, ()) = tokio::join!(limit.take(&a), ends_when_checked);
+        let (slot, ()) = tokio::join!(limit.take(&a, None), ends_when_checked);
         assert!(slot.is_ok());
         assert_eq!(began.elapsed(), Duration::ZERO, "the check is the first thing done");
     }
@@ -245,10 +260,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn waiting_requests_share_the_checks() {
         let (limit, a) = (limit(1), tenant("a"));
-        let held = limit.take(&a).await.ok().unwrap();
+        let held = limit.take(&a, None).await.ok().unwrap();
         let mut count = 0;
         let began = Instant::now();
-        let refused = futures::future::join_all((0..50).map(|_| limit.take(&a)));
+        let refused = futures::future::join_all((0..50).map(|_| limit.take(&a, None)));
         tokio::select! {
             refused = refused => assert!(refused.iter().all(Result::is_err)),
             () = async { loop { poll_fn(|cx| held.handle().poll_order(cx)).await; count += 1; } } => unreachable!("the slot is held"),
@@ -263,7 +278,7 @@ mod tests {
         let (limit, a) = (limit(20), tenant("a"));
         let mut streams = Vec::new();
         for _ in 0..15 {
-            streams.push(limit.take(&a).await.ok().unwrap());
+            streams.push(limit.take(&a, None).await.ok().unwrap());
         }
         let mut count = 0;
         for group in 0..GROUPS {
@@ -278,12 +293,29 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn stream_that_is_opened_after_the_end_ends() {
         let (limit, a) = (limit(2), tenant("a"));
-        let early = limit.take(&a).await.ok().unwrap();
+        let early = limit.take(&a, None).await.ok().unwrap();
         assert_eq!(order(&early), None);
         limit.end();
-        let late = limit.take(&a).await.ok().unwrap();
+        let late = limit.take(&a, None).await.ok().unwrap();
         for slot in [&early, &late, &early] {
             assert_eq!(order(slot), Some(Order::End));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_streams_of_revoked_tokens_end() {
+        let (limit, a, b) = (limit(5), tenant("a"), tenant("b"));
+        let at = |second| Some(Timestamp::from_second(second).unwrap());
+        let mut slots = Vec::new();
+        for (tenant, issued_at) in [(&a, None), (&a, at(100)), (&a, at(101)), (&b, None), (&b, at(1))] {
+            slots.push(limit.take(tenant, issued_at).await.ok().unwrap());
+        }
+        limit.order_heartbeat(1);
+        limit.end_revoked(|tenant, issued_at| *tenant == a && issued_at.is_none_or(|at| at.as_second() <= 100));
+        let revoked: Vec<_> = slots.iter().map(|slot| order(slot) == Some(Order::EndRevoked)).collect();
+        assert_eq!(revoked, [true, true, false, false, false]);
+        limit.end();
+        assert_eq!(order(&slots[0]), Some(Order::EndRevoked), "the reason stays");
+        assert_eq!(order(&slots[2]), Some(Order::End));
     }
 }

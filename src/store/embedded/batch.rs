@@ -12,8 +12,8 @@ use super::{
     idle::IdleTime,
     record::Record,
     rows::{
-        CREDENTIALS, DESIRED_STATES, EPOCH_ROW, IDLE_TIME_ROW, JOURNAL, KeptDesired, KeptEvent, META, Span, Untold,
-        seal_row,
+        CREDENTIALS, DESIRED_STATES, EPOCH_ROW, IDLE_TIME_ROW, JOURNAL, KeptDesired, KeptEvent, META, REVOCATIONS,
+        Span, Untold, seal_row,
     },
 };
 use crate::store::takeover::starting;
@@ -22,7 +22,7 @@ use crate::{
     events::{Cursor, Event, EventId, JournalId, Shown, Status},
     store::{Change, DesiredState, Generation, Lease, StoreError, Update},
     telemetry::metrics,
-    tenant::TenantId,
+    tenant::{TenantId, TenantRef},
 };
 
 /// The result of a step.
@@ -61,6 +61,7 @@ enum Effect {
     KeepNewestEvent(TenantId),
     Forgotten(TenantId),
     IdleTime(IdleTime),
+    Revoked(TenantRef, i64),
     Notify(TenantId),
     End(Lease),
 }
@@ -187,6 +188,18 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
+    /// Returns the second until which the tenant's tokens are revoked. A clock that was set back does not move it back.
+    pub fn revoke(&mut self, tenant: TenantRef, now: i64) -> Step<i64> {
+        let mut revocations = self.transaction()?.open_table(REVOCATIONS)?;
+        let name = tenant.to_string();
+        let kept = revocations.get(name.as_str())?.map(|until| until.value());
+        let until = kept.map_or(now, |kept| kept.max(now));
+        revocations.insert(name.as_str(), until)?;
+        drop(revocations);
+        self.effects.push(Effect::Revoked(tenant, until));
+        Ok(until)
+    }
+
     pub fn give(&mut self, tenant: &TenantId) -> Lease {
         *self.leases += 1;
         let fence = (self.shared.disk.epoch() << LEASES_BITS) + u64::from(*self.leases);
@@ -307,6 +320,7 @@ impl Outcome<'_> {
                     self.shared.hub.publish(&tenant, Update::Refresh(Shown { event, stale: false }));
                 }
                 Effect::IdleTime(time) => memory.idle_time = time,
+                Effect::Revoked(tenant, until) => self.shared.disk.revoked.learn([(tenant, until)]),
                 Effect::Notify(_) | Effect::End(_) => later.push(effect),
             }
         }
@@ -319,7 +333,8 @@ impl Outcome<'_> {
                 | Effect::Notice(_)
                 | Effect::KeepNewestEvent(_)
                 | Effect::Forgotten(_)
-                | Effect::IdleTime(_) => {}
+                | Effect::IdleTime(_)
+                | Effect::Revoked(..) => {}
             }
         }
     }

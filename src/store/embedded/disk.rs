@@ -1,7 +1,7 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use redb::{
@@ -17,13 +17,16 @@ use super::{
     idle::IdleTime,
     rows::{
         CREDENTIALS, DESIRED_STATES, EPOCH_ROW, FORMAT_ROW, IDLE_TIME_ROW, JOURNAL, KEY_CHECK_LOCATION, KEY_CHECK_ROW,
-        KeptDesired, KeptEvent, META, open_row, reencrypt_desired, reencrypt_event, seal_row,
+        KeptDesired, KeptEvent, META, REVOCATIONS, open_row, reencrypt_desired, reencrypt_event, seal_row,
     },
 };
 use crate::{
     clock::Timestamp,
-    store::crypt::{MasterKey, TenantKeys},
-    tenant::TenantId,
+    store::{
+        Revoked,
+        crypt::{MasterKey, TenantKeys},
+    },
+    tenant::{TenantId, TenantRef},
 };
 
 const FORMAT: u64 = 1;
@@ -34,6 +37,8 @@ pub struct Disk {
     path: PathBuf,
     id: FileId,
     epoch: u64,
+    /// What the file has of revocations.
+    pub revoked: Arc<Revoked>,
     open: RwLock<Option<Database>>,
 }
 
@@ -86,12 +91,13 @@ impl Disk {
         let transaction = begin(&database).map_err(|error| engine(dir, error))?;
         let epoch = enter(&transaction, dir, key, previous, now)?;
         let found = read_all(&transaction, key).map_err(|error| engine(dir, error))?;
+        let revoked = Arc::new(read_revocations(&transaction).map_err(|error| engine(dir, error))?);
         let hook = |point| on_commit.into_iter().for_each(|hook| hook(point));
         hook(CommitPoint::Before);
         transaction.commit().map_err(|error| engine(dir, error))?;
         hook(CommitPoint::After);
         directory.settle()?;
-        Ok((Self { path, id, epoch, open: RwLock::new(Some(database)) }, found))
+        Ok((Self { path, id, epoch, revoked, open: RwLock::new(Some(database)) }, found))
     }
 
     /// The time of opening in milliseconds, or one more than the last epoch if the clock went back. So cursors and
@@ -254,6 +260,15 @@ fn read_all(transaction: &WriteTransaction, key: &MasterKey) -> Result<Found, re
     // A read transaction may come before the first write, and fails where the table was never made.
     transaction.open_table(CREDENTIALS)?;
     Ok(found)
+}
+
+fn read_revocations(transaction: &WriteTransaction) -> Result<Revoked, redb::Error> {
+    let revoked = Revoked::default();
+    for row in transaction.open_table(REVOCATIONS)?.iter()? {
+        let (tenant, until) = row?;
+        revoked.learn(TenantRef::parse(tenant.value()).map(|tenant| (tenant, until.value())));
+    }
+    Ok(revoked)
 }
 
 fn keyed(tenant: &str, key: &MasterKey) -> Option<(TenantId, TenantKeys)> {

@@ -151,6 +151,11 @@ impl Memory {
         })
     }
 
+    pub fn wanted(&self) -> Vec<TenantId> {
+        let wanted = self.tenants.iter().filter(|(_, known)| known.record.desired.is_some());
+        wanted.map(|(tenant, _)| tenant.clone()).collect()
+    }
+
     pub fn orphaned(&self, max: usize) -> Vec<TenantId> {
         let waiting = self.tenants.iter().filter(|(_, known)| known.record.facts().is_orphaned());
         waiting.take(max).map(|(tenant, _)| tenant.clone()).collect()

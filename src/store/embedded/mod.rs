@@ -26,6 +26,7 @@ mod outbox;
 mod record;
 mod client_version;
 mod commands;
+mod revocation;
 mod rewrite;
 mod ownership;
 mod rows;

@@ -13,7 +13,7 @@ use super::{
     OpenError,
     directory::Directory,
     file,
-    rows::{CREDENTIALS, DESIRED_STATES, JOURNAL, META},
+    rows::{CREDENTIALS, DESIRED_STATES, JOURNAL, META, REVOCATIONS},
 };
 
 /// Copies the store into a new file that replaces the old one. No process may have it open. Rows that were removed from
@@ -43,7 +43,7 @@ fn copy(old: &Database, draft: &Path) -> Result<(), redb::Error> {
     let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(draft)?;
     let new = file::database(file)?;
     let (from, to) = (old.begin_read()?, new.begin_write()?);
-    let known = [META.name(), JOURNAL.name(), DESIRED_STATES.name(), CREDENTIALS.name()];
+    let known = [META.name(), JOURNAL.name(), DESIRED_STATES.name(), CREDENTIALS.name(), REVOCATIONS.name()];
     for table in from.list_tables()? {
         if !known.contains(&table.name()) {
             return Err(StorageError::Corrupted(format!("it has an unknown table {}", table.name())).into());
@@ -53,6 +53,7 @@ fn copy(old: &Database, draft: &Path) -> Result<(), redb::Error> {
     copy_table(&from, &to, JOURNAL)?;
     copy_table(&from, &to, DESIRED_STATES)?;
     copy_table(&from, &to, CREDENTIALS)?;
+    copy_table(&from, &to, REVOCATIONS)?;
     to.commit()?;
     Ok(())
 }

@@ -27,6 +27,10 @@ pub const DESIRED_STATES: TableDefinition<&str, &[u8]> = TableDefinition::new("w
 /// By tenant, table and the row's keyed hash: key and value, sealed.
 pub const CREDENTIALS: TableDefinition<(&str, &str, &[u8]), &[u8]> = TableDefinition::new("vault");
 
+/// By a tenant's public reference: the second until which its tokens are revoked. Not sealed, since it tells neither a name
+/// nor a status, and has to be read without the name.
+pub const REVOCATIONS: TableDefinition<&str, i64> = TableDefinition::new("revocations");
+
 pub const FORMAT_ROW: &str = "format";
 pub const EPOCH_ROW: &str = "epoch";
 /// Key check value: a sealed word that opens only with the right key.

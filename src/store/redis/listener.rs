@@ -66,7 +66,7 @@ async fn listen(
 ) -> Result<(), Failure> {
     let (mut sink, mut messages) = pubsub.split();
     let probe = schema::probe(shared.membership.instance());
-    in_time(sink.subscribe(&[schema::notifications(), probe])).await?;
+    in_time(sink.subscribe(&[schema::notifications(), schema::revoked(), probe])).await?;
     shared.watchers.connected();
     let watched = shared.watchers.tenants();
     for batch in watched.chunks(BATCH_MAX) {
@@ -152,6 +152,10 @@ async fn in_time(answer: impl Future<Output = redis::RedisResult<()>>) -> Result
 fn handle(shared: &Arc<Shared>, server: &str, message: &Msg) {
     shared.health.heard();
     let (channel, payload) = (message.get_channel_name(), message.get_payload_bytes());
+    if channel == schema::revoked() {
+        shared.hear_revocation(payload);
+        return;
+    }
     if channel == schema::notifications() {
         let text = String::from_utf8_lossy(payload);
         let mut words = text.split(' ');

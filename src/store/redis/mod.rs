@@ -40,6 +40,7 @@ mod record;
 mod recovery;
 mod refusal;
 mod reseal;
+mod revocation;
 mod schema;
 mod script;
 mod sealed;
@@ -48,6 +49,7 @@ mod server;
 mod submit;
 mod sweep;
 mod tasks;
+mod tenants;
 mod unread;
 mod unusable;
 mod url;
@@ -78,7 +80,7 @@ use self::{
     watchers::{Order, Watchers},
 };
 use super::{
-    Limits, Outbox, StoreError, Stores,
+    Limits, Outbox, Revoked, StoreError, Stores,
     crypt::{MasterKey, MasterKeys},
     hub::Hub,
     notifications::Notifications,
@@ -124,6 +126,7 @@ struct Shared {
     clock: SharedClock,
     hub: Arc<Hub>,
     notifications: Notifications,
+    revoked: Arc<Revoked>,
     leases: Leases,
     membership: Membership,
     limits: Limits,
@@ -153,6 +156,7 @@ impl RedisStore {
             hub,
             outbox: OutboxState::default(),
             notifications: Notifications::default(),
+            revoked: Arc::default(),
             leases: Leases::default(),
             membership: Membership::new(settings.sessions_max),
             limits: settings.limits,
@@ -166,6 +170,7 @@ impl RedisStore {
         shared.tasks.run(heartbeat::run(shared.clone()));
         shared.tasks.run(liveness::run(shared.clone()));
         shared.tasks.run(sweep::run(shared.clone()));
+        shared.tasks.run(revocation::run(shared.clone()));
         shared.tasks.run(listener::run(shared.clone(), queue));
         if rotates {
             shared.tasks.run(reseal::run(shared.clone()));

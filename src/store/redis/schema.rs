@@ -114,6 +114,16 @@ pub fn number(hash: &str) -> String {
     cell(&format!("number:{hash}"))
 }
 
+/// A sorted set: the public references of tenants whose tokens were revoked; the score is the second until which.
+pub fn revocations() -> String {
+    cell("revocations")
+}
+
+/// A channel: revocations as they are made.
+pub fn revoked() -> String {
+    cell("revoked")
+}
+
 /// A hash: the time that counts towards forgetting.
 pub fn idle_time() -> String {
     cell("idle-time")
@@ -267,7 +277,7 @@ mod tests {
     #[test]
     fn every_key_of_the_cell_has_its_hash_tag() {
         let keys = [wanted(), owned("i"), inbox("i"), outbox(), incarnations(), heartbeat("i"), number("n")];
-        let keys = keys.into_iter().chain([idle_time(), sweeper(), data(), client_version()]);
+        let keys = keys.into_iter().chain([idle_time(), sweeper(), data(), client_version(), revocations(), revoked()]);
         for key in keys {
             let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
             assert_eq!(tag.map(|(tag, _)| tag), Some("0"), "{key}");

@@ -51,6 +51,7 @@ scripts! {
     ERASE [Record, History, Tables] = "names" "prelude" "erase";
     FINISH [Record, History, OUTBOX, WANTED, OWNED] = "names" "prelude" "event" "finish";
     FORGET [Record, History, Tables, Messages, Requests, Crashes, UsedCodes, UsedDials, OUTBOX, WANTED] = "names" "prelude" "forget";
+    LISTED [Other("incarnations"), WANTED] = "listed";
     LOSE [Record, History, OUTBOX] = "names" "prelude" "event" "lose";
     NAME [Record, History, WANTED] = "names" "prelude" "name";
     NUMBER [Other("used")] = "number";
@@ -59,6 +60,7 @@ scripts! {
     READ [Record, History, Tables] = "names" "look" "read";
     RELEASE [Record, History, WANTED, OWNED] = "names" "prelude" "release";
     RESEAL [Record, History] = "names" "reseal";
+    REVOKE [Other("revocations")] = "revoke";
     RECEIVE [Record, History, Messages] = "names" "prelude" "receive";
     SEND [Record, History, Messages, INBOX] = "names" "prelude" "send";
     ACK [Record, History, OUTBOX] = "names" "prelude" "ack";

@@ -64,11 +64,18 @@ impl Setup {
         let store = EmbeddedStore::open(settings, clock.clone()).unwrap();
         let stores = store.stores();
         let (end_streams, stop, health) = (CancellationToken::new(), CancellationToken::new(), Health::default());
+        let verifier = TokenVerifier::new(self.auth, clock.clone()).unwrap();
+        let revoked = stores.revocations.revoked().clone();
+        let rule = {
+            let revoked = revoked.clone();
+            move |tenant: &TenantId, issued_at| revoked.refuses(tenant, issued_at)
+        };
         let services = Services {
             settings: self.http,
             clock: clock.clone(),
-            verifier: Arc::new(TokenVerifier::new(self.auth, clock.clone()).unwrap()),
+            verifier: Arc::new(verifier.with_revocation(Arc::new(rule))),
             journal: stores.journal.clone(),
+            revoked: revoked.clone(),
             sessions: requests_only(&stores, clock.clone()),
             health: health.clone(),
             sign_in: self.sign_in.map(Arc::new),

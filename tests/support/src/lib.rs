@@ -1,6 +1,7 @@
 //! Starts the program as a process of its own, beside a simulator, and talks to it as clients do: over HTTP, with tokens
 //! that a SaaS product would have signed. Knows nothing of the inside.
 
+mod admin;
 mod api;
 mod deployment;
 mod fenced_block;
@@ -20,6 +21,7 @@ mod credentials;
 
 use std::time::Duration;
 
+pub use admin::Admin;
 pub use api::Api;
 pub use credentials::{CREDENTIALS, damage_credentials, with_store};
 pub use deployment::{Certificates, RedisNode, SERVICE, Watched, stranger};
@@ -34,7 +36,7 @@ pub use program::{Binary, Program, Settings};
 pub use qr::{read_data_url, read_png};
 pub use redis::{Backup, RedisServer, redis_is_installed};
 pub use stream::{Event, EventStream, Frame, ids, rank};
-pub use token::{SECRET, token, token_with};
+pub use token::{SECRET, in_seconds, token, token_with};
 
 /// Longer than any step on loopback takes, and short enough for a test that hangs.
 pub const DEADLINE: Duration = Duration::from_secs(20);

@@ -11,7 +11,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{Api, DEADLINE, SECRET};
+use crate::{Admin, Api, DEADLINE, SECRET};
 
 /// Lines of the log that are kept.
 const LINES_MAX: usize = 200_000;
@@ -181,7 +181,15 @@ impl Settings {
                 }
             })
         });
-        Program { child, output, readers: readers.into(), base: String::new(), metrics: None, data_dir: self.data_dir }
+        Program {
+            child,
+            output,
+            readers: readers.into(),
+            base: String::new(),
+            metrics: None,
+            admin: None,
+            data_dir: self.data_dir,
+        }
     }
 }
 
@@ -194,6 +202,8 @@ pub struct Program {
     base: String,
     /// Where it exports metrics.
     metrics: Option<SocketAddr>,
+    /// Where back ends reach it.
+    admin: Option<SocketAddr>,
     pub data_dir: PathBuf,
 }
 
@@ -232,7 +242,8 @@ impl Program {
     fn listens_as(&mut self, line: &str) {
         let line: serde_json::Value = serde_json::from_str(line).expect("the log is JSON");
         self.base = format!("http://{}", line["address"].as_str().expect("the line says where"));
-        self.metrics = line["metrics"].as_str().map(|address| address.parse().expect("an address"));
+        let listener = |name: &str| line[name].as_str().map(|address| address.parse().expect("an address"));
+        (self.metrics, self.admin) = (listener("metrics"), listener("admin"));
     }
 
     pub fn base(&self) -> &str {
@@ -246,6 +257,11 @@ impl Program {
     /// Where it exports metrics, if `TAUTAN_METRICS_LISTEN` is set.
     pub fn metrics_address(&self) -> SocketAddr {
         self.metrics.expect("it exports metrics")
+    }
+
+    /// A back end's client, if `TAUTAN_ADMIN_LISTEN` is set.
+    pub fn admin(&self) -> Admin {
+        Admin::new(self.admin.expect("it has a listener for back ends"))
     }
 
     /// Memory that is resident now.

@@ -15,8 +15,9 @@ pub fn token_with(claims: Value) -> String {
         .expect("claims are JSON")
 }
 
+/// Seconds since 1970, as a token has them.
 #[expect(clippy::disallowed_methods, reason = "the program under test reads the real clock too")]
-pub(crate) fn in_seconds(seconds: u64) -> u64 {
+pub fn in_seconds(seconds: u64) -> u64 {
     let at = SystemTime::now() + Duration::from_secs(seconds);
     at.duration_since(UNIX_EPOCH).expect("now is after 1970").as_secs()
 }
