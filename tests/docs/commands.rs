@@ -8,10 +8,11 @@ use crate::{documents, root};
 
 /// Blocks of commands that stand in no document of `process walkthrough` and are not marked `run`: the document, the heading
 /// above them, and who runs them, or why no test does.
-const OTHERS: [(&str, &str, &str); 10] = [
+const OTHERS: [(&str, &str, &str); 11] = [
     ("README.md", "Try it", "`process demo` runs the demo; the other command links a real phone"),
     ("README.md", "With curl", "`process walkthrough::readme_links_an_account_with_curl`"),
     ("README.md", "In your product", "names of example hosts; `process deploy` starts it with its own"),
+    ("docs/admin.md", "The token", "`process revocations` makes the same request"),
     ("docs/deployment.md", "Before the first start", "names of example hosts; the walk has the same commands"),
     ("docs/deployment.md", "Docker", "needs Docker, which is not there where the tests run"),
     ("docs/measurements.md", "Measure your own", "takes an hour: `make bench`"),
