@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 . ci/copy.sh
 declare -A finds=(
     [dropped-publish]=Lost [missing-fence-check]=TwoOwners [read-before-subscribe]=Lost
-    [reused-sequence]='TwoEventsOfOneId|Disorder' [foreign-tenant]=Foreign [unnumbered-desired-state]=LostWish
+    [reused-sequence]='TwoEventsOfOneId|Disorder' [foreign-tenant]=Foreign [unnumbered-desired-state]=LostRequest
     [redial-without-lease]=ReplacedLink
 )
 [ $# -gt 0 ] || set -- "${!finds[@]}"
