@@ -7,7 +7,7 @@ use redis::{
     aio::{PubSub, PubSubSink},
 };
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 
@@ -23,6 +23,8 @@ const PROBE_EVERY: Duration = Duration::from_secs(5);
 const SILENCE_MAX: Duration = Duration::from_secs(15);
 /// Users wait for this.
 const RETRY_MAX: Duration = Duration::from_millis(500);
+/// A reader waits for its channel no longer, and begins with a stale status.
+const LISTEN_TIME_MAX: Duration = Duration::from_millis(500);
 const COMPARE_EVERY: Duration = Duration::from_secs(30);
 
 /// Holds the one connection of this process that receives messages. Does not use the library's own reconnect: that gives up
@@ -182,6 +184,21 @@ fn handle(shared: &Arc<Shared>, server: &str, message: &Msg) {
 }
 
 impl Shared {
+    /// Returns once messages of the tenant arrive here, or after a limit; then the tenant is caught up with later.
+    pub async fn listen(&self, tenant: &TenantId) {
+        if self.watchers.is_listening(tenant) || self.health.is_away() || !self.watchers.is_delivering() {
+            return;
+        }
+        let (done, arrives) = oneshot::channel();
+        let listening = async {
+            // An error says that the store closes.
+            if self.orders.send((tenant.clone(), done)).await.is_ok() {
+                let _ = arrives.await;
+            }
+        };
+        let _ = timeout(LISTEN_TIME_MAX, listening).await;
+    }
+
     /// Reads a tenant that is marked as being read, until its readers have received everything.
     pub fn catch_up(self: &Arc<Self>, tenant: TenantId) {
         let shared = self.clone();

@@ -11,13 +11,13 @@ use std::{
 
 use tokio::{
     sync::{oneshot, watch},
-    time::{Instant, timeout},
+    time::Instant,
 };
 
 pub use self::watched::ReadFrom;
 
-use self::watched::{Delivered, Reader, Watched};
-use super::{Shared, read::Reading, record::is_pairing};
+use self::watched::{Delivered, Message, Reader, Watched};
+use super::{read::Reading, record::is_pairing};
 use crate::{
     clock::Timestamp,
     events::{Cursor, Event, EventId, Shown, Status},
@@ -33,8 +33,6 @@ use crate::{
 const LINGER: Duration = Duration::from_secs(10);
 /// A new session is acquired at once, as a rule. A page must not show the status as stale for that moment.
 const ACQUIRED_WITHIN: Duration = Duration::from_secs(1);
-/// A reader waits for its channel no longer, and begins with a stale status.
-const LISTEN_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// The tenants that have readers here, and the newest event that those have received.
 pub struct Watchers {
@@ -102,6 +100,10 @@ impl Watchers {
         self.not_delivering.store(false, Ordering::SeqCst);
     }
 
+    pub fn is_delivering(&self) -> bool {
+        !self.not_delivering.load(Ordering::SeqCst)
+    }
+
     /// All tenants that are watched.
     pub fn tenants(&self) -> Vec<TenantId> {
         self.lock().keys().cloned().collect()
@@ -111,7 +113,7 @@ impl Watchers {
         self.lock().contains_key(tenant)
     }
 
-    fn is_listening(&self, tenant: &TenantId) -> bool {
+    pub fn is_listening(&self, tenant: &TenantId) -> bool {
         self.lock().entry(tenant.clone()).or_default().listening
     }
 
@@ -242,7 +244,7 @@ impl Watchers {
             }
             return Based::Well;
         }
-        if watched.read_on() { Based::Behind } else { Based::Well }
+        if self.read_on(tenant, watched) { Based::Behind } else { Based::Well }
     }
 
     /// The last known status, stale: the store cannot be read.
@@ -286,23 +288,38 @@ impl Watchers {
             return false;
         }
         let Some(watched) = all.get_mut(tenant) else { return false };
+        let message = Message { server: server.to_owned(), previous, event: Arc::new(event), owner };
         if watched.reader != Reader::None {
-            watched.again = true;
+            watched.wait(message);
             return false;
         }
+        !self.follow(tenant, watched, message) && watched.suspect()
+    }
+
+    /// Publishes the event if readers here have received the one before it. False: one was missed.
+    fn follow(&self, tenant: &TenantId, watched: &mut Watched, message: Message) -> bool {
+        let Message { previous, event, owner, .. } = message;
         if watched.delivered != Delivered::from(previous) {
             let known = watched.delivered.cursor();
-            let old = known.is_some_and(|known| known.epoch == event.cursor.epoch && event.cursor <= known);
-            return !old && watched.suspect();
+            return known.is_some_and(|known| known.epoch == event.cursor.epoch && event.cursor <= known);
         }
-        let event = Arc::new(event);
         watched.delivered = Delivered::UpTo(event.cursor);
         let stale = owner.is_none() && !matches!(event.status, Status::Disconnected { .. });
         watched.shown = Some(Shown { event: event.clone(), stale });
         watched.unowned_since = stale.then(Instant::now);
         watched.owner = owner;
         self.hub.publish(tenant, Update::Event(event));
-        false
+        true
+    }
+
+    /// The reading is done. True: a task has to read again.
+    fn read_on(&self, tenant: &TenantId, watched: &mut Watched) -> bool {
+        let messages = std::mem::take(&mut watched.waiting);
+        // One of an earlier run may be of an event that is lost.
+        let followed =
+            messages.into_iter().all(|message| !self.is_gone(&message.server) && self.follow(tenant, watched, message));
+        watched.again |= !followed;
+        watched.read_on()
     }
 
     /// True: the caller has to read the tenant. False: it is being read, or not watched.
@@ -353,7 +370,7 @@ impl Watchers {
             let event = Arc::new(Event::never_linked(now));
             self.hub.publish(tenant, Update::Refresh(Shown { event, stale: false }));
         }
-        watched.read_on()
+        self.read_on(tenant, watched)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, Box<Watched>>> {
@@ -368,26 +385,6 @@ const NOWHERE: Cursor = Cursor { epoch: 0, sequence: 0 };
 /// The status of a tenant that could not be read yet; always shown as stale.
 fn unknown(now: Timestamp) -> Event {
     Event::unread(NOWHERE, now)
-}
-
-impl Shared {
-    /// Returns once messages of the tenant arrive here, or after a limit; then the tenant is caught up with later.
-    pub async fn listen(&self, tenant: &TenantId) {
-        if self.watchers.is_listening(tenant)
-            || self.health.is_away()
-            || self.watchers.not_delivering.load(Ordering::SeqCst)
-        {
-            return;
-        }
-        let (done, arrives) = oneshot::channel();
-        let listening = async {
-            // An error says that the store closes.
-            if self.orders.send((tenant.clone(), done)).await.is_ok() {
-                let _ = arrives.await;
-            }
-        };
-        let _ = timeout(LISTEN_TIME_MAX, listening).await;
-    }
 }
 
 #[cfg(test)]

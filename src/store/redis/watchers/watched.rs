@@ -1,10 +1,15 @@
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use super::NOWHERE;
 use crate::{
-    events::{Cursor, Shown},
+    events::{Cursor, Event, Shown},
     store::redis::read::Reading,
 };
+
+/// The journal keeps as many: a reading that missed more could not find them either.
+const WAITING_MAX: usize = 32;
 
 /// Where a reading for all readers of a tenant begins.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -21,8 +26,11 @@ pub struct Watched {
     /// Where the publishing began. Earlier events were read by each stream itself, and never published.
     pub began: Option<Cursor>,
     pub reader: Reader,
-    /// A message arrived while a reading was under way, and was dropped.
+    /// Another reading has to follow the one under way.
     pub again: bool,
+    /// What arrived while a reading was under way, in its order. Without this, another reading would have to find it, and an
+    /// unlink removes events before a reading that comes late.
+    pub waiting: Vec<Message>,
     /// The current status as readers here know it.
     pub shown: Option<Shown>,
     /// Since when the status has no owner and readers here have not seen it as stale.
@@ -33,7 +41,17 @@ pub struct Watched {
     pub doubted: u64,
 }
 
-/// Who reads the tenant now and publishes the result. A message that arrives meanwhile only causes another reading.
+/// An event as a message brings it.
+pub struct Message {
+    /// The run of the server that it is of.
+    pub server: String,
+    /// The event before it.
+    pub previous: Option<Cursor>,
+    pub event: Arc<Event>,
+    pub owner: Option<String>,
+}
+
+/// Who reads the tenant now and publishes the result. A message that arrives meanwhile waits until that is done.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Reader {
     None,
@@ -90,6 +108,7 @@ impl Default for Watched {
             began: None,
             reader: Reader::First,
             again: false,
+            waiting: Vec::new(),
             shown: None,
             unowned_since: None,
             owner: None,
@@ -117,7 +136,16 @@ impl Watched {
         self.began = newest;
     }
 
-    /// The reading is done. True: a task has to read again.
+    /// Keeps a message until the reading under way is done.
+    pub fn wait(&mut self, message: Message) {
+        if self.waiting.len() == WAITING_MAX {
+            self.waiting = Vec::new();
+            self.again = true;
+        }
+        self.waiting.push(message);
+    }
+
+    /// The reading is done, and so are the messages that waited for it. True: a task has to read again.
     pub fn read_on(&mut self) -> bool {
         let again = std::mem::take(&mut self.again);
         self.reader = if again { Reader::Task } else { Reader::None };
