@@ -129,6 +129,9 @@ impl Sessions {
             Err(error) => (Err(error), None),
         };
         match slot {
+            // While the store is away each request would end the session's pause before its next attempt. If the request was
+            // saved all the same, its owner learns of it from the store.
+            None if shown.is_err() => {}
             None => _ = self.notify(tenant),
             Some(slot) => {
                 if let Err(error) = self.start(slot, lease, &request).await {

@@ -1,6 +1,6 @@
 use std::{
     collections::HashMap,
-    sync::{PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use async_trait::async_trait;
@@ -20,7 +20,7 @@ pub trait Revocations: Send + Sync + 'static {
     async fn revoke(&self, tenant: &TenantId) -> Result<Timestamp, StoreError>;
 
     /// The revocations that this process knows.
-    fn revoked(&self) -> &std::sync::Arc<Revoked>;
+    fn revoked(&self) -> &Arc<Revoked>;
 }
 
 /// Until when each tenant's tokens are revoked, as this process knows it. In memory, so that checking a token asks no
