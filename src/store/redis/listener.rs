@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use futures::{StreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, stream};
 use rand::RngExt as _;
 use redis::{
     Msg,
@@ -11,7 +11,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 
-use super::{Shared, connection::ANSWER_TIME_MAX, failure::Failure, schema, sealed::Message, watchers::Order};
+use super::{Shared, connection::ANSWER_TIME_MAX, failure::Failure, schema, sealed::Message};
 use crate::tenant::TenantId;
 
 /// Channels in one SUBSCRIBE.
@@ -26,6 +26,9 @@ const RETRY_MAX: Duration = Duration::from_millis(500);
 /// A reader waits for its channel no longer, and begins with a stale status.
 const LISTEN_TIME_MAX: Duration = Duration::from_millis(500);
 const COMPARE_EVERY: Duration = Duration::from_secs(30);
+
+/// Asks for a tenant's channel; answered once messages arrive from it.
+pub type Order = (TenantId, oneshot::Sender<()>);
 
 /// Holds the one connection of this process that receives messages. Does not use the library's own reconnect: that gives up
 /// silently when Redis is away for long.
@@ -101,6 +104,10 @@ async fn listen(
                 }
                 let tenants: Vec<_> = batch.iter().map(|(tenant, _)| tenant.clone()).collect();
                 subscribe(shared, &mut sink, &tenants).await?;
+                // What arrived before the answer: see `arrived`.
+                while let Some(Some(message)) = messages.next().now_or_never() {
+                    handle(shared, server, &message);
+                }
                 // A reader that stopped waiting has read without the subscription, and may have missed events since.
                 let late = batch.drain(..).filter_map(|(tenant, done)| done.send(()).err().map(|()| tenant)).collect();
                 shared.catch_up_with_all(late);
@@ -189,6 +196,12 @@ impl Shared {
         if self.watchers.is_listening(tenant) || self.health.is_away() || !self.watchers.is_delivering() {
             return;
         }
+        self.arrived(tenant).await;
+    }
+
+    /// Returns once the tenant's channel is subscribed and all is handled here that was published before, or after a limit:
+    /// Redis answers a subscription, also a repeated one, behind the messages that it has sent.
+    async fn arrived(&self, tenant: &TenantId) {
         let (done, arrives) = oneshot::channel();
         let listening = async {
             // An error says that the store closes.
@@ -237,6 +250,10 @@ impl Shared {
                     sleep(pause).await;
                 }
                 Ok(reading) => {
+                    if from.is_missed_by(&reading) && self.watchers.is_delivering() {
+                        // The events between may have been sent here before an unlink removed them.
+                        self.arrived(tenant).await;
+                    }
                     if !self.watchers.caught_up(&server, tenant, from, reading, self.clock.now()) {
                         return;
                     }

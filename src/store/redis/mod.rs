@@ -68,16 +68,8 @@ pub use unusable::UnusableServer;
 pub use url::{Url, UrlError};
 
 use self::{
-    connection::Connections,
-    failure::Failure,
-    health::Health,
-    leases::Leases,
-    membership::Membership,
-    outbox::OutboxState,
-    recovery::Recovery,
-    sealed::Seals,
-    tasks::Tasks,
-    watchers::{Order, Watchers},
+    connection::Connections, failure::Failure, health::Health, leases::Leases, listener::Order, membership::Membership,
+    outbox::OutboxState, recovery::Recovery, sealed::Seals, tasks::Tasks, watchers::Watchers,
 };
 use super::{
     Limits, Outbox, Revoked, StoreError, Stores,

@@ -9,14 +9,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::{oneshot, watch},
-    time::Instant,
-};
+use tokio::{sync::watch, time::Instant};
 
 pub use self::watched::ReadFrom;
 
-use self::watched::{Delivered, Message, Reader, Watched};
+use self::watched::{Delivered, Message, NOWHERE, Reader, Watched};
 use super::{read::Reading, record::is_pairing};
 use crate::{
     clock::Timestamp,
@@ -45,9 +42,6 @@ pub struct Watchers {
     /// The connection that receives messages is down: readers do not wait for it.
     not_delivering: AtomicBool,
 }
-
-/// Asks the listener for a tenant's channel; answered once messages arrive from it.
-pub type Order = (TenantId, oneshot::Sender<()>);
 
 /// How a stream's own reading relates to what other streams have received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -293,13 +287,13 @@ impl Watchers {
             watched.wait(message);
             return false;
         }
-        !self.follow(tenant, watched, message) && watched.suspect()
+        !self.follow(tenant, watched, &message) && watched.suspect()
     }
 
     /// Publishes the event if readers here have received the one before it. False: one was missed.
-    fn follow(&self, tenant: &TenantId, watched: &mut Watched, message: Message) -> bool {
+    fn follow(&self, tenant: &TenantId, watched: &mut Watched, message: &Message) -> bool {
         let Message { previous, event, owner, .. } = message;
-        if watched.delivered != Delivered::from(previous) {
+        if watched.delivered != Delivered::from(*previous) {
             let known = watched.delivered.cursor();
             return known.is_some_and(|known| known.epoch == event.cursor.epoch && event.cursor <= known);
         }
@@ -307,18 +301,24 @@ impl Watchers {
         let stale = owner.is_none() && !matches!(event.status, Status::Disconnected { .. });
         watched.shown = Some(Shown { event: event.clone(), stale });
         watched.unowned_since = stale.then(Instant::now);
-        watched.owner = owner;
-        self.hub.publish(tenant, Update::Event(event));
+        watched.owner = owner.clone();
+        self.hub.publish(tenant, Update::Event(event.clone()));
         true
+    }
+
+    /// Publishes the messages that waited, up to the first one before which an event was missed.
+    fn follow_waiting(&self, tenant: &TenantId, watched: &mut Watched) {
+        let mut waiting = std::mem::take(&mut watched.waiting);
+        // One of an earlier run may be of an event that is lost.
+        let follows = |message: &&Message| !self.is_gone(&message.server) && self.follow(tenant, watched, message);
+        let followed = waiting.iter().take_while(follows).count();
+        watched.waiting = waiting.split_off(followed);
     }
 
     /// The reading is done. True: a task has to read again.
     fn read_on(&self, tenant: &TenantId, watched: &mut Watched) -> bool {
-        let messages = std::mem::take(&mut watched.waiting);
-        // One of an earlier run may be of an event that is lost.
-        let followed =
-            messages.into_iter().all(|message| !self.is_gone(&message.server) && self.follow(tenant, watched, message));
-        watched.again |= !followed;
+        self.follow_waiting(tenant, watched);
+        watched.again |= !std::mem::take(&mut watched.waiting).is_empty();
         watched.read_on()
     }
 
@@ -341,9 +341,15 @@ impl Watchers {
         if self.is_gone(server) || watched.read_from() != from {
             return true;
         }
-        let ReadFrom { cursor: from, .. } = from;
-        let known = watched.shown.clone();
         let newest = reading.record.newest.as_ref().map(|newest| newest.cursor);
+        // Before the reading: that may have come after an unlink, which removes the events before it.
+        self.follow_waiting(tenant, watched);
+        if watched.read_from() != from && newest != watched.delivered.cursor() {
+            // Behind: another reading begins where the messages ended. Ahead: nothing that is newer was read.
+            return newest > watched.delivered.cursor() || self.read_on(tenant, watched);
+        }
+        let ReadFrom { cursor: from, .. } = watched.read_from();
+        let known = watched.shown.clone();
         watched.know(&reading);
         if matches!(watched.delivered, Delivered::Unknown | Delivered::Claimed(_)) {
             // With a claim, this publishes all events after it. Without one it publishes the newest event alone.
@@ -378,9 +384,6 @@ impl Watchers {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// The cursor before all events.
-const NOWHERE: Cursor = Cursor { epoch: 0, sequence: 0 };
 
 /// The status of a tenant that could not be read yet; always shown as stale.
 fn unknown(now: Timestamp) -> Event {

@@ -2,11 +2,13 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::NOWHERE;
 use crate::{
     events::{Cursor, Event, Shown},
     store::redis::read::Reading,
 };
+
+/// The cursor before all events.
+pub const NOWHERE: Cursor = Cursor { epoch: 0, sequence: 0 };
 
 /// The journal keeps as many: a reading that missed more could not find them either.
 const WAITING_MAX: usize = 32;
@@ -28,7 +30,7 @@ pub struct Watched {
     pub reader: Reader,
     /// Another reading has to follow the one under way.
     pub again: bool,
-    /// What arrived while a reading was under way, in its order. Without this, another reading would have to find it, and an
+    /// What arrived while a reading was under way, in its order. Without this, a reading would have to find it, and an
     /// unlink removes events before a reading that comes late.
     pub waiting: Vec<Message>,
     /// The current status as readers here know it.
@@ -39,6 +41,14 @@ pub struct Watched {
     pub deserted: Option<Instant>,
     /// How many readers began stale.
     pub doubted: u64,
+}
+
+impl ReadFrom {
+    /// The event at the cursor is not there any more, so there may have been others behind it.
+    pub fn is_missed_by(&self, reading: &Reading) -> bool {
+        let newest = reading.record.newest.as_ref().map(|newest| newest.cursor);
+        reading.follows.is_none() && self.cursor.is_some_and(|cursor| cursor != NOWHERE && newest > Some(cursor))
+    }
 }
 
 /// An event as a message brings it.
