@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use tautan::clock::{self, Timestamp};
 use tautan_test_support::{Event, rank};
 
 use crate::{
@@ -105,7 +105,7 @@ async fn two_hundred_sessions_resume_elsewhere_at_the_rate() {
     for tab in &mut staying {
         tab.until_status("connected").await;
     }
-    let began = Timestamp::now();
+    let began = clock::system().now();
     let asked = cluster.terminate(0);
     let (mut last, mut times) = (asked, Vec::new());
     for tab in &mut staying {
