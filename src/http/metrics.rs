@@ -1,22 +1,21 @@
 //! The listener for metrics. It answers `/metrics` alone, on an address of its own, and checks no token: the address must
 //! be one that only the operator's network reaches.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, time::Duration};
 
 use hyper::{Method, Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    time::{interval, sleep, timeout},
-};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
 use warp::{
     http::{HeaderValue, header},
     reply::{Reply as _, Response},
 };
 
-use super::error::{Code, Problem};
+use super::{
+    error::{Code, Problem},
+    few::Few,
+};
 use crate::telemetry::{Exporter, SUM_UP_EVERY};
 
 const PATH: &str = "/metrics";
@@ -26,38 +25,15 @@ const SCRAPES_MAX: usize = 16;
 const SCRAPE_TIME_MAX: Duration = Duration::from_secs(10);
 /// For the headers of a request.
 const BUFFER_SIZE_BYTES: usize = 16 * 1024;
-/// The pause if the process is out of file descriptors: retrying faster does not help.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves metrics until `stop`.
 pub async fn serve_metrics(listener: TcpListener, exporter: &'static Exporter, stop: CancellationToken) {
-    let tasks = TaskTracker::new();
-    let places = Arc::new(Semaphore::new(SCRAPES_MAX));
-    let mut sums = interval(SUM_UP_EVERY);
-    loop {
-        let accepted = tokio::select! {
-            () = stop.cancelled() => break,
-            _ = sums.tick() => {
-                exporter.sum_up();
-                continue;
-            }
-            accepted = listener.accept() => accepted,
-        };
-        match (accepted, places.clone().try_acquire_owned()) {
-            (Ok((socket, _)), Ok(place)) => {
-                let answered = timeout(SCRAPE_TIME_MAX, answer_one(socket, exporter));
-                let stop = stop.clone();
-                tasks.spawn(async move {
-                    let _ = stop.run_until_cancelled(answered).await;
-                    drop(place);
-                });
-            }
-            (Ok(_), Err(_)) => {}
-            (Err(_), _) => sleep(ACCEPT_PAUSE).await,
-        }
-    }
-    tasks.close();
-    tasks.wait().await;
+    let few = Few { connections_max: SCRAPES_MAX, connection_time_max: SCRAPE_TIME_MAX, tick_every: SUM_UP_EVERY };
+    let answer = |socket| {
+        let stop = stop.clone();
+        async move { _ = stop.run_until_cancelled(answer_one(socket, exporter)).await }
+    };
+    few.accept(listener, stop.clone(), || exporter.sum_up(), answer).await;
 }
 
 async fn answer_one(socket: TcpStream, exporter: &'static Exporter) {

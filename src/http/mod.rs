@@ -19,6 +19,7 @@ mod connections;
 mod detach;
 mod documents;
 mod error;
+mod few;
 mod events;
 #[cfg(test)]
 mod fuzz;

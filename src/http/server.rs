@@ -24,7 +24,7 @@ use super::{
     documents::Documents,
     error::Code,
     events::{Streams, end_revoked},
-    host,
+    few, host,
     parse_errors::ParseErrorBodies,
     refusals::Refusals,
     request_id::{self, REQUEST_ID},
@@ -46,8 +46,6 @@ const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);
 /// Without this it holds up to 2.5 MB for each connection, which counts as memory of the container, and a client has
 /// hundreds of answers made that it never reads.
 const SEND_BUFFER_BYTES: usize = 32 * 1024;
-/// The pause if the process is out of file descriptors and can close no connection: retrying faster does not help.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// Serves until `stop`, then lets open requests finish, and streams end, for [`super::Settings::grace`].
@@ -176,7 +174,7 @@ impl Doorway {
                 Err(error) => {
                     // Out of descriptors, most likely.
                     if !self.connections.make_room(&error).await {
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                        tokio::time::sleep(few::ACCEPT_PAUSE).await;
                     }
                 }
             }

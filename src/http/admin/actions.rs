@@ -89,32 +89,36 @@ impl Action {
 
     pub async fn run(self, services: &Services, body: Map<String, Value>) -> Result<Response, Problem> {
         let sessions = &services.sessions;
-        if self == Self::Linked {
-            return linked(services, read(body, "after and limit, or no body")?).await;
-        }
-        let OfTenant { tenant } = read(body, "tenant")?;
-        let tenant = named(&tenant)?;
-        // Who may do this is few: what they do stands in the log.
-        tracing::info!(%tenant, action = ?self, "a back end asked");
+        let of_tenant = |body| {
+            let OfTenant { tenant } = read(body, "tenant")?;
+            let tenant = named(&tenant)?;
+            // Who may do this is few: what they do stands in the log.
+            tracing::info!(%tenant, action = ?self, "a back end asked");
+            Ok::<_, Problem>(tenant)
+        };
         Ok(match self {
-            Self::Status => answer(&status_body(services.journal.present(&tenant).await?, &tenant), None),
+            Self::Status => {
+                let tenant = of_tenant(body)?;
+                answer(&status_body(services.journal.present(&tenant).await?, &tenant), None)
+            }
             Self::EndStreams => {
-                let until = sessions.revoke_tokens(&tenant).await?;
+                let until = sessions.revoke_tokens(&of_tenant(body)?).await?;
                 json(&StreamsEnded { not_before: rfc3339(until) })
             }
             Self::Disconnect => {
+                let tenant = of_tenant(body)?;
                 let shown = sessions.disconnect(&tenant).await?;
                 answer(&status_body(shown, &tenant), Some(StatusWord::Disconnected))
             }
             Self::Erase => {
-                let outcome = match sessions.erase(&tenant, ERASE_TIME_MAX).await? {
+                let outcome = match sessions.erase(&of_tenant(body)?, ERASE_TIME_MAX).await? {
                     Erased::Fully => "erased",
                     Erased::StillListed => "still-listed",
                     Erased::Unknown => "unknown",
                 };
                 json(&ErasedBody { outcome })
             }
-            Self::Linked => unreachable!("it was answered above"),
+            Self::Linked => linked(services, read(body, "after and limit, or no body")?).await?,
         })
     }
 }

@@ -10,10 +10,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     pin,
-    sync::Semaphore,
-    time::{interval, sleep, timeout},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 use warp::{
     http::{HeaderMap, header},
@@ -23,6 +21,7 @@ use warp::{
 use super::{
     Services, body,
     error::{Code, Problem},
+    few::Few,
     identity,
     parse_errors::ParseErrorBodies,
     refusals::Refusals,
@@ -40,8 +39,6 @@ const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
 /// For the headers of a request.
 const HEADERS_ARRIVAL_MAX: Duration = Duration::from_secs(10);
 const BUFFER_SIZE_BYTES: usize = 16 * 1024;
-/// The pause if the process is out of file descriptors: retrying faster does not help.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 struct Admin {
@@ -51,33 +48,10 @@ struct Admin {
 
 /// Serves back ends until `stop`, then lets requests under way finish.
 pub async fn serve_admin(listener: TcpListener, services: Services, stop: CancellationToken) {
-    let (tasks, places) = (TaskTracker::new(), Arc::new(Semaphore::new(REQUESTS_MAX)));
     let admin = Arc::new(Admin { services, refusals: Refusals::default() });
-    let mut reports = interval(REPORT_EVERY);
-    loop {
-        let accepted = tokio::select! {
-            () = stop.cancelled() => break,
-            _ = reports.tick() => {
-                admin.refusals.flush();
-                continue;
-            }
-            accepted = listener.accept() => accepted,
-        };
-        match (accepted, places.clone().try_acquire_owned()) {
-            (Ok((socket, _)), Ok(place)) => {
-                let answered = timeout(REQUEST_TIME_MAX, answer_one(socket, admin.clone(), stop.clone()));
-                tasks.spawn(async move {
-                    let _ = answered.await;
-                    drop(place);
-                });
-            }
-            (Ok(_), Err(_)) => {}
-            (Err(_), _) => sleep(ACCEPT_PAUSE).await,
-        }
-    }
-    drop(listener);
-    tasks.close();
-    tasks.wait().await;
+    let few = Few { connections_max: REQUESTS_MAX, connection_time_max: REQUEST_TIME_MAX, tick_every: REPORT_EVERY };
+    let answer = |socket| answer_one(socket, admin.clone(), stop.clone());
+    few.accept(listener, stop.clone(), || admin.refusals.flush(), answer).await;
     admin.refusals.flush();
 }
 

@@ -18,7 +18,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn link_that_found_another_account_shows_none_and_keeps_credentials() {
+async fn link_that_found_another_account_shows_none() {
     let ended = Signal::Ended(End::AccountChanged);
     let first = [connected(OURS), Signal::Dropped, connected(OURS), Signal::Dropped, ended.clone()];
     let again = Script::resuming(OURS, [ended]);

@@ -50,7 +50,7 @@ fn event_place(id: &str) -> RowLocation<'_> {
     RowLocation { table: "event", row: id.as_bytes() }
 }
 
-/// Words and numbers of which answers are made.
+/// The words and numbers in answers of Redis.
 const WORDS: &[&[u8]] = &[
     b"done",
     b"again",

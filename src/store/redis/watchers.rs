@@ -13,7 +13,7 @@ use tokio::{sync::watch, time::Instant};
 
 pub use self::watched::ReadFrom;
 
-use self::watched::{Delivered, Message, NOWHERE, Reader, Watched};
+use self::watched::{Delivered, Message, NOWHERE, Place, Reader, Watched};
 use super::{read::Reading, record::is_pairing};
 use crate::{
     clock::Timestamp,
@@ -282,42 +282,46 @@ impl Watchers {
             return false;
         }
         let Some(watched) = all.get_mut(tenant) else { return false };
-        let message = Message { server: server.to_owned(), previous, event: Arc::new(event), owner };
+        let message = Message { previous, event: Arc::new(event), owner };
         if watched.reader != Reader::None {
-            watched.wait(message);
+            watched.wait(server, message);
             return false;
         }
-        !self.follow(tenant, watched, &message) && watched.suspect()
+        match watched.place(&message) {
+            Place::Next => self.publish(tenant, watched, message),
+            Place::Known => {}
+            Place::Later => return watched.suspect(),
+        }
+        false
     }
 
-    /// Publishes the event if readers here have received the one before it. False: one was missed.
-    fn follow(&self, tenant: &TenantId, watched: &mut Watched, message: &Message) -> bool {
-        let Message { previous, event, owner, .. } = message;
-        if watched.delivered != Delivered::from(*previous) {
-            let known = watched.delivered.cursor();
-            return known.is_some_and(|known| known.epoch == event.cursor.epoch && event.cursor <= known);
-        }
+    fn publish(&self, tenant: &TenantId, watched: &mut Watched, Message { event, owner, .. }: Message) {
         watched.delivered = Delivered::UpTo(event.cursor);
         let stale = owner.is_none() && !matches!(event.status, Status::Disconnected { .. });
         watched.shown = Some(Shown { event: event.clone(), stale });
         watched.unowned_since = stale.then(Instant::now);
-        watched.owner = owner.clone();
-        self.hub.publish(tenant, Update::Event(event.clone()));
-        true
+        watched.owner = owner;
+        self.hub.publish(tenant, Update::Event(event));
     }
 
     /// Publishes the messages that waited, up to the first one before which an event was missed.
-    fn follow_waiting(&self, tenant: &TenantId, watched: &mut Watched) {
+    fn publish_waiting(&self, tenant: &TenantId, watched: &mut Watched) {
         let mut waiting = std::mem::take(&mut watched.waiting);
         // One of an earlier run may be of an event that is lost.
-        let follows = |message: &&Message| !self.is_gone(&message.server) && self.follow(tenant, watched, message);
-        let followed = waiting.iter().take_while(follows).count();
-        watched.waiting = waiting.split_off(followed);
+        let is_of_this_run = |(server, _): &(String, Message)| !self.is_gone(server);
+        while let Some((_, message)) =
+            waiting.pop_front_if(|waits| is_of_this_run(waits) && watched.place(&waits.1) != Place::Later)
+        {
+            if watched.place(&message) == Place::Next {
+                self.publish(tenant, watched, message);
+            }
+        }
+        watched.waiting = waiting;
     }
 
     /// The reading is done. True: a task has to read again.
     fn read_on(&self, tenant: &TenantId, watched: &mut Watched) -> bool {
-        self.follow_waiting(tenant, watched);
+        self.publish_waiting(tenant, watched);
         watched.again |= !std::mem::take(&mut watched.waiting).is_empty();
         watched.read_on()
     }
@@ -343,7 +347,7 @@ impl Watchers {
         }
         let newest = reading.record.newest.as_ref().map(|newest| newest.cursor);
         // Before the reading: that may have come after an unlink, which removes the events before it.
-        self.follow_waiting(tenant, watched);
+        self.publish_waiting(tenant, watched);
         if watched.read_from() != from && newest != watched.delivered.cursor() {
             // Behind: another reading begins where the messages ended. Ahead: nothing that is newer was read.
             return newest > watched.delivered.cursor() || self.read_on(tenant, watched);

@@ -90,15 +90,21 @@ fn lost_events_are_not_published_to_streams_that_read_later() {
     assert_eq!(delivered, [Some(1), Some(2), None], "a reader that knows more receives the current status");
 }
 
+/// A stream has received events 1 and 2, and a task reads.
+fn being_read_after_2() -> (watch::Sender<String>, Watchers, TenantId, Subscription) {
+    let (server, watchers, tenant) = watchers();
+    let joined = watchers.join(&tenant);
+    assert_eq!(watchers.based(&tenant, &reading(1..=2), &joined), Based::Well);
+    let reader = subscribed(reading(1..=2), joined);
+    assert!(watchers.suspect(&tenant));
+    (server, watchers, tenant, reader)
+}
+
 /// The phone unlinks while a task reads. Its end removes the events before it, so the reading may find the end alone.
 #[test]
 fn events_that_arrive_during_a_reading_are_published() {
     for (found, missed) in [(3..=3, 0), (5..=5, 2)] {
-        let (_server, watchers, tenant) = watchers();
-        let joined = watchers.join(&tenant);
-        assert_eq!(watchers.based(&tenant, &reading(1..=2), &joined), Based::Well);
-        let mut reader = subscribed(reading(1..=2), joined);
-        assert!(watchers.suspect(&tenant));
+        let (_server, watchers, tenant, mut reader) = being_read_after_2();
         let (from, now) = (watchers.read_from(&tenant), Timestamp::UNIX_EPOCH);
         for sequence in 3..=5 {
             assert!(!receives(&watchers, "first", &tenant, sequence));
@@ -114,11 +120,7 @@ fn events_that_arrive_during_a_reading_are_published() {
 /// A reading has found event 3, and the messages of 3, 4 and 6 have arrived.
 #[test]
 fn reading_is_repeated_when_a_message_was_missed() {
-    let (_server, watchers, tenant) = watchers();
-    let joined = watchers.join(&tenant);
-    assert_eq!(watchers.based(&tenant, &reading(1..=2), &joined), Based::Well);
-    let mut reader = subscribed(reading(1..=2), joined);
-    assert!(watchers.suspect(&tenant));
+    let (_server, watchers, tenant, mut reader) = being_read_after_2();
     let (from, now) = (watchers.read_from(&tenant), Timestamp::UNIX_EPOCH);
     for sequence in [3, 4, 6] {
         assert!(!receives(&watchers, "first", &tenant, sequence));

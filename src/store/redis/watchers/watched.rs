@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use tokio::time::Instant;
 
@@ -30,9 +30,9 @@ pub struct Watched {
     pub reader: Reader,
     /// Another reading has to follow the one under way.
     pub again: bool,
-    /// What arrived while a reading was under way, in its order. Without this, a reading would have to find it, and an
+    /// What arrived while a reading was under way, in its order, each with the run of the server that it is of. Without this, a reading would have to find it, and an
     /// unlink removes events before a reading that comes late.
-    pub waiting: Vec<Message>,
+    pub waiting: VecDeque<(String, Message)>,
     /// The current status as readers here know it.
     pub shown: Option<Shown>,
     /// Since when the status has no owner and readers here have not seen it as stale.
@@ -53,12 +53,19 @@ impl ReadFrom {
 
 /// An event as a message brings it.
 pub struct Message {
-    /// The run of the server that it is of.
-    pub server: String,
     /// The event before it.
     pub previous: Option<Cursor>,
     pub event: Arc<Event>,
     pub owner: Option<String>,
+}
+
+/// Where a message stands to what readers here have received.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    Next,
+    Known,
+    /// An event before it was missed.
+    Later,
 }
 
 /// Who reads the tenant now and publishes the result. A message that arrives meanwhile waits until that is done.
@@ -118,7 +125,7 @@ impl Default for Watched {
             began: None,
             reader: Reader::First,
             again: false,
-            waiting: Vec::new(),
+            waiting: VecDeque::new(),
             shown: None,
             unowned_since: None,
             owner: None,
@@ -147,12 +154,20 @@ impl Watched {
     }
 
     /// Keeps a message until the reading under way is done.
-    pub fn wait(&mut self, message: Message) {
+    pub fn wait(&mut self, server: &str, message: Message) {
         if self.waiting.len() == WAITING_MAX {
-            self.waiting = Vec::new();
+            self.waiting = VecDeque::new();
             self.again = true;
         }
-        self.waiting.push(message);
+        self.waiting.push_back((server.to_owned(), message));
+    }
+
+    pub fn place(&self, Message { previous, event, .. }: &Message) -> Place {
+        if self.delivered == Delivered::from(*previous) {
+            return Place::Next;
+        }
+        let is_known = |known: Cursor| known.epoch == event.cursor.epoch && event.cursor <= known;
+        if self.delivered.cursor().is_some_and(is_known) { Place::Known } else { Place::Later }
     }
 
     /// The reading is done, and so are the messages that waited for it. True: a task has to read again.
