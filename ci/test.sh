@@ -7,6 +7,8 @@ cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin
 mkdir -p target/tools
 log=target/tools/tests.log
+# CI compiles once, and what only the next compilation would use costs it time.
+[ -z "${CI:-}" ] || export CARGO_INCREMENTAL=0
 
 failed=() not_run=()
 step() {

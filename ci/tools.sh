@@ -34,7 +34,7 @@ if [ ${#missing[@]} -gt 0 ] && command -v apt-get >/dev/null; then
 fi
 
 if ! cargo deny --version >/dev/null 2>&1; then
-    # Unoptimised: it runs for a second and would compile for many minutes otherwise.
-    cargo install --quiet --locked --debug --version 0.20.2 cargo-deny || echo "cargo-deny could not be installed"
+    # Unoptimised and without line numbers: it runs for a second and would compile for many minutes otherwise.
+    CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --locked --debug --version 0.20.2 cargo-deny || echo "cargo-deny could not be installed"
 fi
 exit 0
