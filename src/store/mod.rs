@@ -152,6 +152,9 @@ pub trait Commands: Send + Sync + 'static {
         may_acquire: bool,
     ) -> Result<Submitted, StoreError>;
 
+    /// What a session begins with, read at once: the status and the desired state.
+    async fn beginning(&self, tenant: &TenantId) -> Result<Beginning, StoreError>;
+
     /// The newest desired state that is not fulfilled.
     async fn current(&self, tenant: &TenantId) -> Result<Option<(Generation, DesiredState)>, StoreError>;
 
@@ -285,6 +288,15 @@ pub struct Submitted {
     pub lease: Option<Lease>,
     /// The current status after the request; `None`: the tenant has no record.
     pub shown: Option<Shown>,
+}
+
+/// The result of [`Commands::beginning`]. The default is a tenant without a record.
+#[derive(Debug, Default)]
+pub struct Beginning {
+    /// As [`Journal::latest`].
+    pub shown: Option<Shown>,
+    /// As [`Commands::current`].
+    pub desired: Option<(Generation, DesiredState)>,
 }
 
 /// The number of a desired state: it rises with every [`Commands::request`] of a tenant.

@@ -14,5 +14,6 @@ mod sharing;
 mod stage;
 mod tab;
 mod thrift;
+mod trips;
 mod truth;
 mod zombies;

@@ -31,7 +31,6 @@ mod moving;
 mod outages;
 mod passkeys;
 mod pictures;
-mod receiver;
 mod redis;
 mod revivals;
 mod revocations;

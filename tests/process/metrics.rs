@@ -7,10 +7,9 @@ use std::{
 };
 
 use tautan::telemetry::all_metrics;
-use tautan_test_support::{DEADLINE, Program, RedisServer, Settings, redis_is_installed};
+use tautan_test_support::{DEADLINE, Mood, Program, Receiver, RedisServer, Settings, redis_is_installed};
 
 use crate::{
-    receiver::{Mood, Receiver},
     redis::on,
     stage::{NAME, NUMBER, Stage, TENANT, link, scan},
     starts::KEY,

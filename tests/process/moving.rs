@@ -3,11 +3,12 @@
 use std::fs;
 
 use reqwest::{Method, StatusCode};
-use tautan_test_support::{Event, Network, Program, RedisServer, Settings, Way, redis_is_installed, within};
+use tautan_test_support::{
+    Delivery, Event, Mood, Network, Program, Receiver, RedisServer, Settings, Way, in_order, redis_is_installed, within,
+};
 
 use crate::{
     admin::with_admin,
-    receiver::{Delivery, Mood, Receiver, in_order},
     redis::on,
     stage::{Stage, TENANT, link},
     starts::{FAILED_START, KEY, OTHER_KEY, ends, fails},

@@ -8,12 +8,9 @@ use std::{
     thread::JoinHandle,
 };
 
-use tautan_test_support::{Program, Settings, token};
+use tautan_test_support::{Program, Receiver, Settings, secret, token};
 
-use crate::{
-    receiver::{Receiver, secret},
-    stage::{Stage, TENANT, link},
-};
+use crate::stage::{Stage, TENANT, link};
 
 const RELEASE: u32 = 2_000_000_000;
 /// A name that leads nowhere (RFC 6761).

@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use tautan_simulator::Phone;
-use tautan_test_support::{Program, RedisServer, Settings, redis_is_installed};
+use tautan_test_support::{
+    Delivery, Mood, Program, Receiver, RedisServer, Settings, in_order, redis_is_installed, secret,
+};
 
 use crate::{
-    receiver::{Delivery, Mood, Receiver, in_order, secret},
     stage::{NUMBER, Stage, TENANT, link, scan},
     starts::KEY,
 };

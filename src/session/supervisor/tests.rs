@@ -12,7 +12,7 @@ use crate::{
     events::{EndReason, PhoneNumber},
     session::{ConnectError, Link},
     store::{
-        Commands, Generation, Ownership, Submitted, Update,
+        Beginning, Commands, Generation, Ownership, Submitted, Update,
         crypt::MasterKey,
         embedded::{self, EmbeddedStore},
     },
@@ -111,6 +111,10 @@ impl Commands for Crowded {
 
     async fn submit(&self, _: &TenantId, _: DesiredState, _: bool) -> Result<Submitted, StoreError> {
         unimplemented!("the test requests nothing")
+    }
+
+    async fn beginning(&self, _: &TenantId) -> Result<Beginning, StoreError> {
+        unimplemented!("nothing runs")
     }
 
     async fn current(&self, _: &TenantId) -> Result<Option<(Generation, DesiredState)>, StoreError> {

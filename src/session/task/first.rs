@@ -15,7 +15,7 @@ use crate::{
         mailbox::Mailbox,
         status_publisher::{PublishOutcome, StatusPublisher},
     },
-    store::{DesiredState, Generation, Lease, StoreError},
+    store::{Beginning, DesiredState, Generation, Lease, StoreError},
 };
 
 impl Session {
@@ -43,12 +43,11 @@ impl Session {
         };
         let stores = session.context.stores.clone();
         let tenant = session.lease.tenant().clone();
-        let shown = session.read_with_retries(|| stores.journal.latest(&tenant)).await?;
-        session.figures = Figures::begin(shown.as_ref());
-        let status = shown.map_or(starting, |shown| shown.event.status.clone());
         // Read before the first link: an end without the generation would fulfil no request, and the session would
         // start again for ever.
-        let desired = session.read_with_retries(|| stores.commands.current(&tenant)).await?;
+        let Beginning { shown, desired } = session.read_beginning().await?;
+        session.figures = Figures::begin(shown.as_ref());
+        let status = shown.map_or(starting, |shown| shown.event.status.clone());
         session.desired = desired.as_ref().map_or(Generation(0), |(no, _)| *no);
         if let Some((_, DesiredState::Run { options, .. })) = &desired {
             session.options = options.clone();
@@ -89,17 +88,14 @@ impl Session {
         self.publisher.publish(self.resumed()).await
     }
 
-    async fn read_with_retries<T, F>(&self, ask: impl Fn() -> F) -> Result<Option<T>, Next>
-    where
-        F: Future<Output = Result<Option<T>, StoreError>>,
-    {
+    async fn read_beginning(&self) -> Result<Beginning, Next> {
         loop {
-            match ask().await {
-                Ok(known) => return Ok(known),
+            match self.context.stores.commands.beginning(self.lease.tenant()).await {
+                Ok(beginning) => return Ok(beginning),
                 // A retry would not help, and most of a session works without it.
                 Err(error @ (StoreError::Unreadable | StoreError::Damaged(_))) => {
                     error!(tenant = %self.lease.tenant(), %error, "status or desired state cannot be read, going on without");
-                    return Ok(None);
+                    return Ok(Beginning::default());
                 }
                 Err(error) => {
                     if !self.wait_before_retry(error, "status or desired state could not be read, retrying").await {

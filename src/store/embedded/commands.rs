@@ -12,7 +12,8 @@ use crate::{
     clock::Timestamp,
     events::PhoneNumber,
     store::{
-        Commands, DesiredState, Generation, Lease, Limits, MESSAGE_KEPT_FOR, MESSAGES_MAX, StoreError, Submitted,
+        Beginning, Commands, DesiredState, Generation, Lease, Limits, MESSAGE_KEPT_FOR, MESSAGES_MAX, StoreError,
+        Submitted,
         crypt::{NUMBER_TABLE, TenantKeys},
         takeover::starting,
     },
@@ -39,6 +40,12 @@ impl Commands for EmbeddedStore {
             Ok(Submitted { number, lease, shown })
         })
         .await
+    }
+
+    async fn beginning(&self, tenant: &TenantId) -> Result<Beginning, StoreError> {
+        let memory = self.shared().memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(record) = memory.record(tenant) else { return Ok(Beginning::default()) };
+        Ok(Beginning { shown: record.facts().shown(), desired: record.desired.clone() })
     }
 
     async fn current(&self, tenant: &TenantId) -> Result<Option<(Generation, DesiredState)>, StoreError> {

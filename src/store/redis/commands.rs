@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     events::PhoneNumber,
-    store::{Commands, DesiredState, Generation, Lease, StoreError, Submitted},
+    store::{Beginning, Commands, DesiredState, Generation, Lease, StoreError, Submitted},
     tenant::TenantId,
 };
 
@@ -23,6 +23,11 @@ impl Commands for RedisStore {
     ) -> Result<Submitted, StoreError> {
         let (shared, tenant) = (self.shared().clone(), tenant.clone());
         to_completion(self.shared(), async move { submit(&shared, &tenant, desired, may_acquire).await }).await
+    }
+
+    async fn beginning(&self, tenant: &TenantId) -> Result<Beginning, StoreError> {
+        let reading = self.shared().read(tenant, None).await?;
+        Ok(Beginning { shown: reading.shown(), desired: reading.record.desired })
     }
 
     async fn current(&self, tenant: &TenantId) -> Result<Option<(Generation, DesiredState)>, StoreError> {

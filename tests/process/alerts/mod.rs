@@ -12,12 +12,11 @@ use std::{
 
 use reqwest::{Method, StatusCode};
 use tautan_simulator::{Fault, Refusal};
-use tautan_test_support::{Api, Port, Program, RedisServer, within};
+use tautan_test_support::{Api, Mood, Port, Program, Receiver, RedisServer, within};
 
 use self::prometheus::{Prometheus, is_installed, shortened};
 use crate::{
     metrics::{measured, scrape},
-    receiver::{Mood, Receiver},
     redis::on,
     stage::{Stage, TENANT, link, scan},
     starts::KEY,

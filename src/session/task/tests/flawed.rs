@@ -13,8 +13,8 @@ use bytes::Bytes;
 use crate::{
     events::{Event, EventId, PhoneNumber, Shown, Status},
     store::{
-        Appended, Commands, DesiredState, Generation, Journal, Lease, Ownership, StoreError, Stores, Submitted,
-        Subscription,
+        Appended, Beginning, Commands, DesiredState, Generation, Journal, Lease, Ownership, StoreError, Stores,
+        Submitted, Subscription,
     },
     tenant::TenantId,
 };
@@ -122,6 +122,11 @@ impl Commands for Flawed {
         may_acquire: bool,
     ) -> Result<Submitted, StoreError> {
         self.inner.commands.submit(tenant, desired, may_acquire).await
+    }
+
+    async fn beginning(&self, tenant: &TenantId) -> Result<Beginning, StoreError> {
+        let desired = self.current(tenant).await?;
+        Ok(Beginning { desired, ..self.inner.commands.beginning(tenant).await? })
     }
 
     async fn current(&self, tenant: &TenantId) -> Result<Option<(Generation, DesiredState)>, StoreError> {

@@ -11,7 +11,8 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::Value;
 use sha2::Sha256;
-use tautan_test_support::{Settings, rank};
+
+use crate::{Settings, rank};
 
 /// Longer than the longest wait between two deliveries in the tests, and than the lease of a dead instance.
 const DEADLINE: Duration = Duration::from_secs(150);
@@ -100,8 +101,13 @@ impl Receiver {
     }
 
     pub fn deliveries_of(&self, settings: Settings) -> Settings {
+        self.variables().iter().fold(settings, |settings, (name, value)| settings.with(name, value))
+    }
+
+    /// What an instance that delivers here is started with.
+    pub fn variables(&self) -> [(&'static str, String); 2] {
         let url = format!("http://{}/hooks/hunter2?of=tautan", self.address);
-        settings.with("TAUTAN_WEBHOOK_URL", &url).with("TAUTAN_WEBHOOK_SECRET", &secret())
+        [("TAUTAN_WEBHOOK_URL", url), ("TAUTAN_WEBHOOK_SECRET", secret())]
     }
 
     pub fn is(&self, mood: Mood) {
