@@ -42,7 +42,7 @@ pub use hub::Memo;
 pub use idle::FORGET_AFTER;
 pub use lease::Lease;
 pub use limits::{Limited, Limits, Usage};
-pub use outbox::{Outbox, OutboxEntry, VISIBILITY_TIMEOUT, Waiting};
+pub use outbox::{BATCH_MAX, Delivery, Outbox, OutboxEntry, VISIBILITY_TIMEOUT, Waiting};
 pub use revocation::{Revocations, Revoked};
 pub use subscription::{Subscription, Update};
 pub use tenants::Tenants;

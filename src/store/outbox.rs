@@ -13,23 +13,33 @@ use crate::{
 /// How long an entry stays with the dispatcher that took it: longer than any delivery may last.
 pub const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Entries that one call takes or settles at most.
+pub const BATCH_MAX: usize = 32;
+
 /// The statuses that the back end does not know yet: for each tenant the newest one. The step that publishes a status
 /// also puts it here, once a dispatcher has asked the store for its outbox. Statuses cannot be changed through it.
 #[async_trait]
 pub trait Outbox: Send + Sync + 'static {
-    /// Waits for an entry that is due and takes it: for [`VISIBILITY_TIMEOUT`] no other dispatcher gets one of that
-    /// tenant. One caller at a time. Not cancel safe: an entry that was just taken is due again after that time.
-    async fn next(&self) -> OutboxEntry;
+    /// Waits for entries that are due and takes up to `max` of them, [`BATCH_MAX`] at most, each of another tenant: for
+    /// [`VISIBILITY_TIMEOUT`] no other dispatcher gets one of these tenants. One caller at a time. Not cancel safe:
+    /// entries that were just taken are due again after that time.
+    async fn take(&self, max: usize) -> Vec<OutboxEntry>;
 
-    /// The entry was delivered. A newer status stays, and is due at once. Changes nothing after the visibility timeout.
-    async fn ack(&self, entry: &OutboxEntry) -> Result<(), StoreError>;
-
-    /// The entry was not delivered: it, or the newer status in its place, is due again after `wait`. Changes nothing
-    /// after the visibility timeout.
-    async fn nack(&self, entry: &OutboxEntry, wait: Duration) -> Result<(), StoreError>;
+    /// Saves what became of up to [`BATCH_MAX`] entries. Changes nothing of an entry whose visibility timeout is over. A
+    /// failure of one tenant's entry does not keep the others' from being saved.
+    async fn settle(&self, settled: &[(OutboxEntry, Delivery)]) -> Result<(), StoreError>;
 
     /// What waits now, over all instances.
     async fn waiting(&self) -> Result<Waiting, StoreError>;
+}
+
+/// What became of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The back end knows it. A newer status stays, and is due at once.
+    Delivered,
+    /// It, or the newer status in its place, is due again after this time.
+    Again(Duration),
 }
 
 /// The statuses that the back end does not know yet, in figures.

@@ -7,8 +7,8 @@ use std::{
 };
 
 use tokio::{
-    sync::Semaphore,
-    time::{Instant, interval, sleep_until, timeout},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::{Instant, interval, sleep, sleep_until, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, error, info, warn};
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     clock::SharedClock,
-    store::{Outbox, OutboxEntry, StoreError},
+    store::{Delivery, Outbox, OutboxEntry},
     telemetry::{
         is_exporting, metrics,
         words::{WEBHOOK_DELIVERED, WEBHOOK_GONE, WEBHOOK_REFUSED, WEBHOOK_UNREACHABLE},
@@ -31,6 +31,9 @@ use crate::{
 
 /// Deliveries at the same time, each of another tenant.
 const AT_ONCE: usize = 32;
+/// The shortest time between two calls that take entries, and between two that settle them. In a burst each of them is of
+/// several tenants; without one the first call comes at once.
+const GATHER: Duration = Duration::from_millis(10);
 /// How often what waits is counted for the metrics.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long the end of the program waits for running deliveries. Cut deliveries are repeated.
@@ -61,22 +64,10 @@ impl Dispatcher {
 
     /// Until `stop`.
     pub async fn run(self, stop: CancellationToken) {
-        let (tasks, slots) = (TaskTracker::new(), Arc::new(Semaphore::new(AT_ONCE)));
-        let deliver = async {
-            while let Ok(slot) = slots.clone().acquire_owned().await {
-                self.shared.may_send().await;
-                let entry = self.shared.outbox.next().await;
-                // Sending was stopped while this waited. The entry is due again by itself.
-                if self.shared.stopped_until().is_some() {
-                    continue;
-                }
-                let (shared, tasks_of_it) = (self.shared.clone(), tasks.clone());
-                tasks.spawn(async move {
-                    shared.deliver(&entry, &tasks_of_it).await;
-                    drop(slot);
-                });
-            }
-        };
+        let tasks = TaskTracker::new();
+        let (results, settled) = mpsc::channel(AT_ONCE);
+        tasks.spawn(self.shared.clone().settle(settled));
+        let deliver = self.shared.deliver_what_is_due(&tasks, results);
         tokio::select! {
             () = stop.cancelled() => {}
             () = deliver => {}
@@ -89,7 +80,52 @@ impl Dispatcher {
     }
 }
 
+/// A delivery, and the slot that it keeps until its result is saved.
+type Done = (OutboxEntry, Delivery, OwnedSemaphorePermit);
+
 impl Shared {
+    /// Takes no more entries than can be sent at once: none waits here behind a slow one.
+    async fn deliver_what_is_due(self: &Arc<Self>, tasks: &TaskTracker, results: mpsc::Sender<Done>) {
+        let slots = Arc::new(Semaphore::new(AT_ONCE));
+        loop {
+            // Only this takes slots, so those that are free stay free.
+            let free = u32::try_from(slots.available_permits().max(1)).unwrap_or(1);
+            let Ok(mut free) = slots.clone().acquire_many_owned(free).await else { return };
+            self.may_send().await;
+            let entries = self.outbox.take(free.num_permits()).await;
+            // Sending was stopped while this waited. The entries are due again by themselves.
+            if self.stopped_until().is_some() {
+                continue;
+            }
+            for entry in entries {
+                let Some(slot) = free.split(1) else { break };
+                let (shared, tasks_of_it, results) = (self.clone(), tasks.clone(), results.clone());
+                tasks.spawn(async move {
+                    if let Some(delivery) = shared.deliver(&entry, &tasks_of_it).await {
+                        // An error means that the program ends.
+                        let _ = results.send((entry, delivery, slot)).await;
+                    }
+                });
+            }
+            drop(free);
+            sleep(GATHER).await;
+        }
+    }
+
+    /// Saves results together that come while the ones before are being saved. Ends after the last one.
+    async fn settle(self: Arc<Self>, mut results: mpsc::Receiver<Done>) {
+        let mut done = Vec::with_capacity(AT_ONCE);
+        while results.recv_many(&mut done, AT_ONCE).await > 0 {
+            let (settled, slots): (Vec<_>, Vec<_>) =
+                done.drain(..).map(|(entry, delivery, slot)| ((entry, delivery), slot)).unzip();
+            if let Err(error) = self.outbox.settle(&settled).await {
+                debug!(%error, "results of webhook deliveries could not be saved, they are sent again");
+            }
+            drop(slots);
+            sleep(GATHER).await;
+        }
+    }
+
     /// Writes how many statuses wait, and since when, into the metrics.
     async fn measure(&self) {
         let mut looks = interval(LOOK_EVERY);
@@ -107,24 +143,26 @@ impl Shared {
         }
     }
 
-    async fn deliver(self: &Arc<Self>, entry: &OutboxEntry, tasks: &TaskTracker) {
+    /// `None`: it was not sent.
+    async fn deliver(self: &Arc<Self>, entry: &OutboxEntry, tasks: &TaskTracker) -> Option<Delivery> {
         // After a suspend of this machine another instance may have taken the entry, and may have sent a newer status.
         if Instant::now() + TIME_MAX > entry.until {
-            return;
+            return None;
         }
         let webhook_request = WebhookRequest::of(entry, &self.settings.key, self.clock.now());
         let shared = self.clone();
         let posted = tasks.spawn_blocking(move || shared.settings.endpoint.post(&shared.agent, &webhook_request)).await;
-        let kept = match posted {
+        Some(match posted {
             Ok(Outcome::Delivered) => {
                 metrics().webhooks.add(WEBHOOK_DELIVERED);
                 self.gone().answers();
-                self.delivered(entry).await
+                self.delivered(entry);
+                Delivery::Delivered
             }
             Ok(Outcome::Gone) => {
                 metrics().webhooks.add(WEBHOOK_GONE);
                 self.is_gone(entry);
-                self.outbox.nack(entry, GONE_FOR).await
+                Delivery::Again(GONE_FOR)
             }
             Ok(Outcome::Failed { failure, retry_after }) => {
                 metrics().webhooks.add(match failure {
@@ -136,16 +174,13 @@ impl Shared {
                 }
                 self.failed(entry, &failure);
                 let asked = retry_after.and_then(|asked| backoff::asked(&asked, self.clock.now()));
-                self.again(entry, asked).await
+                again(entry, asked)
             }
             Err(error) => {
                 error!(%error, "a webhook delivery panicked");
-                self.again(entry, None).await
+                again(entry, None)
             }
-        };
-        if let Err(error) = kept {
-            debug!(tenant = %entry.tenant, %error, "result of a webhook delivery could not be saved, it is sent again");
-        }
+        })
     }
 
     fn is_gone(&self, entry: &OutboxEntry) {
@@ -173,16 +208,11 @@ impl Shared {
         }
     }
 
-    async fn delivered(&self, entry: &OutboxEntry) -> Result<(), StoreError> {
+    fn delivered(&self, entry: &OutboxEntry) {
         if self.failing.swap(false, Ordering::Relaxed) {
             info!("the back end takes notices again");
         }
         debug!(tenant = %entry.tenant, id = %entry.id, "webhook delivered");
-        self.outbox.ack(entry).await
-    }
-
-    async fn again(&self, entry: &OutboxEntry, asked: Option<Duration>) -> Result<(), StoreError> {
-        self.outbox.nack(entry, backoff::wait(entry.tries, asked, rand::random())).await
     }
 
     fn failed(&self, entry: &OutboxEntry, failure: &Failure) {
@@ -192,4 +222,8 @@ impl Shared {
             warn!(error = %failure, cause, "the back end does not take notices, trying again until it does");
         }
     }
+}
+
+fn again(entry: &OutboxEntry, asked: Option<Duration>) -> Delivery {
+    Delivery::Again(backoff::wait(entry.tries, asked, rand::random()))
 }

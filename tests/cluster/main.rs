@@ -16,4 +16,5 @@ mod tab;
 mod thrift;
 mod trips;
 mod truth;
+mod webhooks;
 mod zombies;

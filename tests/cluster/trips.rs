@@ -16,27 +16,27 @@ const QUIET: Duration = Duration::from_secs(12);
 const UNTIL_CODE_MAX: usize = 8;
 
 /// Counts what is sent beside the rounds of an idle instance.
-struct Count<'a> {
-    cluster: &'a Cluster,
+pub struct Count<'a> {
+    pub cluster: &'a Cluster,
     monitor: Monitor,
     /// The shapes of commands in those rounds.
     idle: BTreeSet<String>,
 }
 
 impl<'a> Count<'a> {
-    async fn on(cluster: &'a Cluster) -> Self {
+    pub async fn on(cluster: &'a Cluster) -> Self {
         let monitor = Monitor::of(&cluster.redis);
         sleep(QUIET).await;
         let idle = monitor.sent(&cluster.redis).iter().map(Command::shape).collect();
         Self { cluster, monitor, idle }
     }
 
-    fn begin(&self) {
+    pub fn begin(&self) {
         self.monitor.sent(&self.cluster.redis);
     }
 
     /// Since the beginning, with everything that names one of these tenants.
-    fn sent(&self, tenants: &str) -> usize {
+    pub fn sent(&self, tenants: &str) -> usize {
         let mut sent = self.monitor.sent(&self.cluster.redis);
         sent.retain(|command| command.names(tenants) || !self.idle.contains(&command.shape()));
         sent.len()

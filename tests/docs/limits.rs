@@ -96,6 +96,7 @@ const INSIDE: &[&str] = &[
     "shutdown.rs ECHO_MAX",
     "store/embedded/mod.rs END_TIME_MAX",
     "store/embedded/writer.rs BATCH_MAX",
+    "store/outbox.rs BATCH_MAX",
     "store/redis/listener.rs LISTEN_TIME_MAX",
     "store/redis/watchers/watched.rs WAITING_MAX",
     "store/redis/reconcile.rs BATCH_MAX",

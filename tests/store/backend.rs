@@ -11,7 +11,7 @@ use tautan::{
     clock::{Clock, Timestamp},
     events::Status,
     store::{
-        ClientVersions, Commands, CredentialStore, DesiredState, Journal, Lease, Outbox, Ownership, Revocations,
+        ClientVersions, Commands, CredentialStore, Delivery, DesiredState, Journal, Lease, Outbox, OutboxEntry, Ownership, Revocations,
         Stores, Tenants,
         crypt::MasterKey,
         embedded::{EmbeddedStore, Settings},
@@ -97,6 +97,18 @@ pub trait Backend: Send {
             self.ownership().acquire(tenant).await.unwrap().expect("no other owner runs it")
         }
     }
+}
+
+pub async fn next_entry(outbox: &dyn Outbox) -> OutboxEntry {
+    outbox.take(1).await.pop().expect("it waits for one")
+}
+
+pub async fn delivered(outbox: &dyn Outbox, entry: &OutboxEntry) {
+    outbox.settle(&[(entry.clone(), Delivery::Delivered)]).await.unwrap();
+}
+
+pub async fn failed(outbox: &dyn Outbox, entry: &OutboxEntry, wait: Duration) {
+    outbox.settle(&[(entry.clone(), Delivery::Again(wait))]).await.unwrap();
 }
 
 pub async fn in_time(promise: impl Future<Output = ()>) {

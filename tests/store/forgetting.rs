@@ -11,7 +11,7 @@ use tautan::{
 use tautan_test_support::with_store;
 
 use crate::{
-    backend::{Backend, Embedded, FORGET_AFTER, instance},
+    backend::{Backend, Embedded, FORGET_AFTER, delivered, failed, instance, next_entry},
     redis::{keys, with_redis},
     statuses::{PHONE, Received, all, connected, ended, next, numbered, qr, starting, tenant},
 };
@@ -264,14 +264,14 @@ async fn undelivered_outbox_entry_is_removed_with_its_tenant(store: impl Backend
     store.journal().append(&lease, connected()).await.unwrap();
     finishes(&store, lease, EndReason::UnlinkedByUser).await;
     store.forget_idle().await;
-    let last = outbox.next().await;
+    let last = next_entry(&*outbox).await;
     assert_eq!(last.status.word(), "disconnected", "the end of a link is still sent");
     assert!(!serde_json::to_string(&last.status).unwrap().contains(PHONE));
-    outbox.nack(&last, Duration::ZERO).await.unwrap();
+    failed(&*outbox, &last, Duration::ZERO).await;
     half_hours_pass(&store, HALF_HOURS).await;
-    assert!(tokio::time::timeout(Duration::from_millis(1_500), outbox.next()).await.is_err(), "it is gone");
-    outbox.nack(&last, Duration::ZERO).await.unwrap();
-    outbox.ack(&last).await.unwrap();
+    assert!(tokio::time::timeout(Duration::from_millis(1_700), next_entry(&*outbox)).await.is_err(), "it is gone");
+    failed(&*outbox, &last, Duration::ZERO).await;
+    delivered(&*outbox, &last).await;
     assert!(!is_known(&store, &tenant("a")).await, "a late answer brings nothing back");
 }
 

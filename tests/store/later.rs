@@ -15,7 +15,7 @@ use tautan::{
 use tautan_test_support::{RedisServer, with_store};
 
 use crate::{
-    backend::{Backend, Embedded, in_time, instance, key, settings},
+    backend::{Backend, Embedded, delivered, in_time, instance, key, next_entry, settings},
     redis::with_redis,
     statuses::{connected, ended, resuming, starting, tenant},
 };
@@ -197,8 +197,8 @@ async fn unknown_words_in_the_file() {
     let store = Embedded::at(dir);
     let outbox = store.outbox();
     loop {
-        let entry = outbox.next().await;
-        outbox.ack(&entry).await.unwrap();
+        let entry = next_entry(&*outbox).await;
+        delivered(&*outbox, &entry).await;
         if entry.tenant == tenant("ended") {
             break;
         }

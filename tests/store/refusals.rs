@@ -10,7 +10,7 @@ use tautan_test_support::RedisServer;
 use tokio::time::{sleep, timeout};
 
 use crate::{
-    backend::{Backend as _, Redis, instance},
+    backend::{Backend as _, Redis, delivered, failed, instance, next_entry},
     redis::{until, with_redis},
     statuses::{connected, ended, qr, tenant},
 };
@@ -87,9 +87,9 @@ async fn running_session_saves_while_memory_is_full() {
         assert_eq!(redis.ownership().crashed(&lease, Duration::from_secs(60)).await.unwrap(), 1);
         elsewhere.commands.send(&tenant("pairing"), "words".into()).await.unwrap();
         assert_eq!(redis.commands().receive(&pairing).await.unwrap(), ["words"]);
-        let notice = outbox.next().await;
-        outbox.nack(&notice, Duration::ZERO).await.unwrap();
-        outbox.ack(&outbox.next().await).await.unwrap();
+        let notice = next_entry(&*outbox).await;
+        failed(&*outbox, &notice, Duration::ZERO).await;
+        delivered(&*outbox, &next_entry(&*outbox).await).await;
 
         let run = DesiredState::run(None);
         elsewhere.commands.request(&tenant("a"), run.clone()).await.expect("a repetition");

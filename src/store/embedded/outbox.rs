@@ -8,13 +8,14 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures::future::join_all;
 use tokio::{sync::Notify, time::Instant};
 
 use super::EmbeddedStore;
 use crate::{
     clock::until,
     events::{EventId, StatusBody},
-    store::{Outbox, OutboxEntry, StoreError, VISIBILITY_TIMEOUT, Waiting},
+    store::{BATCH_MAX, Delivery, Outbox, OutboxEntry, StoreError, VISIBILITY_TIMEOUT, Waiting},
     tenant::TenantId,
 };
 
@@ -82,43 +83,61 @@ impl Schedule {
 
 #[async_trait]
 impl Outbox for EmbeddedStore {
-    async fn next(&self) -> OutboxEntry {
+    async fn take(&self, max: usize) -> Vec<OutboxEntry> {
         let schedule = &self.shared().outbox;
         loop {
-            let (tenant, claim, tries) = match schedule.take() {
-                Ok(taken) => taken,
-                Err(due) => {
-                    tokio::select! {
-                        () = schedule.sooner.notified() => {}
-                        () = until(due) => {}
-                    }
-                    continue;
+            let mut taken = Vec::new();
+            let due = loop {
+                match schedule.take() {
+                    Ok((tenant, claim, tries)) => taken.extend(self.entry(tenant, claim, tries)),
+                    Err(due) => break due,
+                }
+                if taken.len() >= max.min(BATCH_MAX) {
+                    break None;
                 }
             };
-            let memory = self.shared().memory.lock().unwrap_or_else(PoisonError::into_inner);
-            let record = memory.record(&tenant);
-            if let Some((untold, newest)) = record.and_then(|record| record.untold.zip(record.newest.as_ref())) {
-                let (status, until) = (StatusBody::of_event(newest), Instant::now() + VISIBILITY_TIMEOUT);
-                let id = EventId { journal: newest.journal, cursor: untold.cursor };
-                return OutboxEntry { tenant, id, at: untold.at, status, tries, until, claim };
+            if !taken.is_empty() {
+                return taken;
+            }
+            tokio::select! {
+                () = schedule.sooner.notified() => {}
+                () = until(due) => {}
             }
         }
     }
 
-    async fn ack(&self, entry: &OutboxEntry) -> Result<(), StoreError> {
-        let (tenant, cursor) = (entry.tenant.clone(), entry.id.cursor);
-        self.step(move |batch| batch.ack(&tenant, cursor)).await?;
-        self.shared().outbox.give_back(entry, 0, Duration::ZERO);
-        Ok(())
-    }
-
-    async fn nack(&self, entry: &OutboxEntry, wait: Duration) -> Result<(), StoreError> {
-        self.shared().outbox.give_back(entry, entry.tries.saturating_add(1), wait);
-        Ok(())
+    /// One step for each, so that one that is refused does not undo the others. The writer commits them together.
+    async fn settle(&self, settled: &[(OutboxEntry, Delivery)]) -> Result<(), StoreError> {
+        let settled = settled.iter().map(|(entry, delivery)| self.settle_one(entry, *delivery));
+        join_all(settled).await.into_iter().collect()
     }
 
     async fn waiting(&self) -> Result<Waiting, StoreError> {
         let memory = self.shared().memory.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(memory.untold_in_figures())
+    }
+}
+
+impl EmbeddedStore {
+    fn entry(&self, tenant: TenantId, claim: u128, tries: u32) -> Option<OutboxEntry> {
+        let memory = self.shared().memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let record = memory.record(&tenant)?;
+        let (untold, newest) = record.untold.zip(record.newest.as_ref())?;
+        let (status, until) = (StatusBody::of_event(newest), Instant::now() + VISIBILITY_TIMEOUT);
+        let id = EventId { journal: newest.journal, cursor: untold.cursor };
+        Some(OutboxEntry { tenant, id, at: untold.at, status, tries, until, claim })
+    }
+
+    async fn settle_one(&self, entry: &OutboxEntry, delivery: Delivery) -> Result<(), StoreError> {
+        let schedule = &self.shared().outbox;
+        match delivery {
+            Delivery::Delivered => {
+                let (tenant, cursor) = (entry.tenant.clone(), entry.id.cursor);
+                self.step(move |batch| batch.ack(&tenant, cursor)).await?;
+                schedule.give_back(entry, 0, Duration::ZERO);
+            }
+            Delivery::Again(wait) => schedule.give_back(entry, entry.tries.saturating_add(1), wait),
+        }
+        Ok(())
     }
 }

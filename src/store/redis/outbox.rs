@@ -19,12 +19,14 @@ use super::{
     failure::Failure,
     record::nonce_text,
     schema,
-    script::{ACK, Call, NACK, TAKE},
+    script::{Call, SETTLE, Script, TAKE},
 };
 use crate::{
     clock::Timestamp,
     events::{EventId, StatusBody},
-    store::{Outbox, OutboxEntry, StoreError, VISIBILITY_TIMEOUT, Waiting, notifications::Notifications},
+    store::{
+        BATCH_MAX, Delivery, Outbox, OutboxEntry, StoreError, VISIBILITY_TIMEOUT, Waiting, notifications::Notifications,
+    },
     tenant::TenantId,
 };
 
@@ -32,15 +34,32 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Entries that one look finds.
 const FOUND_MAX: usize = 64;
+/// The pause before the next look if there may be more than one look finds.
+const LOOK_ON_AFTER: Duration = Duration::from_millis(100);
 /// Tenants whose records are read to find the oldest entry.
 const MEASURED_MAX: usize = 1_000;
 
-#[derive(Default)]
 pub struct OutboxState {
     enabled: AtomicBool,
     /// Tenants whose status this instance changed.
     appended: Notifications,
-    found: Mutex<VecDeque<TenantId>>,
+    found: Mutex<Found>,
+}
+
+/// Tenants to take an entry of.
+struct Found {
+    tenants: VecDeque<TenantId>,
+    look_at: Instant,
+}
+
+/// What a script on several tenants answers: what it did, and each failure with the tenant's number.
+type Answers<T> = (Vec<T>, Vec<(usize, String)>);
+
+impl Default for OutboxState {
+    fn default() -> Self {
+        let found = Mutex::new(Found { tenants: VecDeque::new(), look_at: Instant::now() });
+        Self { enabled: AtomicBool::new(false), appended: Notifications::default(), found }
+    }
 }
 
 impl OutboxState {
@@ -52,7 +71,7 @@ impl OutboxState {
         self.enabled.load(Ordering::Relaxed)
     }
 
-    fn found(&self) -> MutexGuard<'_, VecDeque<TenantId>> {
+    fn found(&self) -> MutexGuard<'_, Found> {
         // Nothing under this lock can leave the queue half changed.
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -60,53 +79,58 @@ impl OutboxState {
 
 #[async_trait]
 impl Outbox for RedisStore {
-    async fn next(&self) -> OutboxEntry {
+    async fn take(&self, max: usize) -> Vec<OutboxEntry> {
         let shared = self.shared();
-        let mut look_at = Instant::now();
         loop {
-            let found = shared.outbox.found().pop_front();
-            if let Some(tenant) = found {
-                match shared.take_entry(&tenant).await {
-                    Ok(Some(entry)) => return entry,
-                    Ok(None) => {}
-                    Err(error) => {
-                        tracing::debug!(%tenant, %error, "outbox entry could not be taken, looking again later")
-                    }
+            let (tenants, look_at) = {
+                let mut found = shared.outbox.found();
+                let some = max.min(BATCH_MAX).min(found.tenants.len());
+                (found.tenants.drain(..some).collect::<Vec<_>>(), found.look_at)
+            };
+            if !tenants.is_empty() {
+                match shared.take_entries(&tenants).await {
+                    Ok(entries) if !entries.is_empty() => return entries,
+                    Ok(_) => {}
+                    Err(error) => tracing::debug!(%error, "outbox entries could not be taken, looking again later"),
                 }
                 continue;
             }
-            let found = tokio::select! {
-                appended = shared.outbox.appended.notified() => appended,
+            let (tenants, look_after) = tokio::select! {
+                appended = shared.outbox.appended.notified() => (appended, None),
                 () = sleep_until(look_at) => {
-                    // Instances that look at different times contend for fewer entries.
-                    look_at = Instant::now() + rand::rng().random_range(LOOK_EVERY / 2..LOOK_EVERY) + LOOK_EVERY / 2;
-                    shared.due_entries().await.unwrap_or_else(|error| {
+                    let found = shared.due_entries().await.unwrap_or_else(|error| {
                         tracing::debug!(%error, "outbox could not be read, looking again");
                         Vec::new()
-                    })
+                    });
+                    // Instances that look at different times contend for fewer entries.
+                    let pause = rand::rng().random_range(LOOK_EVERY / 2..LOOK_EVERY) + LOOK_EVERY / 2;
+                    let pause = if found.len() < FOUND_MAX { pause } else { LOOK_ON_AFTER };
+                    (found, Some(pause))
                 }
             };
-            shared.outbox.found().extend(found);
+            let mut found = shared.outbox.found();
+            found.tenants.extend(tenants);
+            found.look_at = look_after.map_or(found.look_at, |pause| Instant::now() + pause);
         }
     }
 
-    async fn ack(&self, entry: &OutboxEntry) -> Result<(), StoreError> {
-        let (shared, tenant) = (self.shared(), &entry.tenant);
+    async fn settle(&self, settled: &[(OutboxEntry, Delivery)]) -> Result<(), StoreError> {
+        let shared = self.shared();
         shared.tasks.check_open()?;
-        let call = Call::on(&ACK, tenant).key(schema::outbox()).arg(nonce_text(entry.claim)).arg(entry.id.to_string());
-        let done: u8 = shared.connections.call_with_retries(&call).await?;
-        if done == 0 {
-            shared.outbox.appended.add(tenant.clone());
+        let tenants: Vec<_> = settled.iter().map(|(entry, _)| entry.tenant.clone()).collect();
+        let mut call = on_each(&SETTLE, &tenants);
+        for (entry, delivery) in settled {
+            let (delivered, wait) = match delivery {
+                Delivery::Delivered => (entry.id.to_string(), Duration::ZERO),
+                Delivery::Again(wait) => (String::new(), *wait),
+            };
+            let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX >> 16);
+            call = call.arg(nonce_text(entry.claim)).arg(delivered).arg(wait_ms);
         }
-        Ok(())
-    }
-
-    async fn nack(&self, entry: &OutboxEntry, wait: Duration) -> Result<(), StoreError> {
-        let (shared, tenant) = (self.shared(), &entry.tenant);
-        shared.tasks.check_open()?;
-        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX >> 16);
-        let call = Call::on(&NACK, tenant).key(schema::outbox()).arg(nonce_text(entry.claim)).arg(wait_ms);
-        let _ours: u8 = shared.connections.call(&call).await?;
+        let (left, failures): Answers<usize> = shared.connections.call_with_retries(&call).await?;
+        log(&failures, &tenants);
+        let left = left.into_iter().filter_map(|number| numbered(&tenants, number));
+        left.for_each(|tenant| shared.outbox.appended.add(tenant.clone()));
         Ok(())
     }
 
@@ -172,32 +196,66 @@ impl Shared {
         Ok(found.iter().filter_map(|name| TenantId::parse_encoded(name).ok()).collect())
     }
 
-    async fn take_entry(&self, tenant: &TenantId) -> Result<Option<OutboxEntry>, StoreError> {
+    /// Those of them that are due.
+    async fn take_entries(&self, tenants: &[TenantId]) -> Result<Vec<OutboxEntry>, StoreError> {
         self.tasks.check_open()?;
         let (claim, until) = (rand::random(), Instant::now() + VISIBILITY_TIMEOUT);
-        let call = Call::on(&TAKE, tenant)
-            .key(schema::outbox())
-            .arg(nonce_text(claim))
-            .arg(VISIBILITY_TIMEOUT.as_millis() as u64);
-        type Taken = (String, String, String, String, String, Vec<u8>);
-        let (word, id, at, tries, newest, sealed): Taken = self.connections.call(&call).await?;
-        match word.as_str() {
-            "none" | "later" => Ok(None),
-            "taken" => {
-                let event = self.seals(tenant).open_event(&newest, &sealed)?;
-                let nonsense = || Failure::Nonsense(at.clone());
-                let at = at.parse().ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).ok_or_else(nonsense)?;
-                Ok(Some(OutboxEntry {
-                    tenant: tenant.clone(),
-                    id: EventId::parse(&id).ok_or(Failure::Nonsense(id))?,
-                    at,
-                    status: StatusBody::of_event(&event),
-                    tries: tries.parse().unwrap_or_default(),
-                    until,
-                    claim,
-                }))
+        let call = on_each(&TAKE, tenants).arg(nonce_text(claim)).arg(VISIBILITY_TIMEOUT.as_millis() as u64);
+        let (taken, failures): Answers<Taken> = self.connections.call(&call).await?;
+        log(&failures, tenants);
+        let mut entries = Vec::with_capacity(taken.len());
+        for taken in taken {
+            let Some(tenant) = numbered(tenants, taken.0) else { continue };
+            match self.entry(tenant, taken, claim, until) {
+                Ok(entry) => entries.push(entry),
+                Err(error) => tracing::debug!(%tenant, %error, "outbox entry cannot be read, looking again later"),
             }
-            _ => Err(Failure::Nonsense(word).into()),
         }
+        Ok(entries)
+    }
+
+    fn entry(
+        &self,
+        tenant: &TenantId,
+        (_, id, at, tries, newest, sealed): Taken,
+        claim: u128,
+        until: Instant,
+    ) -> Result<OutboxEntry, StoreError> {
+        let event = self.seals(tenant).open_event(&newest, &sealed)?;
+        let parsed = at.parse().ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+        Ok(OutboxEntry {
+            tenant: tenant.clone(),
+            id: EventId::parse(&id).ok_or(Failure::Nonsense(id))?,
+            at: parsed.ok_or(Failure::Nonsense(at))?,
+            status: StatusBody::of_event(&event),
+            tries: tries.parse().unwrap_or_default(),
+            until,
+            claim,
+        })
+    }
+}
+
+/// The tenant's number in the call, the event's id, its time, how often it was not delivered, and the newest event with its id.
+type Taken = (usize, String, String, String, String, Vec<u8>);
+
+/// A call of a script on several tenants.
+fn on_each(script: &'static Script, tenants: &[TenantId]) -> Call {
+    let call = Call::on_keys(script, [schema::outbox()]);
+    tenants.iter().fold(call, |call, tenant| call.key(schema::record(tenant)).key(schema::history(tenant)))
+}
+
+/// The tenant with this number in the call.
+fn numbered(tenants: &[TenantId], number: usize) -> Option<&TenantId> {
+    tenants.get(number.checked_sub(1)?)
+}
+
+fn log(failures: &[(usize, String)], tenants: &[TenantId]) {
+    for (number, error) in failures {
+        let tenant = numbered(tenants, *number);
+        tracing::debug!(
+            tenant = tenant.map(tracing::field::display),
+            error,
+            "outbox entry failed, looking again later"
+        );
     }
 }

@@ -55,7 +55,6 @@ scripts! {
     LOSE [Record, History, OUTBOX] = "names" "prelude" "event" "lose";
     NAME [Record, History, WANTED] = "names" "prelude" "name";
     NUMBER [Other("used")] = "number";
-    NACK [Record, History, OUTBOX] = "names" "prelude" "nack";
     PROVE [Other("proof")] = "prove";
     READ [Record, History, Tables] = "names" "look" "read";
     RELEASE [Record, History, WANTED, OWNED] = "names" "prelude" "release";
@@ -63,11 +62,11 @@ scripts! {
     REVOKE [Other("revocations")] = "revoke";
     RECEIVE [Record, History, Messages] = "names" "prelude" "receive";
     SEND [Record, History, Messages, INBOX] = "names" "prelude" "send";
-    ACK [Record, History, OUTBOX] = "names" "prelude" "ack";
     SUBMIT [
         Record, History, Tables, Messages, Requests, UsedCodes, UsedDials, OUTBOX, WANTED, ALIVE, OWNED, Other("owned_before"), INBOX
     ] = "names" "prelude" "look" "event" "own" "submit";
-    TAKE [Record, History, OUTBOX] = "names" "prelude" "take";
+    SETTLE [OUTBOX] = "tenants" "prelude" "settle";
+    TAKE [OUTBOX] = "tenants" "prelude" "take";
     VOCABULARY [Other("proof")] = "vocabulary";
     WRITE [Record, History, Tables] = "names" "prelude" "write";
 }
