@@ -48,7 +48,8 @@ impl Backend {
                 };
                 let key = key.map_err(StartError::Key)?;
                 let dir = data_dir.to_owned();
-                let settings = embedded::Settings { dir, key, previous, limits, forget_after, on_commit };
+                let migrations = embedded::MIGRATIONS;
+                let settings = embedded::Settings { dir, key, previous, limits, forget_after, migrations, on_commit };
                 Ok(Self::Embedded(EmbeddedStore::open(settings, clock)?))
             }
             config::Store::Redis(settings) => {

@@ -105,6 +105,9 @@ impl From<UnusableServer> for StartError {
             UnusableServer::WrongKey => Self::OtherKey(unusable),
             UnusableServer::Later
             | UnusableServer::Earlier
+            | UnusableServer::Unmigrated
+            | UnusableServer::EarlierRuns
+            | UnusableServer::Unmigratable
             | UnusableServer::Moving
             | UnusableServer::NotRedis
             | UnusableServer::Password

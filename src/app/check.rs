@@ -47,6 +47,7 @@ fn data_directory(path: &Path) -> bool {
 /// included.
 async fn redis(mut settings: redis::Settings) -> bool {
     settings.sessions_max = Some(0);
+    settings.migrates = false;
     let store = RedisStore::open(settings, clock::system());
     let usable = store.proven(REDIS_TIME_MAX).await;
     store.close().await;

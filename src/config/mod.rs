@@ -254,7 +254,18 @@ fn store(reader: &mut Reader, sessions_max: Option<usize>) -> Store {
         .must_not_be_empty("REDIS_URL", "is empty: give it a value, or remove it to keep the state in TAUTAN_DATA_DIR");
     match (url, key) {
         (Some(url), Some(key)) => {
-            Store::Redis(redis::Settings { url, key, previous, sessions_max, limits, forget_after, moving: None })
+            let (migrations, migrates, moving) = (redis::MIGRATIONS, true, None);
+            Store::Redis(redis::Settings {
+                url,
+                key,
+                previous,
+                sessions_max,
+                limits,
+                forget_after,
+                migrations,
+                migrates,
+                moving,
+            })
         }
         (_, key) => Store::Embedded { key, previous, limits, forget_after },
     }

@@ -108,6 +108,7 @@ const INSIDE: &[&str] = &[
     "store/redis/listener.rs RETRY_MAX",
     "store/redis/listener.rs SILENCE_MAX",
     "store/redis/mod.rs ORDERS_MAX",
+    "store/redis/migration.rs ANSWER_TIME_MAX",
     "store/redis/outbox.rs FOUND_MAX",
     "store/redis/outbox.rs MEASURED_MAX",
     "store/redis/reseal.rs EXCHANGES_MAX",

@@ -40,7 +40,7 @@ fn keys() -> BTreeSet<String> {
             keys.insert(format!("tautan:{{0}}:{name}"));
         } else if (line.starts_with("part(") && !literal.contains('*')) || line.starts_with("const EVENTS") {
             keys.insert(format!("{TENANT}{name}"));
-        } else if line.starts_with("pub const PROOF: &str = \"tautan:") {
+        } else if line.starts_with("pub const ") && literal.starts_with("tautan:") {
             keys.insert(name);
         }
     }

@@ -11,8 +11,8 @@ use tautan::{
     clock::{Clock, Timestamp},
     events::Status,
     store::{
-        ClientVersions, Commands, CredentialStore, Delivery, DesiredState, Journal, Lease, Outbox, OutboxEntry, Ownership, Revocations,
-        Stores, Tenants,
+        ClientVersions, Commands, CredentialStore, Delivery, DesiredState, Journal, Lease, Outbox, OutboxEntry,
+        Ownership, Revocations, Stores, Tenants,
         crypt::MasterKey,
         embedded::{EmbeddedStore, Settings},
         redis::{self, RedisStore, Url},
@@ -205,16 +205,21 @@ pub fn instance(server: &RedisServer) -> RedisStore {
 }
 
 pub fn instance_at(url: &str, key: MasterKey, previous: Option<MasterKey>) -> RedisStore {
-    let settings = redis::Settings {
+    RedisStore::open(redis_settings(url, key, previous), Arc::new(Ticking::default()))
+}
+
+pub fn redis_settings(url: &str, key: MasterKey, previous: Option<MasterKey>) -> redis::Settings {
+    redis::Settings {
         url: Url::parse(url).unwrap(),
         key,
         previous,
         sessions_max: None,
         limits: tautan::store::Limits::default(),
         forget_after: FORGET_AFTER,
+        migrations: redis::MIGRATIONS,
+        migrates: true,
         moving: None,
-    };
-    RedisStore::open(settings, Arc::new(Ticking::default()))
+    }
 }
 
 impl Redis {

@@ -9,12 +9,12 @@ use tautan::{
     store::{
         DesiredState, FORGET_AFTER, Limited, Limits, StoreError, Stores,
         embedded::{EmbeddedStore, Settings},
-        redis::{RedisStore, Settings as RedisSettings, Url},
+        redis::{RedisStore, Settings as RedisSettings},
     },
 };
 
 use crate::{
-    backend::{Backend, instance, key, settings},
+    backend::{Backend, instance, key, redis_settings, settings},
     redis::with_redis,
     statuses::tenant,
 };
@@ -142,10 +142,9 @@ async fn limits_are_shared_by_the_instances() {
         let left: u64 = str::from_utf8(&left).unwrap().lines().next().unwrap().trim_start_matches(':').parse().unwrap();
         assert!((500_000..=600_000).contains(&left), "its list goes by itself: {left}");
 
-        let (url, per) = (Url::parse(&redis.server.url()).unwrap(), Duration::from_secs(3));
+        let per = Duration::from_secs(3);
         let (limits, forget_after) = (two_dials(per), FORGET_AFTER);
-        let short =
-            RedisSettings { url, key: key(), previous: None, sessions_max: None, limits, forget_after, moving: None };
+        let short = RedisSettings { limits, forget_after, ..redis_settings(&redis.server.url(), key(), None) };
         redis.server.ask(&["DEL", "tautan:{0}:{a}:used-dials"]);
         is_free_after(&RedisStore::open(short, Arc::new(clock::SystemClock)).stores(), per).await;
     })

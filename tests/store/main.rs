@@ -54,6 +54,7 @@ mod restarts;
 mod revocations;
 mod rollback;
 mod messages;
+mod migrations;
 mod staleness;
 mod statuses;
 mod credentials;

@@ -14,7 +14,7 @@ use tautan::{
 use tautan_test_support::{RedisServer, redis_is_installed};
 
 use crate::{
-    backend::{Backend as _, Redis, in_time, instance, key},
+    backend::{Backend as _, Redis, in_time, instance, key, redis_settings},
     statuses::{
         NAME, PAIR_CODE, PHONE, QR, Received, all, connected, ended, next, numbered, phone, qr, resuming, starting,
         tenant,
@@ -403,18 +403,8 @@ async fn no_error_shows_where_redis_is() {
     let error = Url::parse("redis://:hunter2@[bad").unwrap_err();
     assert!(!format!("{error}{error:?}").contains("hunter2"));
     let url = Url::parse("redis://:hunter2@127.0.0.1:1/").unwrap();
-    let away = RedisStore::open(
-        Settings {
-            url,
-            key: key(),
-            previous: None,
-            sessions_max: None,
-            limits: tautan::store::Limits::default(),
-            forget_after: tautan::store::FORGET_AFTER,
-            moving: None,
-        },
-        clock::system(),
-    );
+    let away =
+        RedisStore::open(Settings { url, ..redis_settings("redis://127.0.0.1:1/", key(), None) }, clock::system());
     let error = away.stores().journal.latest(&tenant("a")).await.unwrap_err();
     let said = format!("{error}{error:?}");
     assert!(!said.contains("127.0.0.1") && !said.contains("hunter2"), "{said}");

@@ -15,6 +15,7 @@ use super::{
     directory::Directory,
     file::{self, FileId},
     idle::IdleTime,
+    migration::Step,
     rows::{
         CREDENTIALS, DESIRED_STATES, EPOCH_ROW, FORMAT_ROW, IDLE_TIME_ROW, JOURNAL, KEY_CHECK_LOCATION, KEY_CHECK_ROW,
         KeptDesired, KeptEvent, META, REVOCATIONS, open_row, reencrypt_desired, reencrypt_event, seal_row,
@@ -23,8 +24,9 @@ use super::{
 use crate::{
     clock::Timestamp,
     store::{
-        Revoked,
+        Migration, Revoked,
         crypt::{MasterKey, TenantKeys},
+        migration::way,
     },
     tenant::{TenantId, TenantRef},
 };
@@ -70,8 +72,8 @@ pub enum Lost {
 impl Disk {
     pub fn open(
         dir: &Path,
-        key: &MasterKey,
-        previous: Option<&MasterKey>,
+        (key, previous): (&MasterKey, Option<&MasterKey>),
+        migrations: &[Migration<Step>],
         now: Timestamp,
         on_commit: Option<&CommitHook>,
     ) -> Result<(Self, Found), OpenError> {
@@ -89,7 +91,7 @@ impl Disk {
             other => engine(dir, other),
         })?;
         let transaction = begin(&database).map_err(|error| engine(dir, error))?;
-        let epoch = enter(&transaction, dir, key, previous, now)?;
+        let epoch = enter(&transaction, dir, (key, previous), migrations, now)?;
         let found = read_all(&transaction, key).map_err(|error| engine(dir, error))?;
         let revoked = Arc::new(read_revocations(&transaction).map_err(|error| engine(dir, error))?);
         let hook = |point| on_commit.into_iter().for_each(|hook| hook(point));
@@ -182,31 +184,41 @@ fn begin(database: &Database) -> Result<WriteTransaction, redb::Error> {
     Ok(transaction)
 }
 
-/// Checks the key, or encrypts everything again if it was encrypted with the previous one. Returns the new epoch.
+/// Checks the key, migrates an earlier format, and encrypts everything again if it was encrypted with the previous key.
+/// Returns the new epoch.
 fn enter(
     transaction: &WriteTransaction,
     dir: &Path,
-    key: &MasterKey,
-    previous: Option<&MasterKey>,
+    (key, previous): (&MasterKey, Option<&MasterKey>),
+    migrations: &[Migration<Step>],
     now: Timestamp,
 ) -> Result<u64, OpenError> {
     let failed = |error: redb::Error| engine(dir, error);
-    let mut meta = transaction.open_table(META).map_err(|error| failed(error.into()))?;
+    let meta = transaction.open_table(META).map_err(|error| failed(error.into()))?;
     let format = number(&meta, FORMAT_ROW).map_err(failed)?.unwrap_or(FORMAT);
-    if format != FORMAT {
+    if format > FORMAT {
         return Err(OpenError::Later { path: dir.to_owned(), format });
     }
+    let way = way(migrations, format, FORMAT).ok_or_else(|| OpenError::Earlier { path: dir.to_owned(), format })?;
     let proof = meta.get(KEY_CHECK_ROW).map_err(|error| failed(error.into()))?.map(|row| row.value().to_vec());
+    // A migration may change this table as well.
+    drop(meta);
     let proves = |key: &MasterKey, proof: &[u8]| TenantKeys::own(key).open(KEY_CHECK_LOCATION, proof).is_some();
-    match (proof, previous) {
-        (None, _) => {}
-        (Some(proof), _) if proves(key, &proof) => {}
-        (Some(proof), Some(previous)) if proves(previous, &proof) => {
-            reencrypt(transaction, previous, key).map_err(failed)?;
-            tracing::info!("the store is sealed with the new key: the previous one is not needed any more");
-        }
+    let written_with = match (proof, previous) {
+        (None, _) => key,
+        (Some(proof), _) if proves(key, &proof) => key,
+        (Some(proof), Some(previous)) if proves(previous, &proof) => previous,
         (Some(_), _) => return Err(OpenError::WrongKey(dir.to_owned())),
+    };
+    for migration in way {
+        (migration.step)(transaction, written_with).map_err(failed)?;
+        tracing::info!(from = migration.from, to = migration.to, "the store was migrated to another format");
     }
+    if !std::ptr::eq(written_with, key) {
+        reencrypt(transaction, written_with, key).map_err(failed)?;
+        tracing::info!("the store is sealed with the new key: the previous one is not needed any more");
+    }
+    let mut meta = transaction.open_table(META).map_err(|error| failed(error.into()))?;
     // A counter alone would begin at an old number after a backup is restored, and would give ids a second time.
     let now_ms = u64::try_from(now.as_millisecond()).unwrap_or(0);
     let epoch = number(&meta, EPOCH_ROW).map_err(failed)?.map_or(now_ms, |last| now_ms.max(last + 1));

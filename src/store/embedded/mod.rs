@@ -21,7 +21,9 @@ mod file;
 mod idle;
 mod journal;
 mod memory;
+mod migration;
 mod moved;
+mod open_error;
 mod outbox;
 mod record;
 mod client_version;
@@ -35,7 +37,6 @@ mod credentials;
 mod writer;
 
 use std::{
-    io,
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
@@ -54,7 +55,9 @@ use tokio_util::sync::CancellationToken;
 
 pub use directory::{Directory, KEY_FILE, SIGN_IN_FILE};
 pub use export::Standing;
+pub use migration::{MIGRATIONS, Step as MigrationStep};
 pub use moved::Moved;
+pub use open_error::OpenError;
 pub use rewrite::rewrite;
 
 use self::{
@@ -66,7 +69,7 @@ use self::{
     writer::{Job, Writer},
 };
 use super::{
-    FORGET_AFTER, Limits, Outbox, StoreError, Stores,
+    FORGET_AFTER, Limits, Migration, Outbox, StoreError, Stores,
     crypt::{MasterKey, TenantKeys},
     hub::Hub,
     notifications::Notifications,
@@ -94,6 +97,8 @@ pub struct Settings {
     pub limits: Limits,
     /// A tenant without credentials, desired state and owner is forgotten after this time.
     pub forget_after: Duration,
+    /// Steps from earlier formats of the file: [`MIGRATIONS`].
+    pub migrations: &'static [Migration<MigrationStep>],
     /// A hook for tests, which end the process there. `None` in production.
     pub on_commit: Option<CommitHook>,
 }
@@ -102,7 +107,8 @@ impl Settings {
     /// Settings with the default limits and without a previous key.
     pub fn new(dir: impl Into<PathBuf>, key: MasterKey) -> Self {
         let (previous, limits, on_commit) = (None, Limits::default(), None);
-        Self { dir: dir.into(), key, previous, limits, forget_after: FORGET_AFTER, on_commit }
+        let migrations = MIGRATIONS;
+        Self { dir: dir.into(), key, previous, limits, forget_after: FORGET_AFTER, migrations, on_commit }
     }
 }
 
@@ -116,93 +122,6 @@ pub enum CommitPoint {
     Before,
     /// They are on the disk, and nothing is published yet.
     After,
-}
-
-/// Why the store cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The data directory … cannot be used.
-    #[error("the data directory {} cannot be used", .path.display())]
-    Directory {
-        /// The directory.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: io::Error,
-    },
-    /// Other users may write in the data directory …: chmod go-w ….
-    #[error("other users may write in the data directory {path}: chmod go-w {path}", path = .0.display())]
-    Exposed(PathBuf),
-    /// The store file is missing, and with an empty one every tenant would be shown as never linked.
-    #[error(
-        "the store file {} is missing, but {} shows that there was one. Restore it from a backup. To begin with an empty \
-         store instead, in which no account is linked, and start again: touch {}",
-        .store.display(),
-        .trace.display(),
-        .begin_empty.display()
-    )]
-    Missing {
-        /// The missing file.
-        store: PathBuf,
-        /// A file that shows that there was a store.
-        trace: PathBuf,
-        /// The file with which an operator allows an empty store.
-        begin_empty: PathBuf,
-    },
-    /// The store file … is empty. Restore it from a backup, or move it away and start again.
-    #[error("the store file {} is empty. Restore it from a backup, or move it away and start again", .0.display())]
-    Emptied(PathBuf),
-    /// Another process uses the data directory ….
-    #[error("another process uses the data directory {}", .0.display())]
-    InUse(PathBuf),
-    /// The tenants of … are being moved to Redis.
-    #[error(
-        "the tenants of {dir} are being moved to Redis: run `tautan move` again to finish. To stay with this store \
-         instead, start nothing on that Redis, and delete {file}",
-        dir = .dir.display(),
-        file = .file.display()
-    )]
-    Moving {
-        /// The directory.
-        dir: PathBuf,
-        /// The file that says so.
-        file: PathBuf,
-    },
-    /// The tenants of … were moved to Redis.
-    #[error(
-        "the tenants of {dir} were moved to Redis, as {file} says: start with REDIS_URL",
-        dir = .dir.display(),
-        file = .file.display()
-    )]
-    Moved {
-        /// The directory.
-        dir: PathBuf,
-        /// The file that says so.
-        file: PathBuf,
-    },
-    /// There is no store in ….
-    #[error("there is no store in {}", .0.display())]
-    NoStore(PathBuf),
-    /// The store in … was sealed with another encryption key.
-    #[error("the store in {} was sealed with another encryption key", .0.display())]
-    WrongKey(PathBuf),
-    /// The store in … was written by a later version of this program (format …).
-    #[error("the store in {} was written by a later version of this program (format {format})", .path.display())]
-    Later {
-        /// The directory.
-        path: PathBuf,
-        /// The format that the file has.
-        format: u64,
-    },
-    /// The store in … cannot be opened.
-    #[error("the store in {} cannot be opened", .path.display())]
-    Engine {
-        /// The directory.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
 }
 
 /// A handle; clones are the same store. Dropping the last one closes the store after the waiting steps.
@@ -247,8 +166,9 @@ impl EmbeddedStore {
     /// Blocks: reads every tenant's newest event and desired state; after a crash the whole file; and with a new key it
     /// encrypts every row again.
     pub fn open(settings: Settings, clock: SharedClock) -> Result<Self, OpenError> {
-        let Settings { dir, key, previous, limits, forget_after, on_commit } = settings;
-        let (disk, found) = Disk::open(&dir, &key, previous.as_ref(), clock.now(), on_commit.as_ref())?;
+        let Settings { dir, key, previous, limits, forget_after, migrations, on_commit } = settings;
+        let keys = (&key, previous.as_ref());
+        let (disk, found) = Disk::open(&dir, keys, migrations, clock.now(), on_commit.as_ref())?;
         let memory = Memory::new(found, disk.epoch());
         let outbox = Schedule::default();
         memory.untold().for_each(|tenant| outbox.add(tenant));

@@ -17,8 +17,9 @@ use tokio::{
 
 use super::{
     failure::Failure,
-    layout::{self, Numbers},
+    layout::{self, LAYOUT, Numbers},
     membership::Tag,
+    migration::{Migrator, Step},
     moving,
     proof::{self, Standing, prove},
     schema::{self, proof_field},
@@ -27,7 +28,7 @@ use super::{
     unusable::UnusableServer,
     url::Url,
 };
-use crate::store::crypt::MasterKeys;
+use crate::store::{Migration, crypt::MasterKeys};
 
 /// More than any of our commands needs, and well below the 6 s after which an owner hangs up.
 pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
@@ -44,6 +45,10 @@ pub struct Connections {
     keys: Arc<MasterKeys>,
     /// See [`super::Settings::moving`].
     moving: Option<String>,
+    /// Steps from earlier layouts, and whether this process may take them.
+    migrations: (&'static [Migration<Step>], bool),
+    /// Names this process while it migrates.
+    migrator: String,
     current: Mutex<Current>,
     server: watch::Sender<String>,
     /// The highest epoch that was ever seen from here.
@@ -83,8 +88,22 @@ pub struct Live {
 }
 
 impl Connections {
-    pub fn new(url: Url, keys: Arc<MasterKeys>, moving: Option<String>) -> Self {
-        Self { url, keys, moving, current: Mutex::default(), server: watch::Sender::default(), epochs: Arc::default() }
+    pub fn new(
+        url: Url,
+        keys: Arc<MasterKeys>,
+        moving: Option<String>,
+        migrations: (&'static [Migration<Step>], bool),
+    ) -> Self {
+        Self {
+            url,
+            keys,
+            moving,
+            migrations,
+            migrator: super::random_name(),
+            current: Mutex::default(),
+            server: watch::Sender::default(),
+            epochs: Arc::default(),
+        }
     }
 
     pub async fn live(&self) -> Result<Arc<Live>, Failure> {
@@ -96,10 +115,17 @@ impl Connections {
             tracing::trace!(ago = ?at.elapsed(), "redis was away just now");
             return Err(why.clone());
         }
-        let made = match self.client().await {
-            Ok(client) => self.connect(client, &mut current).await,
-            Err(failure) => Err(failure),
-        };
+        let mut made = self.connect(&mut current).await;
+        // Before the first connection: later on, sessions may run here by what they know of the data.
+        if matches!(made, Err(Failure::UnusableServer(UnusableServer::Unmigrated)))
+            && self.migrations.1
+            && !current.began
+        {
+            made = match self.migrate().await {
+                Ok(()) => self.connect(&mut current).await,
+                Err(failure) => Err(failure),
+            };
+        }
         match made {
             Ok(live) => {
                 let live = Arc::new(live);
@@ -197,7 +223,8 @@ impl Connections {
         timeout(CONNECT_TIME_MAX, self.url.client()).await.map_err(|_| Failure::Slow(CONNECT_TIME_MAX))?
     }
 
-    async fn connect(&self, client: Client, current: &mut Current) -> Result<Live, Failure> {
+    async fn connect(&self, current: &mut Current) -> Result<Live, Failure> {
+        let client = self.client().await?;
         let made = timeout(CONNECT_TIME_MAX, Live::connect(client, self, !current.began)).await;
         let (mut live, server) = made.map_err(|_| Failure::Slow(CONNECT_TIME_MAX))??;
         live.began = server.uptime().map(|uptime| current.began_at(&live.server, uptime));
@@ -206,6 +233,11 @@ impl Connections {
             current.warned = Some(live.server.clone());
         }
         Ok(live)
+    }
+
+    async fn migrate(&self) -> Result<(), Failure> {
+        let migrator = Migrator { migrations: self.migrations.0, to: LAYOUT, token: &self.migrator };
+        migrator.run(&self.client().await?, &self.keys).await
     }
 
     /// An epoch that readers have seen: a fresh one is above it, also if the clock of the next Redis is behind.
@@ -271,19 +303,19 @@ impl Live {
         server.check()?;
         let mut ask = redis::pipe();
         ask.cmd("HMGET").arg(schema::PROOF).arg(&proof::FIELDS).arg(proof_field::LAYOUT).arg(proof_field::VOCABULARY);
-        ask.arg(proof_field::MOVING);
+        ask.arg(proof_field::MOVING).arg(proof_field::MIGRATING);
         ask.cmd("GET").arg(schema::data()).cmd("TIME");
-        type Proof = (Option<Vec<u8>>, Option<Vec<u8>>, Option<u64>, Option<u64>, Option<String>);
-        let ((proof, former, layout, vocabulary, moving), data, (seconds, micros)): (
+        type Proof = (Option<Vec<u8>>, Option<Vec<u8>>, Option<u64>, Option<u64>, Option<String>, Option<u64>);
+        let ((proof, former, layout, vocabulary, moving, migrating), data, (seconds, micros)): (
             Proof,
             Option<String>,
             (u64, u64),
         ) = ask.query_async(&mut connection).await.map_err(Failure::greeted_with)?;
         let made = Instant::now();
         // Before the first write. What exists is not written again, so a Redis that refuses writes can be read.
-        let numbers = Numbers { layout, vocabulary };
-        let unwritten = numbers.check(proof.is_some(), begins)?;
         moving::check(moving.as_deref(), connections.moving.as_deref())?;
+        let numbers = Numbers { layout, migrating, vocabulary };
+        let unwritten = numbers.check(proof.is_some(), begins, connections.migrations.0)?;
         prove(&mut connection, &connections.keys, begins, (proof, former)).await?;
         if unwritten {
             layout::raise_vocabulary(&mut connection).await?;

@@ -6,11 +6,15 @@ use redis::aio::MultiplexedConnection;
 
 use super::{
     failure::Failure,
+    migration::Step,
     schema,
     script::{Call, VOCABULARY as RAISE},
     unusable::UnusableServer,
 };
-use crate::events::VOCABULARY;
+use crate::{
+    events::VOCABULARY,
+    store::{Migration, migration::way},
+};
 
 /// In layout 1 each tenant had its own hash tag.
 pub const LAYOUT: u64 = 2;
@@ -18,17 +22,22 @@ pub const LAYOUT: u64 = 2;
 /// The numbers that a connection finds.
 pub struct Numbers {
     pub layout: Option<u64>,
+    /// The layout of the data, while it is being migrated.
+    pub migrating: Option<u64>,
     pub vocabulary: Option<u64>,
 }
 
 impl Numbers {
     /// Refuses a server with another layout. `proven`: there is a key check, so the server is not empty. True: our vocabulary
     /// has to be written, once the key check has succeeded.
-    pub fn check(&self, proven: bool, begins: bool) -> Result<bool, UnusableServer> {
-        match self.layout {
+    pub fn check(&self, proven: bool, begins: bool, migrations: &[Migration<Step>]) -> Result<bool, UnusableServer> {
+        if self.layout.is_some_and(|layout| layout > LAYOUT) {
+            return Err(UnusableServer::Later);
+        }
+        match self.migrating.or(self.layout) {
             Some(LAYOUT) => {}
-            Some(later) if later > LAYOUT => return Err(UnusableServer::Later),
             // This version would find no record there, and start sessions beside owners that still run.
+            Some(earlier) if way(migrations, earlier, LAYOUT).is_some() => return Err(UnusableServer::Unmigrated),
             Some(_) => return Err(UnusableServer::Earlier),
             None if proven => return Err(UnusableServer::Earlier),
             None => {}
@@ -55,11 +64,14 @@ mod tests {
 
     #[test]
     fn server_of_another_layout_is_refused() {
-        let check = |layout, proven| Numbers { layout, vocabulary: Some(VOCABULARY) }.check(proven, true);
+        let numbers = |layout, migrating| Numbers { layout, migrating, vocabulary: Some(VOCABULARY) };
+        let check = |layout, proven| numbers(layout, None).check(proven, true, &[]);
         assert_eq!(check(None, false), Ok(false), "an empty server");
         assert_eq!(check(Some(LAYOUT), true), Ok(false));
         assert_eq!(check(Some(LAYOUT + 1), true), Err(UnusableServer::Later));
         assert_eq!(check(Some(LAYOUT - 1), true), Err(UnusableServer::Earlier));
         assert_eq!(check(None, true), Err(UnusableServer::Earlier), "of a version that had no number");
+        let half = numbers(Some(LAYOUT), Some(LAYOUT - 1)).check(true, true, &[]);
+        assert_eq!(half, Err(UnusableServer::Earlier), "half migrated by a version that knew how");
     }
 }

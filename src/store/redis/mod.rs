@@ -28,6 +28,7 @@ mod listener;
 mod liveness;
 mod membership;
 mod messages;
+mod migration;
 mod moving;
 mod number;
 mod orphaned;
@@ -59,6 +60,7 @@ mod write;
 use std::{sync::Arc, time::Duration};
 
 pub use health::Condition;
+pub use migration::{MIGRATIONS, Step};
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep},
@@ -72,7 +74,7 @@ use self::{
     outbox::OutboxState, recovery::Recovery, sealed::Seals, tasks::Tasks, watchers::Watchers,
 };
 use super::{
-    Limits, Outbox, Revoked, StoreError, Stores,
+    Limits, Migration, Outbox, Revoked, StoreError, Stores,
     crypt::{MasterKey, MasterKeys},
     hub::Hub,
     notifications::Notifications,
@@ -99,6 +101,10 @@ pub struct Settings {
     pub limits: Limits,
     /// A tenant without credentials, desired state and owner is forgotten after this time.
     pub forget_after: Duration,
+    /// Steps from earlier layouts: [`MIGRATIONS`].
+    pub migrations: &'static [Migration<Step>],
+    /// Whether an earlier layout is migrated. Otherwise it is refused.
+    pub migrates: bool,
     /// The id of the move that fills this Redis, in the process that moves; `None` in every other.
     pub moving: Option<String>,
 }
@@ -137,7 +143,8 @@ impl RedisStore {
     pub fn open(settings: Settings, clock: SharedClock) -> Self {
         let rotates = settings.previous.is_some();
         let keys = Arc::new(MasterKeys { current: settings.key, previous: settings.previous });
-        let connections = Connections::new(settings.url, keys.clone(), settings.moving);
+        let connections =
+            Connections::new(settings.url, keys.clone(), settings.moving, (settings.migrations, settings.migrates));
         let hub = Arc::new(Hub::default());
         let (orders, queue) = mpsc::channel(ORDERS_MAX);
         let shared = Arc::new(Shared {

@@ -21,6 +21,9 @@ fn part(tenant: &TenantId, rest: &str) -> String {
 /// under the same name, or it would take this Redis for an empty one.
 pub const PROOF: &str = "tautan:proof";
 
+/// A string: the instance that migrates the data from an earlier layout. Under the same name in every layout, like [`PROOF`].
+pub const MIGRATION: &str = "tautan:migration";
+
 /// A hash: the owner, the desired state, the last write.
 pub fn record(tenant: &TenantId) -> String {
     part(tenant, "")
@@ -185,6 +188,8 @@ pub mod proof_field {
     pub const FORMER: &str = "former";
     pub const LAYOUT: &str = "layout";
     pub const VOCABULARY: &str = "vocabulary";
+    /// The layout of the data, while it is being migrated.
+    pub const MIGRATING: &str = "migrating";
     /// The id of the move that fills this Redis.
     pub const MOVING: &str = "moving";
 }

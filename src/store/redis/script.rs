@@ -53,6 +53,7 @@ scripts! {
     FORGET [Record, History, Tables, Messages, Requests, Crashes, UsedCodes, UsedDials, OUTBOX, WANTED] = "names" "prelude" "forget";
     LISTED [Other("incarnations"), WANTED] = "listed";
     LOSE [Record, History, OUTBOX] = "names" "prelude" "event" "lose";
+    MIGRATING [Other("proof"), Other("lock")] = "migrating";
     NAME [Record, History, WANTED] = "names" "prelude" "name";
     NUMBER [Other("used")] = "number";
     PROVE [Other("proof")] = "prove";

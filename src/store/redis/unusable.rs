@@ -17,6 +17,21 @@ pub enum UnusableServer {
              instances, and start this version on an empty Redis"
     )]
     Earlier,
+    /// An earlier version of this program has written into this Redis. The start of an instance of this version migrates it.
+    #[error(
+        "an earlier version of this program has written into this Redis: the start of an instance of this version \
+             migrates it"
+    )]
+    Unmigrated,
+    /// Instances of an earlier version run on this Redis, or ran a few seconds ago: stop them before this version migrates it.
+    #[error(
+        "instances of an earlier version run on this Redis, or ran a few seconds ago: stop them before this version \
+             migrates it"
+    )]
+    EarlierRuns,
+    /// A tenant cannot be migrated, as the log says: restore a backup from before the upgrade.
+    #[error("a tenant cannot be migrated, as the log says: restore a backup from before the upgrade")]
+    Unmigratable,
     /// `tautan move` has begun to fill this Redis and has not finished: run it again.
     #[error("`tautan move` has begun to fill this Redis and has not finished: run it again")]
     Moving,
