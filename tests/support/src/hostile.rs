@@ -2,13 +2,16 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    thread::JoinHandle,
     time::Duration,
 };
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
-    task::JoinSet,
+    runtime::Builder,
+    sync::oneshot,
+    task::{JoinSet, spawn_blocking},
 };
 
 /// They come from 127.0.0.2 to 127.0.0.9.
@@ -17,7 +20,8 @@ const ADDRESSES: u8 = 8;
 const PAUSE: Duration = Duration::from_millis(250);
 /// The same for clients that are to take connections, and not the processor that they share with the service.
 const LONG_PAUSE: Duration = Duration::from_secs(2);
-/// The receive buffer of a client that reads nothing.
+/// The buffers of a client that reads nothing. The service sees the same with larger ones, but the client would go on writing
+/// into its own send buffer for most of a minute, and take the processor that it shares with the service.
 const SMALL_BUFFER: u32 = 2_048;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +43,14 @@ impl Kind {
 }
 
 /// Clients that reconnect whenever they are closed; they end when this is dropped.
-pub struct Attack(JoinSet<()>);
+///
+/// They run on a thread of their own. On the runtime of the test, each step of its users and its simulator would wait until
+/// hundreds of these clients have been polled, and that would be measured as the service's.
+pub struct Attack {
+    thread: JoinHandle<()>,
+    /// Dropping it ends them.
+    end: oneshot::Sender<()>,
+}
 
 impl Attack {
     /// `kinds` in turn.
@@ -53,25 +64,40 @@ impl Attack {
     }
 
     fn with_pause(server: SocketAddr, clients: usize, kinds: &[Kind], pause: Duration) -> Self {
-        let mut all = JoinSet::new();
-        for number in 0..clients {
-            // Each address has clients of every kind.
-            let (from, kind) = (attacker(number), kinds[number / usize::from(ADDRESSES) % kinds.len()]);
-            all.spawn(async move {
-                loop {
-                    if let Ok(socket) = connect(from, server, kind).await {
-                        // Closed by the server, which is how each of them ends.
-                        let _ = hold(socket, kind).await;
-                    }
-                    tokio::time::sleep(pause).await;
+        let (end, ended) = oneshot::channel();
+        let kinds = kinds.to_owned();
+        let thread = std::thread::spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let mut all = JoinSet::new();
+                for number in 0..clients {
+                    // Each address has clients of every kind.
+                    let (from, kind) = (attacker(number), kinds[number / usize::from(ADDRESSES) % kinds.len()]);
+                    all.spawn(come_back(from, server, kind, pause));
                 }
+                // An error: it was dropped.
+                let _ = ended.await;
+                all.shutdown().await;
             });
-        }
-        Self(all)
+        });
+        Self { thread, end }
     }
 
-    pub async fn end(mut self) {
-        self.0.shutdown().await;
+    pub async fn end(self) {
+        drop(self.end);
+        let joined = spawn_blocking(|| self.thread.join()).await.expect("it waits");
+        joined.expect("no client panics");
+    }
+}
+
+/// Connects again and again.
+async fn come_back(from: IpAddr, server: SocketAddr, kind: Kind, pause: Duration) {
+    loop {
+        if let Ok(socket) = connect(from, server, kind).await {
+            // Closed by the server, which is how each of them ends.
+            let _ = hold(socket, kind).await;
+        }
+        tokio::time::sleep(pause).await;
     }
 }
 
@@ -84,6 +110,7 @@ async fn connect(from: IpAddr, to: SocketAddr, kind: Kind) -> std::io::Result<Tc
     let socket = TcpSocket::new_v4()?;
     if kind == Kind::NeverReading {
         socket.set_recv_buffer_size(SMALL_BUFFER)?;
+        socket.set_send_buffer_size(SMALL_BUFFER)?;
     }
     socket.bind(SocketAddr::new(from, 0))?;
     socket.connect(to).await
