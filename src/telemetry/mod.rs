@@ -12,7 +12,7 @@ mod library;
 mod metrics;
 mod sampled;
 
-use std::io::{IsTerminal as _, stderr};
+use std::io::{BufWriter, IsTerminal as _, stderr};
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{EnvFilter, Layer as _, filter::filter_fn, fmt, layer::SubscriberExt as _, registry};
@@ -69,8 +69,10 @@ pub struct Log(#[expect(dead_code, reason = "it is dropped with this")] Option<W
 pub fn install(settings: &Settings) -> Log {
     let filter = EnvFilter::try_new(&settings.filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let format = settings.format.unwrap_or(if stderr().is_terminal() { Format::Text } else { Format::Json });
+    // The thread flushes when no line waits. Without the buffer each line of a burst would be a write of its own.
+    let buffered = BufWriter::new(stderr());
     let (writer, guard) =
-        NonBlockingBuilder::default().buffered_lines_limit(LINES_MAX).lossy(true).thread_name("log").finish(stderr());
+        NonBlockingBuilder::default().buffered_lines_limit(LINES_MAX).lossy(true).thread_name("log").finish(buffered);
     let dropped = writer.error_counter();
     let lines = fmt::layer().with_writer(writer);
     let lines = match format {
