@@ -96,14 +96,20 @@ pub async fn serve(listener: TcpListener, services: Services, stop: Cancellation
                 let answer = detach.leave(line, answer).await;
                 Ok::<_, Infallible>(answer.map(|body| Answered { body, arrival }))
             };
-            answered.instrument(span)
+            // The server keeps room for this between requests too: boxed, that is room for a pointer.
+            Box::pin(answered.instrument(span))
         });
-        let socket = Listening { socket, arrival: arrival.clone() };
-        let mut connection = http.serve_connection(TokioIo::new(ParseErrorBodies::new(socket)), served);
-        let (stop, cut, streams) = (stop.clone(), cut.clone(), tasks.clone());
+        let (http, stop, cut, streams) = (http.clone(), stop.clone(), cut.clone(), tasks.clone());
         // Dropped last: it counts the socket as closed.
         tasks.spawn(async move {
             let admitted = admitted;
+            // A client that sends nothing has no buffers.
+            if !sends_a_byte(&socket, &admitted, &stop).await {
+                drop(socket);
+                return;
+            }
+            let socket = Listening { socket, arrival: arrival.clone() };
+            let mut connection = http.serve_connection(TokioIo::new(ParseErrorBodies::new(socket)), served);
             let served = tokio::select! {
                 served = poll_fn(|cx| detach.poll(&mut connection, &arrival, cx)) => Some(served),
                 () = stop.cancelled() => None,
@@ -140,6 +146,17 @@ pub async fn serve(listener: TcpListener, services: Services, stop: Cancellation
         tasks.wait().await;
     }
     drained
+}
+
+/// Waits for a new connection's first byte. False: it does not come in time, or the connection has to close.
+async fn sends_a_byte(socket: &TcpStream, admitted: &Admitted, stop: &CancellationToken) -> bool {
+    let arrival = admitted.arrival();
+    tokio::select! {
+        came = socket.readable() => came.is_ok(),
+        () = stop.cancelled() => false,
+        () = arrival.is_overdue(HEADERS_ARRIVAL_MAX) => false,
+        _ = admitted.is_closed() => false,
+    }
 }
 
 /// Logs counts of refused requests, streams and connections until `stop`, and forgets budgets that are whole again.

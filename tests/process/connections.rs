@@ -5,6 +5,7 @@ use std::{net::Ipv4Addr, time::Duration};
 use reqwest::Method;
 use serde_json::Value;
 use tautan_test_support::{Api, Attack, Kind, Program, within};
+use tokio::net::TcpStream;
 
 use crate::stage::{Stage, TENANT, link};
 
@@ -43,6 +44,32 @@ async fn hardening_idle_clients_take_no_descriptor_of_a_link() {
     assert!(line(&program, "connection limit reached, closing idle connections").is_some());
     let lines = program.output().len();
     assert!(lines < 150, "one line for each episode, not {lines}");
+}
+
+/// With the server's read buffer and the room for a request, each took 16.5 KB of a debug build.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hardening_silent_clients_take_no_buffers() {
+    const CLIENTS: usize = 200;
+    let stage = Stage::new().await;
+    let program = stage.start();
+    let api = program.api(TENANT);
+    // Its connection stays open.
+    api.status().await;
+    let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", program.pid())).map_or(0, Iterator::count);
+    let (memory, open) = (program.memory_kib(), descriptors());
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(TcpStream::connect(program.address()).await.expect("a connection"));
+    }
+    within("all of them", async {
+        while descriptors() < open + CLIENTS {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let each = (program.memory_kib() - memory) * 1024 / CLIENTS as u64;
+    println!("a client that sends nothing: {each} bytes");
+    assert!(each <= 14 * 1024, "{each} bytes");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
