@@ -47,6 +47,7 @@ mod leases;
 mod limits;
 mod names;
 mod outbox;
+mod promotions;
 mod redis;
 mod client_versions;
 mod refusals;

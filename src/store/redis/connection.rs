@@ -22,6 +22,7 @@ use super::{
     migration::{Migrator, Step},
     moving,
     proof::{self, Standing, prove},
+    record::Record,
     schema::{self, proof_field},
     script::Call,
     server::Server,
@@ -83,6 +84,8 @@ pub struct Live {
     time_ms: u64,
     /// The latest time at which the server's run can have begun; `None`: not known.
     began: Option<Instant>,
+    /// See [`Server::replication`]; empty if it is not known.
+    pub replication: String,
     /// The server has been a replica before.
     pub has_followed: bool,
 }
@@ -149,6 +152,14 @@ impl Connections {
     /// The next command goes over a new connection.
     pub async fn renew(&self) {
         self.current.lock().await.live = None;
+    }
+
+    /// The next command goes over a new connection, unless there is one already.
+    pub async fn renew_after(&self, live: &Arc<Live>) {
+        let mut current = self.current.lock().await;
+        if current.live.as_ref().is_some_and(|current| Arc::ptr_eq(current, live)) {
+            current.live = None;
+        }
     }
 
     pub async fn query<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, Failure> {
@@ -227,7 +238,7 @@ impl Connections {
         let client = self.client().await?;
         let made = timeout(CONNECT_TIME_MAX, Live::connect(client, self, !current.began)).await;
         let (mut live, server) = made.map_err(|_| Failure::Slow(CONNECT_TIME_MAX))??;
-        live.began = server.uptime().map(|uptime| current.began_at(&live.server, uptime));
+        live.began = current.began_at(&live.server, &server);
         if current.warned.as_deref() != Some(live.server.as_str()) {
             server.dangers().into_iter().for_each(|danger| tracing::warn!("{danger}"));
             current.warned = Some(live.server.clone());
@@ -250,26 +261,24 @@ impl Connections {
             failure.count();
         }
         if answer.as_ref().is_err_and(Failure::breaks) {
-            let mut current = self.current.lock().await;
-            if current.live.as_ref().is_some_and(|current| Arc::ptr_eq(current, live)) {
-                current.live = None;
-            }
+            self.renew_after(live).await;
         }
         answer
     }
 }
 
 impl Current {
-    /// A server that replaces another may have run for long, but without the other's last writes: its run begins now.
-    fn began_at(&mut self, run: &str, uptime: Duration) -> Instant {
+    /// A server that replaces another may have run for long, but without the other's last writes: its run begins now. When a server
+    /// that has followed another one was promoted, its answer does not say.
+    fn began_at(&mut self, run: &str, server: &Server) -> Option<Instant> {
         let now = Instant::now();
         let began = match &self.run {
             Some((known, began)) if known == run => *began,
-            Some(_) => now,
-            None => now.checked_sub(uptime).unwrap_or(now),
+            None if !server.has_followed() => now.checked_sub(server.uptime()?).unwrap_or(now),
+            Some(_) | None => now,
         };
         self.run = Some((run.to_owned(), began));
-        began
+        Some(began)
     }
 
     fn fail(&mut self, failure: Failure) {
@@ -326,10 +335,21 @@ impl Live {
         };
         let (run, time_ms) = (server.run(), seconds.saturating_mul(1000).saturating_add(micros / 1000));
         let (server_run, has_followed) = (run.clone(), server.has_followed());
+        let replication = server.replication().unwrap_or_default().to_owned();
         let run = format!("{run} {data}");
         let epochs = connections.epochs.clone();
-        let live =
-            Self { connection, client, server: server_run, run, made, epochs, time_ms, began: None, has_followed };
+        let live = Self {
+            connection,
+            client,
+            server: server_run,
+            run,
+            made,
+            epochs,
+            time_ms,
+            began: None,
+            replication,
+            has_followed,
+        };
         Ok((live, server))
     }
 
@@ -339,6 +359,17 @@ impl Live {
 
     pub fn tag(&self) -> Tag {
         Tag::of(&self.server)
+    }
+
+    /// The server has followed another one since the connection was made, which `REPLICAOF` leaves open. `info`: its answer to
+    /// `INFO replication`.
+    pub fn is_left_by(&self, info: String) -> bool {
+        !self.replication.is_empty() && Server::from(info).replication().is_some_and(|now| now != self.replication)
+    }
+
+    /// For the script that acquires the tenant: compared if there is a link to lose.
+    pub fn replication_for(&self, record: &Record) -> &str {
+        if record.credentials { &self.replication } else { "" }
     }
 
     /// The server's run is younger than this.

@@ -184,7 +184,7 @@ fn answer_of_any_script_is_known_or_a_damage() {
             Ok(Answer::Limited(limited, wait)) => {
                 assert!(matches!(limited.after(wait), StoreError::Limited { .. }));
             }
-            Ok(Answer::Again | Answer::Fenced | Answer::Overtaken | Answer::Unregistered) => {}
+            Ok(Answer::Again | Answer::Fenced | Answer::Overtaken | Answer::Unregistered | Answer::Moved) => {}
             Err(error) => is_no_key(&error),
         }
         // What other scripts answer, and the commands beside them.

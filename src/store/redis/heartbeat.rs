@@ -173,8 +173,14 @@ async fn beat(shared: &Shared, name: &str, number: u64) -> Result<Option<Vec<Str
     pipeline.ignore_errors();
     pipeline.cmd("SET").arg(schema::heartbeat(name)).arg(&beat).arg("XX").arg("PX").arg(millis(TTL));
     pipeline.cmd("SPOP").arg(schema::inbox(name)).arg(INBOX_MAX);
-    type Answers = (RedisResult<Option<String>>, RedisResult<Vec<String>>);
-    let (set, inbox): Answers = shared.connections.query(&pipeline).await?;
+    pipeline.cmd("INFO").arg("replication");
+    type Answers = (RedisResult<Option<String>>, RedisResult<Vec<String>>, RedisResult<String>);
+    let before = shared.connections.live().await?;
+    let (set, inbox, info): Answers = shared.connections.query(&pipeline).await?;
+    // An error: the user lacks the right.
+    if info.is_ok_and(|info| before.is_left_by(info)) {
+        shared.connections.renew_after(&before).await;
+    }
     let lives = match set.map_err(Failure::from) {
         Ok(set) => {
             if shared.health.taken() {

@@ -93,7 +93,7 @@ async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease
         }
         let call = call.arg(nonce_text(acquiring.nonce)).arg(&*incarnation);
         let call = call.arg(shared.leases.highest_fence()).arg(&record.version).arg(u8::from(record.doubted));
-        let call = call.arg(&record.run).arg(u8::from(needs_refresh));
+        let call = call.arg(&record.run).arg(u8::from(needs_refresh)).arg(live.replication_for(&record));
         match shared.ask_script(&with_event(call, outgoing.as_ref())).await? {
             Answer::Done(value) => {
                 let (fence, heard) = with_heard(&value);
@@ -106,6 +106,7 @@ async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease
                 return Ok(lease);
             }
             Answer::Again => {}
+            Answer::Moved => shared.connections.renew_after(&live).await,
             Answer::Unregistered => return Err(Failure::Unregistered.into()),
             Answer::Fenced | Answer::Overtaken | Answer::Limited(..) => {
                 return Err(Failure::Nonsense("fenced".to_owned()).into());

@@ -1,6 +1,7 @@
 //! Recovery after Redis lost data: all of it, or the last second in a restart or a failover.
 //!
-//! A *run* is one start of a Redis server, with its data set. After the run changed, each instance compares its leases with the
+//! A *run* is the time of a Redis server from its start, or from the end of its time as a replica, with its data set. Each
+//! heartbeat asks for it, and the script that acquires a tenant with credentials compares it. After the run changed, each instance compares its leases with the
 //! record of each tenant, ends those that Redis has lost, writes its last changes again, and reports with its heartbeat that it
 //! has compared. Until all have, or a full lease has passed since the run began, no instance acquires a tenant with
 //! credentials: a lost acquire may belong to an owner whose link is open.
@@ -180,6 +181,10 @@ impl Shared {
     pub async fn is_settled(&self, live: &Live) -> Result<bool, Failure> {
         if !live.is_younger_than(TTL) {
             return Ok(true);
+        }
+        if live.replication.is_empty() {
+            // The run is not known, so no heartbeat can name it.
+            return Ok(false);
         }
         let mut pipeline = redis::pipe();
         pipeline.cmd("SMEMBERS").arg(schema::incarnations());

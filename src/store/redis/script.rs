@@ -154,6 +154,8 @@ pub enum Answer {
     Overtaken,
     /// The incarnation that was to acquire the lease is dead.
     Unregistered,
+    /// The server has followed another one since the decision.
+    Moved,
     /// The request exceeds this limit and changed nothing; the time until it is allowed.
     Limited(Limited, Duration),
 }
@@ -168,6 +170,7 @@ impl TryFrom<(String, String)> for Answer {
             "fenced" => Ok(Self::Fenced),
             "overtaken" => Ok(Self::Overtaken),
             "unregistered" => Ok(Self::Unregistered),
+            "moved" => Ok(Self::Moved),
             "limited" => limited(&value).ok_or(Failure::Nonsense(value)),
             _ => Err(Failure::Nonsense(word)),
         }

@@ -10,6 +10,12 @@ pub struct Server {
     info: String,
 }
 
+impl From<String> for Server {
+    fn from(info: String) -> Self {
+        Self { info }
+    }
+}
+
 const NO_AOF: &str = "redis keeps no append-only file: a restart of it loses every link (set appendonly yes)";
 const EVICTS: &str =
     "redis evicts keys when its memory is full, credentials among them (set maxmemory-policy noeviction)";
@@ -25,10 +31,19 @@ impl Server {
         }
     }
 
-    /// Differs from start to start of a server. If it is not known, each connection counts as another run, which only costs
-    /// reads.
+    /// Differs from start to start of a server, and after it has followed another one. If it is not known, each connection counts
+    /// as another run.
     pub fn run(&self) -> String {
-        self.field("run_id").map_or_else(super::random_name, str::to_owned)
+        match (self.field("run_id"), self.replication()) {
+            (Some(start), Some(replication)) => format!("{start}-{replication}"),
+            _ => super::random_name(),
+        }
+    }
+
+    /// The name of the server's sequence of writes. A server that follows another one takes over that one's, and begins its own
+    /// when it is promoted.
+    pub fn replication(&self) -> Option<&str> {
+        self.field("master_replid")
     }
 
     /// In whole seconds. `None`: not known, like the run.
@@ -104,6 +119,15 @@ mod tests {
         let unknown = Server::default();
         assert!(unknown.check().is_ok() && unknown.dangers().is_empty());
         assert_ne!(unknown.run(), unknown.run());
+    }
+
+    #[test]
+    fn server_that_has_followed_another_is_another_run() {
+        let run = |info| server(info).run();
+        let first = run("run_id:a\nrole:master\nmaster_replid:x");
+        assert_eq!(first, run("run_id:a\nrole:master\nmaster_replid:x"));
+        assert_ne!(first, run("run_id:a\nrole:master\nmaster_replid:y"), "same start, other writes");
+        assert_ne!(first, run("run_id:b\nrole:master\nmaster_replid:x"), "a restart may keep the name");
     }
 
     #[test]

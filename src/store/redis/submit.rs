@@ -68,7 +68,7 @@ pub async fn submit(
         let owner = decision.next_owner();
         let outgoing =
             decision.event.as_ref().map(|event| seals.outgoing(previous.as_deref(), event, owner.as_deref()));
-        let call = decision.call(shared, tenant, &seals, &token, outgoing.as_ref());
+        let call = decision.call(shared, tenant, &seals, &token, &live, outgoing.as_ref());
         shared.tasks.check_open()?;
         let answer: (String, Value) = shared.connections.call_with_retries(&call).await?;
         let value = match answer {
@@ -84,6 +84,11 @@ pub async fn submit(
             Answer::Unregistered => {
                 // Our incarnation has just died. The request is saved without a lease, for the next incarnation or for others.
                 (may_acquire, reading) = (false, Reading::default());
+                continue;
+            }
+            Answer::Moved => {
+                shared.connections.renew_after(&live).await;
+                reading = Reading::default();
                 continue;
             }
             Answer::Done(value) => {
@@ -149,7 +154,15 @@ impl Decision<'_> {
         }
     }
 
-    fn call(&self, shared: &Shared, tenant: &TenantId, seals: &Seals, token: &str, event: Option<&Outgoing>) -> Call {
+    fn call(
+        &self,
+        shared: &Shared,
+        tenant: &TenantId,
+        seals: &Seals,
+        token: &str,
+        live: &Live,
+        event: Option<&Outgoing>,
+    ) -> Call {
         let here = self.acquires.as_ref().map_or("", |(_, here)| &**here);
         let mut call = Call::on(&SUBMIT, tenant).key(schema::outbox()).key(schema::wanted());
         call = call.key(schema::heartbeat(here)).key(schema::owned(here));
@@ -166,6 +179,7 @@ impl Decision<'_> {
         let nonce = self.acquires.as_ref().map_or(String::new(), |(acquiring, _)| nonce_text(acquiring.nonce));
         let needs_refresh = self.event.is_none() && self.record.doubted;
         let call = call.arg(nonce).arg(here).arg(shared.leases.highest_fence()).arg(u8::from(needs_refresh));
+        let call = call.arg(self.acquires.as_ref().map_or("", |_| live.replication_for(&self.record)));
         with_event(call, event)
     }
 

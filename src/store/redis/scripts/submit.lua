@@ -2,7 +2,7 @@
 -- it has one. ARGV: the call's token, number, the desired state or '' if it is fulfilled at once, version, doubted, run, how
 -- many pairing codes in how many ms ('' if none is requested), how many dials in how many ms, whether the owner lives, our
 -- instance, the nonce of the lease to acquire or '', its incarnation, the highest fence seen, whether readers need a refresh,
--- event.
+-- to acquire a tenant with credentials the server's replication, event.
 -- Answers the number, how many instances received the event, and the fence of the acquired lease. A refused call is answered
 -- what the next decision needs.
 -- A call whose answer was lost is repeated. It gets the first answer again: decided once more, it would replace a newer
@@ -15,6 +15,7 @@ end
 if not is_at(ARGV[4]) then return { 'again', look('', '0') } end
 local acquires = ARGV[13] ~= ''
 if acquires and redis.call('EXISTS', alive) == 0 then return { 'unregistered', '' } end
+if has_followed(ARGV[17]) then return { 'moved', '' } end
 -- By the clock of Redis, which all instances share. The lists hold the times of use, the newest first.
 local now = now_ms()
 local limits = {
@@ -47,7 +48,7 @@ for _, limit in ipairs(limits) do
     redis.call('PEXPIRE', used, per)
   end
 end
-local heard = publish_event(17)
+local heard = publish_event(18)
 redis.call('HSET', record, 'generation', ARGV[2], 'run', ARGV[6])
 local fence = acquires and ' ' .. own(ARGV[13], ARGV[14], ARGV[15]) or ''
 local answer = ARGV[2] .. ' ' .. heard .. fence
