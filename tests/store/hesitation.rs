@@ -99,12 +99,14 @@ fn submits(server: &RedisServer, token: &str, number: &str, version: &str) -> St
         "local record, history, tables, messages, requests, used_codes, used_dials, outbox, wanted, alive, owned = unpack(KEYS)\n",
         include_str!("../../src/store/redis/scripts/names.lua"),
         include_str!("../../src/store/redis/scripts/prelude.lua"),
+        include_str!("../../src/store/redis/scripts/run.lua"),
         include_str!("../../src/store/redis/scripts/look.lua"),
         include_str!("../../src/store/redis/scripts/event.lua"),
         include_str!("../../src/store/redis/scripts/own.lua"),
         include_str!("../../src/store/redis/scripts/submit.lua")
     );
-    let arguments = [token, number, token, version, "0", "run", "", "", "", "", "0", "instance", "", "", "0", "0", "", ""];
+    let arguments =
+        [token, number, token, version, "0", "run", "", "", "", "", "0", "instance", "", "", "0", "0", "", ""];
     let parts = ["", ":history", ":tables", ":messages", ":requests", ":used-codes", ":used-dials"];
     let keys = parts.map(|part| format!("{RECORD}{part}"));
     let others = ["tautan:{0}:outbox", "tautan:{0}:wanted", "tautan:{0}:alive:", "tautan:{0}:owned:"];

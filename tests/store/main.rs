@@ -49,6 +49,7 @@ mod names;
 mod outbox;
 mod promotions;
 mod redis;
+mod registrations;
 mod client_versions;
 mod refusals;
 mod restarts;

@@ -36,7 +36,8 @@ async fn lease_lost_in_a_moment_as_a_replica_is_waited_for() {
     }
     in_time(async {
         let (server, copy) = (RedisNode::start(&SETTINGS), RedisNode::start(&SETTINGS));
-        let ways = [Network::to(([127, 0, 0, 1], server.port).into()), Network::to(([127, 0, 0, 1], server.port).into())];
+        let ways =
+            [Network::to(([127, 0, 0, 1], server.port).into()), Network::to(([127, 0, 0, 1], server.port).into())];
         let [of_owner, of_taker] = futures::future::join_all(ways).await.try_into().map_err(|_| "two").unwrap();
         let (of_owner, of_taker) = (of_owner.unwrap(), of_taker.unwrap());
         let store = |way: &Network| instance_at(&format!("redis://{}/", way.address()), key(), None);

@@ -28,17 +28,33 @@ async fn forgotten(way: Way) -> Forgotten {
     let mut redis = Redis::on(RedisServer::start_durable());
     let network = Network::to(([127, 0, 0, 1], redis.server.port).into()).await.unwrap();
     let taker = instance_at(&format!("redis://{}/", network.address()), key(), None).stores();
-    let before = redis.running(&tenant("a")).await;
-    let row = Change::Put { table: "t", key: Bytes::from("device"), value: Bytes::from("kept") };
-    redis.credentials().write(&before, vec![row]).await.unwrap();
-    redis.journal().append(&before, connected()).await.unwrap();
-    redis.ownership().release(before).await.unwrap();
+    are_registered(&redis.server, 2).await;
+    orphaned(&redis).await;
     let saved = redis.server.backup();
     let take = async || taker.ownership.acquire(&tenant("a")).await.unwrap();
     let lease = until("it is known who lives", take).await;
     network.set(way);
     redis.server.restart_from(&saved);
     Forgotten { redis, network, lease, _taker: taker }
+}
+
+/// Redis knows so many instances. A real loss takes 2 s at most, so a backup must not be older than an owner's registration.
+pub async fn are_registered(server: &RedisServer, instances: usize) {
+    let listed = async || (server.ask(&["SCARD", "tautan:{0}:incarnations"]) == answer(instances)).then_some(());
+    until("they are registered", listed).await;
+}
+
+fn answer(number: usize) -> Vec<u8> {
+    format!(":{number}\r\n+OK\r\n").into_bytes()
+}
+
+/// A tenant with credentials that is to run and has no owner.
+pub async fn orphaned(redis: &Redis) {
+    let lease = redis.running(&tenant("a")).await;
+    let row = Change::Put { table: "t", key: Bytes::from("device"), value: Bytes::from("kept") };
+    redis.credentials().write(&lease, vec![row]).await.unwrap();
+    redis.journal().append(&lease, connected()).await.unwrap();
+    redis.ownership().release(lease).await.unwrap();
 }
 
 /// Another instance acquires it, and not before the owner knows that it lost the lease.

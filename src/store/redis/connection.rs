@@ -22,7 +22,6 @@ use super::{
     migration::{Migrator, Step},
     moving,
     proof::{self, Standing, prove},
-    record::Record,
     schema::{self, proof_field},
     script::Call,
     server::Server,
@@ -85,9 +84,7 @@ pub struct Live {
     /// The latest time at which the server's run can have begun; `None`: not known.
     began: Option<Instant>,
     /// See [`Server::replication`]; empty if it is not known.
-    pub replication: String,
-    /// The server has been a replica before.
-    pub has_followed: bool,
+    replication: String,
 }
 
 impl Connections {
@@ -292,10 +289,11 @@ impl Current {
     }
 }
 
-/// Gives the data set its random id, if no other instance has.
-async fn name_data(connection: &mut MultiplexedConnection) -> Result<String, Failure> {
+/// Gives the data set its id, if no other instance has: a random name, and the run in which it begins.
+async fn name_data(connection: &mut MultiplexedConnection, run: &str) -> Result<String, Failure> {
     let mut pipeline = redis::pipe();
-    pipeline.cmd("SET").arg(schema::data()).arg(super::random_name()).arg("NX").ignore();
+    let name = format!("{}-{run}", super::random_name());
+    pipeline.cmd("SET").arg(schema::data()).arg(name).arg("NX").ignore();
     pipeline.cmd("GET").arg(schema::data());
     let (data,) = pipeline.query_async(connection).await.map_err(Failure::greeted_with)?;
     Ok(data)
@@ -329,32 +327,28 @@ impl Live {
         if unwritten {
             layout::raise_vocabulary(&mut connection).await?;
         }
+        let run = server.run();
         let data = match data {
             Some(data) => data,
-            None => name_data(&mut connection).await?,
+            None => name_data(&mut connection, &run).await?,
         };
-        let (run, time_ms) = (server.run(), seconds.saturating_mul(1000).saturating_add(micros / 1000));
-        let (server_run, has_followed) = (run.clone(), server.has_followed());
+        let time_ms = seconds.saturating_mul(1000).saturating_add(micros / 1000);
+        let server_run = run.clone();
         let replication = server.replication().unwrap_or_default().to_owned();
         let run = format!("{run} {data}");
         let epochs = connections.epochs.clone();
-        let live = Self {
-            connection,
-            client,
-            server: server_run,
-            run,
-            made,
-            epochs,
-            time_ms,
-            began: None,
-            replication,
-            has_followed,
-        };
+        let live =
+            Self { connection, client, server: server_run, run, made, epochs, time_ms, began: None, replication };
         Ok((live, server))
     }
 
     async fn query<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, Failure> {
         Ok(pipeline.query_async(&mut self.connection.clone()).await?)
+    }
+
+    /// As [`Server::run`]; `None` if the run is not known.
+    pub fn known_run(&self) -> Option<&str> {
+        (!self.replication.is_empty()).then_some(&self.server)
     }
 
     pub fn tag(&self) -> Tag {
@@ -367,17 +361,12 @@ impl Live {
         !self.replication.is_empty() && Server::from(info).replication().is_some_and(|now| now != self.replication)
     }
 
-    /// For the script that acquires the tenant: compared if there is a link to lose.
-    pub fn replication_for(&self, record: &Record) -> &str {
-        if record.credentials { &self.replication } else { "" }
-    }
-
-    /// The server's run is younger than this.
+    /// The server's run is younger than this, and may lack what an earlier run had.
     pub fn is_younger_than(&self, age: Duration) -> bool {
-        self.began.is_some_and(|began| began.elapsed() < age)
+        self.began.is_some_and(|began| began.elapsed() < age) && !self.data().ends_with(&self.server)
     }
 
-    /// The data set's random id. Another id means that all data is lost.
+    /// The data set's id. Another id means that all data is lost.
     pub fn data(&self) -> &str {
         self.run.split_once(' ').map_or("", |(_, data)| data)
     }

@@ -8,12 +8,11 @@ use super::{
     Shared,
     connection::Live,
     failure::Failure,
-    membership::Beat,
+    membership::{Beat, Registered},
     orphaned::tenants,
-    random_name,
     refusal::Refusal,
     schema,
-    script::{BEAT, Call, REGISTER},
+    script::{BEAT, Call, LEAVE, REGISTER},
 };
 use crate::{telemetry::lease_kept, tenant::TenantId};
 
@@ -44,7 +43,7 @@ pub async fn run(shared: Arc<Shared>) {
             () = shared.tasks.stopped() => return,
             () = sleep(wait) => {}
         }
-        let name = random_name();
+        let name = shared.membership.next_name();
         let born = Instant::now();
         match register(&shared, &name, past.as_ref()).await {
             Ok(found) => {
@@ -71,20 +70,21 @@ pub async fn run(shared: Arc<Shared>) {
 /// The same step removes the heartbeat of the past, so that a late beat finds nothing to renew. Returns the connection, which
 /// knows the data set that the incarnation is registered in.
 async fn register(shared: &Shared, name: &str, past: Option<&Past>) -> Result<Arc<Live>, Failure> {
-    if let Some(past) = past {
-        shared.membership.hung_up(&past.name);
-    }
-    let past = past.map(|past| schema::heartbeat(&past.name));
-    let names = [schema::incarnations(), schema::heartbeat(name)].into_iter().chain(past);
-    shared.recovery.compared(shared.connections.live().await?.tag());
+    let live = shared.connections.live().await?;
+    // It has no leases to compare.
+    shared.has_compared(live.tag()).await;
     // Changes nothing, and is refused if a heartbeat would be. Without enough replicas Redis 6 refuses a plain command and takes
     // a script: an incarnation would begin, be refused its heartbeat, and end, again and again.
     let mut pipeline = redis::pipe();
     pipeline.cmd("PEXPIRE").arg(schema::heartbeat(name)).arg(millis(TTL)).ignore();
     let () = shared.connections.query(&pipeline).await?;
     let first = shared.beat(0);
-    let call = Call::on_keys(&REGISTER, names).arg(name).arg(first.text()).arg(millis(TTL));
-    let () = shared.connections.call(&call).await?;
+    let keys = [schema::incarnations(), schema::registrations(), schema::vacant(), schema::heartbeat(name)];
+    let past_alive = past.map(|past| schema::heartbeat(&past.name));
+    let call = Call::on_keys(&REGISTER, keys.into_iter().chain(past_alive)).arg(name).arg(first.text());
+    let call = call.arg(millis(TTL)).arg(past.map_or("", |past| &past.name)).arg(live.known_run().unwrap_or_default());
+    let (number, past_was_listed, was_vacant): (u64, bool, bool) = shared.connections.call(&call).await?;
+    shared.membership.registered(&Registered { number, past_was_listed, was_vacant }, Instant::now());
     shared.membership.see(name, Some(first), Instant::now());
     shared.connections.live().await
 }
@@ -226,12 +226,28 @@ async fn beat_in_full_memory(shared: &Shared, name: &str, beat: &str) -> Result<
 
 /// Ends the incarnation at once, so that others need not wait for its heartbeat to expire.
 async fn deregister(shared: &Shared, name: &str) {
-    let mut pipeline = redis::pipe();
-    pipeline.cmd("DEL").arg(schema::heartbeat(name)).ignore();
-    let gone: Result<(), _> = shared.connections.query(&pipeline).await;
+    let gone = async {
+        let live = shared.connections.live().await?;
+        if shared.recovery.run() == live.tag() {
+            return shared.connections.call(&leave(name, true, &live)).await;
+        }
+        // It stays listed: others wait until a full lease has passed, as for an instance that has not compared.
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("DEL").arg(schema::heartbeat(name)).ignore();
+        shared.connections.query(&pipeline).await
+    };
+    let gone: Result<(), Failure> = gone.await;
     if let Err(failure) = gone {
         tracing::warn!(error = %failure, "could not deregister this incarnation, its heartbeat expires by itself");
     }
+}
+
+/// Takes an incarnation that owns nothing from the list, the own one while it `lives`, another one once it is dead.
+pub fn leave(name: &str, lives: bool, live: &Live) -> Call {
+    let keys = [schema::incarnations(), schema::vacant(), schema::heartbeat(name)];
+    let keys = keys.into_iter().chain([schema::owned(name), schema::inbox(name)]);
+    let call = Call::on_keys(&LEAVE, keys).arg(name).arg(u8::from(lives));
+    call.arg(live.known_run().unwrap_or_default())
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -124,17 +124,4 @@ impl Shared {
         }
         self.health.listened();
     }
-
-    /// Tenants that waited for the comparison can be acquired.
-    async fn has_settled(&self) -> bool {
-        if !self.recovery.is_waited_for() {
-            return false;
-        }
-        let Ok(live) = self.connections.live().await else { return false };
-        let settled = self.is_settled(&live).await.unwrap_or(false);
-        if settled {
-            self.recovery.settled();
-        }
-        settled
-    }
 }

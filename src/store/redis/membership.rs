@@ -1,7 +1,10 @@
 use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash as _, Hasher as _},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -26,6 +29,8 @@ const SUSPECT_AFTER: Duration = Duration::from_millis(1_600);
 const SLACK: usize = 16;
 /// The time for each instance that comes first; it needs a few milliseconds.
 const TURN: Duration = Duration::from_millis(500);
+/// A crash of Redis loses 2 s at most (`appendfsync everysec`), a failover what `min-replicas-max-lag 3` permits.
+const DURABLE_AFTER: Duration = Duration::from_secs(4);
 
 /// This process's own incarnation, and the others as this process last saw them. That one is alive may be out of date; that one
 /// is dead stays true.
@@ -34,10 +39,30 @@ pub struct Membership {
     instance: String,
     /// The incarnation that lives now; `None` until it is registered, and between two.
     here: watch::Sender<Option<Arc<str>>>,
-    /// The incarnation before the present one. It has hung up.
-    past: Mutex<Tag>,
+    registration: Mutex<Option<Registration>>,
+    /// How many names this process has given to its incarnations.
+    named: AtomicU64,
     sessions_max: Option<usize>,
     members: Mutex<Members>,
+}
+
+/// The first registration of this process that no loss of data can have removed without removing all later ones as well.
+#[derive(Clone, Copy)]
+struct Registration {
+    number: u64,
+    durable_at: Instant,
+}
+
+/// What Redis answers to a registration.
+pub struct Registered {
+    /// The number of the registration.
+    pub number: u64,
+    /// Redis still had the incarnation before this one, so a loss of data that removes all names of this process removes that
+    /// one's registration as well.
+    pub past_was_listed: bool,
+    /// No other instance was there: the last one left in order, or there never was one. If Redis loses this registration, it still
+    /// knows that.
+    pub was_vacant: bool,
 }
 
 #[derive(Default)]
@@ -64,8 +89,6 @@ pub struct Beat {
     pub max: Option<usize>,
     /// The run of the server with which it has compared what it holds.
     pub run: Tag,
-    /// The incarnation before it in the same process. It has hung up.
-    pub past: Tag,
 }
 
 /// A hash of the name of a run or an incarnation.
@@ -80,10 +103,15 @@ impl Tag {
     }
 }
 
+/// The process that gave an incarnation its name.
+pub fn instance_of(incarnation: &str) -> &str {
+    incarnation.rsplit_once('-').map_or(incarnation, |(instance, _)| instance)
+}
+
 impl Beat {
     pub fn text(self) -> String {
         let max = self.max.map_or("-".to_owned(), |max| max.to_string());
-        format!("{} {} {max} {:x} {:x}", self.number, self.owned, self.run.0, self.past.0)
+        format!("{} {} {max} {:x}", self.number, self.owned, self.run.0)
     }
 
     /// The beat of another version also proves that its incarnation lives. No tenant is left to it.
@@ -93,7 +121,6 @@ impl Beat {
             owned: 0,
             max: Some(0),
             run: Tag::default(),
-            past: Tag::default(),
         })
     }
 
@@ -101,10 +128,8 @@ impl Beat {
         let mut words = text.split(' ');
         let (number, owned, max) = (words.next()?, words.next()?, words.next()?);
         let max = if max == "-" { None } else { Some(max.parse().ok()?) };
-        let mut tag = || Some(Tag(u64::from_str_radix(words.next()?, 16).ok()?));
-        // An earlier version wrote no past.
-        let (run, past) = (tag()?, tag().unwrap_or_default());
-        Some(Self { number: number.parse().ok()?, owned: owned.parse().ok()?, max, run, past })
+        let run = Tag(u64::from_str_radix(words.next()?, 16).ok()?);
+        Some(Self { number: number.parse().ok()?, owned: owned.parse().ok()?, max, run })
     }
 
     fn has_room(self) -> bool {
@@ -114,8 +139,8 @@ impl Beat {
 
 impl Membership {
     pub fn new(sessions_max: Option<usize>) -> Self {
-        let (here, members) = (watch::Sender::new(None), Mutex::default());
-        Self { instance: random_name(), here, past: Mutex::default(), sessions_max, members }
+        let (here, members, named) = (watch::Sender::new(None), Mutex::default(), AtomicU64::default());
+        Self { instance: random_name(), here, registration: Mutex::default(), named, sessions_max, members }
     }
 
     pub fn instance(&self) -> &str {
@@ -150,24 +175,46 @@ impl Membership {
         self.here.send_replace(None);
     }
 
-    /// The next incarnation reports it with each heartbeat, so that others need not wait for this one.
-    pub fn hung_up(&self, name: &str) {
-        *self.past.lock().unwrap_or_else(PoisonError::into_inner) = Tag::of(name);
+    /// A name for the next incarnation, from which others can tell the process: see [`instance_of`].
+    pub fn next_name(&self) -> String {
+        format!("{}-{}", self.instance, self.named.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub fn registered(&self, registered: &Registered, now: Instant) {
+        let mut registration = self.registration.lock().unwrap_or_else(PoisonError::into_inner);
+        if !registered.past_was_listed || registration.is_none() {
+            let durable_at = if registered.was_vacant { now } else { now + DURABLE_AFTER };
+            *registration = Some(Registration { number: registered.number, durable_at });
+        }
+    }
+
+    /// Whether Redis cannot lose this process's registration any more without knowing that it did.
+    pub fn is_durable(&self, now: Instant) -> bool {
+        self.registration().is_some_and(|registration| now >= registration.durable_at)
+    }
+
+    /// Whether this process may acquire a tenant with credentials. Without this, Redis could lose the registration together with
+    /// the acquire: then no instance would wait for this process, and another one would open a second link. A tenant that was
+    /// released after the registration can be acquired at once: a loss of the registration also undoes the release.
+    pub fn may_acquire_linked(&self, released_after: u64, now: Instant) -> bool {
+        self.is_durable(now) || self.registration().is_some_and(|registration| released_after >= registration.number)
+    }
+
+    fn registration(&self) -> Option<Registration> {
+        *self.registration.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a session that this process acquired. `owner`: of the record before. A live owner that gives a tenant up clears
     /// the record. After an outage this process acquires its own tenants again.
     pub fn count_takeover(&self, owner: Option<&Owner>) {
-        let past = *self.past.lock().unwrap_or_else(PoisonError::into_inner);
-        if owner.is_some_and(|owner| Tag::of(&owner.incarnation) != past) {
+        if owner.is_some_and(|owner| instance_of(&owner.incarnation) != self.instance) {
             metrics().takeovers.increment(1);
         }
     }
 
     /// The content of the next heartbeat. `run`: the run of the server that the leases were compared with.
     pub fn beat(&self, number: u64, owned: usize, run: Tag) -> Beat {
-        let past = *self.past.lock().unwrap_or_else(PoisonError::into_inner);
-        Beat { number, owned, max: self.sessions_max, run, past }
+        Beat { number, owned, max: self.sessions_max, run }
     }
 
     /// `None`: it is dead. True: this is news.

@@ -40,6 +40,7 @@ mod reconcile;
 mod record;
 mod recovery;
 mod refusal;
+mod released;
 mod reseal;
 mod revocation;
 mod schema;
@@ -71,7 +72,7 @@ pub use url::{Url, UrlError};
 
 use self::{
     connection::Connections, failure::Failure, health::Health, leases::Leases, listener::Order, membership::Membership,
-    outbox::OutboxState, recovery::Recovery, sealed::Seals, tasks::Tasks, watchers::Watchers,
+    outbox::OutboxState, recovery::Recovery, released::Released, sealed::Seals, tasks::Tasks, watchers::Watchers,
 };
 use super::{
     Limits, Migration, Outbox, Revoked, StoreError, Stores,
@@ -133,6 +134,7 @@ struct Shared {
     outbox: OutboxState,
     orders: mpsc::Sender<Order>,
     recovery: Recovery,
+    released: Released,
     health: Health,
     unread: Unread,
     tasks: Tasks,
@@ -162,6 +164,7 @@ impl RedisStore {
             forget_after: settings.forget_after,
             orders,
             recovery: Recovery::default(),
+            released: Released::default(),
             health: Health::default(),
             unread: Unread::default(),
             tasks: Tasks::default(),

@@ -2,6 +2,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::{
     Shared,
+    heartbeat::{TTL, leave},
     record::{Owner, parse_nonce},
     schema::{self, field},
 };
@@ -50,12 +51,13 @@ impl Shared {
         let mut pipeline = redis::pipe();
         pipeline.cmd("SRANDMEMBER").arg(schema::owned(incarnation)).arg(max);
         let (owned,): (Vec<String>,) = self.connections.query(&pipeline).await?;
-        if owned.is_empty() && !self.membership.is_here(incarnation) {
-            // It is dead and owns nothing.
-            let mut pipeline = redis::pipe();
-            pipeline.cmd("SREM").arg(schema::incarnations()).arg(incarnation).ignore();
-            pipeline.cmd("DEL").arg(schema::inbox(incarnation)).ignore();
-            self.best_effort(&pipeline).await;
+        let live = self.connections.live().await?;
+        // In a run that has just begun, Redis may have lost what it owns, and others wait for it.
+        if owned.is_empty() && !self.membership.is_here(incarnation) && !live.is_younger_than(TTL) {
+            let gone: Result<(), _> = self.connections.call(&leave(incarnation, false, &live)).await;
+            if let Err(failure) = gone {
+                tracing::debug!(error = %failure, "a dead incarnation stays listed");
+            }
         }
         Ok(tenants(&owned).into_iter().collect())
     }

@@ -72,8 +72,7 @@ async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease
         let acquiring = shared.leases.begin_acquire();
         let incarnation = shared.membership.present().await?;
         let live = shared.connections.live().await?;
-        if record.credentials && !shared.is_settled(&live).await? {
-            shared.recovery.wait();
+        if record.credentials && !shared.may_acquire_linked(&record, &live).await? {
             return Ok(None);
         }
         record.doubted |= record.facts(false).is_stale();
@@ -93,7 +92,8 @@ async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease
         }
         let call = call.arg(nonce_text(acquiring.nonce)).arg(&*incarnation);
         let call = call.arg(shared.leases.highest_fence()).arg(&record.version).arg(u8::from(record.doubted));
-        let call = call.arg(&record.run).arg(u8::from(needs_refresh)).arg(live.replication_for(&record));
+        let call = call.arg(&record.run).arg(u8::from(needs_refresh));
+        let call = call.arg(live.known_run().filter(|_| record.credentials).unwrap_or_default());
         match shared.ask_script(&with_event(call, outgoing.as_ref())).await? {
             Answer::Done(value) => {
                 let (fence, heard) = with_heard(&value);
@@ -124,11 +124,15 @@ async fn release(shared: &Arc<Shared>, lease: &Lease) -> Result<(), StoreError> 
         let (record, _) = write.record().await?;
         let stale = record.facts(false).is_stale();
         let call = write.call(&RELEASE).key(schema::wanted()).key(schema::owned(write.incarnation()));
+        let call = call.key(schema::registrations());
         let call = call.arg(&record.version).arg(u8::from(record.doubted || stale)).arg(u8::from(stale));
         let call = call.arg(shared.membership.instance()).arg(write.incarnation());
+        // Before as well: the answer may be lost.
+        shared.released.add(lease, shared.leases.now());
         if write.ask(&call).await?.is_none() {
             continue;
         }
+        shared.released.add(lease, shared.leases.now());
         shared.leases.end(lease.nonce());
         shared.notifications.add(tenant.clone());
         return Ok(());

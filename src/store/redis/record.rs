@@ -19,6 +19,8 @@ pub struct Record {
     pub desired: Option<(Generation, DesiredState)>,
     pub generation: u64,
     pub owner: Option<Owner>,
+    /// How many incarnations had been registered when the tenant was last released.
+    pub released_after: u64,
     /// A reader may have seen the newest event as stale, and needs a refresh when it is not.
     pub doubted: bool,
     pub credentials: bool,
@@ -68,6 +70,7 @@ impl Record {
             desired,
             generation,
             owner,
+            released_after: number(field::RELEASED_AFTER)?,
             doubted: text(field::DOUBTED) == Some("1"),
             credentials,
         })

@@ -16,7 +16,10 @@ use std::{
 };
 
 use futures::{StreamExt as _, stream};
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 use super::{
     Shared,
@@ -25,7 +28,7 @@ use super::{
     heartbeat::TTL,
     journal::{append_in, log_unheard},
     leases::Held,
-    membership::{Beat, Tag},
+    membership::{Beat, Tag, instance_of},
     random_name,
     record::Record,
     schema,
@@ -49,7 +52,9 @@ pub struct Recovery {
     /// The run of the server with which our leases were compared.
     run: watch::Sender<Tag>,
     /// An orphaned tenant waits until all instances have compared.
-    waits: AtomicBool,
+    waits_for_others: AtomicBool,
+    /// An orphaned tenant waits until this process's registration is durable.
+    waits_for_registration: AtomicBool,
 }
 
 impl Recovery {
@@ -61,21 +66,12 @@ impl Recovery {
         self.run.subscribe()
     }
 
-    pub fn compared(&self, run: Tag) {
+    fn compared(&self, run: Tag) {
         self.run.send_replace(run);
     }
 
-    /// Asks for a rescan once all instances have compared.
-    pub fn wait(&self) {
-        self.waits.store(true, Ordering::SeqCst);
-    }
-
     pub fn is_waited_for(&self) -> bool {
-        self.waits.load(Ordering::SeqCst)
-    }
-
-    pub fn settled(&self) {
-        self.waits.store(false, Ordering::SeqCst);
+        self.waits_for_others.load(Ordering::SeqCst) || self.waits_for_registration.load(Ordering::SeqCst)
     }
 }
 
@@ -135,14 +131,8 @@ impl Shared {
         let shared = self.clone();
         self.tasks.spawn(async move {
             let unknown = AtomicUsize::new(held.len());
-            let known = || {
-                // Redis may have been restarted again meanwhile.
-                if Tag::of(&shared.connections.server().borrow()) == run {
-                    shared.recovery.compared(run);
-                }
-            };
             if held.is_empty() {
-                known();
+                shared.has_compared(run).await;
             }
             stream::iter(&held)
                 .for_each_concurrent(AT_ONCE, |held| async {
@@ -151,7 +141,7 @@ impl Shared {
                         shared.until_done(&held.tenant, || shared.give_up_lost(lease, held)).await;
                     }
                     if unknown.fetch_sub(1, Ordering::SeqCst) == 1 {
-                        known();
+                        shared.has_compared(run).await;
                     }
                     if let Some(lease) = lease.filter(|lease| shared.leases.held(lease.nonce()).is_some()) {
                         let newest = held.writes.lock().await.newest();
@@ -164,6 +154,16 @@ impl Shared {
         });
     }
 
+    /// All own leases are known to this run, or were ended. Reports it with the next heartbeat, unless the run lacks a release: then
+    /// others wait a full lease.
+    pub async fn has_compared(&self, run: Tag) {
+        let lacks = self.lacks_a_release().await.unwrap_or(true);
+        // Redis may have been restarted again meanwhile.
+        if !lacks && Tag::of(&self.connections.server().borrow()) == run {
+            self.recovery.compared(run);
+        }
+    }
+
     /// Ends the lease if Redis has lost it. If Redis has kept the desired state, an instance acquires the tenant again.
     async fn give_up_lost(&self, lease: &Lease, held: &Held) -> Result<(), StoreError> {
         let found = self.read(&held.tenant, None).await?.record;
@@ -174,33 +174,69 @@ impl Shared {
         if found.is_missing() { self.lose(&held.tenant).await } else { Ok(()) }
     }
 
-    /// Whether a tenant with credentials may be acquired in this run. If Redis lost an acquire, its owner has an open link that no
-    /// record names: wait until every live instance has compared its leases, or until an instance that has not must have hung
-    /// up. A promoted replica lacks the last heartbeats: an instance that looks dead there may go on with the old master until
-    /// that refuses writes.
-    pub async fn is_settled(&self, live: &Live) -> Result<bool, Failure> {
+    /// Whether this process may acquire a tenant with credentials now. If not, a rescan follows once it may.
+    pub async fn may_acquire_linked(&self, record: &Record, live: &Live) -> Result<bool, Failure> {
+        if !self.membership.may_acquire_linked(record.released_after, Instant::now()) {
+            self.recovery.waits_for_registration.store(true, Ordering::SeqCst);
+            return Ok(false);
+        }
+        let settled = self.is_settled(live).await?;
+        if !settled {
+            self.recovery.waits_for_others.store(true, Ordering::SeqCst);
+        }
+        Ok(settled)
+    }
+
+    /// Whether tenants that waited can be acquired now.
+    pub async fn has_settled(&self) -> bool {
+        let Recovery { waits_for_others, waits_for_registration, .. } = &self.recovery;
+        let mut ended = false;
+        if waits_for_registration.load(Ordering::SeqCst) && self.membership.is_durable(Instant::now()) {
+            ended |= waits_for_registration.swap(false, Ordering::SeqCst);
+        }
+        if waits_for_others.load(Ordering::SeqCst)
+            && let Ok(live) = self.connections.live().await
+            && self.is_settled(&live).await.unwrap_or(false)
+        {
+            ended |= waits_for_others.swap(false, Ordering::SeqCst);
+        }
+        ended
+    }
+
+    /// If Redis lost an acquire, its owner has an open link that no record names. So wait until every instance that Redis lists
+    /// has compared its leases with this run, or until a full lease has passed since the run began: then an instance that has not
+    /// compared must have hung up. An instance that looks dead may live: Redis may have lost its heartbeats, or its newest
+    /// incarnation.
+    async fn is_settled(&self, live: &Live) -> Result<bool, Failure> {
         if !live.is_younger_than(TTL) {
             return Ok(true);
         }
-        if live.replication.is_empty() {
-            // The run is not known, so no heartbeat can name it.
+        if live.known_run().is_none() {
+            // No heartbeat can name it.
             return Ok(false);
         }
+        // An instance may leave between the two reads, and would look dead.
+        Ok(self.have_compared(live).await? || self.have_compared(live).await?)
+    }
+
+    async fn have_compared(&self, live: &Live) -> Result<bool, Failure> {
         let mut pipeline = redis::pipe();
-        pipeline.cmd("SMEMBERS").arg(schema::incarnations());
-        let (names,): (Vec<String>,) = self.connections.query(&pipeline).await?;
+        pipeline.cmd("SMEMBERS").arg(schema::incarnations()).cmd("EXISTS").arg(schema::vacant());
+        let (names, was_vacant): (Vec<String>, bool) = self.connections.query(&pipeline).await?;
+        if was_vacant {
+            // Redis may have lost the registration of an instance that found no other and acquired at once.
+            return Ok(false);
+        }
         if names.is_empty() {
             return Ok(true);
         }
         let mut pipeline = redis::pipe();
         pipeline.cmd("MGET").arg(names.iter().map(|name| schema::heartbeat(name)).collect::<Vec<_>>());
         let (beats,): (Vec<Option<String>>,) = self.connections.query(&pipeline).await?;
-        let beats: Vec<Option<Beat>> = beats.into_iter().map(|text| text.as_deref().map(Beat::of)).collect();
-        let hung_up: HashSet<Tag> = beats.iter().flatten().map(|beat| beat.past).collect();
-        Ok(names.iter().zip(beats).all(|(name, beat)| match beat {
-            Some(beat) => beat.run == live.tag(),
-            None => !live.has_followed || hung_up.contains(&Tag::of(name)),
-        }))
+        let has_compared = |beat: Option<String>| beat.is_some_and(|text| Beat::of(&text).run == live.tag());
+        let compared: HashSet<&str> =
+            names.iter().zip(beats).filter_map(|(name, beat)| has_compared(beat).then(|| instance_of(name))).collect();
+        Ok(names.iter().all(|name| compared.contains(instance_of(name))))
     }
 
     async fn write_one_again(&self, lease: &Lease, held: &Held, newest: Option<&Event>) -> Result<(), StoreError> {

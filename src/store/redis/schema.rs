@@ -86,6 +86,16 @@ pub fn incarnations() -> String {
     cell("incarnations")
 }
 
+/// A string: how many incarnations were ever registered.
+pub fn registrations() -> String {
+    cell("registrations")
+}
+
+/// A string: the run of Redis in which the last instance left in order, until the next one is registered.
+pub fn vacant() -> String {
+    cell("vacant")
+}
+
 /// A string: the heartbeat. It expires with the incarnation and is never created again.
 pub fn heartbeat(incarnation: &str) -> String {
     cell(&format!("alive:{incarnation}"))
@@ -137,7 +147,7 @@ pub fn sweeper() -> String {
     cell("sweeper")
 }
 
-/// A string: the data set's random id. Another id means that Redis lost all data.
+/// A string: the data set's id, a random name and the run in which it began. Another id means that Redis lost all data.
 pub fn data() -> String {
     cell("data")
 }
@@ -176,6 +186,8 @@ pub mod field {
     pub const GENERATION: &str = "generation";
     pub const OWNER_INCARNATION: &str = "owner_incarnation";
     pub const OWNER_NONCE: &str = "owner_nonce";
+    pub const FENCES: &str = "fences";
+    pub const RELEASED_AFTER: &str = "released_after";
     pub const IDLE_VERSION: &str = "idle_version";
     pub const IDLE_SINCE: &str = "idle_since";
     pub const OUTBOX_EVENT: &str = "outbox_event";
@@ -282,6 +294,7 @@ mod tests {
     #[test]
     fn every_key_of_the_cell_has_its_hash_tag() {
         let keys = [wanted(), owned("i"), inbox("i"), outbox(), incarnations(), heartbeat("i"), number("n")];
+        let keys = keys.into_iter().chain([registrations(), vacant()]);
         let keys = keys.into_iter().chain([idle_time(), sweeper(), data(), client_version(), revocations(), revoked()]);
         for key in keys {
             let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}'));

@@ -28,6 +28,8 @@ fn compile(keys: &[Part], text: &str) -> redis::Script {
 const OUTBOX: Part = Other("outbox");
 const WANTED: Part = Other("wanted");
 const ALIVE: Part = Other("alive");
+const REGISTRATIONS: Part = Other("registrations");
+const VACANT: Part = Other("vacant");
 const OWNED: Part = Other("owned");
 const INBOX: Part = Other("inbox");
 
@@ -42,15 +44,16 @@ macro_rules! scripts {
 }
 
 scripts! {
-    ACQUIRE [Record, History, Messages, OUTBOX, WANTED, ALIVE, OWNED, Other("owned_before"), Other("inbox_before")] = "names" "prelude" "event" "own" "acquire";
+    ACQUIRE [Record, History, Messages, OUTBOX, WANTED, ALIVE, OWNED, Other("owned_before"), Other("inbox_before")] = "names" "prelude" "run" "event" "own" "acquire";
     APPEND [Record, History, OUTBOX] = "names" "prelude" "event" "append";
     BEAT [ALIVE] = "beat";
-    REGISTER [Other("incarnations"), ALIVE, Other("past")] = "register";
+    REGISTER [Other("incarnations"), REGISTRATIONS, VACANT, ALIVE, Other("past_alive")] = "register";
     COUNT [Other("idle_time")] = "count";
     CRASH [Record, History, Crashes] = "names" "prelude" "crash";
     ERASE [Record, History, Tables] = "names" "prelude" "erase";
     FINISH [Record, History, OUTBOX, WANTED, OWNED] = "names" "prelude" "event" "finish";
     FORGET [Record, History, Tables, Messages, Requests, Crashes, UsedCodes, UsedDials, OUTBOX, WANTED] = "names" "prelude" "forget";
+    LEAVE [Other("incarnations"), VACANT, ALIVE, OWNED, INBOX] = "run" "leave";
     LISTED [Other("incarnations"), WANTED] = "listed";
     LOSE [Record, History, OUTBOX] = "names" "prelude" "event" "lose";
     MIGRATING [Other("proof"), Other("lock")] = "migrating";
@@ -58,14 +61,14 @@ scripts! {
     NUMBER [Other("used")] = "number";
     PROVE [Other("proof")] = "prove";
     READ [Record, History, Tables] = "names" "look" "read";
-    RELEASE [Record, History, WANTED, OWNED] = "names" "prelude" "release";
+    RELEASE [Record, History, WANTED, OWNED, REGISTRATIONS] = "names" "prelude" "release";
     RESEAL [Record, History] = "names" "reseal";
     REVOKE [Other("revocations")] = "revoke";
     RECEIVE [Record, History, Messages] = "names" "prelude" "receive";
     SEND [Record, History, Messages, INBOX] = "names" "prelude" "send";
     SUBMIT [
         Record, History, Tables, Messages, Requests, UsedCodes, UsedDials, OUTBOX, WANTED, ALIVE, OWNED, Other("owned_before"), INBOX
-    ] = "names" "prelude" "look" "event" "own" "submit";
+    ] = "names" "prelude" "run" "look" "event" "own" "submit";
     SETTLE [OUTBOX] = "tenants" "prelude" "settle";
     TAKE [OUTBOX] = "tenants" "prelude" "take";
     VOCABULARY [Other("proof")] = "vocabulary";
@@ -154,7 +157,7 @@ pub enum Answer {
     Overtaken,
     /// The incarnation that was to acquire the lease is dead.
     Unregistered,
-    /// The server has followed another one since the decision.
+    /// It is another run of Redis than that of the decision.
     Moved,
     /// The request exceeds this limit and changed nothing; the time until it is allowed.
     Limited(Limited, Duration),

@@ -125,10 +125,7 @@ impl Shared {
             // Before the incarnation is read: if that one ends meanwhile, this acquire ends with it.
             let acquiring = self.leases.begin_acquire();
             let here = self.membership.here();
-            let is_free = !record.credentials || self.is_settled(live).await?;
-            if !is_free {
-                self.recovery.wait();
-            }
+            let is_free = !record.credentials || self.may_acquire_linked(&record, live).await?;
             acquires = here.filter(|_| is_free).map(|here| (acquiring, here));
         }
         let status = match &acquires {
@@ -179,7 +176,8 @@ impl Decision<'_> {
         let nonce = self.acquires.as_ref().map_or(String::new(), |(acquiring, _)| nonce_text(acquiring.nonce));
         let needs_refresh = self.event.is_none() && self.record.doubted;
         let call = call.arg(nonce).arg(here).arg(shared.leases.highest_fence()).arg(u8::from(needs_refresh));
-        let call = call.arg(self.acquires.as_ref().map_or("", |_| live.replication_for(&self.record)));
+        let compares = self.acquires.is_some() && self.record.credentials;
+        let call = call.arg(live.known_run().filter(|_| compares).unwrap_or_default());
         with_event(call, event)
     }
 

@@ -167,7 +167,9 @@ impl<'a> Write<'a> {
                 Ok(None)
             }
             Answer::Overtaken => Err(Failure::Overtaken.into()),
-            Answer::Unregistered | Answer::Moved | Answer::Limited(..) => Err(Failure::Nonsense("limited".to_owned()).into()),
+            Answer::Unregistered | Answer::Moved | Answer::Limited(..) => {
+                Err(Failure::Nonsense("limited".to_owned()).into())
+            }
             Answer::Fenced => {
                 self.shared.leases.end(self.lease.nonce());
                 Err(StoreError::Fenced)

@@ -86,8 +86,14 @@ impl RedisServer {
         self.restart();
     }
 
-    /// The file as a crash at this moment would leave it.
+    /// The file as a crash at this moment would leave it, with all writes that were answered.
     pub fn backup(&self) -> Backup {
+        // Redis keeps answered writes in memory while the disk is busy.
+        let is_written =
+            || String::from_utf8_lossy(&self.ask(&["INFO", "persistence"])).contains("aof_buffer_length:0\r");
+        while !is_written() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
         let to = tempfile::tempdir().unwrap();
         copy(&self.node.dir().join(FOLDER), &to.path().join(FOLDER)).unwrap();
         Backup(to)

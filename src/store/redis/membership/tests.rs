@@ -1,11 +1,40 @@
 use super::*;
 
 fn beat(number: u64, owned: usize, max: Option<usize>) -> Option<Beat> {
-    Some(Beat { number, owned, max, run: Tag(0xfedc), past: Tag(7) })
+    Some(Beat { number, owned, max, run: Tag(0xfedc) })
 }
 
 fn tenant(number: usize) -> TenantId {
     TenantId::parse(&format!("toko-{number}")).unwrap()
+}
+
+fn registered(number: u64, past_was_listed: bool, was_vacant: bool) -> Registered {
+    Registered { number, past_was_listed, was_vacant }
+}
+
+#[test]
+fn linked_tenant_waits_for_a_durable_registration() {
+    let (membership, start) = (Membership::new(None), Instant::now());
+    assert!(!membership.may_acquire_linked(9, start), "not registered");
+    membership.registered(&registered(3, false, false), start);
+    assert!(!membership.may_acquire_linked(2, start), "released before the registration");
+    assert!(membership.may_acquire_linked(3, start), "released after it");
+    let later = start + DURABLE_AFTER;
+    assert!(membership.may_acquire_linked(0, later) && membership.is_durable(later));
+    membership.registered(&registered(5, true, false), later);
+    assert!(membership.is_durable(later), "the first registration counts while Redis lists it");
+    membership.registered(&registered(7, false, false), later);
+    assert!(!membership.may_acquire_linked(5, later), "Redis did not list the one before");
+    membership.registered(&registered(8, false, true), later);
+    assert!(membership.is_durable(later), "nobody else was there");
+}
+
+#[test]
+fn names_of_incarnations_tell_the_process() {
+    let membership = Membership::new(None);
+    let names = [membership.next_name(), membership.next_name()];
+    assert!(names[0] != names[1]);
+    assert_eq!(names.each_ref().map(|name| instance_of(name)), [membership.instance(); 2]);
 }
 
 #[test]

@@ -54,13 +54,6 @@ local function refresh()
   return redis.call('PUBLISH', events_channel, 'refresh')
 end
 
--- Whether the server has followed another one since the caller looked: then it may have lost the owner of a link. '': the caller
--- need not know, or has no right to.
-local function has_followed(replication)
-  if replication == '' then return false end
-  return not string.find(redis.call('INFO', 'replication'), 'master_replid:' .. replication, 1, true)
-end
-
 local function now_ms()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)

@@ -2,7 +2,7 @@
 -- it has one. ARGV: the call's token, number, the desired state or '' if it is fulfilled at once, version, doubted, run, how
 -- many pairing codes in how many ms ('' if none is requested), how many dials in how many ms, whether the owner lives, our
 -- instance, the nonce of the lease to acquire or '', its incarnation, the highest fence seen, whether readers need a refresh,
--- to acquire a tenant with credentials the server's replication, event.
+-- to acquire a tenant with credentials the run of Redis, event.
 -- Answers the number, how many instances received the event, and the fence of the acquired lease. A refused call is answered
 -- what the next decision needs.
 -- A call whose answer was lost is repeated. It gets the first answer again: decided once more, it would replace a newer
@@ -15,7 +15,7 @@ end
 if not is_at(ARGV[4]) then return { 'again', look('', '0') } end
 local acquires = ARGV[13] ~= ''
 if acquires and redis.call('EXISTS', alive) == 0 then return { 'unregistered', '' } end
-if has_followed(ARGV[17]) then return { 'moved', '' } end
+if not is_run(ARGV[17]) then return { 'moved', '' } end
 -- By the clock of Redis, which all instances share. The lists hold the times of use, the newest first.
 local now = now_ms()
 local limits = {
