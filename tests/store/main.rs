@@ -30,6 +30,7 @@ macro_rules! promises {
 }
 
 mod backend;
+mod clocks;
 mod crash;
 mod cursors;
 mod deployments;

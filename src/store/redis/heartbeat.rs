@@ -21,7 +21,7 @@ const BEAT_EVERY: Duration = Duration::from_secs(1);
 /// After a beat that failed. With the regular interval the deadline might pass although Redis was back before it.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// Counted from the start of the last beat that succeeded: an owner has hung up well before others may take over.
-const DEADLINE: Duration = Duration::from_secs(6);
+pub const DEADLINE: Duration = Duration::from_secs(6);
 /// Tenants that one beat takes out of the inbox; others wait for the next.
 const INBOX_MAX: usize = 1_024;
 
@@ -229,6 +229,8 @@ async fn deregister(shared: &Shared, name: &str) {
     let gone = async {
         let live = shared.connections.live().await?;
         if shared.recovery.run() == live.tag() {
+            // Dead ones that own nothing leave the list: if it is empty then, the next instance need not wait.
+            let _ = shared.orphaned(1).await;
             return shared.connections.call(&leave(name, true, &live)).await;
         }
         // It stays listed: others wait until a full lease has passed, as for an instance that has not compared.
@@ -250,7 +252,7 @@ pub fn leave(name: &str, lives: bool, live: &Live) -> Call {
     call.arg(live.known_run().unwrap_or_default())
 }
 
-fn millis(duration: Duration) -> u64 {
+pub fn millis(duration: Duration) -> u64 {
     duration.as_millis() as u64
 }
 

@@ -6,9 +6,16 @@ use std::{
 
 use tokio::time::{Instant, sleep};
 
-use super::{Shared, failure::Failure, membership::Beat, refusal::Refusal, schema};
+use super::{
+    Shared,
+    failure::Failure,
+    heartbeat::{TTL, millis},
+    membership::Beat,
+    refusal::Refusal,
+    schema,
+};
 
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+pub const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// While an instance is about to count as silent or dead: until then a user waits for a code.
 const LOOK_CLOSELY_EVERY: Duration = Duration::from_millis(100);
 /// The list of incarnations is read once in so many looks.
@@ -105,11 +112,33 @@ impl Watch {
             }
         }
         shared.membership.looked(begun);
+        shared.cut_deadlines(&shared.membership.silent(now)).await?;
         Ok(dead)
     }
 }
 
 impl Shared {
+    /// If Redis's clock was set back, or that of a promoted replica is behind, heartbeats of the dead would live for longer than a
+    /// lease.
+    async fn cut_deadlines(&self, silent: &[String]) -> Result<(), Failure> {
+        if silent.is_empty() {
+            return Ok(());
+        }
+        let mut pipeline = redis::pipe();
+        silent.iter().for_each(|name| _ = pipeline.cmd("PTTL").arg(schema::heartbeat(name)));
+        let left: Vec<i64> = self.connections.query(&pipeline).await?;
+        let mut pipeline = redis::pipe();
+        for (name, _) in silent.iter().zip(left).filter(|(_, left)| *left > millis(TTL) as i64) {
+            pipeline.cmd("PEXPIRE").arg(schema::heartbeat(name)).arg(millis(TTL)).ignore();
+        }
+        if pipeline.is_empty() {
+            return Ok(());
+        }
+        // Refused writes say nothing about who lives.
+        self.best_effort(&pipeline).await;
+        Ok(())
+    }
+
     async fn after_look(self: &Arc<Self>, dead: &Dead) {
         if dead.news || self.has_settled().await {
             self.notifications.request_rescan();

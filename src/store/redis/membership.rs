@@ -1,6 +1,7 @@
 use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash as _, Hasher as _},
+    mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -23,6 +24,10 @@ const SILENT_AFTER: Duration = Duration::from_secs(3);
 const LIVELY_FOR: Duration = Duration::from_secs(2);
 /// Ignore older observations, of more than a few looks: after a suspend of this process all others look silent.
 const LOOK_HOLDS: Duration = Duration::from_secs(1);
+/// A tenant with credentials is left to an incarnation that looks dead for so long after its newest beat was first seen: by then its
+/// owner has hung up, whatever Redis's clock did. A heartbeat expires by that clock, which may be set forward. Shorter than a
+/// heartbeat lives, so a death is found as soon as without it.
+const OVER_AFTER: Duration = Duration::from_millis(7_500);
 /// From here on more beats are missing than is likely by chance: look more often.
 const SUSPECT_AFTER: Duration = Duration::from_millis(1_600);
 /// Instances whose numbers of sessions differ by less count as equal.
@@ -72,10 +77,15 @@ struct Members {
     looked: Option<Instant>,
 }
 
+#[derive(Clone, Copy)]
 struct Member {
     beat: Beat,
     /// When this beat was first seen. It was sent earlier.
     seen: Instant,
+    /// Silence is counted from here: `seen`, or a look that failed.
+    heard: Instant,
+    /// Its heartbeat is gone.
+    is_gone: bool,
 }
 
 /// The content of an incarnation's heartbeat.
@@ -217,24 +227,31 @@ impl Membership {
         Beat { number, owned, max: self.sessions_max, run }
     }
 
-    /// `None`: it is dead. True: this is news.
+    /// `None`: it is dead. True: this is news, or its tenants with credentials can be acquired from now on.
     pub fn see(&self, name: &str, beat: Option<Beat>, now: Instant) -> bool {
         let mut members = self.lock();
-        match beat {
-            None => members.by_name.remove(name).is_some(),
-            Some(beat) => {
-                let member = members.by_name.entry(name.to_owned()).or_insert(Member { beat, seen: now });
-                if member.beat != beat {
-                    *member = Member { beat, seen: now };
-                }
-                false
+        let Some(beat) = beat else {
+            if members.is_over(name, now) {
+                return members.by_name.remove(name).is_some();
             }
+            return members.by_name.get_mut(name).is_some_and(|member| !mem::replace(&mut member.is_gone, true));
+        };
+        let fresh = Member { beat, seen: now, heard: now, is_gone: false };
+        let member = members.by_name.entry(name.to_owned()).or_insert(fresh);
+        if member.beat != beat {
+            *member = fresh;
         }
+        false
+    }
+
+    /// Whether the owner has hung up of an incarnation whose heartbeat is gone.
+    pub fn is_over(&self, name: &str, now: Instant) -> bool {
+        instance_of(name) == self.instance || self.lock().is_over(name, now)
     }
 
     /// A look failed: silence is counted from now on, since beats may have been missed.
     pub fn restart_silence(&self, now: Instant) {
-        self.lock().by_name.values_mut().for_each(|member| member.seen = now);
+        self.lock().by_name.values_mut().for_each(|member| member.heard = now);
     }
 
     /// A look has ended. `begun`: the time before its commands were sent, since an answer may have waited for a suspended process.
@@ -267,7 +284,7 @@ impl Membership {
 
     /// An instance is about to count as silent or dead.
     pub fn is_suspicious(&self, now: Instant) -> bool {
-        self.lock().by_name.values().any(|member| now.duration_since(member.seen) >= SUSPECT_AFTER)
+        self.lock().by_name.values().any(|member| now.duration_since(member.heard) >= SUSPECT_AFTER)
     }
 
     pub fn has_room(&self, now: Instant) -> bool {
@@ -302,6 +319,18 @@ impl Membership {
 }
 
 impl Members {
+    /// It is unknown here, or another incarnation of its process lives, or its newest beat is old enough. A look that is no older
+    /// than [`LOOK_HOLDS`] has seen no newer one.
+    fn is_over(&self, name: &str, now: Instant) -> bool {
+        let lives = |other: &String, member: &Member| {
+            other != name && !member.is_gone && instance_of(other) == instance_of(name)
+        };
+        self.by_name.get(name).is_none_or(|member| {
+            (self.hears(now) && now.duration_since(member.seen) >= OVER_AFTER)
+                || self.by_name.iter().any(|(other, member)| lives(other, member))
+        })
+    }
+
     fn hears(&self, now: Instant) -> bool {
         self.looked.is_some_and(|looked| now.duration_since(looked) < LOOK_HOLDS)
     }
@@ -309,11 +338,11 @@ impl Members {
 
 impl Member {
     fn is_silent(&self, now: Instant) -> bool {
-        now.duration_since(self.seen) >= SILENT_AFTER
+        !self.is_gone && now.duration_since(self.heard) >= SILENT_AFTER
     }
 
     fn is_lively(&self, now: Instant) -> bool {
-        now.duration_since(self.seen) < LIVELY_FOR
+        !self.is_gone && now.duration_since(self.heard) < LIVELY_FOR
     }
 }
 

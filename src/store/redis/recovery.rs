@@ -180,6 +180,10 @@ impl Shared {
             self.recovery.waits_for_registration.store(true, Ordering::SeqCst);
             return Ok(false);
         }
+        if record.owner.as_ref().is_some_and(|owner| !self.membership.is_over(&owner.incarnation, Instant::now())) {
+            // The look that finds that it is over asks for a rescan.
+            return Ok(false);
+        }
         let settled = self.is_settled(live).await?;
         if !settled {
             self.recovery.waits_for_others.store(true, Ordering::SeqCst);

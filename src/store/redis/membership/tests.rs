@@ -96,6 +96,39 @@ fn silence_counts_from_the_last_new_beat_or_failed_look() {
 }
 
 #[test]
+fn dead_member_is_over_when_its_owner_has_hung_up() {
+    let (membership, start) = (Membership::new(None), Instant::now());
+    membership.see("a", beat(1, 1, None), start);
+    membership.looked(start);
+    let soon = start + Duration::from_secs(1);
+    assert!(membership.see("a", None, soon), "redis's clock was set forward");
+    membership.looked(soon);
+    assert!(!membership.is_over("a", soon) && membership.is_over("unknown", soon));
+    let late = start + OVER_AFTER;
+    assert!(!membership.is_over("a", late), "no look for long");
+    membership.looked(late);
+    assert!(membership.is_over("a", late));
+    assert!(membership.see("a", None, late), "its tenants can be acquired");
+    assert!(!membership.see("a", None, late));
+    membership.see("p-0", beat(1, 1, None), start);
+    assert!(!membership.is_over("p-0", soon));
+    membership.see("p-1", beat(1, 1, None), soon);
+    assert!(membership.is_over("p-0", soon), "the next incarnation of its process lives");
+    assert!(membership.is_over(&membership.next_name(), soon), "an earlier incarnation of this process has hung up");
+}
+
+#[test]
+fn times_of_a_death_are_in_order() {
+    use super::super::heartbeat::{DEADLINE, TTL};
+    const HANG_UP: Duration = Duration::from_millis(500);
+    assert!(DEADLINE + LOOK_HOLDS + HANG_UP <= OVER_AFTER, "two owners");
+    assert!(OVER_AFTER + super::super::liveness::LOOK_EVERY <= TTL, "a death would be found later");
+    assert!(DEADLINE + HANG_UP < TTL, "two owners");
+    assert!(SILENT_AFTER < DEADLINE && SUSPECT_AFTER < SILENT_AFTER && LIVELY_FOR < SILENT_AFTER);
+    assert!(DURABLE_AFTER < DEADLINE, "a process that starts anew finds its own tenants dead later than that");
+}
+
+#[test]
 fn least_loaded_come_first_and_equals_share() {
     let (membership, now) = (Membership::new(None), Instant::now());
     membership.see("busy", beat(1, 100, None), now);

@@ -4,13 +4,14 @@
 -- One step, so that no instance takes the new name for dead before it has a heartbeat. The first command changes nothing: see
 -- allow_oom in the prelude.
 redis.call('SREM', incarnations, '')
+local none_listed = redis.call('EXISTS', incarnations) == 0
 local was_listed = redis.call('SISMEMBER', incarnations, ARGV[4])
 redis.call('SADD', incarnations, ARGV[1])
 redis.call('SET', alive, ARGV[2], 'NX', 'PX', ARGV[3])
 if past_alive then redis.call('DEL', past_alive) end
 local number = redis.call('INCR', registrations)
 local left_in = redis.call('GET', vacant)
-local was_vacant = number == 1 or (left_in and left_in ~= '' and left_in == ARGV[5])
+local was_vacant = none_listed and (number == 1 or left_in and left_in ~= '' and left_in == ARGV[5])
 if was_vacant then
   redis.call('DEL', vacant)
 elseif left_in then
