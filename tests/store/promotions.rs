@@ -13,15 +13,6 @@ use crate::{
     statuses::{connected, tenant},
 };
 
-/// A replica gets its copy at once.
-const SETTINGS: [&str; 2] = ["save \"\"", "repl-diskless-sync no"];
-
-fn follow(node: &RedisNode, master: &RedisNode) {
-    assert!(node.ask(&["REPLICAOF", "127.0.0.1", &master.port.to_string()]).starts_with("+OK"));
-    node.catches_up_with(master);
-    assert!(node.ask(&["REPLICAOF", "NO", "ONE"]).starts_with("+OK"));
-}
-
 /// The clients that send commands, but for the one that asks.
 fn clients(node: &RedisNode) -> Vec<String> {
     let list = node.ask(&["CLIENT", "LIST", "TYPE", "normal"]);
@@ -35,7 +26,7 @@ async fn lease_lost_in_a_moment_as_a_replica_is_waited_for() {
         return;
     }
     in_time(async {
-        let (server, copy) = (RedisNode::start(&SETTINGS), RedisNode::start(&SETTINGS));
+        let (server, copy) = (RedisNode::start(&["save \"\""]), RedisNode::start(&["save \"\""]));
         let ways =
             [Network::to(([127, 0, 0, 1], server.port).into()), Network::to(([127, 0, 0, 1], server.port).into())];
         let [of_owner, of_taker] = futures::future::join_all(ways).await.try_into().map_err(|_| "two").unwrap();
@@ -55,14 +46,14 @@ async fn lease_lost_in_a_moment_as_a_replica_is_waited_for() {
         taker.ownership.release(lease).await.unwrap();
         let before = acquire(&owner).await;
         owner.ownership.release(before).await.unwrap();
-        follow(&copy, &server);
+        copy.follow(&server);
         let lease = acquire(&owner).await;
         of_owner.set(Way::Silent);
         // Between two commands of the other one.
         of_taker.set(Way::Silent);
         sleep(Duration::from_millis(50)).await;
         let open = clients(&server);
-        follow(&server, &copy);
+        server.follow(&copy);
         let still = clients(&server);
         assert!(open.iter().all(|client| still.contains(client)), "{open:?}, then {still:?}");
         of_taker.set(Way::Open);

@@ -56,6 +56,13 @@ impl fmt::Debug for Content {
     }
 }
 
+impl Content {
+    pub fn is_settled(&self) -> bool {
+        let words = ["connected", "disconnected"];
+        matches!(self, Self::Status { word, stale: false, .. } if words.contains(&word.as_str()))
+    }
+}
+
 #[derive(Clone, Debug)]
 pub enum Note {
     Opened,
@@ -106,6 +113,8 @@ pub enum Wrong {
     FinalState,
     /// The user's last request was not fulfilled.
     LostRequest,
+    /// When everything is quiet, a tenant is neither connected nor disconnected.
+    Stuck,
     Refused,
     ReplacedLink,
 }
@@ -133,6 +142,9 @@ pub fn check(history: &History) -> Vec<(Wrong, String)> {
             && history.wanted.contains(tenant)
         {
             wrong.push((Wrong::LostRequest, format!("{tenant}: {reason} although it is to be connected")));
+        }
+        if !content.is_settled() {
+            wrong.push((Wrong::Stuck, format!("{tenant}: {content:?} in the end")));
         }
     }
     for (tenant, at) in &history.replaced_links {

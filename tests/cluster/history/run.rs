@@ -6,7 +6,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use reqwest::Method;
 use serde_json::Value;
 use tautan_simulator::DeviceId;
-use tautan_test_support::{Event, Way, rank};
+use tautan_test_support::{Event, RedisNode, Way, rank};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep, sleep_until, timeout},
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     checker::{Client, Content, History, Mark, Note, Position, check},
-    schedule::{Fault, Planned, plan},
+    schedule::{Clock, Fault, Planned, plan, plan_last},
 };
 use crate::{
     stage::{Cluster, Setup, device, number},
@@ -29,6 +29,8 @@ pub struct Scale {
     pub appends: usize,
     pub faults: usize,
     pub span: Duration,
+    /// With all faults that come last; otherwise with some of them.
+    pub all: bool,
 }
 
 const INSTANCES: usize = 3;
@@ -72,7 +74,8 @@ pub async fn run(seed: u64, scale: &Scale) {
         users.spawn(user.presses(random, rest.clone()));
     }
 
-    let planned = plan(seed, scale.faults, INSTANCES, scale.span);
+    let mut planned = plan(seed, scale.faults, INSTANCES, scale.span);
+    planned.extend(plan_last(seed, &planned, INSTANCES, scale.all));
     let (redis_restarts, redis_losses) = suffer(&mut cluster, &planned, began, &devices).await;
     while made(&tabs) < scale.appends {
         assert!(began.elapsed() < scale.span * 6, "only {} events were made", made(&tabs));
@@ -128,7 +131,7 @@ async fn suffer(cluster: &mut Cluster, planned: &[Planned], began: Instant, devi
         moments.extend([(*from, true, *fault), (*to, false, *fault)]);
     }
     moments.sort_by_key(|(at, begins, _)| (*at, *begins));
-    let (mut redis_restarts, mut redis_losses, mut backup) = (0, 0, None);
+    let (mut redis_restarts, mut redis_losses, mut backup, mut replica) = (0, 0, None, None);
     for (at, begins, fault) in moments {
         sleep_until(began + at).await;
         match (fault, begins) {
@@ -151,6 +154,20 @@ async fn suffer(cluster: &mut Cluster, planned: &[Planned], began: Instant, devi
                 redis_restarts += 1;
                 redis_losses += 1;
             }
+            (Fault::Deaf(instance), true) => {
+                cluster.pause(instance);
+                cluster.set_network(instance, Way::Cut);
+                cluster.set_network(instance, Way::Open);
+            }
+            (Fault::Deaf(instance), false) => cluster.resume(instance),
+            (Fault::Promotion(_), true) => replica = Some(cluster.redis.promoted()),
+            (Fault::Promotion(clock), false) => {
+                let replica = replica.take().expect("promoted when it began");
+                set_clock(&replica, clock);
+                cluster.redis.return_from(&replica);
+                redis_restarts += 1;
+                redis_losses += 1;
+            }
             (Fault::RedisKill, true) => cluster.redis.stop(),
             (Fault::RedisKill, false) => {
                 cluster.redis.restart();
@@ -159,6 +176,18 @@ async fn suffer(cluster: &mut Cluster, planned: &[Planned], began: Instant, devi
         }
     }
     (redis_restarts, redis_losses)
+}
+
+/// The clock of a server cannot be set: its heartbeats are made to expire as they would.
+fn set_clock(replica: &RedisNode, clock: Clock) {
+    let answer = replica.ask(&["KEYS", "tautan:{0}:alive:*"]);
+    for heartbeat in answer.lines().filter(|line| line.starts_with("tautan:")) {
+        match clock {
+            Clock::Right => {}
+            Clock::Ahead => _ = replica.ask(&["DEL", heartbeat]),
+            Clock::Behind => _ = replica.ask(&["PEXPIRE", heartbeat, "38000"]),
+        }
+    }
 }
 
 struct User {
@@ -218,7 +247,7 @@ async fn settle(cluster: &Cluster, tenants: &[String], tabs: &[(String, Tab)]) -
                 answers.push((tenant.clone(), status(&answer)));
             }
         }
-        let mut all = answers.iter().all(|(_, content)| is_settled(content));
+        let mut all = answers.iter().all(|(_, content)| content.is_settled());
         for (tenant, tab) in tabs {
             let last = status(&tab.status());
             all &= answers.iter().filter(|(of, _)| of == tenant).all(|(_, answer)| *answer == last);
@@ -228,10 +257,6 @@ async fn settle(cluster: &Cluster, tenants: &[String], tabs: &[(String, Tab)]) -
         }
         sleep(Duration::from_millis(200)).await;
     }
-}
-
-fn is_settled(content: &Content) -> bool {
-    matches!(content, Content::Status { word, stale: false, .. } if word == "connected" || word == "disconnected")
 }
 
 fn status(data: &Value) -> Content {

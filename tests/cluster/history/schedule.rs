@@ -17,11 +17,25 @@ pub enum Fault {
     RedisKill,
     /// Redis is killed at the end, and comes back as it was at the beginning.
     RedisLoss,
+    /// SIGSTOP, for less than a lease. Its connections to Redis break meanwhile; that to WhatsApp does not.
+    Deaf(usize),
+    /// A replica is promoted at the beginning. At the end the master follows it, and is the master again on open connections.
+    Promotion(Clock),
+}
+
+/// The clock of a promoted replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    Right,
+    /// By 9 s, so that all heartbeats have expired.
+    Ahead,
+    /// By 30 s, so that all heartbeats live for so much longer.
+    Behind,
 }
 
 impl Fault {
     fn is_of_redis(self) -> bool {
-        matches!(self, Self::RedisKill | Self::RedisLoss)
+        matches!(self, Self::RedisKill | Self::RedisLoss | Self::Promotion(_))
     }
 }
 
@@ -61,8 +75,8 @@ pub fn plan(seed: u64, faults: usize, instances: usize, span: Duration) -> Vec<P
         };
         let well = ill.iter().filter(|until| **until <= now).count();
         let possible = match fault {
-            Fault::RedisKill | Fault::RedisLoss => redis_away <= now,
-            Fault::Kill(_) | Fault::Stop(_) | Fault::Cut(_) | Fault::Silent(_) => ill[instance] <= now && well > 1,
+            _ if fault.is_of_redis() => redis_away <= now,
+            _ => ill[instance] <= now && well > 1,
         };
         if possible {
             // A restart is not what lasts, and Redis away for long ends every session at once.
@@ -81,6 +95,25 @@ pub fn plan(seed: u64, faults: usize, instances: usize, span: Duration) -> Vec<P
         now += pace / if possible { 1 } else { 4 };
     }
     planned
+}
+
+/// Faults that need all instances and Redis, one after the other once the others are over. `all`: otherwise those of this seed.
+pub fn plan_last(seed: u64, planned: &[Planned], instances: usize, all: bool) -> Vec<Planned> {
+    const PAUSE: Duration = Duration::from_secs(3);
+    let mut random = StdRng::seed_from_u64(!seed);
+    let deaf = Fault::Deaf(random.random_range(0..instances));
+    let mut faults = vec![deaf, Fault::Promotion(Clock::Ahead), Fault::Promotion(Clock::Behind), Fault::Promotion(Clock::Right)];
+    if !all {
+        faults = vec![deaf, faults[1 + seed as usize % 3]];
+    }
+    let mut now = planned.iter().map(|planned| planned.to).max().unwrap_or_default();
+    let last = faults.into_iter().map(|fault| {
+        let lasts = if fault.is_of_redis() { 200..1_000 } else { 2_000..4_500 };
+        let from = now + PAUSE;
+        now = from + Duration::from_millis(random.random_range(lasts));
+        Planned { from, to: now, fault }
+    });
+    last.collect()
 }
 
 #[test]

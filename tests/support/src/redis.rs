@@ -107,6 +107,18 @@ impl RedisServer {
         self.restart();
     }
 
+    /// A replica that was promoted at this moment.
+    pub fn promoted(&self) -> RedisNode {
+        let replica = RedisNode::start(&["save \"\""]);
+        replica.follow(&self.node);
+        replica
+    }
+
+    /// Follows the promoted replica and is the master again: whatever was written here since is lost.
+    pub fn return_from(&self, replica: &RedisNode) {
+        self.node.follow(replica);
+    }
+
     pub fn pause(&self) {
         self.node.pause();
     }
