@@ -13,9 +13,11 @@ use run::{Scale, run};
 use crate::quiet::alone;
 
 /// The scale of a full run.
-const FULL: Scale = Scale { tenants: 100, streams: 300, appends: 20_000, faults: 60, span: Duration::from_secs(75), all: true };
+const FULL: Scale =
+    Scale { tenants: 100, streams: 300, appends: 20_000, faults: 60, span: Duration::from_secs(75), all: true };
 /// The scale of a run in `make test`.
-const SHORT: Scale = Scale { tenants: 30, streams: 90, appends: 2_500, faults: 12, span: Duration::from_secs(20), all: false };
+const SHORT: Scale =
+    Scale { tenants: 30, streams: 90, appends: 2_500, faults: 12, span: Duration::from_secs(20), all: false };
 const SEEDS: u64 = 20;
 
 fn seed() -> Option<u64> {

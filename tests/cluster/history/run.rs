@@ -160,7 +160,11 @@ async fn suffer(cluster: &mut Cluster, planned: &[Planned], began: Instant, devi
                 cluster.set_network(instance, Way::Open);
             }
             (Fault::Deaf(instance), false) => cluster.resume(instance),
-            (Fault::Promotion(_), true) => replica = Some(cluster.redis.promoted()),
+            (Fault::Promotion(_), true) => {
+                replica = Some(cluster.redis.promoted());
+                // A master that gets its first replica begins a run, without a loss.
+                redis_restarts += 1;
+            }
             (Fault::Promotion(clock), false) => {
                 let replica = replica.take().expect("promoted when it began");
                 set_clock(&replica, clock);

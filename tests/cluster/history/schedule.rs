@@ -102,7 +102,8 @@ pub fn plan_last(seed: u64, planned: &[Planned], instances: usize, all: bool) ->
     const PAUSE: Duration = Duration::from_secs(3);
     let mut random = StdRng::seed_from_u64(!seed);
     let deaf = Fault::Deaf(random.random_range(0..instances));
-    let mut faults = vec![deaf, Fault::Promotion(Clock::Ahead), Fault::Promotion(Clock::Behind), Fault::Promotion(Clock::Right)];
+    let mut faults =
+        vec![deaf, Fault::Promotion(Clock::Ahead), Fault::Promotion(Clock::Behind), Fault::Promotion(Clock::Right)];
     if !all {
         faults = vec![deaf, faults[1 + seed as usize % 3]];
     }

@@ -101,7 +101,10 @@ impl RedisNode {
 
     /// Takes over the other one's data and is a master again, as after two failovers. Clients stay connected.
     pub fn follow(&self, other: &Self) {
-        assert!(other.ask(&["CONFIG", "SET", "repl-diskless-sync", "no"]).starts_with("+OK"), "the copy begins at once");
+        assert!(
+            other.ask(&["CONFIG", "SET", "repl-diskless-sync", "no"]).starts_with("+OK"),
+            "the copy begins at once"
+        );
         assert!(self.ask(&["REPLICAOF", "127.0.0.1", &other.port.to_string()]).starts_with("+OK"));
         self.catches_up_with(other);
         assert!(self.ask(&["REPLICAOF", "NO", "ONE"]).starts_with("+OK"));
