@@ -10,7 +10,7 @@ use tokio::{
 static MACHINE: RwLock<()> = RwLock::const_new(());
 /// How many tests run together, however many threads there are: each starts several instances, and their bounds are
 /// meant for a machine that is not full.
-static TOGETHER: Semaphore = Semaphore::const_new(2);
+static TOGETHER: Semaphore = Semaphore::const_new(3);
 
 pub async fn alone() -> Option<RwLockWriteGuard<'static, ()>> {
     if !tautan_test_support::redis_is_installed() {

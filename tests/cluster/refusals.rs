@@ -9,7 +9,7 @@ use tautan_test_support::{Program, within};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
-    quiet::{alone, within_bound},
+    quiet::{together, within_bound},
     stage::{Cluster, Setup, TTL, device, number, proves_device},
     tab::Tab,
 };
@@ -154,7 +154,7 @@ async fn ready(base: &str) -> (StatusCode, Value) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn full_memory_of_redis_ends_no_link() {
-    let Some(_turn) = alone().await else { return };
+    let Some(_turn) = together().await else { return };
     let mut shop = Shop::open().await;
     let fresh = shop.cluster.simulator.phone(&number(7), "Toko Baru");
     let mut pairing = shop.cluster.tab(0, "pairing");
@@ -214,7 +214,7 @@ async fn full_memory_of_redis_ends_no_link() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_owner_is_followed_while_memory_is_full() {
-    let Some(_turn) = alone().await else { return };
+    let Some(_turn) = together().await else { return };
     let mut cluster = Setup::of(INSTANCES).start().await;
     let phone = cluster.simulator.phone(&number(1), "Toko Sari");
     let owner = cluster.link(0, "sari", &phone).await;
@@ -237,7 +237,7 @@ async fn killed_owner_is_followed_while_memory_is_full() {
 
 /// A lease that is not renewed may be taken over, so its link ends.
 async fn links_end_and_come_back(refused: Refused) {
-    let Some(_turn) = alone().await else { return };
+    let Some(_turn) = together().await else { return };
     let mut shop = Shop::open().await;
     let began = Instant::now();
     refused.begin(&shop.cluster);
@@ -277,7 +277,7 @@ async fn links_come_back_when_redis_has_replicas_again() {
 /// It is over before an owner has to hang up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn script_shorter_than_the_deadline_ends_no_link() {
-    let Some(_turn) = alone().await else { return };
+    let Some(_turn) = together().await else { return };
     let shop = Shop::open().await;
     let before = (shop.logins(), shop.owners());
     shop.cluster.redis.run_slow_script(Duration::from_millis(4_500));
@@ -294,7 +294,7 @@ async fn script_shorter_than_the_deadline_ends_no_link() {
 /// While it runs every heartbeat expires: at its end each lease may be taken over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn links_come_back_after_a_script_longer_than_a_lease() {
-    let Some(_turn) = alone().await else { return };
+    let Some(_turn) = together().await else { return };
     let mut shop = Shop::open().await;
     shop.cluster.redis.run_slow_script(Duration::from_secs(9));
     let back = Instant::now();
