@@ -1,12 +1,19 @@
+//! What users ask for: the desired state, saved with its limits in one step, and messages to a tenant's owner.
+//!
+//! Where to start reading: `submit`.
+
+pub mod messages;
+pub mod number;
+pub mod submit;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{
-    RedisStore,
+use self::{
     messages::{receive, send},
     submit::submit,
-    to_completion,
 };
+use super::{RedisStore, to_completion};
 use crate::{
     events::PhoneNumber,
     store::{Beginning, Commands, DesiredState, Generation, Lease, StoreError, Submitted},

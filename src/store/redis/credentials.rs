@@ -4,9 +4,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{
-    RedisStore, schema,
+    RedisStore,
+    encryption::sealed::Seals,
+    schema,
     script::{Call, ERASE, WRITE},
-    sealed::Seals,
 };
 use crate::{
     store::{Bookmark, Change, CredentialStore, Lease, PAGE_ROWS, Page, StoreError},

@@ -6,12 +6,12 @@ use proptest::prelude::*;
 use redis::{FromRedisValue, RedisError, Value, from_redis_value_ref};
 
 use super::{
-    failure::Failure,
+    client::failure::Failure,
+    encryption::sealed::{Message, Seals, parse_stream_id, stream_id},
+    journal::read::{Answer as Read, Reading},
     membership::Beat,
-    read::{Answer as Read, Reading},
     schema,
     script::{Answer, with_heard},
-    sealed::{Message, Seals, parse_stream_id, stream_id},
 };
 use crate::{
     clock::Timestamp,

@@ -1,26 +1,37 @@
+//! A tenant's record and events. The owner appends under its lease, every instance reads. One script saves an event and publishes
+//! it, so no event is saved without being sent.
+//!
+//! Where to start reading: `append` below, then `write` for the checks and `record` for what is kept.
+
+pub mod read;
+pub mod record;
+pub mod write;
+
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::time::timeout;
 
-use super::{
-    RedisStore, Shared,
-    failure::Failure,
+use self::{
     read::Reading,
-    schema,
-    script::{APPEND, FINISH},
-    sealed::with_event,
-    to_completion,
-    watchers::{Based, Joined},
     write::{DECISIONS_MAX, Write},
 };
-use crate::store::takeover::starting;
+use super::{
+    RedisStore, Shared,
+    client::failure::Failure,
+    encryption::sealed::with_event,
+    schema,
+    script::{APPEND, FINISH},
+    to_completion,
+    watchers::{Based, Joined},
+};
 use crate::{
     events::{Event, EventId, Shown, Status},
     store::{
         Appended, Generation, Journal, Lease, StoreError, Subscription, Update,
         hub::{Listener, log_emitted},
         record::AfterEnd,
+        takeover::starting,
     },
     telemetry::{Sampled, metrics},
     tenant::TenantId,

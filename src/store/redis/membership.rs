@@ -1,3 +1,11 @@
+//! Which instances live. This process proves its own life by a heartbeat, and looks for those of others; what follows from a
+//! death is for `ownership`.
+//!
+//! Where to start reading: `heartbeat`, then `liveness`.
+
+pub mod heartbeat;
+pub mod liveness;
+
 use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -14,7 +22,11 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{connection::ANSWER_TIME_MAX, failure::Failure, random_name, record::Owner};
+use super::{
+    client::{connection::ANSWER_TIME_MAX, failure::Failure},
+    journal::record::Owner,
+    random_name,
+};
 use crate::{telemetry::metrics, tenant::TenantId};
 
 /// A pairing has nothing to lose, so it is taken over after this time without a beat, before its owner counts as dead: a user

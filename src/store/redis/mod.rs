@@ -11,68 +11,48 @@
 //!
 //! Where to start reading: docs/redis.md for the keys and invariants, then `submit` and `scripts/submit.lua`.
 
+mod client;
 mod client_version;
 mod commands;
-mod connection;
 mod credentials;
-mod failure;
-mod forget;
+mod encryption;
 #[cfg(test)]
 mod fuzz;
-mod health;
-mod heartbeat;
 mod journal;
-mod layout;
-mod leases;
-mod listener;
-mod liveness;
 mod membership;
-mod messages;
-mod migration;
 mod moving;
-mod number;
-mod orphaned;
 mod outbox;
 mod ownership;
-mod proof;
-mod read;
-mod reconcile;
-mod record;
 mod recovery;
-mod refusal;
-mod released;
-mod reseal;
 mod revocation;
 mod schema;
 mod script;
-mod sealed;
-mod sentinel;
-mod server;
-mod submit;
-mod sweep;
 mod tasks;
 mod tenants;
-mod unread;
-mod unusable;
-mod url;
 mod watchers;
-mod write;
 
 use std::{sync::Arc, time::Duration};
 
-pub use health::Condition;
-pub use migration::{MIGRATIONS, Step};
+pub use client::{
+    health::Condition,
+    migration::{MIGRATIONS, Step},
+    unusable::UnusableServer,
+    url::{Url, UrlError},
+};
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep},
 };
-use unread::Unread;
-pub use unusable::UnusableServer;
-pub use url::{Url, UrlError};
 
 use self::{
-    connection::Connections, failure::Failure, health::Health, leases::Leases, listener::Order, membership::Membership,
-    outbox::OutboxState, recovery::Recovery, released::Released, sealed::Seals, tasks::Tasks, watchers::Watchers,
+    client::{connection::Connections, failure::Failure, health::Health},
+    encryption::{sealed::Seals, unread::Unread},
+    membership::Membership,
+    outbox::OutboxState,
+    ownership::{leases::Leases, released::Released},
+    recovery::Recovery,
+    tasks::Tasks,
+    watchers::{Watchers, listener::Order},
 };
 use super::{
     Limits, Migration, Outbox, Revoked, StoreError, Stores,
@@ -169,13 +149,13 @@ impl RedisStore {
             unread: Unread::default(),
             tasks: Tasks::default(),
         });
-        shared.tasks.run(heartbeat::run(shared.clone()));
-        shared.tasks.run(liveness::run(shared.clone()));
-        shared.tasks.run(sweep::run(shared.clone()));
+        shared.tasks.run(membership::heartbeat::run(shared.clone()));
+        shared.tasks.run(membership::liveness::run(shared.clone()));
+        shared.tasks.run(tenants::sweep::run(shared.clone()));
         shared.tasks.run(revocation::run(shared.clone()));
-        shared.tasks.run(listener::run(shared.clone(), queue));
+        shared.tasks.run(watchers::listener::run(shared.clone(), queue));
         if rotates {
-            shared.tasks.run(reseal::run(shared.clone()));
+            shared.tasks.run(encryption::reseal::run(shared.clone()));
         }
         Self(Arc::new(Inner { shared }))
     }

@@ -3,9 +3,8 @@
 
 use super::{
     RedisStore, Shared,
-    failure::Failure,
+    client::{failure::Failure, unusable::UnusableServer},
     schema::{self, proof_field::MOVING},
-    unusable::UnusableServer,
 };
 use crate::store::StoreError;
 

@@ -16,8 +16,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     RedisStore, Shared,
-    failure::Failure,
-    record::nonce_text,
+    client::failure::Failure,
+    journal::record::nonce_text,
     schema,
     script::{Call, SETTLE, Script, TAKE},
 };

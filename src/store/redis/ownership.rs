@@ -1,3 +1,12 @@
+//! Which instance runs a tenant's session. A lease has one holder, and a new one is given only if the old holder has certainly
+//! hung up. Decides no status: `journal` does.
+//!
+//! Where to start reading: `acquire` below, then `orphaned`.
+
+pub mod leases;
+pub mod orphaned;
+pub mod released;
+
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
@@ -6,14 +15,16 @@ use tokio::time::Instant;
 
 use super::{
     RedisStore, Shared,
-    failure::Failure,
-    journal::log_unheard,
-    record::{Owner, Record, nonce_text, parse_nonce},
+    client::failure::Failure,
+    encryption::sealed::with_event,
+    journal::{
+        log_unheard,
+        record::{Owner, Record, nonce_text, parse_nonce},
+        write::{DECISIONS_MAX, Write},
+    },
     schema,
     script::{ACQUIRE, Answer, CRASH, Call, RELEASE, with_heard},
-    sealed::with_event,
     to_completion,
-    write::{DECISIONS_MAX, Write},
 };
 use crate::{
     store::{Lease, Ownership, StoreError},

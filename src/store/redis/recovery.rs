@@ -23,18 +23,13 @@ use tokio::{
 
 use super::{
     Shared,
-    connection::Live,
-    failure::Failure,
-    heartbeat::TTL,
-    journal::{append_in, log_unheard},
-    leases::Held,
-    membership::{Beat, Tag, instance_of},
-    random_name,
-    record::Record,
-    schema,
+    client::{connection::Live, failure::Failure},
+    encryption::sealed::with_event,
+    journal::{append_in, log_unheard, record::Record, write::Write},
+    membership::{Beat, Tag, heartbeat::TTL, instance_of},
+    ownership::leases::Held,
+    random_name, schema,
     script::{Answer, Call, LOSE},
-    sealed::with_event,
-    write::Write,
 };
 use crate::{
     events::{EndReason, Event, Status},

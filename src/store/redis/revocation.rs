@@ -5,7 +5,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
     RedisStore, Shared,
-    failure::Failure,
+    client::failure::Failure,
     schema,
     script::{Call, REVOKE},
 };

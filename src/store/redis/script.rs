@@ -5,7 +5,7 @@ use std::{sync::LazyLock, time::Duration};
 use redis::{FromRedisValue, ScriptInvocation, ToRedisArgs, aio::MultiplexedConnection};
 
 use super::{
-    failure::Failure,
+    client::failure::Failure,
     schema::Part::{self, Crashes, History, Messages, Other, Record, Requests, Tables, UsedCodes, UsedDials},
 };
 use crate::{store::Limited, tenant::TenantId};

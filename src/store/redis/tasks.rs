@@ -1,7 +1,7 @@
 use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::failure::Failure;
+use super::client::failure::Failure;
 use crate::store::StoreError;
 
 /// The tasks of a store; they end with it.

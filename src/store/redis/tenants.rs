@@ -1,3 +1,11 @@
+//! Tenants as a whole: all that are wanted, one that is erased, idle ones that are forgotten. Repairs indexes from records, and
+//! never a record from an index.
+//!
+//! Where to start reading: `sweep`.
+
+pub mod forget;
+pub mod sweep;
+
 use std::collections::HashSet;
 
 use async_trait::async_trait;

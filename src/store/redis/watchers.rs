@@ -1,3 +1,10 @@
+//! The tenants that have readers on this instance, and what those have received. Publishes each event to them once and in order,
+//! whether it came as a message, was read, or both.
+//!
+//! Where to start reading: `listener` brings the messages, `publish` below decides.
+
+pub mod listener;
+pub mod reconcile;
 mod watched;
 
 use std::{
@@ -11,10 +18,10 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 
-pub use self::watched::ReadFrom;
+pub use self::watched::{Based, ReadFrom};
 
 use self::watched::{Delivered, Message, NOWHERE, Place, Reader, Watched};
-use super::{read::Reading, record::is_pairing};
+use super::journal::{read::Reading, record::is_pairing};
 use crate::{
     clock::Timestamp,
     events::{Cursor, Event, EventId, Shown, Status},
@@ -41,19 +48,6 @@ pub struct Watchers {
     watched: Mutex<HashMap<TenantId, Box<Watched>>>,
     /// The connection that receives messages is down: readers do not wait for it.
     not_delivering: AtomicBool,
-}
-
-/// How a stream's own reading relates to what other streams have received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Based {
-    Well,
-    /// A message arrived meanwhile: the caller has to catch up.
-    Behind,
-    /// Another stream read later and was based first. The events between the two readings are not published: this stream has
-    /// to read again.
-    Overtaken,
-    /// The stream has joined, or read, in an earlier run, and has to do both again.
-    Gone,
 }
 
 /// A stream's place in the hub, and the run whose events are published there until it is [`Based::Gone`].

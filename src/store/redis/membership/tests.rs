@@ -119,10 +119,10 @@ fn dead_member_is_over_when_its_owner_has_hung_up() {
 
 #[test]
 fn times_of_a_death_are_in_order() {
-    use super::super::heartbeat::{DEADLINE, TTL};
+    use super::heartbeat::{DEADLINE, TTL};
     const HANG_UP: Duration = Duration::from_millis(500);
     assert!(DEADLINE + LOOK_HOLDS + HANG_UP <= OVER_AFTER, "two owners");
-    assert!(OVER_AFTER + super::super::liveness::LOOK_EVERY <= TTL, "a death would be found later");
+    assert!(OVER_AFTER + super::liveness::LOOK_EVERY <= TTL, "a death would be found later");
     assert!(DEADLINE + HANG_UP < TTL, "two owners");
     assert!(SILENT_AFTER < DEADLINE && SUSPECT_AFTER < SILENT_AFTER && LIVELY_FOR < SILENT_AFTER);
     assert!(DURABLE_AFTER < DEADLINE, "a process that starts anew finds its own tenants dead later than that");

@@ -12,7 +12,7 @@ use crate::{
     fuzz::{CHEAP, check},
     store::{
         Subscription,
-        redis::record::{Owner, Record},
+        redis::journal::record::{Owner, Record},
     },
 };
 

@@ -3,7 +3,7 @@ use futures::FutureExt as _;
 use super::*;
 use crate::{
     events::{ConnectingReason, EndReason, JournalId},
-    store::{Subscription, redis::record::Record},
+    store::{Subscription, redis::journal::record::Record},
 };
 
 fn reading(sequences: std::ops::RangeInclusive<u64>) -> Reading {

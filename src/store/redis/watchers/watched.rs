@@ -4,8 +4,21 @@ use tokio::time::Instant;
 
 use crate::{
     events::{Cursor, Event, Shown},
-    store::redis::read::Reading,
+    store::redis::journal::read::Reading,
 };
+
+/// How a stream's own reading relates to what other streams have received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Based {
+    Well,
+    /// A message arrived meanwhile: the caller has to catch up.
+    Behind,
+    /// Another stream read later and was based first. The events between the two readings are not published: this stream has
+    /// to read again.
+    Overtaken,
+    /// The stream has joined, or read, in an earlier run, and has to do both again.
+    Gone,
+}
 
 /// The cursor before all events.
 pub const NOWHERE: Cursor = Cursor { epoch: 0, sequence: 0 };

@@ -3,13 +3,18 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use super::{
-    Shared,
-    failure::Failure,
-    record::parse_nonce,
-    schema::{self, field},
+use crate::{
+    store::{
+        Lease,
+        redis::{
+            Shared,
+            client::failure::Failure,
+            journal::record::parse_nonce,
+            schema::{self, field},
+        },
+    },
+    tenant::TenantId,
 };
-use crate::{store::Lease, tenant::TenantId};
 
 /// What a crash or a failover of Redis can lose, in beats of about a second.
 const LOSS_MAX_BEATS: u64 = 5;

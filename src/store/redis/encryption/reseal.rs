@@ -5,14 +5,16 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 
-use super::{
-    Shared,
-    failure::Failure,
-    proof::Standing,
-    schema,
-    script::{Call, RESEAL},
+use super::proof::Standing;
+use crate::{
+    store::redis::{
+        Shared,
+        client::failure::Failure,
+        schema,
+        script::{Call, RESEAL},
+    },
+    tenant::TenantId,
 };
-use crate::tenant::TenantId;
 
 /// One tenant, or one step of the scan, takes a few commands.
 const STEP_EVERY: Duration = Duration::from_millis(200);

@@ -1,10 +1,17 @@
 use std::{collections::HashMap, sync::Arc};
 
-use super::{connection::Live, failure::Failure, schema::field, sealed::Seals};
 use crate::{
     clock::Timestamp,
     events::{ConnectingReason, Cursor, Event, EventId, JournalId, Status},
-    store::{DesiredState, Generation, StoreError, record::Facts},
+    store::{
+        DesiredState, Generation, StoreError,
+        record::Facts,
+        redis::{
+            client::{connection::Live, failure::Failure},
+            encryption::sealed::Seals,
+            schema::field,
+        },
+    },
 };
 
 /// A tenant's record as one script read it. What is decided on it is written only if the record is still at this version.

@@ -1,12 +1,17 @@
 use std::collections::{BTreeSet, HashSet};
 
-use super::{
-    Shared,
-    heartbeat::{TTL, leave},
-    record::{Owner, parse_nonce},
-    schema::{self, field},
+use crate::{
+    store::{
+        StoreError,
+        redis::{
+            Shared,
+            journal::record::{Owner, parse_nonce},
+            membership::heartbeat::{TTL, leave},
+            schema::{self, field},
+        },
+    },
+    tenant::TenantId,
 };
-use crate::{store::StoreError, tenant::TenantId};
 
 /// The fields of a record that are read for many tenants at once.
 pub struct Seen {

@@ -8,14 +8,14 @@
 
 use redis::aio::MultiplexedConnection;
 
-use super::{
-    failure::Failure,
-    layout::LAYOUT,
-    schema::{self, proof_field},
-    script::{Call, PROVE},
-    unusable::UnusableServer,
+use crate::store::{
+    crypt::{MasterKeys, Ring, RowLocation},
+    redis::{
+        client::{failure::Failure, layout::LAYOUT, unusable::UnusableServer},
+        schema::{self, proof_field},
+        script::{Call, PROVE},
+    },
 };
-use crate::store::crypt::{MasterKeys, Ring, RowLocation};
 
 const PLACE: RowLocation<'static> = RowLocation { table: "proof", row: b"redis" };
 /// Attempts to replace a value that others replace meanwhile.

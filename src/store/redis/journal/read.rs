@@ -3,18 +3,20 @@ use std::{
     sync::Arc,
 };
 
-use super::{
-    Shared,
-    failure::Failure,
-    record::{Owner, Record},
-    schema,
-    script::{Call, READ},
-    sealed::{Seals, parse_stream_id, stream_id},
-};
+use super::record::{Owner, Record};
 use crate::{
     clock::Timestamp,
     events::{Cursor, Event, EventId, JournalId, Shown},
-    store::{StoreError, Update},
+    store::{
+        StoreError, Update,
+        redis::{
+            Shared,
+            client::failure::Failure,
+            encryption::sealed::{Seals, parse_stream_id, stream_id},
+            schema,
+            script::{Call, READ},
+        },
+    },
     tenant::TenantId,
 };
 

@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
-use super::{
-    RedisStore, Shared,
-    failure::Failure,
-    orphaned::Seen,
-    record::Owner,
-    schema::{self, field},
-    script::{COUNT, Call, FORGET},
-};
 use crate::{
-    store::{StoreError, idle::IDLE_STEP_MAX},
+    store::{
+        StoreError,
+        idle::IDLE_STEP_MAX,
+        redis::{
+            RedisStore, Shared,
+            client::failure::Failure,
+            journal::record::{Owner, nonce_text},
+            ownership::orphaned::Seen,
+            schema::{self, field},
+            script::{COUNT, Call, FORGET},
+        },
+    },
     tenant::TenantId,
 };
 
@@ -55,7 +58,7 @@ fn forget(
     incarnations: &[String],
 ) -> Call {
     let after = after.map_or(String::new(), |after| after.as_millis().to_string());
-    let nonce = dead.map_or(String::new(), |owner| super::record::nonce_text(owner.nonce));
+    let nonce = dead.map_or(String::new(), |owner| nonce_text(owner.nonce));
     let mut call = Call::on(&FORGET, tenant).key(schema::outbox()).key(schema::wanted());
     for incarnation in incarnations.iter().chain(dead.map(|owner| &owner.incarnation)) {
         call = call.key(schema::owned(incarnation)).key(schema::inbox(incarnation));

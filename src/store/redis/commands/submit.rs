@@ -5,24 +5,27 @@ use std::{sync::Arc, time::Duration};
 use redis::{FromRedisValue as _, Value};
 use tokio::time::Instant;
 
-use super::{
-    Shared,
-    connection::Live,
-    failure::Failure,
-    journal::log_unheard,
-    leases::Acquiring,
-    random_name,
-    read::{Answer as Found, Reading},
-    record::{Owner, Record, nonce_text},
-    schema,
-    script::{Answer, Call, SUBMIT},
-    sealed::{Outgoing, Seals, with_event},
-    write::DECISIONS_MAX,
-};
 use crate::{
     events::Event,
     limit::Limit,
-    store::{DesiredState, Generation, StoreError, Submitted, Usage, takeover::starting},
+    store::{
+        DesiredState, Generation, StoreError, Submitted, Usage,
+        redis::{
+            Shared,
+            client::{connection::Live, failure::Failure},
+            encryption::sealed::{Outgoing, Seals, with_event},
+            journal::{
+                log_unheard,
+                read::{Answer as Found, Reading},
+                record::{Owner, Record, nonce_text},
+                write::DECISIONS_MAX,
+            },
+            ownership::leases::Acquiring,
+            random_name, schema,
+            script::{Answer, Call, SUBMIT},
+        },
+        takeover::starting,
+    },
     tenant::TenantId,
 };
 

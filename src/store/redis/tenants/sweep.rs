@@ -3,14 +3,19 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use rand::RngExt as _;
 use tokio::time::sleep;
 
-use super::{
-    Shared,
-    failure::Failure,
-    orphaned::Seen,
-    schema,
-    script::{Call, NAME},
+use crate::{
+    store::{
+        StoreError,
+        redis::{
+            Shared,
+            client::failure::Failure,
+            ownership::orphaned::Seen,
+            schema,
+            script::{Call, NAME},
+        },
+    },
+    tenant::TenantId,
 };
-use crate::{store::StoreError, tenant::TenantId};
 
 /// How often one of the instances looks at all records.
 const SWEEP_EVERY: Duration = Duration::from_secs(300);

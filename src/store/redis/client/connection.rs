@@ -18,17 +18,22 @@ use tokio::{
 use super::{
     failure::Failure,
     layout::{self, LAYOUT, Numbers},
-    membership::Tag,
     migration::{Migrator, Step},
-    moving,
-    proof::{self, Standing, prove},
-    schema::{self, proof_field},
-    script::Call,
     server::Server,
     unusable::UnusableServer,
     url::Url,
 };
-use crate::store::{Migration, crypt::MasterKeys};
+use crate::store::{
+    Migration,
+    crypt::MasterKeys,
+    redis::{
+        encryption::proof::{self, Standing, prove},
+        membership::Tag,
+        moving, random_name,
+        schema::{self, proof_field},
+        script::Call,
+    },
+};
 
 /// More than any of our commands needs, and well below the 6 s after which an owner hangs up.
 pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
@@ -43,7 +48,7 @@ const TRIES: usize = 3;
 pub struct Connections {
     url: Url,
     keys: Arc<MasterKeys>,
-    /// See [`super::Settings::moving`].
+    /// See [`crate::store::redis::Settings::moving`].
     moving: Option<String>,
     /// Steps from earlier layouts, and whether this process may take them.
     migrations: (&'static [Migration<Step>], bool),
@@ -99,7 +104,7 @@ impl Connections {
             keys,
             moving,
             migrations,
-            migrator: super::random_name(),
+            migrator: random_name(),
             current: Mutex::default(),
             server: watch::Sender::default(),
             epochs: Arc::default(),
@@ -292,7 +297,7 @@ impl Current {
 /// Gives the data set its id, if no other instance has: a random name, and the run in which it begins.
 async fn name_data(connection: &mut MultiplexedConnection, run: &str) -> Result<String, Failure> {
     let mut pipeline = redis::pipe();
-    let name = format!("{}-{run}", super::random_name());
+    let name = format!("{}-{run}", random_name());
     pipeline.cmd("SET").arg(schema::data()).arg(name).arg("NX").ignore();
     pipeline.cmd("GET").arg(schema::data());
     let (data,) = pipeline.query_async(connection).await.map_err(Failure::greeted_with)?;

@@ -11,8 +11,15 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 
-use super::{Shared, connection::ANSWER_TIME_MAX, failure::Failure, schema, sealed::Message};
-use crate::tenant::TenantId;
+use crate::{
+    store::redis::{
+        Shared,
+        client::{connection::ANSWER_TIME_MAX, failure::Failure},
+        encryption::sealed::Message,
+        schema,
+    },
+    tenant::TenantId,
+};
 
 /// Channels in one SUBSCRIBE.
 const BATCH_MAX: usize = 512;

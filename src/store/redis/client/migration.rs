@@ -9,14 +9,17 @@ use std::time::Duration;
 use redis::{AsyncConnectionConfig, Client, Script, aio::MultiplexedConnection};
 use tokio::time::sleep;
 
-use super::{
-    failure::Failure,
-    proof,
-    schema::{self, proof_field},
-    script::{Call, MIGRATING},
-    unusable::UnusableServer,
+use super::{failure::Failure, unusable::UnusableServer};
+use crate::store::{
+    Migration,
+    crypt::MasterKeys,
+    migration::way,
+    redis::{
+        encryption::proof,
+        schema::{self, proof_field},
+        script::{Call, MIGRATING},
+    },
 };
-use crate::store::{Migration, crypt::MasterKeys, migration::way};
 
 /// How the data of one layout in Redis is migrated.
 #[derive(Debug)]
@@ -142,7 +145,7 @@ impl Migrator<'_> {
         connection: &mut MultiplexedConnection,
         Migration { from, step, .. }: &Migration<Step>,
     ) -> Result<usize, Failure> {
-        const HEAD: &str = include_str!("scripts/migrate.lua");
+        const HEAD: &str = include_str!("../scripts/migrate.lua");
         let script = Script::new(&format!("{HEAD}\n{}\nreturn 1", step.script));
         let (mut cursor, mut tenants) = (0_u64, 0);
         loop {

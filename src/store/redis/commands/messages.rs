@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{
-    Shared,
-    record::nonce_text,
-    schema,
-    script::{Call, RECEIVE, SEND},
-};
 use crate::{
-    store::{Lease, MESSAGE_KEPT_FOR, MESSAGES_MAX, StoreError},
+    store::{
+        Lease, MESSAGE_KEPT_FOR, MESSAGES_MAX, StoreError,
+        redis::{
+            Shared,
+            journal::record::nonce_text,
+            schema,
+            script::{Call, RECEIVE, SEND},
+        },
+    },
     tenant::TenantId,
 };
 

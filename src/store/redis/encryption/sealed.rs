@@ -5,13 +5,13 @@ use std::time::Duration;
 use serde::{Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
-use super::script::Call;
 use crate::{
     clock::Timestamp,
     events::{Cursor, Event, EventId, QrCode, Status},
     store::{
         DesiredState, StoreError,
         crypt::{self, MasterKeys, Ring, RowLocation},
+        redis::script::Call,
     },
     tenant::TenantId,
 };

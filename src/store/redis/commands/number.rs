@@ -1,12 +1,15 @@
 use std::fmt::Write as _;
 
-use super::{
-    Shared, random_name, schema,
-    script::{Call, NUMBER},
-};
 use crate::{
     events::PhoneNumber,
-    store::{StoreError, crypt::NUMBER_TABLE},
+    store::{
+        StoreError,
+        crypt::NUMBER_TABLE,
+        redis::{
+            Shared, random_name, schema,
+            script::{Call, NUMBER},
+        },
+    },
 };
 
 impl Shared {

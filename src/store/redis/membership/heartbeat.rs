@@ -4,17 +4,18 @@ use rand::RngExt as _;
 use redis::RedisResult;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout_at};
 
-use super::{
-    Shared,
-    connection::Live,
-    failure::Failure,
-    membership::{Beat, Registered},
-    orphaned::tenants,
-    refusal::Refusal,
-    schema,
-    script::{BEAT, Call, LEAVE, REGISTER},
+use super::{Beat, Registered};
+use crate::{
+    store::redis::{
+        Shared,
+        client::{connection::Live, failure::Failure, refusal::Refusal},
+        ownership::orphaned::tenants,
+        schema,
+        script::{BEAT, Call, LEAVE, REGISTER},
+    },
+    telemetry::lease_kept,
+    tenant::TenantId,
 };
-use crate::{telemetry::lease_kept, tenant::TenantId};
 
 pub const TTL: Duration = Duration::from_secs(8);
 const BEAT_EVERY: Duration = Duration::from_secs(1);

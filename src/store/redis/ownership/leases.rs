@@ -6,10 +6,13 @@ use std::{
     },
 };
 
-use super::{record::Record, script::Script};
 use crate::{
     events::Event,
-    store::{Lease, lease::Claim},
+    store::{
+        Lease,
+        lease::Claim,
+        redis::{journal::record::Record, script::Script},
+    },
     tenant::TenantId,
 };
 
@@ -265,7 +268,8 @@ impl Drop for Acquiring<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::script::WRITE, *};
+    use super::*;
+    use crate::store::redis::script::WRITE;
 
     #[test]
     fn changes_wait_until_those_before_cannot_be_lost() {

@@ -4,16 +4,17 @@
 
 use redis::aio::MultiplexedConnection;
 
-use super::{
-    failure::Failure,
-    migration::Step,
-    schema,
-    script::{Call, VOCABULARY as RAISE},
-    unusable::UnusableServer,
-};
+use super::{failure::Failure, migration::Step, unusable::UnusableServer};
 use crate::{
     events::VOCABULARY,
-    store::{Migration, migration::way},
+    store::{
+        Migration,
+        migration::way,
+        redis::{
+            schema,
+            script::{Call, VOCABULARY as RAISE},
+        },
+    },
 };
 
 /// In layout 1 each tenant had its own hash tag.

@@ -1,7 +1,10 @@
 use std::sync::Arc;
 
-use super::{Shared, failure::Failure, schema, sealed::parse_stream_id};
-use crate::{events::Cursor, tenant::TenantId};
+use crate::{
+    events::Cursor,
+    store::redis::{Shared, client::failure::Failure, encryption::sealed::parse_stream_id, schema},
+    tenant::TenantId,
+};
 
 /// Tenants that are read with one round trip.
 const BATCH_MAX: usize = 256;

@@ -3,6 +3,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 
 use super::{failure::Failure, refusal::Refusal, unusable::UnusableServer};
+use crate::store::redis::random_name;
 
 /// The server's answer to INFO. Empty for a user without the right to INFO, who is served as well.
 #[derive(Default)]
@@ -36,7 +37,7 @@ impl Server {
     pub fn run(&self) -> String {
         match (self.field("run_id"), self.replication()) {
             (Some(start), Some(replication)) => format!("{start}-{replication}"),
-            _ => super::random_name(),
+            _ => random_name(),
         }
     }
 

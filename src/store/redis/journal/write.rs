@@ -3,17 +3,18 @@ use std::{sync::Arc, time::Duration};
 use redis::{FromRedisValue, Pipeline};
 use tokio::{sync::MutexGuard, time::sleep};
 
-use super::{
-    RedisStore, Shared,
-    connection::Live,
-    failure::Failure,
-    leases::{Held, Writes},
-    record::{Record, nonce_text},
-    script::{Answer, Call, Script},
-};
+use super::record::{Record, nonce_text};
 use crate::{
     events::Event,
-    store::{Lease, StoreError},
+    store::{
+        Lease, StoreError,
+        redis::{
+            RedisStore, Shared,
+            client::{connection::Live, failure::Failure},
+            ownership::leases::{Held, Writes},
+            script::{Answer, Call, Script},
+        },
+    },
 };
 
 /// Attempts to decide on a record that others change meanwhile. Only its owner and its user change one.

@@ -7,11 +7,12 @@ use std::{
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Shared,
-    failure::Failure,
+    Beat,
     heartbeat::{TTL, millis},
-    membership::Beat,
-    refusal::Refusal,
+};
+use crate::store::redis::{
+    Shared,
+    client::{failure::Failure, refusal::Refusal},
     schema,
 };
 
