@@ -114,7 +114,11 @@ impl Subscription {
     /// A refresh for a reader that has seen this event, and has received a stale status or an older event since.
     /// Without this, the reader would show that status until the next event.
     fn newest_again(&mut self, event: &Arc<Event>) -> Option<Update> {
-        let is_newest = self.seen == Some(event.cursor) || self.claimed == Some(event.id());
+        let is_newest = match self.claimed {
+            // It came with a later id: the event with that one is still to come.
+            Some(claimed) if event.id().is_seen_by(&claimed) => claimed == event.id(),
+            Some(_) | None => self.seen == Some(event.cursor),
+        };
         (self.stale && is_newest).then(|| {
             self.stale = false;
             Update::Refresh(Shown { event: event.clone(), stale: false })
@@ -257,6 +261,24 @@ mod tests {
             updates.push((shown.event.cursor.sequence, shown.stale));
         }
         assert_eq!(updates, [(1, true), (3, false)]);
+    }
+
+    /// The reader has seen event 3 on another instance. This instance reads event 2, whose message comes late, and
+    /// event 3 in another reading.
+    #[tokio::test]
+    async fn stale_reader_is_not_confirmed_by_an_older_event() {
+        let (hub, tenant) = (Arc::new(Hub::default()), TenantId::parse("a").unwrap());
+        let Update::Event(known) = event(9, 2) else { unreachable!("it is an event") };
+        let stale_update = Update::Refresh(Shown { event: known.clone(), stale: true });
+        let mut subscription = Subscription::stale(stale_update, hub.join(&tenant), Some(id(7, 9, 3)));
+        hub.publish(&tenant, Update::Refresh(Shown { event: known, stale: false }));
+        hub.publish(&tenant, event(9, 2));
+        hub.publish_missed(&tenant, Missed { follows: Some(id(7, 9, 2)), updates: vec![event(9, 3)] });
+        let mut updates = Vec::new();
+        while let Some(Some(Update::Refresh(shown))) = subscription.next().now_or_never() {
+            updates.push((shown.event.cursor.sequence, shown.stale));
+        }
+        assert_eq!(updates, [(2, true), (2, false), (3, false)]);
     }
 
     /// Without this, a reader with another tenant's id receives no event once the store is back: that id may be above
