@@ -20,7 +20,7 @@ pub const NUMBER_SHOWN: &str = "+62 812-3456-7890";
 
 /// How many tests have a browser at once, however many run: a Chromium that starts or paints takes a whole core, and the
 /// others' deadlines would pass meanwhile.
-static BROWSERS: Semaphore = Semaphore::const_new(3);
+static BROWSERS: Semaphore = Semaphore::const_new(2);
 
 /// Everything that a test of the page needs: what a [`Stage`] has, the running program, and a browser.
 pub struct PageTest {

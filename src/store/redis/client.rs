@@ -4,6 +4,7 @@
 //! Where to start reading: `connection`.
 
 pub mod connection;
+mod current;
 pub mod failure;
 pub mod health;
 pub mod layout;

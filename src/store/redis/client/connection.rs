@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use super::{
+    current::Current,
     failure::Failure,
     layout::{self, LAYOUT, Numbers},
     migration::{Migrator, Step},
@@ -58,20 +59,6 @@ pub struct Connections {
     server: watch::Sender<String>,
     /// The highest epoch that was ever seen from here.
     epochs: Arc<AtomicU64>,
-}
-
-#[derive(Default)]
-struct Current {
-    live: Option<Arc<Live>>,
-    failed: Option<(Instant, Failure)>,
-    /// Why the server is unusable, if that was logged. Logged again only after the server was usable.
-    unusable: Option<UnusableServer>,
-    /// The run of the server whose dangers were logged.
-    warned: Option<String>,
-    /// This process has had a connection.
-    began: bool,
-    /// The last run of the server, and the latest time at which it can have begun.
-    run: Option<(String, Instant)>,
 }
 
 /// One connection, and facts about its server that stay true as long as it lasts.
@@ -266,31 +253,6 @@ impl Connections {
             self.renew_after(live).await;
         }
         answer
-    }
-}
-
-impl Current {
-    /// A server that replaces another may have run for long, but without the other's last writes: its run begins now. When a server
-    /// that has followed another one was promoted, its answer does not say.
-    fn began_at(&mut self, run: &str, server: &Server) -> Option<Instant> {
-        let now = Instant::now();
-        let began = match &self.run {
-            Some((known, began)) if known == run => *began,
-            None if !server.has_followed() => now.checked_sub(server.uptime()?).unwrap_or(now),
-            Some(_) | None => now,
-        };
-        self.run = Some((run.to_owned(), began));
-        Some(began)
-    }
-
-    fn fail(&mut self, failure: Failure) {
-        failure.count();
-        if let Failure::UnusableServer(unusable) = failure
-            && self.unusable.replace(unusable) != Some(unusable)
-        {
-            tracing::error!(error = %unusable, "redis cannot be used, nothing is read or written until it can");
-        }
-        self.failed = Some((Instant::now(), failure));
     }
 }
 
