@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use crate::{
     backend::{in_time, instance_at, key},
     redis::until,
-    statuses::{connected, tenant},
+    statuses::{connected, numbered, tenant},
 };
 
 /// The clients that send commands, but for the one that asks.
@@ -61,6 +61,36 @@ async fn lease_lost_in_a_moment_as_a_replica_is_waited_for() {
         assert!(lease.lost().is_cancelled(), "the tenant has two owners");
         drop(taken);
         of_owner.set(Way::Open);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn event_lost_in_a_moment_as_a_replica_keeps_its_id() {
+    if !redis_is_installed() {
+        return;
+    }
+    in_time(async {
+        let (server, copy) = (RedisNode::start(&["save \"\""]), RedisNode::start(&["save \"\""]));
+        let way = Network::to(([127, 0, 0, 1], server.port).into()).await.unwrap();
+        let owner = instance_at(&format!("redis://{}/", way.address()), key(), None).stores();
+        let name = tenant("a");
+        owner.commands.request(&name, tautan::store::DesiredState::run(None)).await.unwrap();
+        let lease = until("it is acquired", async || owner.ownership.acquire(&name).await.ok().flatten()).await;
+        copy.follow(&server);
+        // The first replica begins a run, which the next heartbeat notices.
+        sleep(Duration::from_millis(1_500)).await;
+        let append = async |number| owner.journal.append(&lease, numbered(number)).await;
+        let kept = append(1).await.unwrap().event.id();
+        copy.follow(&server);
+        let lost = append(2).await.unwrap().event.id();
+        assert!(lost.follows(&kept), "{kept}, then {lost}");
+        way.set(Way::Silent);
+        sleep(Duration::from_millis(50)).await;
+        server.follow(&copy);
+        way.set(Way::Open);
+        let next = until("it is appended", async || append(3).await.ok()).await;
+        assert!(next.event.cursor.epoch > lost.cursor.epoch, "readers know {lost}, and drop {}", next.event.id());
     })
     .await;
 }

@@ -115,7 +115,8 @@ pub async fn append_in(
             .key(schema::outbox())
             .arg(&record.version)
             .arg(u8::from(record.doubted))
-            .arg(&record.run);
+            .arg(&record.run)
+            .arg(write.run_to_compare(&live));
         let Some(heard) = write.ask(&with_event(call, outgoing.as_ref())).await? else { continue };
         let event = record.newest.clone().expect("it has the status, or had it before");
         write.done(record, &live);
@@ -150,6 +151,7 @@ async fn finish(
         let call = call
             .arg(u8::from(record.doubted || record.facts(false).is_stale()))
             .arg(&record.run)
+            .arg(write.run_to_compare(&live))
             .arg(u8::from(after == AfterEnd::Fulfilled));
         let call = call.arg(u8::from(status.gives_up_link())).arg(shared.membership.instance());
         let call = with_event(with_event(call, outgoing.as_ref()), outgoing_next.as_ref());

@@ -104,7 +104,7 @@ async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease
         let call = call.arg(nonce_text(acquiring.nonce)).arg(&*incarnation);
         let call = call.arg(shared.leases.highest_fence()).arg(&record.version).arg(u8::from(record.doubted));
         let call = call.arg(&record.run).arg(u8::from(needs_refresh));
-        let call = call.arg(live.known_run().filter(|_| record.credentials).unwrap_or_default());
+        let call = call.arg(live.known_run().unwrap_or_default());
         match shared.ask_script(&with_event(call, outgoing.as_ref())).await? {
             Answer::Done(value) => {
                 let (fence, heard) = with_heard(&value);

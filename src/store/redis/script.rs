@@ -45,13 +45,13 @@ macro_rules! scripts {
 
 scripts! {
     ACQUIRE [Record, History, Messages, OUTBOX, WANTED, ALIVE, OWNED, Other("owned_before"), Other("inbox_before")] = "names" "prelude" "run" "event" "own" "acquire";
-    APPEND [Record, History, OUTBOX] = "names" "prelude" "event" "append";
+    APPEND [Record, History, OUTBOX] = "names" "prelude" "run" "event" "append";
     BEAT [ALIVE] = "beat";
     REGISTER [Other("incarnations"), REGISTRATIONS, VACANT, ALIVE, Other("past_alive")] = "register";
     COUNT [Other("idle_time")] = "count";
     CRASH [Record, History, Crashes] = "names" "prelude" "crash";
     ERASE [Record, History, Tables] = "names" "prelude" "erase";
-    FINISH [Record, History, OUTBOX, WANTED, OWNED] = "names" "prelude" "event" "finish";
+    FINISH [Record, History, OUTBOX, WANTED, OWNED] = "names" "prelude" "run" "event" "finish";
     FORGET [Record, History, Tables, Messages, Requests, Crashes, UsedCodes, UsedDials, OUTBOX, WANTED] = "names" "prelude" "forget";
     LEAVE [Other("incarnations"), VACANT, ALIVE, OWNED, INBOX] = "run" "leave";
     LISTED [Other("incarnations"), WANTED] = "listed";

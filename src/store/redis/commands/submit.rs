@@ -179,8 +179,9 @@ impl Decision<'_> {
         let nonce = self.acquires.as_ref().map_or(String::new(), |(acquiring, _)| nonce_text(acquiring.nonce));
         let needs_refresh = self.event.is_none() && self.record.doubted;
         let call = call.arg(nonce).arg(here).arg(shared.leases.highest_fence()).arg(u8::from(needs_refresh));
-        let compares = self.acquires.is_some() && self.record.credentials;
-        let call = call.arg(live.known_run().filter(|_| compares).unwrap_or_default());
+        // Redis may have lost, after the reading, what this decision continues.
+        let was_read = !self.version.is_empty();
+        let call = call.arg(live.known_run().filter(|_| was_read).unwrap_or_default());
         with_event(call, event)
     }
 

@@ -33,6 +33,8 @@ pub struct Write<'a> {
     held: &'a Held,
     writes: MutexGuard<'a, Writes>,
     number: u64,
+    /// The record was read, and not known from the write before.
+    was_read: bool,
 }
 
 impl RedisStore {
@@ -102,7 +104,7 @@ impl<'a> Write<'a> {
     pub async fn begin(shared: &'a Shared, lease: &'a Lease, held: &'a Held) -> Self {
         let mut writes = held.writes.lock().await;
         let number = writes.next_number();
-        Self { shared, lease, held, writes, number }
+        Self { shared, lease, held, writes, number, was_read: false }
     }
 
     /// Takes the record to decide on; it is known again once the write is done. The connection is read after the record: if Redis
@@ -112,10 +114,17 @@ impl<'a> Write<'a> {
         match self.writes.record.take() {
             Some((run, record)) if run == live.run => Ok((record, live)),
             _ => {
+                self.was_read = true;
                 let record = self.shared.read(self.lease.tenant(), None).await?.record;
                 Ok((record, self.live().await?))
             }
         }
+    }
+
+    /// What the script compares, or '' if it need not. A server that followed another one for a moment may have lost what an
+    /// open connection had read: without this, an event would continue that, under an id that readers know.
+    pub fn run_to_compare<'b>(&self, live: &'b Live) -> &'b str {
+        live.known_run().filter(|_| self.was_read).unwrap_or_default()
     }
 
     pub fn newest(&self) -> Option<Arc<Event>> {
@@ -167,10 +176,13 @@ impl<'a> Write<'a> {
                 self.number = self.writes.next_number();
                 Ok(None)
             }
-            Answer::Overtaken => Err(Failure::Overtaken.into()),
-            Answer::Unregistered | Answer::Moved | Answer::Limited(..) => {
-                Err(Failure::Nonsense("limited".to_owned()).into())
+            Answer::Moved => {
+                self.shared.connections.renew().await;
+                self.number = self.writes.next_number();
+                Ok(None)
             }
+            Answer::Overtaken => Err(Failure::Overtaken.into()),
+            Answer::Unregistered | Answer::Limited(..) => Err(Failure::Nonsense("limited".to_owned()).into()),
             Answer::Fenced => {
                 self.shared.leases.end(self.lease.nonce());
                 Err(StoreError::Fenced)

@@ -1,6 +1,6 @@
 -- `owned` belongs to the incarnation that acquires. `owned_before` belongs to the previous owner, if there is one, and
 -- `inbox_before` as well if that owner may still live. ARGV: nonce, incarnation, the highest fence seen, version, doubted,
--- run, whether readers need a refresh, for a tenant with credentials the run of Redis, event.
+-- run, whether readers need a refresh, the run of Redis, event.
 -- Answers the fence, and how many instances received the event; a repeated call is answered the fence alone.
 if read('owner_nonce') == ARGV[1] then return { 'done', read('owner_fence') } end
 -- Without this check a process that froze before the call would own the tenant as an incarnation that is dead.

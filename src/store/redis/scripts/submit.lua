@@ -2,7 +2,7 @@
 -- it has one. ARGV: the call's token, number, the desired state or '' if it is fulfilled at once, version, doubted, run, how
 -- many pairing codes in how many ms ('' if none is requested), how many dials in how many ms, whether the owner lives, our
 -- instance, the nonce of the lease to acquire or '', its incarnation, the highest fence seen, whether readers need a refresh,
--- to acquire a tenant with credentials the run of Redis, event.
+-- the run of Redis if a record was read, event.
 -- Answers the number, how many instances received the event, and the fence of the acquired lease. A refused call is answered
 -- what the next decision needs.
 -- A call whose answer was lost is repeated. It gets the first answer again: decided once more, it would replace a newer
