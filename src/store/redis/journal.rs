@@ -116,7 +116,7 @@ pub async fn append_in(
             .arg(&record.version)
             .arg(u8::from(record.doubted))
             .arg(&record.run)
-            .arg(write.run_to_compare(&live));
+            .arg(write.run_to_compare());
         let Some(heard) = write.ask(&with_event(call, outgoing.as_ref())).await? else { continue };
         let event = record.newest.clone().expect("it has the status, or had it before");
         write.done(record, &live);
@@ -151,7 +151,7 @@ async fn finish(
         let call = call
             .arg(u8::from(record.doubted || record.facts(false).is_stale()))
             .arg(&record.run)
-            .arg(write.run_to_compare(&live))
+            .arg(write.run_to_compare())
             .arg(u8::from(after == AfterEnd::Fulfilled));
         let call = call.arg(u8::from(status.gives_up_link())).arg(shared.membership.instance());
         let call = with_event(with_event(call, outgoing.as_ref()), outgoing_next.as_ref());

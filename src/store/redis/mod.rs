@@ -236,6 +236,11 @@ async fn to_completion<T: Send + 'static>(
     shared.tasks.spawn(work).await.map_err(|_| StoreError::from(Failure::Closed))?
 }
 
+/// As scripts and commands take a time.
+fn millis(duration: Duration) -> u64 {
+    duration.as_millis() as u64
+}
+
 fn random_name() -> String {
     format!("{:032x}", rand::random::<u128>())
 }

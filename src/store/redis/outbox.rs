@@ -18,7 +18,7 @@ use super::{
     RedisStore, Shared,
     client::failure::Failure,
     journal::record::nonce_text,
-    schema,
+    millis, schema,
     script::{Call, SETTLE, Script, TAKE},
 };
 use crate::{
@@ -200,7 +200,7 @@ impl Shared {
     async fn take_entries(&self, tenants: &[TenantId]) -> Result<Vec<OutboxEntry>, StoreError> {
         self.tasks.check_open()?;
         let (claim, until) = (rand::random(), Instant::now() + VISIBILITY_TIMEOUT);
-        let call = on_each(&TAKE, tenants).arg(nonce_text(claim)).arg(VISIBILITY_TIMEOUT.as_millis() as u64);
+        let call = on_each(&TAKE, tenants).arg(nonce_text(claim)).arg(millis(VISIBILITY_TIMEOUT));
         let (taken, failures): Answers<Taken> = self.connections.call(&call).await?;
         log(&failures, tenants);
         let mut entries = Vec::with_capacity(taken.len());

@@ -3,8 +3,8 @@
 //! A *run* is the time of a Redis server from its start, or from the end of its time as a replica, with its data set. Each
 //! heartbeat asks for it, and scripts that acquire a tenant or continue a record that was read compare it. After the run
 //! changed, each instance compares its leases with the record of each tenant, ends those that Redis has lost, writes its last
-//! changes again, and reports with its heartbeat that it has compared. Until all have, or a full lease has passed since the run began, no instance acquires a tenant with
-//! credentials: a lost acquire may belong to an owner whose link is open.
+//! changes again, and reports with its heartbeat that it has compared. Until all have, or a full lease has passed since the
+//! run began, no instance acquires a tenant with credentials: a lost acquire may belong to an owner whose link is open.
 
 use std::{
     collections::{BTreeSet, HashSet},

@@ -1,6 +1,8 @@
 //! The two version numbers of the data in Redis. They are kept beside the key check.
 //!
-//! The layout is the format of keys and rows. A program with another layout would read wrong values, so its start is refused. The vocabulary only grows: an unknown word is shown as the general case, so a higher number is a log line.
+//! The layout is the format of keys and rows. A program with another layout would read wrong values: an earlier one is migrated
+//! if there is a step for it, and any other refuses the start. The vocabulary only grows: an unknown word is shown as the
+//! general case, so a higher number is a log line.
 
 use redis::aio::MultiplexedConnection;
 

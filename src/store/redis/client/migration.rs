@@ -16,6 +16,7 @@ use crate::store::{
     migration::way,
     redis::{
         encryption::proof,
+        millis,
         schema::{self, proof_field},
         script::{Call, MIGRATING},
     },
@@ -184,8 +185,4 @@ async fn refuse_beside_earlier(connection: &mut MultiplexedConnection, step: &St
     names.iter().for_each(|name| _ = ask.arg([step.heartbeat, name].concat()));
     let living: u64 = ask.query_async(connection).await?;
     if living > 0 { Err(UnusableServer::EarlierRuns.into()) } else { Ok(()) }
-}
-
-fn millis(duration: Duration) -> u64 {
-    duration.as_millis() as u64
 }

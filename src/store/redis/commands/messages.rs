@@ -10,7 +10,7 @@ use crate::{
         redis::{
             Shared,
             journal::record::nonce_text,
-            schema,
+            millis, schema,
             script::{Call, RECEIVE, SEND},
         },
     },
@@ -24,7 +24,7 @@ pub async fn send(shared: &Arc<Shared>, tenant: &TenantId, message: &[u8]) -> Re
         .key(schema::inbox(&owner.incarnation))
         .arg(nonce_text(owner.nonce))
         .arg(shared.seals(tenant).owner_message(message));
-    let call = call.arg(MESSAGES_MAX).arg(MESSAGE_KEPT_FOR.as_millis() as u64).arg(shared.membership.instance());
+    let call = call.arg(MESSAGES_MAX).arg(millis(MESSAGE_KEPT_FOR)).arg(shared.membership.instance());
     shared.ask_script(&call).await?;
     shared.notifications.add(tenant.clone());
     Ok(())

@@ -33,8 +33,8 @@ pub struct Write<'a> {
     held: &'a Held,
     writes: MutexGuard<'a, Writes>,
     number: u64,
-    /// The record was read, and not known from the write before.
-    was_read: bool,
+    /// The connection over which the record was read. `None`: it is known from the write before.
+    read_over: Option<Arc<Live>>,
 }
 
 impl RedisStore {
@@ -104,7 +104,7 @@ impl<'a> Write<'a> {
     pub async fn begin(shared: &'a Shared, lease: &'a Lease, held: &'a Held) -> Self {
         let mut writes = held.writes.lock().await;
         let number = writes.next_number();
-        Self { shared, lease, held, writes, number, was_read: false }
+        Self { shared, lease, held, writes, number, read_over: None }
     }
 
     /// Takes the record to decide on; it is known again once the write is done. The connection is read after the record: if Redis
@@ -114,17 +114,18 @@ impl<'a> Write<'a> {
         match self.writes.record.take() {
             Some((run, record)) if run == live.run => Ok((record, live)),
             _ => {
-                self.was_read = true;
                 let record = self.shared.read(self.lease.tenant(), None).await?.record;
-                Ok((record, self.live().await?))
+                let live = self.live().await?;
+                self.read_over = Some(live.clone());
+                Ok((record, live))
             }
         }
     }
 
     /// What the script compares, or '' if it need not. A server that followed another one for a moment may have lost what an
     /// open connection had read: without this, an event would continue that, under an id that readers know.
-    pub fn run_to_compare<'b>(&self, live: &'b Live) -> &'b str {
-        live.known_run().filter(|_| self.was_read).unwrap_or_default()
+    pub fn run_to_compare(&self) -> &str {
+        self.read_over.as_ref().and_then(|live| live.known_run()).unwrap_or_default()
     }
 
     pub fn newest(&self) -> Option<Arc<Event>> {
@@ -177,7 +178,9 @@ impl<'a> Write<'a> {
                 Ok(None)
             }
             Answer::Moved => {
-                self.shared.connections.renew().await;
+                if let Some(live) = &self.read_over {
+                    self.shared.connections.renew_after(live).await;
+                }
                 self.number = self.writes.next_number();
                 Ok(None)
             }

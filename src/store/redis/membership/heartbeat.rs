@@ -9,6 +9,7 @@ use crate::{
     store::redis::{
         Shared,
         client::{connection::Live, failure::Failure, refusal::Refusal},
+        millis,
         ownership::orphaned::tenants,
         schema,
         script::{BEAT, Call, LEAVE, REGISTER},
@@ -251,10 +252,6 @@ pub fn leave(name: &str, lives: bool, live: &Live) -> Call {
     let keys = keys.into_iter().chain([schema::owned(name), schema::inbox(name)]);
     let call = Call::on_keys(&LEAVE, keys).arg(name).arg(u8::from(lives));
     call.arg(live.known_run().unwrap_or_default())
-}
-
-pub fn millis(duration: Duration) -> u64 {
-    duration.as_millis() as u64
 }
 
 impl Shared {

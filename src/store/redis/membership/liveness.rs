@@ -6,14 +6,11 @@ use std::{
 
 use tokio::time::{Instant, sleep};
 
-use super::{
-    Beat,
-    heartbeat::{TTL, millis},
-};
+use super::{Beat, heartbeat::TTL};
 use crate::store::redis::{
     Shared,
     client::{failure::Failure, refusal::Refusal},
-    schema,
+    millis, schema,
 };
 
 pub const LOOK_EVERY: Duration = Duration::from_millis(500);

@@ -26,7 +26,7 @@ fn linked_tenant_waits_for_a_durable_registration() {
     membership.registered(&registered(7, false, false), later);
     assert!(!membership.may_acquire_linked(5, later), "Redis did not list the one before");
     membership.registered(&registered(8, false, true), later);
-    assert!(membership.is_durable(later), "nobody else was there");
+    assert!(membership.is_durable(later), "Redis listed no other instance");
 }
 
 #[test]

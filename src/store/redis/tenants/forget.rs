@@ -10,6 +10,7 @@ use crate::{
             RedisStore, Shared,
             client::failure::Failure,
             journal::record::{Owner, nonce_text},
+            millis,
             ownership::orphaned::Seen,
             schema::{self, field},
             script::{COUNT, Call, FORGET},
@@ -69,7 +70,7 @@ fn forget(
 impl Shared {
     /// By the clock of Redis, in ms.
     pub async fn count_idle_time(&self) -> Result<u64, Failure> {
-        let call = Call::on_keys(&COUNT, [schema::idle_time()]).arg(IDLE_STEP_MAX.as_millis() as u64);
+        let call = Call::on_keys(&COUNT, [schema::idle_time()]).arg(millis(IDLE_STEP_MAX));
         self.connections.call(&call).await
     }
 
@@ -84,7 +85,7 @@ impl Shared {
         let fields = [field::IDLE_SINCE, field::IDLE_VERSION];
         idle.iter().for_each(|seen| _ = pipeline.cmd("HMGET").arg(schema::record(&seen.tenant)).arg(&fields));
         let since: Vec<(Option<u64>, Option<String>)> = self.connections.query(&pipeline).await?;
-        let after_ms = self.forget_after.as_millis() as u64;
+        let after_ms = millis(self.forget_after);
         let due = idle.iter().zip(since).filter(|(seen, (since, at))| {
             let since = since.filter(|_| at.as_ref() == Some(&seen.version));
             since.is_none_or(|since| counted.saturating_sub(since) >= after_ms)

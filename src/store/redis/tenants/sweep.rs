@@ -9,6 +9,7 @@ use crate::{
         redis::{
             Shared,
             client::failure::Failure,
+            millis,
             ownership::orphaned::Seen,
             schema,
             script::{Call, NAME},
@@ -46,7 +47,7 @@ impl Shared {
     /// Sweeps, unless another instance did so lately.
     async fn sweep_in_turn(&self) -> Result<(), StoreError> {
         let mut pipeline = redis::pipe();
-        let every_ms = SWEEP_EVERY.as_millis() as u64;
+        let every_ms = millis(SWEEP_EVERY);
         pipeline.cmd("SET").arg(schema::sweeper()).arg(self.membership.instance()).arg("NX").arg("PX").arg(every_ms);
         let (ours,): (Option<String>,) = self.connections.query(&pipeline).await?;
         if ours.is_some() { self.sweep().await } else { Ok(()) }

@@ -43,8 +43,8 @@ pub struct Watched {
     pub reader: Reader,
     /// Another reading has to follow the one under way.
     pub again: bool,
-    /// What arrived while a reading was under way, in its order, each with the run of the server that it is of. Without this, a reading would have to find it, and an
-    /// unlink removes events before a reading that comes late.
+    /// What arrived while a reading was under way, in its order, each with the run of the server that it is of. Without this, a
+    /// reading would have to find it, and an unlink removes events before a reading that comes late.
     pub waiting: VecDeque<(String, Message)>,
     /// The current status as readers here know it.
     pub shown: Option<Shown>,
