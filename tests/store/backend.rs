@@ -19,7 +19,7 @@ use tautan::{
     },
     tenant::TenantId,
 };
-use tautan_test_support::RedisServer;
+use tautan_test_support::{Network, RedisServer};
 
 use crate::statuses::Received;
 
@@ -202,6 +202,13 @@ pub struct Redis {
 /// Another instance on the same Redis.
 pub fn instance(server: &RedisServer) -> RedisStore {
     instance_at(&server.url(), key(), None)
+}
+
+/// Another instance on the Redis at this port, behind a network that can be broken.
+pub async fn instance_behind(port: u16) -> (Network, RedisStore) {
+    let network = Network::to(([127, 0, 0, 1], port).into()).await.unwrap();
+    let store = instance_at(&format!("redis://{}/", network.address()), key(), None);
+    (network, store)
 }
 
 pub fn instance_at(url: &str, key: MasterKey, previous: Option<MasterKey>) -> RedisStore {

@@ -7,10 +7,10 @@ use tautan::store::{Lease, Stores};
 use tautan_test_support::{Network, RedisServer, Way, redis_is_installed};
 
 use crate::{
-    backend::{Backend as _, Redis, in_time, instance_at, key},
-    redis::until,
+    backend::{Backend as _, Redis, in_time, instance_behind},
+    indexes::{ALIVE, owner},
+    redis::acquired,
     rollback::{are_registered, orphaned},
-    statuses::tenant,
 };
 
 /// An owner with a link that cannot reach Redis any more, and an instance that would take over.
@@ -24,21 +24,16 @@ struct Cut {
 
 async fn cut() -> Cut {
     let redis = Redis::on(RedisServer::start());
-    let network = Network::to(([127, 0, 0, 1], redis.server.port).into()).await.unwrap();
-    let owner = instance_at(&format!("redis://{}/", network.address()), key(), None).stores();
+    let (network, store) = instance_behind(redis.server.port).await;
+    let stores = store.stores();
     are_registered(&redis.server, 2).await;
     orphaned(&redis).await;
-    let lease = acquired(&owner).await;
-    let record = String::from_utf8(redis.server.ask(&["HGET", "tautan:{0}:{a}", "owner_incarnation"])).unwrap();
-    let heartbeat = format!("tautan:{{0}}:alive:{}", record.lines().nth(1).unwrap());
+    let lease = acquired(&stores).await;
+    let heartbeat = format!("{ALIVE}{}", owner(&redis.server, "a").expect("it was acquired"));
     // The other one has seen it.
     tokio::time::sleep(Duration::from_secs(2)).await;
     network.set(Way::Silent);
-    Cut { redis, network, lease, heartbeat, _owner: owner }
-}
-
-async fn acquired(from: &Stores) -> Lease {
-    until("it is acquired", async || from.ownership.acquire(&tenant("a")).await.ok().flatten()).await
+    Cut { redis, network, lease, heartbeat, _owner: stores }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

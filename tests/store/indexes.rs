@@ -13,7 +13,7 @@ use crate::{
 };
 
 const RUN: DesiredState = DesiredState::run(None);
-const ALIVE: &str = "tautan:{0}:alive:";
+pub const ALIVE: &str = "tautan:{0}:alive:";
 
 fn text(answer: &[u8]) -> String {
     String::from_utf8_lossy(answer).into_owned()
@@ -24,7 +24,7 @@ fn string(answer: &[u8]) -> Option<String> {
     text(answer).lines().nth(1).filter(|line| !line.starts_with('+')).map(str::to_owned)
 }
 
-fn owner(server: &RedisServer, name: &str) -> Option<String> {
+pub fn owner(server: &RedisServer, name: &str) -> Option<String> {
     string(&server.ask(&["HGET", &format!("tautan:{{0}}:{{{name}}}"), "owner_incarnation"]))
 }
 

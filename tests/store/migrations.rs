@@ -91,7 +91,7 @@ const REDIS: &[Migration<Step>] = &[Migration {
     },
 }];
 
-/// Makes layout 0 of what the store has written.
+/// Turns what the store has written into what layout 0 would hold.
 fn set_back(server: &RedisServer) {
     const SCRIPT: &str = "for _, record in ipairs(redis.call('KEYS', 'tautan:{0}:{*}')) do \
                             local found = 'tautan:old:' .. string.match(record, '{([^{}]*)}$') \

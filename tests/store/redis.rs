@@ -7,7 +7,7 @@ use tautan::{
     clock,
     events::{ConnectingReason, Cursor, EndReason, EventId, Status},
     store::{
-        Change, DesiredState, StoreError, Stores,
+        Change, DesiredState, Lease, StoreError, Stores,
         redis::{RedisStore, Settings, Url},
     },
 };
@@ -38,6 +38,11 @@ pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T 
         assert!(begin.elapsed() < Duration::from_secs(20), "in time: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Acquires the tenant "a" as soon as that is possible.
+pub async fn acquired(from: &Stores) -> Lease {
+    until("it is acquired", async || from.ownership.acquire(&tenant("a")).await.ok().flatten()).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

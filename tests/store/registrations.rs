@@ -6,8 +6,9 @@ use tautan::store::{DesiredState, Lease, Stores};
 use tautan_test_support::{Backup, Network, RedisServer, Way, redis_is_installed};
 
 use crate::{
-    backend::{Backend as _, Redis, in_time, instance, instance_at, key},
-    redis::until,
+    backend::{Backend as _, Redis, in_time, instance, instance_behind},
+    indexes::owner,
+    redis::acquired,
     rollback::{are_registered, orphaned},
     statuses::tenant,
 };
@@ -17,10 +18,6 @@ const LOST: Duration = Duration::from_secs(2);
 /// An acquire that waits for nothing.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
-async fn acquired(from: &Stores) -> Lease {
-    until("it is acquired", async || from.ownership.acquire(&tenant("a")).await.ok().flatten()).await
-}
-
 /// An instance behind a network that can be broken.
 struct Young {
     network: Network,
@@ -29,9 +26,8 @@ struct Young {
 
 impl Young {
     async fn start(server: &RedisServer) -> Self {
-        let network = Network::to(([127, 0, 0, 1], server.port).into()).await.unwrap();
-        let stores = instance_at(&format!("redis://{}/", network.address()), key(), None).stores();
-        Self { network, stores }
+        let (network, store) = instance_behind(server.port).await;
+        Self { network, stores: store.stores() }
     }
 
     /// It cannot reach Redis any more, which comes back without its registration.
@@ -131,23 +127,22 @@ async fn tenant_has_one_owner_after_a_lost_second_registration() {
     }
     in_time(async {
         let mut redis = Redis::on(RedisServer::start_durable());
-        let network = Network::to(([127, 0, 0, 1], redis.server.port).into()).await.unwrap();
-        let again = instance_at(&format!("redis://{}/", network.address()), key(), None).stores();
+        let (network, again) = instance_behind(redis.server.port).await;
+        let again = again.stores();
         are_registered(&redis.server, 2).await;
         again.commands.request(&tenant("b"), DesiredState::run(None)).await.unwrap();
         again.ownership.acquire(&tenant("b")).await.unwrap().expect("it has no owner");
-        let owner = String::from_utf8(redis.server.ask(&["HGET", "tautan:{0}:{b}", "owner_incarnation"])).unwrap();
-        let owner = owner.lines().nth(1).unwrap();
+        let owner = owner(&redis.server, "b").expect("it was acquired");
         orphaned(&redis).await;
         network.set(Way::Silent);
         redis.server.ask(&["DEL", &format!("tautan:{{0}}:alive:{owner}")]);
         let saved = redis.server.backup();
         network.set(Way::Open);
-        let acquire = async || again.ownership.acquire(&tenant("a")).await.ok().flatten();
-        let lease = until("the next incarnation acquires it", acquire).await;
+        // The next incarnation acquires it.
+        let lease = acquired(&again).await;
         network.set(Way::Silent);
         redis.server.restart_from(&saved);
-        until("it is acquired", async || redis.ownership().acquire(&tenant("a")).await.ok().flatten()).await;
+        acquired(redis.stores()).await;
         assert!(lease.lost().is_cancelled(), "the tenant has two owners");
         network.set(Way::Open);
     })

@@ -7,10 +7,10 @@ use tautan::{
     events::EndReason,
     store::{Change, DesiredState, StoreError, Stores},
 };
-use tautan_test_support::{Network, RedisServer, Way, redis_is_installed};
+use tautan_test_support::{RedisServer, Way, redis_is_installed};
 
 use crate::{
-    backend::{Backend as _, Redis, in_time, instance, instance_at, key},
+    backend::{Backend as _, Redis, in_time, instance, instance_behind},
     redis::{until, with_redis},
     statuses::{Received, connected, ended, next, numbered, tenant},
 };
@@ -61,8 +61,7 @@ async fn request_before_a_loss_is_saved_again_after_it() {
     }
     in_time(async {
         let mut server = RedisServer::start_durable();
-        let network = Network::to(([127, 0, 0, 1], server.port).into()).await.unwrap();
-        let near = instance_at(&format!("redis://{}/", network.address()), key(), None);
+        let (network, near) = instance_behind(server.port).await;
         let Stores { journal, ownership, commands, .. } = near.stores();
         let (name, run) = (tenant("a"), DesiredState::run(None));
         commands.request(&name, run.clone()).await.unwrap();

@@ -10,7 +10,7 @@ use tautan::{
 use tautan_test_support::{Network, RedisServer, Way, redis_is_installed};
 
 use crate::{
-    backend::{Backend as _, Redis, in_time, instance, instance_at, key},
+    backend::{Backend as _, Redis, in_time, instance, instance_behind},
     redis::until,
     statuses::{Received, connected, ended, next, resuming, tenant},
 };
@@ -26,8 +26,8 @@ struct Forgotten {
 /// `way`: the state of the owner's network from then on.
 async fn forgotten(way: Way) -> Forgotten {
     let mut redis = Redis::on(RedisServer::start_durable());
-    let network = Network::to(([127, 0, 0, 1], redis.server.port).into()).await.unwrap();
-    let taker = instance_at(&format!("redis://{}/", network.address()), key(), None).stores();
+    let (network, taker) = instance_behind(redis.server.port).await;
+    let taker = taker.stores();
     are_registered(&redis.server, 2).await;
     orphaned(&redis).await;
     let saved = redis.server.backup();
