@@ -7,7 +7,7 @@ pub mod heartbeat;
 pub mod liveness;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     mem,
     sync::{
@@ -32,6 +32,11 @@ use crate::{telemetry::metrics, tenant::TenantId};
 /// A pairing has nothing to lose, so it is taken over after this time without a beat, before its owner counts as dead: a user
 /// waits for the code.
 const SILENT_AFTER: Duration = Duration::from_secs(3);
+/// The same for a process without a subscription. A killed process loses it at once, and a process that lives has another one
+/// soon.
+const ABSENT_FOR: Duration = Duration::from_millis(500);
+/// A process without a subscription that still beats is alive: only its subscription was cut.
+const OVERDUE_AFTER: Duration = Duration::from_millis(1_050);
 /// No tenant is left to an instance without a new beat for this time.
 const LIVELY_FOR: Duration = Duration::from_secs(2);
 /// Ignore older observations, of more than a few looks: after a suspend of this process all others look silent.
@@ -96,6 +101,8 @@ struct Member {
     seen: Instant,
     /// Silence is counted from here: `seen`, or a look that failed.
     heard: Instant,
+    /// Since when its process has no subscription, if that was looked for.
+    absent: Option<Instant>,
     /// Its heartbeat is gone.
     is_gone: bool,
 }
@@ -248,12 +255,20 @@ impl Membership {
             }
             return members.by_name.get_mut(name).is_some_and(|member| !mem::replace(&mut member.is_gone, true));
         };
-        let fresh = Member { beat, seen: now, heard: now, is_gone: false };
+        let fresh = Member { beat, seen: now, heard: now, absent: None, is_gone: false };
         let member = members.by_name.entry(name.to_owned()).or_insert(fresh);
         if member.beat != beat {
-            *member = fresh;
+            *member = Member { absent: member.absent, ..fresh };
         }
         false
+    }
+
+    /// The processes of these incarnations have no subscription at Redis, which ends with a process at once. Of all others that
+    /// is not known.
+    pub fn see_absent(&self, names: &BTreeSet<String>, now: Instant) {
+        for (name, member) in &mut self.lock().by_name {
+            member.absent = names.contains(name).then(|| member.absent.unwrap_or(now));
+        }
     }
 
     /// Whether the owner has hung up of an incarnation whose heartbeat is gone.
@@ -263,7 +278,7 @@ impl Membership {
 
     /// A look failed: silence is counted from now on, since beats may have been missed.
     pub fn restart_silence(&self, now: Instant) {
-        self.lock().by_name.values_mut().for_each(|member| member.heard = now);
+        self.lock().by_name.values_mut().for_each(|member| (member.heard, member.absent) = (now, None));
     }
 
     /// A look has ended. `begun`: the time before its commands were sent, since an answer may have waited for a suspended process.
@@ -296,7 +311,9 @@ impl Membership {
 
     /// An instance is about to count as silent or dead.
     pub fn is_suspicious(&self, now: Instant) -> bool {
-        self.lock().by_name.values().any(|member| now.duration_since(member.heard) >= SUSPECT_AFTER)
+        let is_suspicious =
+            |member: &Member| member.absent.is_some() || now.duration_since(member.heard) >= SUSPECT_AFTER;
+        self.lock().by_name.values().any(is_suspicious)
     }
 
     pub fn has_room(&self, now: Instant) -> bool {
@@ -350,11 +367,13 @@ impl Members {
 
 impl Member {
     fn is_silent(&self, now: Instant) -> bool {
-        !self.is_gone && now.duration_since(self.heard) >= SILENT_AFTER
+        let silence = now.duration_since(self.heard);
+        let is_absent = self.absent.is_some_and(|since| now.duration_since(since) >= ABSENT_FOR);
+        !self.is_gone && (silence >= SILENT_AFTER || (is_absent && silence >= OVERDUE_AFTER))
     }
 
     fn is_lively(&self, now: Instant) -> bool {
-        !self.is_gone && now.duration_since(self.heard) < LIVELY_FOR
+        !self.is_gone && !self.is_silent(now) && now.duration_since(self.heard) < LIVELY_FOR
     }
 }
 

@@ -59,7 +59,13 @@ impl Ownership for RedisStore {
     }
 
     fn claim_delay(&self, tenant: &TenantId) -> Duration {
-        self.shared().membership.claim_delay(tenant, Instant::now())
+        let shared = self.shared();
+        let owner = shared.watchers.owner_of_pairing(tenant);
+        // Only instances with readers know that the owner of a pairing is silent.
+        if owner.is_some_and(|owner| shared.membership.is_silent(&owner, Instant::now())) {
+            return Duration::ZERO;
+        }
+        shared.membership.claim_delay(tenant, Instant::now())
     }
 
     fn has_room(&self) -> bool {

@@ -21,7 +21,7 @@ use tokio::{sync::watch, time::Instant};
 pub use self::watched::{Based, ReadFrom};
 
 use self::watched::{Delivered, Message, NOWHERE, Place, Reader, Watched};
-use super::journal::{read::Reading, record::is_pairing};
+use super::journal::read::Reading;
 use crate::{
     clock::Timestamp,
     events::{Cursor, Event, EventId, Shown, Status},
@@ -158,14 +158,14 @@ impl Watchers {
         owned.map(|(tenant, _)| tenant.clone()).collect()
     }
 
-    /// Tenants in a pairing with one of these incarnations, as far as readers here know.
-    pub fn pairing_with(&self, incarnations: &[String]) -> Vec<TenantId> {
+    /// Tenants in a pairing, as far as readers here know, and the incarnations that own them.
+    pub fn pairings(&self) -> HashMap<TenantId, String> {
         let watched = self.lock();
-        let pairing = watched.iter().filter(|(_, watched)| {
-            watched.owner.as_ref().is_some_and(|owner| incarnations.contains(owner))
-                && watched.shown.as_ref().is_some_and(|shown| is_pairing(&shown.event.status, false))
-        });
-        pairing.map(|(tenant, _)| tenant.clone()).collect()
+        watched.iter().filter_map(|(tenant, watched)| Some((tenant.clone(), watched.paired_by()?.clone()))).collect()
+    }
+
+    pub fn owner_of_pairing(&self, tenant: &TenantId) -> Option<String> {
+        self.lock().get(tenant)?.paired_by().cloned()
     }
 
     /// Readers here have seen a session, and the store has no record of the tenant.

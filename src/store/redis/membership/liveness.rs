@@ -6,7 +6,7 @@ use std::{
 
 use tokio::time::{Instant, sleep};
 
-use super::{Beat, heartbeat::TTL};
+use super::{Beat, heartbeat::TTL, instance_of};
 use crate::store::redis::{
     Shared,
     client::{failure::Failure, refusal::Refusal},
@@ -14,6 +14,8 @@ use crate::store::redis::{
 };
 
 pub const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// While readers here see a code of another instance.
+const LOOK_FOR_CODES_EVERY: Duration = Duration::from_millis(250);
 /// While an instance is about to count as silent or dead: until then a user waits for a code.
 const LOOK_CLOSELY_EVERY: Duration = Duration::from_millis(100);
 /// The list of incarnations is read once in so many looks.
@@ -25,10 +27,16 @@ const AWAY_AFTER: Duration = Duration::from_secs(3);
 pub async fn run(shared: Arc<Shared>) {
     let mut watch = Watch { listed: Vec::new(), looks: 0, answered: Instant::now(), away: None };
     loop {
-        let closely = shared.membership.is_suspicious(Instant::now()) || shared.recovery.is_waited_for();
+        let wait = if shared.membership.is_suspicious(Instant::now()) || shared.recovery.is_waited_for() {
+            LOOK_CLOSELY_EVERY
+        } else if shared.owners_of_pairings().is_empty() {
+            LOOK_EVERY
+        } else {
+            LOOK_FOR_CODES_EVERY
+        };
         tokio::select! {
             () = shared.tasks.stopped() => return,
-            () = sleep(if closely { LOOK_CLOSELY_EVERY } else { LOOK_EVERY }) => {}
+            () = sleep(wait) => {}
         }
         let looked = watch.look(&shared).await;
         shared.watchers.mark_stale_unowned(Instant::now());
@@ -109,6 +117,7 @@ impl Watch {
                 dead.names.insert(name);
             }
         }
+        shared.membership.see_absent(&shared.absent_owners_of_pairings().await?, now);
         shared.membership.looked(begun);
         shared.cut_deadlines(&shared.membership.silent(now)).await?;
         Ok(dead)
@@ -116,6 +125,26 @@ impl Watch {
 }
 
 impl Shared {
+    /// The other processes' incarnations whose codes readers here see.
+    fn owners_of_pairings(&self) -> BTreeSet<String> {
+        let owners = self.watchers.pairings().into_values();
+        owners.filter(|owner| instance_of(owner) != self.membership.instance()).collect()
+    }
+
+    /// Those whose process has no subscription.
+    async fn absent_owners_of_pairings(&self) -> Result<BTreeSet<String>, Failure> {
+        let owners = self.owners_of_pairings();
+        if owners.is_empty() {
+            return Ok(owners);
+        }
+        let mut pipeline = redis::pipe();
+        let channels: Vec<_> = owners.iter().map(|owner| schema::probe(instance_of(owner))).collect();
+        pipeline.cmd("PUBSUB").arg("NUMSUB").arg(channels);
+        let (subscribed,): (Vec<(String, u64)>,) = self.connections.query(&pipeline).await?;
+        let absent = owners.into_iter().zip(subscribed).filter(|(_, (_, subscribed))| *subscribed == 0);
+        Ok(absent.map(|(owner, _)| owner).collect())
+    }
+
     /// If Redis's clock was set back, or that of a promoted replica is behind, heartbeats of the dead would live for longer than a
     /// lease.
     async fn cut_deadlines(&self, silent: &[String]) -> Result<(), Failure> {
@@ -146,9 +175,8 @@ impl Shared {
             self.catch_up_with_all(orphans);
         }
         let silent = self.membership.silent(Instant::now());
-        for tenant in self.watchers.pairing_with(&silent) {
-            self.notifications.add(tenant);
-        }
+        let pairings = self.watchers.pairings().into_iter().filter(|(_, owner)| silent.contains(owner));
+        pairings.for_each(|(tenant, _)| self.notifications.add(tenant));
         self.health.listened();
     }
 }

@@ -96,6 +96,29 @@ fn silence_counts_from_the_last_new_beat_or_failed_look() {
 }
 
 #[test]
+fn member_without_subscription_and_beat_is_silent_soon() {
+    let (membership, start) = (Membership::new(None), Instant::now());
+    let look = |number: u64, absent: &[&str], now: Instant| {
+        membership.see("killed", beat(1, 0, None), now);
+        membership.see("cut", beat(number, 100, None), now);
+        membership.see("there", beat(1, 200, None), now);
+        membership.see_absent(&absent.iter().map(|name| (*name).to_owned()).collect(), now);
+        membership.looked(now);
+        membership.silent(now)
+    };
+    let late = start + OVERDUE_AFTER;
+    assert!(look(1, &[], start).is_empty() && !membership.is_suspicious(start));
+    assert!(look(2, &["killed", "cut"], late - ABSENT_FOR).is_empty());
+    assert!(membership.is_suspicious(late - ABSENT_FOR), "others look again soon");
+    assert_eq!(look(2, &["killed", "cut"], late), ["killed"], "what beats lives, and what is subscribed as well");
+    assert_eq!(membership.claim_delay_of(&tenant(1), "cut", late), Duration::ZERO, "nothing is left to the killed one");
+    assert!(look(2, &[], late).is_empty() && !membership.is_suspicious(late), "it is subscribed again");
+    look(2, &["killed"], late);
+    membership.restart_silence(late + ABSENT_FOR);
+    assert!(look(2, &["killed"], late + ABSENT_FOR).is_empty(), "a look failed: Redis may have cut all subscriptions");
+}
+
+#[test]
 fn dead_member_is_over_when_its_owner_has_hung_up() {
     let (membership, start) = (Membership::new(None), Instant::now());
     membership.see("a", beat(1, 1, None), start);
@@ -124,6 +147,7 @@ fn times_of_a_death_are_in_order() {
     assert!(DEADLINE + LOOK_HOLDS + HANG_UP <= OVER_AFTER, "two owners");
     assert!(OVER_AFTER + super::liveness::LOOK_EVERY <= TTL, "a death would be found later");
     assert!(DEADLINE + HANG_UP < TTL, "two owners");
+    assert!(ABSENT_FOR < OVERDUE_AFTER && OVERDUE_AFTER < SILENT_AFTER);
     assert!(SILENT_AFTER < DEADLINE && SUSPECT_AFTER < SILENT_AFTER && LIVELY_FOR < SILENT_AFTER);
     assert!(DURABLE_AFTER < DEADLINE, "a process that starts anew finds its own tenants dead later than that");
 }

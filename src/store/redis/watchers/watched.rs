@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use crate::{
     events::{Cursor, Event, Shown},
-    store::redis::journal::read::Reading,
+    store::redis::journal::{read::Reading, record::is_pairing},
 };
 
 /// How a stream's own reading relates to what other streams have received.
@@ -149,6 +149,12 @@ impl Default for Watched {
 }
 
 impl Watched {
+    /// The owner of the pairing that readers here see, if it is one.
+    pub fn paired_by(&self) -> Option<&String> {
+        let is_pairing = self.shown.as_ref().is_some_and(|shown| is_pairing(&shown.event.status, false));
+        self.owner.as_ref().filter(|_| is_pairing)
+    }
+
     pub fn read_from(&self) -> ReadFrom {
         ReadFrom { cursor: self.delivered.cursor(), doubted: self.doubted }
     }
