@@ -7,8 +7,12 @@ cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin
 mkdir -p target/tools
 log=target/tools/tests.log
-# CI compiles once, and what only the next compilation would use costs it time.
-[ -z "${CI:-}" ] || export CARGO_INCREMENTAL=0
+# CI compiles once. What only the next compilation would use costs it time, and so would checking all dependencies for
+# clippy and rustdoc before they are compiled for the tests: there both run while the tests compile.
+if [ -n "${CI:-}" ]; then
+    export CARGO_INCREMENTAL=0
+    compiler=$PWD/ci/compile.sh
+fi
 
 failed=() not_run=()
 step() {
@@ -48,6 +52,14 @@ unit() {
     awk "BEGIN { exit !($exposure + 0 > 0 && $exposure + 0 <= $EXPOSURE_MAX) }" ||
         { echo "exposure ${exposure:-unknown}, more than $EXPOSURE_MAX"; return 1; }
 }
+# A warning fails the step, and not the compilation: the tests run all the same.
+compile() {
+    local output
+    output=$(RUSTC_WORKSPACE_WRAPPER=$compiler cargo test --quiet --workspace --all-targets --no-run 2>&1)
+    local code=$?
+    [ -z "$output" ] || echo "$output"
+    [ $code = 0 ] && ! grep --quiet --extended-regexp '^(warning|error)' <<<"$output"
+}
 # Without documentation tests: there are none, and their empty summary would be the last word.
 # A test that hangs is named in its log ("has been running for over 60 seconds"), and what is left does not run.
 TEST_TIME_MAX=45m
@@ -55,7 +67,8 @@ TEST_TIME_MAX=45m
 # as there are cores run at once. Those that measure run alone (tests/cluster/quiet.rs), and browsers are counted.
 export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
 tests() {
-    timeout --kill-after=10s $TEST_TIME_MAX cargo test --workspace --all-targets --no-fail-fast 2>&1 | tee "$log"
+    RUSTC_WORKSPACE_WRAPPER=${compiler:-} timeout --kill-after=10s $TEST_TIME_MAX \
+        cargo test --workspace --all-targets --no-fail-fast 2>&1 | tee "$log"
     local code=${PIPESTATUS[0]}
     [ "$code" -ne 124 ] || echo "the tests were ended after $TEST_TIME_MAX: one of them hangs"
     return "$code"
@@ -71,9 +84,13 @@ else
     not_run+=("Dockerfile, Compose and Kubernetes (needs python3-venv)" "the stream as SSE clients of PyPI see it (needs python3-venv)")
 fi
 lacks "systemd unit" systemd-analyze || step "systemd unit" unit
-step "clippy" cargo clippy --quiet --workspace --all-targets -- -D warnings
-# With the examples, so that features are those of clippy and its work on dependencies is used again.
-step "rustdoc" env RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --lib --examples
+if [ -n "${CI:-}" ]; then
+    step "clippy and rustdoc, while the tests compile" compile
+else
+    step "clippy" cargo clippy --quiet --workspace --all-targets -- -D warnings
+    # With the examples, so that features are those of clippy and its work on dependencies is used again.
+    step "rustdoc" env RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --lib --examples
+fi
 # These say so themselves and pass where nobody demands them; here they are counted.
 lacks "the page in a browser" chromium chromedriver
 lacks "the page as axe sees it" npm
