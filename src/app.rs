@@ -155,29 +155,29 @@ impl App {
             room,
             ..
         } = self;
-        let rooms = TaskTracker::new();
+        let tasks = TaskTracker::new();
         let (health, end_streams) = (services.health.clone(), services.end_streams.clone());
         let stop_server = CancellationToken::new();
         let (watched, watching) = (store.clone(), health.clone());
         let watch_ends = stop_server.clone();
-        let mut watcher = rooms.spawn(async move { watch_ends.run_until_cancelled(watched.watch(&watching)).await });
+        let mut watcher = tasks.spawn(async move { watch_ends.run_until_cancelled(watched.watch(&watching)).await });
         let (of_admin, stop_admin) = (services.clone(), stop_server.clone());
-        let admin = rooms.spawn(async move {
+        let admin = tasks.spawn(async move {
             if let Some(listener) = admin {
                 crate::http::serve_admin(listener, of_admin, stop_admin).await;
             }
         });
-        let mut server = rooms.spawn(crate::http::serve(listener, services, stop_server.clone()));
+        let mut server = tasks.spawn(crate::http::serve(listener, services, stop_server.clone()));
         if let Some((listener, exporter)) = metrics {
-            rooms.spawn(crate::http::serve_metrics(listener, exporter, stop_server.clone()));
+            tasks.spawn(crate::http::serve_metrics(listener, exporter, stop_server.clone()));
         }
         let supervised = sessions.clone();
-        let mut supervisor = rooms.spawn(async move { supervised.supervise().await });
+        let mut supervisor = tasks.spawn(async move { supervised.supervise().await });
         let (counted, counting_ends) = (sessions.clone(), stop_server.clone());
-        rooms.spawn(async move { counting_ends.run_until_cancelled(capacity::watch(counted, room.sessions)).await });
+        tasks.spawn(async move { counting_ends.run_until_cancelled(capacity::watch(counted, room.sessions)).await });
         let stop_dispatcher = CancellationToken::new();
         let dispatcher_ends = stop_dispatcher.clone();
-        let mut dispatcher = rooms.spawn(async move {
+        let mut dispatcher = tasks.spawn(async move {
             match dispatcher {
                 Some(dispatcher) => dispatcher.run(dispatcher_ends).await,
                 None => dispatcher_ends.cancelled().await,

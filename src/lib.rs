@@ -15,8 +15,8 @@
 //! # What is always true
 //!
 //! - *Saving is publishing.* A tenant's status changes only through [`store::Journal`], [`store::Commands`] and
-//!   [`store::Ownership`]. Each change is checked, numbered, saved and published in one step, so no code can be saved
-//!   and sent to no page.
+//!   [`store::Ownership`], and in the recovery of Redis. Each change is checked, numbered, saved and published in one
+//!   step, so no code can be saved and sent to no page.
 //! - *An event is the whole status.* The newest event alone is enough to draw the page.
 //! - *A lease is a value.* Writing needs a [`store::Lease`], which the store compares in the step that writes.
 //! - *The tenant comes from the token.* No path, query or body of a user's request names one. Only a back end's request

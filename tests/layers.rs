@@ -1,4 +1,4 @@
-//! The order of rooms in `src/lib.rs` is law. This reads the sources and holds it, so that a new arrow is a decision.
+//! The order of modules in `src/lib.rs` is a rule. This reads the sources and checks it, so that a new use is a decision.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,8 +20,18 @@ const ONLY: &[(&str, &[&str])] = &[
     ("app", &[]),
 ];
 
-/// Faces of the store that readers must not see: what can write.
-const WRITERS: &[&str] = &["Ownership", "Commands", "CredentialStore", "Lease", "Stores", "Generation"];
+/// Types of the store that readers must not see: what can write.
+const WRITERS: &[&str] = &[
+    "Ownership",
+    "Commands",
+    "CredentialStore",
+    "Lease",
+    "Stores",
+    "Generation",
+    "Tenants",
+    "Revocations",
+    "ClientVersions",
+];
 /// And what can read everything: the webhook sends only the outbox.
 const ALL_BUT_OUTBOX: &[&str] = &["Journal", "Subscription"];
 
@@ -31,11 +41,11 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-/// The rooms in the order of the map.
+/// The modules in the order of the map.
 fn order() -> Vec<String> {
     let map = fs::read_to_string(root().join("lib.rs")).unwrap();
-    let rooms = map.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
-    rooms.map(str::to_owned).collect()
+    let modules = map.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    modules.map(str::to_owned).collect()
 }
 
 fn files(folder: &Path, into: &mut Vec<PathBuf>) {
@@ -48,7 +58,7 @@ fn files(folder: &Path, into: &mut Vec<PathBuf>) {
     }
 }
 
-/// Each source file with its room.
+/// Each source file with its module.
 fn sources() -> Vec<(String, PathBuf, String)> {
     let mut paths = Vec::new();
     files(&root(), &mut paths);
@@ -56,34 +66,34 @@ fn sources() -> Vec<(String, PathBuf, String)> {
     for path in paths {
         let inside = path.strip_prefix(root()).unwrap();
         let first = inside.components().next().unwrap().as_os_str().to_str().unwrap();
-        let room = first.strip_suffix(".rs").unwrap_or(first).to_owned();
-        if room != "lib" && room != "main" {
+        let module = first.strip_suffix(".rs").unwrap_or(first).to_owned();
+        if module != "lib" && module != "main" {
             let text = fs::read_to_string(&path).unwrap();
-            sources.push((room, inside.to_owned(), text));
+            sources.push((module, inside.to_owned(), text));
         }
     }
     sources
 }
 
-/// The code without comments, so that prose may name any room.
+/// The code without comments, so that prose may name any module.
 fn code(text: &str) -> String {
     let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The rooms that `crate::x` and `crate::{x, y::{z}}` name.
+/// The modules that `crate::x` and `crate::{x, y::{z}}` name.
 fn used(code: &str) -> BTreeSet<String> {
     named_after("crate::", code)
 }
 
 /// The modules that stand right behind a prefix, alone or in a group.
 fn named_after(prefix: &str, code: &str) -> BTreeSet<String> {
-    let mut rooms = BTreeSet::new();
+    let mut modules = BTreeSet::new();
     let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
     for (at, found) in code.match_indices(prefix) {
         let rest = &code[at + found.len()..];
         let Some(group) = rest.strip_prefix('{') else {
-            rooms.insert(word(rest));
+            modules.insert(word(rest));
             continue;
         };
         let (mut depth, mut begins) = (0, true);
@@ -94,57 +104,57 @@ fn named_after(prefix: &str, code: &str) -> BTreeSet<String> {
                 '}' => depth -= 1,
                 ',' if depth == 0 => begins = true,
                 c if begins && depth == 0 && c.is_alphabetic() => {
-                    rooms.insert(word(&group[at..]));
+                    modules.insert(word(&group[at..]));
                     begins = false;
                 }
                 _ => {}
             }
         }
     }
-    rooms
+    modules
 }
 
 #[test]
 fn module_uses_only_modules_above_it_in_the_map() {
     let order = order();
-    let place: BTreeMap<&str, usize> = order.iter().enumerate().map(|(at, room)| (room.as_str(), at)).collect();
+    let place: BTreeMap<&str, usize> = order.iter().enumerate().map(|(at, module)| (module.as_str(), at)).collect();
     let mut wrong = Vec::new();
-    for (room, path, text) in sources() {
-        let mine = *place.get(room.as_str()).unwrap_or_else(|| panic!("{room} is not in the map"));
+    for (module, path, text) in sources() {
+        let mine = *place.get(module.as_str()).unwrap_or_else(|| panic!("{module} is not in the map"));
         for other in used(&code(&text)) {
             let Some(theirs) = place.get(other.as_str()) else { continue };
-            let forbidden = ONLY.iter().any(|(name, by)| *name == other && !by.contains(&room.as_str()));
-            if other != room && (*theirs > mine || forbidden) {
+            let forbidden = ONLY.iter().any(|(name, by)| *name == other && !by.contains(&module.as_str()));
+            if other != module && (*theirs > mine || forbidden) {
                 wrong.push(format!("{} uses {other}", path.display()));
             }
         }
     }
-    assert!(wrong.is_empty(), "arrows that the map does not have:\n{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "uses that the map does not have:\n{}", wrong.join("\n"));
 }
 
 #[test]
 fn http_and_webhook_name_no_type_that_writes() {
-    for (room, path, text) in sources() {
+    for (module, path, text) in sources() {
         let code = code(&text);
         let body = code.split("#[cfg(test)]").next().unwrap();
-        let unseen = if room == "webhook" { ALL_BUT_OUTBOX } else { &[] };
-        if room == "http" || room == "webhook" {
-            for face in WRITERS.iter().chain(unseen) {
-                let named = body.match_indices(face).any(|(at, _)| {
+        let unseen = if module == "webhook" { ALL_BUT_OUTBOX } else { &[] };
+        if module == "http" || module == "webhook" {
+            for name in WRITERS.iter().chain(unseen) {
+                let named = body.match_indices(name).any(|(at, _)| {
                     let before = body[..at].chars().next_back().unwrap_or(' ');
-                    let after = body[at + face.len()..].chars().next().unwrap_or(' ');
+                    let after = body[at + name.len()..].chars().next().unwrap_or(' ');
                     !before.is_alphanumeric() && !after.is_alphanumeric()
                 });
-                assert!(!named, "{} names {face}", path.display());
+                assert!(!named, "{} names {name}", path.display());
             }
         }
     }
 }
 
-/// Which modules of a room each of its modules uses; tests aside.
-fn uses_within(room: &str) -> BTreeMap<String, BTreeSet<String>> {
+/// Which parts of a module each of its parts uses; tests aside.
+fn uses_within(module: &str) -> BTreeMap<String, BTreeSet<String>> {
     let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (_, path, text) in sources().into_iter().filter(|(of, ..)| of == room) {
+    for (_, path, text) in sources().into_iter().filter(|(of, ..)| of == module) {
         let inside: Vec<_> = path.iter().skip(1).map(|part| part.to_str().unwrap()).collect();
         let is_test = inside.iter().any(|part| part.starts_with("tests"));
         if is_test || inside == ["mod.rs"] {
@@ -152,13 +162,13 @@ fn uses_within(room: &str) -> BTreeMap<String, BTreeSet<String>> {
         }
         let code = code(&text);
         let body = code.split("#[cfg(test)]").next().unwrap();
-        let mut used = named_after(&format!("crate::{room}::"), body);
+        let mut used = named_after(&format!("crate::{module}::"), body);
         // Deeper down it is the module's own siblings.
         if inside.len() == 1 || inside[1..] == ["mod.rs"] {
             used.extend(named_after("super::", body));
         }
-        let module = inside[0].trim_end_matches(".rs").to_owned();
-        uses.entry(module).or_default().extend(used);
+        let part = inside[0].trim_end_matches(".rs").to_owned();
+        uses.entry(part).or_default().extend(used);
     }
     uses
 }
@@ -180,6 +190,24 @@ fn modules_that_talk_to_whatsapp_use_each_other_in_no_circle() {
     assert!(uses.is_empty(), "in a circle, or using one: {uses:?}");
 }
 
+/// What one module alone names, although the compiler would let every module do so.
+#[test]
+fn library_and_environment_have_one_reader_each() {
+    let mut named = 0;
+    for (module, path, text) in sources() {
+        let code = code(&text);
+        let body = code.split("#[cfg(test)]").next().unwrap();
+        for (name, reader) in [("whatsapp_rust", "whatsapp"), ("env::var", "app")] {
+            // What only tests compile may read variables.
+            if body.contains(name) && path != Path::new("fuzz.rs") {
+                assert_eq!(module, reader, "{} names {name}", path.display());
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 10, "nothing is found where it stands: {named}");
+}
+
 #[test]
 fn source_file_has_at_most_400_lines() {
     for (_, path, text) in sources() {
@@ -190,6 +218,6 @@ fn source_file_has_at_most_400_lines() {
 
 #[test]
 fn nested_use_groups_are_read() {
-    let rooms = used("use crate::{\n auth::{A, b::{C}},\n store::X, clock,\n};\nlet x = crate::http::y();");
-    assert_eq!(rooms.into_iter().collect::<Vec<_>>(), ["auth", "clock", "http", "store"]);
+    let modules = used("use crate::{\n auth::{A, b::{C}},\n store::X, clock,\n};\nlet x = crate::http::y();");
+    assert_eq!(modules.into_iter().collect::<Vec<_>>(), ["auth", "clock", "http", "store"]);
 }

@@ -70,7 +70,7 @@ impl Figures {
         }
     }
 
-    pub fn signal(&mut self, signal: &Signal, now: Timestamp) {
+    pub fn count_signal(&mut self, signal: &Signal, now: Timestamp) {
         match (signal, &mut self.codes) {
             (Signal::Qr { .. }, Some(codes)) => {
                 *codes += 1;

@@ -27,7 +27,7 @@ impl OwnerMessage {
     }
 
     /// `None`: it is no answer to this question.
-    pub fn to(self, asked: &Passkey) -> Option<PasskeyAnswer> {
+    pub fn answer_to(self, asked: &Passkey) -> Option<PasskeyAnswer> {
         (self.asked.is_same_question(asked) && self.answer.answers(&asked.step)).then_some(self.answer)
     }
 }
@@ -48,11 +48,11 @@ mod tests {
         let answer = PasskeyAnswer::Assertion { json: "{}".into(), credential: vec![1, 2] };
         let bytes = OwnerMessage::new(&asked, answer.clone()).to_bytes();
         let read = || OwnerMessage::from_bytes(&bytes).unwrap();
-        assert!(read().to(&asked) == Some(answer));
+        assert!(read().answer_to(&asked) == Some(answer));
         // For the same step, with the same end.
         let later = Passkey { pairing: PairingId::new(2), ..asked.clone() };
         let other = Passkey { step: PasskeyStep::Compare { code: "ABCD-1234".into() }, ..asked };
-        assert!(read().to(&later).is_none() && read().to(&other).is_none());
+        assert!(read().answer_to(&later).is_none() && read().answer_to(&other).is_none());
         assert!(OwnerMessage::from_bytes(b"{}").is_none(), "sent by a later version");
     }
 }

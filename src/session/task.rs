@@ -206,7 +206,7 @@ impl Session {
         let Some(status) = machine::advance(&from, &signal, now, fresh) else {
             return ControlFlow::Continue(());
         };
-        self.figures.signal(&signal, now);
+        self.figures.count_signal(&signal, now);
         self.paired |= matches!(signal, Signal::Scanned | Signal::Connected { .. });
         if matches!(signal, Signal::Connected { .. }) {
             self.failures.store_works();

@@ -62,7 +62,7 @@ impl Dispatcher {
         Self { shared: Arc::new(Shared { settings, outbox, clock, agent, failing, gone }) }
     }
 
-    /// Until `stop`.
+    /// Delivers entries until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         let tasks = TaskTracker::new();
         let (results, settled) = mpsc::channel(AT_ONCE);

@@ -43,7 +43,7 @@ const SET_UNAVAILABLE_AFTER: [Duration; 4] =
 const BACK_WITHIN: Duration = Duration::from_secs(2);
 
 /// The client version that a link claims.
-pub(super) struct Claim {
+pub(super) struct ClaimedVersion {
     pub versions: Arc<Versions>,
     pub version: Version,
     /// The way of the link.
@@ -94,7 +94,7 @@ pub(super) struct Driver {
     pub shared: Shared,
     /// The stage of the pairing when the link was opened.
     pub opened_at: Stage,
-    pub claim: Claim,
+    pub claim: ClaimedVersion,
     pub platform: Option<Platform>,
     pub dials: Arc<Dials>,
     pub codes: PairCodes,

@@ -19,7 +19,7 @@ use whatsapp_rust::{
 
 use super::{
     caches,
-    driver::{Claim, Driver, SIGNALS_MAX, SignalSender},
+    driver::{ClaimedVersion, Driver, SIGNALS_MAX, SignalSender},
     http::{Clients, Http},
     in_flight::InFlight,
     inbox::InboxEvent,
@@ -88,7 +88,7 @@ impl Opening {
             client: client.clone(),
             shared: shared.clone(),
             opened_at: stage,
-            claim: Claim { versions: self.versions, version, route },
+            claim: ClaimedVersion { versions: self.versions, version, route },
             platform,
             dials,
             codes: codes.clone(),

@@ -109,7 +109,7 @@ async fn request_body_is_json_or_empty() {
 }
 
 #[tokio::test]
-async fn every_command_takes_empty_and_null_as_no_fields() {
+async fn empty_or_null_body_counts_as_a_body_without_fields() {
     let limits = Limits { command_burst: 100, ..Limits::default() };
     let http = Settings { limits, ..Settings::default() };
     let server = Setup { http, ..Setup::default() }.start().await;

@@ -87,7 +87,7 @@ async fn previous_secret_is_still_accepted() {
     );
 }
 
-/// The secret verifies only HMACs, and the key pair verifies none.
+/// A secret checks HMAC signatures alone, and a public key never checks one.
 #[tokio::test]
 async fn previous_secret_and_key_pair_are_accepted_side_by_side() {
     let pem = include_str!("keys/p256.pub.pem");

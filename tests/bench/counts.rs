@@ -39,7 +39,7 @@ impl Counted {
     }
 
     /// Ends it. Answers how many instructions it has run.
-    fn end(mut self) -> u64 {
+    fn end_and_count(mut self) -> u64 {
         self.program.terminate();
         assert!(self.program.wait().success());
         let text = fs::read_to_string(self.folder.path().join("counts")).expect("valgrind writes it");
@@ -53,7 +53,7 @@ fn each(whatsapp_url: &str, [least, most]: [u64; 2], words: impl Fn(u64) -> Stri
     let [few, many] = [least, most].map(|count| {
         let counted = Counted::start(whatsapp_url);
         run(&format!("{} --url {}", words(count), counted.program.base()));
-        counted.end()
+        counted.end_and_count()
     });
     many.saturating_sub(few) / (most - least)
 }

@@ -17,7 +17,7 @@ const TICK_MS: u64 = 2000;
 const SECONDS: u64 = 20;
 /// Until all streams are open, and how long commands are counted then.
 const OPENING: Duration = Duration::from_secs(8);
-const COUNTED: Duration = Duration::from_secs(10);
+const COUNTING_TIME: Duration = Duration::from_secs(10);
 
 pub fn tenants(table: &mut Table) {
     for instances in [1, 2, 4] {
@@ -52,7 +52,7 @@ fn row(table: &mut Table, instances: usize) {
         let listeners: Vec<_> = (0..instances).map(|number| scope.spawn(move || listen(number))).collect();
         thread::sleep(OPENING);
         let before = number_in(&redis, "stats", "total_commands_processed");
-        thread::sleep(COUNTED);
+        thread::sleep(COUNTING_TIME);
         let commands = number_in(&redis, "stats", "total_commands_processed") - before;
         let reports: Vec<Value> = listeners.into_iter().map(|listener| listener.join().expect("it measures")).collect();
         (reports, commands)
@@ -69,7 +69,7 @@ fn row(table: &mut Table, instances: usize) {
             "for each event: {:.0} µs of the instances, {:.0} µs of redis-server, {:.1} commands",
             of_each(ours),
             of_each(cpu("redis")),
-            commands as f64 / COUNTED.as_secs_f64() / events
+            commands as f64 / COUNTING_TIME.as_secs_f64() / events
         ),
         "p99 5 ms, 10 %",
     );

@@ -70,7 +70,7 @@ async fn exception_in_the_element_shows_a_card_and_an_event() {
 #[tokio::test(flavor = "multi_thread")]
 async fn abandoned_stream_is_reopened_with_growing_pauses() {
     let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
-    // Each try is the EventSource's request and the question why it failed.
+    // Each try is two requests: one by the EventSource, and one that asks why it failed.
     let page = page(&stage, "", |before| match before {
         0 => Reply::stream(&format!("id: 1-1\nevent: connection-status\ndata: {STATUS}\n\n")).with("x-first: 1"),
         1..=4 => Reply::refusal("500 Internal Server Error", "internal"),

@@ -49,7 +49,7 @@ async fn says(browser: &Browser, status: &str, reason: &str) -> Shown {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_reason_has_a_picture_a_sentence_and_an_action() {
+async fn every_reason_has_a_title_a_sentence_and_an_action() {
     let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
     let (browser, hall) = (&stage.browser, hall(&stage).await);
     browser.goto(&hall.base()).await;

@@ -15,11 +15,11 @@ use crate::{
 const QUIET: Duration = Duration::from_secs(12);
 const UNTIL_CODE_MAX: usize = 8;
 
-/// Counts what is sent beside the rounds of an idle instance.
+/// Counts the commands that are sent to Redis, without those that an idle instance sends at intervals.
 pub struct Count<'a> {
     pub cluster: &'a Cluster,
     monitor: Monitor,
-    /// The shapes of commands in those rounds.
+    /// The shapes of what an idle instance sends.
     idle: BTreeSet<String>,
 }
 

@@ -100,7 +100,7 @@ const INSIDE: &[&str] = &[
     "store/redis/watchers/listener.rs LISTEN_TIME_MAX",
     "store/redis/watchers/watched.rs WAITING_MAX",
     "store/redis/watchers/reconcile.rs BATCH_MAX",
-    "store/redis/ownership/released.rs COMPARED_MAX",
+    "store/redis/ownership/released.rs RELEASES_COMPARED_MAX",
     "store/redis/client/connection.rs CONNECT_TIME_MAX",
     "store/redis/membership/heartbeat.rs INBOX_MAX",
     "store/redis/journal.rs READ_TIME_MAX",

@@ -40,7 +40,7 @@ fn contact(n: usize) -> [Change; 2] {
     ]
 }
 
-/// While the program does not run.
+/// Call it only while the program does not run: it opens its store.
 async fn add_contacts(data_dir: &Path) {
     let key = MasterKey::load_or_create(&data_dir.join(KEY_FILE)).expect("the program's own");
     let store =

@@ -8,7 +8,7 @@ use crate::stage::{Stage, TENANT};
 
 /// Standard error goes through `cat`, which can be stopped. The program replaces the shell.
 const THROUGH_CAT: &str = r#"exec 3> >(echo "reader $BASHPID" >&2; exec cat >&2); exec "$0" 2>&3"#;
-/// More lines than the pipes hold and the program keeps: each leaves one.
+/// Each tenant causes one line of the log. Together they are more than the pipe and the program's buffer hold.
 const TENANTS: usize = 6_000;
 
 /// Opens a stream as each of these tenants.

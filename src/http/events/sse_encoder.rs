@@ -77,7 +77,8 @@ impl SseEncoder {
         let (mut owed, mut written) = (NOTHING, NOTHING);
         let mut updates = backlog.into_iter().enumerate().peekable();
         while let Some((at, Update::Event(event))) = updates.next() {
-            // If the first event is not the very next one, events between are unknown, and it is written whole.
+            // If the first event does not directly follow the reader's last one, what changed between is unknown: it is written
+            // whole.
             let joins = at == 0 && !after.is_some_and(|after| event.id().follows(&after));
             let mut news = if joins { EVERYTHING } else { with(event.news, owed) };
             owed = NOTHING;

@@ -81,7 +81,7 @@ impl Session {
     /// WhatsApp would take them for wrong answers and end the pairing.
     pub(super) async fn pass_on(&mut self, answer: OwnerMessage, link: &mut dyn Link) {
         let Status::Connecting { passkey: Some(asked), .. } = self.publisher.status() else { return };
-        let Some(answer) = answer.to(asked) else { return };
+        let Some(answer) = answer.answer_to(asked) else { return };
         if self.answered.as_ref().is_some_and(|answered| answered.is_same_question(asked)) {
             return;
         }

@@ -18,6 +18,8 @@ use crate::{
     tenant::TenantId,
 };
 
+// A table's name stands in the file. It may not change, although two of them are not today's words.
+
 /// Rows of no tenant: [`FORMAT_ROW`], [`EPOCH_ROW`], [`KEY_CHECK_ROW`], [`CLIENT_VERSION_ROW`], [`IDLE_TIME_ROW`].
 pub const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 /// By tenant: [`KeptEvent`], sealed.

@@ -56,7 +56,7 @@ impl CredentialStore for RedisStore {
         let seals = self.shared().seals(tenant);
         if seals.previous_row_name(table, b"").is_some() {
             // Rows are being renamed, and a scan may miss a field that is renamed meanwhile.
-            return self.whole(tenant, table, &seals).await;
+            return self.whole_table(tenant, table, &seals).await;
         }
         let after = after.map_or_else(|| b"0".to_vec(), |Bookmark(cursor)| cursor);
         let mut pipeline = redis::pipe();
@@ -107,7 +107,7 @@ type SealedRow = (Vec<u8>, Vec<u8>);
 
 impl RedisStore {
     /// The only page of a table whose rows may have either of two names.
-    async fn whole(&self, tenant: &TenantId, table: &str, seals: &Seals) -> Result<Page, StoreError> {
+    async fn whole_table(&self, tenant: &TenantId, table: &str, seals: &Seals) -> Result<Page, StoreError> {
         let mut pipeline = redis::pipe();
         pipeline.cmd("HGETALL").arg(schema::rows(tenant, table));
         let (rows,): (Vec<SealedRow>,) = self.ask(&pipeline).await?;

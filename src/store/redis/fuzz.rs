@@ -8,7 +8,7 @@ use redis::{FromRedisValue, RedisError, Value, from_redis_value_ref};
 use super::{
     client::failure::Failure,
     encryption::sealed::{Message, Seals, parse_stream_id, stream_id},
-    journal::read::{Answer as Read, Reading},
+    journal::read::{ReadAnswer, Reading},
     membership::Beat,
     schema,
     script::{Answer, with_heard},
@@ -144,7 +144,7 @@ fn reading_of_any_answer_is_a_record_or_a_damage() {
     let journal = prop::option::of(prop::sample::select(vec![7, 8]));
     check("readings", 2 * COSTLY, (readings(), journal), |(value, journal)| {
         let journal = journal.map(JournalId::new);
-        let read = parsed::<Read>(&value).and_then(|answer| {
+        let read = parsed::<ReadAnswer>(&value).and_then(|answer| {
             let ids: Vec<String> = answer.2.iter().map(|(id, ..)| id.clone()).collect();
             let reading = Reading::of(answer, journal, &seals, Timestamp::UNIX_EPOCH, |_, _| {})?;
             Ok((ids, reading))

@@ -29,7 +29,7 @@ pub fn record(tenant: &TenantId) -> String {
     part(tenant, "")
 }
 
-/// A stream of the newest events.
+/// A Redis stream: the tenant's newest events.
 pub fn history(tenant: &TenantId) -> String {
     part(tenant, ":history")
 }
@@ -173,7 +173,7 @@ pub fn all_records() -> String {
 }
 
 /// A pattern: all keys of the tenant. An encoded name has no character with a meaning in a pattern.
-pub fn all_of(tenant: &TenantId) -> String {
+pub fn all_keys_of(tenant: &TenantId) -> String {
     part(tenant, "*")
 }
 

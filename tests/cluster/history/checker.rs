@@ -124,7 +124,7 @@ pub fn check(history: &History) -> Vec<(Wrong, String)> {
     let mut wrong = Vec::new();
     let known = knowledge(history, &mut wrong);
     for (tenant, events) in &known {
-        one_owner_at_a_time(tenant, events, &mut wrong);
+        check_one_owner_at_a_time(tenant, events, &mut wrong);
         let epochs: BTreeSet<u64> = events.keys().map(|position| position.0).collect();
         if epochs.len() > history.redis_restarts + 1 {
             wrong.push((Wrong::Epoch, format!("{tenant}: epochs {epochs:x?}, {} restarts", history.redis_restarts)));
@@ -235,7 +235,7 @@ fn knowledge<'a>(history: &'a History, wrong: &mut Vec<(Wrong, String)>) -> BTre
 }
 
 /// After an event of another link, no event of the link before may come; and a link's events come in order.
-fn one_owner_at_a_time(tenant: &str, events: &Events, wrong: &mut Vec<(Wrong, String)>) {
+fn check_one_owner_at_a_time(tenant: &str, events: &Events, wrong: &mut Vec<(Wrong, String)>) {
     let (mut over, mut last): (BTreeSet<&str>, Option<&Mark>) = (BTreeSet::new(), None);
     let mut epoch = 0;
     for (position, event) in events {

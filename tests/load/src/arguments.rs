@@ -109,7 +109,7 @@ pub fn word<'a>(arguments: &'a ArgMatches, name: &str) -> &'a str {
     arguments.get_one::<String>(name).expect("it has a default")
 }
 
-/// What the commands that open streams share.
+/// The arguments of all commands that open streams.
 pub struct Common {
     pub target: Target,
     pub streams: usize,

@@ -10,7 +10,7 @@ use crate::{
     report::Report,
 };
 
-/// What is opened takes memory that is given back a moment later.
+/// The pause before memory is measured: opening a stream takes memory that is freed a moment later.
 const SETTLE: Duration = Duration::from_secs(3);
 
 pub async fn run(arguments: &ArgMatches) -> Result<(), String> {

@@ -14,7 +14,7 @@ use crate::RedisServer;
 /// Longer than a line of the monitor takes.
 const LINE_TIME_MAX: Duration = Duration::from_secs(5);
 /// The client of a command that a script calls.
-const SCRIPT: &str = "lua";
+const CLIENT_OF_SCRIPTS: &str = "lua";
 
 /// Reads along from when it is made.
 pub struct Monitor {
@@ -70,7 +70,7 @@ impl Monitor {
         drop(sent);
         let asks: Vec<_> = taken.iter().filter(|command| command.words == ["QUIT"] || is_mark(command)).collect();
         let asks: Vec<_> = asks.into_iter().map(|command| command.client.clone()).collect();
-        taken.retain(|command| command.client != SCRIPT && !asks.contains(&command.client));
+        taken.retain(|command| command.client != CLIENT_OF_SCRIPTS && !asks.contains(&command.client));
         taken
     }
 }

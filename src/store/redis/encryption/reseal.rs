@@ -25,7 +25,7 @@ const EXCHANGES_MAX: usize = 64;
 const AGAIN_AFTER_CHANGES: Duration = Duration::from_secs(1);
 /// While another instance decides on the direction of the rotation, and after a failure.
 const AGAIN_LATER: Duration = Duration::from_secs(10);
-/// Others may still write with the previous key.
+/// The pause once nothing is left to reseal: other instances may still write with the previous key.
 const AGAIN_WHEN_DONE: Duration = Duration::from_secs(600);
 
 /// Ends with the store.

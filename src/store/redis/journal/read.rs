@@ -36,7 +36,7 @@ pub struct Reading {
 type Entry = (String, Vec<u8>, Vec<u8>, String);
 /// The answer of [`READ`]: the record's fields, whether the requested cursor is in the history, entries of the history, and
 /// whether there are credentials.
-pub type Answer = (HashMap<String, Vec<u8>>, u8, Vec<Entry>, bool);
+pub type ReadAnswer = (HashMap<String, Vec<u8>>, u8, Vec<Entry>, bool);
 
 impl Shared {
     pub async fn read(&self, tenant: &TenantId, after: Option<EventId>) -> Result<Reading, StoreError> {
@@ -60,7 +60,7 @@ impl Shared {
     ) -> Result<Reading, StoreError> {
         self.tasks.check_open()?;
         let call = Call::on(&READ, tenant).arg(after.map_or(String::new(), stream_id)).arg(u8::from(on));
-        let answer: Answer = self.connections.call(&call).await?;
+        let answer: ReadAnswer = self.connections.call(&call).await?;
         self.reading_of(tenant, journal, answer).await
     }
 
@@ -68,7 +68,7 @@ impl Shared {
         &self,
         tenant: &TenantId,
         journal: Option<JournalId>,
-        answer: Answer,
+        answer: ReadAnswer,
     ) -> Result<Reading, StoreError> {
         let unread = |row: &str, error: &StoreError| self.unread.report(tenant, row, error);
         let mut reading = Reading::of(answer, journal, &self.seals(tenant), self.clock.now(), unread)?;
@@ -106,7 +106,7 @@ impl Shared {
 impl Reading {
     /// `is_owned` is not known yet. `unread` is called with the name of each row that cannot be read, and the reason.
     pub fn of(
-        (fields, known, entries, credentials): Answer,
+        (fields, known, entries, credentials): ReadAnswer,
         journal: Option<JournalId>,
         seals: &Seals,
         now: Timestamp,

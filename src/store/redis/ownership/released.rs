@@ -19,7 +19,7 @@ use crate::{
 /// What a crash or a failover of Redis can lose, in beats of about a second.
 const LOSS_MAX_BEATS: u64 = 5;
 /// Releases that are compared. After more of them others wait a full lease.
-const COMPARED_MAX: usize = 1_024;
+const RELEASES_COMPARED_MAX: usize = 1_024;
 
 /// The leases that this process released in the last seconds. Another instance may have acquired such a tenant although it had
 /// just been registered. If Redis loses the release, it loses that registration as well, and only this process knows that there
@@ -60,7 +60,7 @@ impl Shared {
     /// Whether this run of Redis lacks a release of this process.
     pub async fn lacks_a_release(&self) -> Result<bool, Failure> {
         let recent = self.released.recent(self.leases.now());
-        if recent.is_empty() || recent.len() > COMPARED_MAX {
+        if recent.is_empty() || recent.len() > RELEASES_COMPARED_MAX {
             return Ok(!recent.is_empty());
         }
         let mut pipeline = redis::pipe();

@@ -116,7 +116,7 @@ impl Shared {
         let (mut cursor, mut keys) = (0, Vec::new());
         loop {
             let mut pipeline = redis::pipe();
-            pipeline.cmd("SCAN").arg(cursor).arg("MATCH").arg(schema::all_of(tenant)).arg("COUNT").arg(STEP);
+            pipeline.cmd("SCAN").arg(cursor).arg("MATCH").arg(schema::all_keys_of(tenant)).arg("COUNT").arg(STEP);
             let ((next, found),): ((u64, Vec<String>),) = self.connections.query(&pipeline).await?;
             keys.extend(found.into_iter().filter(|key| schema::is_unnamed(key)));
             if next == 0 {

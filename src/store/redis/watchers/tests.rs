@@ -36,7 +36,7 @@ fn subscribed(reading: Reading, joined: Joined) -> Subscription {
     Subscription::new(backlog, joined.live, seen)
 }
 
-/// `None`: a refresh.
+/// The sequence of the next event that has arrived; `None`: a refresh came.
 fn next(reader: &mut Subscription) -> Option<u64> {
     match reader.next().now_or_never().flatten().expect("an update has arrived") {
         Update::Event(event) => Some(event.cursor.sequence),
