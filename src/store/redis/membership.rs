@@ -7,7 +7,7 @@ pub mod heartbeat;
 pub mod liveness;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     mem,
     sync::{
@@ -101,10 +101,17 @@ struct Member {
     seen: Instant,
     /// Silence is counted from here: `seen`, or a look that failed.
     heard: Instant,
-    /// Since when its process has no subscription, if that was looked for.
-    absent: Option<Instant>,
+    absent: Option<Absent>,
     /// Its heartbeat is gone.
     is_gone: bool,
+}
+
+/// The process of an incarnation has no subscription at Redis: that ends with a process at once, a heartbeat does not.
+#[derive(Clone, Copy)]
+struct Absent {
+    since: Instant,
+    /// How old its heartbeat is, by Redis's clock.
+    beat_age: Duration,
 }
 
 /// The content of an incarnation's heartbeat.
@@ -263,11 +270,12 @@ impl Membership {
         false
     }
 
-    /// The processes of these incarnations have no subscription at Redis, which ends with a process at once. Of all others that
-    /// is not known.
-    pub fn see_absent(&self, names: &BTreeSet<String>, now: Instant) {
+    /// The processes of these incarnations have no subscription at Redis, and their heartbeats are so old. Of all others that is
+    /// not known.
+    pub fn see_absent(&self, beat_ages: &BTreeMap<String, Duration>, now: Instant) {
         for (name, member) in &mut self.lock().by_name {
-            member.absent = names.contains(name).then(|| member.absent.unwrap_or(now));
+            let since = member.absent.map_or(now, |absent| absent.since);
+            member.absent = beat_ages.get(name).map(|beat_age| Absent { since, beat_age: *beat_age });
         }
     }
 
@@ -367,9 +375,9 @@ impl Members {
 
 impl Member {
     fn is_silent(&self, now: Instant) -> bool {
-        let silence = now.duration_since(self.heard);
-        let is_absent = self.absent.is_some_and(|since| now.duration_since(since) >= ABSENT_FOR);
-        !self.is_gone && (silence >= SILENT_AFTER || (is_absent && silence >= OVERDUE_AFTER))
+        let is_killed =
+            |absent: Absent| now.duration_since(absent.since) >= ABSENT_FOR && absent.beat_age >= OVERDUE_AFTER;
+        !self.is_gone && (now.duration_since(self.heard) >= SILENT_AFTER || self.absent.is_some_and(is_killed))
     }
 
     fn is_lively(&self, now: Instant) -> bool {

@@ -248,7 +248,7 @@ impl Watchers {
         let mut all = self.lock();
         let watched = all.entry(tenant.clone()).or_default();
         if let Some(EventId { cursor: after, .. }) = after {
-            watched.delivered = watched.delivered.claimed(after);
+            watched.claim(after);
         }
         let shown = watched.shown.get_or_insert_with(|| Shown { event: Arc::new(unknown(now)), stale: true });
         // A reader that did not see the status as stale may also receive the refresh that ends that.
@@ -290,7 +290,7 @@ impl Watchers {
     }
 
     fn publish(&self, tenant: &TenantId, watched: &mut Watched, Message { event, owner, .. }: Message) {
-        watched.delivered = Delivered::UpTo(event.cursor);
+        watched.deliver(Some(event.cursor));
         let stale = owner.is_none() && !matches!(event.status, Status::Disconnected { .. });
         watched.shown = Some(Shown { event: event.clone(), stale });
         watched.unowned_since = stale.then(Instant::now);
@@ -341,6 +341,7 @@ impl Watchers {
         }
         let newest = reading.record.newest.as_ref().map(|newest| newest.cursor);
         // Before the reading: that may have come after an unlink, which removes the events before it.
+        watched.give_up_claim(&reading);
         self.publish_waiting(tenant, watched);
         if watched.read_from() != from && newest != watched.delivered.cursor() {
             // Behind: another reading begins where the messages ended. Ahead: nothing that is newer was read.
@@ -354,7 +355,7 @@ impl Watchers {
             watched.began = from.map_or(newest, |from| newest.min(Some(from)));
         }
         let moved = newest.is_some() && from != newest;
-        watched.delivered = newest.into();
+        watched.deliver(newest);
         if moved {
             watched.unowned_since = None;
             let follows = reading.follows;

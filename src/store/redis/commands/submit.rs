@@ -16,7 +16,7 @@ use crate::{
             encryption::sealed::{Outgoing, Seals, with_event},
             journal::{
                 log_unheard,
-                read::{Answer as Found, Reading},
+                read::{ReadAnswer, Reading},
                 record::{Owner, Record, nonce_text},
                 write::DECISIONS_MAX,
             },
@@ -76,7 +76,7 @@ pub async fn submit(
         let answer: (String, Value) = shared.connections.call_with_retries(&call).await?;
         let value = match answer {
             (word, found) if word == "again" => {
-                let found = Found::from_redis_value(found).map_err(|_| Failure::Nonsense(word))?;
+                let found = ReadAnswer::from_redis_value(found).map_err(|_| Failure::Nonsense(word))?;
                 reading = shared.reading_of(tenant, None, found).await?;
                 continue;
             }

@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -131,29 +131,37 @@ impl Shared {
         owners.filter(|owner| instance_of(owner) != self.membership.instance()).collect()
     }
 
-    /// Those whose process has no subscription.
-    async fn absent_owners_of_pairings(&self) -> Result<BTreeSet<String>, Failure> {
+    /// Those whose process has no subscription, and how old their heartbeats are.
+    async fn absent_owners_of_pairings(&self) -> Result<BTreeMap<String, Duration>, Failure> {
         let owners = self.owners_of_pairings();
         if owners.is_empty() {
-            return Ok(owners);
+            return Ok(BTreeMap::new());
         }
         let mut pipeline = redis::pipe();
         let channels: Vec<_> = owners.iter().map(|owner| schema::probe(instance_of(owner))).collect();
         pipeline.cmd("PUBSUB").arg("NUMSUB").arg(channels);
         let (subscribed,): (Vec<(String, u64)>,) = self.connections.query(&pipeline).await?;
         let absent = owners.into_iter().zip(subscribed).filter(|(_, (_, subscribed))| *subscribed == 0);
-        Ok(absent.map(|(owner, _)| owner).collect())
+        let absent: Vec<_> = absent.map(|(owner, _)| owner).collect();
+        let left = self.left_to_live(&absent).await?;
+        let ages = left.into_iter().map(|left| TTL.saturating_sub(Duration::from_millis(left.try_into().unwrap_or(0))));
+        Ok(absent.into_iter().zip(ages).collect())
+    }
+
+    /// How long these heartbeats still live, in ms; negative: not known.
+    async fn left_to_live(&self, names: &[String]) -> Result<Vec<i64>, Failure> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut pipeline = redis::pipe();
+        names.iter().for_each(|name| _ = pipeline.cmd("PTTL").arg(schema::heartbeat(name)));
+        self.connections.query(&pipeline).await
     }
 
     /// If Redis's clock was set back, or that of a promoted replica is behind, heartbeats of the dead would live for longer than a
     /// lease.
     async fn cut_deadlines(&self, silent: &[String]) -> Result<(), Failure> {
-        if silent.is_empty() {
-            return Ok(());
-        }
-        let mut pipeline = redis::pipe();
-        silent.iter().for_each(|name| _ = pipeline.cmd("PTTL").arg(schema::heartbeat(name)));
-        let left: Vec<i64> = self.connections.query(&pipeline).await?;
+        let left = self.left_to_live(silent).await?;
         let mut pipeline = redis::pipe();
         for (name, _) in silent.iter().zip(left).filter(|(_, left)| *left > millis(TTL) as i64) {
             pipeline.cmd("PEXPIRE").arg(schema::heartbeat(name)).arg(millis(TTL)).ignore();

@@ -117,6 +117,31 @@ fn events_that_arrive_during_a_reading_are_published() {
     }
 }
 
+/// The phone unlinks while the store is away. A reader that comes meanwhile knows an older event than the others, and no
+/// reading can bring the events after it any more.
+#[test]
+fn older_claim_hides_no_message_from_others() {
+    let (_server, watchers, tenant) = watchers();
+    let joined = watchers.join(&tenant);
+    assert_eq!(watchers.based(&tenant, &reading(1..=2), &joined), Based::Well);
+    let mut reader = subscribed(reading(1..=2), joined);
+    let seen = EventId { journal: JournalId::new(0), cursor: Cursor { epoch: 7, sequence: 1 } };
+    let (_doubt, _live, reads) = watchers.join_stale(&tenant, Some(seen), Timestamp::UNIX_EPOCH);
+    assert!(reads);
+    for sequence in 3..=5 {
+        assert!(!receives(&watchers, "first", &tenant, sequence));
+    }
+    loop {
+        let from = watchers.read_from(&tenant);
+        if !watchers.caught_up("first", &tenant, from, reading(5..=5), Timestamp::UNIX_EPOCH) {
+            break;
+        }
+    }
+    for sequence in 1..=5 {
+        assert_eq!(next(&mut reader), Some(sequence));
+    }
+}
+
 /// A reading has found event 3, and the messages of 3, 4 and 6 have arrived.
 #[test]
 fn reading_is_repeated_when_a_message_was_missed() {

@@ -38,6 +38,8 @@ pub struct Watched {
     /// The channel is subscribed.
     pub listening: bool,
     pub delivered: Delivered,
+    /// What all others had received when a reader came that had seen less, until the next event is published.
+    pub before_claim: Option<Cursor>,
     /// Where the publishing began. Earlier events were read by each stream itself, and never published.
     pub began: Option<Cursor>,
     pub reader: Reader,
@@ -135,6 +137,7 @@ impl Default for Watched {
         Self {
             listening: false,
             delivered: Delivered::Unknown,
+            before_claim: None,
             began: None,
             reader: Reader::First,
             again: false,
@@ -170,6 +173,31 @@ impl Watched {
             }
         };
         self.began = newest;
+    }
+
+    /// A reader begins stale that claims to have seen the events up to `after`.
+    pub fn claim(&mut self, after: Cursor) {
+        let claimed = self.delivered.claimed(after);
+        if let Delivered::UpTo(delivered) = self.delivered
+            && claimed != self.delivered
+        {
+            self.before_claim = self.before_claim.max(Some(delivered));
+        }
+        self.delivered = claimed;
+    }
+
+    /// A reading may begin after the events that only the reader with the claim has not seen: an unlink has removed them. Then
+    /// the messages that follow what all others have received are the next.
+    pub fn give_up_claim(&mut self, reading: &Reading) {
+        let oldest = reading.events.first().map(|event| event.cursor);
+        if let Some(delivered) = self.before_claim.take_if(|delivered| oldest > Some(*delivered)) {
+            self.delivered = Delivered::UpTo(delivered);
+        }
+    }
+
+    /// Readers here have received the event.
+    pub fn deliver(&mut self, newest: Option<Cursor>) {
+        (self.delivered, self.before_claim) = (newest.into(), None);
     }
 
     /// Keeps a message until the reading under way is done.
