@@ -149,7 +149,12 @@ async fn suffer(cluster: &mut Cluster, planned: &[Planned], began: Instant, devi
             (Fault::Silent(instance), true) => cluster.set_network(instance, Way::Silent),
             (Fault::Cut(instance) | Fault::Silent(instance), false) => cluster.set_network(instance, Way::Open),
             (Fault::RedisLoss, true) => backup = Some(cluster.redis.backup()),
-            (Fault::RedisLoss, false) => {
+            (Fault::LostBirth(instance), true) => {
+                backup = Some(cluster.redis.backup());
+                cluster.kill(instance);
+                cluster.start_again(instance);
+            }
+            (Fault::RedisLoss | Fault::LostBirth(_), false) => {
                 cluster.redis.restart_from(&backup.take().expect("made when it began"));
                 redis_restarts += 1;
                 redis_losses += 1;

@@ -19,6 +19,9 @@ pub enum Fault {
     RedisLoss,
     /// SIGSTOP, for less than a lease. Its connections to Redis break meanwhile; that to WhatsApp does not.
     Deaf(usize),
+    /// `kill -9`, and a start at once. At the end Redis is killed, and comes back as it was before: it knows nothing of the new
+    /// process.
+    LostBirth(usize),
     /// A replica is promoted at the beginning. At the end the master follows it, and is the master again on open connections.
     Promotion(Clock),
 }
@@ -35,7 +38,7 @@ pub enum Clock {
 
 impl Fault {
     fn is_of_redis(self) -> bool {
-        matches!(self, Self::RedisKill | Self::RedisLoss | Self::Promotion(_))
+        matches!(self, Self::RedisKill | Self::RedisLoss | Self::LostBirth(_) | Self::Promotion(_))
     }
 }
 
@@ -102,11 +105,13 @@ pub fn plan_last(seed: u64, planned: &[Planned], instances: usize, all: bool) ->
     const PAUSE: Duration = Duration::from_secs(3);
     let mut random = StdRng::seed_from_u64(!seed);
     let deaf = Fault::Deaf(random.random_range(0..instances));
-    let mut faults =
-        vec![deaf, Fault::Promotion(Clock::Ahead), Fault::Promotion(Clock::Behind), Fault::Promotion(Clock::Right)];
+    let lost_birth = Fault::LostBirth(random.random_range(0..instances));
+    let mut faults = [Clock::Ahead, Clock::Behind, Clock::Right].map(Fault::Promotion).to_vec();
+    faults.push(lost_birth);
     if !all {
-        faults = vec![deaf, faults[1 + seed as usize % 3]];
+        faults = vec![faults[seed as usize % faults.len()]];
     }
+    faults.insert(0, deaf);
     let mut now = planned.iter().map(|planned| planned.to).max().unwrap_or_default();
     let last = faults.into_iter().map(|fault| {
         let lasts = if fault.is_of_redis() { 200..1_000 } else { 2_000..4_500 };
