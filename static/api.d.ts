@@ -221,12 +221,12 @@ export interface AdminTenant {
 }
 
 /** The body of `/admin/linked`. */
-export interface AdminLinked {
+export type AdminLinked = {
   /** `next` of the page before. */
   after?: string | null;
   /** 100 if it is left out. */
   limit?: number | null;
-}
+} | null;
 
 /** The answer of `/admin/streams/end`. */
 export interface StreamsEnded {

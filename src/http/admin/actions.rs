@@ -1,7 +1,10 @@
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, Error as _},
+};
 use serde_json::{Map, Value};
 use warp::{
     http::{HeaderValue, header},
@@ -54,14 +57,27 @@ pub struct OfTenant {
 /// The body of `/admin/linked`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "AdminLinked")]
+#[schemars(rename = "AdminLinked", extend("type" = ["object", "null"]))]
 pub struct ListBody {
     /// `next` of the page before.
     #[schemars(extend("pattern" = TENANT))]
     after: Option<String>,
     /// 100 if it is left out.
-    #[schemars(range(min = 1, max = LINKED_PAGE_MAX))]
-    limit: Option<usize>,
+    #[schemars(with = "Option<usize>", range(min = 1, max = LINKED_PAGE_MAX))]
+    limit: Option<Whole>,
+}
+
+/// A number without a fraction. JSON Schema, and so the API's document, has `17.0` as an integer; serde has not.
+struct Whole(usize);
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = f64::deserialize(deserializer)?;
+        if number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number) {
+            return Ok(Self(number as usize));
+        }
+        Err(D::Error::custom("no whole number"))
+    }
 }
 
 /// The answer of `/admin/streams/end`.
@@ -160,7 +176,7 @@ fn outcomes(_: &mut SchemaGenerator) -> Schema {
 }
 
 async fn linked(services: &Services, ListBody { after, limit }: ListBody) -> Result<Response, Problem> {
-    let limit = limit.unwrap_or(LINKED_PAGE);
+    let limit = limit.map_or(LINKED_PAGE, |limit| limit.0);
     if !(1..=LINKED_PAGE_MAX).contains(&limit) {
         return Err(Problem::new(Code::BadJson, format!("limit is 1 to {LINKED_PAGE_MAX}")));
     }
@@ -210,10 +226,21 @@ mod tests {
             assert_eq!(tenant(bad.clone()).unwrap_err().code, Code::BadJson, "{bad}");
         }
         let list = |body| read::<ListBody>(object(body), "after and limit");
-        for good in [json!({}), json!({"after": null, "limit": null}), json!({"after": "toko", "limit": 1})] {
+        for good in [
+            json!({}),
+            json!({"after": null, "limit": null}),
+            json!({"after": "toko", "limit": 1}),
+            json!({"limit": 17.0}),
+        ] {
             assert!(list(good.clone()).is_ok(), "{good}");
         }
-        for bad in [json!({"limit": -1}), json!({"limit": "1"}), json!({"after": 1}), json!({"tenant": "toko"})] {
+        for bad in [
+            json!({"limit": -1}),
+            json!({"limit": 1.5}),
+            json!({"limit": "1"}),
+            json!({"after": 1}),
+            json!({"tenant": "toko"}),
+        ] {
             assert!(list(bad.clone()).is_err(), "{bad}");
         }
     }
