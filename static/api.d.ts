@@ -194,3 +194,59 @@ export interface Assertion {
     userHandle?: string | null;
   };
 }
+
+/** The body of a webhook (docs/webhooks.md). */
+export interface Webhook {
+  type: 'connection-status';
+  /** When the status changed. */
+  timestamp: string;
+  /** The tenant as its token names it. */
+  tenant: string;
+  /** The event's id on the stream. */
+  id: string;
+  /** `stale` is always false, and there is no `tenantRef`. */
+  data: ConnectionStatus;
+}
+
+/** The answer of `/readyz`. */
+export interface Ready {
+  store: 'ok' | 'away' | 'not-delivering' | 'read-only';
+  /** Present only while the instance drains. */
+  draining?: true;
+}
+
+/** The body of `/admin/status`, `/admin/streams/end`, `/admin/disconnect` and `/admin/erase` (docs/admin.md). */
+export interface AdminTenant {
+  tenant: string;
+}
+
+/** The body of `/admin/linked`. */
+export type AdminLinked = {
+  /** `next` of the page before. */
+  after?: string | null;
+  /** 100 if it is left out. */
+  limit?: number | null;
+} | null;
+
+/** The answer of `/admin/streams/end`. */
+export interface StreamsEnded {
+  /** Tokens that were issued in this second or before are refused. */
+  notBefore: string;
+}
+
+/** The answer of `/admin/erase`. */
+export interface Erased {
+  outcome: 'erased' | 'still-listed' | 'unknown';
+}
+
+/** The answer of `/admin/linked`. */
+export interface LinkedTenants {
+  tenants: LinkedTenant[];
+  /** `after` of the next page; `null`: there is none. */
+  next: string | null;
+}
+
+/** A linked tenant, with its status. */
+export interface LinkedTenant extends ConnectionStatus {
+  tenant: string;
+}

@@ -27,7 +27,7 @@ function takeStatus(model, next) {
   model.justNow = status === 'connected' && (model.joining || model.justNow);
   // The phone tells its user why it takes no code, and tells nobody else. A window of codes that passes without a scan may
   // mean that, so that the page then names what can help.
-  if (status === 'connected' || reason === 'scanned' || (status === 'disconnected' && reason !== 'qr-expired')) {
+  if (status === 'connected' || /^(scanned|passkey-required)$/.test(reason) || (status === 'disconnected' && reason !== 'qr-expired')) {
     model.window = model.unscanned = null;
   }
   model.unscanned ||= reason === 'qr-expired' || (pairing && model.window && pairing !== model.window);

@@ -1,9 +1,10 @@
 // Arabic, written from right to left. The same keys as the Indonesian table, which says what they mean. A phone number
-// stands between U+2066 and U+2069, or its groups of digits would be shown in reverse order.
+// stands between U+2066 and U+2069, or its groups of digits would be shown in reverse order. A
+// tenant's name stands between U+2068 and U+2069, or a bracket at its end would be shown at its beginning.
 export default {
   title: 'ربط WhatsApp',
   subtitle: 'اربط حسابك على WhatsApp',
-  tenant: 'لـ {}',
+  tenant: 'لـ ⁨{}⁩',
   label: 'حالة الاتصال',
   status: {
     loading: 'جارٍ التحميل…',

@@ -217,7 +217,9 @@ export class WhatsappLink extends HTMLElement {
       reason: status?.reason ?? '',
       stream: stream === 'opening' ? 'lost' : stream,
     });
-    card.toggleAttribute('data-stale', !!status?.stale);
+    // A view that asks to sign in, or to reload, shows no status: it is never out of date.
+    const stale = status?.stale && model.state === status.status;
+    card.toggleAttribute('data-stale', !!stale);
     const put = (id, text) => show(this.#at(id), text);
     put('title', tenant ? `${t.title} ${say(t.tenant, tenant)}` : t.title);
     put('subtitle', t.subtitle);
@@ -225,7 +227,7 @@ export class WhatsappLink extends HTMLElement {
     put('problem', problem ? say(t.problems[problem.code] ?? t.problems[problem.status] ?? t.problems.other, problem.wait) : '');
     put('notice', notice(model));
     // Made anew, since its beginning moves with its length.
-    const word = status?.stale ? t.status.checking : model.of(t.status);
+    const word = stale ? t.status.checking : model.of(t.status);
     if (this.#at('status').textContent !== word) this.#at('status').replaceWith(h('span#status', word));
 
     const scan = model.name in SCANNING;

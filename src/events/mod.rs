@@ -16,6 +16,7 @@ mod pairing;
 mod passkey;
 mod status;
 mod vocabulary;
+mod webhook;
 
 pub use account::{Account, InvalidPhoneNumber, InvalidPlatform, PhoneNumber, Platform, cut_name, shown_name};
 pub use body::{StatusBody, one_of};
@@ -26,3 +27,4 @@ pub use pairing::{PairCode, PairResult, PairingId, QrCode};
 pub use passkey::{Passkey, PasskeyStep};
 pub use status::{ConnectingReason, EndReason, PairRefusal, Status, StatusWord};
 pub use vocabulary::VOCABULARY;
+pub use webhook::WebhookBody;

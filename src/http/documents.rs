@@ -2,6 +2,7 @@
 
 mod asyncapi;
 mod openapi;
+mod operations;
 mod schemas;
 
 use std::sync::OnceLock;
@@ -61,3 +62,6 @@ fn security_schemes(settings: &Settings) -> Value {
         },
     })
 }
+
+#[cfg(test)]
+pub use operations::OPERATIONS;

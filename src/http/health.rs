@@ -3,14 +3,15 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use serde_json::json;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Serialize;
 use warp::{
     http::StatusCode,
     reply::{Reply, Response},
 };
 
 use super::RouteRequest;
-use crate::telemetry::metrics;
+use crate::{events::one_of, telemetry::metrics};
 
 const NOT_DELIVERING: &str = "not-delivering";
 /// What `/readyz` and the metrics say of the store.
@@ -37,6 +38,26 @@ pub enum StoreState {
     Away,
     /// The store answers and refuses writes. Readiness does not change either.
     ReadOnly,
+}
+
+/// The answer of `/readyz`.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Ready")]
+pub struct ReadyBody {
+    #[schemars(schema_with = "store_words")]
+    store: &'static str,
+    /// Present only while the instance drains.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(schema_with = "only_true")]
+    draining: bool,
+}
+
+fn store_words(_: &mut SchemaGenerator) -> Schema {
+    one_of(STORE_WORDS.into_iter())
+}
+
+fn only_true(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "boolean", "const": true })
 }
 
 impl Health {
@@ -87,8 +108,7 @@ pub fn readyz(request: RouteRequest) -> Response {
     let flags = &request.services().health.0;
     let draining = flags.draining.load(Ordering::Relaxed) || request.services().end_streams.is_cancelled();
     let store = request.services().health.store_word();
-    let body = if draining { json!({ "store": store, "draining": true }) } else { json!({ "store": store }) };
     let ready = !draining && store != NOT_DELIVERING;
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    warp::reply::with_status(warp::reply::json(&body), status).into_response()
+    warp::reply::with_status(warp::reply::json(&ReadyBody { store, draining }), status).into_response()
 }

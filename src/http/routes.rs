@@ -151,3 +151,26 @@ fn other(method: Method, path: FullPath, request: RouteRequest) -> Response {
     }
     Problem::new(Code::MethodNotAllowed, format!("this address takes {methods}")).allow(methods).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::http::admin;
+
+    /// Addresses for browsers alone, which `/openapi.json` leaves out.
+    const PAGES: [&Endpoint; 4] = [&PAGE, &ROOT, &STATIC, &SIGN_IN];
+
+    #[test]
+    fn document_has_exactly_the_operations_that_exist() {
+        let public = ENDPOINTS.iter().filter(|endpoint| PAGES.iter().all(|page| page.path != endpoint.path));
+        let public = public.flat_map(|endpoint| endpoint.methods.iter().map(|method| (endpoint.path, *method)));
+        // HEAD is answered wherever GET is.
+        let known = public.filter(|(_, method)| *method != "HEAD").chain(admin::addresses());
+        let known: BTreeSet<(&str, String)> = known.map(|(path, method)| (path, method.to_lowercase())).collect();
+        let documented: BTreeSet<(&str, String)> =
+            documents::OPERATIONS.iter().map(|operation| (operation.path, operation.method.to_owned())).collect();
+        assert_eq!(documented, known, "on the left what the document has, on the right what is answered");
+    }
+}

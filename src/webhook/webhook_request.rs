@@ -1,12 +1,7 @@
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::{
-    clock::{Timestamp, rfc3339},
-    events::StatusBody,
-    store::OutboxEntry,
-};
+use crate::{clock::Timestamp, events::WebhookBody, store::OutboxEntry};
 
 use super::SigningKey;
 
@@ -21,24 +16,9 @@ pub struct WebhookRequest {
     pub body: Vec<u8>,
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
-    r#type: &'static str,
-    timestamp: String,
-    tenant: &'a str,
-    id: String,
-    data: &'a StatusBody,
-}
-
 impl WebhookRequest {
     pub fn of(entry: &OutboxEntry, key: &SigningKey, now: Timestamp) -> Self {
-        let body = Body {
-            r#type: "connection-status",
-            timestamp: rfc3339(entry.at),
-            tenant: entry.tenant.as_str(),
-            id: entry.id.to_string(),
-            data: &entry.status,
-        };
+        let body = WebhookBody::of(&entry.tenant, entry.id, entry.at, &entry.status);
         let body = serde_json::to_vec(&body).expect("texts and flags can be written as JSON");
         let (id, timestamp) = (id(entry), now.as_second());
         let signature = key.sign(&id, timestamp, &body);

@@ -15,7 +15,7 @@ pub struct Settings {
     pub version: Option<(u32, u32, u32)>,
     /// `TAUTAN_DEVICE_NAME`: how the phone's list of linked devices names links whose token has no name for them.
     pub device_name: DeviceName,
-    /// `TAUTAN_WHATSAPP_PROXY` and `TAUTAN_WHATSAPP_PROXIES`.
+    /// `TAUTAN_WHATSAPP_PROXY` and `TAUTAN_WHATSAPP_PROXIES_FILE`.
     pub proxies: Proxies,
     /// One-time keys offered to peers. The library's default of 812 suits accounts that many strangers write to; each
     /// costs memory and a row.

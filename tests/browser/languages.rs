@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 use tautan::events::{ConnectingReason, EndReason, PairRefusal};
 
-use crate::page_test::PageTest;
+use crate::{page_test::PageTest, screen};
 
 const LANGUAGES: [&str; 6] = ["id", "en", "pt", "es", "hi", "ar"];
 
@@ -120,8 +120,13 @@ async fn arabic_page_is_written_from_right_to_left() {
         const card = document.querySelector('whatsapp-link').shadowRoot.querySelector('.card');
         return [lang, dir, card.lang, getComputedStyle(card).direction]";
     assert_eq!(browser.run(directions, vec![]).await, json!(["ar", "rtl", "ar", "rtl"]));
-    stage.link().await;
+    screen::keep(browser, "91-arabic-page-never-linked").await;
+    card.click("#connect").await;
+    card.code().await;
+    screen::keep(browser, "91-arabic-page-code").await;
+    stage.scan_offered().await;
     card.state("connected").await;
+    screen::keep(browser, "91-arabic-page-connected").await;
     let number = "const phone = document.querySelector('whatsapp-link').shadowRoot.querySelector('#phone bdi');
         return [phone.textContent, getComputedStyle(phone).direction]";
     assert_eq!(browser.run(number, vec![]).await, json!(["+62 812-3456-7890", "ltr"]));

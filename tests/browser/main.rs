@@ -12,6 +12,7 @@ mod screen;
 mod page_test;
 mod wire;
 
+mod arabic;
 mod boundary;
 mod checklist;
 mod clients;

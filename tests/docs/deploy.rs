@@ -4,12 +4,83 @@ use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use tautan::config::Variable;
 
-use crate::{files, root};
+use tautan_test_support::FencedBlock;
+
+use crate::{files, read, root};
 
 /// A drain may take the drain delay and 25 s; the remaining tasks are ended within the other 5.
 const AFTER_THE_DELAY_S: u64 = 30;
 /// Variables that the files for Compose and Caddy define themselves.
 pub const OTHERS: [&str; 2] = ["TAUTAN_DOMAIN", "TAUTAN_UPSTREAMS"];
+
+const KUBERNETES: [&str; 2] = ["deploy/kubernetes/embedded.yaml", "deploy/kubernetes/redis.yaml"];
+/// Of every Deployment.
+const POD: &[&str] = &[
+    "enableServiceLinks: false",
+    "automountServiceAccountToken: false",
+    "runAsNonRoot: true",
+    "runAsUser: 10001",
+    "readOnlyRootFilesystem: true",
+    "allowPrivilegeEscalation: false",
+    "capabilities: { drop: [ALL] }",
+    "startupProbe:",
+    "failureThreshold: 300",
+    "livenessProbe:",
+    "httpGet: { path: /healthz, port: http }",
+    "readinessProbe:",
+    "httpGet: { path: /readyz, port: http }",
+    "- { name: JWT_SECRET_FILE, value: /run/secrets/tautan/jwt-secret }",
+    "- { name: TAUTAN_ENCRYPTION_KEY_FILE, value: /run/secrets/tautan/encryption-key }",
+    "- { name: secrets, mountPath: /run/secrets/tautan, readOnly: true }",
+];
+/// Lines that `docs/deployment.md` promises, by their file.
+const PROMISED: &[(&str, &[&str])] = &[
+    (
+        "deploy/kubernetes/embedded.yaml",
+        &["replicas: 1", "strategy: { type: Recreate }", "kind: PersistentVolumeClaim"],
+    ),
+    (
+        "deploy/kubernetes/redis.yaml",
+        &[
+            "replicas: 2",
+            "kind: PodDisruptionBudget",
+            "maxUnavailable: 1",
+            "rollingUpdate: { maxSurge: 1, maxUnavailable: 0 }",
+            "- { name: REDIS_URL_FILE, value: /run/secrets/tautan/redis-url }",
+        ],
+    ),
+    (
+        "Dockerfile",
+        &[
+            "USER 10001:10001",
+            "VOLUME /data",
+            "STOPSIGNAL SIGTERM",
+            "HEALTHCHECK --interval=10s --timeout=6s --start-period=5s --retries=3 CMD [\"/usr/local/bin/tautan\", \"healthcheck\"]",
+        ],
+    ),
+    (
+        "deploy/compose.yaml",
+        &[
+            "read_only: true",
+            "cap_drop: [ALL]",
+            "secrets: [jwt, encryption, redis_url]",
+            "JWT_SECRET_FILE: /run/secrets/jwt",
+            "TAUTAN_ENCRYPTION_KEY_FILE: /run/secrets/encryption",
+            "REDIS_URL_FILE: /run/secrets/redis_url",
+        ],
+    ),
+    (
+        "deploy/systemd/tautan.service",
+        &[
+            "LoadCredential=jwt:/etc/tautan/jwt",
+            "Environment=JWT_SECRET_FILE=%d/jwt",
+            "DynamicUser=yes",
+            "ProtectSystem=strict",
+            "RestartPreventExitStatus=64",
+        ],
+    ),
+    ("deploy/haproxy.cfg", &["option abortonclose", "option http-no-delay"]),
+];
 
 /// Every file with its text, without comments.
 fn deployed() -> Vec<(PathBuf, String)> {
@@ -67,4 +138,53 @@ fn supervisors_wait_longer_than_a_drain_takes() {
         }
     }
     assert_eq!(waits, 4, "each kind of supervisor was read");
+}
+
+#[test]
+fn deployed_files_have_the_lines_that_are_promised() {
+    let files = deployed();
+    let promised = PROMISED.iter().copied().chain(KUBERNETES.map(|path| (path, POD)));
+    for (path, lines) in promised {
+        let (_, text) = files.iter().find(|(file, _)| file.ends_with(path)).unwrap_or_else(|| panic!("no {path}"));
+        for line in lines {
+            assert!(text.lines().any(|found| found.trim() == *line), "{path} lacks the line {line:?}");
+        }
+    }
+    for path in KUBERNETES {
+        let (_, text) = files.iter().find(|(file, _)| file.ends_with(path)).expect("it was read");
+        let [startup, liveness] = ["startupProbe:", "livenessProbe:"].map(|probe| {
+            let probe = text.split(probe).nth(1).expect("it stands there");
+            seconds(probe, "periodSeconds")[0] * seconds(probe, "failureThreshold")[0]
+        });
+        assert_eq!((startup, liveness), (600, 30), "{path}: docs/deployment.md names ten minutes and 30 s");
+    }
+}
+
+/// `ci/test.sh` measures the exposure of the unit and fails above its maximum.
+#[test]
+fn documented_exposure_is_the_one_that_is_held() {
+    let (script, document) = (read("ci/test.sh"), read("docs/deployment.md"));
+    let held = script.lines().find_map(|line| line.strip_prefix("EXPOSURE_MAX=")).expect("a maximum");
+    assert!(document.contains(&format!("(`systemd-analyze security`: exposure {held})")), "exposure {held}");
+}
+
+/// The first block of the walk is run by hand: on a machine without one of these its last command fails.
+#[test]
+fn walk_installs_what_a_build_in_ci_installs() {
+    let walk = FencedBlock::all("docs/operations.md", &read("docs/operations.md")).swap_remove(0);
+    let words: BTreeSet<&str> = walk.text.split_whitespace().collect();
+    let workflow = read(".github/workflows/ci.yml");
+    let line = workflow.lines().find(|line| line.contains("apt-get install")).expect("CI installs packages");
+    let (_, packages) = line.split_once("--no-install-recommends ").expect("behind the option");
+    let walked = ["redis-server", "caddy", "jq", "openssl", "https://sh.rustup.rs"];
+    for package in packages.split(' ').chain(walked) {
+        assert!(words.contains(package), "the first block does not install {package}");
+    }
+    let toolchain = read("rust-toolchain.toml");
+    let version =
+        toolchain.lines().find_map(|line| line.strip_prefix("channel = ")).expect("a channel").trim_matches('"');
+    for text in [&walk.text, &workflow] {
+        assert!(text.contains(&format!("--default-toolchain {version}")), "Rust {version} in {text}");
+    }
+    assert!(walk.text.contains("git clone ") && !walk.text.contains("~/tautan\n"), "the source is not in ~/tautan");
 }

@@ -1,5 +1,6 @@
 // Compiles only if the types that users import are those that the documents describe.
-import type { components } from './openapi';
+import type { components, webhooks } from './openapi';
+import type { Described } from './events';
 import type * as api from './api';
 
 type Schemas = components['schemas'];
@@ -19,6 +20,19 @@ export type Checks = [
   Holds<Equal<Schemas['Disconnect'], api.Disconnect>>,
   Holds<Equal<Schemas['PasskeyAnswer'], api.PasskeyAnswer>>,
   Holds<Equal<Schemas['Assertion'], api.Assertion>>,
+  Holds<Equal<Schemas['Webhook'], api.Webhook>>,
+  Holds<Equal<Schemas['Ready'], api.Ready>>,
+  Holds<Equal<Schemas['AdminTenant'], api.AdminTenant>>,
+  Holds<Equal<Schemas['AdminLinked'], api.AdminLinked>>,
+  Holds<Equal<Schemas['StreamsEnded'], api.StreamsEnded>>,
+  Holds<Equal<Schemas['Erased'], api.Erased>>,
+  Holds<Equal<Schemas['LinkedTenants'], api.LinkedTenants>>,
+  Holds<Equal<Schemas['LinkedTenant'], api.LinkedTenant>>,
+  // Every event of the stream has its name and its data.
+  Holds<Equal<Described, api.Events>>,
+  Holds<
+    Equal<webhooks['connection-status']['post']['requestBody']['content']['application/json'], api.Webhook>
+  >,
   // Every schema stands above.
   Holds<
     Equal<
@@ -35,6 +49,14 @@ export type Checks = [
       | 'Disconnect'
       | 'PasskeyAnswer'
       | 'Assertion'
+      | 'Webhook'
+      | 'Ready'
+      | 'AdminTenant'
+      | 'AdminLinked'
+      | 'StreamsEnded'
+      | 'Erased'
+      | 'LinkedTenants'
+      | 'LinkedTenant'
     >
   >,
 ];

@@ -1,11 +1,15 @@
 //! `/openapi.json` and `/asyncapi.json`, held against their standards, against the types that users import, and against
-//! the running service.
+//! the running service, both of its listeners.
 
 use std::{fs, path::Path, process::Command};
 
+use serde_json::Value;
 use tautan_test_support::{npm_packages, pip_packages, token};
 
-use crate::stage::{Stage, TENANT};
+use crate::{
+    admin::with_admin,
+    stage::{Stage, TENANT},
+};
 
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/documents");
 
@@ -19,6 +23,18 @@ fn runs(command: &mut Command) {
     assert!(ran.status.success(), "{command:?} failed:\n{out}\n{err}");
 }
 
+/// The events of the stream's document, as a type: the data of each by its name.
+fn events(asyncapi: &Path) -> String {
+    let document: Value = serde_json::from_slice(&fs::read(asyncapi).expect("a document")).expect("JSON");
+    let messages = document["components"]["messages"].as_object().expect("the events");
+    let fields = messages.iter().map(|(name, message)| {
+        let schema = message["payload"]["$ref"].as_str().and_then(|path| path.rsplit('/').next());
+        format!("  '{name}': components['schemas']['{}'];\n", schema.expect("a schema"))
+    });
+    let fields: String = fields.collect();
+    format!("import type {{ components }} from './openapi';\nexport interface Described {{\n{fields}}}\n")
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn documents_are_valid_and_match_the_types() {
     let Some(packages) = npm_packages(Path::new(SOURCE), &target().join("documents-npm")) else { return };
@@ -29,6 +45,7 @@ async fn documents_are_valid_and_match_the_types() {
         assert_eq!(answer.headers()["content-type"], "application/json");
         fs::write(packages.join(name), answer.bytes().await.expect("a document")).expect("it can be written");
     }
+    fs::write(packages.join("events.d.ts"), events(&packages.join("asyncapi.json"))).expect("it can be written");
     for name in ["lint.mjs", "equal.ts"] {
         fs::copy(Path::new(SOURCE).join(name), packages.join(name)).expect("it can be copied");
     }
@@ -48,12 +65,19 @@ async fn documents_are_valid_and_match_the_types() {
 async fn schemathesis_finds_nothing() {
     let Some(python) = pip_packages(Path::new(SOURCE), &target().join("documents-pip")) else { return };
     let stage = Stage::new().await;
-    let program = stage.settings().with("TAUTAN_LIMIT_COMMANDS", "1000/s").start();
-    let mut command = Command::new(python);
-    command.args(["-m", "schemathesis.cli", "--config-file", &format!("{SOURCE}/schemathesis.toml")]);
-    command.args(["run", &format!("{}/openapi.json", program.base())]);
-    command.args(["--header", &format!("Authorization: Bearer {}", token(TENANT))]);
-    command.args(["--max-examples", "200", "--request-timeout", "20"]);
-    // It leaves a folder where it runs.
-    runs(command.current_dir(target()));
+    let program = with_admin(stage.settings().with("TAUTAN_LIMIT_COMMANDS", "1000/s")).start();
+    let (admin, document) = (program.admin(), format!("{}/openapi.json", program.base()));
+    let listeners = [
+        ("--exclude-tag", program.base().to_owned(), token(TENANT)),
+        ("--include-tag", format!("http://{}", admin.address()), admin.token().to_owned()),
+    ];
+    for (which, base, token) in listeners {
+        let mut command = Command::new(&python);
+        command.args(["-m", "schemathesis.cli", "--config-file", &format!("{SOURCE}/schemathesis.toml")]);
+        command.args(["run", &document, "--url", &base, which, "admin"]);
+        command.args(["--header", &format!("Authorization: Bearer {token}")]);
+        command.args(["--max-examples", "200", "--request-timeout", "30"]);
+        // It leaves a folder where it runs.
+        runs(command.current_dir(target()));
+    }
 }

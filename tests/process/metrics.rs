@@ -188,11 +188,11 @@ async fn metrics_stand_on_their_own_listener_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_measured_without_a_listener_for_it() {
+async fn only_the_public_listener_is_open_by_default() {
     let stage = Stage::new().await;
     let mut program = stage.start();
     let line = program.wait_for_line("\"listening\"");
-    assert!(!line.contains("metrics"), "{line}");
+    assert!(!line.contains("metrics") && !line.contains("admin"), "{line}");
     drop(program);
     let address = "127.0.0.1:9464";
     let refused = stage.settings().with("TAUTAN_LISTEN", address).with("TAUTAN_METRICS_LISTEN", address);

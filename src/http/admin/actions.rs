@@ -1,6 +1,10 @@
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, Error as _},
+};
 use serde_json::{Map, Value};
 use warp::{
     http::{HeaderValue, header},
@@ -9,7 +13,7 @@ use warp::{
 
 use crate::{
     clock::rfc3339,
-    events::StatusWord,
+    events::{StatusWord, one_of},
     http::{
         Services,
         error::{Code, Problem},
@@ -27,6 +31,9 @@ const LINKED_PAGE: usize = 100;
 /// Shorter than a back end's HTTP client waits, as a rule.
 const ERASE_TIME_MAX: Duration = Duration::from_secs(25);
 
+/// What [`TenantId::parse`] accepts, for tools that make requests.
+const TENANT: &str = "^[!-~]{1,255}$";
+
 /// What a back end can ask for, each at an address of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -38,53 +45,90 @@ pub enum Action {
 }
 
 /// A body that names a tenant and nothing else.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct OfTenant {
+#[schemars(rename = "AdminTenant")]
+pub struct OfTenant {
+    /// The tenant as its token names it.
+    #[schemars(extend("pattern" = TENANT))]
     tenant: String,
 }
 
-#[derive(Deserialize)]
+/// The body of `/admin/linked`.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct ListBody {
+#[schemars(rename = "AdminLinked", extend("type" = ["object", "null"]))]
+pub struct ListBody {
+    /// `next` of the page before.
+    #[schemars(extend("pattern" = TENANT))]
     after: Option<String>,
-    limit: Option<usize>,
+    /// 100 if it is left out.
+    #[schemars(with = "Option<usize>", range(min = 1, max = LINKED_PAGE_MAX))]
+    limit: Option<Whole>,
 }
 
-#[derive(Serialize)]
+/// A number without a fraction. JSON Schema, and so the API's document, has `17.0` as an integer; serde has not.
+struct Whole(usize);
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = f64::deserialize(deserializer)?;
+        if number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number) {
+            return Ok(Self(number as usize));
+        }
+        Err(D::Error::custom("no whole number"))
+    }
+}
+
+/// The answer of `/admin/streams/end`.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct StreamsEnded {
+pub struct StreamsEnded {
+    /// Tokens that were issued in this second or before are refused.
+    #[schemars(extend("format" = "date-time"))]
     not_before: String,
 }
 
-#[derive(Serialize)]
-struct ErasedBody {
+/// The answer of `/admin/erase`.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Erased")]
+pub struct ErasedBody {
+    #[schemars(schema_with = "outcomes")]
     outcome: &'static str,
 }
 
-#[derive(Serialize)]
-struct LinkedTenant {
+/// A tenant in [`LinkedBody`].
+#[derive(Serialize, JsonSchema)]
+pub struct LinkedTenant {
     tenant: String,
     #[serde(flatten)]
     status: StatusBody,
 }
 
-#[derive(Serialize)]
-struct LinkedBody {
+/// The answer of `/admin/linked`.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "LinkedTenants")]
+pub struct LinkedBody {
     tenants: Vec<LinkedTenant>,
+    /// `after` of the next page; `null`: there is none.
     next: Option<String>,
 }
 
 impl Action {
+    pub const ALL: [Self; 5] = [Self::Status, Self::EndStreams, Self::Disconnect, Self::Erase, Self::Linked];
+
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Status => "/admin/status",
+            Self::EndStreams => "/admin/streams/end",
+            Self::Disconnect => "/admin/disconnect",
+            Self::Erase => "/admin/erase",
+            Self::Linked => "/admin/linked",
+        }
+    }
+
     pub fn at(path: &str) -> Option<Self> {
-        Some(match path {
-            "/admin/status" => Self::Status,
-            "/admin/streams/end" => Self::EndStreams,
-            "/admin/disconnect" => Self::Disconnect,
-            "/admin/erase" => Self::Erase,
-            "/admin/linked" => Self::Linked,
-            _ => return None,
-        })
+        Self::ALL.into_iter().find(|action| action.path() == path)
     }
 
     pub async fn run(self, services: &Services, body: Map<String, Value>) -> Result<Response, Problem> {
@@ -111,20 +155,28 @@ impl Action {
                 answer(&status_body(shown, &tenant), Some(StatusWord::Disconnected))
             }
             Self::Erase => {
-                let outcome = match sessions.erase(&of_tenant(body)?, ERASE_TIME_MAX).await? {
-                    Erased::Fully => "erased",
-                    Erased::StillListed => "still-listed",
-                    Erased::Unknown => "unknown",
-                };
-                json(&ErasedBody { outcome })
+                let erased = sessions.erase(&of_tenant(body)?, ERASE_TIME_MAX).await?;
+                json(&ErasedBody { outcome: outcome(erased) })
             }
             Self::Linked => linked(services, read(body, "after and limit, or no body")?).await?,
         })
     }
 }
 
+const fn outcome(erased: Erased) -> &'static str {
+    match erased {
+        Erased::Fully => "erased",
+        Erased::StillListed => "still-listed",
+        Erased::Unknown => "unknown",
+    }
+}
+
+fn outcomes(_: &mut SchemaGenerator) -> Schema {
+    one_of([Erased::Fully, Erased::StillListed, Erased::Unknown].map(outcome).into_iter())
+}
+
 async fn linked(services: &Services, ListBody { after, limit }: ListBody) -> Result<Response, Problem> {
-    let limit = limit.unwrap_or(LINKED_PAGE);
+    let limit = limit.map_or(LINKED_PAGE, |limit| limit.0);
     if !(1..=LINKED_PAGE_MAX).contains(&limit) {
         return Err(Problem::new(Code::BadJson, format!("limit is 1 to {LINKED_PAGE_MAX}")));
     }
@@ -174,10 +226,21 @@ mod tests {
             assert_eq!(tenant(bad.clone()).unwrap_err().code, Code::BadJson, "{bad}");
         }
         let list = |body| read::<ListBody>(object(body), "after and limit");
-        for good in [json!({}), json!({"after": null, "limit": null}), json!({"after": "toko", "limit": 1})] {
+        for good in [
+            json!({}),
+            json!({"after": null, "limit": null}),
+            json!({"after": "toko", "limit": 1}),
+            json!({"limit": 17.0}),
+        ] {
             assert!(list(good.clone()).is_ok(), "{good}");
         }
-        for bad in [json!({"limit": -1}), json!({"limit": "1"}), json!({"after": 1}), json!({"tenant": "toko"})] {
+        for bad in [
+            json!({"limit": -1}),
+            json!({"limit": 1.5}),
+            json!({"limit": "1"}),
+            json!({"after": 1}),
+            json!({"tenant": "toko"}),
+        ] {
             assert!(list(bad.clone()).is_err(), "{bad}");
         }
     }

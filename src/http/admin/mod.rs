@@ -29,6 +29,8 @@ use super::{
 };
 use actions::Action;
 
+pub use actions::{ErasedBody, LinkedBody, ListBody, OfTenant, StreamsEnded};
+
 /// What a token needs here. It gives nothing on the public listener.
 const SCOPE: &str = "whatsapp:admin";
 const METHOD: &str = "POST";
@@ -120,4 +122,10 @@ impl Admin {
         }
         Err(Problem::new(Code::ScopeMissing, format!("the token's claim scope does not name {SCOPE}")))
     }
+}
+
+/// The addresses of this listener, and the method of all of them.
+#[cfg(test)]
+pub fn addresses() -> impl Iterator<Item = (&'static str, &'static str)> {
+    Action::ALL.into_iter().map(|action| (action.path(), METHOD))
 }

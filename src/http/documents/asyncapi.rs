@@ -32,7 +32,7 @@ pub fn document(settings: &Settings) -> Value {
             }),
         );
     }
-    let mut schemas = schemas::sent();
+    let mut schemas = schemas::streamed();
     schemas.remove("Problem");
     let description = "Server-Sent Events: `event` is the message's name, `data` its payload as one line of JSON, and `id` \
                        goes back as `Last-Event-ID` to resume. Ignore names and fields that you do not know: later \

@@ -2,194 +2,12 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{info, schemas, security_schemes};
-use crate::http::{Settings, error::Code};
-
-/// Answers of every address.
-const ANY: &[Code] = &[Code::BadRequest, Code::BadHost, Code::HeadersTooLarge];
-/// Answers where a token is needed.
-const TOKEN: &[Code] = &[
-    Code::MissingToken,
-    Code::MalformedToken,
-    Code::ExpiredToken,
-    Code::TokenNotYetValid,
-    Code::WrongSignature,
-    Code::WrongAlgorithm,
-    Code::UnknownKey,
-    Code::TokenWithoutExpiry,
-    Code::BadTenant,
-    Code::BadProxy,
-    Code::WrongIssuer,
-    Code::WrongAudience,
-    Code::TokenRevoked,
-    Code::AmbiguousToken,
-    Code::KeysUnavailable,
-    Code::Internal,
-    Code::StoreUnavailable,
-];
-/// Answers of every command.
-const COMMAND: &[Code] = &[
-    Code::OriginMissing,
-    Code::OriginNotAllowed,
-    Code::TenantChanged,
-    Code::BadJson,
-    Code::RequestTimeout,
-    Code::BodyTooLarge,
-    Code::UnsupportedMediaType,
-];
-
-struct Operation {
-    path: &'static str,
-    method: &'static str,
-    id: &'static str,
-    summary: &'static str,
-    /// The request's body; `None`: a read.
-    body: Option<Body>,
-    /// Answers that are no errors: status, description, content by media type.
-    answers: &'static [(u16, &'static str, Content)],
-    needs_token: bool,
-    codes: &'static [Code],
-}
-
-struct Body {
-    schema: &'static str,
-    required: bool,
-}
-
-#[derive(Clone, Copy)]
-enum Content {
-    Status,
-    Stream,
-    Code,
-    Health,
-    Text,
-    Document,
-}
-
-const COMMAND_ANSWERS: &[(u16, &str, Content)] = &[
-    (200, "The status is what the command asks for.", Content::Status),
-    (202, "Accepted: what comes of it arrives on the stream.", Content::Status),
-];
-
-const OPERATIONS: &[Operation] = &[
-    Operation {
-        path: "/api/whatsapp/connect",
-        method: "post",
-        id: "connect",
-        summary: "Starts or resumes the session; repeating it starts no second one",
-        body: Some(Body { schema: "Connect", required: false }),
-        answers: COMMAND_ANSWERS,
-        needs_token: true,
-        codes: &[
-            Code::BadPhoneNumber,
-            Code::OtherAccountLinked,
-            Code::TooManyCommands,
-            Code::TooManyPairCodes,
-            Code::TooManyDials,
-            Code::NoCapacity,
-        ],
-    },
-    Operation {
-        path: "/api/whatsapp/disconnect",
-        method: "post",
-        id: "disconnect",
-        summary: "Unlinks, or cancels a pairing; repeating it changes nothing",
-        body: Some(Body { schema: "Disconnect", required: false }),
-        answers: COMMAND_ANSWERS,
-        needs_token: true,
-        codes: &[],
-    },
-    Operation {
-        path: "/api/whatsapp/disconnect",
-        method: "delete",
-        id: "disconnectByDelete",
-        summary: "The same as POST",
-        body: Some(Body { schema: "Disconnect", required: false }),
-        answers: COMMAND_ANSWERS,
-        needs_token: true,
-        codes: &[],
-    },
-    Operation {
-        path: "/api/whatsapp/passkey",
-        method: "post",
-        id: "answerPasskey",
-        summary: "Answers the passkey step that WhatsApp asks of some accounts",
-        body: Some(Body { schema: "PasskeyAnswer", required: true }),
-        answers: COMMAND_ANSWERS,
-        needs_token: true,
-        codes: &[Code::BadPasskey, Code::PasskeyNotAsked, Code::TooManyCommands],
-    },
-    Operation {
-        path: "/api/whatsapp/status",
-        method: "get",
-        id: "status",
-        summary: "The status now; while the store is away the last known one, with `stale`",
-        body: None,
-        answers: &[(200, "The status now.", Content::Status)],
-        needs_token: true,
-        codes: &[],
-    },
-    Operation {
-        path: "/api/whatsapp/qr",
-        method: "get",
-        id: "qr",
-        summary: "The current QR code, in the form that `Accept` names",
-        body: None,
-        answers: &[(200, "The code.", Content::Code)],
-        needs_token: true,
-        codes: &[Code::NoQr, Code::NotAcceptable],
-    },
-    Operation {
-        path: "/api/whatsapp/events",
-        method: "get",
-        id: "events",
-        summary: "The tenant's stream, which `/asyncapi.json` describes",
-        body: None,
-        answers: &[(200, "Events, for as long as the token is valid.", Content::Stream)],
-        needs_token: true,
-        codes: &[Code::TooManyStreams],
-    },
-    Operation {
-        path: "/healthz",
-        method: "get",
-        id: "healthz",
-        summary: "Whether the process is up",
-        body: None,
-        answers: &[(200, "It is.", Content::Text)],
-        needs_token: false,
-        codes: &[],
-    },
-    Operation {
-        path: "/readyz",
-        method: "get",
-        id: "readyz",
-        summary: "Whether a balancer should send requests here",
-        body: None,
-        answers: &[(200, "It should.", Content::Health), (503, "It should not.", Content::Health)],
-        needs_token: false,
-        codes: &[],
-    },
-    Operation {
-        path: "/openapi.json",
-        method: "get",
-        id: "openapi",
-        summary: "This document",
-        body: None,
-        answers: &[(200, "OpenAPI 3.1.", Content::Document)],
-        needs_token: false,
-        codes: &[],
-    },
-    Operation {
-        path: "/asyncapi.json",
-        method: "get",
-        id: "asyncapi",
-        summary: "The stream's events",
-        body: None,
-        answers: &[(200, "AsyncAPI 3.0.", Content::Document)],
-        needs_token: false,
-        codes: &[],
-    },
-];
+use super::{
+    info,
+    operations::{Body, Caller, Content, OPERATIONS, Operation},
+    schemas, security_schemes,
+};
+use crate::http::Settings;
 
 /// The requests and answers, as OpenAPI 3.1.
 pub fn document(settings: &Settings) -> Value {
@@ -198,18 +16,31 @@ pub fn document(settings: &Settings) -> Value {
         let path = paths.entry(operation.path).or_insert_with(|| json!({}));
         path[operation.method] = operation.document();
     }
-    let (mut schemas, mut read) = (schemas::sent(), schemas::read());
-    schemas.append(&mut read);
+    let (mut schemas, mut others) = (schemas::sent(), schemas::read());
+    schemas.append(&mut others);
+    let mut security_schemes = security_schemes(settings);
+    security_schemes["admin"] = json!({
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "A token of your back end, whose claim `scope` names `whatsapp:admin`.",
+    });
     let description = "Links a WhatsApp account for a tenant of a SaaS product. The tenant is the one that the token \
                        names. Ignore fields, reasons and codes that you do not know: later versions add some.";
     json!({
         "openapi": "3.1.0",
         "info": info("Tautan", description),
         "servers": [{ "url": settings.public_url.as_deref().unwrap_or("/") }],
+        "tags": [
+            { "name": "tenant", "description": "With a token of the tenant." },
+            { "name": "admin", "description": "For your back end, on the listener of `TAUTAN_ADMIN_LISTEN`." },
+            { "name": "service", "description": "Without a token." },
+        ],
         "paths": paths,
+        "webhooks": { "connection-status": { "post": webhook() } },
         "components": {
             "schemas": schemas,
-            "securitySchemes": security_schemes(settings),
+            "securitySchemes": security_schemes,
             "parameters": {
                 "IfTenant": {
                     "name": "If-Tenant",
@@ -237,25 +68,64 @@ pub fn document(settings: &Settings) -> Value {
     })
 }
 
-impl Operation {
-    fn codes(&self) -> impl Iterator<Item = Code> {
-        let token = if self.needs_token { TOKEN } else { &[] };
-        let command = if self.body.is_some() { COMMAND } else { &[] };
-        [self.codes, ANY, token, command].into_iter().flatten().copied()
-    }
+/// What the service sends to the address of `TAUTAN_WEBHOOK_URL`.
+fn webhook() -> Value {
+    let header = |name: &str, description: &str| {
+        json!({
+            "name": name,
+            "in": "header",
+            "required": true,
+            "description": description,
+            "schema": { "type": "string" },
+        })
+    };
+    let schema = json!({ "$ref": "#/components/schemas/Webhook" });
+    json!({
+        "operationId": "webhook",
+        "summary": "A change of a tenant's status, sent to your back end",
+        "tags": ["admin"],
+        "security": [],
+        "parameters": [
+            header("webhook-id", "The same at every try of one status."),
+            header("webhook-timestamp", "Seconds since 1970, when this try was sent."),
+            header("webhook-signature", "`v1,` and the HMAC-SHA256 of `id.timestamp.body` in base64."),
+        ],
+        "requestBody": { "required": true, "content": { "application/json": { "schema": schema } } },
+        "responses": {
+            "2XX": { "description": "Delivered." },
+            "410": { "description": "Nothing is sent for this tenant for a day." },
+            "default": { "description": "Tried again until it is delivered." },
+        },
+    })
+}
 
+impl Operation {
     fn document(&self) -> Value {
         let mut document = json!({
             "operationId": self.id,
             "summary": self.summary,
             "responses": self.responses(),
-            // An empty list says that none is needed.
-            "security": if self.needs_token { json!([{ "bearer": [] }, { "cookie": [] }]) } else { json!([]) },
         });
-        let parameters: &[&str] = match self.body {
-            Some(_) => &["IfTenant"],
-            None if self.id == "events" => &["LastEventId", "LastEventIdInQuery"],
-            None => &[],
+        // An empty list says that none is needed.
+        let (tag, security) = match self.caller {
+            Caller::Anyone => ("service", json!([])),
+            Caller::User => ("tenant", json!([{ "bearer": [] }, { "cookie": [] }])),
+            Caller::BackEnd => ("admin", json!([{ "admin": [] }])),
+        };
+        (document["tags"], document["security"]) = (json!([tag]), security);
+        if self.caller == Caller::BackEnd {
+            document["servers"] = json!([{
+                "url": "http://{listener}",
+                "description": "On any instance, in your own network.",
+                "variables": {
+                    "listener": { "default": "127.0.0.1:8081", "description": "`TAUTAN_ADMIN_LISTEN`." },
+                },
+            }]);
+        }
+        let parameters: &[&str] = match (self.caller, &self.body) {
+            (Caller::User, Some(_)) => &["IfTenant"],
+            (Caller::User, None) if self.id == "events" => &["LastEventId", "LastEventIdInQuery"],
+            _ => &[],
         };
         if !parameters.is_empty() {
             let refer = |name: &&str| json!({ "$ref": format!("#/components/parameters/{name}") });
@@ -304,25 +174,13 @@ impl Content {
         let schema = |name: &str| json!({ "schema": { "$ref": format!("#/components/schemas/{name}") } });
         let text = json!({ "schema": { "type": "string" } });
         match self {
-            Self::Status => json!({ "application/json": schema("ConnectionStatus") }),
+            Self::Json(name) => json!({ "application/json": schema(name) }),
             Self::Stream => json!({ "text/event-stream": text }),
             Self::Code => json!({
                 "text/plain": text,
                 "image/png": { "schema": { "contentMediaType": "image/png" } },
                 "image/svg+xml": text,
                 "application/json": schema("QrCode"),
-            }),
-            Self::Health => json!({
-                "application/json": {
-                    "schema": {
-                        "type": "object",
-                        "required": ["store"],
-                        "properties": {
-                            "store": { "enum": ["ok", "away", "read-only", "not-delivering"] },
-                            "draining": { "const": true },
-                        },
-                    },
-                },
             }),
             Self::Text => json!({ "text/plain": text }),
             Self::Document => json!({ "application/json": { "schema": { "type": "object" } } }),
@@ -335,10 +193,10 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::http::error::Code;
 
     /// Answers of addresses that the document does not describe.
-    const ELSEWHERE: [Code; 5] =
-        [Code::NotFound, Code::MethodNotAllowed, Code::SignInRefused, Code::ScopeMissing, Code::SessionBusy];
+    const ELSEWHERE: [Code; 3] = [Code::NotFound, Code::MethodNotAllowed, Code::SignInRefused];
 
     #[test]
     fn every_problem_code_is_an_answer_of_some_operation() {

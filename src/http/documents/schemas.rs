@@ -1,18 +1,19 @@
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use crate::http::{
-    error::ProblemBody,
-    payload::{HeartbeatBody, PairBody, PairRefusedBody, PasskeyBody, QrBody, StatusBody},
+use crate::{
+    events::WebhookBody,
+    http::{
+        admin::{ErasedBody, LinkedBody, ListBody, OfTenant, StreamsEnded},
+        error::ProblemBody,
+        health::ReadyBody,
+        payload::{HeartbeatBody, PairBody, PairRefusedBody, PasskeyBody, QrBody, StatusBody},
+    },
 };
 
-/// Every body that the service sends, by its name.
-pub fn sent() -> Map<String, Value> {
-    let settings = SchemaSettings::draft2020_12().for_serialize();
-    let mut generator = SchemaGenerator::new(settings.with(|settings| {
-        settings.definitions_path = "/components/schemas".into();
-        settings.meta_schema = None;
-    }));
+/// Every body of the stream, and of errors, by its name.
+pub fn streamed() -> Map<String, Value> {
+    let mut generator = generator(SchemaSettings::draft2020_12().for_serialize());
     generator.subschema_for::<StatusBody>();
     generator.subschema_for::<QrBody<'static>>();
     generator.subschema_for::<PairBody<'static>>();
@@ -28,8 +29,37 @@ pub fn sent() -> Map<String, Value> {
     schemas
 }
 
-/// Every body that the service reads. They are read by hand: what is wrong is answered in words.
+/// Every body that the service sends.
+pub fn sent() -> Map<String, Value> {
+    let mut generator = generator(SchemaSettings::draft2020_12().for_serialize());
+    generator.subschema_for::<ReadyBody>();
+    generator.subschema_for::<WebhookBody<'static>>();
+    generator.subschema_for::<StreamsEnded>();
+    generator.subschema_for::<ErasedBody>();
+    generator.subschema_for::<LinkedBody>();
+    let mut schemas = generator.take_definitions(true);
+    schemas.append(&mut streamed());
+    schemas
+}
+
+fn generator(settings: SchemaSettings) -> SchemaGenerator {
+    SchemaGenerator::new(settings.with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+        settings.meta_schema = None;
+    }))
+}
+
+/// Every body that the service reads. Those of a tenant are read by hand: what is wrong is answered in words.
 pub fn read() -> Map<String, Value> {
+    let mut generator = generator(SchemaSettings::draft2020_12().for_deserialize());
+    generator.subschema_for::<OfTenant>();
+    generator.subschema_for::<ListBody>();
+    let mut schemas = generator.take_definitions(true);
+    schemas.append(&mut read_by_hand());
+    schemas
+}
+
+fn read_by_hand() -> Map<String, Value> {
     // Without padding: the last character has no bits that say nothing.
     let pattern = "^([A-Za-z0-9_-]{4})*([A-Za-z0-9_-][AQgw]|[A-Za-z0-9_-]{2}[AEIMQUYcgkosw048])?$";
     let base64url = json!({ "type": "string", "minLength": 2, "pattern": pattern });

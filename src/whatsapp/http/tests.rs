@@ -1,12 +1,14 @@
 use std::time::Instant;
 
+use futures::FutureExt as _;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
-    task::JoinSet,
+    task::{JoinHandle, JoinSet},
 };
 
 use super::*;
+use crate::proxy::ProxyUrl;
 
 /// Small enough for a test to reach. Each test has one limit only, so that the other cannot end the request.
 const SHORT: Limits = Limits { time_max: Duration::from_millis(500), body_bytes_max: usize::MAX };
@@ -79,6 +81,42 @@ async fn redirect_leads_nowhere() {
     let elsewhere = server("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".into(), b"").await;
     let redirect = format!("HTTP/1.1 302 Found\r\nlocation: http://{elsewhere}/sw.js\r\ncontent-length: 0\r\n\r\n");
     assert_eq!(ask(&server(redirect, b"").await, SMALL).await.unwrap().status_code, 302);
+}
+
+/// A proxy that answers for the target itself. It returns what it was sent.
+async fn socks_proxy() -> (ProxyUrl, JoinHandle<Vec<Vec<u8>>>) {
+    const ANSWERS: [&[u8]; 3] =
+        [&[5, 0], &[5, 0, 0, 1, 0, 0, 0, 0, 0, 0], b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nproxy"];
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = ProxyUrl::parse(&format!("socks5://{}", listener.local_addr().unwrap())).unwrap();
+    let seen = TaskTracker::new().spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut seen = Vec::new();
+        for answer in ANSWERS {
+            let mut bytes = vec![0; 1024];
+            let read = socket.read(&mut bytes).await.unwrap();
+            bytes.truncate(read);
+            seen.push(bytes);
+            socket.write_all(answer).await.unwrap();
+        }
+        seen
+    });
+    (url, seen)
+}
+
+#[tokio::test]
+async fn request_goes_through_the_proxy_of_its_link_alone() {
+    let target = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = target.local_addr().unwrap();
+    let (url, seen) = socks_proxy().await;
+    let http = Clients::new(&format!("ws://{address}/ws/chat"), Check::Skipped, SMALL).on(&Route::Through(url));
+    let asked = http.execute(HttpRequest::get(format!("http://{address}/sw.js")));
+    let answer = tokio::time::timeout(SOON, asked).await.expect("a request ends").unwrap();
+    assert_eq!((answer.status_code, &*answer.body), (200, &b"proxy"[..]));
+    let seen = seen.await.unwrap();
+    assert!(seen[1].ends_with(&address.port().to_be_bytes()), "the proxy is given the target: {:?}", seen[1]);
+    assert!(seen[2].starts_with(b"GET /sw.js HTTP/1.1\r\n"), "{:?}", seen[2]);
+    assert!(target.accept().now_or_never().is_none(), "a connection went past the proxy");
 }
 
 #[tokio::test]

@@ -17,6 +17,38 @@ const ALERT_TIME_MAX: Duration = Duration::from_secs(150);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 const QUIET_FOR: Duration = Duration::from_secs(4);
 
+macro_rules! alerts {
+    ($($name:ident)+) => {
+        /// An alert of `deploy/alerts.yml`, without the word Tautan. Only a test that fires one names it.
+        #[derive(Clone, Copy, Debug)]
+        pub enum Alert { $($name),+ }
+
+        impl Alert {
+            pub const NAMES: &[&str] = &[$(concat!("Tautan", stringify!($name))),+];
+        }
+    };
+}
+
+alerts! {
+    StoreAway
+    HeartbeatLate
+    RedisErrors
+    ServerErrors
+    StoreReadOnly
+    StoreNotDelivering
+    SessionsStuck
+    FirstCodeSlow
+    WebhooksLate
+    LimitReached
+    AuthenticationFails
+    StreamsNearLimit
+    PairingsFail
+    LinksLost
+    Down
+    Takeovers
+    Restarts
+}
+
 pub struct Prometheus {
     child: Child,
     base: String,
@@ -119,9 +151,9 @@ impl Prometheus {
     }
 
     /// Each of these alerts has fired at least once.
-    pub async fn until_fired(&self, alerts: &[&str]) {
+    pub async fn until_fired(&self, alerts: &[Alert]) {
         let (begun, mut seen) = (Instant::now(), BTreeSet::new());
-        while !alerts.iter().all(|alert| seen.contains(*alert)) {
+        while !alerts.iter().all(|alert| seen.contains(&format!("Tautan{alert:?}"))) {
             assert!(begun.elapsed() < ALERT_TIME_MAX, "{alerts:?} did not fire, but {seen:?}");
             tokio::time::sleep(LOOK_EVERY).await;
             seen.extend(self.firing().await);
