@@ -91,7 +91,7 @@ else
     # With the examples, so that features are those of clippy and its work on dependencies is used again.
     step "rustdoc" env RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --lib --examples
 fi
-# These say so themselves and pass where nobody demands them; here they are counted.
+# Without their tool these tests print NOT RUN and pass; here they are listed.
 lacks "the page in a browser" chromium chromedriver
 lacks "the page as axe sees it" npm
 lacks "the simulator held against Baileys" node npm

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need besides Rust, where that is possible: Debian's packages as root or through sudo, and
-# cargo-deny from crates.io. What stays missing is told by the step that needs it.
+# cargo-deny from crates.io. The step that needs a missing tool reports it.
 set -u
 cd "$(dirname "$0")/.."
 # Debian installs haproxy and nginx there, and only root's PATH has it.

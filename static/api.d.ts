@@ -7,14 +7,14 @@ export interface ConnectionStatus {
   /** Digits, beginning with the country code. */
   phoneNumber: string | null;
   name: string | null;
-  /** The phone's, in WhatsApp's word. Left out where WhatsApp has not said it. */
+  /** The phone's platform in WhatsApp's word. Left out if WhatsApp has not sent it. */
   platform?: string;
   reason: EndReason | ConnectingReason | null;
-  /** Whether "connect" again can help. */
+  /** Whether another `connect` can help. */
   retryable: boolean;
-  /** When a ban ends, if WhatsApp has said so. */
+  /** When a ban ends. Left out if WhatsApp has not sent it. */
   until: string | null;
-  /** When the status became this word. */
+  /** When `status` got its present value. */
   since: string | null;
   /** The status may be out of date. */
   stale: boolean;
@@ -22,7 +22,7 @@ export interface ConnectionStatus {
   pairing: string | null;
   /** The public name of the tenant. Left out of webhooks. */
   tenantRef?: string;
-  /** `false` where WhatsApp did not receive an unlink. */
+  /** `false` if WhatsApp did not receive an unlink. */
   remote?: boolean;
 }
 
@@ -45,7 +45,7 @@ export type EndReason =
   | 'proxy-failed'
   | 'internal';
 
-/** Why it is not connected yet. */
+/** Why the session is not connected yet. */
 export type ConnectingReason =
   | 'starting'
   | 'resuming'
@@ -60,7 +60,7 @@ export interface QrCode {
   /** The picture, as a `data:` URL. */
   qrCode: string;
   qrText: string;
-  /** Whole seconds from the moment at which it was written. */
+  /** Whole seconds from the moment at which the event was written. */
   expiresIn: number;
   expiresAt: string;
   attempt: number;

@@ -1,32 +1,33 @@
-// What the page knows of the link, and what it calls it.
+// The page's state, and the name of the view that it selects.
 
 /**
- * Milliseconds left of something with a lifetime. It counts from the arrival and never reads the server's clock. Two
- * clocks, since `performance.now()` may stand still while the machine sleeps and `Date` can be set back: too early costs
- * a greyed code for a moment, too late would show a dead code as good.
+ * Returns a function that answers the milliseconds left of a lifetime. The lifetime begins when the event arrives, so
+ * the server's clock does not matter. Both clocks are read, and the one that is further ahead counts: `performance.now()`
+ * may stand still while the machine sleeps, and `Date` can be set back. A code that is greyed out too early is harmless;
+ * an expired code that looks valid is not.
  */
 export function countdown(seconds) {
   const [steady, wall] = [performance.now(), Date.now()];
   return () => seconds * 1000 - Math.max(performance.now() - steady, Date.now() - wall);
 }
 
-/** Takes an event in. Unknown fields change nothing; an unknown status throws. */
-export function take(model, name, data) {
-  if (name === 'connection-status') takeStatus(model, data);
-  // `qr`, `pair` or `passkey`: a code and the refusal of one take the same place.
+/** Applies an event to the model. Unknown fields change nothing; an unknown status throws. */
+export function applyEvent(model, name, data) {
+  if (name === 'connection-status') applyStatus(model, data);
+  // `qr`, `pair` or `passkey`: `pair-code` and `pair-code-refused` replace each other.
   else model[name.split('-')[0]] = { ...data, left: countdown(data.expiresIn) };
   model.fault = null;
 }
 
-function takeStatus(model, next) {
+function applyStatus(model, next) {
   const { status, reason, pairing } = next;
   if (!/^((dis)?connected|connecting|qr_pending)$/.test(status)) throw new TypeError(status);
-  // Codes die with the window they came in, also where this page missed what lay between two of them.
+  // Drops codes of an earlier window, also if this page missed the events in between.
   if (status !== 'qr_pending' || next.pairing !== model.status?.pairing) model.qr = model.pair = model.passkey = null;
-  // Congratulated is who has just scanned, not who comes back to a link that stands.
+  // "Just connected" is shown after a scan on this page, not when a page opens on an existing link.
   model.justNow = status === 'connected' && (model.joining || model.justNow);
-  // The phone tells its user why it takes no code, and tells nobody else. A window of codes that passes without a scan may
-  // mean that, so that the page then names what can help.
+  // The server never learns why a phone refuses a code. A window without a scan may mean that; the page then lists what
+  // helps.
   if (status === 'connected' || /^(scanned|passkey-required)$/.test(reason) || (status === 'disconnected' && reason !== 'qr-expired')) {
     model.window = model.unscanned = null;
   }
@@ -37,25 +38,28 @@ function takeStatus(model, next) {
   model.status = next;
 }
 
-/** Puts values into the `{}` of a sentence, one after the other. */
-export function say(sentence, ...values) {
+/** Replaces each `{}` of a sentence with the next value. */
+export function fill(sentence, ...values) {
   return sentence.replace(/{}/g, () => values.shift());
 }
 
-/** Names the state, finely and at large; of a reason that is newer than this page a table tells the general. */
-export function settle(model) {
+/**
+ * Sets `model.state` (the status word) and `model.name` (the most specific view). For a reason that this page does not
+ * know, `model.of(table)` falls back to the status word.
+ */
+export function deriveState(model) {
   const { status, stream, fault, qr, passkey } = model;
   const off = stream === 'signed-out' ? stream : fault ? 'broken' : status ? '' : 'loading';
   model.state = off || status.status;
   model.name = off || (passkey?.code && 'compare') || status.reason || (model.justNow ? 'just-now' : model.state);
   model.of = (table) => table[model.name] ?? table[model.state];
   if (model.name !== 'qr_pending') return;
-  // Nobody may stand behind a stale code any more; it comes back if somebody does.
+  // A stale code may have no live owner: it is hidden until the status is fresh again.
   model.name = !qr ? 'starting' : qr.left() <= 0 ? 'expired' : status.stale ? 'checking' : model.name;
 }
 
-/** The trouble of our own stream, told apart from WhatsApp's. */
-export function notice({ t, lost, why }) {
+/** The message about the stream to this service (not about the link to WhatsApp). */
+export function streamMessage({ t, lost, why }) {
   return lost ? (t.problems[why] ?? t.lost) : '';
 }
 
@@ -65,9 +69,9 @@ export function formatPhone(digits) {
 }
 
 /**
- * What a person types → digits for WhatsApp; null if it cannot be a number. Digits without a country code are some
- * stranger's number in another country (`0812…` of Indonesia, `212 555…` of New York, which is Morocco's code), so that a
- * `+` or `00` is needed. Only a page in Indonesian takes `0812…` and `62812…` for what they are there.
+ * What a person types → digits for WhatsApp; null if it cannot be a number. Digits without a country code are
+ * another person's number in another country: `212 555…` of New York begins with Morocco's code. So `+` or `00` is
+ * required. Only a page in Indonesian also accepts `0812…` and `62812…`, as numbers of Indonesia.
  */
 export function parsePhone(typed, indonesian) {
   // Arabic and Hindi have digits of their own.

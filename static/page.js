@@ -1,5 +1,5 @@
-// The page around the card: it knows the language and hands it down.
-const KEPT = 'tautan-lang';
+// The page around the element: it chooses the language and sets it on the element.
+const STORAGE_KEY = 'tautan-lang';
 const link = document.querySelector('whatsapp-link');
 const choice = document.getElementById('lang');
 
@@ -11,30 +11,30 @@ function use(option) {
   option.selected = true;
 }
 
-// Storage may be forbidden or full; the language then lasts as long as the page.
-function kept() {
+// Storage may be forbidden or full. The chosen language is then forgotten when the page is closed.
+function storedLanguage() {
   try {
-    return localStorage.getItem(KEPT);
+    return localStorage.getItem(STORAGE_KEY);
   } catch {
     return null;
   }
 }
 
-function keep(lang) {
+function storeLanguage(lang) {
   try {
-    localStorage.setItem(KEPT, lang);
+    localStorage.setItem(STORAGE_KEY, lang);
   } catch {
     // As above.
   }
 }
 
 choice.addEventListener('change', () => {
-  keep(choice.value);
+  storeLanguage(choice.value);
   use(choice.selectedOptions[0]);
 });
 
-// The page was made for the tenant before: its name stands in it.
+// The server wrote the previous tenant's name into this page.
 link.addEventListener('tenant-changed', () => location.reload());
 
-const lang = kept();
+const lang = storedLanguage();
 use([...choice.options].find(({ value }) => value === lang) ?? choice.selectedOptions[0]);

@@ -1,7 +1,7 @@
-import { formatPhone, say } from './model.js';
+import { fill, formatPhone } from './model.js';
 import { button, draw, h, icon, pairOffer, refusals, show, steps } from './views.js';
 
-/** The states that this one view shows, each with the picture that it lays over the code. */
+/** The names that this view shows, each with the glyph over the code. */
 export const SCANNING = {
   starting: '',
   qr_pending: '',
@@ -12,12 +12,12 @@ export const SCANNING = {
   compare: '',
 };
 
-// The three corners of every code; the style adds a field of dots.
+// The three corners that every QR code has; the style sheet adds dots.
 const CORNERS = 'M1 1h6v6H1zm3 3h.01M18 1h6v6h-6zm3 3h.01M1 18h6v6H1zm3 3h.01';
 
 /**
- * Everything between the press of the button and the finished link: the sketch, the code, its end, the passkey and the
- * finish take the same box, so nothing on the page moves when one follows the other.
+ * The view from the press of "connect" to the linked account. Sketch, QR code, expired code, passkey and the end use the
+ * same box, so that nothing on the page moves between them.
  */
 export function scanView(first, acts) {
   const { t } = first;
@@ -45,15 +45,15 @@ export function scanView(first, acts) {
     const { name, qr, passkey } = model;
     const [head, line] = model.of(t.states);
     if (qr && image.src !== qr.qrCode) image.src = qr.qrCode;
-    // Also where nothing runs out: the place is kept for its seconds.
+    // The clock keeps its room also if nothing expires.
     const running = passkey ?? (name === 'qr_pending' && qr);
     clock.classList.toggle('idle', !running);
     const left = running ? Math.max(0, running.left() / 1000) : 60;
-    show(seconds, say(t.expiresIn, Math.ceil(left)));
-    // Through the object model: a style attribute would need 'unsafe-inline'.
+    show(seconds, fill(t.expiresIn, Math.ceil(left)));
+    // Set by script: a style attribute would need 'unsafe-inline' in the Content-Security-Policy.
     ring.style.setProperty('--rest', left / running?.expiresIn);
     show(title, head);
-    show(text, line || say(t.attempt, qr.attempt, qr.maxAttempts));
+    show(text, line || fill(t.attempt, qr.attempt, qr.maxAttempts));
     pair.update(model);
     if (node.classList.contains(name) && known === passkey) return;
     known = passkey;
@@ -69,19 +69,19 @@ export function scanView(first, acts) {
   return node;
 }
 
-/** A code that is typed on the phone instead of a scan: the offer of one, the code, or why there is none. */
+/** Pairing by number: the form, the code to type on the phone, or why there is none. */
 function pairing(first, acts) {
   const t = first.t.pair;
   const title = h('h4', t.title);
   const text = h('p.text');
   const code = h('code#pair-code', { tabindex: -1 });
-  // Where the page around forbids it, one click on the code still marks all of it.
+  // If the host page forbids copying, one click on the code still selects all of it.
   const copied = () => show(copy, t.copied);
   const copy = button('#copy', t.copy, () => navigator.clipboard.writeText(code.textContent).then(copied, () => {}));
-  // Browsers let pages copy on https only.
+  // Browsers allow copying only on https.
   const typed = h('div.under', code, navigator.clipboard && copy);
   const offer = pairOffer(first, acts);
-  // Last, so that it pushes nothing aside.
+  // Last, so that it moves nothing else.
   const why = h('p.help', { role: 'status' });
   const node = h('section.pair', title, text, typed, offer, why);
   let known;
@@ -103,7 +103,7 @@ function pairing(first, acts) {
     if (pair) offer.querySelector('input').value ||= formatPhone(pair.phoneNumber);
     if (!lives || !model.typing) return;
     model.typing = null;
-    // Whoever has asked for it here is led there.
+    // Focus the code if this page asked for it.
     code.focus();
   };
   return node;

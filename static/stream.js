@@ -1,87 +1,88 @@
-// The page's line to the service: one event stream down, commands up.
+// The connection to the service: one event stream, and commands by fetch.
 import { countdown } from './model.js';
 
 const HIDDEN_MS_MAX = 60_000;
 const RETRY_S_MAX = 30;
 const ANSWER_MS_MAX = 20_000;
-// The first bytes come at once; a stream that waits longer is stuck.
-const PATIENCE_MS = 4_000;
-// A line can die in silence, and looks open for ever. So many missed heartbeats say that it is dead.
+// The server sends the first bytes at once. A stream without them for so long is stuck.
+const FIRST_BYTES_MS_MAX = 4_000;
+// A broken TCP connection can look open. After this many missed heartbeats a new stream is opened.
 const MISSED_MAX = 2.5;
 
 /**
- * Keeps one stream open while the page is looked at. `on.event(name, json)` for each event; `on.stream(word, why)` with
- * `opening`, `live`, `lost` or `signed-out`; `on.tenant()` answers whose status is shown; nothing after `stop()`.
+ * Keeps one stream open while the page is visible. It calls `on.event(name, json)` for each event, and
+ * `on.stream(word, why)` with `opening`, `live`, `lost` or `signed-out`. `on.tenant()` has to answer the `tenantRef` whose
+ * status is shown. Nothing is called after `stop()`.
  */
 export class Stream {
   #base;
   #on;
   #source;
   #channel;
-  // For the first bytes of a stream, or for the next one.
+  // Gives up a stream without first bytes, or opens the next one.
   #timer;
-  // Until the line counts as dead: set by each heartbeat.
-  #left;
-  #hiding;
+  // The time left until the stream counts as broken. Each heartbeat starts it again.
+  #heartbeatLeft;
+  #hiddenTimer;
   #failures = 0;
-  #life = new AbortController();
+  #stopped = new AbortController();
 
   constructor(base, on) {
-    // Whole, since tabs know each other by it, and `/` and the full address are one service.
+    // The whole URL: it is also the name of the channel between tabs, and `/` and the full address are one service.
     this.#base = new URL(`${base.replace(/\/+$/, '')}/api/whatsapp/`, document.baseURI).href;
     this.#on = on;
-    const { signal } = this.#life;
-    // An open stream keeps a page out of the back/forward cache, and one that came back from it is dead.
+    const { signal } = this.#stopped;
+    // An open stream keeps a page out of the back/forward cache, and a stream of a page that comes back from it is broken.
     addEventListener('pagehide', () => this.#close(), { signal });
     addEventListener('pageshow', ({ persisted }) => persisted && !this.#source && this.open(), { signal });
     document.addEventListener('visibilitychange', () => {
-      clearTimeout(this.#hiding);
-      if (document.hidden) this.#hiding = setTimeout(() => this.#close(), HIDDEN_MS_MAX);
-      // Anew also where one is open: in another tab somebody else may have signed in, or in again.
+      clearTimeout(this.#hiddenTimer);
+      if (document.hidden) this.#hiddenTimer = setTimeout(() => this.#close(), HIDDEN_MS_MAX);
+      // Reopens also an open stream: another user may have signed in meanwhile, in another tab.
       else this.open();
     }, { signal });
   }
 
-  /** Looks whether the line is dead; asked all the time. */
+  /** Opens a new stream if heartbeats are missing. The element calls it with each tick. */
   check() {
-    if (this.#left?.() < 0) this.open();
+    if (this.#heartbeatLeft?.() < 0) this.open();
   }
 
   stop() {
-    clearTimeout(this.#hiding);
+    clearTimeout(this.#hiddenTimer);
     this.#close();
-    this.#life.abort();
+    this.#stopped.abort();
   }
 
-  /** Opens a new stream in place of the old one; it begins with the present. */
+  /** Opens a new stream in place of the old one. It begins with the current status. */
   open() {
     this.#close();
-    this.#tell('opening');
+    this.#report('opening');
     const opened = Date.now();
     const source = new EventSource(`${this.#base}events`, { withCredentials: true });
     this.#source = source;
     this.#channel = new BroadcastChannel(this.#base);
-    // Six streams block a browser's whole origin over HTTP/1.1: the tabs that nobody looks at give way at once. One that
-    // is looked at beside this one asks again whose it is, where this one is somebody else's.
+    // Six streams block a browser's whole origin over HTTP/1.1, so hidden tabs close their stream as soon as a visible one
+    // opens. A visible tab that shows another tenant reopens its stream.
     this.#channel.onmessage = ({ data }) => {
       if (document.hidden) this.#close();
       else if (data && data !== this.#on.tenant()) this.open();
     };
     this.#channel.postMessage('');
-    // A try that hangs is given up: browsers keep connections in store that are as dead as the last one.
-    this.#timer = setTimeout(() => this.#lost(), PATIENCE_MS);
+    // Gives up an attempt without an answer: the browser may have reused a broken pooled connection.
+    this.#timer = setTimeout(() => this.#lost(), FIRST_BYTES_MS_MAX);
     source.onopen = () => {
       clearTimeout(this.#timer);
       this.#failures = 0;
-      this.#tell('live');
+      this.#report('live');
     };
     source.onerror = () => {
       if (source.readyState === EventSource.CLOSED) this.#diagnose(source);
-      // The browser comes back by itself, after the pause that the server named, unless that hangs.
+      // The browser reconnects after the pause that the server named. This timer opens a new stream if that hangs.
       else this.#lost('', RETRY_S_MAX);
     };
     source.addEventListener('heartbeat', ({ data }) => {
-      this.#left = countdown(JSON.parse(data).every * MISSED_MAX);
+      this.#heartbeatLeft = countdown(JSON.parse(data).every * MISSED_MAX);
     });
     for (const name of ['connection-status', 'qr-code', 'pair-code', 'pair-code-refused', 'passkey-required']) {
       source.addEventListener(name, ({ data }) => {
@@ -89,12 +90,12 @@ export class Stream {
         this.#channel?.postMessage(this.#on.tenant());
       });
     }
-    // The browser may have a newer sign-in by now. Only a 401 proves that it has none. A stream that ends at once is left to
-    // the browser, which comes back after the server's pause: two clocks that disagree must not make a page ask in a loop.
-    source.addEventListener('token-expired', () => Date.now() - opened > PATIENCE_MS && this.open());
+    // The browser may have a newer token by now; only a 401 proves that it has none. A stream that ends at once is not
+    // reopened here: if two clocks disagree, the page would reconnect in a loop. The browser waits for the server's pause.
+    source.addEventListener('token-expired', () => Date.now() - opened > FIRST_BYTES_MS_MAX && this.open());
   }
 
-  /** `connect`, `disconnect` or `passkey`; answers the refusal, if it is one: `{ code, status, wait }`. */
+  /** Sends `connect`, `disconnect` or `passkey`. Answers nothing, or the refusal: `{ code, status, wait }`. */
   async command(name, body) {
     const tenant = this.#on.tenant();
     const headers = { 'content-type': 'application/json', ...(tenant && { 'if-tenant': tenant }) };
@@ -115,7 +116,7 @@ export class Stream {
     }
   }
 
-  // EventSource hides the answer that it gave up on, so ask again in a way that shows it.
+  // EventSource does not show why a request failed, so ask again with fetch.
   async #diagnose(source) {
     const { code, status, wait } = (await this.#ask('events')) ?? {};
     if (this.#source !== source) return;
@@ -124,25 +125,25 @@ export class Stream {
   }
 
   #lost(why, seconds = Math.min(RETRY_S_MAX, 2 ** this.#failures++)) {
-    this.#tell('lost', why);
+    this.#report('lost', why);
     clearTimeout(this.#timer);
-    // Pages that were cut off together must not come back together.
+    // A random part: pages that lost their streams together must not reconnect together.
     this.#timer = setTimeout(() => this.open(), seconds * (1000 + 500 * Math.random()));
   }
 
   #signOut() {
     this.#close();
-    this.#tell('signed-out');
+    this.#report('signed-out');
   }
 
   #close() {
     clearTimeout(this.#timer);
     this.#channel?.close();
     this.#source?.close();
-    this.#source = this.#channel = this.#left = undefined;
+    this.#source = this.#channel = this.#heartbeatLeft = undefined;
   }
 
-  #tell(word, why) {
-    if (!this.#life.signal.aborted) this.#on.stream(word, why);
+  #report(word, why) {
+    if (!this.#stopped.signal.aborted) this.#on.stream(word, why);
   }
 }

@@ -1,6 +1,6 @@
-// Arabic, written from right to left. The same keys as the Indonesian table, which says what they mean. A phone number
-// stands between U+2066 and U+2069, or its groups of digits would be shown in reverse order. A
-// tenant's name stands between U+2068 and U+2069, or a bracket at its end would be shown at its beginning.
+// Arabic, written from right to left. The keys are those of `texts.id.js`, whose comments explain them. Phone numbers
+// are between U+2066 and U+2069. Without these their groups of digits are shown in reverse order. A tenant's name is
+// between U+2068 and U+2069. Without these a bracket at its end is shown at its beginning.
 export default {
   title: 'ربط WhatsApp',
   subtitle: 'اربط حسابك على WhatsApp',
@@ -107,7 +107,7 @@ export default {
     disconnected: 'تواصل مع الدعم إن تكرر ذلك.',
   },
   until: 'يستمر التقييد حتى {}.',
-  notTold: 'تعذر إبلاغ WhatsApp حتى الآن. أزل هذا الجهاز من هاتفك أيضًا: الأجهزة المرتبطة.',
+  unlinkNotSent: 'تعذر إبلاغ WhatsApp حتى الآن. أزل هذا الجهاز من هاتفك أيضًا: الأجهزة المرتبطة.',
   lost: 'فقدت هذه الصفحة اتصالها بالخادم، وهي تحاول من جديد تلقائيًا.',
   problems: {
     'too-many-streams': 'علامات تبويب كثيرة مفتوحة. أغلق بعضها؛ تحاول هذه الصفحة من جديد تلقائيًا.',

@@ -1,4 +1,4 @@
-// The same keys as the Indonesian table, which says what they mean.
+// The keys are those of `texts.id.js`, whose comments explain them.
 export default {
   title: 'WhatsApp connection',
   subtitle: 'Connect your WhatsApp account',
@@ -105,7 +105,7 @@ export default {
     disconnected: 'Contact support if this keeps happening.',
   },
   until: 'The restriction lasts until {}.',
-  notTold: 'WhatsApp could not be told yet. Please also remove this device on your phone: Linked devices.',
+  unlinkNotSent: 'WhatsApp could not be told yet. Please also remove this device on your phone: Linked devices.',
   lost: 'This page has lost its connection to the server and is trying again by itself.',
   problems: {
     'too-many-streams': 'Too many tabs are open. Close some; this page is trying again by itself.',

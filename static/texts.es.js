@@ -1,4 +1,4 @@
-// Spanish. The same keys as the Indonesian table, which says what they mean.
+// Spanish. The keys are those of `texts.id.js`, whose comments explain them.
 export default {
   title: 'Conexión con WhatsApp',
   subtitle: 'Conecta tu cuenta de WhatsApp',
@@ -105,7 +105,7 @@ export default {
     disconnected: 'Contacta con soporte si sigue ocurriendo.',
   },
   until: 'La restricción dura hasta el {}.',
-  notTold: 'Aún no se pudo avisar a WhatsApp. Quita este dispositivo también en el teléfono: Dispositivos vinculados.',
+  unlinkNotSent: 'Aún no se pudo avisar a WhatsApp. Quita este dispositivo también en el teléfono: Dispositivos vinculados.',
   lost: 'Esta página perdió la conexión con el servidor y lo está intentando de nuevo por sí sola.',
   problems: {
     'too-many-streams': 'Hay demasiadas pestañas abiertas. Cierra algunas; esta página lo está intentando de nuevo por sí sola.',

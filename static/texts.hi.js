@@ -1,4 +1,4 @@
-// Hindi. The same keys as the Indonesian table, which says what they mean.
+// Hindi. The keys are those of `texts.id.js`, whose comments explain them.
 export default {
   title: 'WhatsApp कनेक्शन',
   subtitle: 'अपना WhatsApp अकाउंट जोड़ें',
@@ -105,7 +105,7 @@ export default {
     disconnected: 'अगर यह बार-बार हो, तो सहायता से संपर्क करें।',
   },
   until: 'रोक {} तक है।',
-  notTold: 'WhatsApp को अभी बताया नहीं जा सका। यह डिवाइस फ़ोन पर भी हटाएँ: लिंक किए गए डिवाइस।',
+  unlinkNotSent: 'WhatsApp को अभी बताया नहीं जा सका। यह डिवाइस फ़ोन पर भी हटाएँ: लिंक किए गए डिवाइस।',
   lost: 'इस पेज का सर्वर से कनेक्शन टूट गया है। वह अपने आप फिर कोशिश कर रहा है।',
   problems: {
     'too-many-streams': 'बहुत सारे टैब खुले हैं। कुछ बंद करें; यह पेज अपने आप फिर कोशिश कर रहा है।',

@@ -1,4 +1,4 @@
-// Of a reason: its title, its sentence, the label of its button. `help`: the way out where pressing cannot help.
+// For each reason: title, sentence, label of its button. `help` says what to do if the button cannot help.
 export default {
   title: 'Koneksi WhatsApp',
   subtitle: 'Hubungkan akun WhatsApp Anda',
@@ -36,7 +36,7 @@ export default {
     'Tap menu (⋮) → Perangkat Tertaut → Tautkan Perangkat',
     'Arahkan kamera ke QR code',
   ],
-  // What the phone alone knows, after a window of codes that passed without a scan: a title, and what helps in each case.
+  // Shown after a window of codes without a scan, since the phone may have refused them: a title, and what may help.
   refused: [
     'Ponsel menolak kode?',
     'Batas perangkat tercapai: hapus satu di Perangkat Tertaut.',
@@ -106,7 +106,7 @@ export default {
     disconnected: 'Hubungi tim dukungan bila ini terus terjadi.',
   },
   until: 'Pembatasan berlaku sampai {}.',
-  notTold: 'WhatsApp belum dapat dihubungi. Hapus juga perangkat ini di ponsel: Perangkat Tertaut.',
+  unlinkNotSent: 'WhatsApp belum dapat dihubungi. Hapus juga perangkat ini di ponsel: Perangkat Tertaut.',
   lost: 'Halaman ini kehilangan sambungan ke server dan menyambung lagi sendiri.',
   problems: {
     'too-many-streams': 'Terlalu banyak tab terbuka. Tutup sebagian; kami menyambung lagi sendiri.',

@@ -1,4 +1,4 @@
-// Brazilian Portuguese. The same keys as the Indonesian table, which says what they mean.
+// Brazilian Portuguese. The keys are those of `texts.id.js`, whose comments explain them.
 export default {
   title: 'Conexão com o WhatsApp',
   subtitle: 'Conecte sua conta do WhatsApp',
@@ -105,7 +105,7 @@ export default {
     disconnected: 'Fale com o suporte se isso continuar acontecendo.',
   },
   until: 'A restrição vale até {}.',
-  notTold: 'Ainda não foi possível avisar o WhatsApp. Remova este dispositivo também no celular: Dispositivos conectados.',
+  unlinkNotSent: 'Ainda não foi possível avisar o WhatsApp. Remova este dispositivo também no celular: Dispositivos conectados.',
   lost: 'Esta página perdeu a conexão com o servidor e está tentando de novo sozinha.',
   problems: {
     'too-many-streams': 'Há abas demais abertas. Feche algumas; esta página está tentando de novo sozinha.',

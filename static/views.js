@@ -1,6 +1,6 @@
-import { formatPhone, parsePhone, say } from './model.js';
+import { fill, formatPhone, parsePhone } from './model.js';
 
-// On a 24 grid, stroked in the text's colour. All are decoration: the words beside them say the same.
+// SVG paths in a square of 24, in the colour of the text. Screen readers skip them: the text beside a glyph says the same.
 const GLYPHS = {
   alert: 'M12 4 21 19H3zM12 10v4m0 2.5v.01',
   ban: 'M12 20a8 8 0 1 0 0-16 8 8 0 0 0 0 16zM6 18 18 6',
@@ -18,7 +18,7 @@ const GLYPHS = {
   update: 'M12 19V5m-6 6 6-6 6 6',
 };
 
-/** Each state's glyph and tone. */
+/** Glyph and tone of each view. */
 const PICTURES = {
   loading: 'link calm',
   qr_pending: 'phone busy',
@@ -44,7 +44,7 @@ const PICTURES = {
   'signed-out': 'lock calm',
 };
 
-/** WhatsApp's words for the phone as people say them; one that is newer than this page is shown as it is. */
+/** Names for WhatsApp's words for the phone. An unknown word is shown as it is. */
 const PLATFORMS = {
   android: 'Android',
   iphone: 'iPhone',
@@ -53,8 +53,8 @@ const PLATFORMS = {
 };
 
 /**
- * An element `tag.class#id`, each class and the id a `part` too. Plain objects among the children are its attributes and
- * listeners. Never made of HTML text: what came from outside cannot become markup.
+ * Makes an element `tag.class#id`; each class and the id are also its `part`. Plain objects among the children are its
+ * attributes and listeners. It never parses HTML text, so that no text from outside becomes markup.
  */
 export function h(name, ...children) {
   const [, tag, classes, id] = /(\w+)([^#]*)#?(.*)/.exec(name);
@@ -85,7 +85,7 @@ export function look(model) {
   return model.of(PICTURES).split(' ');
 }
 
-/** A phone, a dashboard, the wire between them, and what has become of it. */
+/** A phone, a dashboard, the wire between them, and the glyph of the state. */
 function picture(model) {
   return draw(
     'picture',
@@ -106,12 +106,12 @@ export function steps([title, ...list]) {
   return h('section.steps', h('h4', title), h('ol', ...list.map((step) => h('li', h('span', step)))));
 }
 
-/** What helps where the phone refuses a code. */
+/** The list of what helps if the phone refuses a code. */
 export function refusals([title, ...list]) {
   return h('section.help', h('h4', title), ...list.map((line) => h('p.text', line)));
 }
 
-/** The view of any state but those around a scan. */
+/** The view of every state that `scanView` does not show. */
 export function stateView(model, acts) {
   const { t, name, state } = model;
   const [title, text, label] = model.of(t.states);
@@ -127,11 +127,11 @@ function again({ t, state, loginUrl }, acts, label) {
   return [h('div.actions', login, button(login ? '#retry' : '.primary#retry', label, acts.retry, 'refresh'))];
 }
 
-// Ending always takes a question. A modal dialog brings the focus trap, Escape and the way back; its first button has the
-// focus, so Enter by mistake keeps the account.
+// "Disconnect" always asks first. A modal dialog keeps the focus inside, closes on Escape and gives the focus back. Its
+// first button has the focus, so that Enter by mistake keeps the account.
 function linked(model, acts) {
   const { t, state, status } = model;
-  // A pairing that WhatsApp keeps waiting: nothing is linked yet.
+  // A pairing that waits for WhatsApp: no account is linked yet.
   if (state === 'connecting' && !status.phoneNumber) return [button('.command#cancel', t.cancel, acts.disconnect)];
   const [title, text, yes, no] = t.question;
   const fact = (id, value) => value && h('div', h('dt', t[id]), h(`dd#${id}`, value));
@@ -156,12 +156,12 @@ function linked(model, acts) {
   ];
 }
 
-// Where pressing cannot help the cause lies outside, and this page cannot see it go: a quiet way to try stays, except
-// before a ban's end. From credentials that nobody can read only giving them up leads to a new link.
+// If `connect` cannot help, show only a secondary button: the page cannot see when the cause is gone. Hide it until a ban
+// ends. Unreadable credentials offer "disconnect": a new link needs them erased.
 function disconnected(model, acts, label) {
   const { t, name, status } = model;
   const { retryable, remote, until } = status;
-  const help = [remote === false && t.notTold, until && say(t.until, moment(model, until)), !retryable && model.of(t.help)];
+  const help = [remote === false && t.unlinkNotSent, until && fill(t.until, moment(model, until)), !retryable && model.of(t.help)];
   const sentences = help.filter(Boolean).join(' ');
   const press = () => acts.connect();
   return [
@@ -175,7 +175,7 @@ function disconnected(model, acts, label) {
   ];
 }
 
-// For whom a scan is not possible: who reads this page on the phone that has WhatsApp.
+// Pairing by number, for users whose only screen is the phone with WhatsApp.
 export function pairOffer(model, acts) {
   const t = model.t.pair;
   const hint = h('p.text#hint', { role: 'status' }, t.hint);

@@ -1,4 +1,4 @@
-import { notice, say, settle, take } from './model.js';
+import { applyEvent, deriveState, fill, streamMessage } from './model.js';
 import { SCANNING, scanView } from './scan.js';
 import { Stream } from './stream.js';
 import { h, icon, look, show, stateView } from './views.js';
@@ -6,8 +6,8 @@ import { h, icon, look, show, stateView } from './views.js';
 const TICK_MS = 250;
 const SPEAK_MS = 700;
 
-// One language at a time comes over the wire; one that could not come is asked for again after a while, under another
-// name: browsers remember that a module failed.
+// Loads one language at a time. A failed import is tried again later, under another URL: browsers remember that a module
+// failed.
 const texts = {};
 const AGAIN_MS = 5_000;
 let marked = '';
@@ -16,7 +16,7 @@ let marked = '';
  * `<whatsapp-link base lang theme login-url tenant-name>`: the card that links one WhatsApp account.
  *
  * Events: each status by its name (`connected`, `disconnected`, `connecting`, `qr-pending`), `error`, `tenant-changed`,
- * and the cancelable `token-expired`: who cancels it renews the sign-in and calls `reconnect()`.
+ * and the cancelable `token-expired`: a host that cancels it renews the token and calls `reconnect()`.
  */
 export class WhatsappLink extends HTMLElement {
   static observedAttributes = ['base', 'lang', 'login-url', 'tenant-name'];
@@ -27,7 +27,7 @@ export class WhatsappLink extends HTMLElement {
   #key;
   #ticker;
   #speaking;
-  #told;
+  #emitted;
   #asked;
   #styled;
 
@@ -49,7 +49,7 @@ export class WhatsappLink extends HTMLElement {
     this.#render();
   }
 
-  /** Opens a new stream now: after a renewed sign-in, or whenever the page wants to be sure. */
+  /** Opens a new stream now, for example after the host has renewed the token. */
   reconnect() {
     this.#stream?.stop();
     this.#stream = new Stream(this.getAttribute('base') ?? new URL('..', import.meta.url).href, {
@@ -68,11 +68,11 @@ export class WhatsappLink extends HTMLElement {
       h('div.row', h('span#label'), h('span#status')),
       h('div.body#body'),
       h('p#problem', { role: 'alert' }),
-      // Last, so that nothing moves when it comes and goes.
+      // Last, so that nothing else moves when it appears or disappears.
       h('p#notice'),
       h('p.unseen#spoken', { role: 'status' }),
     );
-    // Not shown before its style and its words are there; without the one, in any case, if it cannot come.
+    // The card stays hidden until its style has loaded or failed, and its texts are there.
     const reveal = () => {
       this.#styled = true;
       this.#render();
@@ -86,22 +86,22 @@ export class WhatsappLink extends HTMLElement {
       const data = JSON.parse(json);
       const { tenantRef } = data;
       if (tenantRef && (this.#model.status?.tenantRef ?? tenantRef) !== tenantRef) this.#forget();
-      take(this.#model, name, data);
+      applyEvent(this.#model, name, data);
       this.#model.named = this.getAttribute('tenant-name');
     });
     this.#asked = false;
     this.#render();
     const { status, reason, stale, phoneNumber, tenantRef } = this.#model.status ?? {};
-    // Each change once, and only what somebody vouches for.
+    // Emits each change once, and never a stale status.
     const change = status + reason + phoneNumber + tenantRef;
-    if (!status || stale || this.#told === change) return;
-    this.#told = change;
+    if (!status || stale || this.#emitted === change) return;
+    this.#emitted = change;
     this.#emit(status.replace('_', '-'), { ...this.#model.status });
   }
 
-  // Somebody else has signed in: nothing of the tenant before is shown, announced or sent any more.
+  // The tenant changed: drop everything of the previous one.
   #forget() {
-    // A host that has named the new tenant already is right.
+    // Keep `tenant-name` if the host has changed it already.
     if (this.#model.named === this.getAttribute('tenant-name')) this.removeAttribute('tenant-name');
     this.#model = { stream: this.#model.stream };
     this.#emit('tenant-changed', {});
@@ -110,20 +110,20 @@ export class WhatsappLink extends HTMLElement {
   #streamIs(word, why) {
     if (word === 'signed-out') {
       const stream = this.#stream;
-      // Asked once for each time that there was something to show: a page that always cancels cannot spin.
+      // Emitted once until the next event arrives. Without this a host that always cancels would make an endless loop.
       const ours = this.#asked || this.#emit('token-expired', {}, true);
       this.#asked = true;
-      // The host may have called reconnect() inside its handler; then a newer stream has the word.
+      // The host may have called reconnect() inside its handler: then ignore this stream.
       if (stream !== this.#stream) return;
       if (!ours) word = 'lost';
     }
     this.#model.stream = word;
-    // While a lost stream is opened again and again the notice stays, and does not come and go with each try.
+    // The message of a lost stream stays during each attempt to reopen it. Otherwise it would flicker.
     if (word !== 'opening') Object.assign(this.#model, { lost: word === 'lost', why });
     this.#render();
   }
 
-  // Whatever goes wrong in here leaves a card that says so.
+  // If `act` throws, the card shows that the page is broken.
   #guarded(act) {
     try {
       act();
@@ -134,7 +134,7 @@ export class WhatsappLink extends HTMLElement {
   }
 
   #emit(name, detail, cancelable) {
-    // `error` does not bubble, or the window's own handler would take it for a script's.
+    // `error` does not bubble: the window's error handler would treat it as an error of a script.
     return this.dispatchEvent(new CustomEvent(name, { detail, cancelable, bubbles: name !== 'error', composed: true }));
   }
 
@@ -144,11 +144,12 @@ export class WhatsappLink extends HTMLElement {
     const held = this.shadowRoot.activeElement;
     Object.assign(model, { pending: true, problem: null });
     this.#render();
-    // The stream tells what comes of it: an answer may be older than what it has said.
+    // Ignore the body of the answer: the stream may have sent a newer status already.
     const problem = await this.#stream.command(name, body);
     if (problem) {
       if (problem.code === 'tenant-changed') {
-        // At once: the next stream may be refused for minutes. The stream may have said so before the answer came.
+        // Do not wait for the next stream: it may be refused for minutes. If the open stream has changed the tenant already,
+        // the model is another one.
         if (model === this.#model) this.#forget();
         this.reconnect();
       } else if (problem.status !== 401) model.problem = problem;
@@ -156,7 +157,7 @@ export class WhatsappLink extends HTMLElement {
     }
     model.pending = false;
     this.#render();
-    // A disabled button loses the focus, and a replaced one takes it along.
+    // The focus is lost when a button is disabled or replaced: give it back.
     if (held && !this.shadowRoot.activeElement) (held.isConnected ? held : this.#at('body').querySelector('.title')).focus();
   }
 
@@ -205,13 +206,13 @@ export class WhatsappLink extends HTMLElement {
     const { t, lang, status, stream, problem } = model;
     const [card, body] = [this.#at('card'), this.#at('body')];
     const tenant = this.getAttribute('tenant-name');
-    // `javascript:` in an attribute would be a script of somebody else's.
+    // Refuses `javascript:`, which would run a foreign script.
     model.loginUrl = /^(https?:|\/)/.exec(this.getAttribute('login-url'))?.input;
-    settle(model);
+    deriveState(model);
     Object.assign(card, { lang, dir: lang === 'ar' ? 'rtl' : 'ltr' });
     card.hidden = !this.#styled;
     card.className = `card ${look(model)[1]}`;
-    // Three words for the outside; a stream that is only just opening is not live.
+    // Pages and styles see three words for the stream; `opening` counts as `lost`.
     Object.assign(card.dataset, {
       state: model.state,
       reason: status?.reason ?? '',
@@ -221,12 +222,12 @@ export class WhatsappLink extends HTMLElement {
     const stale = status?.stale && model.state === status.status;
     card.toggleAttribute('data-stale', !!stale);
     const put = (id, text) => show(this.#at(id), text);
-    put('title', tenant ? `${t.title} ${say(t.tenant, tenant)}` : t.title);
+    put('title', tenant ? `${t.title} ${fill(t.tenant, tenant)}` : t.title);
     put('subtitle', t.subtitle);
     put('label', t.label);
-    put('problem', problem ? say(t.problems[problem.code] ?? t.problems[problem.status] ?? t.problems.other, problem.wait) : '');
-    put('notice', notice(model));
-    // Made anew, since its beginning moves with its length.
+    put('problem', problem ? fill(t.problems[problem.code] ?? t.problems[problem.status] ?? t.problems.other, problem.wait) : '');
+    put('notice', streamMessage(model));
+    // Replaced, not changed: a longer word begins elsewhere, and browsers count that as a layout shift of the same node.
     const word = stale ? t.status.checking : model.of(t.status);
     if (this.#at('status').textContent !== word) this.#at('status').replaceWith(h('span#status', word));
 
@@ -242,14 +243,14 @@ export class WhatsappLink extends HTMLElement {
     this.#view.update?.(model);
 
     for (const button of body.querySelectorAll('.command')) button.disabled = model.pending;
-    this.#speak(notice(model) || model.of(t.states).slice(0, 2).join('. '));
+    this.#speak(streamMessage(model) || model.of(t.states).slice(0, 2).join('. '));
   }
 
   #at(id) {
     return this.shadowRoot.getElementById(id);
   }
 
-  // States, never seconds. It waits a moment so that a state which passes at once is not read out.
+  // Screen readers hear states, never seconds. The pause leaves out a state that lasts only a moment.
   #speak(sentence) {
     const spoken = this.#at('spoken');
     if (spoken.dataset.next === sentence) return;
