@@ -1,3 +1,11 @@
+//! `/static/…`: the files of the page and of the element, built into the program.
+//!
+//! What it guarantees: each file is made small and compressed once, and has an `ETag` of its contents.
+//!
+//! What it must not do: read the disk, or serve anything that depends on a tenant.
+//!
+//! Where to start reading: `Assets` in this file, then `minify`.
+
 mod minify;
 
 use std::{collections::HashMap, sync::OnceLock};

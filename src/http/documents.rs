@@ -1,4 +1,11 @@
 //! `/openapi.json` and `/asyncapi.json`: the API as documents, made from the types that answer it.
+//!
+//! What it guarantees: the schemas are those of the types that the program writes and reads. The list of operations is
+//! written by hand.
+//!
+//! What it must not do: describe anything of a tenant or of the store. Both documents are public.
+//!
+//! Where to start reading: `openapi` for the operations, then `schemas` for the bodies.
 
 mod asyncapi;
 mod openapi;

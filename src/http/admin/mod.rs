@@ -1,5 +1,14 @@
 //! The listener for back ends. It answers `/admin/…` alone, on an address of its own, to Bearer tokens with the scope
-//! [`SCOPE`]. A tenant stands in the body and never in an address, which proxies write into their logs.
+//! [`SCOPE`].
+//!
+//! What it guarantees:
+//! - No request without a valid token with the scope reaches a tenant.
+//! - A tenant is named in the body and never in an address, which proxies write into their logs.
+//! - Requests and their time are bounded, also while the store does not answer.
+//!
+//! What it must not do: accept a cookie, or answer a route of the public listener.
+//!
+//! Where to start reading: `serve_admin` in this file, then `Action`, which has one word for each address.
 
 mod actions;
 

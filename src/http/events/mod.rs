@@ -1,5 +1,14 @@
 //! `GET /api/whatsapp/events`: finds the tenant, subscribes, writes the first bytes at once, then the backlog, then
 //! live events. A stream ends with its token, when the instance drains, or when its reader falls behind.
+//!
+//! What it guarantees:
+//! - A reader gets the events after its `Last-Event-ID` once and in order, or the current status if they are not known.
+//! - An open stream gets a heartbeat at intervals, so that a page notices a broken connection.
+//! - A slow reader costs a bounded time and a bounded number of bytes: then its stream is cut.
+//!
+//! What it must not do: write to the store, or send a status that the journal has not returned.
+//!
+//! Where to start reading: `events` in this file, then `stream` and `sse_encoder`.
 
 mod chunk;
 mod frame;

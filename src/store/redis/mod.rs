@@ -9,6 +9,9 @@
 //! created again once it has expired. A tenant's owner is alive as long as its incarnation is. What points from an incarnation
 //! to tenants is only an index: the record decides.
 //!
+//! What it must not do: decide in a script what a status means, send anything secret unencrypted, or trust an index
+//! without its record.
+//!
 //! Where to start reading: docs/redis.md for the keys and invariants, then `submit` and `scripts/submit.lua`.
 
 mod client;

@@ -1,8 +1,11 @@
 //! The library's storage over the [`CredentialStore`]: one file for each of its traits.
 //!
-//! Every write goes through [`Keys::write`], under the lease; a batch is written completely or not at all. Data that is
-//! of use only within one connection (sent messages awaiting a retry, base keys) stays in memory: no message is ever
-//! stored.
+//! What it guarantees: every write goes through [`Keys::write`], under the lease, and a batch is written completely or not
+//! at all. Data that is of use only within one connection (sent messages awaiting a retry, base keys) stays in memory.
+//!
+//! What it must not do: store a message, or write a status.
+//!
+//! Where to start reading: `Keys` in this file, then `device`, whose row decides whether a link can be resumed.
 
 mod app_sync;
 mod device;
