@@ -1,10 +1,10 @@
-//! What a request settles about the link that it asks for: whose account it may be, and how the phone names it.
+//! What a request fixes for its link: the expected account, the device's name, the proxy's name.
 
 use serde::{Deserialize, Serialize};
 
 use crate::events::{PhoneNumber, shown_name};
 
-/// Settled by a request and its token, and kept until the link ends.
+/// Fixed by a request and its token, and kept until the link ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LinkOptions {
     /// Whose account it may be.
@@ -18,7 +18,7 @@ pub struct LinkOptions {
 /// Which account a link may be of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Expected {
-    /// As the request before said. In a saved request: any.
+    /// As in the previous request. In a saved request: any.
     #[default]
     AsBefore,
     /// Any account.
@@ -28,7 +28,7 @@ pub enum Expected {
 }
 
 impl LinkOptions {
-    /// None but that the link has to be of this account.
+    /// Default options, but for this account only.
     pub fn expecting(number: PhoneNumber) -> Self {
         Self { expected: Expected::Only(number), ..Self::default() }
     }

@@ -142,7 +142,7 @@ fn no_limits() -> Limits {
 struct Move<'a> {
     from: &'a EmbeddedStore,
     to: &'a RedisStore,
-    /// The traits of both.
+    /// Source and target as store traits.
     stores: (Stores, Stores),
     tables: Mutex<HashMap<String, &'static str>>,
 }

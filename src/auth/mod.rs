@@ -41,11 +41,11 @@ pub struct Settings {
     pub audience: Option<String>,
     /// A claim's name, or a JSON pointer if it begins with `/`.
     pub tenant_claim: String,
-    /// Likewise, for the name that the page shows.
+    /// The claim with the name that the page shows; same form as `tenant_claim`.
     pub tenant_name_claim: Option<String>,
-    /// Likewise, for the name in the phone's list of linked devices.
+    /// The claim with the name in the phone's list of linked devices; same form.
     pub device_name_claim: Option<String>,
-    /// Likewise, for the name of the proxy that leads to WhatsApp.
+    /// The claim with the name of the proxy to WhatsApp; same form.
     pub proxy_claim: Option<String>,
 }
 

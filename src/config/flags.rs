@@ -8,7 +8,7 @@ use super::{
 };
 use crate::tenant::TenantId;
 
-/// The task of this run.
+/// What this process was started to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Task {
     /// Serve requests.

@@ -63,7 +63,7 @@ pub const VARIABLES: &[Variable] = &[
     ),
     secret("TAUTAN_ENCRYPTION_KEY_PREVIOUS", "the key before, while it is being replaced, or the one to come"),
     plain("TAUTAN_WHATSAPP_URL", "wss://web.whatsapp.com/ws/chat", "the WhatsApp endpoint"),
-    unset("TAUTAN_WHATSAPP_VERSION", "client version to claim, as 2.3000.N; looked up if not set"),
+    unset("TAUTAN_WHATSAPP_VERSION", "client version to send, as 2.3000.N; looked up if not set"),
     secret(
         "TAUTAN_WHATSAPP_PROXY",
         "the proxy for all connections to WhatsApp: http:// or socks5h://, with user:password@",

@@ -13,7 +13,7 @@ const TENANTS_MAX: usize = 3;
 /// Counts the receiver's 410 answers.
 #[derive(Default)]
 pub struct Gone {
-    /// In a row.
+    /// Tenants whose last deliveries were answered 410, without another answer between.
     tenants: Vec<TenantId>,
     until: Option<Instant>,
 }

@@ -46,7 +46,7 @@ const BACK_WITHIN: Duration = Duration::from_secs(2);
 pub(super) struct ClaimedVersion {
     pub versions: Arc<Versions>,
     pub version: Version,
-    /// The way of the link.
+    /// Direct, or the proxy that the link uses.
     pub route: Route,
 }
 

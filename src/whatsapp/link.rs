@@ -154,7 +154,7 @@ pub(super) struct WhatsAppLink {
     shared: Shared,
     codes: PairCodes,
     passkeys: Passkeys,
-    /// [`Signal::Ended`] was returned.
+    /// `next` has returned [`Signal::Ended`].
     over: bool,
     /// Ends the tasks of a link that is dropped instead of closed. Then nothing is saved.
     running: DropGuard,

@@ -10,7 +10,7 @@ use crate::{
     stage::{Cluster, Setup},
 };
 
-/// Covers each of the rounds that an idle instance makes, most of them several times.
+/// Longer than the interval of every command that an idle instance repeats, for most of them several times.
 const WATCHED: Duration = Duration::from_secs(20);
 const PER_SECOND_MAX: f64 = 10.0;
 

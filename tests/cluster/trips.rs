@@ -11,7 +11,7 @@ use crate::{
     stage::{Cluster, Setup},
 };
 
-/// Covers each of the rounds that an idle instance makes, except the comparison of watched tenants.
+/// Longer than the interval of every command that an idle instance repeats, except the comparison of watched tenants.
 const QUIET: Duration = Duration::from_secs(12);
 const UNTIL_CODE_MAX: usize = 8;
 

@@ -62,7 +62,7 @@ impl ForwardProxy {
         }
     }
 
-    /// Where its connections come from.
+    /// The source address of the proxy's connections.
     pub fn outgoing(self) -> IpAddr {
         IpAddr::V4(match self {
             Self::Tinyproxy => Ipv4Addr::new(127, 0, 0, 7),

@@ -28,7 +28,7 @@ const AGAIN_LATER: Duration = Duration::from_secs(10);
 /// The pause once nothing is left to reseal: other instances may still write with the previous key.
 const AGAIN_WHEN_DONE: Duration = Duration::from_secs(600);
 
-/// Ends with the store.
+/// Reseals until the store is closed.
 pub async fn run(shared: Arc<Shared>) {
     let rounds = async {
         let mut logged = false;
