@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tautan_test_support::{Certificates, DEADLINE, Gateway, RedisServer, redis_is_installed};
+use tautan_test_support::{Certificates, DEADLINE, Event, Frame, Gateway, RedisServer, redis_is_installed};
 
 use crate::{
     curl::curl,
@@ -54,9 +54,13 @@ impl Browser {
     }
 }
 
-fn data(lines: &[String]) -> Value {
-    let line = lines.last().and_then(|line| line.strip_prefix("data: ")).expect("the data of an event");
-    serde_json::from_str(line).expect("JSON")
+/// The event whose last line is the last of these.
+fn event(lines: &[String]) -> Event {
+    let begin = lines.iter().rposition(String::is_empty).map_or(0, |empty| empty + 1);
+    match Frame::read(&lines[begin..].join("\n")) {
+        Frame::Event(event) => event,
+        heartbeat @ Frame::Heartbeat { .. } => panic!("an event was expected, not {heartbeat:?}"),
+    }
 }
 
 /// An account is linked through the proxy, its instance is killed, and every request still gets an
@@ -77,8 +81,8 @@ async fn two_instances_serve(gateway: Gateway) {
     let head = stream.until("never-linked", |line| line.contains("never-linked"));
     assert!(head[0].starts_with("HTTP/2 200"), "{head:?}");
     browser.asks("POST", "connect");
-    let code = data(&stream.until("a code", |line| line.starts_with("data: ") && line.contains("qrText")));
-    stage.phone.scan(code["qrText"].as_str().expect("a text")).await.expect("a living code");
+    let code = event(&stream.until("a code", |line| line.starts_with("data: ") && line.contains("qrText")));
+    stage.phone.scan(code.text("qrText")).await.expect("a living code");
     stream.until("connected", |line| line.contains("\"status\":\"connected\""));
 
     let owner = instances.iter().position(|instance| runs_the_session(&instance.output())).expect("one runs it");

@@ -12,7 +12,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tautan_test_support::DEADLINE;
+use tautan_test_support::{DEADLINE, Frame};
 
 use crate::printed::Printed;
 
@@ -101,7 +101,7 @@ impl Page {
 
     /// One stream, to its end.
     fn read(&mut self, stream: &Printed) {
-        let (mut is_open, mut event, mut id, mut data) = (None, String::new(), None, String::new());
+        let (mut is_open, mut in_headers, mut frame) = (None, false, Vec::new());
         while !self.ends.load(Ordering::Relaxed) {
             let line = match stream.next(PAUSE) {
                 Ok(line) => line,
@@ -111,23 +111,29 @@ impl Page {
             if line.starts_with("HTTP/") {
                 is_open = Some(line.split(' ').nth(1) == Some("200"));
                 self.opened(is_open);
-            } else if let Some(name) = line.strip_prefix("event: ") {
-                name.clone_into(&mut event);
-            } else if let Some(text) = line.strip_prefix("id: ") {
-                id = Some(text.to_owned());
-            } else if let Some(text) = line.strip_prefix("data: ") {
-                text.clone_into(&mut data);
-            } else if line.is_empty() && !data.is_empty() {
-                self.last_id = id.clone().or_else(|| self.last_id.take());
-                if event == "connection-status" {
-                    let data = serde_json::from_str(&data).expect("JSON");
-                    self.watched.lock().expect("no reader panics").statuses.push(Seen { id: id.take(), data });
-                }
-                (event, id, data) = (String::new(), None, String::new());
+                in_headers = true;
+            } else if in_headers {
+                in_headers = !line.is_empty();
+            } else if is_open != Some(true) {
+                // The body of a refusal.
+            } else if line.is_empty() {
+                self.received(Frame::read(&frame.join("\n")));
+                frame.clear();
+            } else {
+                frame.push(line);
             }
         }
         if is_open.is_none() && !self.ends.load(Ordering::Relaxed) {
             self.opened(None);
+        }
+    }
+
+    fn received(&mut self, frame: Frame) {
+        let Frame::Event(event) = frame else { return };
+        self.last_id = event.id.clone().or_else(|| self.last_id.take());
+        if event.name == "connection-status" {
+            let seen = Seen { id: event.id, data: event.data };
+            self.watched.lock().expect("no reader panics").statuses.push(seen);
         }
     }
 

@@ -39,7 +39,7 @@ pub enum Frame {
     Event(Event),
 }
 
-/// An open stream, read as it comes. Every test that reads a stream of ours itself reads it with this.
+/// An open stream, read as it comes. Tests that read a stream of ours with curl use [`Frame::read`].
 pub struct EventStream {
     pub headers: HeaderMap,
     /// The pause before coming back that the stream asks for; 0 until its first frame is read.
@@ -78,7 +78,7 @@ impl EventStream {
     async fn frame_without_deadline(&mut self) -> Option<Frame> {
         loop {
             if let Some((frame, rest)) = self.unread.split_once("\n\n") {
-                let (frame, rest) = (read(frame), rest.to_owned());
+                let (frame, rest) = (Frame::read(frame), rest.to_owned());
                 self.unread = rest;
                 match &frame {
                     Frame::Heartbeat { retry_ms: Some(ms), .. } => {
@@ -152,23 +152,26 @@ impl EventStream {
     }
 }
 
-/// Stricter than clients are: a frame contains only the fields that the documents name.
-fn read(frame: &str) -> Frame {
-    let lines: Vec<&str> = frame.split('\n').collect();
-    let field = |name: &str| lines.iter().find_map(|line| line.strip_prefix(name));
-    let data = field("data: ").unwrap_or_else(|| panic!("an event without data is not dispatched: {frame:?}"));
-    let known =
-        lines.iter().all(|line| ["retry: ", "event: ", "id: ", "data: "].iter().any(|field| line.starts_with(field)));
-    assert!(known && !frame.contains('\r'), "{frame:?}");
-    let data: Value = serde_json::from_str(data).expect("data is JSON on one line");
-    let (name, id) = (field("event: ").expect("each event has a name"), field("id: ").map(str::to_owned));
-    let retry_ms = field("retry: ").map(|ms| ms.parse::<u32>().expect("a number"));
-    if name == "heartbeat" {
-        assert_eq!(id, None, "a heartbeat does not move the reader's place");
-        return Frame::Heartbeat { every: data["every"].as_f64().expect("a number"), retry_ms };
+impl Frame {
+    /// Reads the lines of a frame, without the empty line behind it. Stricter than clients are: a frame contains only the
+    /// fields that the documents name.
+    pub fn read(frame: &str) -> Self {
+        const FIELDS: [&str; 4] = ["retry: ", "event: ", "id: ", "data: "];
+        let lines: Vec<&str> = frame.split('\n').collect();
+        let field = |name: &str| lines.iter().find_map(|line| line.strip_prefix(name));
+        let data = field("data: ").unwrap_or_else(|| panic!("an event without data is not dispatched: {frame:?}"));
+        let known = lines.iter().all(|line| FIELDS.iter().any(|field| line.starts_with(field)));
+        assert!(known && !frame.contains('\r'), "{frame:?}");
+        let data: Value = serde_json::from_str(data).expect("data is JSON on one line");
+        let (name, id) = (field("event: ").expect("each event has a name"), field("id: ").map(str::to_owned));
+        let retry_ms = field("retry: ").map(|ms| ms.parse::<u32>().expect("a number"));
+        if name == "heartbeat" {
+            assert_eq!(id, None, "a heartbeat does not move the reader's place");
+            return Self::Heartbeat { every: data["every"].as_f64().expect("a number"), retry_ms };
+        }
+        assert_eq!(retry_ms, None, "{frame:?}");
+        Self::Event(Event { name: name.to_owned(), id, data })
     }
-    assert_eq!(retry_ms, None, "{frame:?}");
-    Frame::Event(Event { name: name.to_owned(), id, data })
 }
 
 /// The ids of what a client has dispatched, each once: of an event without an id, clients give the one before or none.
