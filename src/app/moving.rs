@@ -154,11 +154,12 @@ impl Move<'_> {
         if !matches!(earlier, Some(Moved::Done(_))) {
             self.begin(dir, &tenants, earlier.is_none(), &id).await?;
             // The back end has to know of some, and of no other.
-            let (untold, told): (Vec<_>, Vec<_>) = tenants.iter().partition(|tenant| self.from.standing(tenant).untold);
-            self.move_some(told).await?;
-            if !untold.is_empty() {
+            let (pending, delivered): (Vec<_>, Vec<_>) =
+                tenants.iter().partition(|tenant| self.from.move_facts(tenant).pending_webhook);
+            self.move_some(delivered).await?;
+            if !pending.is_empty() {
                 let _ = self.to.outbox();
-                self.move_some(untold).await?;
+                self.move_some(pending).await?;
             }
             self.to.restore_revocations(self.stores.0.revocations.revoked()).await?;
             sleep(SYNC_TIME).await;
@@ -172,7 +173,7 @@ impl Move<'_> {
 
     async fn begin(&self, dir: &Path, tenants: &[TenantId], first: bool, id: &str) -> Result<(), MoveError> {
         for tenant in tenants {
-            if !self.from.standing(tenant).readable {
+            if !self.from.move_facts(tenant).readable {
                 return Err(MoveError::Unreadable(tenant.clone()));
             }
         }
@@ -234,12 +235,12 @@ impl Move<'_> {
         if status.is_none() && desired.is_none() && !has_credentials {
             return Ok(());
         }
-        let run = match &desired {
+        let requested = match &desired {
             Some(run @ DesiredState::Run { .. }) => run.clone(),
             // No lease without it.
             _ => DesiredState::run(None),
         };
-        let generation = to.commands.request(tenant, run).await?;
+        let generation = to.commands.request(tenant, requested).await?;
         let lease = self.lease(tenant).await?;
         if to.credentials.holds(tenant).await? {
             to.credentials.erase(&lease).await?;

@@ -79,7 +79,7 @@ pub struct Config {
 pub struct WhatsApp {
     /// Its address.
     pub url: String,
-    /// The client version to claim; `None`: it is looked up.
+    /// The client version to send; `None`: it is looked up.
     pub version: Option<(u32, u32, u32)>,
     /// How the phone's list of linked devices names links whose token has no name for them.
     pub device_name: DeviceName,

@@ -190,8 +190,8 @@ pub enum End {
     },
     /// WhatsApp locked the account.
     AccountLocked,
-    /// WhatsApp does not accept the client version that we claim. `renewed`: a newer version is known by now, which the
-    /// next link claims.
+    /// WhatsApp does not accept the client version that we send. `renewed`: a newer version is known by now, which the
+    /// next link sends.
     ClientOutdated {
         /// A newer version is known now.
         renewed: bool,

@@ -114,7 +114,7 @@ impl Sessions {
         submitted.await.unwrap_or_else(|error| Err(StoreError::Unavailable(Box::new(error))))
     }
 
-    /// Saves the request. Starts the session in the same step, unless this instance has a claim delay: an instance with fewer
+    /// Saves the request. Starts the session in the same step, unless this instance has an acquire delay: an instance with fewer
     /// sessions starts it then. `request`: the span that the session's log lines name.
     async fn submit_here(
         &self,
@@ -123,7 +123,7 @@ impl Sessions {
         request: Span,
     ) -> Result<Option<Shown>, StoreError> {
         let Stores { ownership, commands, .. } = &self.shared.context.stores;
-        let slot = if ownership.claim_delay(tenant).is_zero() { self.reserve(tenant) } else { None };
+        let slot = if ownership.acquire_delay(tenant).is_zero() { self.reserve(tenant) } else { None };
         let (shown, lease) = match commands.submit(tenant, desired, slot.is_some()).await {
             Ok(submitted) => (Ok(submitted.shown), submitted.lease),
             Err(error) => (Err(error), None),
@@ -170,7 +170,7 @@ impl Sessions {
                 notified = commands.notified() => {
                     for tenant in notified {
                         if !self.notify(&tenant) {
-                            let at = Instant::now() + ownership.claim_delay(&tenant);
+                            let at = Instant::now() + ownership.acquire_delay(&tenant);
                             queue.add(tenant, at);
                         }
                     }
@@ -228,7 +228,7 @@ impl Sessions {
             info!(found, "resuming orphaned sessions");
         }
         for tenant in tenants {
-            let at = Instant::now() + ownership.claim_delay(&tenant);
+            let at = Instant::now() + ownership.acquire_delay(&tenant);
             queue.add(tenant, at);
         }
         found == SWEEP_MAX

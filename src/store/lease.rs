@@ -47,8 +47,8 @@ impl Lease {
         self.0.nonce
     }
 
-    pub(in crate::store) fn claim(&self) -> Claim {
-        Claim(Arc::downgrade(&self.0))
+    pub(in crate::store) fn downgrade(&self) -> WeakLease {
+        WeakLease(Arc::downgrade(&self.0))
     }
 }
 
@@ -68,14 +68,14 @@ impl fmt::Debug for Lease {
 /// The store's side of a lease in this process. It ends with the last clone, so neither a session that
 /// panicked nor an `acquire` whose caller was cancelled holds a tenant for ever.
 #[derive(Clone)]
-pub(in crate::store) struct Claim(Weak<Inner>);
+pub(in crate::store) struct WeakLease(Weak<Inner>);
 
-impl Claim {
+impl WeakLease {
     pub fn is_held(&self) -> bool {
         self.0.strong_count() > 0
     }
 
-    pub fn lease(&self) -> Option<Lease> {
+    pub fn upgrade(&self) -> Option<Lease> {
         self.0.upgrade().map(Lease)
     }
 

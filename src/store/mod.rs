@@ -122,7 +122,7 @@ pub trait Ownership: Send + Sync + 'static {
     async fn rescan(&self);
 
     /// How long to leave an orphaned tenant to instances with fewer sessions. Zero: acquire it now.
-    fn claim_delay(&self, tenant: &TenantId) -> Duration;
+    fn acquire_delay(&self, tenant: &TenantId) -> Duration;
 
     /// Whether any live instance reports room for another session.
     fn has_room(&self) -> bool;

@@ -66,7 +66,7 @@ pub struct OutboxEntry {
     pub tries: u32,
     /// Nothing may be sent after this: the next dispatcher may have taken the entry.
     pub until: Instant,
-    pub(in crate::store) claim: u128,
+    pub(in crate::store) receipt: u128,
 }
 
 impl fmt::Debug for OutboxEntry {

@@ -210,7 +210,7 @@ impl Shared {
 
     fn delivered(&self, entry: &OutboxEntry) {
         if self.failing.swap(false, Ordering::Relaxed) {
-            info!("the back end takes notices again");
+            info!("webhooks are delivered again");
         }
         debug!(tenant = %entry.tenant, id = %entry.id, "webhook delivered");
     }
@@ -219,7 +219,7 @@ impl Shared {
         let cause = std::error::Error::source(failure).map(tracing::field::display);
         debug!(tenant = %entry.tenant, id = %entry.id, error = %failure, cause, "webhook was not delivered");
         if !self.failing.swap(true, Ordering::Relaxed) {
-            warn!(error = %failure, cause, "the back end does not take notices, trying again until it does");
+            warn!(error = %failure, cause, "webhook delivery fails, retrying");
         }
     }
 }

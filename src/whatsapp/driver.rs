@@ -42,8 +42,8 @@ const SET_UNAVAILABLE_AFTER: [Duration; 4] =
 /// WhatsApp restarts streams now and then. A link that reconnects within this time is not shown as dropped.
 const BACK_WITHIN: Duration = Duration::from_secs(2);
 
-/// The client version that a link claims.
-pub(super) struct ClaimedVersion {
+/// The client version that a link sends.
+pub(super) struct SentVersion {
     pub versions: Arc<Versions>,
     pub version: Version,
     /// Direct, or the proxy that the link uses.
@@ -94,7 +94,7 @@ pub(super) struct Driver {
     pub shared: Shared,
     /// The stage of the pairing when the link was opened.
     pub opened_at: Stage,
-    pub claim: ClaimedVersion,
+    pub sent_version: SentVersion,
     pub platform: Option<Platform>,
     pub dials: Arc<Dials>,
     pub codes: PairCodes,
@@ -225,7 +225,11 @@ impl Driver {
         self.shared.termination.terminate(match end {
             End::PairingFailed if cut_short => End::PairingCutShort,
             End::ClientOutdated { .. } => End::ClientOutdated {
-                renewed: self.claim.versions.has_newer_than(self.claim.version, &self.claim.route).await,
+                renewed: self
+                    .sent_version
+                    .versions
+                    .has_newer_than(self.sent_version.version, &self.sent_version.route)
+                    .await,
             },
             end => end,
         });

@@ -19,7 +19,7 @@ use whatsapp_rust::{
 
 use super::{
     caches,
-    driver::{ClaimedVersion, Driver, SIGNALS_MAX, SignalSender},
+    driver::{Driver, SIGNALS_MAX, SentVersion, SignalSender},
     http::{Clients, Http},
     in_flight::InFlight,
     inbox::InboxEvent,
@@ -88,7 +88,7 @@ impl Opening {
             client: client.clone(),
             shared: shared.clone(),
             opened_at: stage,
-            claim: ClaimedVersion { versions: self.versions, version, route },
+            sent_version: SentVersion { versions: self.versions, version, route },
             platform,
             dials,
             codes: codes.clone(),

@@ -1,4 +1,4 @@
-//! The version of WhatsApp's web client that every link claims: the configured one, or the newest one that was looked
+//! The version of WhatsApp's web client that every link sends: the configured one, or the newest one that was looked
 //! up, once for all links of this process and, through the store, for all instances.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -142,7 +142,7 @@ impl Known {
         let pause = PAUSE_MIN.saturating_mul(1 << failures.count.min(8)).min(PAUSE_MAX);
         failures.count += 1;
         failures.again_at = Some(Instant::now() + pause);
-        warn!(%error, "the whatsapp client version could not be looked up, links claim the newest that is known");
+        warn!(%error, "the whatsapp client version could not be looked up, links send the newest that is known");
     }
 }
 

@@ -18,13 +18,13 @@ use crate::{
 const NOT_FORCED: [&str; 2] = ["other-account", "proxy-failed"];
 
 /// Instead of a platform: WhatsApp did not name one.
-const UNTOLD: &str = "untold";
+const NO_PLATFORM: &str = "no-platform";
 
-/// A page whose component listens to a service that says one thing for ever: the only way to see reasons that nothing
-/// in the simulator brings about.
-async fn hall(stage: &PageTest) -> Double {
+/// A page whose element gets one status, which the test chooses, from a stand-in of the service. The simulator cannot cause
+/// all reasons.
+async fn page_with_fixed_status(stage: &PageTest) -> Double {
     let script = stage.program.base().to_owned();
-    Double::start(move |path, _| match path.strip_prefix("/says/") {
+    Double::start(move |path, _| match path.strip_prefix("/fixed/") {
         Some(rest) => {
             let mut words = rest.split('/');
             let (status, reason) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
@@ -32,18 +32,18 @@ async fn hall(stage: &PageTest) -> Double {
             let phone = (status == "connected" || status == "connecting" && !["starting", "scanned", "passkey-required"].contains(&reason)).then_some("6281234567890");
             let mut data = json!({ "status": status, "reason": reason, "retryable": retryable, "phoneNumber": phone, "name": null, "until": null, "since": "2026-01-28T10:00:00Z", "stale": false });
             // A connected card has no reason; here the field holds the platform.
-            if status == "connected" && reason != UNTOLD {
+            if status == "connected" && reason != NO_PLATFORM {
                 data["platform"] = json!(reason);
             }
             Reply::stream(&format!("event: connection-status\ndata: {data}\n\n"))
         }
-        None => Reply::html(&double::host(&script, "", "/says/disconnected/never-linked")),
+        None => Reply::html(&double::host(&script, "", "/fixed/disconnected/never-linked")),
     })
     .await
 }
 
-async fn says(browser: &Browser, status: &str, reason: &str) -> Shown {
-    let base = format!("/says/{status}/{reason}");
+async fn show_status(browser: &Browser, status: &str, reason: &str) -> Shown {
+    let base = format!("/fixed/{status}/{reason}");
     browser.run("document.querySelector('whatsapp-link').setAttribute('base', arguments[0])", vec![json!(base)]).await;
     browser.card().reason(reason).await
 }
@@ -51,13 +51,13 @@ async fn says(browser: &Browser, status: &str, reason: &str) -> Shown {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_reason_has_a_title_a_sentence_and_an_action() {
     let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
-    let (browser, hall) = (&stage.browser, hall(&stage).await);
-    browser.goto(&hall.base()).await;
+    let (browser, page) = (&stage.browser, page_with_fixed_status(&stage).await);
+    browser.goto(&page.base()).await;
     let connecting = ConnectingReason::ALL.iter().map(|reason| ("connecting", reason.as_str(), "disconnect"));
     let ended = EndReason::ALL.iter().map(|reason| ("disconnected", reason.as_str(), "connect"));
     let mut titles = Vec::new();
     for (number, (status, reason, action)) in connecting.chain(ended).enumerate() {
-        let shown = says(browser, status, reason).await;
+        let shown = show_status(browser, status, reason).await;
         let action = match reason {
             "starting" | "passkey-required" => "cancel",
             "credentials-unreadable" => "disconnect",
@@ -82,20 +82,20 @@ async fn every_reason_has_a_title_a_sentence_and_an_action() {
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_reason_gets_a_general_sentence() {
     let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
-    let (browser, hall) = (&stage.browser, hall(&stage).await);
-    browser.goto(&hall.base()).await;
-    let shown = says(browser, "disconnected", "moon-phase").await;
+    let (browser, page) = (&stage.browser, page_with_fixed_status(&stage).await);
+    browser.goto(&page.base()).await;
+    let shown = show_status(browser, "disconnected", "moon-phase").await;
     assert_eq!(&*shown.title, "Sesi Terputus");
     assert!(shown.offers("connect"));
-    let shown = says(browser, "connecting", "moon-phase").await;
+    let shown = show_status(browser, "connecting", "moon-phase").await;
     assert_eq!(&*shown.title, "Menghubungkan…");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn platform_has_its_common_name_or_that_of_whatsapp() {
     let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
-    let (browser, hall) = (&stage.browser, hall(&stage).await);
-    browser.goto(&hall.base()).await;
+    let (browser, page) = (&stage.browser, page_with_fixed_status(&stage).await);
+    browser.goto(&page.base()).await;
     for (word, named) in [
         ("android", "Android"),
         ("iphone", "iPhone"),
@@ -103,11 +103,11 @@ async fn platform_has_its_common_name_or_that_of_whatsapp() {
         ("smbi", "iPhone, WhatsApp Business"),
         ("toaster", "toaster"),
     ] {
-        let shown = says(browser, "connected", word).await;
+        let shown = show_status(browser, "connected", word).await;
         assert_eq!(shown.platform, named);
         assert!(shown.words.contains("Ponsel"), "{shown:#?}");
     }
-    let shown = says(browser, "connected", UNTOLD).await;
+    let shown = show_status(browser, "connected", NO_PLATFORM).await;
     assert!(shown.platform.is_empty() && !shown.words.contains("Ponsel"), "no empty line: {shown:#?}");
 }
 
@@ -115,13 +115,13 @@ async fn platform_has_its_common_name_or_that_of_whatsapp() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_reason_is_shown_in_arabic() {
     let Some(stage) = PageTest::set(&[], "ar").await else { return };
-    let (browser, hall) = (&stage.browser, hall(&stage).await);
-    browser.goto(&hall.base()).await;
+    let (browser, page) = (&stage.browser, page_with_fixed_status(&stage).await);
+    browser.goto(&page.base()).await;
     browser.run("document.querySelector('whatsapp-link').setAttribute('lang', 'ar')", vec![]).await;
     let connecting = ConnectingReason::ALL.iter().map(|reason| ("connecting", reason.as_str()));
     let ended = EndReason::ALL.iter().map(|reason| ("disconnected", reason.as_str()));
     for (status, reason) in connecting.chain(ended) {
-        let shown = says(browser, status, reason).await;
+        let shown = show_status(browser, status, reason).await;
         let other = shown.title.replace("WhatsApp", "").replace("QR", "");
         assert!(!other.is_empty() && !other.chars().any(|c| c.is_ascii_alphabetic()), "{reason}: {shown:#?}");
         screen::keep_narrow(browser, &format!("90-arabic-{reason}")).await;
@@ -152,10 +152,10 @@ async fn card_says_what_helps_when_the_phone_refuses_codes() {
     browser.run("document.querySelector('whatsapp-link').setAttribute('base', '/window/two')", vec![]).await;
     card.until("what helps", |shown| shown.words.contains(REFUSED)).await;
 
-    let hall = hall(&stage).await;
-    browser.goto(&hall.base()).await;
-    assert!(says(browser, "disconnected", "qr-expired").await.words.contains(REFUSED));
-    assert!(!says(browser, "disconnected", "cancelled").await.words.contains(REFUSED));
+    let page = page_with_fixed_status(&stage).await;
+    browser.goto(&page.base()).await;
+    assert!(show_status(browser, "disconnected", "qr-expired").await.words.contains(REFUSED));
+    assert!(!show_status(browser, "disconnected", "cancelled").await.words.contains(REFUSED));
 }
 
 /// What never complains proves nothing.

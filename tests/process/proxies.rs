@@ -12,7 +12,7 @@ use tautan_test_support::{Program, Receiver, Settings, secret, token};
 
 use crate::stage::{Stage, TENANT, link};
 
-const RELEASE: u32 = 2_000_000_000;
+const CLIENT_VERSION: u32 = 2_000_000_000;
 /// A name that leads nowhere (RFC 6761).
 const BACK_END: &str = "https://back-end.invalid/hooks";
 const KEYS: &str = "https://keys.invalid/jwks.json";
@@ -71,7 +71,7 @@ async fn needs_key_set(program: &Program) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn proxy_receives_no_request_to_whatsapp_or_loopback() {
     let (stage, receiver, proxy) = (Stage::new().await, Receiver::start(), Proxy::start());
-    stage.simulator.publish(Some(RELEASE));
+    stage.simulator.publish(Some(CLIENT_VERSION));
     // No server listens there.
     let settings = receiver.deliveries_of(stage.settings()).with("JWT_JWKS", "http://127.0.0.1:1/jwks.json");
     let mut program = proxy.named_by(settings).start();
@@ -80,7 +80,7 @@ async fn proxy_receives_no_request_to_whatsapp_or_loopback() {
     receiver.until("word of the link", |deliveries| deliveries.iter().any(|delivery| delivery.is(TENANT, "connected")));
     program.terminate();
     assert!(program.wait().success());
-    assert_eq!((stage.simulator.lookups(), stage.simulator.claimed().last()), (1, Some(&RELEASE)));
+    assert_eq!((stage.simulator.lookups(), stage.simulator.sent_versions().last()), (1, Some(&CLIENT_VERSION)));
     assert_eq!(proxy.asked(), [""; 0]);
 }
 
@@ -94,7 +94,7 @@ async fn remote_hosts_are_requested_through_the_proxy() {
         let mut program = settings.with("JWT_JWKS", KEYS).start();
         needs_key_set(&program).await;
         program.api(TENANT).connect().await;
-        program.wait_for_line("the back end does not take notices");
+        program.wait_for_line("webhook delivery fails, retrying");
         program.kill();
         let asked: BTreeSet<String> = proxy.asked().into_iter().collect();
         assert_eq!(Vec::from_iter(&asked), expected, "with NO_PROXY={excepted}");

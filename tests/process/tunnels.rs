@@ -16,8 +16,8 @@ use crate::{
 };
 
 const DIRECT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
-/// What the simulator publishes as the newest release, so that it is looked up.
-const RELEASE: u32 = 2_000_000_000;
+/// What the simulator publishes as the newest client version, so that it is looked up.
+const CLIENT_VERSION: u32 = 2_000_000_000;
 
 fn through(stage: &Stage, url: &str) -> Settings {
     let file = stage.directory.path().join("proxy-url");
@@ -51,7 +51,7 @@ async fn whole_life_of_a_link_goes_through_the_proxy() {
     for kind in ForwardProxy::ALL {
         let Some(proxy) = kind.start() else { return };
         let stage = Stage::new().await;
-        stage.simulator.publish(Some(RELEASE));
+        stage.simulator.publish(Some(CLIENT_VERSION));
         let settings = || through(&stage, &proxy.url()).with("RUST_LOG", "trace");
         let program = settings().start();
         drop(link(&program.api(TENANT), &stage.phone).await);
@@ -82,7 +82,7 @@ async fn wrong_password_of_a_proxy_connects_nothing() {
     for kind in ForwardProxy::ALL {
         let Some(proxy) = kind.start() else { return };
         let stage = Stage::new().await;
-        stage.simulator.publish(Some(RELEASE));
+        stage.simulator.publish(Some(CLIENT_VERSION));
         let program = through(&stage, &proxy.url_with("hunter2")).with("RUST_LOG", "trace").start();
         let api = program.api(TENANT);
         let mut stream = api.events().await;

@@ -1,4 +1,4 @@
-//! Which version of WhatsApp's own client the program claims, and what happens when WhatsApp refuses it.
+//! Which version of WhatsApp's own client the program sends, and what happens when WhatsApp refuses it.
 
 use tautan_test_support::{DEADLINE, EventStream, Program, RedisServer, redis_is_installed};
 
@@ -27,10 +27,10 @@ async fn offers_codes(program: &Program, tenants: usize) -> Vec<EventStream> {
 }
 
 /// However often: the client library may lose a refusal in the closing socket, and then reconnects.
-fn claimed_in_turn(stage: &Stage) -> Vec<u32> {
-    let mut claimed = stage.simulator.claimed();
-    claimed.dedup();
-    claimed
+fn sent_in_turn(stage: &Stage) -> Vec<u32> {
+    let mut sent = stage.simulator.sent_versions();
+    sent.dedup();
+    sent
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -39,12 +39,12 @@ async fn version_is_looked_up_once_for_many_links_and_restarts() {
     stage.simulator.publish(Some(OLD));
     let mut program = stage.start();
     offers_codes(&program, 8).await;
-    assert_eq!((stage.simulator.claimed(), stage.simulator.lookups()), (vec![OLD; 8], 1));
+    assert_eq!((stage.simulator.sent_versions(), stage.simulator.lookups()), (vec![OLD; 8], 1));
     program.terminate();
     assert!(program.wait().success());
     stage.simulator.publish(None);
     link(&stage.start().api(TENANT), &stage.phone).await;
-    assert_eq!((stage.simulator.claimed().last(), stage.simulator.lookups()), (Some(&OLD), 1));
+    assert_eq!((stage.simulator.sent_versions().last(), stage.simulator.lookups()), (Some(&OLD), 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -60,13 +60,13 @@ async fn version_is_looked_up_once_for_all_instances() {
     first.kill();
     let second = on(&stage, &server.url(), KEY).start();
     link(&second.api(TENANT), &stage.phone).await;
-    let claimed = stage.simulator.claimed();
-    assert!(claimed.iter().all(|release| *release == claimed[0]), "{claimed:?}");
+    let sent = stage.simulator.sent_versions();
+    assert!(sent.iter().all(|version| *version == sent[0]), "{sent:?}");
     assert_eq!(stage.simulator.lookups(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn outdated_links_look_up_once_and_claim_the_newer_version() {
+async fn outdated_links_look_up_once_and_send_the_newer_version() {
     const TENANTS: usize = 6;
     let stage = Stage::new().await;
     stage.simulator.publish(Some(OLD));
@@ -84,7 +84,7 @@ async fn outdated_links_look_up_once_and_claim_the_newer_version() {
         let next = stream.until("the way back", |event| !event.is_status("connecting")).await;
         assert!(next.is_status("connected"), "{next:?}");
     }
-    let newer = stage.simulator.claimed().into_iter().filter(|claimed| *claimed == NEW).count();
+    let newer = stage.simulator.sent_versions().into_iter().filter(|sent| *sent == NEW).count();
     assert_eq!(newer, TENANTS);
     assert_eq!(stage.simulator.lookups(), 2);
 }
@@ -101,7 +101,7 @@ async fn outdated_version_before_a_code_is_renewed() {
     streams[0].until_status("connecting").await;
     let next = streams[0].until("what follows", |event| !event.is_status("connecting")).await;
     assert!(next.is_status("qr_pending"), "{next:?}");
-    assert_eq!(claimed_in_turn(&stage), [OLD, NEW]);
+    assert_eq!(sent_in_turn(&stage), [OLD, NEW]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -116,7 +116,7 @@ async fn outdated_client_with_the_newest_version_is_published() {
     assert!(stage.simulator.cut(stage.device()));
     let ended = stream.until_status("disconnected").await;
     assert_eq!((ended.text("reason"), &ended.data["retryable"]), ("client-outdated", &false.into()));
-    assert_eq!(claimed_in_turn(&stage), [OLD, NEW], "the newest release was tried");
+    assert_eq!(sent_in_turn(&stage), [OLD, NEW], "the newest version was tried");
     // It looks up nothing for a while, and links again as soon as WhatsApp accepts it.
     api.connect().await;
     assert_eq!(stream.until_status("disconnected").await.data["reason"], "client-outdated");
@@ -136,12 +136,12 @@ async fn failed_lookup_does_not_prevent_linking() {
     link(&program.api(TENANT), &stage.phone).await;
     drop(streams);
     assert_eq!(stage.simulator.lookups(), 1, "not for each link");
-    let claimed = stage.simulator.claimed();
-    assert!(claimed.iter().all(|release| (1..OLD).contains(release)), "{claimed:?}");
+    let sent = stage.simulator.sent_versions();
+    assert!(sent.iter().all(|version| (1..OLD).contains(version)), "{sent:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn configured_version_is_claimed_without_a_lookup() {
+async fn configured_version_is_sent_without_a_lookup() {
     let stage = Stage::new().await;
     let version = format!("2.3000.{OLD}");
     let program = stage.settings().with("TAUTAN_WHATSAPP_VERSION", &version).start();
@@ -150,5 +150,5 @@ async fn configured_version_is_claimed_without_a_lookup() {
     assert!(stage.simulator.cut(stage.device()));
     assert_eq!(stream.until_status("disconnected").await.data["reason"], "client-outdated");
     stage.simulator.wait_until(DEADLINE, |simulator| simulator.sockets() == 0).await.expect("it has hung up");
-    assert_eq!((claimed_in_turn(&stage), stage.simulator.lookups()), (vec![OLD], 0));
+    assert_eq!((sent_in_turn(&stage), stage.simulator.lookups()), (vec![OLD], 0));
 }

@@ -111,7 +111,7 @@ async fn rows_that_do_not_open_in_redis_can_be_unlinked() {
         let id = format!("{}-{}", latest.cursor.epoch, latest.cursor.sequence);
         let event = sealed(&foreign, "event", id.as_bytes(), &serde_json::to_value(&*latest).unwrap());
         keep_in_redis(&redis.server, &tenant("linked"), &id, &event);
-        want_in_redis(&redis.server, &tenant("linked"), b"no wish at all");
+        want_in_redis(&redis.server, &tenant("linked"), b"no desired state");
 
         let present = redis.journal().present(&tenant("linked")).await.unwrap().unwrap();
         assert!(present.stale, "it says what is not known: {present:?}");

@@ -34,7 +34,7 @@ async fn message_is_received_once_in_order_and_notifies(store: impl Backend + Sy
     send(&store, "a", "two").await;
     assert_eq!(receive(&store, &lease).await, ["one", "two", "two"], "a message that was sent twice is received twice");
     assert!(receive(&store, &lease).await.is_empty());
-    assert!(store.commands().current(&tenant("a")).await.unwrap().is_some(), "the wish is as it was");
+    assert!(store.commands().current(&tenant("a")).await.unwrap().is_some(), "the desired state is unchanged");
 }
 
 async fn newest_messages_wait_when_there_are_too_many(store: impl Backend + Sync) {

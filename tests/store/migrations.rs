@@ -85,8 +85,8 @@ const REDIS: &[Migration<Step>] = &[Migration {
         heartbeat: "tautan:beat:",
         tenants: "tautan:old:*",
         script: "local record = 'tautan:{0}:{' .. string.match(found, '^tautan:old:(.*)$') .. '}' \
-                 local wish = redis.call('HGET', found, 'wish') \
-                 if wish then redis.call('HSET', found, 'desired', wish) redis.call('HDEL', found, 'wish') end \
+                 local desired = redis.call('HGET', found, 'wish') \
+                 if desired then redis.call('HSET', found, 'desired', desired) redis.call('HDEL', found, 'wish') end \
                  if redis.call('EXISTS', found) == 1 then redis.call('RENAME', found, record) end",
     },
 }];
@@ -96,8 +96,8 @@ fn set_back(server: &RedisServer) {
     const SCRIPT: &str = "for _, record in ipairs(redis.call('KEYS', 'tautan:{0}:{*}')) do \
                             local found = 'tautan:old:' .. string.match(record, '{([^{}]*)}$') \
                             redis.call('RENAME', record, found) \
-                            local wish = redis.call('HGET', found, 'desired') \
-                            if wish then redis.call('HSET', found, 'wish', wish) redis.call('HDEL', found, 'desired') end \
+                            local desired = redis.call('HGET', found, 'desired') \
+                            if desired then redis.call('HSET', found, 'wish', desired) redis.call('HDEL', found, 'desired') end \
                           end \
                           redis.call('HSET', 'tautan:proof', 'layout', '0') return redis.status_reply('OK')";
     server.does(&["EVAL", SCRIPT, "0"]);
@@ -252,13 +252,13 @@ async fn tenant_that_cannot_be_migrated_refuses_the_start() {
     .await;
 }
 
-const WISHES: TableDefinition<&str, &[u8]> = TableDefinition::new("wishes");
+const DESIRED_STATES: TableDefinition<&str, &[u8]> = TableDefinition::new("wishes");
 /// Where layout 0 keeps them.
-const OLD_WISHES: TableDefinition<&str, &[u8]> = TableDefinition::new("old-wishes");
+const OLD_DESIRED_STATES: TableDefinition<&str, &[u8]> = TableDefinition::new("old-wishes");
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 
 const FILE: &[Migration<MigrationStep>] =
-    &[Migration { from: 0, to: 1, step: |transaction, _| rename(transaction, OLD_WISHES, WISHES) }];
+    &[Migration { from: 0, to: 1, step: |transaction, _| rename(transaction, OLD_DESIRED_STATES, DESIRED_STATES) }];
 
 type Rows = TableDefinition<'static, &'static str, &'static [u8]>;
 
@@ -275,7 +275,7 @@ fn rename(transaction: &WriteTransaction, from: Rows, to: Rows) -> Result<(), re
 fn set_back_file(dir: &Path) {
     with_store(dir, |file| {
         let transaction = file.begin_write().unwrap();
-        rename(&transaction, WISHES, OLD_WISHES).unwrap();
+        rename(&transaction, DESIRED_STATES, OLD_DESIRED_STATES).unwrap();
         transaction.open_table(META).unwrap().insert("format", 0_u64.to_le_bytes().as_slice()).unwrap();
         transaction.commit().unwrap();
     });

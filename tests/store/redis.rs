@@ -222,8 +222,10 @@ async fn stream_opens_stale_while_redis_is_away_and_catches_up() {
         let other = instance(&redis.server);
         let Stores { journal, ownership, commands, .. } = other.stores();
         for name in ["a", "b"] {
-            until("a wish can be made", async || commands.request(&tenant(name), DesiredState::run(None)).await.ok())
-                .await;
+            until("a request can be saved", async || {
+                commands.request(&tenant(name), DesiredState::run(None)).await.ok()
+            })
+            .await;
             let lease = ownership.acquire(&tenant(name)).await.unwrap().unwrap();
             journal.append(&lease, numbered(7)).await.unwrap();
             let reader = if name == "a" { &mut early } else { &mut late };

@@ -75,7 +75,7 @@ async fn request_before_a_loss_is_saved_again_after_it() {
             tokio::time::sleep(Duration::from_millis(50)).await;
             server.restart_from(&saved);
             let other = instance(&server).stores().commands;
-            until("another one wishes", async || other.request(&name, run.clone()).await.ok()).await;
+            until("another instance requests", async || other.request(&name, run.clone()).await.ok()).await;
             network.set(Way::Open);
         };
         let (decided, ()) = tokio::join!(journal.append(&lease, numbered(3)), meanwhile);

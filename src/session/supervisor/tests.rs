@@ -86,7 +86,7 @@ impl Ownership for Crowded {
         std::future::pending().await
     }
 
-    fn claim_delay(&self, _: &TenantId) -> Duration {
+    fn acquire_delay(&self, _: &TenantId) -> Duration {
         Duration::ZERO
     }
 

@@ -12,8 +12,8 @@ use super::{
     idle::IdleTime,
     record::Record,
     rows::{
-        CREDENTIALS, DESIRED_STATES, EPOCH_ROW, IDLE_TIME_ROW, JOURNAL, KeptDesired, KeptEvent, META, REVOCATIONS,
-        Span, Untold, seal_row,
+        CREDENTIALS, DESIRED_STATES, EPOCH_ROW, IDLE_TIME_ROW, JOURNAL, KeptDesired, KeptEvent, META, PendingWebhook,
+        REVOCATIONS, Span, seal_row,
     },
 };
 use crate::store::takeover::starting;
@@ -56,7 +56,7 @@ pub struct Batch<'a> {
 /// Effects of the batch after its commit, in this order.
 enum Effect {
     Event(TenantId, Arc<Event>),
-    Notice(TenantId),
+    Refresh(TenantId),
     /// Older events than the newest go.
     KeepNewestEvent(TenantId),
     Forgotten(TenantId),
@@ -99,10 +99,10 @@ impl<'a> Batch<'a> {
         let id = EventId { journal, cursor };
         let event = Arc::new(Event::after(newest.map(|newest| &**newest), id, at, status));
         if event.is_news_after(newest.map(|newest| &**newest)) {
-            let untold = Untold { cursor, at };
-            record.untold = asked.then_some(untold);
+            let pending_webhook = PendingWebhook { cursor, at };
+            record.pending_webhook = asked.then_some(pending_webhook);
         }
-        let kept = KeptEvent::of(&event, record.untold);
+        let kept = KeptEvent::of(&event, record.pending_webhook);
         // Codes come every 20 seconds and are never written: they need no transaction.
         if !(kept.replaced && record.kept_as_starting) {
             let sealed = kept.seal(&self.shared.keys(tenant));
@@ -121,10 +121,10 @@ impl<'a> Batch<'a> {
     /// sent again anyway.
     pub fn ack(&mut self, tenant: &TenantId, cursor: Cursor) -> Step<()> {
         let record = self.record(tenant);
-        if record.untold.is_none_or(|untold| untold.cursor != cursor) {
+        if record.pending_webhook.is_none_or(|pending_webhook| pending_webhook.cursor != cursor) {
             return Ok(());
         }
-        record.untold = None;
+        record.pending_webhook = None;
         if record.kept_as_starting {
             return Ok(());
         }
@@ -136,7 +136,7 @@ impl<'a> Batch<'a> {
 
     /// Sends readers a refresh with the status after the batch.
     pub fn remind(&mut self, tenant: &TenantId) {
-        self.effects.push(Effect::Notice(tenant.clone()));
+        self.effects.push(Effect::Refresh(tenant.clone()));
     }
 
     pub fn notify(&mut self, tenant: &TenantId) {
@@ -205,7 +205,7 @@ impl<'a> Batch<'a> {
         let fence = (self.shared.disk.epoch() << LEASES_BITS) + u64::from(*self.leases);
         let lease = Lease::new(tenant.clone(), fence, rand::random());
         let record = self.record(tenant);
-        record.owner = Some(lease.claim());
+        record.owner = Some(lease.downgrade());
         record.messages.clear();
         lease
     }
@@ -295,7 +295,7 @@ impl Outcome<'_> {
         let mut memory = self.shared.memory.lock().unwrap_or_else(PoisonError::into_inner);
         for (tenant, mut record) in self.changed {
             record.doubted |= record.facts().is_stale();
-            match record.untold {
+            match record.pending_webhook {
                 Some(_) => self.shared.outbox.add(&tenant),
                 None => self.shared.outbox.remove(&tenant),
             }
@@ -308,7 +308,7 @@ impl Outcome<'_> {
                     memory.remember(&tenant, event.clone());
                     self.shared.hub.publish(&tenant, Update::Event(event));
                 }
-                Effect::Notice(tenant) => {
+                Effect::Refresh(tenant) => {
                     if let Some(shown) = memory.record(&tenant).and_then(|record| record.facts().shown()) {
                         self.shared.hub.publish(&tenant, Update::Refresh(shown));
                     }
@@ -330,7 +330,7 @@ impl Outcome<'_> {
                 Effect::Notify(tenant) => self.shared.notifications.add(tenant),
                 Effect::End(lease) => lease.lost().cancel(),
                 Effect::Event(..)
-                | Effect::Notice(_)
+                | Effect::Refresh(_)
                 | Effect::KeepNewestEvent(_)
                 | Effect::Forgotten(_)
                 | Effect::IdleTime(_)

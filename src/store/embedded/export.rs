@@ -11,9 +11,9 @@ use crate::{store::StoreError, tenant::TenantId};
 
 /// What the store knows of a tenant, beside its status, desired state and credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct MoveFacts {
     /// The back end does not know the newest status yet.
-    pub untold: bool,
+    pub pending_webhook: bool,
     /// All rows can be read. Otherwise a later version wrote some, or another key.
     pub readable: bool,
 }
@@ -61,11 +61,11 @@ impl EmbeddedStore {
     }
 
     /// What else there is to know.
-    pub fn standing(&self, tenant: &TenantId) -> Standing {
+    pub fn move_facts(&self, tenant: &TenantId) -> MoveFacts {
         let memory = self.shared().memory.lock().unwrap_or_else(PoisonError::into_inner);
         let record = memory.record(tenant);
-        Standing {
-            untold: record.is_some_and(|record: &Record| record.untold.is_some()),
+        MoveFacts {
+            pending_webhook: record.is_some_and(|record: &Record| record.pending_webhook.is_some()),
             readable: record.is_none_or(|record| !record.unread),
         }
     }

@@ -135,19 +135,19 @@ impl Memory {
         (updates, seen)
     }
 
-    pub fn untold(&self) -> impl Iterator<Item = &TenantId> {
-        self.tenants.iter().filter(|(_, known)| known.record.untold.is_some()).map(|(tenant, _)| tenant)
+    pub fn pending_webhooks(&self) -> impl Iterator<Item = &TenantId> {
+        self.tenants.iter().filter(|(_, known)| known.record.pending_webhook.is_some()).map(|(tenant, _)| tenant)
     }
 
     pub fn tenants(&self) -> Vec<TenantId> {
         self.tenants.keys().cloned().collect()
     }
 
-    pub fn untold_in_figures(&self) -> Waiting {
-        let untold = self.tenants.values().filter_map(|known| known.record.untold);
-        untold.fold(Waiting::default(), |waiting, untold| Waiting {
+    pub fn pending_count(&self) -> Waiting {
+        let pending = self.tenants.values().filter_map(|known| known.record.pending_webhook);
+        pending.fold(Waiting::default(), |waiting, pending| Waiting {
             tenants: waiting.tenants + 1,
-            oldest: Some(waiting.oldest.map_or(untold.at, |oldest| oldest.min(untold.at))),
+            oldest: Some(waiting.oldest.map_or(pending.at, |oldest| oldest.min(pending.at))),
         })
     }
 

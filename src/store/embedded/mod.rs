@@ -54,7 +54,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use directory::{Directory, KEY_FILE, SIGN_IN_FILE};
-pub use export::Standing;
+pub use export::MoveFacts;
 pub use migration::{MIGRATIONS, Step as MigrationStep};
 pub use moved::Moved;
 pub use open_error::OpenError;
@@ -171,7 +171,7 @@ impl EmbeddedStore {
         let (disk, found) = Disk::open(&dir, keys, migrations, clock.now(), on_commit.as_ref())?;
         let memory = Memory::new(found, disk.epoch());
         let outbox = Schedule::default();
-        memory.untold().for_each(|tenant| outbox.add(tenant));
+        memory.pending_webhooks().for_each(|tenant| outbox.add(tenant));
         let (memory, hub, notifications) = (Mutex::new(memory), Arc::default(), Notifications::default());
         let shared = Arc::new(Shared {
             disk,

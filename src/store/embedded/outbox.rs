@@ -31,8 +31,8 @@ pub struct Schedule {
 struct Turn {
     due: Instant,
     tries: u32,
-    /// The claim that took it last; 0: none.
-    claim: u128,
+    /// The receipt of the last time that it was taken; 0: none.
+    receipt: u128,
 }
 
 impl Schedule {
@@ -46,7 +46,7 @@ impl Schedule {
 
     /// A tenant that waits already keeps its time: new statuses must not make a failing receiver be called more often.
     pub fn add(&self, tenant: &TenantId) {
-        let fresh = || Turn { due: Instant::now(), tries: 0, claim: 0 };
+        let fresh = || Turn { due: Instant::now(), tries: 0, receipt: 0 };
         self.lock().entry(tenant.clone()).or_insert_with(fresh);
         self.sooner.notify_one();
     }
@@ -63,14 +63,14 @@ impl Schedule {
             return Err(Some(turn.due));
         }
         turn.due = now + VISIBILITY_TIMEOUT;
-        turn.claim = rand::random();
-        Ok((tenant.clone(), turn.claim, turn.tries))
+        turn.receipt = rand::random();
+        Ok((tenant.clone(), turn.receipt, turn.tries))
     }
 
     fn give_back(&self, entry: &OutboxEntry, tries: u32, wait: Duration) {
         let mut turns = self.lock();
-        if let Some(turn) = turns.get_mut(&entry.tenant).filter(|turn| turn.claim == entry.claim) {
-            *turn = Turn { due: Instant::now() + wait, tries, claim: 0 };
+        if let Some(turn) = turns.get_mut(&entry.tenant).filter(|turn| turn.receipt == entry.receipt) {
+            *turn = Turn { due: Instant::now() + wait, tries, receipt: 0 };
             self.sooner.notify_one();
         }
     }
@@ -89,7 +89,7 @@ impl Outbox for EmbeddedStore {
             let mut taken = Vec::new();
             let due = loop {
                 match schedule.take() {
-                    Ok((tenant, claim, tries)) => taken.extend(self.entry(tenant, claim, tries)),
+                    Ok((tenant, receipt, tries)) => taken.extend(self.entry(tenant, receipt, tries)),
                     Err(due) => break due,
                 }
                 if taken.len() >= max.min(BATCH_MAX) {
@@ -114,18 +114,18 @@ impl Outbox for EmbeddedStore {
 
     async fn waiting(&self) -> Result<Waiting, StoreError> {
         let memory = self.shared().memory.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(memory.untold_in_figures())
+        Ok(memory.pending_count())
     }
 }
 
 impl EmbeddedStore {
-    fn entry(&self, tenant: TenantId, claim: u128, tries: u32) -> Option<OutboxEntry> {
+    fn entry(&self, tenant: TenantId, receipt: u128, tries: u32) -> Option<OutboxEntry> {
         let memory = self.shared().memory.lock().unwrap_or_else(PoisonError::into_inner);
         let record = memory.record(&tenant)?;
-        let (untold, newest) = record.untold.zip(record.newest.as_ref())?;
+        let (pending_webhook, newest) = record.pending_webhook.zip(record.newest.as_ref())?;
         let (status, until) = (StatusBody::of_event(newest), Instant::now() + VISIBILITY_TIMEOUT);
-        let id = EventId { journal: newest.journal, cursor: untold.cursor };
-        Some(OutboxEntry { tenant, id, at: untold.at, status, tries, until, claim })
+        let id = EventId { journal: newest.journal, cursor: pending_webhook.cursor };
+        Some(OutboxEntry { tenant, id, at: pending_webhook.at, status, tries, until, receipt })
     }
 
     async fn settle_one(&self, entry: &OutboxEntry, delivery: Delivery) -> Result<(), StoreError> {

@@ -55,7 +55,7 @@ impl Ownership for EmbeddedStore {
         std::future::pending().await
     }
 
-    fn claim_delay(&self, _: &TenantId) -> Duration {
+    fn acquire_delay(&self, _: &TenantId) -> Duration {
         Duration::ZERO
     }
 

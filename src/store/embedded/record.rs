@@ -3,13 +3,13 @@ use std::{collections::VecDeque, sync::Arc};
 use bytes::Bytes;
 
 use super::{
-    rows::{KeptEvent, Untold},
+    rows::{KeptEvent, PendingWebhook},
     used::Used,
 };
 use crate::{
     clock::Timestamp,
     events::{Cursor, Event},
-    store::{DesiredState, Generation, lease::Claim, record::Facts, takeover::starting},
+    store::{DesiredState, Generation, lease::WeakLease, record::Facts, takeover::starting},
 };
 
 /// All that is known of a tenant, but its credentials and its older events.
@@ -19,12 +19,12 @@ pub struct Record {
     /// The sequence of the newest event of this epoch; 0: there is none yet.
     pub sequence: u64,
     /// The event that the back end does not know yet.
-    pub untold: Option<Untold>,
+    pub pending_webhook: Option<PendingWebhook>,
     /// The newest desired state, until it is fulfilled.
     pub desired: Option<(Generation, DesiredState)>,
     /// The number of the newest desired state, fulfilled or not.
     pub generation: u64,
-    pub owner: Option<Claim>,
+    pub owner: Option<WeakLease>,
     /// Since when it may be forgotten, in the time that [`super::idle::IdleTime`] counts. `None`: it could not be
     /// forgotten at the last check.
     pub idle_since: Option<u64>,
@@ -43,7 +43,7 @@ pub struct Record {
 
 impl Record {
     pub fn is_owned(&self) -> bool {
-        self.owner.as_ref().is_some_and(Claim::is_held)
+        self.owner.as_ref().is_some_and(WeakLease::is_held)
     }
 
     pub fn facts(&self) -> Facts<'_> {
@@ -64,13 +64,13 @@ impl Record {
     /// Restores what the file knew. A status that may stand for codes to pair with gets a cursor of the new epoch:
     /// under its old one a reader has seen something else, or has gone on to cursors that needed no write. The back end
     /// may know something else too, and is sent the status again.
-    pub fn resume(&mut self, KeptEvent { mut event, replaced, untold }: KeptEvent, epoch: u64) -> Arc<Event> {
+    pub fn resume(&mut self, KeptEvent { mut event, replaced, pending_webhook }: KeptEvent, epoch: u64) -> Arc<Event> {
         self.kept_as_starting = event.status == starting();
-        self.untold = untold;
+        self.pending_webhook = pending_webhook;
         if replaced || self.kept_as_starting {
             self.sequence = 1;
             event.cursor = Cursor { epoch, sequence: self.sequence };
-            self.untold = Some(Untold { cursor: event.cursor, at: event.at });
+            self.pending_webhook = Some(PendingWebhook { cursor: event.cursor, at: event.at });
         }
         let event = Arc::new(event);
         self.newest = Some(event.clone());

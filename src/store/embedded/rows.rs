@@ -54,13 +54,13 @@ pub struct KeptEvent {
     /// cursor must not be used again: a reader saw something else under it.
     pub replaced: bool,
     /// The back end does not know it yet.
-    #[serde(default)]
-    pub untold: Option<Untold>,
+    #[serde(rename = "untold", default)]
+    pub pending_webhook: Option<PendingWebhook>,
 }
 
 /// What identifies an outbox entry to the back end, the same at every try.
 #[derive(Clone, Copy, Serialize, Deserialize)]
-pub struct Untold {
+pub struct PendingWebhook {
     pub cursor: Cursor,
     pub at: Timestamp,
 }
@@ -78,7 +78,7 @@ pub struct KeptDesired {
 
 impl KeptEvent {
     /// A restart ends a pairing under way, so "starting" is its true status afterwards.
-    pub fn of(event: &Event, untold: Option<Untold>) -> Self {
+    pub fn of(event: &Event, pending_webhook: Option<PendingWebhook>) -> Self {
         let status = match &event.status {
             Status::QrPending { .. } => starting(),
             other @ (Status::Disconnected { .. } | Status::Connecting { .. } | Status::Connected { .. }) => {
@@ -96,7 +96,7 @@ impl KeptEvent {
                 news: event.news,
             },
             replaced,
-            untold,
+            pending_webhook,
         }
     }
 

@@ -29,22 +29,22 @@ use super::{
 };
 use crate::{telemetry::metrics, tenant::TenantId};
 
-/// A pairing has nothing to lose, so it is taken over after this time without a beat, before its owner counts as dead: a user
+/// A pairing has nothing to lose, so it is taken over after this time without a beat, before its owner counts as expired: a user
 /// waits for the code.
 const SILENT_AFTER: Duration = Duration::from_secs(3);
 /// The same for a process without a subscription. A killed process loses it at once, and a process that lives has another one
 /// soon.
-const ABSENT_FOR: Duration = Duration::from_millis(500);
+const UNSUBSCRIBED_FOR: Duration = Duration::from_millis(500);
 /// A process without a subscription that still beats is alive: only its subscription was cut.
-const OVERDUE_AFTER: Duration = Duration::from_millis(1_050);
+const BEAT_LATE_AFTER: Duration = Duration::from_millis(1_050);
 /// No tenant is left to an instance without a new beat for this time.
 const LIVELY_FOR: Duration = Duration::from_secs(2);
 /// Ignore older observations, of more than a few looks: after a suspend of this process all others look silent.
 const LOOK_HOLDS: Duration = Duration::from_secs(1);
-/// A tenant with credentials is left to an incarnation that looks dead for so long after its newest beat was first seen: by then its
+/// A tenant with credentials is left to an incarnation that looks expired for so long after its newest beat was first seen: by then its
 /// owner has hung up, whatever Redis's clock did. A heartbeat expires by that clock, which may be set forward. Shorter than a
 /// heartbeat lives, so a death is found as soon as without it.
-const OVER_AFTER: Duration = Duration::from_millis(7_500);
+const ACQUIRABLE_AFTER: Duration = Duration::from_millis(7_500);
 /// From here on more beats are missing than is likely by chance: look more often.
 const SUSPECT_AFTER: Duration = Duration::from_millis(1_600);
 /// Instances whose numbers of sessions differ by less count as equal.
@@ -55,7 +55,7 @@ const TURN: Duration = Duration::from_millis(500);
 const DURABLE_AFTER: Duration = Duration::from_secs(4);
 
 /// This process's own incarnation, and the others as this process last saw them. That one is alive may be out of date; that one
-/// is dead stays true.
+/// has expired stays true.
 pub struct Membership {
     /// A random name of this process, in notifications and probes.
     instance: String,
@@ -101,14 +101,14 @@ struct Member {
     seen: Instant,
     /// Silence is counted from here: `seen`, or a look that failed.
     heard: Instant,
-    absent: Option<Absent>,
-    /// Its heartbeat is gone.
-    is_gone: bool,
+    unsubscribed: Option<Unsubscribed>,
+    /// Its heartbeat is gone from Redis.
+    has_expired: bool,
 }
 
 /// The process of an incarnation has no subscription at Redis: that ends with a process at once, a heartbeat does not.
 #[derive(Clone, Copy)]
-struct Absent {
+struct Unsubscribed {
     since: Instant,
     /// How old its heartbeat is, by Redis's clock.
     beat_age: Duration,
@@ -253,40 +253,40 @@ impl Membership {
         Beat { number, owned, max: self.sessions_max, run }
     }
 
-    /// `None`: it is dead. True: this is news, or its tenants with credentials can be acquired from now on.
+    /// `None`: it has expired. True: this is news, or its tenants with credentials can be acquired from now on.
     pub fn see(&self, name: &str, beat: Option<Beat>, now: Instant) -> bool {
         let mut members = self.lock();
         let Some(beat) = beat else {
-            if members.is_over(name, now) {
+            if members.is_acquirable(name, now) {
                 return members.by_name.remove(name).is_some();
             }
-            return members.by_name.get_mut(name).is_some_and(|member| !mem::replace(&mut member.is_gone, true));
+            return members.by_name.get_mut(name).is_some_and(|member| !mem::replace(&mut member.has_expired, true));
         };
-        let fresh = Member { beat, seen: now, heard: now, absent: None, is_gone: false };
+        let fresh = Member { beat, seen: now, heard: now, unsubscribed: None, has_expired: false };
         let member = members.by_name.entry(name.to_owned()).or_insert(fresh);
         if member.beat != beat {
-            *member = Member { absent: member.absent, ..fresh };
+            *member = Member { unsubscribed: member.unsubscribed, ..fresh };
         }
         false
     }
 
     /// The processes of these incarnations have no subscription at Redis, and their heartbeats are so old. Of all others that is
     /// not known.
-    pub fn see_absent(&self, beat_ages: &BTreeMap<String, Duration>, now: Instant) {
+    pub fn see_unsubscribed(&self, beat_ages: &BTreeMap<String, Duration>, now: Instant) {
         for (name, member) in &mut self.lock().by_name {
-            let since = member.absent.map_or(now, |absent| absent.since);
-            member.absent = beat_ages.get(name).map(|beat_age| Absent { since, beat_age: *beat_age });
+            let since = member.unsubscribed.map_or(now, |unsubscribed| unsubscribed.since);
+            member.unsubscribed = beat_ages.get(name).map(|beat_age| Unsubscribed { since, beat_age: *beat_age });
         }
     }
 
-    /// Whether the owner has hung up of an incarnation whose heartbeat is gone.
-    pub fn is_over(&self, name: &str, now: Instant) -> bool {
-        instance_of(name) == self.instance || self.lock().is_over(name, now)
+    /// Whether the tenants of an expired incarnation can be acquired: its owner has hung up by now.
+    pub fn is_acquirable(&self, name: &str, now: Instant) -> bool {
+        instance_of(name) == self.instance || self.lock().is_acquirable(name, now)
     }
 
     /// A look failed: silence is counted from now on, since beats may have been missed.
     pub fn restart_silence(&self, now: Instant) {
-        self.lock().by_name.values_mut().for_each(|member| (member.heard, member.absent) = (now, None));
+        self.lock().by_name.values_mut().for_each(|member| (member.heard, member.unsubscribed) = (now, None));
     }
 
     /// A look has ended. `begun`: the time before its commands were sent, since an answer may have waited for a suspended process.
@@ -305,7 +305,7 @@ impl Membership {
         self.lock().by_name.keys().cloned().collect()
     }
 
-    /// Not known to be dead, but without a beat for long enough that its pairings may be taken over.
+    /// Not known to have expired, but without a beat for long enough that its pairings may be taken over.
     pub fn is_silent(&self, name: &str, now: Instant) -> bool {
         let members = self.lock();
         members.by_name.get(name).is_some_and(|member| members.hears(now) && member.is_silent(now))
@@ -317,10 +317,10 @@ impl Membership {
         silent.map(|(name, _)| name.clone()).collect()
     }
 
-    /// An instance is about to count as silent or dead.
+    /// An instance is about to count as silent or expired.
     pub fn is_suspicious(&self, now: Instant) -> bool {
         let is_suspicious =
-            |member: &Member| member.absent.is_some() || now.duration_since(member.heard) >= SUSPECT_AFTER;
+            |member: &Member| member.unsubscribed.is_some() || now.duration_since(member.heard) >= SUSPECT_AFTER;
         self.lock().by_name.values().any(is_suspicious)
     }
 
@@ -330,21 +330,21 @@ impl Membership {
 
     /// How long this incarnation leaves an orphaned tenant to others with fewer sessions. All instances compute nearly the same
     /// order, so one acquires the tenant and the others find that. A wrong view of another instance only costs time.
-    pub fn claim_delay(&self, tenant: &TenantId, now: Instant) -> Duration {
+    pub fn acquire_delay(&self, tenant: &TenantId, now: Instant) -> Duration {
         let here = self.here();
-        here.map_or(Duration::ZERO, |here| self.claim_delay_of(tenant, &here, now))
+        here.map_or(Duration::ZERO, |here| self.acquire_delay_of(tenant, &here, now))
     }
 
-    fn claim_delay_of(&self, tenant: &TenantId, here: &str, now: Instant) -> Duration {
+    fn acquire_delay_of(&self, tenant: &TenantId, here: &str, now: Instant) -> Duration {
         let members = self.lock();
-        let place = |name: &str, owned: usize| {
+        let rank = |name: &str, owned: usize| {
             let mut hasher = DefaultHasher::new();
             (tenant.as_str(), name).hash(&mut hasher);
             (owned / SLACK, hasher.finish())
         };
-        let ours = members.by_name.get(here).map_or((0, 0), |member| place(here, member.beat.owned));
+        let ours = members.by_name.get(here).map_or((0, 0), |member| rank(here, member.beat.owned));
         let first = members.by_name.iter().filter(|(name, member)| {
-            *name != here && member.is_lively(now) && member.beat.has_room() && place(name, member.beat.owned) < ours
+            *name != here && member.is_lively(now) && member.beat.has_room() && rank(name, member.beat.owned) < ours
         });
         TURN * u32::try_from(first.count()).unwrap_or(u32::MAX).min(4)
     }
@@ -358,12 +358,12 @@ impl Membership {
 impl Members {
     /// It is unknown here, or another incarnation of its process lives, or its newest beat is old enough. A look that is no older
     /// than [`LOOK_HOLDS`] has seen no newer one.
-    fn is_over(&self, name: &str, now: Instant) -> bool {
+    fn is_acquirable(&self, name: &str, now: Instant) -> bool {
         let lives = |other: &String, member: &Member| {
-            other != name && !member.is_gone && instance_of(other) == instance_of(name)
+            other != name && !member.has_expired && instance_of(other) == instance_of(name)
         };
         self.by_name.get(name).is_none_or(|member| {
-            (self.hears(now) && now.duration_since(member.seen) >= OVER_AFTER)
+            (self.hears(now) && now.duration_since(member.seen) >= ACQUIRABLE_AFTER)
                 || self.by_name.iter().any(|(other, member)| lives(other, member))
         })
     }
@@ -375,13 +375,15 @@ impl Members {
 
 impl Member {
     fn is_silent(&self, now: Instant) -> bool {
-        let is_killed =
-            |absent: Absent| now.duration_since(absent.since) >= ABSENT_FOR && absent.beat_age >= OVERDUE_AFTER;
-        !self.is_gone && (now.duration_since(self.heard) >= SILENT_AFTER || self.absent.is_some_and(is_killed))
+        let beats_no_more = |unsubscribed: Unsubscribed| {
+            now.duration_since(unsubscribed.since) >= UNSUBSCRIBED_FOR && unsubscribed.beat_age >= BEAT_LATE_AFTER
+        };
+        !self.has_expired
+            && (now.duration_since(self.heard) >= SILENT_AFTER || self.unsubscribed.is_some_and(beats_no_more))
     }
 
     fn is_lively(&self, now: Instant) -> bool {
-        !self.is_gone && !self.is_silent(now) && now.duration_since(self.heard) < LIVELY_FOR
+        !self.has_expired && !self.is_silent(now) && now.duration_since(self.heard) < LIVELY_FOR
     }
 }
 

@@ -125,7 +125,7 @@ impl Outbox for RedisStore {
                 Delivery::Again(wait) => (String::new(), *wait),
             };
             let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX >> 16);
-            call = call.arg(nonce_text(entry.claim)).arg(delivered).arg(wait_ms);
+            call = call.arg(nonce_text(entry.receipt)).arg(delivered).arg(wait_ms);
         }
         let (left, failures): Answers<usize> = shared.connections.call_with_retries(&call).await?;
         log(&failures, &tenants);
@@ -199,14 +199,14 @@ impl Shared {
     /// Those of them that are due.
     async fn take_entries(&self, tenants: &[TenantId]) -> Result<Vec<OutboxEntry>, StoreError> {
         self.tasks.check_open()?;
-        let (claim, until) = (rand::random(), Instant::now() + VISIBILITY_TIMEOUT);
-        let call = on_each(&TAKE, tenants).arg(nonce_text(claim)).arg(millis(VISIBILITY_TIMEOUT));
+        let (receipt, until) = (rand::random(), Instant::now() + VISIBILITY_TIMEOUT);
+        let call = on_each(&TAKE, tenants).arg(nonce_text(receipt)).arg(millis(VISIBILITY_TIMEOUT));
         let (taken, failures): Answers<Taken> = self.connections.call(&call).await?;
         log(&failures, tenants);
         let mut entries = Vec::with_capacity(taken.len());
         for taken in taken {
             let Some(tenant) = numbered(tenants, taken.0) else { continue };
-            match self.entry(tenant, taken, claim, until) {
+            match self.entry(tenant, taken, receipt, until) {
                 Ok(entry) => entries.push(entry),
                 Err(error) => tracing::debug!(%tenant, %error, "outbox entry cannot be read, looking again later"),
             }
@@ -218,7 +218,7 @@ impl Shared {
         &self,
         tenant: &TenantId,
         (_, id, at, tries, newest, sealed): Taken,
-        claim: u128,
+        receipt: u128,
         until: Instant,
     ) -> Result<OutboxEntry, StoreError> {
         let event = self.seals(tenant).open_event(&newest, &sealed)?;
@@ -230,7 +230,7 @@ impl Shared {
             status: StatusBody::of_event(&event),
             tries: tries.parse().unwrap_or_default(),
             until,
-            claim,
+            receipt,
         })
     }
 }

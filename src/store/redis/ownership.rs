@@ -58,14 +58,14 @@ impl Ownership for RedisStore {
         self.shared().notifications.rescan().await;
     }
 
-    fn claim_delay(&self, tenant: &TenantId) -> Duration {
+    fn acquire_delay(&self, tenant: &TenantId) -> Duration {
         let shared = self.shared();
         let owner = shared.watchers.owner_of_pairing(tenant);
         // Only instances with readers know that the owner of a pairing is silent.
         if owner.is_some_and(|owner| shared.membership.is_silent(&owner, Instant::now())) {
             return Duration::ZERO;
         }
-        shared.membership.claim_delay(tenant, Instant::now())
+        shared.membership.acquire_delay(tenant, Instant::now())
     }
 
     fn has_room(&self) -> bool {
@@ -79,7 +79,7 @@ async fn acquire(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Option<Lease
         let reading = shared.read(tenant, None).await?;
         let before = reading.record.owner.clone().filter(|_| reading.is_owned).map(|owner| owner.incarnation);
         let silent = |owner: &String| shared.membership.is_silent(owner, Instant::now());
-        // A pairing has nothing to lose, and its user waits for a code: it is acquired before its owner is certain to be dead.
+        // A pairing has nothing to lose, and its user waits for a code: it is acquired before its owner has certainly expired.
         let is_owned = before.as_ref().is_some_and(|owner| !(reading.record.is_pairing() && silent(owner)));
         if !reading.record.facts(is_owned).is_orphaned() {
             return Ok(None);

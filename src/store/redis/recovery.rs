@@ -175,7 +175,8 @@ impl Shared {
             self.recovery.waits_for_registration.store(true, Ordering::SeqCst);
             return Ok(false);
         }
-        if record.owner.as_ref().is_some_and(|owner| !self.membership.is_over(&owner.incarnation, Instant::now())) {
+        if record.owner.as_ref().is_some_and(|owner| !self.membership.is_acquirable(&owner.incarnation, Instant::now()))
+        {
             // The look that finds that it is over asks for a rescan.
             return Ok(false);
         }
@@ -204,7 +205,7 @@ impl Shared {
 
     /// If Redis lost an acquire, its owner has an open link that no record names. So wait until every instance that Redis lists
     /// has compared its leases with this run, or until a full lease has passed since the run began: then an instance that has not
-    /// compared must have hung up. An instance that looks dead may live: Redis may have lost its heartbeats, or its newest
+    /// compared must have hung up. An instance that looks expired may live: Redis may have lost its heartbeats, or its newest
     /// incarnation.
     async fn is_settled(&self, live: &Live) -> Result<bool, Failure> {
         if !live.is_younger_than(TTL) {
@@ -214,7 +215,7 @@ impl Shared {
             // No heartbeat can name it.
             return Ok(false);
         }
-        // An instance may leave between the two reads, and would look dead.
+        // An instance may leave between the two reads, and would look expired.
         Ok(self.have_compared(live).await? || self.have_compared(live).await?)
     }
 

@@ -155,7 +155,7 @@ pub enum Answer {
     Again,
     Fenced,
     Overtaken,
-    /// The incarnation that was to acquire the lease is dead.
+    /// The incarnation that was to acquire the lease has expired.
     Unregistered,
     /// It is another run of Redis than that of the decision.
     Moved,

@@ -20,7 +20,7 @@ use tokio::{sync::watch, time::Instant};
 
 pub use self::watched::{Based, ReadFrom};
 
-use self::watched::{Delivered, Message, NOWHERE, Place, Reader, Watched};
+use self::watched::{Delivered, Message, MessageOrder, NOWHERE, Reader, Watched};
 use super::journal::read::Reading;
 use crate::{
     clock::Timestamp,
@@ -121,7 +121,7 @@ impl Watchers {
         }
     }
 
-    /// The owner is dead, and no message reports that.
+    /// The owner has expired, and no message reports that.
     pub fn mark_stale_owned_by(&self, incarnation: &str) {
         for (tenant, watched) in self.lock().iter_mut() {
             if watched.owner.as_deref() == Some(incarnation) {
@@ -212,7 +212,7 @@ impl Watchers {
         }
         let Some(watched) = all.get_mut(tenant) else { return Based::Well };
         let newest = reading.record.newest.as_ref().map(|newest| newest.cursor);
-        if !matches!(watched.delivered, Delivered::Unknown | Delivered::Claimed(_)) {
+        if !matches!(watched.delivered, Delivered::Unknown | Delivered::Assumed(_)) {
             if newest < watched.began {
                 return Based::Overtaken;
             }
@@ -248,7 +248,7 @@ impl Watchers {
         let mut all = self.lock();
         let watched = all.entry(tenant.clone()).or_default();
         if let Some(EventId { cursor: after, .. }) = after {
-            watched.claim(after);
+            watched.assume(after);
         }
         let shown = watched.shown.get_or_insert_with(|| Shown { event: Arc::new(unknown(now)), stale: true });
         // A reader that did not see the status as stale may also receive the refresh that ends that.
@@ -281,10 +281,10 @@ impl Watchers {
             watched.wait(server, message);
             return false;
         }
-        match watched.place(&message) {
-            Place::Next => self.publish(tenant, watched, message),
-            Place::Known => {}
-            Place::Later => return watched.suspect(),
+        match watched.order_of(&message) {
+            MessageOrder::Next => self.publish(tenant, watched, message),
+            MessageOrder::Known => {}
+            MessageOrder::Later => return watched.suspect(),
         }
         false
     }
@@ -304,9 +304,9 @@ impl Watchers {
         // One of an earlier run may be of an event that is lost.
         let is_of_this_run = |(server, _): &(String, Message)| !self.is_gone(server);
         while let Some((_, message)) =
-            waiting.pop_front_if(|waits| is_of_this_run(waits) && watched.place(&waits.1) != Place::Later)
+            waiting.pop_front_if(|waits| is_of_this_run(waits) && watched.order_of(&waits.1) != MessageOrder::Later)
         {
-            if watched.place(&message) == Place::Next {
+            if watched.order_of(&message) == MessageOrder::Next {
                 self.publish(tenant, watched, message);
             }
         }
@@ -341,7 +341,7 @@ impl Watchers {
         }
         let newest = reading.record.newest.as_ref().map(|newest| newest.cursor);
         // Before the reading: that may have come after an unlink, which removes the events before it.
-        watched.give_up_claim(&reading);
+        watched.give_up_assumption(&reading);
         self.publish_waiting(tenant, watched);
         if watched.read_from() != from && newest != watched.delivered.cursor() {
             // Behind: another reading begins where the messages ended. Ahead: nothing that is newer was read.
@@ -350,8 +350,8 @@ impl Watchers {
         let ReadFrom { cursor: from, .. } = watched.read_from();
         let known = watched.shown.clone();
         watched.know(&reading);
-        if matches!(watched.delivered, Delivered::Unknown | Delivered::Claimed(_)) {
-            // With a claim, this publishes all events after it. Without one it publishes the newest event alone.
+        if matches!(watched.delivered, Delivered::Unknown | Delivered::Assumed(_)) {
+            // With an assumption, this publishes all events after it. Without one it publishes the newest event alone.
             watched.began = from.map_or(newest, |from| newest.min(Some(from)));
         }
         let moved = newest.is_some() && from != newest;

@@ -94,8 +94,8 @@ impl Published {
 async fn thousand_links_and_later_processes_look_up_once_a_day() {
     let (world, whatsapp) = (Arc::<World>::default(), published([Some(OLD), Some(NEW)]));
     let versions = whatsapp.process(&world);
-    let claimed = join_all((0..1_000).map(|_| versions.current(&Route::Direct))).await;
-    assert!(claimed.iter().all(|version| *version == version_of(OLD)));
+    let sent = join_all((0..1_000).map(|_| versions.current(&Route::Direct))).await;
+    assert!(sent.iter().all(|version| *version == version_of(OLD)));
     world.passes(LIFE - Duration::from_secs(1)).await;
     assert_eq!(whatsapp.process(&world).current(&Route::Direct).await, version_of(OLD));
     assert_eq!(whatsapp.looks(), 1);
@@ -133,7 +133,7 @@ async fn failed_lookup_is_not_repeated_for_each_link() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_version_that_is_older_than_the_library_is_not_claimed() {
+async fn one_version_that_is_older_than_the_library_is_not_sent() {
     let (world, whatsapp) = (Arc::<World>::default(), published([Some(1)]));
     assert_eq!(whatsapp.process(&world).current(&Route::Direct).await, bundled());
 }

@@ -159,12 +159,12 @@ async fn suffer(cluster: &mut Cluster, planned: &[Planned], began: Instant, devi
                 redis_restarts += 1;
                 redis_losses += 1;
             }
-            (Fault::Deaf(instance), true) => {
+            (Fault::Unsubscribed(instance), true) => {
                 cluster.pause(instance);
                 cluster.set_network(instance, Way::Cut);
                 cluster.set_network(instance, Way::Open);
             }
-            (Fault::Deaf(instance), false) => cluster.resume(instance),
+            (Fault::Unsubscribed(instance), false) => cluster.resume(instance),
             (Fault::Promotion(_), true) => {
                 replica = Some(cluster.redis.promoted());
                 // A master that gets its first replica begins a run, without a loss.

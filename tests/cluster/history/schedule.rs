@@ -18,7 +18,7 @@ pub enum Fault {
     /// Redis is killed at the end, and comes back as it was at the beginning.
     RedisLoss,
     /// SIGSTOP, for less than a lease. Its connections to Redis break meanwhile; that to WhatsApp does not.
-    Deaf(usize),
+    Unsubscribed(usize),
     /// `kill -9`, and a start at once. At the end Redis is killed, and comes back as it was before: it knows nothing of the new
     /// process.
     LostBirth(usize),
@@ -104,14 +104,14 @@ pub fn plan(seed: u64, faults: usize, instances: usize, span: Duration) -> Vec<P
 pub fn plan_last(seed: u64, planned: &[Planned], instances: usize, all: bool) -> Vec<Planned> {
     const PAUSE: Duration = Duration::from_secs(3);
     let mut random = StdRng::seed_from_u64(!seed);
-    let deaf = Fault::Deaf(random.random_range(0..instances));
+    let unsubscribed = Fault::Unsubscribed(random.random_range(0..instances));
     let lost_birth = Fault::LostBirth(random.random_range(0..instances));
     let mut faults = [Clock::Ahead, Clock::Behind, Clock::Right].map(Fault::Promotion).to_vec();
     faults.push(lost_birth);
     if !all {
         faults = vec![faults[seed as usize % faults.len()]];
     }
-    faults.insert(0, deaf);
+    faults.insert(0, unsubscribed);
     let mut now = planned.iter().map(|planned| planned.to).max().unwrap_or_default();
     let last = faults.into_iter().map(|fault| {
         let lasts = if fault.is_of_redis() { 200..1_000 } else { 2_000..4_500 };

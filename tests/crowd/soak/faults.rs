@@ -6,7 +6,7 @@ use rand::{RngExt as _, rngs::StdRng, seq::IndexedRandom as _};
 use tautan_simulator::{Fault, Refusal};
 use tokio::time::sleep;
 
-use super::Stage;
+use super::Soak;
 
 const PROTOCOL: [Fault; 8] = [
     Fault::CorruptHmac,
@@ -36,9 +36,9 @@ impl Faults {
     }
 
     /// The next one; returns once it is over.
-    pub async fn strike(&mut self, stage: &mut Stage) {
-        let (simulator, lasts) = (stage.scene.simulator.clone(), self.millis(100..3_000));
-        let devices: Vec<_> = stage.tenants.iter().flat_map(|tenant| tenant.phone.devices()).collect();
+    pub async fn strike(&mut self, soak: &mut Soak) {
+        let (simulator, lasts) = (soak.scene.simulator.clone(), self.millis(100..3_000));
+        let devices: Vec<_> = soak.tenants.iter().flat_map(|tenant| tenant.phone.devices()).collect();
         let device = devices.choose(&mut self.random).copied();
         let name = match self.random.random_range(0..100) {
             0..10 => {
@@ -71,7 +71,7 @@ impl Faults {
                 "logins refused"
             }
             33..37 => {
-                let phone = &stage.tenants[self.random.random_range(0..stage.tenants.len())].phone;
+                let phone = &soak.tenants[self.random.random_range(0..soak.tenants.len())].phone;
                 phone.refuse(Refusal::Locked);
                 sleep(lasts).await;
                 phone.accept();
@@ -87,7 +87,7 @@ impl Faults {
                 simulator.faults().slow(None);
                 "WhatsApp slow"
             }
-            60..70 => match &mut stage.redis {
+            60..70 => match &mut soak.redis {
                 Some(redis) if self.random.random_bool(0.5) => {
                     redis.pause();
                     sleep(lasts).await;
@@ -103,23 +103,23 @@ impl Faults {
                 None => "nothing",
             },
             70..76 => {
-                stage.program.pause();
+                soak.program.pause();
                 sleep(lasts).await;
-                stage.program.resume();
+                soak.program.resume();
                 "the program stopped"
             }
             76..82 if self.may_restart => {
-                stage.program.kill();
+                soak.program.kill();
                 sleep(lasts / 4).await;
-                stage.start_again();
+                soak.start_again();
                 "the program killed"
             }
             82..86 if self.may_restart => {
-                stage.program.terminate();
-                if !stage.program.wait().success() {
-                    stage.scene.is_wrong(format!("a drain failed: {:#?}", stage.last_lines()));
+                soak.program.terminate();
+                if !soak.program.wait().success() {
+                    soak.scene.is_wrong(format!("a drain failed: {:#?}", soak.last_lines()));
                 }
-                stage.start_again();
+                soak.start_again();
                 "the program drained"
             }
             _ => "nothing",
@@ -129,9 +129,9 @@ impl Faults {
     }
 
     /// Faults that were ordered and have not happened yet are called off.
-    pub fn end(&self, stage: &Stage) {
+    pub fn end(&self, soak: &Soak) {
         for fault in PROTOCOL {
-            stage.scene.simulator.faults().clear(fault);
+            soak.scene.simulator.faults().clear(fault);
         }
     }
 

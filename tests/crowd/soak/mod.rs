@@ -72,7 +72,7 @@ impl Scene {
 }
 
 /// The program, and what it keeps its state in.
-struct Stage {
+struct Soak {
     scene: Scene,
     tenants: Vec<Tenant>,
     directory: TempDir,
@@ -80,7 +80,7 @@ struct Stage {
     program: Program,
 }
 
-impl Stage {
+impl Soak {
     async fn new(redis: Option<RedisServer>) -> Self {
         let simulator = Simulator::start().await.expect("a free port");
         let directory = tempfile::tempdir().expect("a directory");
@@ -91,9 +91,9 @@ impl Stage {
         let (tenants, base) = (tenants.collect(), Arc::new(Mutex::new(String::new())));
         let scene = Scene { simulator, base, wrong: Arc::default(), began: Instant::now() };
         let program = settings(&scene, &directory, redis.as_ref()).start();
-        let stage = Self { scene, tenants, directory, redis, program };
-        stage.listens();
-        stage
+        let soak = Self { scene, tenants, directory, redis, program };
+        soak.listens();
+        soak
     }
 
     fn listens(&self) {
@@ -174,20 +174,20 @@ async fn soak(redis: Option<RedisServer>) {
     let lasts = Duration::from_secs(variable("SOAK_SECONDS").unwrap_or(SECONDS));
     println!("SOAK_SEED={seed} for {lasts:?}");
     let mut random = StdRng::seed_from_u64(seed);
-    let mut stage = Stage::new(redis).await;
-    stage.storm(&mut random, lasts.mul_f64(1.0 - MEASURED_PART), true).await;
-    stage.rest().await;
+    let mut soak = Soak::new(redis).await;
+    soak.storm(&mut random, lasts.mul_f64(1.0 - MEASURED_PART), true).await;
+    soak.rest().await;
     // From here on one process is measured.
-    stage.program.terminate();
-    assert!(stage.program.wait().success(), "a drain with {TENANTS} links");
-    stage.start_again();
+    soak.program.terminate();
+    assert!(soak.program.wait().success(), "a drain with {TENANTS} links");
+    soak.start_again();
     let measured = lasts.mul_f64(MEASURED_PART);
-    stage.storm(&mut random, measured.mul_f64(WARM_PART), false).await;
-    let warm = stage.rest().await;
-    stage.storm(&mut random, measured.mul_f64(1.0 - WARM_PART), false).await;
-    let last = stage.rest().await;
-    stage.no_panic();
-    let wrong = stage.scene.wrong.lock().expect("no holder panics").clone();
+    soak.storm(&mut random, measured.mul_f64(WARM_PART), false).await;
+    let warm = soak.rest().await;
+    soak.storm(&mut random, measured.mul_f64(1.0 - WARM_PART), false).await;
+    let last = soak.rest().await;
+    soak.no_panic();
+    let wrong = soak.scene.wrong.lock().expect("no holder panics").clone();
     assert!(wrong.is_empty(), "with SOAK_SEED={seed}: {wrong:#?}");
     last.is_no_more_than(&warm, MEMORY_GROWTH_MAX);
 }

@@ -104,10 +104,10 @@ async fn converse(
     if connection.world.strike(Fault::Garbage) {
         return connection.stream.send_garbage().await;
     }
-    let claimed = payload.user_agent.as_option().and_then(|agent| agent.app_version.as_option()?.tertiary);
+    let version = payload.user_agent.as_option().and_then(|agent| agent.app_version.as_option()?.tertiary);
     let refusal = connection.world.change(|state| {
-        state.claimed.extend(claimed);
-        state.refusal.or((claimed.unwrap_or_default() < state.oldest).then_some(Refusal::Outdated))
+        state.sent_versions.extend(version);
+        state.refusal.or((version.unwrap_or_default() < state.oldest).then_some(Refusal::Outdated))
     });
     if let Some(refusal) = refusal {
         return connection.refuse(refusal).await;

@@ -107,7 +107,7 @@ impl Simulator {
         self.world.change(|state| state.published = revision);
     }
 
-    /// Clients that claim to be an older release are refused as outdated from now on.
+    /// Clients of an older version are refused as outdated from now on.
     pub fn refuse_below(&self, revision: u32) {
         self.world.change(|state| state.oldest = revision);
     }
@@ -272,9 +272,9 @@ impl Simulator {
         self.world.read().lookups
     }
 
-    /// The releases that clients have claimed to be, each time one opened a channel.
-    pub fn claimed(&self) -> Vec<u32> {
-        self.world.read().claimed.clone()
+    /// The client versions that clients have sent, each time one opened a channel.
+    pub fn sent_versions(&self) -> Vec<u32> {
+        self.world.read().sent_versions.clone()
     }
 
     pub fn refs_handed_out(&self) -> u64 {

@@ -59,8 +59,8 @@ pub(crate) struct State {
     pub(crate) lookups: u64,
     /// Clients of older releases are turned away.
     pub(crate) oldest: u32,
-    /// What clients have claimed to be, oldest first.
-    pub(crate) claimed: Vec<u32>,
+    /// The client versions that clients have sent, oldest first.
+    pub(crate) sent_versions: Vec<u32>,
     last_connection: u64,
 }
 

@@ -104,8 +104,8 @@ impl Ownership for Flawed {
         self.inner.ownership.rescan().await;
     }
 
-    fn claim_delay(&self, tenant: &TenantId) -> Duration {
-        self.inner.ownership.claim_delay(tenant)
+    fn acquire_delay(&self, tenant: &TenantId) -> Duration {
+        self.inner.ownership.acquire_delay(tenant)
     }
 
     fn has_room(&self) -> bool {

@@ -28,7 +28,7 @@ use crate::store::{
     Migration,
     crypt::MasterKeys,
     redis::{
-        encryption::proof::{self, Standing, prove},
+        encryption::proof::{self, RotationState, prove},
         membership::Tag,
         moving, random_name,
         schema::{self, proof_field},
@@ -197,15 +197,15 @@ impl Connections {
     }
 
     /// Reads the direction of a key rotation again.
-    pub async fn standing(&self) -> Result<Standing, Failure> {
+    pub async fn rotation_state(&self) -> Result<RotationState, Failure> {
         let live = self.live().await?;
         let mut connection = live.connection.clone();
-        let standing = async {
+        let state = async {
             let found = proof::find(&mut connection).await?;
             prove(&mut connection, &self.keys, false, found).await
         };
-        let standing = standing.await;
-        self.look_at(&live, standing).await
+        let state = state.await;
+        self.look_at(&live, state).await
     }
 
     /// Drops a connection to a server that is not the master any more, although it still answers.

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn sentinels_are_read_with_their_service_and_each_with_its_own_password() {
+    fn sentinels_are_read_with_service_and_own_passwords() {
         let plain = watched("redis+sentinel://a,b:26380,[::1]:26381,[::1]/mymaster");
         let addresses: Vec<_> = plain.sentinels.iter().map(address).collect();
         assert_eq!(addresses, ["a:26379", "b:26380", "::1:26381", "::1:26379"]);

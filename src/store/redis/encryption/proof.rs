@@ -17,17 +17,17 @@ use crate::store::{
     },
 };
 
-const PLACE: RowLocation<'static> = RowLocation { table: "proof", row: b"redis" };
+const LOCATION: RowLocation<'static> = RowLocation { table: "proof", row: b"redis" };
 /// Attempts to replace a value that others replace meanwhile.
 const TRIES: usize = 8;
 
 /// The direction of a rotation, as this process sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum RotationState {
     /// The data goes from our previous key to our current one.
     TakingOver,
     /// There is no rotation, or one away from our current key.
-    Settled,
+    Done,
 }
 
 /// The key check value, and the one before it.
@@ -48,17 +48,17 @@ pub async fn prove(
     master: &MasterKeys,
     begins: bool,
     mut found: Found,
-) -> Result<Standing, Failure> {
+) -> Result<RotationState, Failure> {
     let ring = master.own();
     for _ in 0..TRIES {
         let (proof, former) = found;
         match judge(&ring, proof.as_deref(), former.as_deref())? {
-            Judgement::Stands(standing) => return Ok(standing),
-            Judgement::Behind if !begins => return Ok(Standing::Settled),
+            Judgement::Valid(state) => return Ok(state),
+            Judgement::Behind if !begins => return Ok(RotationState::Done),
             Judgement::Behind | Judgement::Missing => {}
         }
         let proof = proof.unwrap_or_default();
-        let call = Call::on_keys(&PROVE, [schema::PROOF.to_owned()]).arg(&proof).arg(ring.seal(PLACE, b"tautan"));
+        let call = Call::on_keys(&PROVE, [schema::PROOF.to_owned()]).arg(&proof).arg(ring.seal(LOCATION, b"tautan"));
         let call = call.arg(LAYOUT);
         let _: () = call.greet(connection).await?;
         found = find(connection).await?;
@@ -69,18 +69,18 @@ pub async fn prove(
 #[derive(Debug, PartialEq, Eq)]
 enum Judgement {
     Missing,
-    Stands(Standing),
+    Valid(RotationState),
     /// All data goes to our previous key.
     Behind,
 }
 
 fn judge(ring: &Ring, proof: Option<&[u8]>, former: Option<&[u8]>) -> Result<Judgement, UnusableServer> {
     let Some(proof) = proof else { return Ok(Judgement::Missing) };
-    if ring.is_current(PLACE, proof) {
-        let from_ours = former.is_some_and(|former| ring.open_previous(PLACE, former).is_some());
-        return Ok(Judgement::Stands(if from_ours { Standing::TakingOver } else { Standing::Settled }));
+    if ring.is_current(LOCATION, proof) {
+        let from_ours = former.is_some_and(|former| ring.open_previous(LOCATION, former).is_some());
+        return Ok(Judgement::Valid(if from_ours { RotationState::TakingOver } else { RotationState::Done }));
     }
-    if ring.open_previous(PLACE, proof).is_some() { Ok(Judgement::Behind) } else { Err(UnusableServer::WrongKey) }
+    if ring.open_previous(LOCATION, proof).is_some() { Ok(Judgement::Behind) } else { Err(UnusableServer::WrongKey) }
 }
 
 #[cfg(test)]
@@ -95,15 +95,15 @@ mod tests {
 
     #[test]
     fn proof_tells_the_direction_of_a_rotation() {
-        let (old, new) = (ring(1, None).seal(PLACE, b"tautan"), ring(2, None).seal(PLACE, b"tautan"));
+        let (old, new) = (ring(1, None).seal(LOCATION, b"tautan"), ring(2, None).seal(LOCATION, b"tautan"));
         let (old, new) = (Some(old.as_slice()), Some(new.as_slice()));
-        let settled = Ok(Judgement::Stands(Standing::Settled));
+        let done = Ok(Judgement::Valid(RotationState::Done));
         assert_eq!(judge(&ring(1, None), None, None), Ok(Judgement::Missing));
-        assert_eq!(judge(&ring(1, Some(2)), old, None), settled, "the first step changes nothing");
+        assert_eq!(judge(&ring(1, Some(2)), old, None), done, "the first step changes nothing");
         assert_eq!(judge(&ring(2, Some(1)), old, None), Ok(Judgement::Behind));
-        assert_eq!(judge(&ring(2, Some(1)), new, old), Ok(Judgement::Stands(Standing::TakingOver)));
+        assert_eq!(judge(&ring(2, Some(1)), new, old), Ok(Judgement::Valid(RotationState::TakingOver)));
         assert_eq!(judge(&ring(1, Some(2)), new, old), Ok(Judgement::Behind), "the second step, not here yet");
-        assert_eq!(judge(&ring(2, None), new, old), settled, "the third step");
+        assert_eq!(judge(&ring(2, None), new, old), done, "the third step");
         for (stranger, proof) in [(ring(3, None), old), (ring(2, None), old), (ring(3, Some(4)), new)] {
             assert_eq!(judge(&stranger, proof, None), Err(UnusableServer::WrongKey));
         }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 
-use super::proof::Standing;
+use super::proof::RotationState;
 use crate::{
     store::redis::{
         Shared,
@@ -67,7 +67,7 @@ pub async fn run(shared: Arc<Shared>) {
 
 /// How many tenants had data of the previous key. `None`: our current key is not the new one.
 async fn go_round(shared: &Shared) -> Result<Option<usize>, Failure> {
-    if shared.connections.standing().await? != Standing::TakingOver {
+    if shared.connections.rotation_state().await? != RotationState::TakingOver {
         return Ok(None);
     }
     let (mut cursor, mut changed) = (0, 0);

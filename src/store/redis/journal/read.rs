@@ -85,11 +85,11 @@ impl Shared {
         if self.membership.is_here(&owner.incarnation) {
             return Ok(self.leases.is_ours(owner.nonce));
         }
-        Ok(!self.dead([owner.incarnation.as_str()]).await?.contains(&owner.incarnation))
+        Ok(!self.expired([owner.incarnation.as_str()]).await?.contains(&owner.incarnation))
     }
 
-    /// Returns those that are dead.
-    pub async fn dead(&self, incarnations: impl IntoIterator<Item = &str>) -> Result<HashSet<String>, Failure> {
+    /// Returns those that have expired.
+    pub async fn expired(&self, incarnations: impl IntoIterator<Item = &str>) -> Result<HashSet<String>, Failure> {
         let names: Vec<&str> = incarnations.into_iter().collect();
         if names.is_empty() {
             return Ok(HashSet::new());
@@ -161,7 +161,7 @@ impl Reading {
         let Some(present) = self.shown() else { return (Vec::new(), None) };
         let seen = Some(present.event.cursor);
         if present.stale {
-            // As an event it would claim a live owner.
+            // As an event it would say that its owner lives.
             self.events.pop();
         }
         let mut updates: Vec<_> = self.events.into_iter().map(Update::Event).collect();

@@ -231,7 +231,7 @@ async fn deregister(shared: &Shared, name: &str) {
     let gone = async {
         let live = shared.connections.live().await?;
         if shared.recovery.run() == live.tag() {
-            // Dead ones that own nothing leave the list: if it is empty then, the next instance need not wait.
+            // Expired ones that own nothing leave the list: if it is empty then, the next instance need not wait.
             let _ = shared.orphaned(1).await;
             return shared.connections.call(&leave(name, true, &live)).await;
         }
@@ -246,7 +246,7 @@ async fn deregister(shared: &Shared, name: &str) {
     }
 }
 
-/// Takes an incarnation that owns nothing from the list, the own one while it `lives`, another one once it is dead.
+/// Takes an incarnation that owns nothing from the list, the own one while it `lives`, another one once it has expired.
 pub fn leave(name: &str, lives: bool, live: &Live) -> Call {
     let keys = [schema::incarnations(), schema::vacant(), schema::heartbeat(name)];
     let keys = keys.into_iter().chain([schema::owned(name), schema::inbox(name)]);

@@ -16,14 +16,14 @@ use crate::store::redis::{
 pub const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// While readers here see a code of another instance.
 const LOOK_FOR_CODES_EVERY: Duration = Duration::from_millis(250);
-/// While an instance is about to count as silent or dead: until then a user waits for a code.
+/// While an instance is about to count as silent or expired: until then a user waits for a code.
 const LOOK_CLOSELY_EVERY: Duration = Duration::from_millis(100);
 /// The list of incarnations is read once in so many looks.
 const LOOKS_PER_LIST: u32 = 2;
 /// Redis counts as away after this time without an answer. Well below the time after which an owner hangs up.
 const AWAY_AFTER: Duration = Duration::from_secs(3);
 
-/// Looks which incarnations live and whether Redis answers, and starts what follows from a death: the dead do not report it.
+/// Looks which incarnations live and whether Redis answers, and starts what follows if one has expired: nothing else reports that.
 pub async fn run(shared: Arc<Shared>) {
     let mut watch = Watch { listed: Vec::new(), looks: 0, answered: Instant::now(), away: None };
     loop {
@@ -41,10 +41,10 @@ pub async fn run(shared: Arc<Shared>) {
         let looked = watch.look(&shared).await;
         shared.watchers.mark_stale_unowned(Instant::now());
         match looked {
-            Ok(dead) => {
+            Ok(expired) => {
                 (watch.answered, watch.away) = (Instant::now(), None);
                 shared.health.answered();
-                shared.after_look(&dead).await;
+                shared.after_look(&expired).await;
             }
             Err(failure) => {
                 tracing::debug!(error = %failure, "heartbeats could not be read");
@@ -70,10 +70,10 @@ struct Watch {
     away: Option<Option<Refusal>>,
 }
 
-/// The dead that a look found.
-struct Dead {
+/// The expired incarnations that a look found.
+struct Expired {
     names: HashSet<String>,
-    /// One of them was not known to be dead.
+    /// One of them was not known to have expired.
     news: bool,
 }
 
@@ -90,7 +90,7 @@ impl Watch {
         }
     }
 
-    async fn look(&mut self, shared: &Shared) -> Result<Dead, Failure> {
+    async fn look(&mut self, shared: &Shared) -> Result<Expired, Failure> {
         let begun = Instant::now();
         if self.looks.is_multiple_of(LOOKS_PER_LIST) {
             let mut pipeline = redis::pipe();
@@ -101,9 +101,9 @@ impl Watch {
         let mut names: BTreeSet<String> = self.listed.iter().cloned().collect();
         names.extend(shared.membership.names());
         names.extend(shared.watchers.owners());
-        let mut dead = Dead { names: HashSet::new(), news: false };
+        let mut expired = Expired { names: HashSet::new(), news: false };
         if names.is_empty() {
-            return Ok(dead);
+            return Ok(expired);
         }
         let mut pipeline = redis::pipe();
         pipeline.cmd("MGET").arg(names.iter().map(|name| schema::heartbeat(name)).collect::<Vec<_>>());
@@ -111,16 +111,16 @@ impl Watch {
         let now = Instant::now();
         for (name, beat) in names.into_iter().zip(beats) {
             let beat = beat.map(|text| Beat::of(&text));
-            let gone = beat.is_none();
-            dead.news |= shared.membership.see(&name, beat, now);
-            if gone {
-                dead.names.insert(name);
+            let has_expired = beat.is_none();
+            expired.news |= shared.membership.see(&name, beat, now);
+            if has_expired {
+                expired.names.insert(name);
             }
         }
-        shared.membership.see_absent(&shared.absent_owners_of_pairings().await?, now);
+        shared.membership.see_unsubscribed(&shared.unsubscribed_owners_of_pairings().await?, now);
         shared.membership.looked(begun);
         shared.cut_deadlines(&shared.membership.silent(now)).await?;
-        Ok(dead)
+        Ok(expired)
     }
 }
 
@@ -132,7 +132,7 @@ impl Shared {
     }
 
     /// Those whose process has no subscription, and how old their heartbeats are.
-    async fn absent_owners_of_pairings(&self) -> Result<BTreeMap<String, Duration>, Failure> {
+    async fn unsubscribed_owners_of_pairings(&self) -> Result<BTreeMap<String, Duration>, Failure> {
         let owners = self.owners_of_pairings();
         if owners.is_empty() {
             return Ok(BTreeMap::new());
@@ -141,11 +141,11 @@ impl Shared {
         let channels: Vec<_> = owners.iter().map(|owner| schema::probe(instance_of(owner))).collect();
         pipeline.cmd("PUBSUB").arg("NUMSUB").arg(channels);
         let (subscribed,): (Vec<(String, u64)>,) = self.connections.query(&pipeline).await?;
-        let absent = owners.into_iter().zip(subscribed).filter(|(_, (_, subscribed))| *subscribed == 0);
-        let absent: Vec<_> = absent.map(|(owner, _)| owner).collect();
-        let left = self.left_to_live(&absent).await?;
+        let unsubscribed = owners.into_iter().zip(subscribed).filter(|(_, (_, subscribed))| *subscribed == 0);
+        let unsubscribed: Vec<_> = unsubscribed.map(|(owner, _)| owner).collect();
+        let left = self.left_to_live(&unsubscribed).await?;
         let ages = left.into_iter().map(|left| TTL.saturating_sub(Duration::from_millis(left.try_into().unwrap_or(0))));
-        Ok(absent.into_iter().zip(ages).collect())
+        Ok(unsubscribed.into_iter().zip(ages).collect())
     }
 
     /// How long these heartbeats still live, in ms; negative: not known.
@@ -158,7 +158,7 @@ impl Shared {
         self.connections.query(&pipeline).await
     }
 
-    /// If Redis's clock was set back, or that of a promoted replica is behind, heartbeats of the dead would live for longer than a
+    /// If Redis's clock was set back, or that of a promoted replica is behind, heartbeats of killed processes would live for longer than a
     /// lease.
     async fn cut_deadlines(&self, silent: &[String]) -> Result<(), Failure> {
         let left = self.left_to_live(silent).await?;
@@ -174,11 +174,11 @@ impl Shared {
         Ok(())
     }
 
-    async fn after_look(self: &Arc<Self>, dead: &Dead) {
-        if dead.news || self.has_settled().await {
+    async fn after_look(self: &Arc<Self>, expired: &Expired) {
+        if expired.news || self.has_settled().await {
             self.notifications.request_rescan();
         }
-        let orphans = self.watchers.owned_by(&dead.names);
+        let orphans = self.watchers.owned_by(&expired.names);
         if !orphans.is_empty() {
             self.catch_up_with_all(orphans);
         }

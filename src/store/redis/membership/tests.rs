@@ -92,67 +92,78 @@ fn silence_counts_from_the_last_new_beat_or_failed_look() {
     assert!(membership.see("a", None, at(6)), "it is gone");
     assert!(!membership.see("a", None, at(7)), "that is known already");
     membership.looked(at(60));
-    assert!(!membership.is_silent("a", at(60)), "the dead are not silent");
+    assert!(!membership.is_silent("a", at(60)), "an expired one is not silent");
 }
 
 #[test]
 fn member_without_subscription_and_beat_is_silent_soon() {
     let (membership, start) = (Membership::new(None), Instant::now());
-    let look = |number: u64, absent: &[(&str, Duration)], now: Instant| {
+    let look = |number: u64, unsubscribed: &[(&str, Duration)], now: Instant| {
         membership.see("killed", beat(1, 0, None), now);
         membership.see("cut", beat(number, 100, None), now);
         membership.see("there", beat(1, 200, None), now);
-        membership.see_absent(&absent.iter().map(|(name, age)| ((*name).to_owned(), *age)).collect(), now);
+        membership.see_unsubscribed(&unsubscribed.iter().map(|(name, age)| ((*name).to_owned(), *age)).collect(), now);
         membership.looked(now);
         membership.silent(now)
     };
-    let (second, late) = (Duration::from_secs(1), start + ABSENT_FOR);
+    let (second, late) = (Duration::from_secs(1), start + UNSUBSCRIBED_FOR);
     assert!(look(1, &[], start).is_empty() && !membership.is_suspicious(start));
     assert!(look(2, &[("killed", second), ("cut", second)], start).is_empty() && membership.is_suspicious(start));
     assert!(look(2, &[("killed", second), ("cut", second)], late).is_empty(), "the next beat may be under way");
-    assert_eq!(look(3, &[("killed", OVERDUE_AFTER), ("cut", Duration::ZERO)], late), ["killed"], "what beats lives");
-    assert_eq!(membership.claim_delay_of(&tenant(1), "cut", late), Duration::ZERO, "nothing is left to the killed one");
+    assert_eq!(
+        look(3, &[("killed", BEAT_LATE_AFTER), ("cut", Duration::ZERO)], late),
+        ["killed"],
+        "an instance that beats is alive"
+    );
+    assert_eq!(
+        membership.acquire_delay_of(&tenant(1), "cut", late),
+        Duration::ZERO,
+        "nothing is left to the killed one"
+    );
     assert!(look(4, &[], late).is_empty() && !membership.is_suspicious(late), "it is subscribed again");
-    look(5, &[("killed", OVERDUE_AFTER)], late);
-    membership.restart_silence(late + ABSENT_FOR);
+    look(5, &[("killed", BEAT_LATE_AFTER)], late);
+    membership.restart_silence(late + UNSUBSCRIBED_FOR);
     assert!(
-        look(6, &[("killed", OVERDUE_AFTER)], late + ABSENT_FOR).is_empty(),
+        look(6, &[("killed", BEAT_LATE_AFTER)], late + UNSUBSCRIBED_FOR).is_empty(),
         "Redis may have cut all subscriptions"
     );
 }
 
 #[test]
-fn dead_member_is_over_when_its_owner_has_hung_up() {
+fn expired_member_is_acquirable_when_its_owner_has_hung_up() {
     let (membership, start) = (Membership::new(None), Instant::now());
     membership.see("a", beat(1, 1, None), start);
     membership.looked(start);
     let soon = start + Duration::from_secs(1);
     assert!(membership.see("a", None, soon), "redis's clock was set forward");
     membership.looked(soon);
-    assert!(!membership.is_over("a", soon) && membership.is_over("unknown", soon));
-    let late = start + OVER_AFTER;
-    assert!(!membership.is_over("a", late), "no look for long");
+    assert!(!membership.is_acquirable("a", soon) && membership.is_acquirable("unknown", soon));
+    let late = start + ACQUIRABLE_AFTER;
+    assert!(!membership.is_acquirable("a", late), "no look for long");
     membership.looked(late);
-    assert!(membership.is_over("a", late));
+    assert!(membership.is_acquirable("a", late));
     assert!(membership.see("a", None, late), "its tenants can be acquired");
     assert!(!membership.see("a", None, late));
     membership.see("p-0", beat(1, 1, None), start);
-    assert!(!membership.is_over("p-0", soon));
+    assert!(!membership.is_acquirable("p-0", soon));
     membership.see("p-1", beat(1, 1, None), soon);
-    assert!(membership.is_over("p-0", soon), "the next incarnation of its process lives");
-    assert!(membership.is_over(&membership.next_name(), soon), "an earlier incarnation of this process has hung up");
+    assert!(membership.is_acquirable("p-0", soon), "the next incarnation of its process lives");
+    assert!(
+        membership.is_acquirable(&membership.next_name(), soon),
+        "an earlier incarnation of this process has hung up"
+    );
 }
 
 #[test]
 fn times_of_a_death_are_in_order() {
     use super::heartbeat::{DEADLINE, TTL};
     const HANG_UP: Duration = Duration::from_millis(500);
-    assert!(DEADLINE + LOOK_HOLDS + HANG_UP <= OVER_AFTER, "two owners");
-    assert!(OVER_AFTER + super::liveness::LOOK_EVERY <= TTL, "a death would be found later");
+    assert!(DEADLINE + LOOK_HOLDS + HANG_UP <= ACQUIRABLE_AFTER, "two owners");
+    assert!(ACQUIRABLE_AFTER + super::liveness::LOOK_EVERY <= TTL, "a death would be found later");
     assert!(DEADLINE + HANG_UP < TTL, "two owners");
-    assert!(ABSENT_FOR < OVERDUE_AFTER && OVERDUE_AFTER < SILENT_AFTER);
+    assert!(UNSUBSCRIBED_FOR < BEAT_LATE_AFTER && BEAT_LATE_AFTER < SILENT_AFTER);
     assert!(SILENT_AFTER < DEADLINE && SUSPECT_AFTER < SILENT_AFTER && LIVELY_FOR < SILENT_AFTER);
-    assert!(DURABLE_AFTER < DEADLINE, "a process that starts anew finds its own tenants dead later than that");
+    assert!(DURABLE_AFTER < DEADLINE, "a process that starts anew finds its own incarnation expired later than that");
 }
 
 #[test]
@@ -164,7 +175,7 @@ fn least_loaded_come_first_and_equals_share() {
     membership.see("full", beat(1, 0, Some(0)), now);
     let mut taken = [0; 2];
     for number in 0..200 {
-        let waits = ["one", "two", "busy"].map(|here| membership.claim_delay_of(&tenant(number), here, now));
+        let waits = ["one", "two", "busy"].map(|here| membership.acquire_delay_of(&tenant(number), here, now));
         taken[0] += usize::from(waits[0].is_zero());
         taken[1] += usize::from(waits[1].is_zero());
         assert!(waits[0].is_zero() != waits[1].is_zero(), "one of them comes first");
@@ -178,9 +189,9 @@ fn no_tenant_is_left_to_a_leaving_member() {
     let (membership, now) = (Membership::new(None), Instant::now());
     membership.see("leaving", beat(1, 1, None), now);
     membership.see("here", beat(1, 100, None), now);
-    assert_eq!(membership.claim_delay_of(&tenant(1), "here", now), TURN);
+    assert_eq!(membership.acquire_delay_of(&tenant(1), "here", now), TURN);
     membership.leaves("leaving");
-    assert_eq!(membership.claim_delay_of(&tenant(1), "here", now), Duration::ZERO);
+    assert_eq!(membership.acquire_delay_of(&tenant(1), "here", now), Duration::ZERO);
 }
 
 #[test]
@@ -190,7 +201,7 @@ fn no_tenant_is_left_to_a_silent_member() {
     membership.see("busy", beat(1, 100, Some(100)), start);
     let later = start + LIVELY_FOR;
     membership.see("busy", beat(2, 100, Some(100)), later);
-    assert_eq!(membership.claim_delay_of(&tenant(1), "busy", start), TURN);
-    assert_eq!(membership.claim_delay_of(&tenant(1), "busy", later), Duration::ZERO);
+    assert_eq!(membership.acquire_delay_of(&tenant(1), "busy", start), TURN);
+    assert_eq!(membership.acquire_delay_of(&tenant(1), "busy", later), Duration::ZERO);
     assert!(membership.has_room(start) && !membership.has_room(later));
 }

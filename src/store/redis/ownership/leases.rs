@@ -10,7 +10,7 @@ use crate::{
     events::Event,
     store::{
         Lease,
-        lease::Claim,
+        lease::WeakLease,
         redis::{journal::record::Record, script::Script},
     },
     tenant::TenantId,
@@ -35,7 +35,7 @@ enum Entry {
 pub struct Held {
     pub tenant: TenantId,
     pub incarnation: String,
-    claim: Claim,
+    weak: WeakLease,
     pub writes: tokio::sync::Mutex<Writes>,
 }
 
@@ -68,7 +68,7 @@ const LOSS_MAX_BEATS: u64 = 3;
 impl Held {
     /// `None`: all copies of the lease were dropped.
     pub fn lease(&self) -> Option<Lease> {
-        self.claim.lease()
+        self.weak.upgrade()
     }
 }
 
@@ -138,7 +138,7 @@ impl Leases {
 
     pub fn held(&self, nonce: u128) -> Option<Arc<Held>> {
         match self.lock().get(&nonce) {
-            Some(Entry::Held(held)) if held.claim.is_held() => Some(held.clone()),
+            Some(Entry::Held(held)) if held.weak.is_held() => Some(held.clone()),
             _ => None,
         }
     }
@@ -151,7 +151,7 @@ impl Leases {
     pub fn tenants(&self) -> HashSet<TenantId> {
         let known = self.lock();
         let held = known.values().filter_map(|entry| match entry {
-            Entry::Held(held) if held.claim.is_held() => Some(held.tenant.clone()),
+            Entry::Held(held) if held.weak.is_held() => Some(held.tenant.clone()),
             _ => None,
         });
         held.collect()
@@ -160,7 +160,7 @@ impl Leases {
     /// The lease was released, or lost.
     pub fn end(&self, nonce: u128) {
         if let Some(Entry::Held(held)) = self.lock().remove(&nonce) {
-            held.claim.end();
+            held.weak.end();
         }
     }
 
@@ -170,7 +170,7 @@ impl Leases {
         let mut tenants = BTreeSet::new();
         for (_, entry) in ended {
             if let Entry::Held(held) = entry {
-                held.claim.end();
+                held.weak.end();
                 tenants.insert(held.tenant.clone());
             }
         }
@@ -228,7 +228,7 @@ impl Entry {
     fn is_alive(&self) -> bool {
         match self {
             Self::Acquiring => true,
-            Self::Held(held) => held.claim.is_held(),
+            Self::Held(held) => held.weak.is_held(),
         }
     }
 }
@@ -244,7 +244,7 @@ impl Acquiring<'_> {
         let held = Held {
             tenant: tenant.clone(),
             incarnation: incarnation.to_owned(),
-            claim: lease.claim(),
+            weak: lease.downgrade(),
             writes: tokio::sync::Mutex::new(Writes {
                 number: 0,
                 record: Some(record),

@@ -24,7 +24,7 @@ pub struct Seen {
 }
 
 impl Shared {
-    /// Tenants of dead incarnations, wanted tenants that had no owner, and tenants that Redis lists as ours and that are not
+    /// Tenants of expired incarnations, wanted tenants that had no owner, and tenants that Redis lists as ours and that are not
     /// running here. Of more than `max` a random part, so that none waits for ever.
     ///
     /// Does not write the indexes: only the scripts that change a record do. If this removed an entry, it would also remove the
@@ -37,7 +37,7 @@ impl Shared {
         pipeline.cmd("SMEMBERS").arg(schema::incarnations());
         let (wanted, incarnations): (Vec<String>, Vec<String>) = self.connections.query(&pipeline).await?;
         let mut found = tenants(&wanted);
-        for incarnation in self.dead(incarnations.iter().map(String::as_str)).await? {
+        for incarnation in self.expired(incarnations.iter().map(String::as_str)).await? {
             found.extend(self.owned_by(&incarnation, max).await?);
         }
         let here = self.membership.here();
@@ -61,7 +61,7 @@ impl Shared {
         if owned.is_empty() && !self.membership.is_here(incarnation) && !live.is_younger_than(TTL) {
             let gone: Result<(), _> = self.connections.call(&leave(incarnation, false, &live)).await;
             if let Err(failure) = gone {
-                tracing::debug!(error = %failure, "a dead incarnation stays listed");
+                tracing::debug!(error = %failure, "an expired incarnation stays listed");
             }
         }
         Ok(tenants(&owned).into_iter().collect())
@@ -78,7 +78,7 @@ impl Shared {
         type Row = (Option<String>, Option<Vec<u8>>, Option<String>, Option<String>);
         let rows: Vec<Row> = self.connections.query(&pipeline).await?;
         let owners = rows.iter().filter_map(|(_, _, incarnation, _)| incarnation.as_deref());
-        let gone = self.dead(owners.collect::<HashSet<_>>()).await?;
+        let expired = self.expired(owners.collect::<HashSet<_>>()).await?;
         let seen = tenants.iter().zip(rows).map(|(tenant, (version, desired, incarnation, nonce))| {
             let owner = incarnation.zip(nonce.as_deref().and_then(parse_nonce));
             let owner = owner.map(|(incarnation, nonce)| Owner { incarnation, nonce });
@@ -86,18 +86,18 @@ impl Shared {
                 tenant: tenant.clone(),
                 version: version.unwrap_or_default(),
                 is_wanted: desired.is_some(),
-                is_owned: owner.as_ref().is_some_and(|owner| self.lives(owner, &gone)),
+                is_owned: owner.as_ref().is_some_and(|owner| self.lives(owner, &expired)),
                 owner,
             }
         });
         Ok(seen.collect())
     }
 
-    fn lives(&self, owner: &Owner, gone: &HashSet<String>) -> bool {
+    fn lives(&self, owner: &Owner, expired: &HashSet<String>) -> bool {
         if self.membership.is_here(&owner.incarnation) {
             return self.leases.is_ours(owner.nonce);
         }
-        !gone.contains(&owner.incarnation)
+        !expired.contains(&owner.incarnation)
     }
 }
 

@@ -3,7 +3,7 @@
 -- run, whether readers need a refresh, the run of Redis, event.
 -- Answers the fence, and how many instances received the event; a repeated call is answered the fence alone.
 if read('owner_nonce') == ARGV[1] then return { 'done', read('owner_fence') } end
--- Without this check a process that froze before the call would own the tenant as an incarnation that is dead.
+-- Without this check a process that froze before the call would own the tenant as an incarnation that has expired.
 if redis.call('EXISTS', alive) == 0 then return { 'unregistered', '' } end
 if not is_run(ARGV[8]) then return { 'moved', '' } end
 if not is_at(ARGV[4]) then return { 'again', '' } end

@@ -1,5 +1,5 @@
 -- ARGV: the time counted, in ms; how long the tenant has to be idle, or '' to remove it at once; the nonce of an owner that is
--- known to be dead, or ''. KEYS behind the named ones: the sets `owned` and `inbox` of every incarnation. A tenant with
+-- known to have expired, or ''. KEYS behind the named ones: the sets `owned` and `inbox` of every incarnation. A tenant with
 -- credentials, a desired state or another owner stays. Answers what was done.
 local owner = read('owner_nonce')
 if read('desired') ~= '' or (owner ~= '' and owner ~= ARGV[3]) or redis.call('EXISTS', tables) == 1 then

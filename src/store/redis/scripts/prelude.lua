@@ -59,7 +59,7 @@ local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- The owner reads its inbox every second, also if it missed the notification. An owner that does not is dead before the inbox
+-- The owner reads its inbox every second, also if it missed the notification. An owner that does not has expired before the inbox
 -- expires.
 local function put_into_inbox(inbox)
   redis.call('SADD', inbox, tenant)

@@ -1,7 +1,7 @@
 -- `alive` belongs to the new incarnation, `past_alive` to the one before it in the same process. ARGV: the new name, its first
 -- beat, ms to live, the past name or '', the run of Redis or '' if it is not known. Answers the number of this registration,
 -- whether the past name was still listed, and whether no other instance was there.
--- One step, so that no instance takes the new name for dead before it has a heartbeat. The first command changes nothing: see
+-- One step, so that no instance takes the new name for expired before it has a heartbeat. The first command changes nothing: see
 -- allow_oom in the prelude.
 redis.call('SREM', incarnations, '')
 local none_listed = redis.call('EXISTS', incarnations) == 0

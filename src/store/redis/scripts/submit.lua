@@ -56,7 +56,7 @@ redis.call('LPUSH', requests, ARGV[1] .. ' ' .. answer)
 redis.call('LTRIM', requests, 0, ANSWERS_MAX - 1)
 redis.call('PEXPIRE', requests, ANSWERS_KEPT_MS)
 if ARGV[3] == '' then
-  -- If it has an owner, that one is dead. Without this the dead incarnation would be listed for ever.
+  -- If it has an owner, that one has expired. Without this the expired incarnation would be listed for ever.
   redis.call('HDEL', record, 'desired')
   clear_owner()
 else

@@ -33,10 +33,10 @@ impl RedisStore {
     pub async fn erase_tenant(&self, tenant: &TenantId) -> Result<bool, StoreError> {
         let shared = self.shared();
         let reading = shared.read(tenant, None).await?;
-        let dead = reading.record.owner.filter(|_| !reading.is_owned);
+        let expired = reading.record.owner.filter(|_| !reading.is_owned);
         // Listed before the record is removed, so that the keys of a request that comes meanwhile are not among them.
         let unnamed = shared.unnamed_keys(tenant).await?;
-        let call = forget(tenant, 0, None, dead.as_ref(), &shared.incarnations().await?);
+        let call = forget(tenant, 0, None, expired.as_ref(), &shared.incarnations().await?);
         let answer: String = shared.connections.call(&call).await?;
         if answer != FORGOTTEN {
             return Ok(false);
@@ -55,13 +55,13 @@ fn forget(
     tenant: &TenantId,
     counted: u64,
     after: Option<Duration>,
-    dead: Option<&Owner>,
+    expired: Option<&Owner>,
     incarnations: &[String],
 ) -> Call {
     let after = after.map_or(String::new(), |after| after.as_millis().to_string());
-    let nonce = dead.map_or(String::new(), |owner| nonce_text(owner.nonce));
+    let nonce = expired.map_or(String::new(), |owner| nonce_text(owner.nonce));
     let mut call = Call::on(&FORGET, tenant).key(schema::outbox()).key(schema::wanted());
-    for incarnation in incarnations.iter().chain(dead.map(|owner| &owner.incarnation)) {
+    for incarnation in incarnations.iter().chain(expired.map(|owner| &owner.incarnation)) {
         call = call.key(schema::owned(incarnation)).key(schema::inbox(incarnation));
     }
     call.arg(counted).arg(after).arg(nonce)

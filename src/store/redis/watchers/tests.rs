@@ -120,7 +120,7 @@ fn events_that_arrive_during_a_reading_are_published() {
 /// The phone unlinks while the store is away. A reader that comes meanwhile knows an older event than the others, and no
 /// reading can bring the events after it any more.
 #[test]
-fn older_claim_hides_no_message_from_others() {
+fn older_assumption_hides_no_message_from_others() {
     let (_server, watchers, tenant) = watchers();
     let joined = watchers.join(&tenant);
     assert_eq!(watchers.based(&tenant, &reading(1..=2), &joined), Based::Well);
@@ -252,9 +252,9 @@ fn stale_reader_gets_the_status_if_another_reads_first() {
     }
 }
 
-/// A stream has read event 3. A reader begins stale and claims event 5, and the stream's reading is looked at after it.
+/// A stream has read event 3. A reader begins stale and names event 5, and the stream's reading is looked at after it.
 #[test]
-fn claim_of_a_stale_reader_hides_no_event_from_others() {
+fn assumption_of_a_stale_reader_hides_no_event_from_others() {
     let (_server, watchers, tenant) = watchers();
     let now = Timestamp::UNIX_EPOCH;
     let joined = watchers.join(&tenant);

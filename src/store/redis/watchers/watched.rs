@@ -39,7 +39,7 @@ pub struct Watched {
     pub listening: bool,
     pub delivered: Delivered,
     /// What all others had received when a reader came that had seen less, until the next event is published.
-    pub before_claim: Option<Cursor>,
+    pub before_assumption: Option<Cursor>,
     /// Where the publishing began. Earlier events were read by each stream itself, and never published.
     pub began: Option<Cursor>,
     pub reader: Reader,
@@ -74,9 +74,9 @@ pub struct Message {
     pub owner: Option<String>,
 }
 
-/// Where a message stands to what readers here have received.
+/// The position of a message after those that readers here have received.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum MessageOrder {
     Next,
     Known,
     /// An event before it was missed.
@@ -97,9 +97,9 @@ pub enum Reader {
 pub enum Delivered {
     /// Nothing has been read yet.
     Unknown,
-    /// Nothing has been read yet. Readers that began stale claim to have seen the events up to here, or more. Another reader may
-    /// have seen less, so the claim counts only until something is read.
-    Claimed(Cursor),
+    /// Nothing has been read yet. Readers that began stale name an event up to which they have seen all, the oldest of them
+    /// this one. Another reader may have seen less, so it counts only until something is read.
+    Assumed(Cursor),
     Nothing,
     UpTo(Cursor),
 }
@@ -108,19 +108,19 @@ impl Delivered {
     /// Where the next reading for all begins. `None`: with the newest event alone.
     pub fn cursor(self) -> Option<Cursor> {
         match self {
-            Self::UpTo(cursor) | Self::Claimed(cursor) => Some(cursor),
+            Self::UpTo(cursor) | Self::Assumed(cursor) => Some(cursor),
             // Every event is news. With the newest alone, a stream that has read an earlier one would miss some between.
             Self::Nothing => Some(NOWHERE),
             Self::Unknown => None,
         }
     }
 
-    /// A reader begins stale that claims to have seen the events up to `after`.
-    pub fn claimed(self, after: Cursor) -> Self {
+    /// A reader begins stale: assumes that it has seen the events up to `after`.
+    pub fn assumed_up_to(self, after: Cursor) -> Self {
         match self {
             Self::UpTo(cursor) => Self::UpTo(cursor.min(after)),
-            Self::Claimed(cursor) => Self::Claimed(cursor.min(after)),
-            Self::Unknown => Self::Claimed(after),
+            Self::Assumed(cursor) => Self::Assumed(cursor.min(after)),
+            Self::Unknown => Self::Assumed(after),
             Self::Nothing => Self::Nothing,
         }
     }
@@ -137,7 +137,7 @@ impl Default for Watched {
         Self {
             listening: false,
             delivered: Delivered::Unknown,
-            before_claim: None,
+            before_assumption: None,
             began: None,
             reader: Reader::First,
             again: false,
@@ -165,39 +165,39 @@ impl Watched {
     /// The publishing begins with this reading.
     pub fn begin(&mut self, newest: Option<Cursor>) {
         self.delivered = match (self.delivered, newest) {
-            // The task publishes from the claim on. No other reader has received the events that a claim names beyond
+            // The task publishes from the assumption on. No other reader has received the events that it names beyond
             // this reading.
-            (Delivered::Claimed(claimed), Some(newest)) => Delivered::UpTo(claimed.min(newest)),
-            (Delivered::Claimed(_) | Delivered::Unknown | Delivered::Nothing | Delivered::UpTo(_), newest) => {
+            (Delivered::Assumed(assumed), Some(newest)) => Delivered::UpTo(assumed.min(newest)),
+            (Delivered::Assumed(_) | Delivered::Unknown | Delivered::Nothing | Delivered::UpTo(_), newest) => {
                 newest.into()
             }
         };
         self.began = newest;
     }
 
-    /// A reader begins stale that claims to have seen the events up to `after`.
-    pub fn claim(&mut self, after: Cursor) {
-        let claimed = self.delivered.claimed(after);
+    /// A reader begins stale: assumes that it has seen the events up to `after`.
+    pub fn assume(&mut self, after: Cursor) {
+        let assumed = self.delivered.assumed_up_to(after);
         if let Delivered::UpTo(delivered) = self.delivered
-            && claimed != self.delivered
+            && assumed != self.delivered
         {
-            self.before_claim = self.before_claim.max(Some(delivered));
+            self.before_assumption = self.before_assumption.max(Some(delivered));
         }
-        self.delivered = claimed;
+        self.delivered = assumed;
     }
 
-    /// A reading may begin after the events that only the reader with the claim has not seen: an unlink has removed them. Then
+    /// A reading may begin after the events that only the reader of the assumption has not seen: an unlink has removed them. Then
     /// the messages that follow what all others have received are the next.
-    pub fn give_up_claim(&mut self, reading: &Reading) {
+    pub fn give_up_assumption(&mut self, reading: &Reading) {
         let oldest = reading.events.first().map(|event| event.cursor);
-        if let Some(delivered) = self.before_claim.take_if(|delivered| oldest > Some(*delivered)) {
+        if let Some(delivered) = self.before_assumption.take_if(|delivered| oldest > Some(*delivered)) {
             self.delivered = Delivered::UpTo(delivered);
         }
     }
 
     /// Readers here have received the event.
     pub fn deliver(&mut self, newest: Option<Cursor>) {
-        (self.delivered, self.before_claim) = (newest.into(), None);
+        (self.delivered, self.before_assumption) = (newest.into(), None);
     }
 
     /// Keeps a message until the reading under way is done.
@@ -209,12 +209,12 @@ impl Watched {
         self.waiting.push_back((server.to_owned(), message));
     }
 
-    pub fn place(&self, Message { previous, event, .. }: &Message) -> Place {
+    pub fn order_of(&self, Message { previous, event, .. }: &Message) -> MessageOrder {
         if self.delivered == Delivered::from(*previous) {
-            return Place::Next;
+            return MessageOrder::Next;
         }
         let is_known = |known: Cursor| known.epoch == event.cursor.epoch && event.cursor <= known;
-        if self.delivered.cursor().is_some_and(is_known) { Place::Known } else { Place::Later }
+        if self.delivered.cursor().is_some_and(is_known) { MessageOrder::Known } else { MessageOrder::Later }
     }
 
     /// The reading is done, and so are the messages that waited for it. True: a task has to read again.

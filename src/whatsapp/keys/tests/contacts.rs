@@ -60,7 +60,7 @@ async fn newest_word_of_the_library_counts_before_what_is_kept() {
     mappings.set("lid_pn_by_pn", "new", &serde_json::to_vec(&entry).unwrap(), None).await.unwrap();
     assert_eq!(&*known(&mappings, "lid_pn_by_pn", "new").await.unwrap().lid, "lid-new");
     mappings.delete("lid_pn_by_pn", "new").await.unwrap();
-    assert!(known(&mappings, "lid_pn_by_pn", "new").await.is_none(), "the vault has none");
+    assert!(known(&mappings, "lid_pn_by_pn", "new").await.is_none(), "the credential store has none");
     let moved = LidPnEntry::new("lid-moved".to_owned(), phone(1), LearningSource::Usync);
     mappings.set("lid_pn_by_pn", &phone(1), &serde_json::to_vec(&moved).unwrap(), None).await.unwrap();
     assert_eq!(&*known(&mappings, "lid_pn_by_pn", &phone(1)).await.unwrap().lid, "lid-moved");
