@@ -7,8 +7,7 @@ cd "$(dirname "$0")/.."
 declare -A finds=(
     [dropped-publish]=Lost [missing-fence-check]=TwoOwners [read-before-subscribe]=Lost
     [reused-sequence]='TwoEventsOfOneId|Disorder' [foreign-tenant]=Foreign [unnumbered-desired-state]=LostRequest
-    [redial-without-lease]=ReplacedLink [acquired-outside-index]=Stuck [revived-deadline]="ReplacedLink|TwoOwners"
-    [acquired-before-compared]="ReplacedLink|TwoOwners"
+    [redial-without-lease]=ReplacedLink [acquired-outside-index]=Stuck
 )
 [ $# -gt 0 ] || set -- "${!finds[@]}"
 # The tests themselves, without a flaw.
