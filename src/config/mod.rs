@@ -179,6 +179,7 @@ impl Config {
                     );
                 }
             }
+            reader.refuse_unknown_keys("there is no such setting, and without a key the program runs in local mode");
             let cookie = reader.text("TAUTAN_COOKIE").unwrap_or_default().to_ascii_lowercase();
             if SECURE_COOKIES.iter().any(|prefix| cookie.starts_with(prefix)) {
                 reader.mistake(

@@ -29,12 +29,15 @@ pub(super) struct Reader {
     values: HashMap<&'static str, String>,
     /// Variables that are set and empty, by their names; the value is the name that was used, maybe the file's.
     empty: HashMap<&'static str, String>,
+    /// Names that begin like those of keys and are none.
+    unknown_keys: Vec<String>,
     mistakes: Vec<Mistake>,
 }
 
 impl Reader {
     pub fn new(flags: Vec<(String, String)>, environment: Vec<(OsString, OsString)>) -> Self {
-        let mut reader = Self { values: HashMap::new(), empty: HashMap::new(), mistakes: Vec::new() };
+        let mut reader =
+            Self { values: HashMap::new(), empty: HashMap::new(), unknown_keys: Vec::new(), mistakes: Vec::new() };
         let environment: HashMap<String, String> = environment
             .into_iter()
             .filter_map(|(name, value)| {
@@ -47,6 +50,9 @@ impl Reader {
                         &name,
                         &format!("is not read, since it holds no secret: set {} itself", variable.name),
                     );
+                }
+                if name.starts_with("JWT_") && !ours && file_of.is_none() {
+                    reader.unknown_keys.push(name.clone());
                 }
                 if name.starts_with("TAUTAN_") && !ours && !is_injected(&name) {
                     reader.mistake(&name, "there is no such setting; `tautan --help` lists them");
@@ -117,6 +123,13 @@ impl Reader {
     pub fn must_not_be_empty(&mut self, name: &str, what: &str) {
         if let Some(used) = self.empty.get(name).filter(|_| !self.values.contains_key(name)).cloned() {
             self.mistake(&used, what);
+        }
+    }
+
+    /// One of them may be a misspelt key.
+    pub fn refuse_unknown_keys(&mut self, what: &str) {
+        for name in std::mem::take(&mut self.unknown_keys) {
+            self.mistake(&name, what);
         }
     }
 

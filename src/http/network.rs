@@ -20,7 +20,13 @@ impl Network {
             Some((address, prefix)) => (address.parse::<IpAddr>().ok()?, Some(prefix.parse().ok()?)),
             None => (text.parse().ok()?, None),
         };
-        let prefix = prefix.unwrap_or(bits(address));
+        let mut prefix = prefix.unwrap_or(bits(address));
+        // A client with such an address counts as one of IPv4, and would match no network of IPv6.
+        let is_mapped = address.to_canonical() != address;
+        if is_mapped {
+            prefix = u32::checked_sub(prefix, 96)?;
+        }
+        let address = address.to_canonical();
         (1..=bits(address)).contains(&prefix).then(|| Self { begin: masked(address, prefix), prefix })
     }
 
@@ -79,6 +85,8 @@ mod tests {
             ("fd00::/8", "fdff::1", "fe00::1"),
             ("fd00::7", "fd00::7", "fd00::8"),
             ("10.0.0.0/8", "10.0.0.0", "::a00:0"),
+            ("::ffff:10.0.0.7", "10.0.0.7", "10.0.0.6"),
+            ("::ffff:10.0.0.0/104", "10.255.0.1", "11.0.0.1"),
         ] {
             assert!(holds(network, inside) && !holds(network, outside), "{network}");
         }
@@ -86,8 +94,18 @@ mod tests {
 
     #[test]
     fn network_is_refused_when_it_is_none_or_everything() {
-        for text in ["", "proxy", "10.0.0.0/33", "::/129", "10.0.0.0/-1", "10.0.0.0/", "10.0.0/8", "0.0.0.0/0", "::/0"]
-        {
+        for text in [
+            "",
+            "proxy",
+            "10.0.0.0/33",
+            "::/129",
+            "10.0.0.0/-1",
+            "10.0.0.0/",
+            "10.0.0/8",
+            "0.0.0.0/0",
+            "::/0",
+            "::ffff:0.0.0.0/96",
+        ] {
             assert_eq!(Network::parse(text), None, "{text}");
         }
     }

@@ -1,6 +1,9 @@
 use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
+use tracing::warn;
+
+use crate::{store::StoreError, telemetry::Sampled, tenant::TenantId};
 
 /// The recent failures of a session: they decide whether and when it tries again.
 #[derive(Default)]
@@ -14,6 +17,15 @@ pub(super) struct Failures {
     throttled: u32,
     /// A newer client version was tried since the last login.
     renewed: bool,
+}
+
+/// The store failed, and the session tries again. While a disk is full each tenant does so twice a second: without the sampling
+/// their lines would fill another one.
+pub(super) fn log_retry(tenant: &TenantId, error: &StoreError, doing: &'static str) {
+    static LINES: Sampled = Sampled::new();
+    if let Some(left_out) = LINES.take() {
+        warn!(%tenant, %error, left_out, "{doing}");
+    }
 }
 
 /// A second "replaced" this soon after the first means that another client really uses the credentials.

@@ -1,9 +1,8 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
-use tracing::warn;
 
-use super::figures::CountedStatus;
+use super::{failures::log_retry, figures::CountedStatus};
 use crate::{
     clock::until,
     events::Status,
@@ -69,7 +68,7 @@ impl StatusPublisher {
             }
             Err(StoreError::Fenced) => PublishOutcome::Fenced,
             Err(error) => {
-                warn!(tenant = %self.lease.tenant(), %error, "status could not be saved, retrying");
+                log_retry(self.lease.tenant(), &error, "status could not be saved, retrying");
                 self.retry_at = Some(Instant::now() + RETRY_AFTER);
                 PublishOutcome::Pending
             }

@@ -15,7 +15,7 @@ use tracing::{debug, error, info, warn};
 
 use super::{
     ConnectError, Connector, End, Link, Settings, Signal,
-    failures::Failures,
+    failures::{Failures, log_retry},
     figures::Figures,
     machine,
     mailbox::Mailbox,
@@ -357,7 +357,7 @@ impl Session {
                     Ok(true) => return Next::Again,
                     Ok(false) => ask_again = None,
                     Err(error) => {
-                        warn!(tenant = %self.lease.tenant(), %error, "desired state could not be read, retrying");
+                        log_retry(self.lease.tenant(), &error, "desired state could not be read, retrying");
                         ask_again = Some(Instant::now() + RETRY_AFTER);
                     }
                 },

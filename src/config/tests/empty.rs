@@ -30,6 +30,14 @@ fn empty_key_or_redis_url_refuses_the_start() {
 }
 
 #[test]
+fn misspelt_key_does_not_start_local_mode() {
+    for name in ["JWT_SERCET", "JWT_SECRETS", "JWT_JWKS_URL"] {
+        assert_eq!(blamed(&[(name, SECRET)]), [name]);
+        assert!(read(&[(name, SECRET), ("JWT_SECRET", SECRET)]).is_ok(), "with a key another program may read it");
+    }
+}
+
+#[test]
 fn empty_variable_does_not_hide_its_file() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), SECRET).unwrap();

@@ -6,7 +6,7 @@ use tracing::{error, info, warn};
 use super::{Next, RETRY_AFTER, Session};
 use crate::{
     events::{EndReason, Status},
-    session::{Link, machine},
+    session::{Link, failures::log_retry, machine},
     store::{DesiredState, StoreError},
 };
 
@@ -106,7 +106,7 @@ impl Session {
         if let StoreError::Fenced = error {
             return false;
         }
-        warn!(tenant = %self.lease.tenant(), %error, "{doing}");
+        log_retry(self.lease.tenant(), &error, doing);
         tokio::select! {
             () = self.context.stop.cancelled() => false,
             () = self.lease.lost().cancelled() => false,

@@ -8,7 +8,7 @@ use tracing::warn;
 use super::{LinkExit, RETRY_AFTER, Session};
 use crate::{
     events::{PairRefusal, PairingId, PhoneNumber, Status},
-    session::{Link, Request, Signal, machine, owner_message::OwnerMessage},
+    session::{Link, Request, Signal, failures::log_retry, machine, owner_message::OwnerMessage},
     store::{DesiredState, StoreError},
     telemetry::{metrics, words::NUMBER_CODES},
 };
@@ -52,7 +52,7 @@ impl Session {
             Err(StoreError::Fenced) => ControlFlow::Break(LinkExit::LeaseLost),
             Err(error) => {
                 // The request is saved; only reading it failed.
-                warn!(tenant = %self.lease.tenant(), %error, "desired state could not be read, retrying");
+                log_retry(self.lease.tenant(), &error, "desired state could not be read, retrying");
                 self.reread_at = Some(Instant::now() + RETRY_AFTER);
                 ControlFlow::Continue(())
             }
