@@ -94,10 +94,26 @@ impl Shell {
         let place = format!("the block in line {line} of {document} (\"{heading}\")");
         match self.output.recv_timeout(BLOCK_TIME_MAX) {
             Ok(done) => assert_eq!(done, DONE),
-            Err(RecvTimeoutError::Timeout) => panic!("{place} does not end:\n{text}\nIt printed:\n{}", printed()),
-            Err(RecvTimeoutError::Disconnected) => panic!("{place} fails:\n{text}\nIt printed:\n{}", printed()),
+            Err(RecvTimeoutError::Timeout) => {
+                panic!("{place} does not end:\n{text}\nIt printed:\n{}{}", printed(), self.logs())
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                panic!("{place} fails:\n{text}\nIt printed:\n{}{}", printed(), self.logs())
+            }
         }
         printed()
+    }
+
+    /// The ends of the logs that the blocks keep.
+    fn logs(&self) -> String {
+        let files = fs::read_dir(self.here()).into_iter().flatten().flatten().map(|entry| entry.path());
+        let logs = files.filter(|file| file.extension().is_some_and(|extension| extension == "log"));
+        let end = |file: PathBuf| {
+            let text = fs::read_to_string(&file).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            format!("\n{}:\n{}\n", file.display(), lines[lines.len().saturating_sub(20)..].join("\n"))
+        };
+        logs.map(end).collect()
     }
 
     /// What a command of the test's own prints in this shell.

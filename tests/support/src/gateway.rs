@@ -120,10 +120,10 @@ impl Gateway {
                 nginx(folder, &site.0)
             }
             // Caddy makes its own certificate for an address; as root it would add its authority to the
-            // machine's.
+            // machine's. On all addresses it could not listen while a client of another test has this port on one of them.
             Self::Caddy => {
                 format!(
-                    "{{\n  admin off\n  skip_install_trust\n  auto_https disable_redirects\n}}\n{}",
+                    "{{\n  admin off\n  skip_install_trust\n  auto_https disable_redirects\n  default_bind 127.0.0.1\n}}\n{}",
                     Text::of("Caddyfile").0
                 )
             }
