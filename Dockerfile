@@ -1,9 +1,9 @@
 # syntax=docker/dockerfile:1
 
 FROM rust:1.95-slim-bookworm AS build
-# ring compiles a little C.
+# ring and the allocator compile a little C.
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends gcc=4:12.2.0-3 libc6-dev=2.36-* \
+    && apt-get install -y --no-install-recommends gcc=4:12.2.0-3 libc6-dev=2.36-* make=4.3-* \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
