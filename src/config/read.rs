@@ -333,7 +333,10 @@ pub(super) fn log_filter(text: &str) -> Result<String, String> {
             ));
         }
     }
-    telemetry::check_filter(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
+    // The library reads a directive behind a space one byte too early: it takes another target, or panics.
+    let trimmed = text.split(',').map(str::trim).collect::<Vec<_>>().join(",");
+    telemetry::check_filter(&trimmed).map_err(|error| error.to_string())?;
+    Ok(trimmed)
 }
 
 pub(super) fn log_format(text: &str) -> Result<Format, String> {

@@ -132,4 +132,8 @@ fn unknown_log_level_is_refused() {
     {
         assert!(read(&[("RUST_LOG", good)]).is_ok(), "{good}");
     }
+    let spaced = read(&[("RUST_LOG", "info, tautan=debug")]).unwrap();
+    assert_eq!(spaced.telemetry.filter, "info,tautan=debug");
+    // Found at random: the library panicked.
+    let _ = read(&[("RUST_LOG", " é[::1]")]);
 }
