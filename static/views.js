@@ -106,7 +106,7 @@ export function steps([title, ...list]) {
   return h('section.steps', h('h4', title), h('ol', ...list.map((step) => h('li', h('span', step)))));
 }
 
-/** The list of what helps if the phone refuses a code. */
+/** A list: what the user can do if the phone refuses the code. */
 export function refusals([title, ...list]) {
   return h('section.help', h('h4', title), ...list.map((line) => h('p.text', line)));
 }

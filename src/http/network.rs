@@ -21,13 +21,12 @@ impl Network {
             None => (text.parse().ok()?, None),
         };
         let mut prefix = prefix.unwrap_or(bits(address));
-        // A client with such an address counts as one of IPv4, and would match no network of IPv6.
-        let is_mapped = address.to_canonical() != address;
-        if is_mapped {
-            prefix = u32::checked_sub(prefix, 96)?;
+        // `::ffff:10.0.0.1` is 10.0.0.1 to `is_trusted` as well, and would match no client as an address of IPv6.
+        let canonical = address.to_canonical();
+        if canonical != address {
+            prefix = u32::checked_sub(prefix, bits(address) - bits(canonical))?;
         }
-        let address = address.to_canonical();
-        (1..=bits(address)).contains(&prefix).then(|| Self { begin: masked(address, prefix), prefix })
+        (1..=bits(canonical)).contains(&prefix).then(|| Self { begin: masked(canonical, prefix), prefix })
     }
 
     fn contains(self, address: IpAddr) -> bool {

@@ -19,15 +19,6 @@ pub(super) struct Failures {
     renewed: bool,
 }
 
-/// The store failed, and the session tries again. While a disk is full each tenant does so twice a second: without the sampling
-/// their lines would fill another one.
-pub(super) fn log_retry(tenant: &TenantId, error: &StoreError, doing: &'static str) {
-    static LINES: Sampled = Sampled::new();
-    if let Some(left_out) = LINES.take() {
-        warn!(%tenant, %error, left_out, "{doing}");
-    }
-}
-
 /// A second "replaced" this soon after the first means that another client really uses the credentials.
 const REPLACED_WINDOW: Duration = Duration::from_secs(600);
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
@@ -91,6 +82,15 @@ impl Failures {
 
 fn backoff(failures_before: usize) -> Duration {
     BACKOFF_MIN * (1 << failures_before.min(5))
+}
+
+/// The store failed, and the session tries again. While a disk is full each tenant does so twice a second: without
+/// the sampling their lines would fill another one.
+pub(super) fn log_retry(tenant: &TenantId, error: &StoreError, doing: &'static str) {
+    static LINES: Sampled = Sampled::new();
+    if let Some(left_out) = LINES.take() {
+        warn!(%tenant, %error, left_out, "{doing}");
+    }
 }
 
 #[cfg(test)]

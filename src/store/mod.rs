@@ -61,7 +61,8 @@ pub const MESSAGE_KEPT_FOR: Duration = Duration::from_secs(60);
 pub const MESSAGES_MAX: usize = 8;
 
 /// A tenant's events, saved and live. A tenant's status changes only here, in [`Commands::submit`], in
-/// [`Ownership::acquire`] and in the recovery of Redis. Each of them numbers, saves and publishes the event in one step: *saving is publishing*.
+/// [`Ownership::acquire`] and in the recovery of Redis. Each of them numbers, saves and publishes the event in one step:
+/// *saving is publishing*.
 #[async_trait]
 pub trait Journal: Send + Sync + 'static {
     /// Atomic: checks the fence, then numbers, saves and publishes the event; or nothing happens.

@@ -80,4 +80,4 @@ fn failed(error: impl Display) -> ProxyError {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

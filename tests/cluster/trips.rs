@@ -19,7 +19,7 @@ const UNTIL_CODE_MAX: usize = 8;
 pub struct Count<'a> {
     pub cluster: &'a Cluster,
     monitor: Monitor,
-    /// The shapes of what an idle instance sends.
+    /// The commands of an idle instance, without their values.
     idle: BTreeSet<String>,
 }
 

@@ -24,9 +24,9 @@ use crate::{
 pub const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 /// By tenant: [`KeptEvent`], sealed.
 pub const JOURNAL: TableDefinition<&str, &[u8]> = TableDefinition::new("journal");
-/// By tenant: [`KeptDesired`], sealed. The name on the disk is older than the word, and may not change.
+/// By tenant: [`KeptDesired`], sealed.
 pub const DESIRED_STATES: TableDefinition<&str, &[u8]> = TableDefinition::new("wishes");
-/// By tenant, table and the row's keyed hash: key and value, sealed. The name on the disk may not change either.
+/// By tenant, table and the row's keyed hash: key and value, sealed.
 pub const CREDENTIALS: TableDefinition<(&str, &str, &[u8]), &[u8]> = TableDefinition::new("vault");
 
 /// By a tenant's public reference: the second until which its tokens are revoked. Not sealed, since it tells neither a name

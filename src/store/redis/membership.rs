@@ -41,9 +41,9 @@ const BEAT_LATE_AFTER: Duration = Duration::from_millis(1_050);
 const LIVELY_FOR: Duration = Duration::from_secs(2);
 /// Ignore older observations, of more than a few looks: after a suspend of this process all others look silent.
 const LOOK_HOLDS: Duration = Duration::from_secs(1);
-/// A tenant with credentials is left to an incarnation that looks expired for so long after its newest beat was first seen: by then its
-/// owner has hung up, whatever Redis's clock did. A heartbeat expires by that clock, which may be set forward. Shorter than a
-/// heartbeat lives, so a death is found as soon as without it.
+/// A tenant with credentials is left to an incarnation that looks expired for so long after its newest beat was first seen: by
+/// then its owner has hung up, whatever Redis's clock did. A heartbeat expires by that clock, which may be set forward. Shorter
+/// than a heartbeat lives, so a death is found as soon as without it.
 const ACQUIRABLE_AFTER: Duration = Duration::from_millis(7_500);
 /// From here on more beats are missing than is likely by chance: look more often.
 const SUSPECT_AFTER: Duration = Duration::from_millis(1_600);

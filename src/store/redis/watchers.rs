@@ -8,7 +8,7 @@ pub mod reconcile;
 mod watched;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -152,16 +152,21 @@ impl Watchers {
     }
 
     pub fn owned_by(&self, incarnations: &HashSet<String>) -> Vec<TenantId> {
-        let watched = self.lock();
-        let owned =
-            watched.iter().filter(|(_, watched)| watched.owner.as_ref().is_some_and(|o| incarnations.contains(o)));
-        owned.map(|(tenant, _)| tenant.clone()).collect()
+        self.tenants_where(|watched| watched.owner.as_ref().is_some_and(|owner| incarnations.contains(owner)))
     }
 
-    /// Tenants in a pairing, as far as readers here know, and the incarnations that own them.
-    pub fn pairings(&self) -> HashMap<TenantId, String> {
-        let watched = self.lock();
-        watched.iter().filter_map(|(tenant, watched)| Some((tenant.clone(), watched.paired_by()?.clone()))).collect()
+    /// The incarnations that own a pairing, as far as readers here know.
+    pub fn owners_of_pairings(&self) -> BTreeSet<String> {
+        self.lock().values().filter_map(|watched| watched.paired_by().cloned()).collect()
+    }
+
+    /// Tenants in a pairing with one of these incarnations.
+    pub fn pairing_with(&self, incarnations: &[String]) -> Vec<TenantId> {
+        self.tenants_where(|watched| watched.paired_by().is_some_and(|owner| incarnations.contains(owner)))
+    }
+
+    fn tenants_where(&self, is_one: impl Fn(&Watched) -> bool) -> Vec<TenantId> {
+        self.lock().iter().filter(|(_, watched)| is_one(watched)).map(|(tenant, _)| tenant.clone()).collect()
     }
 
     pub fn owner_of_pairing(&self, tenant: &TenantId) -> Option<String> {

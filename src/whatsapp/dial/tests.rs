@@ -3,6 +3,7 @@
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
+    task::JoinHandle,
 };
 use tokio_util::task::TaskTracker;
 
@@ -10,10 +11,10 @@ use super::*;
 
 const HOST: &str = "web.whatsapp.com";
 
-/// A proxy that sends these answers in turn, each after it was sent something. Returns all that it was sent.
-async fn asked(url: impl Fn(u16) -> String, answers: &'static [&'static [u8]]) -> (anyhow::Result<()>, Vec<Vec<u8>>) {
+/// A proxy that sends these answers in turn, each after it was sent something. Its port, and all that it was sent.
+pub async fn proxy(answers: &'static [&'static [u8]]) -> (u16, JoinHandle<Vec<Vec<u8>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let proxy = ProxyUrl::parse(&url(listener.local_addr().unwrap().port())).unwrap();
+    let port = listener.local_addr().unwrap().port();
     let seen = TaskTracker::new().spawn(async move {
         let (mut socket, _) = listener.accept().await.unwrap();
         let mut seen = Vec::new();
@@ -26,7 +27,13 @@ async fn asked(url: impl Fn(u16) -> String, answers: &'static [&'static [u8]]) -
         }
         seen
     });
-    let dialled = dial(&Route::Through(proxy), HOST, 443).await;
+    (port, seen)
+}
+
+async fn asked(url: impl Fn(u16) -> String, answers: &'static [&'static [u8]]) -> (anyhow::Result<()>, Vec<Vec<u8>>) {
+    let (port, seen) = proxy(answers).await;
+    let route = Route::Through(ProxyUrl::parse(&url(port)).unwrap());
+    let dialled = dial(&route, HOST, 443).await;
     (dialled.map(drop), seen.await.unwrap())
 }
 

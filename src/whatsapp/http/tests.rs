@@ -4,11 +4,11 @@ use futures::FutureExt as _;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
-    task::{JoinHandle, JoinSet},
+    task::JoinSet,
 };
 
 use super::*;
-use crate::proxy::ProxyUrl;
+use crate::{proxy::ProxyUrl, whatsapp::dial::tests::proxy};
 
 /// Small enough for a test to reach. Each test has one limit only, so that the other cannot end the request.
 const SHORT: Limits = Limits { time_max: Duration::from_millis(500), body_bytes_max: usize::MAX };
@@ -83,32 +83,14 @@ async fn redirect_leads_nowhere() {
     assert_eq!(ask(&server(redirect, b"").await, SMALL).await.unwrap().status_code, 302);
 }
 
-/// A proxy that answers for the target itself. It returns what it was sent.
-async fn socks_proxy() -> (ProxyUrl, JoinHandle<Vec<Vec<u8>>>) {
-    const ANSWERS: [&[u8]; 3] =
-        [&[5, 0], &[5, 0, 0, 1, 0, 0, 0, 0, 0, 0], b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nproxy"];
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = ProxyUrl::parse(&format!("socks5://{}", listener.local_addr().unwrap())).unwrap();
-    let seen = TaskTracker::new().spawn(async move {
-        let (mut socket, _) = listener.accept().await.unwrap();
-        let mut seen = Vec::new();
-        for answer in ANSWERS {
-            let mut bytes = vec![0; 1024];
-            let read = socket.read(&mut bytes).await.unwrap();
-            bytes.truncate(read);
-            seen.push(bytes);
-            socket.write_all(answer).await.unwrap();
-        }
-        seen
-    });
-    (url, seen)
-}
-
 #[tokio::test]
 async fn request_goes_through_the_proxy_of_its_link_alone() {
     let target = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = target.local_addr().unwrap();
-    let (url, seen) = socks_proxy().await;
+    // It answers for the target itself.
+    let (port, seen) =
+        proxy(&[&[5, 0], &[5, 0, 0, 1, 0, 0, 0, 0, 0, 0], b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nproxy"]).await;
+    let url = ProxyUrl::parse(&format!("socks5://127.0.0.1:{port}")).unwrap();
     let http = Clients::new(&format!("ws://{address}/ws/chat"), Check::Skipped, SMALL).on(&Route::Through(url));
     let asked = http.execute(HttpRequest::get(format!("http://{address}/sw.js")));
     let answer = tokio::time::timeout(SOON, asked).await.expect("a request ends").unwrap();

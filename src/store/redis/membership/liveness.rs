@@ -23,7 +23,8 @@ const LOOKS_PER_LIST: u32 = 2;
 /// Redis counts as away after this time without an answer. Well below the time after which an owner hangs up.
 const AWAY_AFTER: Duration = Duration::from_secs(3);
 
-/// Looks which incarnations live and whether Redis answers, and starts what follows if one has expired: nothing else reports that.
+/// Looks which incarnations live and whether Redis answers, and starts what follows if one has expired: nothing else reports
+/// that.
 pub async fn run(shared: Arc<Shared>) {
     let mut watch = Watch { listed: Vec::new(), looks: 0, answered: Instant::now(), away: None };
     loop {
@@ -127,8 +128,9 @@ impl Watch {
 impl Shared {
     /// The other processes' incarnations whose codes readers here see.
     fn owners_of_pairings(&self) -> BTreeSet<String> {
-        let owners = self.watchers.pairings().into_values();
-        owners.filter(|owner| instance_of(owner) != self.membership.instance()).collect()
+        let mut owners = self.watchers.owners_of_pairings();
+        owners.retain(|owner| instance_of(owner) != self.membership.instance());
+        owners
     }
 
     /// Those whose process has no subscription, and how old their heartbeats are.
@@ -158,8 +160,8 @@ impl Shared {
         self.connections.query(&pipeline).await
     }
 
-    /// If Redis's clock was set back, or that of a promoted replica is behind, heartbeats of killed processes would live for longer than a
-    /// lease.
+    /// If Redis's clock was set back, or that of a promoted replica is behind, heartbeats of killed processes would live for
+    /// longer than a lease.
     async fn cut_deadlines(&self, silent: &[String]) -> Result<(), Failure> {
         let left = self.left_to_live(silent).await?;
         let mut pipeline = redis::pipe();
@@ -183,8 +185,9 @@ impl Shared {
             self.catch_up_with_all(orphans);
         }
         let silent = self.membership.silent(Instant::now());
-        let pairings = self.watchers.pairings().into_iter().filter(|(_, owner)| silent.contains(owner));
-        pairings.for_each(|(tenant, _)| self.notifications.add(tenant));
+        for tenant in self.watchers.pairing_with(&silent) {
+            self.notifications.add(tenant);
+        }
         self.health.listened();
     }
 }
