@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    ops::Range,
     time::Duration,
 };
 
@@ -12,8 +13,11 @@ pub type Position = (u64, u64);
 
 /// The journal keeps so many events. A reader with an older id starts with the current status.
 const KEPT: u64 = 32;
-/// A replay is written at once when a stream opens, and leaves out codes that were superseded.
+/// A replay is written at once when a stream opens, and leaves out codes that were superseded. Time in which an instance was
+/// suspended does not count: it may have been suspended between the head of the answer and the replay.
 const OPENING: Duration = Duration::from_millis(500);
+/// Events that an instance publishes together come within this time.
+const TOGETHER: Duration = Duration::from_millis(100);
 
 /// `TENANT/LINK/NUMBER`, which chatty links put into account names and codes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,6 +78,15 @@ pub enum Note {
     Refused(u16),
 }
 
+impl Note {
+    fn position(&self) -> Option<Position> {
+        match self {
+            Self::Received { position, .. } => *position,
+            Self::Opened | Self::Refused(_) => None,
+        }
+    }
+}
+
 /// The notes of one client, each with the time since the history began.
 #[derive(Clone, Debug, Default)]
 pub struct Client {
@@ -92,6 +105,10 @@ pub struct History {
     pub redis_restarts: usize,
     /// How often it came back without its last writes: a reader with a newer id then starts with an older status.
     pub redis_losses: usize,
+    /// When an instance was suspended.
+    pub suspensions: Vec<Range<Duration>>,
+    /// When messages may have been lost on their way, so that an instance reads what it has missed.
+    pub losses_of_messages: Vec<Range<Duration>>,
     /// Logins that ended a living link of the same device, by tenant.
     pub replaced_links: Vec<(String, Duration)>,
 }
@@ -133,7 +150,7 @@ pub fn check(history: &History) -> Vec<(Wrong, String)> {
     let nothing = Events::new();
     for client in &history.clients {
         let events = known.get(client.tenant.as_str()).unwrap_or(&nothing);
-        story(client, events, history.redis_losses, &mut wrong);
+        story(client, events, history, &mut wrong);
         ends_with_the_truth(client, history, &mut wrong);
     }
     for (tenant, content) in &history.answers {
@@ -258,23 +275,49 @@ fn check_one_owner_at_a_time(tenant: &str, events: &Events, wrong: &mut Vec<(Wro
     }
 }
 
-fn story(client: &Client, events: &Events, mut losses: usize, wrong: &mut Vec<(Wrong, String)>) {
+impl History {
+    /// From `opened` to `at`, without the time in which an instance was suspended.
+    fn since(&self, opened: Duration, at: Duration) -> Duration {
+        let suspended = self.suspensions.iter();
+        let suspended = suspended.map(|range| range.end.min(at).saturating_sub(range.start.max(opened)));
+        at.saturating_sub(opened).saturating_sub(suspended.sum())
+    }
+
+    fn may_have_lost_messages(&self, from: Duration, to: Duration) -> bool {
+        self.losses_of_messages.iter().any(|range| range.start < to && from < range.end)
+    }
+}
+
+fn story(client: &Client, events: &Events, history: &History, wrong: &mut Vec<(Wrong, String)>) {
+    let mut losses = history.redis_losses;
     let (mut last, mut opened, mut doubts) = (None::<Position>, Duration::ZERO, Vec::new());
+    let mut received = Duration::ZERO;
     for (index, (at, note)) in client.notes.iter().enumerate() {
         match note {
             Note::Opened => opened = *at,
             Note::Refused(code) => wrong.push((Wrong::Refused, format!("{}: {code}", client.tenant))),
             Note::Received { position: None, content } => doubts.push(content),
             Note::Received { position: Some(position), .. } => {
-                let opening = *at < opened + OPENING;
+                let opening = history.since(opened, *at) < OPENING;
                 if opening && losses > 0 && last.is_some_and(|last| *position <= last) {
                     losses -= 1;
                     last = None;
                 }
-                if let Some(wrongness) = last.and_then(|last| step(last, *position, opening, &doubts, events)) {
-                    let before = &client.notes[index.saturating_sub(6)..=index];
+                // An end of the link that came together with this event was read with it.
+                let together = client.notes[index..].iter().take_while(|(other, _)| *other <= *at + TOGETHER);
+                let until = together.filter_map(|(_, note)| note.position()).max().unwrap_or(*position);
+                let between = Between {
+                    opening,
+                    doubts: &doubts,
+                    may_be_read: opening || !doubts.is_empty() || history.may_have_lost_messages(received, *at),
+                    until,
+                };
+                received = *at;
+                if let Some(wrongness) = last.and_then(|last| step(last, *position, &between, events)) {
+                    let before = &client.notes[index.saturating_sub(6)..client.notes.len().min(index + 4)];
+                    let until = (position.0, position.1 + 3);
                     let between =
-                        last.map(|last| events.range(last.min(*position)..=last.max(*position)).collect::<Vec<_>>());
+                        last.map(|last| events.range(last.min(*position)..=last.max(until)).collect::<Vec<_>>());
                     let detail = format!("{} at {at:?}: {before:x?}\nknown: {between:x?}", client.tenant);
                     wrong.push((wrongness, detail));
                 }
@@ -285,8 +328,20 @@ fn story(client: &Client, events: &Events, mut losses: usize, wrong: &mut Vec<(W
     }
 }
 
-/// `None`: the second event may follow the first, with the updates without an id between them.
-fn step(last: Position, next: Position, opening: bool, doubts: &[&Content], events: &Events) -> Option<Wrong> {
+/// What is known of the time between two events of a client.
+struct Between<'a> {
+    opening: bool,
+    /// The updates without an id.
+    doubts: &'a [&'a Content],
+    /// The second event may have been read, not received as a message.
+    may_be_read: bool,
+    /// The last event that came together with the second one.
+    until: Position,
+}
+
+/// `None`: the second event may follow the first.
+fn step(last: Position, next: Position, between: &Between<'_>, events: &Events) -> Option<Wrong> {
+    let Between { opening, doubts, may_be_read, until } = *between;
     if next <= last {
         return Some(Wrong::Disorder);
     }
@@ -294,8 +349,8 @@ fn step(last: Position, next: Position, opening: bool, doubts: &[&Content], even
     if next.0 != last.0 || (opening && next.1 - last.1 >= KEPT) {
         return None;
     }
-    // With a link that is given up the events before its end are gone: for who comes back, and for a stream in doubt that
-    // catches up.
+    // With a link that is given up the events before its end are gone: for who comes back, and for a stream that missed
+    // messages and catches up. Messages that arrived before the reading are published before the end.
     let given_up = |sequence| match events.get(&(last.0, sequence)) {
         Some(event) => event.gives_up_link(),
         // No client saw it. Only the event of a new request follows such an end.
@@ -307,10 +362,17 @@ fn step(last: Position, next: Position, opening: bool, doubts: &[&Content], even
         is_linked |= event.is("connected");
         is_linked && event.is("qr_pending")
     });
-    // Three in a row that no client saw may be such an end, the new request and its code, also if the next link is up already.
+    // Two in a row that no client saw may be such an end and the new request, if the first event of a link, or one more that
+    // no client saw, follows them.
     let is_unseen = |sequence| !events.contains_key(&(last.0, sequence));
-    let unseen = (last.1 + 1..next.1).any(|sequence| (sequence..sequence + 3).all(is_unseen));
-    if (opening || !doubts.is_empty()) && (unlinked || unseen || (last.1 + 1..=next.1).any(given_up)) {
+    let is_link_or_code = |sequence| match events.get(&(last.0, sequence)) {
+        Some(event) => event.mark.as_ref().is_some_and(|mark| mark.number == 1),
+        None => true,
+    };
+    let unseen =
+        (last.1 + 1..next.1).any(|sequence| (sequence..sequence + 2).all(is_unseen) && is_link_or_code(sequence + 2));
+    let end = if until.0 == next.0 { until.1 } else { next.1 };
+    if may_be_read && (unlinked || unseen || (last.1 + 1..=end).any(given_up)) {
         return None;
     }
     let permitted = |sequence| match events.get(&(last.0, sequence)) {

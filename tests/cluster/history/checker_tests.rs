@@ -71,9 +71,11 @@ fn code_after_a_link_shows_that_its_end_had_no_reader() {
     assert_eq!(found(vec![whole.clone(), back]), []);
     let open = client([sent((1, 1), up("a/x/1")), sent((1, 5), code("a/y/1"))]);
     assert_eq!(found(vec![whole, open]), [Wrong::Lost], "an open stream gets all of it");
-    let linked = client([sent((1, 1), up("a/x/1")), sent((1, 2), up("a/x/2")), replayed((1, 5), up("a/y/1"))]);
-    let back = client([sent((1, 1), up("a/x/1")), (Duration::ZERO, Note::Opened), replayed((1, 5), up("a/y/1"))]);
-    assert_eq!(found(vec![linked, back]), [Wrong::Lost], "two events are no end, request and code");
+    for (mark, wrong) in [("a/y/1", vec![]), ("a/y/2", vec![Wrong::Lost])] {
+        let linked = client([sent((1, 1), up("a/x/1")), sent((1, 2), up("a/x/2")), replayed((1, 5), up(mark))]);
+        let back = client([sent((1, 1), up("a/x/1")), (Duration::ZERO, Note::Opened), replayed((1, 5), up(mark))]);
+        assert_eq!(found(vec![linked, back]), wrong, "an end and a request precede the first event of a link: {mark}");
+    }
     let again = client([sent((1, 1), up("a/x/1")), sent((1, 2), up("a/x/2")), replayed((1, 6), up("a/y/1"))]);
     let back = client([sent((1, 1), up("a/x/1")), (Duration::ZERO, Note::Opened), replayed((1, 6), up("a/y/1"))]);
     assert_eq!(found(vec![again.clone(), back]), [], "three may be");
@@ -155,6 +157,47 @@ fn reader_ahead_of_redis_gets_an_older_status_once_per_loss() {
         check(&history).len()
     };
     assert_eq!([wrong(0), wrong(1), wrong(2)], [2, 1, 0]);
+}
+
+/// The instance was suspended after it had sent the head of the answer.
+#[test]
+fn suspended_instance_replays_when_it_is_resumed() {
+    let late = |position, content| {
+        let at = LATER + Duration::from_millis(750);
+        (at, Note::Received { position: Some(position), content })
+    };
+    let whole = client([sent((1, 1), code("a/x/1")), sent((1, 2), code("a/x/2")), sent((1, 3), code("a/x/3"))]);
+    let notes = [sent((1, 1), code("a/x/1")), (LATER, Note::Opened), late((1, 3), code("a/x/3"))];
+    let wrong = |from, to| {
+        let suspended = Duration::from_millis(from)..Duration::from_millis(to);
+        let clients = vec![whole.clone(), client(notes.clone())];
+        check(&History { clients, suspensions: vec![suspended], ..History::default() }).len()
+    };
+    assert_eq!([wrong(10_040, 10_745), wrong(9_000, 10_745)], [0, 0]);
+    assert_eq!([wrong(9_000, 10_100), wrong(10_600, 11_000), wrong(1_000, 9_000)], [1, 1, 1]);
+}
+
+/// A connection was silent, and the phone unlinked meanwhile: what was before the end is gone.
+#[test]
+fn end_of_a_link_is_read_after_lost_messages() {
+    let ended = || Content::Status {
+        word: "disconnected".into(),
+        reason: Some("unlinked-by-phone".into()),
+        mark: None,
+        stale: false,
+    };
+    let (early, late) = (Duration::from_secs(9), LATER + Duration::from_millis(50));
+    let at = |at, position, content| (at, Note::Received { position: Some(position), content });
+    let read = [at(early, (1, 1), up("a/x/1")), sent((1, 4), ended())];
+    // A message that arrived before the reading.
+    let received = [at(early, (1, 1), up("a/x/1")), sent((1, 4), up("a/x/2")), at(late, (1, 5), ended())];
+    for notes in [read.to_vec(), received.to_vec()] {
+        let wrong = |from, to| {
+            let losses_of_messages = vec![Duration::from_millis(from)..Duration::from_millis(to)];
+            check(&History { clients: vec![client(notes.clone())], losses_of_messages, ..History::default() }).len()
+        };
+        assert_eq!([wrong(9_300, 9_700), wrong(1_000, 8_999), wrong(10_001, 12_000)], [0, 1, 1], "{notes:?}");
+    }
 }
 
 #[test]

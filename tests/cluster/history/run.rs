@@ -1,6 +1,6 @@
 //! One history: made, recorded and checked.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, ops::Range, time::Duration};
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use reqwest::Method;
@@ -40,6 +40,8 @@ const LINKED: usize = 3;
 const PRESSES_MS: std::ops::Range<u64> = 1_000..6_000;
 /// A request that timed out may still be executed for this long, so later requests cannot be ordered after it.
 const GIVEN_UP_LASTS: Duration = Duration::from_secs(10);
+/// A connection to Redis that broke is renewed, and what it missed is read.
+const RECOVERS_WITHIN: Duration = Duration::from_secs(2);
 const SETTLES_WITHIN: Duration = Duration::from_secs(40);
 
 pub async fn run(seed: u64, scale: &Scale) {
@@ -76,7 +78,7 @@ pub async fn run(seed: u64, scale: &Scale) {
 
     let mut planned = plan(seed, scale.faults, INSTANCES, scale.span);
     planned.extend(plan_last(seed, &planned, INSTANCES, scale.all));
-    let (redis_restarts, redis_losses) = suffer(&mut cluster, &planned, began, &devices).await;
+    let Suffered { redis_restarts, redis_losses, suspensions } = suffer(&mut cluster, &planned, began, &devices).await;
     while made(&tabs) < scale.appends {
         assert!(began.elapsed() < scale.span * 6, "only {} events were made", made(&tabs));
         sleep(Duration::from_secs(2)).await;
@@ -95,7 +97,17 @@ pub async fn run(seed: u64, scale: &Scale) {
     });
     let replaced_links = replaced_links.collect();
     let clients: Vec<_> = tabs.iter().map(|(tenant, tab)| observed(tenant, tab, began)).collect();
-    let history = History { clients, answers, wanted, redis_restarts, redis_losses, replaced_links };
+    let losses = planned.iter().filter(|planned| !matches!(planned.fault, Fault::Kill(_)));
+    let history = History {
+        clients,
+        answers,
+        wanted,
+        redis_restarts,
+        redis_losses,
+        suspensions,
+        losses_of_messages: losses.map(|planned| planned.from..planned.to + RECOVERS_WITHIN).collect(),
+        replaced_links,
+    };
     let notes: usize = history.clients.iter().map(|client| client.notes.len()).sum();
     let opened =
         history.clients.iter().flat_map(|client| &client.notes).filter(|(_, note)| matches!(note, Note::Opened));
@@ -124,27 +136,41 @@ fn made(tabs: &[(String, Tab)]) -> usize {
     places.collect::<BTreeSet<_>>().len()
 }
 
-/// Executes the planned faults; returns how often Redis was restarted, and how often without its last writes.
-async fn suffer(cluster: &mut Cluster, planned: &[Planned], began: Instant, devices: &[DeviceId]) -> (usize, usize) {
+#[derive(Default)]
+struct Suffered {
+    redis_restarts: usize,
+    /// Of these, restarts without the last writes.
+    redis_losses: usize,
+    suspensions: Vec<Range<Duration>>,
+}
+
+/// Executes the planned faults.
+async fn suffer(cluster: &mut Cluster, planned: &[Planned], began: Instant, devices: &[DeviceId]) -> Suffered {
     let mut moments: Vec<(Duration, bool, Fault)> = Vec::new();
     for Planned { from, to, fault } in planned {
         moments.extend([(*from, true, *fault), (*to, false, *fault)]);
     }
     moments.sort_by_key(|(at, begins, _)| (*at, *begins));
-    let (mut redis_restarts, mut redis_losses, mut backup, mut replica) = (0, 0, None, None);
+    let (mut suffered, mut backup, mut replica) = (Suffered::default(), None, None);
+    let Suffered { redis_restarts, redis_losses, suspensions } = &mut suffered;
+    let mut suspended = [None; INSTANCES];
     for (at, begins, fault) in moments {
         sleep_until(began + at).await;
         match (fault, begins) {
             (Fault::Kill(instance), true) => drop(cluster.kill(instance)),
             (Fault::Kill(instance), false) => cluster.start_again(instance),
             (Fault::Stop(instance), true) => {
+                suspended[instance] = Some(began.elapsed());
                 cluster.pause(instance);
                 // WhatsApp drops a client that does not answer before another one comes.
                 for device in devices {
                     cluster.simulator.cut(*device);
                 }
             }
-            (Fault::Stop(instance), false) => cluster.resume(instance),
+            (Fault::Stop(instance) | Fault::Unsubscribed(instance), false) => {
+                cluster.resume(instance);
+                suspensions.extend(suspended[instance].take().map(|from| from..began.elapsed()));
+            }
             (Fault::Cut(instance), true) => cluster.set_network(instance, Way::Cut),
             (Fault::Silent(instance), true) => cluster.set_network(instance, Way::Silent),
             (Fault::Cut(instance) | Fault::Silent(instance), false) => cluster.set_network(instance, Way::Open),
@@ -156,35 +182,35 @@ async fn suffer(cluster: &mut Cluster, planned: &[Planned], began: Instant, devi
             }
             (Fault::RedisLoss | Fault::LostBirth(_), false) => {
                 cluster.redis.restart_from(&backup.take().expect("made when it began"));
-                redis_restarts += 1;
-                redis_losses += 1;
+                *redis_restarts += 1;
+                *redis_losses += 1;
             }
             (Fault::Unsubscribed(instance), true) => {
+                suspended[instance] = Some(began.elapsed());
                 cluster.pause(instance);
                 cluster.set_network(instance, Way::Cut);
                 cluster.set_network(instance, Way::Open);
             }
-            (Fault::Unsubscribed(instance), false) => cluster.resume(instance),
             (Fault::Promotion(_), true) => {
                 replica = Some(cluster.redis.promoted());
                 // A master that gets its first replica begins a run, without a loss.
-                redis_restarts += 1;
+                *redis_restarts += 1;
             }
             (Fault::Promotion(clock), false) => {
                 let replica = replica.take().expect("promoted when it began");
                 set_clock(&replica, clock);
                 cluster.redis.return_from(&replica);
-                redis_restarts += 1;
-                redis_losses += 1;
+                *redis_restarts += 1;
+                *redis_losses += 1;
             }
             (Fault::RedisKill, true) => cluster.redis.stop(),
             (Fault::RedisKill, false) => {
                 cluster.redis.restart();
-                redis_restarts += 1;
+                *redis_restarts += 1;
             }
         }
     }
-    (redis_restarts, redis_losses)
+    suffered
 }
 
 /// The clock of a server cannot be set: its heartbeats are made to expire as they would.
