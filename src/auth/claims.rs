@@ -34,7 +34,7 @@ pub fn check(claims: &Value, settings: &Settings, now: Timestamp, lines: &Lines)
         }
     }
     if let Some(issuer) = &settings.issuer
-        && claims.get("iss").and_then(Value::as_str) != Some(issuer)
+        && !is_from(claims, issuer)
     {
         if lines.issuer.is_due() {
             let (seen, slash) = compared(claims.get("iss"), issuer);
@@ -70,6 +70,18 @@ pub fn read(claims: &Value, settings: &Settings, now: Timestamp, lines: &Lines) 
     let proxy = settings.proxy_claim.as_ref().map_or(Ok(None), |claim| proxy(find(claims, claim), claim, lines))?;
     let issued_at = claims.get("iat").and_then(moment);
     Ok(Identity { tenant, display_name, device_name, proxy, issued_at, expires_at })
+}
+
+/// The tenant that the token names, whether or not the token still counts. `None`: it names none, or has another issuer or
+/// audience.
+pub fn named_tenant(claims: &Value, settings: &Settings) -> Option<TenantId> {
+    let is_ours = settings.issuer.as_ref().is_none_or(|issuer| is_from(claims, issuer))
+        && settings.audience.as_ref().is_none_or(|audience| names(claims.get("aud"), audience));
+    find(claims, &settings.tenant_claim).filter(|_| is_ours).and_then(tenant)
+}
+
+fn is_from(claims: &Value, issuer: &str) -> bool {
+    claims.get("iss").and_then(Value::as_str) == Some(issuer)
 }
 
 /// Whether the claim `scope` has this word. It is a text of words with spaces between them (RFC 8693 section 4.2), or a

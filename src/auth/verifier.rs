@@ -133,6 +133,11 @@ impl TokenVerifier {
         Ok(identity)
     }
 
+    /// The tenant that a token of ours names, also one that has expired or was revoked.
+    pub async fn named_tenant(&self, token: &str) -> Option<TenantId> {
+        claims::named_tenant(&self.claims(token).await.ok()?, &self.settings)
+    }
+
     /// Whether the token has the scope. It need not name a tenant; everything else is checked as in [`Self::verify`].
     pub async fn has_scope(&self, token: &str, scope: &str) -> Result<bool, TokenError> {
         let claims = self.claims(token).await?;

@@ -82,9 +82,10 @@ async fn caller(request: &RouteRequest) -> Result<(Identity, Carrier), Problem> 
     }
     match from_cookies(verifier, &tokens).await {
         Ok(identity) => Ok((identity, Carrier::Cookie)),
-        Err(Refusal::Ambiguous) => {
-            Err(Problem::new(Code::AmbiguousToken, "several cookies name different tenants: sign in again"))
-        }
+        Err(Refusal::Ambiguous) => Err(Problem::new(
+            Code::AmbiguousToken,
+            "several cookies name different tenants: delete this site's cookies and sign in again",
+        )),
         Err(Refusal::Token(TokenError::Missing, _)) => {
             Err(Problem::new(Code::MissingToken, missing(&request.headers, name, !tokens.is_empty())))
         }
@@ -170,12 +171,12 @@ enum Refusal<'t> {
 }
 
 /// Another subdomain, or an attacker on one, can plant a second cookie of the same name, and can choose which comes
-/// first. Invalid tokens are skipped; two valid ones must name the same tenant. A token that cannot be checked now may
-/// be the user's own, so then none is accepted: otherwise a planted cookie would win while the key set cannot be
-/// fetched.
+/// first. Invalid tokens are skipped; two valid ones must name the same tenant. One that has expired or was revoked must
+/// name it as well: it may be the user's own, and the user would link a phone to the tenant of a planted cookie. A token
+/// that cannot be checked now may be the user's own too, so then none is accepted.
 async fn from_cookies<'t>(verifier: &TokenVerifier, tokens: &'t [String]) -> Result<Identity, Refusal<'t>> {
     let mut found: Option<Identity> = None;
-    let mut refusal = (TokenError::Missing, "");
+    let (mut refusal, mut ended) = ((TokenError::Missing, ""), Vec::new());
     let tokens: Vec<_> = tokens.iter().map(String::as_str).filter(|token| !token.is_empty()).collect();
     // At the same time: eight made-up keys must not wait for the key set one after the other.
     let checked = join_all(tokens.iter().map(|token| verifier.verify(token))).await;
@@ -186,7 +187,19 @@ async fn from_cookies<'t>(verifier: &TokenVerifier, tokens: &'t [String]) -> Res
             (Ok(identity), Some(same)) if identity.expires_at > same.expires_at => *same = identity,
             (Ok(_), Some(_)) => {}
             (Ok(identity), none) => *none = Some(identity),
-            (Err(error), _) => refusal = (error, token),
+            (Err(error), _) => {
+                refusal = (error, token);
+                if matches!(error, TokenError::Expired | TokenError::Revoked) {
+                    ended.push(token);
+                }
+            }
+        }
+    }
+    if let Some(Identity { tenant, .. }) = &found {
+        for token in ended {
+            if verifier.named_tenant(token).await.is_some_and(|named| named != *tenant) {
+                return Err(Refusal::Ambiguous);
+            }
         }
     }
     found.ok_or(Refusal::Token(refusal.0, refusal.1))

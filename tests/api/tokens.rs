@@ -240,9 +240,30 @@ async fn hardening_a_planted_second_cookie_is_noticed() {
     let with = |cookie: String| server.get(STATUS).header("cookie", cookie).send();
     let answer = with(format!("fibidy_auth={mine}; fibidy_auth={theirs}")).await.unwrap();
     problem(answer, 401, "ambiguous-token").await;
-    let stale = sign(&json!({"id": "attacker", "exp": server.second() - 100}));
-    assert_eq!(with(format!("fibidy_auth={stale}; fibidy_auth={mine}; fibidy_auth=junk")).await.unwrap().status(), 200);
+    let forged = format!("{}A", theirs);
+    assert_eq!(
+        with(format!("fibidy_auth={forged}; fibidy_auth={mine}; fibidy_auth=junk")).await.unwrap().status(),
+        200
+    );
     assert_eq!(with(format!("fibidy_auth={mine}; fibidy_auth={mine}")).await.unwrap().status(), 200);
+}
+
+/// The page of a user whose token has just expired went over to the attacker's tenant, and the user linked the phone to it.
+#[tokio::test]
+async fn hardening_a_planted_cookie_takes_over_no_ended_sign_in() {
+    let server = Server::start().await;
+    let theirs = server.token("attacker");
+    let expired = |id: &str| sign(&json!({"id": id, "exp": server.second() - 100}));
+    let with = |tokens: [&str; 2]| {
+        let cookies = tokens.map(|token| format!("fibidy_auth={token}")).join("; ");
+        server.get(STATUS).header("cookie", cookies).send()
+    };
+    for cookies in [[expired("toko").as_str(), &theirs], [&theirs, &expired("toko")]] {
+        problem(with(cookies).await.unwrap(), 401, "ambiguous-token").await;
+    }
+    let renewed = server.token("toko");
+    assert_eq!(with([&expired("toko"), &renewed]).await.unwrap().status(), 200, "the same tenant");
+    problem(with([&expired("toko"), &expired("attacker")]).await.unwrap(), 401, "expired-token").await;
 }
 
 #[tokio::test]
