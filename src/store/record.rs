@@ -69,6 +69,13 @@ impl Facts<'_> {
         matches!(request, DesiredState::Unlink) && self.is_disconnected() && !self.is_owned
     }
 
+    /// Whether the request repeats an unlink that the owner has still to do. Nothing changes then: otherwise a client that
+    /// repeats "disconnect" makes so many versions of the record that its owner can append nothing.
+    pub fn repeats_unlink(&self, request: &DesiredState) -> bool {
+        let unlinks = matches!(self.desired, Some((_, DesiredState::Unlink)));
+        unlinks && self.is_owned && matches!(request, DesiredState::Unlink)
+    }
+
     /// `fulfils`: the desired state that the session fulfilled.
     pub fn after_end(&self, fulfils: Generation) -> AfterEnd {
         match self.desired {
@@ -109,6 +116,16 @@ mod tests {
             assert!(!facts(newest, is_owned).fulfils(&RUN));
         }
         assert!(facts(Some(&ended), true).starts(&RUN) && !facts(Some(&starting), false).starts(&RUN));
+    }
+
+    #[test]
+    fn unlink_that_an_owner_has_still_to_do_is_repeated() {
+        let (unlink, run) = ((Generation(1), DesiredState::Unlink), (Generation(1), RUN));
+        let facts = |desired, is_owned| Facts { newest: None, desired: Some(desired), is_owned };
+        assert!(facts(&unlink, true).repeats_unlink(&DesiredState::Unlink));
+        assert!(!facts(&unlink, false).repeats_unlink(&DesiredState::Unlink), "an instance has to take it over");
+        assert!(!facts(&unlink, true).repeats_unlink(&RUN));
+        assert!(!facts(&run, true).repeats_unlink(&DesiredState::Unlink));
     }
 
     #[test]

@@ -27,7 +27,7 @@ promises![
     idle_time_goes_on_over_a_restart,
     forgotten_tenant_begins_a_new_journal,
     request_beside_the_forgetting_is_not_lost,
-    disconnect_of_an_unknown_tenant_leaves_nothing_for_long,
+    disconnect_of_an_unknown_tenant_leaves_no_record,
     undelivered_outbox_entry_is_removed_with_its_tenant,
 ];
 
@@ -249,13 +249,31 @@ async fn request_beside_the_forgetting_is_not_lost(store: impl Backend + Sync) {
 }
 
 /// Every user with a token may press "disconnect" without ever having linked anything.
-async fn disconnect_of_an_unknown_tenant_leaves_nothing_for_long(store: impl Backend + Sync) {
+async fn disconnect_of_an_unknown_tenant_leaves_no_record(store: impl Backend + Sync) {
     store.commands().request(&tenant("a"), DesiredState::Unlink).await.unwrap();
-    store.forget_idle().await;
-    half_hours_pass(&store, HALF_HOURS).await;
     assert!(!is_known(&store, &tenant("a")).await);
     let number = store.commands().request(&tenant("a"), RUN).await.unwrap();
     assert_eq!(store.commands().current(&tenant("a")).await.unwrap(), Some((number, RUN)));
+}
+
+/// A token may name any tenant, so there may be any number of them, and each record is kept for 90 days.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn disconnect_of_an_unknown_tenant_leaves_redis_nothing_to_keep() {
+    with_redis(async |redis| {
+        redis.commands().request(&tenant("a"), DesiredState::Unlink).await.unwrap();
+        let of_tenant: Vec<_> = keys(&redis.server).into_iter().filter(|key| key.contains("{a}")).collect();
+        assert_eq!(of_tenant, ["tautan:{0}:{a}:requests"], "the answer, in case the request is repeated");
+        let left = String::from_utf8(redis.server.ask(&["PTTL", &of_tenant[0]])).unwrap();
+        let left: i64 = left.lines().next().unwrap().trim_start_matches(':').parse().unwrap();
+        assert!((0..=10_000).contains(&left), "{left}");
+
+        finishes(&redis, redis.running(&tenant("b")).await, EndReason::Cancelled).await;
+        let version = || redis.server.ask(&["HGET", "tautan:{0}:{b}", "version"]);
+        let before = version();
+        redis.commands().request(&tenant("b"), DesiredState::Unlink).await.unwrap();
+        assert_eq!(version(), before, "nothing was left that it could end");
+    })
+    .await;
 }
 
 async fn undelivered_outbox_entry_is_removed_with_its_tenant(store: impl Backend + Sync) {

@@ -24,6 +24,7 @@ promises![
     connections_are_refused_after_ten,
     repeated_request_is_free,
     code_is_refused_when_its_number_had_three,
+    repeated_unlink_changes_nothing,
 ];
 
 const RUN: DesiredState = DesiredState::run(None);
@@ -96,6 +97,22 @@ async fn code_is_refused_when_its_number_had_three(store: impl Backend + Sync) {
     }
     assert!(!commands.count_code(&number('1')).await.unwrap());
     assert!(commands.count_code(&number('2')).await.unwrap(), "another number");
+}
+
+/// "disconnect" has no limit. Thousands in a second made so many versions of the record that its owner could append
+/// nothing.
+async fn repeated_unlink_changes_nothing(store: impl Backend + Sync) {
+    let stores = store.stores();
+    let a = tenant("a");
+    let _owner = store.running(&a).await;
+    let unlink = || stores.commands.request(&a, DesiredState::Unlink);
+    let first = unlink().await.unwrap();
+    for _ in 0..20 {
+        assert_eq!(unlink().await.unwrap(), first, "the owner has still to do it");
+    }
+    let again = stores.commands.request(&a, RUN).await.unwrap();
+    assert!(again > first);
+    assert!(unlink().await.unwrap() > again, "the user changed their mind in between");
 }
 
 /// Two dials in a time, which is short in the tests.

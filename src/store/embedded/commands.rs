@@ -101,6 +101,9 @@ fn request(
 ) -> Step<Generation> {
     let record = batch.record(tenant);
     let facts = record.facts();
+    if facts.repeats_unlink(&desired) {
+        return Ok(Generation(record.generation));
+    }
     let (usage, starts, fulfils, wanted) =
         (facts.usage(&desired), facts.starts(&desired), facts.fulfils(&desired), record.desired.is_some());
     let desired = facts.complete(desired);
@@ -110,8 +113,11 @@ fn request(
         if wanted {
             batch.set_desired(tenant, number, None)?;
         }
-        // Otherwise the number need not outlive the process: no `finish` can refer to it.
-        batch.record(tenant).generation = number.0;
+        // Without a desired state that it ends, the number is not kept: no `finish` can refer to it. Every user with a token
+        // may send this without ever having linked anything.
+        if wanted {
+            batch.record(tenant).generation = number.0;
+        }
         return Ok(number);
     }
     if starts {

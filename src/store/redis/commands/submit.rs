@@ -78,6 +78,11 @@ pub async fn submit(
             (word, found) if word == "again" => {
                 let found = ReadAnswer::from_redis_value(found).map_err(|_| Failure::Nonsense(word))?;
                 reading = shared.reading_of(tenant, None, found).await?;
+                if reading.needs_nothing(&request) {
+                    let Reading { record, is_owned, .. } = reading;
+                    let (number, shown) = (Generation(record.generation), record.facts(is_owned).shown());
+                    return Ok(Submitted { number, lease: None, shown });
+                }
                 continue;
             }
             (word, value) => String::from_redis_value(value).map(|value| (word, value)),
@@ -103,6 +108,16 @@ pub async fn submit(
         };
     }
     Err(Failure::Contended.into())
+}
+
+impl Reading {
+    /// The request is "disconnect", and writes nothing: it was sent before, or nothing is left that it could end.
+    fn needs_nothing(&self, request: &DesiredState) -> bool {
+        let Record { desired, owner, credentials, .. } = &self.record;
+        let facts = self.record.facts(self.is_owned);
+        let is_over = facts.fulfils(request) && !credentials && desired.is_none() && owner.is_none();
+        is_over || facts.repeats_unlink(request)
+    }
 }
 
 impl Shared {

@@ -16,6 +16,14 @@ if not is_at(ARGV[4]) then return { 'again', look('', '0') } end
 local acquires = ARGV[13] ~= ''
 if acquires and redis.call('EXISTS', alive) == 0 then return { 'unregistered', '' } end
 if not is_run(ARGV[17]) then return { 'moved', '' } end
+local function remember(answer)
+  redis.call('LPUSH', requests, ARGV[1] .. ' ' .. answer)
+  redis.call('LTRIM', requests, 0, ANSWERS_MAX - 1)
+  redis.call('PEXPIRE', requests, ANSWERS_KEPT_MS)
+  return { 'done', answer }
+end
+-- A tenant that never linked anything gets no record, which would be kept for months.
+if ARGV[3] == '' and redis.call('EXISTS', record) == 0 then return remember(ARGV[2] .. ' 0') end
 -- By the clock of Redis, which all instances share. The lists hold the times of use, the newest first.
 local now = now_ms()
 local limits = {
@@ -32,8 +40,8 @@ for _, limit in ipairs(limits) do
     end
   end
 end
--- Only for a request that uses nothing, of a tenant that has a record: of others there may be any number.
-if ARGV[7] == '' and ARGV[9] == '' and redis.call('EXISTS', record) == 1 then allow_oom() end
+-- Only for a request that uses nothing, whose tenant has a record: of others there may be any number.
+if ARGV[7] == '' and ARGV[9] == '' then allow_oom() end
 -- The index comes first: a script that Redis stops here must not leave a saved request that no instance looks for.
 if acquires then
   redis.call('SADD', owned, tenant)
@@ -51,10 +59,6 @@ end
 local heard = publish_event(18)
 redis.call('HSET', record, 'generation', ARGV[2], 'run', ARGV[6])
 local fence = acquires and ' ' .. own(ARGV[13], ARGV[14], ARGV[15]) or ''
-local answer = ARGV[2] .. ' ' .. heard .. fence
-redis.call('LPUSH', requests, ARGV[1] .. ' ' .. answer)
-redis.call('LTRIM', requests, 0, ANSWERS_MAX - 1)
-redis.call('PEXPIRE', requests, ANSWERS_KEPT_MS)
 if ARGV[3] == '' then
   -- If it has an owner, that one has expired. Without this the expired incarnation would be listed for ever.
   redis.call('HDEL', record, 'desired')
@@ -72,4 +76,4 @@ if acquires then
 elseif ARGV[3] ~= '' then
   notify(ARGV[12], '')
 end
-return { 'done', answer }
+return remember(ARGV[2] .. ' ' .. heard .. fence)
