@@ -13,7 +13,7 @@ pub struct Rate {
     pub every: Duration,
 }
 
-/// What is left of a [`Rate`]. Holds one time only, since every tenant with an open stream has two buckets.
+/// What is left of a [`Rate`]. Holds one time only, since every tenant with an open stream has three buckets.
 #[derive(Debug)]
 pub struct Bucket {
     /// From then on all of it is left.

@@ -162,6 +162,7 @@ export type ProblemCode =
   | 'headers-too-large'
   | 'too-many-streams'
   | 'too-many-commands'
+  | 'too-many-reads'
   | 'too-many-pair-codes'
   | 'too-many-dials'
   | 'internal'

@@ -347,6 +347,8 @@ fn http_settings(reader: &mut Reader) -> http::Settings {
         limits: http::Limits {
             command_burst: reader.parsed("TAUTAN_LIMIT_COMMAND_BURST", read::positive),
             commands_per_second: reader.parsed("TAUTAN_LIMIT_COMMANDS", read::rate),
+            read_burst: reader.parsed("TAUTAN_LIMIT_READ_BURST", read::positive),
+            reads_per_second: reader.parsed("TAUTAN_LIMIT_READS", read::rate),
             stream_openings: reader.parsed("TAUTAN_LIMIT_STREAM_OPENINGS", read::limit),
         },
         trusted_proxies: reader.optional("TAUTAN_TRUSTED_PROXIES", read::networks).unwrap_or_default(),

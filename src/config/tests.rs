@@ -29,6 +29,7 @@ fn empty_configuration_is_local_mode_with_default_values() {
     assert_eq!((config.session.sessions_max, config.http.streams_per_tenant_max), (None, 20));
     let limits = config.http.limits;
     assert_eq!((limits.command_burst, limits.commands_per_second), (20, 5));
+    assert_eq!((limits.read_burst, limits.reads_per_second), (100, 20));
     assert_eq!(limits.stream_openings, Limit::new(60, Duration::from_secs(60)).unwrap());
     let Store::Embedded { limits, .. } = config.store else { panic!("{:?}", config.store) };
     let in_ten_minutes = |count| Limit::new(count, Duration::from_secs(600)).unwrap();

@@ -83,6 +83,8 @@ pub const VARIABLES: &[Variable] = &[
     unset("TAUTAN_TRUSTED_PROXIES", "addresses and networks of proxies, separated by commas; loopback is one always"),
     plain("TAUTAN_LIMIT_COMMANDS", "5/s", "commands of one tenant on this instance, once the burst is used up"),
     plain("TAUTAN_LIMIT_COMMAND_BURST", "20", "commands of one tenant at once on this instance"),
+    plain("TAUTAN_LIMIT_READS", "20/s", "reads of one tenant on this instance, once the burst is used up"),
+    plain("TAUTAN_LIMIT_READ_BURST", "100", "reads of the status and the code by one tenant at once on this instance"),
     plain("TAUTAN_LIMIT_STREAM_OPENINGS", "60/1m", "streams that one tenant may open on this instance"),
     plain("TAUTAN_LIMIT_PAIR_CODES", "5/10m", "pairing codes that one tenant may ask for, all instances together"),
     plain(

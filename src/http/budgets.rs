@@ -12,7 +12,7 @@ use crate::{
     limit::{Limit, Times},
     telemetry::{
         Sampled, metrics,
-        words::{COMMANDS, STREAM_OPENINGS},
+        words::{COMMANDS, READS, STREAM_OPENINGS},
     },
     tenant::TenantId,
 };
@@ -23,13 +23,17 @@ const FORGET_EVERY: Duration = Duration::from_secs(60);
 /// Lines of the log about the streams of one tenant: so many at once, and then one more each time.
 const LINES: Rate = Rate { burst: 10, every: Duration::from_secs(10) };
 
-/// How often each tenant may send commands and open streams on this instance.
+/// How often each tenant may send commands, read, and open streams on this instance.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Commands at once; after that [`Self::commands_per_second`].
     pub command_burst: u32,
     /// Commands per second once the burst is used up.
     pub commands_per_second: u32,
+    /// Reads of the status and the code at once; after that [`Self::reads_per_second`].
+    pub read_burst: u32,
+    /// Reads per second once the burst is used up.
+    pub reads_per_second: u32,
     /// How often streams may be opened.
     pub stream_openings: Limit,
 }
@@ -39,6 +43,8 @@ impl Default for Limits {
         Self {
             command_burst: 20,
             commands_per_second: 5,
+            read_burst: 100,
+            reads_per_second: 20,
             stream_openings: Limit::new(60, Duration::from_secs(60)).expect("neither is zero"),
         }
     }
@@ -48,6 +54,10 @@ impl Limits {
     fn commands(self) -> Rate {
         Rate { burst: self.command_burst, every: Duration::from_secs(1) / self.commands_per_second }
     }
+
+    fn reads(self) -> Rate {
+        Rate { burst: self.read_burst, every: Duration::from_secs(1) / self.reads_per_second }
+    }
 }
 
 /// What each tenant has used of its limits on this instance. Without them one tenant could keep the store and the log busy
@@ -56,6 +66,7 @@ pub(super) struct Budgets {
     limits: Limits,
     used: Mutex<Used>,
     command_lines: Sampled,
+    read_lines: Sampled,
     opening_lines: Sampled,
 }
 
@@ -66,6 +77,7 @@ struct Used {
 
 struct Budget {
     commands: Bucket,
+    reads: Bucket,
     lines: Bucket,
     /// Lines that were left out since the last one.
     unlogged: u64,
@@ -75,7 +87,8 @@ struct Budget {
 impl Budgets {
     pub fn new(limits: Limits) -> Self {
         let used = Mutex::new(Used { tenants: HashMap::new(), forgot_at: Instant::now() });
-        Self { limits, used, command_lines: Sampled::default(), opening_lines: Sampled::default() }
+        let [command_lines, read_lines, opening_lines] = Default::default();
+        Self { limits, used, command_lines, read_lines, opening_lines }
     }
 
     /// Uses one command. Routes do not call it for "disconnect": a tenant must be able to stop what it started.
@@ -90,6 +103,22 @@ impl Budgets {
             }
             let detail = format!("at most {command_burst} commands at once, then {commands_per_second} per second");
             Problem::new(Code::TooManyCommands, detail).retry_after(whole_seconds(next - now))
+        })
+    }
+
+    /// Uses one read. Each one is a script in Redis, and some draw a picture: without this one tenant could keep all cores busy.
+    pub fn take_read(&self, tenant: &TenantId) -> Result<(), Problem> {
+        let Limits { read_burst, reads_per_second, .. } = self.limits;
+        let (rate, now) = (self.limits.reads(), Instant::now());
+        let taken = self.with(tenant, now, |budget| budget.reads.take(rate, now));
+        taken.map_err(|next| {
+            metrics().limits.add(READS);
+            if self.read_lines.is_due() {
+                tracing::warn!(%tenant, "reads of tenant are refused, too many came");
+            }
+            let detail =
+                format!("at most {read_burst} reads at once, then {reads_per_second} per second; the stream tells");
+            Problem::new(Code::TooManyReads, detail).retry_after(whole_seconds(next - now))
         })
     }
 
@@ -140,6 +169,7 @@ impl Budgets {
         self.forget_in(&mut used, now);
         let new = || Budget {
             commands: Bucket::full(now),
+            reads: Bucket::full(now),
             lines: Bucket::full(now),
             unlogged: 0,
             openings: Times::default(),
@@ -150,7 +180,8 @@ impl Budgets {
 
 impl Budget {
     fn is_whole(&self, now: Instant, openings: Limit) -> bool {
-        self.commands.is_full(now) && self.lines.is_full(now) && self.openings.are_over(openings, now)
+        let buckets = [&self.commands, &self.reads, &self.lines];
+        buckets.into_iter().all(|bucket| bucket.is_full(now)) && self.openings.are_over(openings, now)
     }
 }
 

@@ -84,6 +84,7 @@ codes! {
     HeadersTooLarge = "headers-too-large", REQUEST_HEADER_FIELDS_TOO_LARGE, "The request's headers are too large";
     TooManyStreams = "too-many-streams", TOO_MANY_REQUESTS, "Too many streams are open";
     TooManyCommands = "too-many-commands", TOO_MANY_REQUESTS, "Too many commands came";
+    TooManyReads = "too-many-reads", TOO_MANY_REQUESTS, "Too many reads came";
     TooManyPairCodes = "too-many-pair-codes", TOO_MANY_REQUESTS, "Too many pairing codes were asked for";
     TooManyDials = "too-many-dials", TOO_MANY_REQUESTS, "Connections to WhatsApp were asked for too often";
     Internal = "internal", INTERNAL_SERVER_ERROR, "Something went wrong here";

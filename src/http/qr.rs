@@ -45,6 +45,7 @@ pub async fn qr(request: RouteRequest) -> Result<Response, Problem> {
 
 async fn current(request: &RouteRequest) -> Result<Response, Problem> {
     let identity = identity::read_caller(request).await?;
+    request.context.budgets.take_read(&identity.tenant)?;
     let form = negotiate(&request.headers)?;
     let none = || Problem::new(Code::NoQr, "POST /api/whatsapp/connect asks for one");
     let shown = request.services().journal.latest(&identity.tenant).await?;

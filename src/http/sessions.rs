@@ -55,6 +55,7 @@ pub async fn disconnect(request: RouteRequest, body: Result<Bytes, Problem>) -> 
 
 pub async fn status(request: RouteRequest) -> Result<Response, Problem> {
     let identity = identity::read_caller(&request).await?;
+    request.context.budgets.take_read(&identity.tenant)?;
     let shown = request.services().journal.present(&identity.tenant).await?;
     Ok(answer(&status_body(shown, &identity.tenant), None))
 }

@@ -44,6 +44,36 @@ async fn commands_beyond_the_burst_are_refused_until_a_second_on() {
     assert_eq!(connects(&server, "a", 1).await[0].status(), 202, "after Retry-After");
 }
 
+/// Each `GET /qr` drew a picture, so one tenant could keep all cores busy, and heartbeats with them.
+#[tokio::test]
+async fn reads_beyond_the_burst_are_refused_until_a_second_on() {
+    let limits = Limits { reads_per_second: 1, ..Limits::default() };
+    let http = Settings { limits, ..Settings::default() };
+    let server = Setup { http, ..Setup::default() }.start().await;
+    let read = |path: &'static str| server.get(path).bearer_auth(server.token("a")).send();
+    for answer in join_all((0..50).flat_map(|_| [read("/api/whatsapp/status"), read("/api/whatsapp/qr")])).await {
+        let answer = answer.unwrap();
+        assert!([200, 404].contains(&answer.status().as_u16()), "{}", answer.status());
+    }
+    let mut refused = 0;
+    for answer in join_all((0..20).map(|_| read("/api/whatsapp/status"))).await {
+        let answer = answer.unwrap();
+        if answer.status() == 429 {
+            refused += 1;
+            assert_eq!(header(&answer, "retry-after"), "1");
+            let detail = problem(answer, 429, "too-many-reads").await;
+            assert!(detail.contains("100 reads at once, then 1 per second"), "{detail}");
+        }
+    }
+    assert!(refused >= 18, "one more comes back for each second that sending takes: {refused}");
+    assert_eq!(header(&read("/api/whatsapp/qr").await.unwrap(), "content-type"), "application/problem+json");
+    let other = server.get("/api/whatsapp/status").bearer_auth(server.token("b")).send().await.unwrap();
+    assert_eq!(other.status(), 200, "another tenant has a budget of its own");
+    assert_eq!(connects(&server, "a", 1).await[0].status(), 202, "commands have one of their own");
+    tokio::time::sleep(std::time::Duration::from_millis(1_050)).await;
+    assert_eq!(read("/api/whatsapp/status").await.unwrap().status(), 200, "after Retry-After");
+}
+
 #[tokio::test]
 async fn stream_over_its_budget_asks_to_come_back_later() {
     let server = Server::start().await;

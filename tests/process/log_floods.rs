@@ -24,7 +24,8 @@ const LINES_OF_A_MESSAGE_MAX: usize = 60;
 
 /// The defaults, which tests otherwise widen.
 fn by_default(settings: tautan_test_support::Settings) -> tautan_test_support::Settings {
-    let limits = ["COMMANDS", "COMMAND_BURST", "STREAM_OPENINGS", "PAIR_CODES", "DIALS", "NUMBER_CODES"];
+    let limits =
+        ["COMMANDS", "COMMAND_BURST", "READS", "READ_BURST", "STREAM_OPENINGS", "PAIR_CODES", "DIALS", "NUMBER_CODES"];
     limits.iter().fold(settings, |settings, limit| settings.with(&format!("TAUTAN_LIMIT_{limit}"), ""))
 }
 

@@ -125,6 +125,8 @@ fn accepted_numbers_can_be_used() {
         "TAUTAN_RESUME_RATE",
         "TAUTAN_LIMIT_COMMANDS",
         "TAUTAN_LIMIT_COMMAND_BURST",
+        "TAUTAN_LIMIT_READS",
+        "TAUTAN_LIMIT_READ_BURST",
         "TAUTAN_LIMIT_STREAM_OPENINGS",
         "TAUTAN_DRAIN_DELAY",
         "TAUTAN_HEARTBEAT",
@@ -134,10 +136,13 @@ fn accepted_numbers_can_be_used() {
         let Ok(config) = read(&[(name, &value)]) else { return };
         let now = tokio::time::Instant::now();
         let limits = config.http.limits;
-        let rate = Rate { burst: limits.command_burst, every: Duration::from_secs(1) / limits.commands_per_second };
-        let mut bucket = Bucket::full(now);
-        assert_eq!(bucket.take(rate, now), Ok(()), "{name}={value}");
-        assert_eq!(bucket.take(rate, now + Duration::from_secs(86_400)), Ok(()), "{name}={value}");
+        let commands = (limits.command_burst, limits.commands_per_second);
+        for (burst, per_second) in [commands, (limits.read_burst, limits.reads_per_second)] {
+            let rate = Rate { burst, every: Duration::from_secs(1) / per_second };
+            let mut bucket = Bucket::full(now);
+            assert_eq!(bucket.take(rate, now), Ok(()), "{name}={value}");
+            assert_eq!(bucket.take(rate, now + Duration::from_secs(86_400)), Ok(()), "{name}={value}");
+        }
         assert_eq!(limits.stream_openings.wait(std::iter::empty()), None);
         assert!(config.http.heartbeat >= Duration::from_secs(1));
         assert!(config.drain_delay.checked_add(config.http.grace).is_some());

@@ -144,7 +144,7 @@ pub const OPERATIONS: &[Operation] = &[
         body: None,
         answers: &[(200, "The status now.", Content::Json("ConnectionStatus"))],
         caller: Caller::User,
-        codes: &[],
+        codes: &[Code::TooManyReads],
     },
     Operation {
         path: "/api/whatsapp/qr",
@@ -154,7 +154,7 @@ pub const OPERATIONS: &[Operation] = &[
         body: None,
         answers: &[(200, "The code.", Content::Code)],
         caller: Caller::User,
-        codes: &[Code::NoQr, Code::NotAcceptable],
+        codes: &[Code::TooManyReads, Code::NoQr, Code::NotAcceptable],
     },
     Operation {
         path: "/api/whatsapp/events",

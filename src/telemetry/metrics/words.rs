@@ -25,6 +25,7 @@ words! {
     STREAMS_PER_TENANT = "streams-per-tenant",
     STREAM_OPENINGS = "stream-openings",
     COMMANDS = "commands",
+    READS = "reads",
     PAIR_CODES = "pair-codes",
     NUMBER_CODES = "number-codes",
     DIALS = "dials",

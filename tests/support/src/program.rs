@@ -17,12 +17,14 @@ use crate::{Admin, Api, DEADLINE, SECRET};
 const LINES_MAX: usize = 200_000;
 /// Most tests connect, disconnect and open streams more often than a user does. A test of a limit sets it, or removes it to
 /// have the default.
-const WIDE_LIMITS: [(&str, &str); 6] = [
+const WIDE_LIMITS: [(&str, &str); 8] = [
     ("TAUTAN_LIMIT_NUMBER_CODES", "1000/10m"),
     ("TAUTAN_LIMIT_PAIR_CODES", "1000/10m"),
     ("TAUTAN_LIMIT_DIALS", "1000/10m"),
     ("TAUTAN_LIMIT_COMMANDS", "10000/s"),
     ("TAUTAN_LIMIT_COMMAND_BURST", "10000"),
+    ("TAUTAN_LIMIT_READS", "10000/s"),
+    ("TAUTAN_LIMIT_READ_BURST", "10000"),
     ("TAUTAN_LIMIT_STREAM_OPENINGS", "100000/1m"),
 ];
 const LISTENING: &str = "\"listening\"";
