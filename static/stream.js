@@ -12,7 +12,7 @@ const MISSED_MAX = 2.5;
 /**
  * Keeps one stream open while the page is visible. It calls `on.event(name, json)` for each event, and
  * `on.stream(word, why)` with `opening`, `live`, `lost` or `signed-out`. `on.tenant()` has to answer the `tenantRef` whose
- * status is shown. Nothing is called after `stop()`.
+ * status is shown, and `on.hide()` to show it no more. Nothing is called after `stop()`.
  */
 export class Stream {
   #base;
@@ -66,7 +66,11 @@ export class Stream {
     // opens. A visible tab that shows another tenant reopens its stream.
     this.#channel.onmessage = ({ data }) => {
       if (document.hidden) this.#close();
-      else if (data && data !== this.#on.tenant()) this.open();
+      else if (data && data !== this.#on.tenant()) {
+        // The next stream may be refused for minutes.
+        this.#on.hide();
+        this.open();
+      }
     };
     this.#channel.postMessage('');
     // Gives up an attempt without an answer: the browser may have reused a broken pooled connection.

@@ -29,6 +29,7 @@ export class WhatsappLink extends HTMLElement {
   #speaking;
   #emitted;
   #asked;
+  #tenant;
   #styled;
 
   connectedCallback() {
@@ -56,6 +57,7 @@ export class WhatsappLink extends HTMLElement {
       event: (name, json) => this.#receive(name, json),
       stream: (word, why) => this.#streamIs(word, why),
       tenant: () => this.#model.status?.tenantRef,
+      hide: () => this.#hide(),
     });
     this.#stream.open();
   }
@@ -85,7 +87,8 @@ export class WhatsappLink extends HTMLElement {
     this.#guarded(() => {
       const data = JSON.parse(json);
       const { tenantRef } = data;
-      if (tenantRef && (this.#model.status?.tenantRef ?? tenantRef) !== tenantRef) this.#forget();
+      if (tenantRef && (this.#tenant ?? tenantRef) !== tenantRef) this.#forget();
+      this.#tenant = tenantRef ?? this.#tenant;
       applyEvent(this.#model, name, data);
       this.#model.named = this.getAttribute('tenant-name');
     });
@@ -99,11 +102,16 @@ export class WhatsappLink extends HTMLElement {
     this.#emit(status.replace('_', '-'), { ...this.#model.status });
   }
 
-  // The tenant changed: drop everything of the previous one.
-  #forget() {
+  // The tenant changed, or may have: drop everything of the previous one.
+  #hide() {
     // Keep `tenant-name` if the host has changed it already.
     if (this.#model.named === this.getAttribute('tenant-name')) this.removeAttribute('tenant-name');
     this.#model = { stream: this.#model.stream };
+  }
+
+  #forget() {
+    this.#hide();
+    this.#tenant = null;
     this.#emit('tenant-changed', {});
   }
 
