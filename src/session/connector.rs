@@ -127,6 +127,8 @@ pub enum Signal {
         /// Why not.
         reason: PairRefusal,
     },
+    /// WhatsApp withdrew the pairing code: another one has to be requested.
+    PairCodeVoid,
     /// WhatsApp asks the account's owner for a passkey. The codes of this window are not valid any more.
     PasskeyRequired {
         /// The question.
@@ -162,6 +164,7 @@ impl fmt::Debug for Signal {
             Self::Qr { attempt, attempts_max, .. } => write!(f, "Qr({attempt} of {attempts_max})"),
             Self::PairCode { .. } => f.write_str("PairCode(…)"),
             Self::PairCodeRefused { reason, .. } => write!(f, "PairCodeRefused({})", reason.as_str()),
+            Self::PairCodeVoid => f.write_str("PairCodeVoid"),
             Self::PasskeyRequired { step, .. } => write!(f, "PasskeyRequired({step:?})"),
             Self::Scanned => f.write_str("Scanned"),
             Self::Connected { .. } => f.write_str("Connected(…)"),

@@ -54,6 +54,8 @@ pub fn advance(from: &Status, signal: &Signal, now: Timestamp, fresh: PairingId)
             let pair = PairCode { code, phone: phone.clone(), expires_at: now + REFUSAL_SHOWN, lifetime };
             Status::QrPending { qr: qr.clone(), pair: Some(pair) }
         }
+        // The session requests another one, which replaces it.
+        Signal::PairCodeVoid => return None,
         Signal::PasskeyRequired { step, lifetime } => {
             let pairing = from.pairing().unwrap_or(fresh);
             let (expires_at, lifetime) = (after(now, *lifetime), Some(*lifetime));

@@ -74,6 +74,8 @@ struct Session {
     paired: bool,
     /// When a pairing code was requested that has not come.
     code_asked_at: Option<Instant>,
+    /// Codes that were requested for one request of the user, or for one window.
+    codes_requested: u32,
     /// The passkey question that was answered last.
     answered: Option<Passkey>,
     /// When to read the desired state again after a failed read.
@@ -197,6 +199,9 @@ impl Session {
             Some(Signal::ProxyFailed) => return self.proxy_failed().await,
             Some(signal) => signal,
         };
+        if signal == Signal::PairCodeVoid {
+            return self.replace_pair_code(link).await;
+        }
         if let Signal::Connected { account } = &signal {
             self.check_account(&account.phone, link).await?;
         }

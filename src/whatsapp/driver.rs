@@ -79,6 +79,7 @@ impl SignalSender {
             Signal::Qr { .. }
             | Signal::PairCode { .. }
             | Signal::PairCodeRefused { .. }
+            | Signal::PairCodeVoid
             | Signal::PasskeyRequired { .. }
             | Signal::Scanned
             | Signal::Renamed { .. }
@@ -151,7 +152,6 @@ impl Driver {
         };
         match self.translator.meaning(event, &facts) {
             Meaning::Nothing => {}
-            Meaning::AskCodeAgain => self.codes.ask_again(&self.client),
             Meaning::ConfirmPasskey => self.passkeys.confirm(&self.client),
             Meaning::Send(signal) => self.send_signal(signal).await,
         }
@@ -197,6 +197,7 @@ impl Driver {
             Signal::Qr { .. } => self.dials.reached(),
             Signal::PairCode { .. }
             | Signal::PairCodeRefused { .. }
+            | Signal::PairCodeVoid
             | Signal::PasskeyRequired { .. }
             | Signal::Dropped
             | Signal::Unreachable

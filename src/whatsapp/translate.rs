@@ -39,8 +39,6 @@ pub(super) struct Facts {
 pub(super) enum Meaning {
     Nothing,
     Send(Signal),
-    /// The pairing code shown is void, another may be asked for.
-    AskCodeAgain,
     /// The phone knows this device from before and shows no code to compare.
     ConfirmPasskey,
 }
@@ -85,7 +83,7 @@ impl Translator {
     }
 
     pub fn meaning(&mut self, event: &Event, facts: &Facts) -> Meaning {
-        use Meaning::{AskCodeAgain, ConfirmPasskey, Nothing, Send};
+        use Meaning::{ConfirmPasskey, Nothing, Send};
         match event {
             // Longer than a QR code can be: no phone could read it.
             Event::PairingQrCode(qr) if !qr::fits(&qr.code) => Nothing,
@@ -107,7 +105,7 @@ impl Translator {
                 None => Nothing,
             },
             Event::PairingCodeRefresh(refresh) if refresh.force_manual => refused(facts, PairRefusal::TriesUsedUp),
-            Event::PairingCodeRefresh(_) => AskCodeAgain,
+            Event::PairingCodeRefresh(_) => Send(Signal::PairCodeVoid),
             Event::PairingCodeError(error) => refused(facts, refusal(error.rejection)),
 
             Event::PairPasskeyRequest(request) => {

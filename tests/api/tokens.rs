@@ -240,7 +240,7 @@ async fn hardening_a_planted_second_cookie_is_noticed() {
     let with = |cookie: String| server.get(STATUS).header("cookie", cookie).send();
     let answer = with(format!("fibidy_auth={mine}; fibidy_auth={theirs}")).await.unwrap();
     problem(answer, 401, "ambiguous-token").await;
-    let forged = format!("{}A", theirs);
+    let forged = format!("{theirs}A");
     assert_eq!(
         with(format!("fibidy_auth={forged}; fibidy_auth={mine}; fibidy_auth=junk")).await.unwrap().status(),
         200

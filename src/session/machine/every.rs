@@ -93,6 +93,7 @@ fn signals() -> Vec<Signal> {
         all.extend(steps().map(|step| Signal::PasskeyRequired { step, lifetime }));
     }
     all.extend(PairRefusal::ALL.iter().map(|reason| Signal::PairCodeRefused { phone: phone(), reason: *reason }));
+    all.push(Signal::PairCodeVoid);
     for account in accounts() {
         all.extend([Signal::Connected { account: account.clone() }, Signal::Renamed { account }]);
     }

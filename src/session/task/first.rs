@@ -34,6 +34,7 @@ impl Session {
             windows: 1,
             paired: false,
             code_asked_at: None,
+            codes_requested: 0,
             answered: None,
             reread_at: None,
             time_limit_ends: None,

@@ -16,6 +16,9 @@ use crate::{
 /// A code that was requested longer ago will not come: the request was lost.
 const CODE_COMES_WITHIN: Duration = Duration::from_secs(60);
 
+/// How many codes are requested for one request of the user, the first included. WhatsApp would refuse more.
+const CODES_MAX: u32 = 3;
+
 impl Session {
     pub(super) async fn apply_desired_state(&mut self, link: &mut dyn Link) -> ControlFlow<LinkExit> {
         self.reread_at = None;
@@ -126,7 +129,21 @@ impl Session {
     }
 
     pub(super) async fn request_pair_code(&mut self, link: &mut dyn Link) -> ControlFlow<LinkExit> {
+        self.codes_requested = 0;
+        self.request_another_code(link).await
+    }
+
+    /// The code that is shown is void.
+    pub(super) async fn replace_pair_code(&mut self, link: &mut dyn Link) -> ControlFlow<LinkExit> {
+        match self.phone.clone() {
+            Some(phone) if self.codes_requested >= CODES_MAX => self.refuse_code(phone, PairRefusal::TriesUsedUp).await,
+            Some(_) | None => self.request_another_code(link).await,
+        }
+    }
+
+    async fn request_another_code(&mut self, link: &mut dyn Link) -> ControlFlow<LinkExit> {
         let Some(phone) = self.phone.clone() else { return ControlFlow::Continue(()) };
+        self.codes_requested += 1;
         let tenant = self.lease.tenant();
         let reason = match self.context.stores.commands.count_code(&phone).await {
             Ok(true) => {
@@ -146,6 +163,10 @@ impl Session {
                 PairRefusal::Unanswered
             }
         };
+        self.refuse_code(phone, reason).await
+    }
+
+    async fn refuse_code(&mut self, phone: PhoneNumber, reason: PairRefusal) -> ControlFlow<LinkExit> {
         let refused = Signal::PairCodeRefused { phone, reason };
         let (now, fresh) = (self.context.clock.now(), PairingId::new(rand::random()));
         let Some(status) = machine::advance(self.publisher.status(), &refused, now, fresh) else {

@@ -277,6 +277,25 @@ async fn code_is_refused_when_its_number_had_three() {
     }
 }
 
+/// Each replacement rings on the phone like the first code.
+#[tokio::test]
+async fn replaced_code_counts_for_its_number_and_its_request() {
+    let void = || Signal::PairCodeVoid;
+    for (counted, requested, reason) in [(1, 2, PairRefusal::RateLimited), (0, 3, PairRefusal::TriesUsedUp)] {
+        let mut stage = SessionTest::new([Script::new([shows_qr(), void(), void(), void()])]).await;
+        for _ in 0..counted {
+            assert!(stage.count_code(OURS).await);
+        }
+        stage.connect_by_code(OURS).await;
+        let refused = |status: &Status| {
+            let Status::QrPending { pair: Some(pair), .. } = status else { return false };
+            pair.code == PairResult::Refused { refused: reason }
+        };
+        stage.until("a refusal beside the QR", refused).await;
+        assert_eq!(stage.requests(), vec![Request::PairCode(account(OURS).phone); requested]);
+    }
+}
+
 #[tokio::test]
 async fn code_is_asked_for_once_while_it_is_coming() {
     let mut stage = SessionTest::new([Script::new([shows_qr()])]).await;

@@ -136,7 +136,7 @@ fn each_event_of_the_library_has_its_meaning() {
         (code_error(Some(PairCodeRejection::RateOverlimit)), Offering, no_code(PairRefusal::RateLimited)),
         (code_error(Some(PairCodeRejection::FeatureNotAvailable)), Offering, no_code(PairRefusal::NotAvailable)),
         (refresh(true), Offering, no_code(PairRefusal::TriesUsedUp)),
-        (refresh(false), Offering, Meaning::AskCodeAgain),
+        (refresh(false), Offering, Meaning::Send(Signal::PairCodeVoid)),
         (passkey_error, Offering, end(End::PairingFailed)),
         (qr("ref", 20), Scanned, Meaning::Nothing),
         (qr("ref", 20), Linked, Meaning::Nothing),
