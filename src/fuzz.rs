@@ -14,7 +14,7 @@ use proptest::{
 /// Cases of a property that is cheap. The variable `FUZZ_CASES` sets another number.
 pub const CHEAP: u32 = 100_000;
 /// Cases of a property that encrypts, signs or draws. Each property's number grows in proportion to the variable.
-pub const COSTLY: u32 = 2_000;
+pub const COSTLY: u32 = 10_000;
 
 /// Cases between two checks of the clock.
 const CHUNK: u64 = 10_000;

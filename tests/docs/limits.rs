@@ -66,7 +66,7 @@ const ROWS: &[(&str, &str)] = &[
     ("whatsapp/in_flight.rs CATCH_UP_MAX", "tasks of a link, and acknowledgements that it has to send"),
     ("whatsapp/in_flight.rs TASKS_MAX", "tasks of a link, and acknowledgements that it has to send"),
     ("whatsapp/keys/secrets.rs ROWS_MAX", "message secrets of one session"),
-    ("whatsapp/pair_code.rs REQUESTS_MAX", "pairing codes after one request, the replacements of a void one included"),
+    ("session/task/requests.rs CODES_MAX", "pairing codes after one request, the replacements of a void one included"),
     ("whatsapp/socket.rs MESSAGE_BYTES_MAX", "message of WhatsApp, and parts of it that a link's library has not read"),
     ("whatsapp/socket.rs UPGRADE_BYTES_MAX", "WhatsApp's answer to the upgrade of a connection"),
     ("whatsapp/translate.rs CODE_BYTES_MAX", "options of a passkey, and code to compare"),

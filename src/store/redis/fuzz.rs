@@ -142,7 +142,7 @@ fn reading_of_any_answer_is_a_record_or_a_damage() {
     let seals = seals(1);
     let (good, bad) = (Cell::new(0), Cell::new(0));
     let journal = prop::option::of(prop::sample::select(vec![7, 8]));
-    check("readings", 2 * COSTLY, (readings(), journal), |(value, journal)| {
+    check("readings", CHEAP, (readings(), journal), |(value, journal)| {
         let journal = journal.map(JournalId::new);
         let read = parsed::<ReadAnswer>(&value).and_then(|answer| {
             let ids: Vec<String> = answer.2.iter().map(|(id, ..)| id.clone()).collect();
@@ -177,7 +177,7 @@ fn answer_of_any_script_is_known_or_a_damage() {
         3 => (prop::sample::select(WORDS), bytes(WORDS))
             .prop_map(|(word, value)| Value::Array(vec![Value::BulkString(word.to_vec()), Value::BulkString(value)])),
     ];
-    check("answers", CHEAP / 10, answer, |value| {
+    check("answers", CHEAP, answer, |value| {
         let answer = parsed::<(String, String)>(&value).and_then(|pair| Ok(Answer::try_from(pair)?));
         match answer {
             Ok(Answer::Done(value)) => _ = with_heard(&value),
@@ -205,7 +205,7 @@ fn answer_of_any_script_is_known_or_a_damage() {
 fn message_on_a_channel_is_ours_or_none() {
     let seals = seals(1);
     let ours = seals.outgoing(None, &event(1), Some("owner")).into_message();
-    check_bytes("messages", CHEAP / 5, WORDS, |bytes| {
+    check_bytes("messages", CHEAP, WORDS, |bytes| {
         if let Some(message) = seals.open_message(bytes) {
             assert!(matches!(message, Message::Refresh) && bytes == b"refresh");
         }

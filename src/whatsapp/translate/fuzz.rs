@@ -142,7 +142,7 @@ fn events_in_any_order_mean_what_may_follow() {
     let facts = (prop::option::of(Just(account.clone())), prop::option::of(Just(account.phone)), any::<bool>());
     let pace = prop_oneof![Just(1.0_f32), Just(0.05)];
     let all = prop::collection::vec(events(), 1..12);
-    check("library-events", CHEAP / 10, (all, facts, pace), |(events, (account, phone, late), pace)| {
+    check("library-events", CHEAP, (all, facts, pace), |(events, (account, phone, late), pace)| {
         let mut translator = Translator::new(pace);
         let mut stage = Stage::Offering;
         let now = if late { Timestamp::MAX } else { Timestamp::from_second(1_000).unwrap() };
