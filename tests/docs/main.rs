@@ -8,6 +8,7 @@ mod facts;
 mod limits;
 mod metrics;
 mod names;
+mod promises;
 mod redis;
 mod scaling;
 
