@@ -85,25 +85,33 @@ async fn request_before_a_loss_is_saved_again_after_it() {
     .await;
 }
 
+/// Redis comes back empty, and a user unlinks before an instance has published the loss. Instances of an earlier version
+/// leave a record without an event then.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn readers_learn_of_a_session_that_is_gone_without_an_event() {
+async fn readers_learn_of_a_lost_session_that_its_user_unlinked() {
     with_redis(async |redis| {
-        let other = instance(&redis.server);
-        let lease = redis.running(&tenant("a")).await;
-        redis.journal().append(&lease, connected()).await.unwrap();
-        let mut reader = other.stores().journal.subscribe(&tenant("a"), None).await;
-        assert_eq!(next(&mut reader).await, Some(Received::Event(connected())));
-        // Redis comes back empty, and a user unlinks before an instance has published the loss.
-        redis.server.ask(&["DEL", "tautan:{0}:{a}", "tautan:{0}:{a}:history"]);
-        other.stores().commands.request(&tenant("a"), DesiredState::Unlink).await.unwrap();
-        redis.server.ask(&["CLIENT", "KILL", "TYPE", "pubsub"]);
-        let updates = loop {
-            match next(&mut reader).await {
-                Some(Received::Stale(_)) => {}
-                updates => break updates,
+        let (other, never) = (instance(&redis.server), Received::Fresh(ended(EndReason::NeverLinked)));
+        for (name, earlier, learned) in [("a", false, Received::Event(ended(EndReason::StoreLost))), ("b", true, never)]
+        {
+            let (tenant, record) = (tenant(name), format!("tautan:{{0}}:{{{name}}}"));
+            let lease = redis.running(&tenant).await;
+            redis.journal().append(&lease, connected()).await.unwrap();
+            let mut reader = other.stores().journal.subscribe(&tenant, None).await;
+            assert_eq!(next(&mut reader).await, Some(Received::Event(connected())));
+            redis.server.ask(&["DEL", &record, &format!("{record}:history")]);
+            other.stores().commands.request(&tenant, DesiredState::Unlink).await.unwrap();
+            if earlier {
+                redis.server.ask(&["HSET", &record, "generation", "1", "version", "a"]);
             }
-        };
-        assert_eq!(updates, Some(Received::Fresh(ended(EndReason::NeverLinked))));
+            redis.server.ask(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+            let update = loop {
+                match next(&mut reader).await {
+                    Some(Received::Stale(_)) => {}
+                    update => break update,
+                }
+            };
+            assert_eq!(update, Some(learned), "{name}");
+        }
     })
     .await;
 }
