@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tracing::error;
-
 use super::{Next, Session, SessionContext};
 use crate::{
     events::{ConnectingReason, Status},
@@ -15,7 +13,7 @@ use crate::{
         mailbox::Mailbox,
         status_publisher::{PublishOutcome, StatusPublisher},
     },
-    store::{Beginning, DesiredState, Generation, Lease, StoreError},
+    store::{Beginning, DesiredState, Generation, Lease},
 };
 
 impl Session {
@@ -93,11 +91,7 @@ impl Session {
         loop {
             match self.context.stores.commands.beginning(self.lease.tenant()).await {
                 Ok(beginning) => return Ok(beginning),
-                // A retry would not help, and most of a session works without it.
-                Err(error @ (StoreError::Unreadable | StoreError::Damaged(_))) => {
-                    error!(tenant = %self.lease.tenant(), %error, "status or desired state cannot be read, going on without");
-                    return Ok(Beginning::default());
-                }
+                // Also where a row is damaged: without it the session would link any account, and past the proxy.
                 Err(error) => {
                     if !self.wait_before_retry(error, "status or desired state could not be read, retrying").await {
                         return Err(if self.context.stop.is_cancelled() { self.hand_over().await } else { Next::Over });

@@ -173,12 +173,16 @@ async fn desired_state_is_read_again_after_a_failed_read() {
 /// An end that fulfils no request would be followed by another session, and another.
 #[tokio::test]
 async fn session_ends_for_good_after_failed_first_reads() {
-    let flaws = Flaws { desired: Some(|number| (number < 3).then(unavailable)), ..Flaws::default() };
-    let mut stage = SessionTest::with(flaws, [Script::new([Signal::Ended(End::PairingFailed)])]).await;
-    stage.connect().await;
-    assert_eq!(stage.until_ended().await.last(), Some(&Status::ended(EndReason::PairingFailed)));
-    stage.is_over().await;
-    assert_eq!(stage.links_opened(), 1);
+    let failures: [fn(usize) -> Option<StoreError>; 2] =
+        [|number| (number < 3).then(unavailable), |number| (number < 3).then_some(StoreError::Unreadable)];
+    for fails in failures {
+        let flaws = Flaws { desired: Some(fails), ..Flaws::default() };
+        let mut stage = SessionTest::with(flaws, [Script::new([Signal::Ended(End::PairingFailed)])]).await;
+        stage.connect().await;
+        assert_eq!(stage.until_ended().await.last(), Some(&Status::ended(EndReason::PairingFailed)));
+        stage.is_over().await;
+        assert_eq!(stage.links_opened(), 1);
+    }
 }
 
 #[tokio::test]
