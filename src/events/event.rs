@@ -52,10 +52,19 @@ impl Event {
         Self { journal: JournalId::NONE, cursor, at, since: at, status, news }
     }
 
-    /// Tells readers that nothing is kept of the tenant any more. No journal gave it.
+    /// Tells readers that nothing is kept of the tenant any more.
     pub fn never_linked(at: Timestamp) -> Self {
+        Self::of_no_journal(EndReason::NeverLinked, at)
+    }
+
+    /// Tells readers that the tenant has rows that cannot be read, and that no session runs until they can.
+    pub fn unreadable(at: Timestamp) -> Self {
+        Self::of_no_journal(EndReason::CredentialsUnreadable, at)
+    }
+
+    fn of_no_journal(reason: EndReason, at: Timestamp) -> Self {
         let nowhere = Cursor { epoch: 0, sequence: 0 };
-        Self { status: Status::ended(EndReason::NeverLinked), ..Self::unread(nowhere, at) }
+        Self { status: Status::ended(reason), ..Self::unread(nowhere, at) }
     }
 
     /// Its `id` on the stream.

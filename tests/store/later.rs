@@ -17,7 +17,7 @@ use tautan_test_support::{RedisServer, with_store};
 use crate::{
     backend::{Backend, Embedded, delivered, in_time, instance, key, next_entry, settings},
     redis::with_redis,
-    statuses::{connected, ended, resuming, starting, tenant},
+    statuses::{Received, connected, ended, next, resuming, starting, tenant},
 };
 
 const WORD: &str = "eaten-by-a-whale";
@@ -68,7 +68,7 @@ async fn unknown_event(store: &(impl Backend + Sync)) -> (String, Value) {
 }
 
 /// Bytes as a string of a script.
-fn quoted(bytes: &[u8]) -> String {
+pub fn quoted(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("\\{byte:03}")).collect()
 }
 
@@ -161,13 +161,18 @@ fn put(dir: &tempfile::TempDir, table: TableDefinition<&'static str, &'static [u
     });
 }
 
+/// A row as the file has it.
+fn row(dir: &tempfile::TempDir, table: TableDefinition<'static, &str, &[u8]>, name: &str) -> Option<Vec<u8>> {
+    with_store(dir.path(), |file| {
+        use redb::ReadableDatabase as _;
+        let table = file.begin_read().unwrap().open_table(table).unwrap();
+        table.get(name).unwrap().map(|row| row.value().to_vec())
+    })
+}
+
 /// The tenant's newest event, as the file has it.
 fn kept_event(dir: &tempfile::TempDir, key: &MasterKey, name: &str) -> Value {
-    let sealed = with_store(dir.path(), |file| {
-        use redb::ReadableDatabase as _;
-        let table = file.begin_read().unwrap().open_table(JOURNAL).unwrap();
-        table.get(name).unwrap().unwrap().value().to_vec()
-    });
+    let sealed = row(dir, JOURNAL, name).unwrap();
     let plain = TenantKeys::new(key, &tenant(name)).open(RowLocation { table: "journal", row: b"" }, &sealed).unwrap();
     serde_json::from_slice(&plain).unwrap()
 }
@@ -222,6 +227,84 @@ async fn unknown_words_in_the_file() {
     assert_eq!(kept_event(&dir, &new, "ended")["event"], settled["event"]);
 
     after_the_rollback(&Embedded::with(Settings { key: new, ..settings(dir.path()) }, dir)).await;
+}
+
+const FOREIGN: &[u8] = b"of another key";
+
+async fn shows_unreadable(store: &Embedded, name: &str) {
+    let shown = store.journal().latest(&tenant(name)).await.unwrap().unwrap();
+    assert_eq!((&shown.event.status, shown.stale), (&ended(EndReason::CredentialsUnreadable), false));
+    let mut reader = store.journal().subscribe(&tenant(name), None).await;
+    assert_eq!(next(&mut reader).await, Some(Received::Fresh(ended(EndReason::CredentialsUnreadable))));
+    assert!(store.ownership().acquire(&tenant(name)).await.unwrap().is_none());
+    assert!(!store.ownership().orphaned(10).await.unwrap().contains(&tenant(name)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unread_desired_state_in_the_file_waits_and_is_shown() {
+    let store = Embedded::fresh();
+    before_the_upgrade(&store).await;
+    let dir = store.ends().await;
+    let ours = row(&dir, DESIRED_STATES, "linked").unwrap();
+    put(&dir, DESIRED_STATES, "linked", FOREIGN);
+    let store = Embedded::at(dir);
+    shows_unreadable(&store, "linked").await;
+    let dir = store.ends().await;
+    assert_eq!(row(&dir, DESIRED_STATES, "linked").as_deref(), Some(FOREIGN), "nothing is settled");
+
+    // The version that can read it is back.
+    put(&dir, DESIRED_STATES, "linked", &ours);
+    let store = Embedded::at(dir);
+    let lease = store.ownership().acquire(&tenant("linked")).await.unwrap().expect("it resumes by itself");
+    assert_eq!(store.journal().latest(&tenant("linked")).await.unwrap().unwrap().event.status, resuming());
+    store.ownership().release(lease).await.unwrap();
+
+    // Gone for good: an unlink makes room.
+    let dir = store.ends().await;
+    put(&dir, DESIRED_STATES, "linked", FOREIGN);
+    let store = Embedded::at(dir);
+    shows_unreadable(&store, "linked").await;
+    let number = store.commands().request(&tenant("linked"), DesiredState::Unlink).await.unwrap();
+    let lease = store.ownership().acquire(&tenant("linked")).await.unwrap().expect("the user asked anew");
+    store.journal().finish(lease, ended(EndReason::UnlinkedByUser), number).await.unwrap();
+    let store = Embedded::at(store.ends().await);
+    let latest = store.journal().latest(&tenant("linked")).await.unwrap().unwrap();
+    assert_eq!(latest.event.status, ended(EndReason::UnlinkedByUser));
+    assert_eq!(store.commands().current(&tenant("linked")).await.unwrap(), None);
+}
+
+/// A later version would otherwise start the session that the user has cancelled.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unread_rows_of_an_ended_tenant_go_with_an_unlink() {
+    for unread in [&[JOURNAL][..], &[DESIRED_STATES], &[JOURNAL, DESIRED_STATES]] {
+        let store = Embedded::fresh();
+        before_the_upgrade(&store).await;
+        let dir = store.ends().await;
+        unread.iter().for_each(|table| put(&dir, *table, "ended", FOREIGN));
+        let store = Embedded::at(dir);
+        shows_unreadable(&store, "ended").await;
+        store.commands().request(&tenant("ended"), DesiredState::Unlink).await.unwrap();
+        assert!(store.journal().latest(&tenant("ended")).await.unwrap().is_none());
+        let dir = store.ends().await;
+        assert_eq!((row(&dir, JOURNAL, "ended"), row(&dir, DESIRED_STATES, "ended")), (None, None));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unread_event_in_the_file_does_not_stop_a_session() {
+    let store = Embedded::fresh();
+    before_the_upgrade(&store).await;
+    let before = store.journal().latest(&tenant("linked")).await.unwrap().unwrap().event;
+    let dir = store.ends().await;
+    put(&dir, JOURNAL, "linked", FOREIGN);
+    let store = Embedded::at(dir);
+    let lease = store.ownership().acquire(&tenant("linked")).await.unwrap().expect("its desired state can be read");
+    let begun = store.journal().latest(&tenant("linked")).await.unwrap().unwrap();
+    assert_eq!((&begun.event.status, begun.stale), (&starting(), false));
+    assert_ne!(begun.event.journal, before.journal, "ids of an event that was not read are not gone on with");
+    store.journal().append(&lease, connected()).await.unwrap();
+    let store = Embedded::at(store.ends().await);
+    assert_eq!(store.journal().latest(&tenant("linked")).await.unwrap().unwrap().event.status, connected());
 }
 
 #[tokio::test]

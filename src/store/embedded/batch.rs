@@ -111,6 +111,7 @@ impl<'a> Batch<'a> {
         let record = self.record(tenant);
         record.sequence = cursor.sequence;
         record.newest = Some(event.clone());
+        record.unread = None;
         record.kept_as_starting = kept.event.status == starting();
         record.doubted = false;
         self.effects.push(Effect::Event(tenant.clone(), event.clone()));
@@ -163,6 +164,7 @@ impl<'a> Batch<'a> {
         self.put(DESIRED_STATES, tenant, &sealed)?;
         let record = self.record(tenant);
         record.generation = kept.number;
+        record.unread = None;
         record.desired = kept.unsettled.map(|desired| (Generation(kept.number), desired));
         record.idle_since = kept.idle_since;
         Ok(())
@@ -309,7 +311,7 @@ impl Outcome<'_> {
                     self.shared.hub.publish(&tenant, Update::Event(event));
                 }
                 Effect::Refresh(tenant) => {
-                    if let Some(shown) = memory.record(&tenant).and_then(|record| record.facts().shown()) {
+                    if let Some(shown) = memory.record(&tenant).and_then(Record::shown) {
                         self.shared.hub.publish(&tenant, Update::Refresh(shown));
                     }
                 }

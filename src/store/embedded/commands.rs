@@ -33,7 +33,7 @@ impl Commands for EmbeddedStore {
             let number = request(batch, &tenant, desired, &limits, now)?;
             let lease = if may_acquire { acquire(batch, &tenant)? } else { None };
             let record = batch.record(&tenant);
-            let (shown, is_settled) = (record.facts().shown(), record.desired.is_none());
+            let (shown, is_settled) = (record.shown(), record.desired.is_none());
             if lease.is_none() && !is_settled {
                 batch.notify(&tenant);
             }
@@ -45,7 +45,7 @@ impl Commands for EmbeddedStore {
     async fn beginning(&self, tenant: &TenantId) -> Result<Beginning, StoreError> {
         let memory = self.shared().memory.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(record) = memory.record(tenant) else { return Ok(Beginning::default()) };
-        Ok(Beginning { shown: record.facts().shown(), desired: record.desired.clone() })
+        Ok(Beginning { shown: record.shown(), desired: record.desired.clone() })
     }
 
     async fn current(&self, tenant: &TenantId) -> Result<Option<(Generation, DesiredState)>, StoreError> {
@@ -110,7 +110,10 @@ fn request(
     record.used.take(usage, limits, now).map_err(Stop::Refused)?;
     let number = Generation(record.generation + 1);
     if fulfils && !batch.has_credentials(tenant)? {
-        if wanted {
+        if batch.record(tenant).unread.is_some() {
+            // Without this, a later version would read the row and act on what the user has cancelled.
+            batch.forget(tenant)?;
+        } else if wanted {
             batch.set_desired(tenant, number, None)?;
         }
         // Without a desired state that it ends, the number is not kept: no `finish` can refer to it. Every user with a token

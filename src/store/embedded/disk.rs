@@ -49,8 +49,10 @@ pub struct Disk {
 pub struct Found {
     pub events: Vec<(TenantId, KeptEvent)>,
     pub desired: Vec<(TenantId, KeptDesired)>,
-    /// Tenants with a row that cannot be read.
-    pub unread: Vec<TenantId>,
+    /// Tenants whose newest event cannot be read.
+    pub unread_events: Vec<TenantId>,
+    /// Tenants whose desired state cannot be read.
+    pub unread_desired: Vec<TenantId>,
     pub idle_time: IdleTime,
 }
 
@@ -249,8 +251,8 @@ fn read_all(transaction: &WriteTransaction, key: &MasterKey) -> Result<Found, re
                 Ok(event) => found.events.push((tenant, event)),
                 // A damaged row of one tenant must not keep the others from starting.
                 Err(error) => {
-                    tracing::error!(%tenant, ?error, "newest event cannot be read, the tenant begins a new journal");
-                    found.unread.push(tenant);
+                    tracing::error!(%tenant, ?error, "newest event cannot be read, it is kept until there is a newer one");
+                    found.unread_events.push(tenant);
                 }
             }
         }
@@ -261,8 +263,8 @@ fn read_all(transaction: &WriteTransaction, key: &MasterKey) -> Result<Found, re
             match KeptDesired::open(&keys, sealed.value()) {
                 Ok(desired) => found.desired.push((tenant, desired)),
                 Err(error) => {
-                    tracing::error!(%tenant, ?error, "desired state cannot be read, the tenant has to connect again");
-                    found.unread.push(tenant);
+                    tracing::error!(%tenant, ?error, "desired state cannot be read, it is kept until there is a newer one");
+                    found.unread_desired.push(tenant);
                 }
             }
         }

@@ -66,7 +66,7 @@ impl EmbeddedStore {
         let record = memory.record(tenant);
         MoveFacts {
             pending_webhook: record.is_some_and(|record: &Record| record.pending_webhook.is_some()),
-            readable: record.is_none_or(|record| !record.unread),
+            readable: record.is_none_or(|record| record.unread.is_none()),
         }
     }
 }

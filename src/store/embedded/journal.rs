@@ -2,7 +2,7 @@ use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
 
-use super::EmbeddedStore;
+use super::{EmbeddedStore, record::Record};
 use crate::store::takeover::starting;
 use crate::{
     events::{Event, EventId, Shown, Status},
@@ -49,7 +49,7 @@ impl Journal for EmbeddedStore {
 
     async fn latest(&self, tenant: &TenantId) -> Result<Option<Shown>, StoreError> {
         let memory = self.shared().memory.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(memory.record(tenant).and_then(|record| record.facts().shown()))
+        Ok(memory.record(tenant).and_then(Record::shown))
     }
 
     async fn subscribe(&self, tenant: &TenantId, after: Option<EventId>) -> Subscription {

@@ -5,8 +5,9 @@ use std::{
 
 use super::{disk::Found, idle::IdleTime, record::Record, rows::KeptDesired};
 use crate::{
+    clock::Timestamp,
     events::{Cursor, Event, EventId},
-    store::{Generation, Update, Waiting},
+    store::{DesiredState, Generation, Update, Waiting},
     tenant::TenantId,
 };
 
@@ -35,7 +36,7 @@ struct Known {
 }
 
 impl Memory {
-    pub fn new(found: Found, epoch: u64) -> Self {
+    pub fn new(found: Found, epoch: u64, now: Timestamp) -> Self {
         let (tenants, ages, idle_time) = (HashMap::new(), VecDeque::new(), found.idle_time);
         let mut memory = Self { tenants, ages, forgotten: 0, idle_time };
         for (tenant, kept) in found.events {
@@ -49,8 +50,14 @@ impl Memory {
             record.idle_since = idle_since;
             record.desired = unsettled.map(|desired| (Generation(number), desired));
         }
-        for tenant in found.unread {
-            memory.tenants.entry(tenant).or_default().record.unread = true;
+        for tenant in &found.unread_desired {
+            let record = &mut memory.tenants.entry(tenant.clone()).or_default().record;
+            // Without this, the user's "disconnect" would leave the row alone, and it would start a session again when a
+            // later version reads it.
+            record.desired = Some((Generation(0), DesiredState::Unknown(serde_json::Value::Null)));
+        }
+        for tenant in found.unread_events.into_iter().chain(found.unread_desired) {
+            memory.tenants.entry(tenant).or_default().record.unread = Some(Arc::new(Event::unreadable(now)));
         }
         memory
     }
@@ -120,8 +127,11 @@ impl Memory {
     /// The backlog of a reader that has seen `after`, and the newest event that the reader has seen then.
     pub fn backlog(&self, tenant: &TenantId, after: Option<EventId>) -> (Vec<Update>, Option<Cursor>) {
         let Some(Known { record, history }) = self.tenants.get(tenant) else { return (Vec::new(), None) };
-        let Some(present) = record.facts().shown() else { return (Vec::new(), None) };
-        let seen = Some(present.event.cursor);
+        let seen = record.newest.as_ref().map(|newest| newest.cursor);
+        let Some(present) = record.shown() else { return (Vec::new(), None) };
+        if record.unread.is_some() {
+            return (vec![Update::Refresh(present)], seen);
+        }
         let place = after.and_then(|after| history.iter().position(|event| event.id() == after));
         let first = place.map_or(history.len() - 1, |place| place + 1);
         let mut updates: Vec<_> = history.range(first..).cloned().map(Update::Event).collect();
@@ -176,10 +186,7 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        clock::Timestamp,
-        events::{EndReason, JournalId, Status},
-    };
+    use crate::events::{EndReason, JournalId, Status};
 
     fn tenant(number: usize) -> TenantId {
         TenantId::parse(&number.to_string()).unwrap()
@@ -199,7 +206,7 @@ mod tests {
     #[test]
     fn histories_are_bounded_per_tenant_and_in_total() {
         const TENANTS: usize = 1_000;
-        let mut memory = Memory::new(Found::default(), 1);
+        let mut memory = Memory::new(Found::default(), 1, Timestamp::UNIX_EPOCH);
         for sequence in 1..=40 {
             (0..TENANTS).for_each(|number| remember(&mut memory, &tenant(number), sequence));
         }
@@ -211,7 +218,7 @@ mod tests {
 
     #[test]
     fn idle_tenant_keeps_its_newest_event_while_others_are_busy() {
-        let mut memory = Memory::new(Found::default(), 1);
+        let mut memory = Memory::new(Found::default(), 1, Timestamp::UNIX_EPOCH);
         (1..=3).for_each(|sequence| remember(&mut memory, &tenant(0), sequence));
         (0..2 * HISTORIES_MAX as u64).for_each(|sequence| remember(&mut memory, &tenant(1), sequence));
         let (updates, seen) = memory.backlog(&tenant(0), Some(id(1)));

@@ -168,8 +168,9 @@ impl EmbeddedStore {
     pub fn open(settings: Settings, clock: SharedClock) -> Result<Self, OpenError> {
         let Settings { dir, key, previous, limits, forget_after, migrations, on_commit } = settings;
         let keys = (&key, previous.as_ref());
-        let (disk, found) = Disk::open(&dir, keys, migrations, clock.now(), on_commit.as_ref())?;
-        let memory = Memory::new(found, disk.epoch());
+        let now = clock.now();
+        let (disk, found) = Disk::open(&dir, keys, migrations, now, on_commit.as_ref())?;
+        let memory = Memory::new(found, disk.epoch(), now);
         let outbox = Schedule::default();
         memory.pending_webhooks().for_each(|tenant| outbox.add(tenant));
         let (memory, hub, notifications) = (Mutex::new(memory), Arc::default(), Notifications::default());

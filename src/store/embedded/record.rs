@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    events::{Cursor, Event},
+    events::{Cursor, Event, Shown},
     store::{DesiredState, Generation, lease::WeakLease, record::Facts, takeover::starting},
 };
 
@@ -28,8 +28,11 @@ pub struct Record {
     /// Since when it may be forgotten, in the time that [`super::idle::IdleTime`] counts. `None`: it could not be
     /// forgotten at the last check.
     pub idle_since: Option<u64>,
-    /// Some of its rows cannot be read: they are left alone.
-    pub unread: bool,
+    /// The newest event or the desired state in the file cannot be read, and readers are shown this status. A desired
+    /// state that cannot be read starts no session, so only the user's next request replaces it. An event that cannot be
+    /// read is replaced by the next one, as any other is: the file holds only the newest. A session does not need it, since
+    /// the credentials name the account.
+    pub unread: Option<Arc<Event>>,
     /// The file says `connecting`/`starting`, which stands for a QR code too: the next one needs no write.
     pub kept_as_starting: bool,
     /// When the session crashed lately.
@@ -50,15 +53,27 @@ impl Record {
         Facts { newest: self.newest.as_ref(), desired: self.desired.as_ref(), is_owned: self.is_owned() }
     }
 
+    /// What readers are shown.
+    pub fn shown(&self) -> Option<Shown> {
+        match &self.unread {
+            Some(event) => Some(Shown { event: event.clone(), stale: false }),
+            None => self.facts().shown(),
+        }
+    }
+
     /// Whether it may be forgotten once it has been so for long enough, unless there are credentials.
     pub fn is_idle(&self) -> bool {
-        self.desired.is_none() && !self.is_owned() && !self.unread
+        self.desired.is_none() && !self.is_owned() && self.unread.is_none()
     }
 
     /// Says nothing that an unknown tenant's would not say.
     pub fn is_blank(&self) -> bool {
-        let nothing_happened = self.newest.is_none() && self.generation == 0 && self.owner.is_none() && !self.unread;
-        nothing_happened && self.crashes.is_empty() && self.messages.is_empty() && self.used.is_empty()
+        let nothing_happened = self.newest.is_none() && self.generation == 0 && self.owner.is_none();
+        nothing_happened
+            && self.unread.is_none()
+            && self.crashes.is_empty()
+            && self.messages.is_empty()
+            && self.used.is_empty()
     }
 
     /// Restores what the file knew. A status that may stand for codes to pair with gets a cursor of the new epoch:
