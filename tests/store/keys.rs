@@ -6,8 +6,8 @@ use bytes::Bytes;
 use tautan::{
     events::{EndReason, JournalId},
     store::{
-        Change, DesiredState, Lease, StoreError, Stores,
-        crypt::MasterKey,
+        Change, DesiredState, Lease, PAGE_ROWS, StoreError, Stores,
+        crypt::{MasterKey, RowLocation, TenantKeys},
         redis::{RedisStore, UnusableServer},
     },
 };
@@ -15,6 +15,7 @@ use tautan_test_support::RedisServer;
 
 use crate::{
     backend::{Backend as _, Redis, instance, instance_at},
+    later::quoted,
     redis::{keys, until, with_redis},
     statuses::{Received, connected, ended, next, numbered, phone, qr, tenant},
 };
@@ -250,6 +251,64 @@ async fn owner_can_write_while_its_rows_are_rewrapped() {
         assert_eq!(found.len(), 400);
         assert_eq!(found[&number(7)], number(39));
         assert_eq!(found[&number(8)], number(0));
+    })
+    .await;
+}
+
+/// The table is encrypted again between its first page and the others, so most rows get new names behind the scan or
+/// ahead of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_hold_every_row_while_the_key_changes() {
+    const ROWS: u32 = 2_000;
+    with_redis(async |redis| {
+        let server = &redis.server;
+        let lease = redis.running(&tenant("a")).await;
+        let rows_of_old = (0..ROWS).map(|n| Change::Put { table: "t", key: number(n), value: number(n) });
+        redis.credentials().write(&lease, rows_of_old.collect()).await.unwrap();
+        let reader = with(server, OLD, Some(NEW));
+        let credentials = reader.stores().credentials;
+        let (mut found, mut new) = (BTreeMap::new(), None);
+        let mut after = None;
+        loop {
+            let page = credentials.page(&tenant("a"), "t", after).await.unwrap();
+            assert!(page.rows.len() <= 4 * PAGE_ROWS, "{}", page.rows.len());
+            found.extend(page.rows);
+            if new.is_none() {
+                let both = with(server, NEW, Some(OLD));
+                assert_eq!(both.proven(WAIT).await, Ok(true));
+                new = Some(both);
+                let only_new = with(server, NEW, None);
+                until("all is sealed anew", async || rows(&only_new, "a").await.ok()).await;
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, (0..ROWS).map(|n| (number(n), number(n))).collect());
+    })
+    .await;
+}
+
+/// As a script leaves it that Redis stopped midway.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_rows_with_one_key_the_current_one_is_read() {
+    with_redis(async |redis| {
+        let lease = redis.running(&tenant("a")).await;
+        let puts = (0..40).map(|n| Change::Put { table: "t", key: number(n), value: "newer".into() });
+        redis.credentials().write(&lease, puts.collect()).await.unwrap();
+        let keys = TenantKeys::new(&MasterKey::from([NEW; 32]), &tenant("a"));
+        for key in (0..40).map(number) {
+            let name = keys.row("t", &key);
+            let length = u32::try_from(key.len()).unwrap().to_le_bytes();
+            let sealed = keys.seal(RowLocation { table: "t", row: &name }, &[&length, &*key, b"older"].concat());
+            let field = (quoted(&name), quoted(&sealed));
+            let script = format!("redis.call('HSET', 'tautan:{{0}}:{{a}}:rows:t', '{}', '{}')", field.0, field.1);
+            assert!(!redis.server.ask(&["EVAL", &script, "0"]).starts_with(b"-"));
+        }
+        let reader = with(&redis.server, OLD, Some(NEW));
+        let found = rows(&reader, "a").await.unwrap();
+        assert_eq!(found, (0..40).map(|n| (number(n), "newer".into())).collect());
     })
     .await;
 }

@@ -1,5 +1,3 @@
-use std::collections::{HashMap, hash_map::Entry};
-
 use async_trait::async_trait;
 use bytes::Bytes;
 
@@ -54,18 +52,24 @@ impl CredentialStore for RedisStore {
 
     async fn page(&self, tenant: &TenantId, table: &'static str, after: Option<Bookmark>) -> Result<Page, StoreError> {
         let seals = self.shared().seals(tenant);
-        if seals.previous_row_name(table, b"").is_some() {
-            // Rows are being renamed, and a scan may miss a field that is renamed meanwhile.
-            return self.whole_table(tenant, table, &seals).await;
-        }
-        let after = after.map_or_else(|| b"0".to_vec(), |Bookmark(cursor)| cursor);
+        let rotates = seals.previous_row_name(table, b"").is_some();
+        let Scan { left, cursor } = after.map_or_else(|| Scan::first(rotates), Scan::of);
         let mut pipeline = redis::pipe();
-        pipeline.cmd("HSCAN").arg(schema::rows(tenant, table)).arg(after).arg("COUNT").arg(PAGE_ROWS);
+        pipeline.cmd("HSCAN").arg(schema::rows(tenant, table)).arg(cursor).arg("COUNT").arg(PAGE_ROWS);
         let ((next, sealed),): ((Vec<u8>, Vec<SealedRow>),) = self.ask(&pipeline).await?;
-        let opened = sealed.iter().map(|(name, sealed)| seals.open_row(table, name, sealed));
-        let rows = opened.map(|row| row.map(|(key, value)| (key.into(), value.into())));
-        let rows = rows.collect::<Option<_>>().ok_or(StoreError::Unreadable)?;
-        Ok(Page { rows, next: (next != b"0").then_some(Bookmark(next)) })
+        let (mut rows, mut renamed) = (Vec::with_capacity(sealed.len()), Vec::new());
+        for (name, sealed) in &sealed {
+            let (key, value) = seals.open_row(table, name, sealed).ok_or(StoreError::Unreadable)?;
+            if rotates && seals.row_name(table, &key) != name.as_slice() {
+                renamed.push(Bytes::from(key));
+            } else {
+                rows.push((key.into(), value.into()));
+            }
+        }
+        // A row under its previous name is out of date if there is one under its current name.
+        let newest = self.get_many(tenant, table, &renamed).await?;
+        rows.extend(renamed.into_iter().zip(newest).filter_map(|(key, value)| Some((key, value?))));
+        Ok(Page { rows, next: Scan { left, cursor: next }.next() })
     }
 
     async fn holds(&self, tenant: &TenantId) -> Result<bool, StoreError> {
@@ -105,25 +109,34 @@ impl CredentialStore for RedisStore {
 
 type SealedRow = (Vec<u8>, Vec<u8>);
 
-impl RedisStore {
-    /// The only page of a table whose rows may have either of two names.
-    async fn whole_table(&self, tenant: &TenantId, table: &str, seals: &Seals) -> Result<Page, StoreError> {
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("HGETALL").arg(schema::rows(tenant, table));
-        let (rows,): (Vec<SealedRow>,) = self.ask(&pipeline).await?;
-        let mut opened: HashMap<Bytes, Bytes> = HashMap::with_capacity(rows.len());
-        for (name, sealed) in &rows {
-            let (key, value) = seals.open_row(table, name, sealed).ok_or(StoreError::Unreadable)?;
-            // Of two rows with one key the one under the current name is newer.
-            let is_current = seals.row_name(table, &key) == name.as_slice();
-            match opened.entry(key.into()) {
-                Entry::Occupied(_) if !is_current => {}
-                entry => _ = entry.insert_entry(value.into()),
-            }
-        }
-        Ok(Page { rows: opened.into_iter().collect(), next: None })
+/// Where the pages of a table stand. While the key is changed the table is scanned twice: a scan can miss a row that gets
+/// its new name meanwhile. A row gets it once, so the row stays in its place during one of the two.
+struct Scan {
+    /// Scans that are not at their end yet.
+    left: u8,
+    /// Redis's own place in the scan; 0 at its beginning and at its end.
+    cursor: Vec<u8>,
+}
+
+impl Scan {
+    fn first(rotates: bool) -> Self {
+        Self { left: 1 + u8::from(rotates), cursor: b"0".to_vec() }
     }
 
+    fn of(Bookmark(mut place): Bookmark) -> Self {
+        Self { left: place.pop().unwrap_or_default(), cursor: place }
+    }
+
+    /// `None`: the last scan is at its end.
+    fn next(self) -> Option<Bookmark> {
+        let Self { left, mut cursor } = self;
+        let left = left - u8::from(cursor == b"0");
+        cursor.push(left);
+        (left > 0).then_some(Bookmark(cursor))
+    }
+}
+
+impl RedisStore {
     /// The encrypted rows, in the order of the names.
     async fn rows(
         &self,
