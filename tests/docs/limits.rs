@@ -41,6 +41,7 @@ const ROWS: &[(&str, &str)] = &[
     ("session/failures.rs UNREADABLE_MAX", "pause before a dial that WhatsApp or unreadable credentials put off"),
     ("store/embedded/memory.rs HISTORIES_MAX", "past events of all tenants (embedded store)"),
     ("store/embedded/memory.rs HISTORY_MAX", "past events of a tenant that a reader can resume from"),
+    ("store/embedded/mod.rs READS_MAX", "reads of credentials from the embedded store's file at once"),
     ("store/embedded/mod.rs STEPS_MAX", "steps that wait for the embedded store's writer"),
     ("store/embedded/mod.rs STEP_TIME_MAX", "steps that wait for the embedded store's writer"),
     ("store/hub.rs BEHIND_MAX", "updates that a stream's reader may be behind"),

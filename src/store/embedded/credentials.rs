@@ -1,5 +1,6 @@
 use async_trait::async_trait;
 use bytes::Bytes;
+use redb::ReadTransaction;
 
 use super::{
     EmbeddedStore,
@@ -10,20 +11,11 @@ use crate::{
     tenant::TenantId,
 };
 
-/// Rows are read in the caller's thread; see `Disk::read`.
 #[async_trait]
 impl CredentialStore for EmbeddedStore {
     async fn get(&self, tenant: &TenantId, table: &'static str, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        let keys = self.shared().keys(tenant);
-        let name = keys.row(table, key);
-        let sealed = self.shared().disk.read(|transaction| {
-            let credentials = transaction.open_table(CREDENTIALS)?;
-            let row = credentials.get((tenant.as_str(), table, name.as_slice()))?;
-            Ok(row.map(|row| row.value().to_vec()))
-        })?;
-        let Some(sealed) = sealed else { return Ok(None) };
-        let (_, value) = open_row(&keys, table, &name, &sealed).ok_or(StoreError::Unreadable)?;
-        Ok(Some(value.into()))
+        let mut rows = self.get_many(tenant, table, &[Bytes::copy_from_slice(key)]).await?;
+        Ok(rows.pop().flatten())
     }
 
     async fn get_many(
@@ -34,28 +26,29 @@ impl CredentialStore for EmbeddedStore {
     ) -> Result<Vec<Option<Bytes>>, StoreError> {
         let seals = self.shared().keys(tenant);
         let names: Vec<_> = keys.iter().map(|key| seals.row(table, key)).collect();
-        let sealed = self.shared().disk.read(|transaction| {
+        let tenant = tenant.clone();
+        let read = move |transaction: &ReadTransaction| {
             let credentials = transaction.open_table(CREDENTIALS)?;
             let mut sealed = Vec::with_capacity(names.len());
-            for name in &names {
+            for name in names {
                 let row = credentials.get((tenant.as_str(), table, name.as_slice()))?;
-                sealed.push(row.map(|row| row.value().to_vec()));
+                sealed.push((name, row.map(|row| row.value().to_vec())));
             }
             Ok(sealed)
-        })?;
-        let opened = names.iter().zip(sealed).map(|(name, sealed)| {
+        };
+        let opened = self.read(read).await?.into_iter().map(|(name, sealed)| {
             let Some(sealed) = sealed else { return Ok(None) };
-            let (_, value) = open_row(&seals, table, name, &sealed).ok_or(StoreError::Unreadable)?;
+            let (_, value) = open_row(&seals, table, &name, &sealed).ok_or(StoreError::Unreadable)?;
             Ok(Some(value.into()))
         });
         opened.collect()
     }
 
     async fn page(&self, tenant: &TenantId, table: &'static str, after: Option<Bookmark>) -> Result<Page, StoreError> {
-        let keys = self.shared().keys(tenant);
-        let (opened, next) = self.shared().disk.read(|transaction| {
+        let (keys, tenant) = (self.shared().keys(tenant), tenant.clone());
+        let read = move |transaction: &ReadTransaction| {
             let credentials = transaction.open_table(CREDENTIALS)?;
-            let span = Span::of_table(tenant, table);
+            let span = Span::of_table(&tenant, table);
             let mut range = span.keys();
             let from = after.map(|Bookmark(name)| name).unwrap_or_default();
             range.start.2 = &from;
@@ -68,18 +61,20 @@ impl CredentialStore for EmbeddedStore {
             }
             let next = last.filter(|_| opened.len() == PAGE_ROWS);
             Ok((opened, next))
-        })?;
+        };
+        let (opened, next) = self.read(read).await?;
         let rows = opened.into_iter().map(|row| row.map(|(key, value)| (key.into(), value.into())));
         let rows = rows.collect::<Option<_>>().ok_or(StoreError::Unreadable)?;
         Ok(Page { rows, next: next.map(Bookmark) })
     }
 
     async fn holds(&self, tenant: &TenantId) -> Result<bool, StoreError> {
-        let first = self.shared().disk.read(|transaction| {
+        let tenant = tenant.clone();
+        let read = move |transaction: &ReadTransaction| {
             let credentials = transaction.open_table(CREDENTIALS)?;
-            Ok(credentials.range(Span::of_tenant(tenant).keys())?.next().transpose()?.is_some())
-        })?;
-        Ok(first)
+            Ok(credentials.range(Span::of_tenant(&tenant).keys())?.next().transpose()?.is_some())
+        };
+        self.read(read).await
     }
 
     async fn write(&self, lease: &Lease, changes: Vec<Change>) -> Result<(), StoreError> {

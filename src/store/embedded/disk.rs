@@ -115,7 +115,7 @@ impl Disk {
         begin(open.as_ref().ok_or(redb::Error::DatabaseClosed)?).map_err(Failure::from)
     }
 
-    /// Reads in the caller's thread: a row takes microseconds, and a tenant has some 2,000 rows at most.
+    /// Reads in the caller's thread, for as long as a disk hangs: an async caller goes through `EmbeddedStore::read`.
     pub fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>) -> Result<T, Failure> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         let database = open.as_ref().ok_or(redb::Error::DatabaseClosed)?;
@@ -346,4 +346,49 @@ fn each_again(
 
 fn engine(dir: &Path, error: impl std::error::Error + Send + Sync + 'static) -> OpenError {
     OpenError::Engine { path: dir.to_owned(), source: Box::new(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::mpsc,
+        thread,
+        time::{Duration, Instant},
+    };
+
+    use super::*;
+    use crate::{
+        clock,
+        store::{
+            StoreError,
+            embedded::{EmbeddedStore, Settings},
+        },
+    };
+
+    /// The lock stands for a disk that answers no read.
+    #[tokio::test]
+    async fn hanging_read_fails_in_time_and_holds_up_no_other_task() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(Settings::new(dir.path(), MasterKey::from([7; 32])), clock::system()).unwrap();
+        let (tenant, disk) = (TenantId::parse("a").unwrap(), store.shared().clone());
+        let (hangs, hanging) = mpsc::channel();
+        let hang = thread::spawn(move || {
+            let _lock = disk.disk.open.write().unwrap();
+            hangs.send(()).unwrap();
+            thread::sleep(Duration::from_secs(8));
+        });
+        hanging.recv().unwrap();
+        let begun = Instant::now();
+        let credentials = store.stores().credentials;
+        let other = async {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            begun.elapsed()
+        };
+        let (read, other) = tokio::join!(credentials.get(&tenant, "t", b"k"), other);
+        assert!(matches!(read, Err(StoreError::Unavailable(_))), "{read:?}");
+        assert!(begun.elapsed() < Duration::from_secs(7), "{:?}", begun.elapsed());
+        assert!(other < Duration::from_secs(2), "{other:?}");
+        hang.join().unwrap();
+        assert_eq!(credentials.get(&tenant, "t", b"k").await.unwrap(), None);
+    }
 }

@@ -47,8 +47,10 @@ use std::{
     time::Duration,
 };
 
+use redb::ReadTransaction;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{Semaphore, mpsc, oneshot, watch},
+    task::spawn_blocking,
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
@@ -78,9 +80,12 @@ use crate::{clock::SharedClock, tenant::TenantId};
 
 /// Steps that may wait for the writer. When it is full callers wait.
 const STEPS_MAX: usize = 1_024;
-/// The longest time that a caller waits for a step, the queue included. Without this, a request would wait as long as
+/// The longest time that a caller waits for a step or a read, the queue included. Without this, a request would wait as long as
 /// the disk hangs.
 const STEP_TIME_MAX: Duration = Duration::from_secs(5);
+/// Reads of credentials at the same time. Without this, reads from a disk that hangs would take every thread that blocking
+/// work has, and look-ups of names wait for one too.
+const READS_MAX: usize = 32;
 /// How long the end of the process waits for a writer whose disk hangs. Unfinished steps were never confirmed.
 const END_TIME_MAX: Duration = Duration::from_secs(2);
 
@@ -152,6 +157,7 @@ struct Shared {
     limits: Limits,
     forget_after: Duration,
     numbers: Numbers,
+    reads: Arc<Semaphore>,
     clock: SharedClock,
     on_commit: Option<CommitHook>,
     /// The last write succeeded, and in time.
@@ -184,6 +190,7 @@ impl EmbeddedStore {
             limits,
             forget_after,
             numbers: Numbers::default(),
+            reads: Arc::new(Semaphore::new(READS_MAX)),
             clock,
             on_commit,
             writable: watch::Sender::new(true),
@@ -260,6 +267,24 @@ impl EmbeddedStore {
             }
             Err(StoreError::Unavailable(Box::new(Late)))
         })
+    }
+
+    /// Reads the file in a thread that may block. If the caller is cancelled or waits too long, a read that has begun runs
+    /// to its end.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let shared = self.shared().clone();
+        let done = async {
+            let permit = shared.reads.clone().acquire_owned().await.expect("it is never closed");
+            let read = spawn_blocking(move || {
+                let _permit = permit;
+                shared.disk.read(read)
+            });
+            Ok(read.await.map_err(|error| StoreError::Unavailable(Box::new(error)))??)
+        };
+        timeout(STEP_TIME_MAX, done).await.unwrap_or_else(|_| Err(StoreError::Unavailable(Box::new(Late))))
     }
 
     fn jobs(&self) -> &mpsc::Sender<Job> {
