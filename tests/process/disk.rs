@@ -35,12 +35,12 @@ fn begin_empty(stage: &Stage) -> PathBuf {
 }
 
 /// A write beyond a limit fails, as on a full disk; the signal that comes with it would end the program.
-fn limitable(stage: &Stage) -> Settings {
+pub fn limitable(stage: &Stage) -> Settings {
     stage.settings().run_by(&["sh", "-c", "trap '' XFSZ; exec \"$0\""])
 }
 
 /// Files of the program may grow up to `bytes`.
-fn limit_files(program: &Program, bytes: Option<u64>) {
+pub fn limit_files(program: &Program, bytes: Option<u64>) {
     let pid = Pid::from_raw(program.pid().cast_signed()).expect("a process");
     prlimit(Some(pid), Resource::Fsize, Rlimit { current: bytes, maximum: None }).expect("it runs");
 }

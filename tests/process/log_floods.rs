@@ -1,6 +1,6 @@
 //! Repeated requests of a client must not fill the log.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use futures::{StreamExt as _, stream};
 use reqwest::Method;
@@ -9,9 +9,11 @@ use tautan_test_support::{Api, Program, RedisServer, redis_is_installed};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
+    time::sleep,
 };
 
 use crate::{
+    disk::{limit_files, limitable},
     redis::on,
     stage::{Stage, TENANT},
     starts::KEY,
@@ -127,4 +129,27 @@ async fn hardening_no_client_floods_the_log_while_redis_is_away() {
     }
     check(&program);
     assert!(messages(&program)["the store could not be reached for a request"] > 0);
+}
+
+/// Each session tries to save its status again twice a second.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hardening_sessions_do_not_flood_the_log_with_a_full_disk() {
+    const TENANTS: usize = 50;
+    const RETRIES: &str = "status could not be saved, retrying";
+    let stage = Stage::new().await;
+    let mut program = limitable(&stage).start();
+    let apis: Vec<_> = (0..TENANTS).map(|number| program.api(&format!("toko-{number}"))).collect();
+    for api in &apis {
+        api.connect().await;
+    }
+    for api in &apis {
+        api.events().await.until_qr().await;
+    }
+    limit_files(&program, Some(1));
+    stage.simulator.unreachable(true);
+    program.wait_for_line(RETRIES);
+    sleep(Duration::from_secs(4)).await;
+    check(&program);
+    let lines = messages(&program)[RETRIES];
+    assert!(lines <= 2, "{lines} lines of {TENANTS} sessions");
 }
