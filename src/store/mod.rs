@@ -193,8 +193,8 @@ pub trait CredentialStore: Send + Sync + 'static {
     ) -> Result<Vec<Option<Bytes>>, StoreError>;
 
     /// Some [`PAGE_ROWS`] rows of a table, in no order; `None` asks for its first page. Every row that stands in the table
-    /// from the first page to the last is on one of them, perhaps on several: a later page has the later value. An account with 100,000 contacts has tables that
-    /// should not be in memory at once.
+    /// from the first page to the last is on one of them, perhaps on several: a later page has the later value. An account
+    /// with 100,000 contacts has tables that should not be in memory at once.
     async fn page(&self, tenant: &TenantId, table: &'static str, after: Option<Bookmark>) -> Result<Page, StoreError>;
 
     /// Every row of a table, in no order and all in memory: for tables that have a bound.

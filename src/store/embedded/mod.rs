@@ -80,8 +80,8 @@ use crate::{clock::SharedClock, tenant::TenantId};
 
 /// Steps that may wait for the writer. When it is full callers wait.
 const STEPS_MAX: usize = 1_024;
-/// The longest time that a caller waits for a step or a read, the queue included. Without this, a request would wait as long as
-/// the disk hangs.
+/// The longest time that a caller waits for a step or a read, the queue included. Without this, a request would wait as
+/// long as the disk hangs.
 const STEP_TIME_MAX: Duration = Duration::from_secs(5);
 /// Reads of credentials at the same time. Without this, reads from a disk that hangs would take every thread that blocking
 /// work has, and look-ups of names wait for one too.
