@@ -15,8 +15,8 @@ use crate::{
 const OWN_DESCRIPTORS: usize = 64;
 /// The least number of connections with which a page works.
 const CONNECTIONS_MIN: usize = 16;
-/// A browser opens six connections to a host.
-const PER_ADDRESS_MIN: usize = 8;
+/// For an address and for a tenant. A browser opens six connections to a host.
+const SHARE_MIN: usize = 8;
 /// An idle connection takes 14 kB between two requests. One whose client does not read takes its buffers too, and some
 /// of the kernel's.
 const CONNECTION_BYTES: u64 = 64 << 10;
@@ -61,13 +61,14 @@ impl Capacity {
     /// Logs the capacity, and the settings that do not fit.
     pub fn room(self, configured: ConfiguredCaps, sessions_max: Option<usize>) -> Room {
         let (room, misfits) = self.divided(configured, sessions_max);
-        let Caps { connections, without_token, per_address, streams } = room.caps;
+        let Caps { connections, without_token, per_address, per_tenant, streams } = room.caps;
         info!(
             descriptors = self.descriptors,
             memory_mib = self.memory_bytes.map(|bytes| bytes >> 20),
             connections,
             without_token,
             per_address,
+            per_tenant,
             streams,
             sessions = room.sessions,
             "limits of this instance"
@@ -96,14 +97,16 @@ impl Capacity {
             .unwrap_or(connections / 2)
             .max(1);
         let per_address = fitting("TAUTAN_MAX_CONNECTIONS_PER_ADDRESS", configured.per_address, without_token)
-            .unwrap_or_else(|| (without_token / 16).max(PER_ADDRESS_MIN).min(without_token));
+            .unwrap_or_else(|| (without_token / 16).max(SHARE_MIN).min(without_token));
+        let per_tenant = fitting("TAUTAN_MAX_CONNECTIONS_PER_TENANT", configured.per_tenant, connections)
+            .unwrap_or_else(|| (connections / 16).max(SHARE_MIN).min(connections));
         // Streams leave room for connections that have not shown a token yet.
         let most = connections.saturating_sub(without_token).max(1);
         let streams = fitting("TAUTAN_MAX_STREAMS", configured.streams, most).unwrap_or(most);
         let remembered = usize::try_from(bytes / 4 * 3 / SESSION_BYTES).unwrap_or(usize::MAX);
         let sessions = (left - connections).min(remembered);
         fitting("TAUTAN_MAX_SESSIONS", sessions_max, sessions);
-        (Room { caps: Caps { connections, without_token, per_address, streams }, sessions }, misfits)
+        (Room { caps: Caps { connections, without_token, per_address, per_tenant, streams }, sessions }, misfits)
     }
 }
 
@@ -126,24 +129,24 @@ mod tests {
     use super::*;
 
     const UNSET: ConfiguredCaps =
-        ConfiguredCaps { connections: None, without_token: None, per_address: None, streams: None };
+        ConfiguredCaps { connections: None, without_token: None, per_address: None, per_tenant: None, streams: None };
 
     fn capacity(descriptors: usize, memory_mib: Option<u64>) -> Capacity {
         Capacity { descriptors, memory_bytes: memory_mib.map(|mib| mib << 20) }
     }
 
-    fn caps(connections: usize, without_token: usize, per_address: usize, streams: usize) -> Caps {
-        Caps { connections, without_token, per_address, streams }
+    fn caps([connections, without_token, per_address, per_tenant, streams]: [usize; 5]) -> Caps {
+        Caps { connections, without_token, per_address, per_tenant, streams }
     }
 
     #[test]
     fn defaults_follow_from_descriptors_and_memory() {
         for (descriptors, memory_mib, expected, sessions) in [
-            (200, None, caps(68, 34, 8, 34), 68),
-            (1_024, Some(8_192), caps(480, 240, 15, 240), 480),
-            (1_048_576, Some(8_192), caps(32_768, 16_384, 1_024, 16_384), 12_288),
-            (1_048_576, Some(512), caps(2_048, 1_024, 64, 1_024), 768),
-            (10, Some(1), caps(16, 8, 8, 8), 1),
+            (200, None, caps([68, 34, 8, 8, 34]), 68),
+            (1_024, Some(8_192), caps([480, 240, 15, 30, 240]), 480),
+            (1_048_576, Some(8_192), caps([32_768, 16_384, 1_024, 2_048, 16_384]), 12_288),
+            (1_048_576, Some(512), caps([2_048, 1_024, 64, 128, 1_024]), 768),
+            (10, Some(1), caps([16, 8, 8, 8, 8]), 1),
         ] {
             let room = capacity(descriptors, memory_mib).divided(UNSET, None);
             assert_eq!(room, (Room { caps: expected, sessions }, vec![]), "{descriptors} {memory_mib:?}");
@@ -160,8 +163,9 @@ mod tests {
                     let left = descriptors.saturating_sub(OWN_DESCRIPTORS).max(2 * CONNECTIONS_MIN);
                     assert_eq!(room.caps.connections + room.sessions, left);
                     assert!(connections.is_some() || room.sessions >= sessions_max.unwrap_or(left).min(left / 2));
-                    let Caps { connections, without_token, per_address, streams } = room.caps;
-                    assert!(without_token <= connections && per_address <= without_token && streams <= connections);
+                    let Caps { connections, without_token, per_address, per_tenant, streams } = room.caps;
+                    assert!(without_token <= connections && per_address <= without_token);
+                    assert!(per_tenant <= connections && streams <= connections);
                 }
             }
         }
@@ -173,15 +177,17 @@ mod tests {
             connections: Some(1_000),
             without_token: Some(100),
             per_address: Some(101),
+            per_tenant: Some(1_001),
             streams: Some(950),
         };
         let (room, misfits) = capacity(1_064, None).divided(configured, Some(1));
-        assert_eq!(room, Room { caps: caps(1_000, 100, 100, 900), sessions: 0 });
+        assert_eq!(room, Room { caps: caps([1_000, 100, 100, 1_000, 900]), sessions: 0 });
         let named: Vec<_> = misfits.iter().map(|misfit| (misfit.variable, misfit.set, misfit.fits)).collect();
         assert_eq!(
             named,
             [
                 ("TAUTAN_MAX_CONNECTIONS_PER_ADDRESS", 101, 100),
+                ("TAUTAN_MAX_CONNECTIONS_PER_TENANT", 1_001, 1_000),
                 ("TAUTAN_MAX_STREAMS", 950, 900),
                 ("TAUTAN_MAX_SESSIONS", 1, 0),
             ]

@@ -360,17 +360,19 @@ fn caps(reader: &mut Reader) -> http::ConfiguredCaps {
     const CONNECTIONS: &str = "TAUTAN_MAX_CONNECTIONS";
     const WITHOUT_TOKEN: &str = "TAUTAN_MAX_CONNECTIONS_WITHOUT_TOKEN";
     const PER_ADDRESS: &str = "TAUTAN_MAX_CONNECTIONS_PER_ADDRESS";
+    const PER_TENANT: &str = "TAUTAN_MAX_CONNECTIONS_PER_TENANT";
     let mut max = |name| reader.optional(name, read::positive).map(|max| max as usize);
     let (connections, without_token, per_address) = (max(CONNECTIONS), max(WITHOUT_TOKEN), max(PER_ADDRESS));
-    let streams = max("TAUTAN_MAX_STREAMS");
+    let (per_tenant, streams) = (max(PER_TENANT), max("TAUTAN_MAX_STREAMS"));
     for (part, of, name, of_name) in [
         (without_token, connections, WITHOUT_TOKEN, CONNECTIONS),
         (per_address, without_token, PER_ADDRESS, WITHOUT_TOKEN),
+        (per_tenant, connections, PER_TENANT, CONNECTIONS),
         (streams, connections, "TAUTAN_MAX_STREAMS", CONNECTIONS),
     ] {
         if part.zip(of).is_some_and(|(part, of)| part > of) {
             reader.mistake(name, &format!("is more than {of_name}, and each of them is one of those"));
         }
     }
-    http::ConfiguredCaps { connections, without_token, per_address, streams }
+    http::ConfiguredCaps { connections, without_token, per_address, per_tenant, streams }
 }

@@ -116,18 +116,19 @@ fn limit_is_a_number_in_a_duration() {
 
 #[test]
 fn caps_and_proxies_are_read_and_must_fit_into_each_other() {
-    const MAX: [&str; 4] = [
+    const MAX: [&str; 5] = [
         "TAUTAN_MAX_CONNECTIONS",
         "TAUTAN_MAX_CONNECTIONS_WITHOUT_TOKEN",
         "TAUTAN_MAX_CONNECTIONS_PER_ADDRESS",
+        "TAUTAN_MAX_CONNECTIONS_PER_TENANT",
         "TAUTAN_MAX_STREAMS",
     ];
-    let [connections, without_token, per_address, streams] = MAX;
+    let [connections, without_token, per_address, per_tenant, streams] = MAX;
     let config = read(&[(connections, "100"), (streams, "50"), ("TAUTAN_TRUSTED_PROXIES", "10.0.0.0/8, ::7")]).unwrap();
     let caps = config.caps;
     assert_eq!(
-        (caps.connections, caps.without_token, caps.per_address, caps.streams),
-        (Some(100), None, None, Some(50))
+        (caps.connections, caps.without_token, caps.per_address, caps.per_tenant, caps.streams),
+        (Some(100), None, None, None, Some(50))
     );
     assert_eq!(config.http.trusted_proxies.len(), 2);
     let one = |name, text| [(name, text)];
@@ -137,7 +138,8 @@ fn caps_and_proxies_are_read_and_must_fit_into_each_other() {
     for text in ["10.0.0.0/99", "10.0.0.0/8,", "proxy.example", "0.0.0.0/0"] {
         assert_eq!(blamed(&one("TAUTAN_TRUSTED_PROXIES", text)), ["TAUTAN_TRUSTED_PROXIES"], "{text}");
     }
-    assert_eq!(blamed(&[(connections, "100"), (without_token, "101"), (streams, "101")]), [without_token, streams]);
+    let more = [(connections, "100"), (without_token, "101"), (per_tenant, "101"), (streams, "101")];
+    assert_eq!(blamed(&more), [per_tenant, without_token, streams]);
     assert_eq!(blamed(&[(without_token, "10"), (per_address, "11")]), [per_address]);
 }
 

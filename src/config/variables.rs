@@ -80,6 +80,7 @@ pub const VARIABLES: &[Variable] = &[
     unset("TAUTAN_MAX_CONNECTIONS", "open connections of this instance; follows likewise"),
     unset("TAUTAN_MAX_CONNECTIONS_WITHOUT_TOKEN", "of these, those that have shown no valid token yet; likewise"),
     unset("TAUTAN_MAX_CONNECTIONS_PER_ADDRESS", "of these, those of one address that is no proxy; likewise"),
+    unset("TAUTAN_MAX_CONNECTIONS_PER_TENANT", "of these, those of one tenant that came without a proxy; likewise"),
     unset("TAUTAN_TRUSTED_PROXIES", "addresses and networks of proxies, separated by commas; loopback is one always"),
     plain("TAUTAN_LIMIT_COMMANDS", "5/s", "commands of one tenant on this instance, once the burst is used up"),
     plain("TAUTAN_LIMIT_COMMAND_BURST", "20", "commands of one tenant at once on this instance"),

@@ -49,6 +49,11 @@ impl Arrival {
         self.set(State::Served(Instant::now()));
     }
 
+    /// Its answer has been handed to the server.
+    pub fn end(&self) {
+        self.set(State::Idle);
+    }
+
     pub fn is_refusing_writes(&self) -> bool {
         self.refusing_writes.load(Ordering::Relaxed)
     }
@@ -65,10 +70,10 @@ impl Arrival {
     }
 
     /// No request is being answered, or one has been for `served_max`.
-    pub fn is_idle(&self, now: Instant, served_max: Option<Duration>) -> bool {
+    pub fn is_idle(&self, now: Instant, served_max: Duration) -> bool {
         match *self.state.lock().unwrap_or_else(PoisonError::into_inner) {
             State::Idle | State::Arriving(_) => true,
-            State::Served(since) => served_max.is_some_and(|max| now.duration_since(since) >= max),
+            State::Served(since) => now.duration_since(since) >= served_max,
         }
     }
 
@@ -114,7 +119,7 @@ impl<B: Body + Unpin> Body for Answered<B> {
 
 impl<B> Drop for Answered<B> {
     fn drop(&mut self) {
-        self.arrival.set(State::Idle);
+        self.arrival.end();
     }
 }
 

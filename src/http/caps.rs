@@ -7,13 +7,15 @@ pub struct Caps {
     pub without_token: usize,
     /// Likewise, of one address.
     pub per_address: usize,
+    /// Connections that have shown a token of one tenant. Streams and connections of proxies do not count.
+    pub per_tenant: usize,
     /// Open streams of all tenants.
     pub streams: usize,
 }
 
 impl Default for Caps {
     fn default() -> Self {
-        Self { connections: 4_096, without_token: 2_048, per_address: 128, streams: 2_048 }
+        Self { connections: 4_096, without_token: 2_048, per_address: 128, per_tenant: 256, streams: 2_048 }
     }
 }
 
@@ -26,6 +28,8 @@ pub struct ConfiguredCaps {
     pub without_token: Option<usize>,
     /// Connections of one address that have not yet shown a valid token.
     pub per_address: Option<usize>,
+    /// Connections of one tenant, without its streams.
+    pub per_tenant: Option<usize>,
     /// Open streams of all tenants.
     pub streams: Option<usize>,
 }

@@ -3,10 +3,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     io,
     net::IpAddr,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -21,24 +18,24 @@ use super::{
 use crate::{
     telemetry::{
         Episode, metrics,
-        words::{CONNECTIONS, CONNECTIONS_PER_ADDRESS, CONNECTIONS_WITHOUT_TOKEN, DESCRIPTORS},
+        words::{CONNECTIONS, CONNECTIONS_PER_ADDRESS, CONNECTIONS_PER_TENANT, CONNECTIONS_WITHOUT_TOKEN, DESCRIPTORS},
     },
     tenant::TenantId,
 };
 
-/// How long the answer to a request without a token may take before its connection can be closed like an idle one. Without
-/// it, clients that never read their answers could not be closed for a minute.
+/// How long an answer may take before its connection can be closed like an idle one. Without this, connections of clients
+/// that never read their answers could not be closed for a minute.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long a new connection waits until the one that is closed for it has ended.
 const CLOSE_TIME_MAX: Duration = Duration::from_millis(100);
 
 /// All open connections. If there are too many, an idle one is closed for the new one, so that clients without a token
-/// can take neither the descriptors of links and store nor the connections of users.
+/// can take neither the descriptors of links and store nor the connections of users, and one tenant not those of others.
 pub(super) struct Connections {
     caps: Caps,
     proxies: Vec<Network>,
     table: Mutex<Table>,
-    full: [Episode; 3],
+    full: [Episode; 4],
     refused: Episode,
     unaccepted: Episode,
 }
@@ -85,16 +82,18 @@ enum Cap {
     Connections,
     WithoutToken,
     PerAddress,
+    PerTenant,
 }
 
 impl Cap {
-    const ALL: [Self; 3] = [Self::Connections, Self::WithoutToken, Self::PerAddress];
+    const ALL: [Self; 4] = [Self::Connections, Self::WithoutToken, Self::PerAddress, Self::PerTenant];
 
     fn name(self) -> &'static str {
         match self {
             Self::Connections => "connections",
             Self::WithoutToken => "connections without a token",
             Self::PerAddress => "connections of an address without a token",
+            Self::PerTenant => "connections of a tenant",
         }
     }
 
@@ -104,22 +103,21 @@ impl Cap {
             Self::Connections => CONNECTIONS,
             Self::WithoutToken => CONNECTIONS_WITHOUT_TOKEN,
             Self::PerAddress => CONNECTIONS_PER_ADDRESS,
+            Self::PerTenant => CONNECTIONS_PER_TENANT,
         }
     }
 }
 
 struct Connection {
     arrival: Arc<Arrival>,
-    has_token: AtomicBool,
     closing: CancellationToken,
     gone: CancellationToken,
 }
 
 impl Connection {
-    /// No request is being answered, or without a token one has been for too long.
+    /// No request is being answered, or one has been for too long.
     fn is_idle(&self, now: Instant) -> bool {
-        let served_max = (!self.has_token.load(Ordering::Relaxed)).then_some(ANSWER_TIME_MAX);
-        self.arrival.is_idle(now, served_max)
+        self.arrival.is_idle(now, ANSWER_TIME_MAX)
     }
 }
 
@@ -156,13 +154,12 @@ impl Connections {
         let holder = if proxy { Holder::Proxy(address) } else { Holder::Stranger(address) };
         let reached = self.lock().reached(&holder, self.caps);
         if let Some(cap) = reached {
-            metrics().limits.add(cap.word());
-            if self.full[cap as usize].add() {
+            if self.count_reached(cap) {
                 let (limit, max) = (cap.name(), self.caps.max(cap));
                 tracing::warn!(limit, max, %address, "connection limit reached, closing idle connections");
             }
             let closed = self.close_idle(|other| match cap {
-                Cap::PerAddress => *other == holder,
+                Cap::PerAddress | Cap::PerTenant => *other == holder,
                 Cap::WithoutToken => other.is_without_token(),
                 Cap::Connections => true,
             });
@@ -185,6 +182,12 @@ impl Connections {
         self.close_idle(|_| true).await
     }
 
+    /// Counts that a limit is reached. True: for the first time in a while, which the log has a line for.
+    fn count_reached(&self, cap: Cap) -> bool {
+        metrics().limits.add(cap.word());
+        self.full[cap as usize].add()
+    }
+
     /// Closes an idle connection and waits until it has ended. False: there is none.
     async fn close_idle(&self, of: impl Fn(&Holder) -> bool) -> bool {
         let Some(chosen) = self.lock().take_idle(Instant::now(), of) else { return false };
@@ -197,7 +200,6 @@ impl Connections {
     fn add(self: &Arc<Self>, holder: Holder) -> Admitted {
         let connection = Arc::new(Connection {
             arrival: Arc::new(Arrival::new()),
-            has_token: AtomicBool::new(false),
             closing: CancellationToken::new(),
             gone: CancellationToken::new(),
         });
@@ -237,6 +239,7 @@ impl Caps {
             Cap::Connections => self.connections,
             Cap::WithoutToken => self.without_token,
             Cap::PerAddress => self.per_address,
+            Cap::PerTenant => self.per_tenant,
         }
     }
 }
@@ -244,8 +247,7 @@ impl Caps {
 impl Table {
     /// The cap that one more connection would exceed. The narrowest first: what is closed for it makes room for all.
     fn reached(&self, holder: &Holder, caps: Caps) -> Option<Cap> {
-        let of_holder = self.holders.get(holder).map_or(0, BTreeSet::len);
-        if matches!(holder, Holder::Stranger(_)) && of_holder >= caps.per_address {
+        if matches!(holder, Holder::Stranger(_)) && self.held_by(holder) >= caps.per_address {
             Some(Cap::PerAddress)
         } else if self.without_token >= caps.without_token {
             Some(Cap::WithoutToken)
@@ -254,6 +256,30 @@ impl Table {
         } else {
             None
         }
+    }
+
+    fn held_by(&self, holder: &Holder) -> usize {
+        self.holders.get(holder).map_or(0, BTreeSet::len)
+    }
+
+    /// Charges a connection to the tenant whose token came on it. False: the tenant had its share. Its oldest idle
+    /// connection is closed then; if none is idle, this one stays charged to its address.
+    fn charge(&mut self, number: u64, tenant: &TenantId, max: usize) -> bool {
+        let holder = match self.open.get(&number) {
+            Some((Holder::Stranger(_), _)) => Holder::Tenant(tenant.clone()),
+            Some((Holder::Proxy(address), _)) => Holder::TenantsOf(*address),
+            // `None`: it is being closed.
+            Some((Holder::Tenant(_) | Holder::TenantsOf(_), _)) | None => return true,
+        };
+        let has_room = !matches!(holder, Holder::Tenant(_)) || self.held_by(&holder) < max;
+        if !has_room {
+            let Some(idle) = self.take_idle(Instant::now(), |other| *other == holder) else { return false };
+            idle.closing.cancel();
+        }
+        if let Some((_, connection)) = self.take(number) {
+            self.insert(number, holder, connection);
+        }
+        has_room
     }
 
     /// Takes out the connection to close: of the holders that are closed first the one with the most connections, and of
@@ -325,20 +351,14 @@ impl Drop for Held {
 }
 
 impl Visitor {
-    /// A valid token came with a request: from here on the connection is charged to its tenant.
+    /// A valid token came with a request: from here on the connection is charged to its tenant, up to the tenant's share.
+    /// Without the share, one tenant could hold all connections with commands whose bodies it does not send.
     pub fn has_shown_token(&self, tenant: &TenantId) {
-        if self.connection.has_token.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        let mut table = self.connections.lock();
-        // `None`: it is being closed.
-        if let Some((holder, connection)) = table.take(self.number) {
-            let holder = match holder {
-                Holder::Stranger(_) => Holder::Tenant(tenant.clone()),
-                Holder::Proxy(address) => Holder::TenantsOf(address),
-                other @ (Holder::Tenant(_) | Holder::TenantsOf(_)) => other,
-            };
-            table.insert(self.number, holder, connection);
+        let all = &self.connections;
+        let had_room = all.lock().charge(self.number, tenant, all.caps.per_tenant);
+        if !had_room && all.count_reached(Cap::PerTenant) {
+            let (limit, max) = (Cap::PerTenant.name(), all.caps.per_tenant);
+            tracing::warn!(limit, max, %tenant, "connection limit of tenant reached, closing its idle connections");
         }
     }
 }

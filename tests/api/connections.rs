@@ -56,7 +56,7 @@ fn is_open(socket: &TcpStream) -> bool {
     }
 }
 
-const CAPS: Caps = Caps { connections: 40, without_token: 20, per_address: 5, streams: 20 };
+const CAPS: Caps = Caps { connections: 40, without_token: 20, per_address: 5, per_tenant: 10, streams: 20 };
 
 /// With 200 descriptors such clients used them all.
 #[tokio::test]
@@ -101,6 +101,34 @@ async fn address_over_its_limit_loses_its_oldest_connection() {
         proxys.push(idle(&server, from(1)).await);
     }
     assert!(proxys.iter().all(is_open), "a proxy on this machine brings the connections of many users");
+}
+
+/// The server waits for the body of this command for 10 s, and the connection is not idle meanwhile.
+async fn leave_out_a_body(socket: &mut TcpStream) {
+    let head = "POST /api/whatsapp/disconnect HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n";
+    let mut answer = [0; 64];
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let length = in_time(socket.read(&mut answer)).await.unwrap();
+    assert!(answer[..length].starts_with(b"HTTP/1.1 100 "), "{answer:?}");
+}
+
+/// Before tenants had a share, all eight belonged to one of them, and no other tenant was let in.
+#[tokio::test]
+async fn hardening_tenant_with_unsent_bodies_keeps_no_other_out() {
+    let caps = Caps { connections: 8, without_token: 4, per_address: 2, per_tenant: 4, streams: 8 };
+    let (server, mut open) = (with(caps).await, Vec::new());
+    for _ in 0..caps.connections {
+        let mut socket = connect(&server, from(2)).await;
+        if ask(&mut socket, "/api/whatsapp/status", &server.token("a")).await == Some(200) {
+            leave_out_a_body(&mut socket).await;
+            open.push(socket);
+        }
+    }
+    let mut other = connect(&server, from(3)).await;
+    assert_eq!(ask(&mut other, "/api/whatsapp/status", &server.token("b")).await, Some(200));
+    assert_eq!(open.len(), caps.per_tenant + caps.per_address, "beyond the share they count for their address");
+    let mut beyond = connect(&server, from(4)).await;
+    assert_eq!(ask(&mut beyond, "/api/whatsapp/status", &server.token("a")).await, Some(200), "it is answered too");
 }
 
 /// What the kernel holds of the server's answers.

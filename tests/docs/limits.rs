@@ -18,7 +18,7 @@ const ROWS: &[(&str, &str)] = &[
     ("http/admin/mod.rs REQUEST_TIME_MAX", "requests to the listener for your back end, and the time of each"),
     ("http/body.rs ARRIVAL_MAX", "time for the body of a command"),
     ("http/body.rs SIZE_MAX_BYTES", "size of the body of a command"),
-    ("http/connections.rs ANSWER_TIME_MAX", "answer to a request without a valid token"),
+    ("http/connections.rs ANSWER_TIME_MAX", "answer to a request"),
     ("http/events/socket.rs STALLED_MAX", "a stream whose reader takes no byte of what waits for it"),
     ("http/events/socket.rs UNASKED_BYTES_MAX", "bytes that a client sends behind the request of a stream"),
     ("http/identity.rs COOKIES_MAX", "cookies of the configured name"),

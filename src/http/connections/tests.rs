@@ -1,6 +1,6 @@
 use super::*;
 
-const CAPS: Caps = Caps { connections: 8, without_token: 6, per_address: 3, streams: 8 };
+const CAPS: Caps = Caps { connections: 8, without_token: 6, per_address: 3, per_tenant: 4, streams: 8 };
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -113,12 +113,62 @@ async fn connection_with_a_token_is_closed_last() {
     assert_eq!(closed(&mut all), [0], "the oldest idle one of a tenant, before a proxy's");
     all.extend(opened(&connections, &["192.0.2.2"]).await);
     assert_eq!(closed(&mut all), [0, 8], "one without a token goes before those with one");
+}
+
+/// Connections that two tenants opened without a proxy: as many as there is room for.
+async fn of_two_tenants(connections: &Arc<Connections>) -> Vec<Open> {
+    let mut all = Vec::new();
+    for number in 0..CAPS.connections {
+        all.extend(opened(connections, &["192.0.2.1"]).await);
+        all[number].shows_token(&tenant(["a", "b"][number % 2]));
+    }
+    all
+}
+
+#[tokio::test(start_paused = true)]
+async fn unread_answer_with_a_token_is_cut_for_a_newcomer() {
+    let connections = connections();
+    let mut all = of_two_tenants(&connections).await;
     all.iter().for_each(Open::answers);
     tokio::time::advance(ANSWER_TIME_MAX / 2).await;
-    assert!(open(&connections, "192.0.2.3").await.is_none());
-    all[9].shows_token(&tenant("c"));
+    assert!(open(&connections, "192.0.2.2").await.is_none());
+    tokio::time::advance(ANSWER_TIME_MAX / 2).await;
+    assert!(open(&connections, "192.0.2.2").await.is_some());
+    assert_eq!(closed(&mut all), [0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stream_is_never_closed_for_a_newcomer() {
+    let connections = connections();
+    let mut all = of_two_tenants(&connections).await;
+    let streams: Vec<_> = all.iter_mut().filter_map(|one| one.admitted.take()?.hold()).collect();
     tokio::time::advance(ANSWER_TIME_MAX * 100).await;
-    assert!(open(&connections, "192.0.2.3").await.is_none(), "streams are not cut, however long they are open");
+    assert!(open(&connections, "192.0.2.2").await.is_none());
+    assert_eq!((closed(&mut all), streams.len()), (vec![], CAPS.connections));
+}
+
+#[tokio::test(start_paused = true)]
+async fn tenant_at_its_share_loses_its_oldest_idle_connection() {
+    let (connections, a) = (connections(), tenant("a"));
+    let mut all = Vec::new();
+    for number in 0..=CAPS.per_tenant {
+        all.extend(opened(&connections, &["192.0.2.1"]).await);
+        all[number].answers();
+        all[number].shows_token(&a);
+    }
+    assert_eq!(closed(&mut all), [0; 0], "none is idle");
+    assert_eq!(connections.lock().without_token, 1, "the one beyond the share counts for its address");
+    all[2].admitted.as_ref().unwrap().arrival().end();
+    all[4].shows_token(&a);
+    assert_eq!((closed(&mut all), connections.lock().without_token), (vec![2], 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn tenant_has_no_share_behind_a_proxy() {
+    let connections = connections();
+    let mut all = opened(&connections, &["10.1.1.1"; CAPS.per_tenant + 1]).await;
+    all.iter().for_each(|one| one.shows_token(&tenant("a")));
+    assert_eq!((closed(&mut all), connections.lock().without_token), (vec![], 0));
 }
 
 #[tokio::test(start_paused = true)]

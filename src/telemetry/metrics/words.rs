@@ -20,6 +20,7 @@ words! {
     CONNECTIONS = "connections",
     CONNECTIONS_WITHOUT_TOKEN = "connections-without-token",
     CONNECTIONS_PER_ADDRESS = "connections-per-address",
+    CONNECTIONS_PER_TENANT = "connections-per-tenant",
     DESCRIPTORS = "descriptors",
     STREAMS = "streams",
     STREAMS_PER_TENANT = "streams-per-tenant",
