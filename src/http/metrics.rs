@@ -21,6 +21,8 @@ use crate::telemetry::{Exporter, SUM_UP_EVERY};
 const PATH: &str = "/metrics";
 /// Connections at once; one more is closed.
 const SCRAPES_MAX: usize = 16;
+/// Of these, connections of one address.
+const SCRAPES_PER_ADDRESS_MAX: usize = 8;
 /// For a whole connection: its request, the answer, and its end. A scraper connects anew for each scrape.
 const SCRAPE_TIME_MAX: Duration = Duration::from_secs(10);
 /// For the headers of a request.
@@ -28,7 +30,12 @@ const BUFFER_SIZE_BYTES: usize = 16 * 1024;
 
 /// Serves metrics until `stop`.
 pub async fn serve_metrics(listener: TcpListener, exporter: &'static Exporter, stop: CancellationToken) {
-    let few = Few { connections_max: SCRAPES_MAX, connection_time_max: SCRAPE_TIME_MAX, tick_every: SUM_UP_EVERY };
+    let few = Few {
+        connections_max: SCRAPES_MAX,
+        per_address_max: SCRAPES_PER_ADDRESS_MAX,
+        connection_time_max: SCRAPE_TIME_MAX,
+        tick_every: SUM_UP_EVERY,
+    };
     let answer = |socket| {
         let stop = stop.clone();
         async move { _ = stop.run_until_cancelled(answer_one(socket, exporter)).await }

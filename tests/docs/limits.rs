@@ -15,6 +15,10 @@ const ROWS: &[(&str, &str)] = &[
     ("http/admin/actions.rs LINKED_PAGE_MAX", "linked tenants in one answer"),
     ("http/admin/mod.rs HEADERS_ARRIVAL_MAX", "time for the headers of a request"),
     ("http/admin/mod.rs REQUESTS_MAX", "requests to the listener for your back end, and the time of each"),
+    (
+        "http/admin/mod.rs REQUESTS_PER_ADDRESS_MAX",
+        "connections of one address that is not loopback to the listeners for metrics and for your back end",
+    ),
     ("http/admin/mod.rs REQUEST_TIME_MAX", "requests to the listener for your back end, and the time of each"),
     ("http/body.rs ARRIVAL_MAX", "time for the body of a command"),
     ("http/body.rs SIZE_MAX_BYTES", "size of the body of a command"),
@@ -23,6 +27,10 @@ const ROWS: &[(&str, &str)] = &[
     ("http/events/socket.rs UNASKED_BYTES_MAX", "bytes that a client sends behind the request of a stream"),
     ("http/identity.rs COOKIES_MAX", "cookies of the configured name"),
     ("http/metrics.rs SCRAPES_MAX", "connections to the listener for metrics, and the time of each"),
+    (
+        "http/metrics.rs SCRAPES_PER_ADDRESS_MAX",
+        "connections of one address that is not loopback to the listeners for metrics and for your back end",
+    ),
     ("http/metrics.rs SCRAPE_TIME_MAX", "connections to the listener for metrics, and the time of each"),
     ("http/request_id.rs LENGTH_MAX", "characters of a request's id"),
     ("http/server.rs HEADERS_ARRIVAL_MAX", "time for the headers of a request"),

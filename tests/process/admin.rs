@@ -10,7 +10,7 @@ use tautan_test_support::{
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::Instant,
 };
 
@@ -262,6 +262,25 @@ async fn back_ends_that_hang_are_cut_and_more_are_closed() {
     let cut_after = begun.elapsed();
     assert!(cut_after >= HEADERS_ARRIVAL_MAX - Duration::from_secs(1), "{cut_after:?}");
     admin.does("status", json!({ "tenant": TENANT })).await;
+}
+
+/// Without a share for each address, revocations would wait for as long as such a host comes back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_host_keeps_no_other_back_end_out() {
+    let stage = Stage::new().await;
+    let program = with_admin(stage.settings()).start();
+    let admin = program.admin();
+    let mut silent = Vec::new();
+    for _ in 0..REQUESTS_MAX {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind("127.0.0.2:0".parse().expect("an address")).expect("it is free");
+        silent.push(socket.connect(admin.address()).await.expect("it listens"));
+    }
+    admin.does("status", json!({ "tenant": TENANT })).await;
+    let is_open = |socket: &TcpStream| {
+        socket.try_read(&mut [0; 1]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    };
+    assert_eq!(silent.iter().filter(|socket| is_open(socket)).count(), REQUESTS_MAX / 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

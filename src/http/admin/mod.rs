@@ -45,6 +45,8 @@ const SCOPE: &str = "whatsapp:admin";
 const METHOD: &str = "POST";
 /// Requests at once; a further connection is closed.
 const REQUESTS_MAX: usize = 64;
+/// Of these, requests of one address.
+const REQUESTS_PER_ADDRESS_MAX: usize = 32;
 /// For a whole connection: its request, the answer, and its end. An erasure takes the longest.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
 /// For the headers of a request.
@@ -60,7 +62,12 @@ struct Admin {
 /// Serves back ends until `stop`, then lets requests under way finish.
 pub async fn serve_admin(listener: TcpListener, services: Services, stop: CancellationToken) {
     let admin = Arc::new(Admin { services, refusals: Refusals::default() });
-    let few = Few { connections_max: REQUESTS_MAX, connection_time_max: REQUEST_TIME_MAX, tick_every: REPORT_EVERY };
+    let few = Few {
+        connections_max: REQUESTS_MAX,
+        per_address_max: REQUESTS_PER_ADDRESS_MAX,
+        connection_time_max: REQUEST_TIME_MAX,
+        tick_every: REPORT_EVERY,
+    };
     let answer = |socket| answer_one(socket, admin.clone(), stop.clone());
     few.accept(listener, stop.clone(), || admin.refusals.flush(), answer).await;
     admin.refusals.flush();
