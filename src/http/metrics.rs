@@ -15,6 +15,7 @@ use warp::{
 use super::{
     error::{Code, Problem},
     few::Few,
+    parse_errors::ParseErrorBodies,
 };
 use crate::telemetry::{Exporter, SUM_UP_EVERY};
 
@@ -50,7 +51,7 @@ async fn answer_one(socket: TcpStream, exporter: &'static Exporter) {
         .keep_alive(false)
         .max_buf_size(BUFFER_SIZE_BYTES);
     let service = service_fn(|request| async move { Ok::<_, Infallible>(answer(&request, exporter)) });
-    if let Err(error) = http.serve_connection(TokioIo::new(socket), service).await {
+    if let Err(error) = http.serve_connection(TokioIo::new(ParseErrorBodies::new(socket)), service).await {
         tracing::debug!(%error, "a scrape broke off");
     }
 }

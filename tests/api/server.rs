@@ -1,14 +1,20 @@
 use std::time::{Duration, Instant};
 
+use tautan::{http::serve_metrics, telemetry};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpSocket, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream, ToSocketAddrs},
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{Server, Setup, check_problem, in_time};
 
 pub async fn send(server: &Server, request: &str) -> String {
-    let mut socket = TcpStream::connect(server.host()).await.unwrap();
+    send_to(server.host(), request).await
+}
+
+async fn send_to(address: impl ToSocketAddrs, request: &str) -> String {
+    let mut socket = TcpStream::connect(address).await.unwrap();
     socket.write_all(request.as_bytes()).await.unwrap();
     read(&mut socket).await
 }
@@ -58,6 +64,19 @@ async fn request_that_the_parser_refuses_gets_a_problem() {
         assert_eq!(answers.matches("HTTP/1.1 200 ").count(), 2, "{answers:?}");
         refusal(&answers[answers.rfind("HTTP/1.1 ").unwrap()..], status, code);
     }
+}
+
+#[tokio::test]
+async fn scrape_that_the_parser_refuses_gets_a_problem() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+    let large = format!("GET /metrics HTTP/1.1\r\nhost: x\r\nx-large: {}\r\n\r\n", "x".repeat(60_000));
+    let scrapes = async {
+        refusal(&send_to(address, &large).await, 431, "headers-too-large");
+        refusal(&send_to(address, "hello\r\n\r\n").await, 400, "bad-request");
+        stop.cancel();
+    };
+    in_time(async { tokio::join!(serve_metrics(listener, telemetry::export(), stop.clone()), scrapes) }).await;
 }
 
 #[tokio::test]
