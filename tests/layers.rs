@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 /// Uses that the order of modules permits and the design forbids.
@@ -214,6 +215,25 @@ fn source_file_has_at_most_400_lines() {
         let lines = text.lines().count();
         assert!(lines <= LINES_MAX, "{} has {lines} lines", path.display());
     }
+}
+
+/// `make long` builds with these patches, days after the change that they no longer fit.
+#[test]
+fn planted_patches_apply_to_the_sources() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut patches = 0;
+    for folder in ["tests/cluster/flaws", "tests/process/later"] {
+        for entry in fs::read_dir(root.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "patch") {
+                let applied = Command::new("git").args(["apply", "--check"]).arg(&path).current_dir(root).output();
+                let applied = applied.expect("git runs");
+                assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
+                patches += 1;
+            }
+        }
+    }
+    assert!(patches > 8, "{patches}");
 }
 
 #[test]
