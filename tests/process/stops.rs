@@ -90,8 +90,8 @@ async fn asked_twice_at_once_it_drains_as_if_asked_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn signals_that_ask_for_nothing_leave_streams_open() {
     let stage = Stage::new().await;
-    // In a session of its own there is no terminal, wherever the tests run.
-    let mut program = stage.settings().run_by(&["setsid"]).start();
+    // In a session of its own there is no terminal, wherever the tests run; and they may run under `nohup`.
+    let mut program = stage.settings().run_by(&["env", "--default-signal=HUP", "setsid"]).start();
     let mut stream = link(&program.api(TENANT), &stage.phone).await;
     for (signal, name) in [(Signal::HUP, "SIGHUP"), (Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")] {
         program.signal(signal);
@@ -123,7 +123,7 @@ async fn hangup_that_is_ignored_already_stays_ignored() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn closing_the_terminal_drains() {
     let stage = Stage::new().await;
-    let on_terminal = ["script", "--quiet", "--flush", "/dev/null", "--command"];
+    let on_terminal = ["env", "--default-signal=HUP", "script", "--quiet", "--flush", "/dev/null", "--command"];
     let mut program = stage.settings().with("TAUTAN_DRAIN_DELAY", "3s").run_by(&on_terminal).start();
     let ready = format!("{}/readyz", program.base());
     assert!(reqwest::get(&ready).await.expect("it listens").status().is_success());
