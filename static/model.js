@@ -51,7 +51,7 @@ export function deriveState(model) {
   const { status, stream, fault, qr, passkey } = model;
   const off = stream === 'signed-out' ? stream : fault ? 'broken' : status ? '' : 'loading';
   model.state = off || status.status;
-  model.name = off || (passkey?.code && 'compare') || status.reason || (model.justNow ? 'just-now' : model.state);
+  model.name = (off === stream && model.why) || off || (passkey?.code && 'compare') || status.reason || (model.justNow ? 'just-now' : model.state);
   model.of = (table) => table[model.name] ?? table[model.state];
   if (model.name !== 'qr_pending') return;
   // A stale code may have no live owner: it is hidden until the status is fresh again.

@@ -104,7 +104,7 @@ export class Stream {
     const tenant = this.#on.tenant();
     const headers = { 'content-type': 'application/json', ...(tenant && { 'if-tenant': tenant }) };
     const refused = await this.#ask(name, { method: 'POST', headers, body: JSON.stringify(body) });
-    if (refused?.status === 401) this.#signOut();
+    if (refused?.status === 401) this.#signOut(refused.code);
     return refused;
   }
 
@@ -124,7 +124,7 @@ export class Stream {
   async #diagnose(source) {
     const { code, status, wait } = (await this.#ask('events')) ?? {};
     if (this.#source !== source) return;
-    if (status === 401) this.#signOut();
+    if (status === 401) this.#signOut(code);
     else this.#lost(status && code, status === 429 ? wait : undefined);
   }
 
@@ -135,9 +135,9 @@ export class Stream {
     this.#timer = setTimeout(() => this.open(), seconds * (1000 + 500 * Math.random()));
   }
 
-  #signOut() {
+  #signOut(why) {
     this.#close();
-    this.#report('signed-out');
+    this.#report('signed-out', why);
   }
 
   #close() {

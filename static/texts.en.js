@@ -70,6 +70,7 @@ export default {
     checking: ['Checking this code', 'One moment…'],
     broken: ['The status cannot be shown', 'This page does not know the answer of the server.', 'Reload'],
     'signed-out': ['Sign in again', 'Your sign-in has ended.', 'Reload'],
+    'ambiguous-token': ['Sign in again', 'This browser has sign-ins of two accounts. Delete the cookies of this site first.', 'Reload'],
     starting: ['Preparing the code…', 'It takes a few seconds.'],
     resuming: ['Reconnecting…', 'Your account is still linked. There is nothing you need to do.'],
     scanned: ['Code scanned', 'Finishing the link. Keep WhatsApp open on your phone.'],

@@ -70,6 +70,7 @@ export default {
     checking: ['Comprobando este código', 'Un momento…'],
     broken: ['No se puede mostrar el estado', 'Esta página no entiende la respuesta del servidor.', 'Recargar'],
     'signed-out': ['Vuelve a iniciar sesión', 'Tu sesión ha terminado.', 'Recargar'],
+    'ambiguous-token': ['Vuelve a iniciar sesión', 'Este navegador tiene sesiones de dos cuentas. Borra antes las cookies de este sitio.', 'Recargar'],
     starting: ['Preparando el código…', 'Tarda unos segundos.'],
     resuming: ['Reconectando…', 'Tu cuenta sigue vinculada. No tienes que hacer nada.'],
     scanned: ['Código escaneado', 'Terminando la vinculación. Deja WhatsApp abierto en el teléfono.'],

@@ -71,6 +71,7 @@ export default {
     checking: ['Memeriksa kode ini', 'Tunggu sebentar…'],
     broken: ['Status tidak dapat ditampilkan', 'Halaman ini tidak mengenal jawaban server.', 'Muat Ulang'],
     'signed-out': ['Masuk lagi', 'Sesi masuk Anda sudah berakhir.', 'Muat Ulang'],
+    'ambiguous-token': ['Masuk lagi', 'Ada login dari dua akun di browser ini. Hapus dulu cookie situs ini.', 'Muat Ulang'],
     starting: ['Menyiapkan QR code…', 'Hanya beberapa detik.'],
     resuming: ['Menyambungkan kembali…', 'Akun Anda masih tertaut. Tidak ada yang perlu dilakukan.'],
     scanned: ['Kode sudah di-scan', 'Menyelesaikan penautan. Biarkan WhatsApp terbuka di ponsel.'],

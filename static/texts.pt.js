@@ -70,6 +70,7 @@ export default {
     checking: ['Verificando este código', 'Um momento…'],
     broken: ['Não é possível mostrar o status', 'Esta página não entende a resposta do servidor.', 'Recarregar'],
     'signed-out': ['Entre novamente', 'Sua sessão terminou.', 'Recarregar'],
+    'ambiguous-token': ['Entre novamente', 'Este navegador tem sessões de duas contas. Apague antes os cookies deste site.', 'Recarregar'],
     starting: ['Preparando o código…', 'Leva alguns segundos.'],
     resuming: ['Reconectando…', 'Sua conta continua vinculada. Você não precisa fazer nada.'],
     scanned: ['Código lido', 'Concluindo a conexão. Mantenha o WhatsApp aberto no celular.'],

@@ -1,7 +1,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
-use tautan_test_support::token_with;
+use tautan_test_support::{token, token_with};
 
 use crate::page_test::{PageTest, TENANT};
 
@@ -47,6 +47,23 @@ async fn token_that_ends_signs_the_open_page_out() {
     if card.look().await.stream == "signed-out" {
         card.click("#retry").await;
     }
+    card.state("disconnected").await;
+}
+
+/// To sign in again does not help while the other cookie is there, so the card says what does.
+#[tokio::test(flavor = "multi_thread")]
+async fn sign_ins_of_two_accounts_are_named() {
+    let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
+    let (browser, card) = (&stage.browser, stage.browser.card());
+    stage.sign_in().await;
+    card.state("disconnected").await;
+    browser.run(&format!("document.cookie = 'fibidy_auth={}; path=/api'", token("other")), vec![]).await;
+    browser.reload().await;
+    let shown = card.until("the signed-out view", |shown| shown.stream == "signed-out").await;
+    assert_eq!((&*shown.title, &*shown.state), ("Masuk lagi", "signed-out"));
+    assert!(shown.words.contains("Hapus dulu cookie situs ini"), "{shown:#?}");
+    browser.run("document.cookie = 'fibidy_auth=; path=/api; max-age=0'", vec![]).await;
+    card.click("#retry").await;
     card.state("disconnected").await;
 }
 
