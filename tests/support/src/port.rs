@@ -1,4 +1,7 @@
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    mem::ManuallyDrop,
+    net::{Ipv4Addr, SocketAddr},
+};
 
 use tokio::net::TcpSocket;
 
@@ -6,9 +9,12 @@ use tokio::net::TcpSocket;
 /// held here the kernel gives the port to another test whenever the server does not listen on it: before its first start,
 /// and between a stop and the next start. The socket never listens, so a server that sets `SO_REUSEADDR`, as Redis does,
 /// can listen beside it.
+///
+/// The port is held until the process ends: what a test has left over may ask its server for a moment longer, and would ask
+/// another test's.
 pub struct Port {
     pub number: u16,
-    _held: TcpSocket,
+    _held: ManuallyDrop<TcpSocket>,
 }
 
 impl Port {
@@ -16,7 +22,7 @@ impl Port {
         let held = TcpSocket::new_v4().expect("a socket");
         held.set_reuseaddr(true).expect("a socket that nothing uses yet");
         held.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a free port");
-        Self { number: held.local_addr().expect("it is bound").port(), _held: held }
+        Self { number: held.local_addr().expect("it is bound").port(), _held: ManuallyDrop::new(held) }
     }
 }
 
@@ -37,5 +43,9 @@ mod tests {
         let refused = bind(port.number, false).unwrap_err();
         assert_eq!(refused.kind(), std::io::ErrorKind::AddrInUse);
         bind(port.number, true).expect("its own server may have it");
+        let number = port.number;
+        drop(port);
+        let refused = bind(number, false).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::AddrInUse, "also when its test is over");
     }
 }
