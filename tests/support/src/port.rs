@@ -43,9 +43,8 @@ mod tests {
         let refused = bind(port.number, false).unwrap_err();
         assert_eq!(refused.kind(), std::io::ErrorKind::AddrInUse);
         bind(port.number, true).expect("its own server may have it");
-        let number = port.number;
-        drop(port);
-        let refused = bind(number, false).unwrap_err();
+        let of_a_test_that_is_over = Port::reserve().number;
+        let refused = bind(of_a_test_that_is_over, false).unwrap_err();
         assert_eq!(refused.kind(), std::io::ErrorKind::AddrInUse, "also when its test is over");
     }
 }
