@@ -68,8 +68,22 @@ impl Content {
 }
 
 #[derive(Clone, Debug)]
+pub struct Trouble {
+    pub when: Range<Duration>,
+    /// `None`: of all.
+    pub instance: Option<usize>,
+}
+
+impl Trouble {
+    fn is_of(&self, instance: Option<usize>) -> bool {
+        self.instance.is_none_or(|of| Some(of) == instance)
+    }
+}
+
+#[derive(Clone, Debug)]
 pub enum Note {
-    Opened,
+    /// At this instance.
+    Opened(usize),
     Received {
         position: Option<Position>,
         content: Content,
@@ -82,7 +96,7 @@ impl Note {
     fn position(&self) -> Option<Position> {
         match self {
             Self::Received { position, .. } => *position,
-            Self::Opened | Self::Refused(_) => None,
+            Self::Opened(_) | Self::Refused(_) => None,
         }
     }
 }
@@ -106,9 +120,9 @@ pub struct History {
     /// How often it came back without its last writes: a reader with a newer id then starts with an older status.
     pub redis_losses: usize,
     /// When an instance was suspended.
-    pub suspensions: Vec<Range<Duration>>,
+    pub suspensions: Vec<Trouble>,
     /// When messages may have been lost on their way, so that an instance reads what it has missed.
-    pub losses_of_messages: Vec<Range<Duration>>,
+    pub losses_of_messages: Vec<Trouble>,
     /// Logins that ended a living link of the same device, by tenant.
     pub replaced_links: Vec<(String, Duration)>,
 }
@@ -276,40 +290,45 @@ fn check_one_owner_at_a_time(tenant: &str, events: &Events, wrong: &mut Vec<(Wro
 }
 
 impl History {
-    /// From `opened` to `at`, without the time in which an instance was suspended.
-    fn since(&self, opened: Duration, at: Duration) -> Duration {
-        let suspended = self.suspensions.iter();
+    /// From `opened` to `at`, without the time in which the instance was suspended.
+    fn since(&self, opened: Duration, at: Duration, instance: Option<usize>) -> Duration {
+        let suspended = self.suspensions.iter().filter(|trouble| trouble.is_of(instance)).map(|trouble| &trouble.when);
         let suspended = suspended.map(|range| range.end.min(at).saturating_sub(range.start.max(opened)));
         at.saturating_sub(opened).saturating_sub(suspended.sum())
     }
 
-    fn may_have_lost_messages(&self, from: Duration, to: Duration) -> bool {
-        self.losses_of_messages.iter().any(|range| range.start < to && from < range.end)
+    fn may_have_lost_messages(&self, from: Duration, to: Duration, instance: Option<usize>) -> bool {
+        let mut losses = self.losses_of_messages.iter().filter(|trouble| trouble.is_of(instance));
+        losses.any(|Trouble { when, .. }| when.start < to && from < when.end)
     }
 }
 
 fn story(client: &Client, events: &Events, history: &History, wrong: &mut Vec<(Wrong, String)>) {
     let mut losses = history.redis_losses;
     let (mut last, mut opened, mut doubts) = (None::<Position>, Duration::ZERO, Vec::new());
-    let mut received = Duration::ZERO;
+    let (mut received, mut instance) = (Duration::ZERO, None);
     for (index, (at, note)) in client.notes.iter().enumerate() {
         match note {
-            Note::Opened => opened = *at,
+            Note::Opened(at_instance) => (opened, instance) = (*at, Some(*at_instance)),
             Note::Refused(code) => wrong.push((Wrong::Refused, format!("{}: {code}", client.tenant))),
             Note::Received { position: None, content } => doubts.push(content),
             Note::Received { position: Some(position), .. } => {
-                let opening = history.since(opened, *at) < OPENING;
+                let opening = history.since(opened, *at, instance) < OPENING;
                 if opening && losses > 0 && last.is_some_and(|last| *position <= last) {
                     losses -= 1;
                     last = None;
                 }
                 // An end of the link that came together with this event was read with it.
-                let together = client.notes[index..].iter().take_while(|(other, _)| *other <= *at + TOGETHER);
+                let together = client.notes[index..]
+                    .iter()
+                    .take_while(|(other, note)| *other <= *at + TOGETHER && !matches!(note, Note::Opened(_)));
                 let until = together.filter_map(|(_, note)| note.position()).max().unwrap_or(*position);
                 let between = Between {
                     opening,
                     doubts: &doubts,
-                    may_be_read: opening || !doubts.is_empty() || history.may_have_lost_messages(received, *at),
+                    may_be_read: opening
+                        || !doubts.is_empty()
+                        || history.may_have_lost_messages(received, *at, instance),
                     until,
                 };
                 received = *at;
@@ -387,7 +406,7 @@ fn step(last: Position, next: Position, between: &Between<'_>, events: &Events) 
 fn ends_with_the_truth(client: &Client, history: &History, wrong: &mut Vec<(Wrong, String)>) {
     let last = client.notes.iter().rev().find_map(|(_, note)| match note {
         Note::Received { content: content @ Content::Status { .. }, .. } => Some(content),
-        Note::Received { .. } | Note::Opened | Note::Refused(_) => None,
+        Note::Received { .. } | Note::Opened(_) | Note::Refused(_) => None,
     });
     for (_, answer) in history.answers.iter().filter(|(tenant, _)| *tenant == client.tenant) {
         if last != Some(answer) {

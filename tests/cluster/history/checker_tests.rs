@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::checker::{Client, Content, History, Mark, Note, Position, Wrong, check};
+use super::checker::{Client, Content, History, Mark, Note, Position, Trouble, Wrong, check};
 
 const LATER: Duration = Duration::from_secs(10);
 
@@ -58,7 +58,8 @@ fn event_that_was_not_sent_live_is_lost() {
 #[test]
 fn replay_leaves_out_only_codes() {
     let whole = |missing| client([sent((1, 1), up("a/x/1")), sent((1, 2), missing), sent((1, 3), up("a/x/3"))]);
-    let back = client([replayed((1, 1), up("a/x/1")), (Duration::ZERO, Note::Opened), replayed((1, 3), up("a/x/3"))]);
+    let back =
+        client([replayed((1, 1), up("a/x/1")), (Duration::ZERO, Note::Opened(0)), replayed((1, 3), up("a/x/3"))]);
     assert_eq!(found(vec![whole(code("a/x/2")), back.clone()]), []);
     assert_eq!(found(vec![whole(up("a/x/2")), back]), [Wrong::Lost]);
 }
@@ -67,17 +68,17 @@ fn replay_leaves_out_only_codes() {
 #[test]
 fn code_after_a_link_shows_that_its_end_had_no_reader() {
     let whole = client([sent((1, 1), up("a/x/1")), sent((1, 2), up("a/x/2")), replayed((1, 5), code("a/y/1"))]);
-    let back = client([sent((1, 1), up("a/x/1")), (Duration::ZERO, Note::Opened), replayed((1, 5), code("a/y/1"))]);
+    let back = client([sent((1, 1), up("a/x/1")), (Duration::ZERO, Note::Opened(0)), replayed((1, 5), code("a/y/1"))]);
     assert_eq!(found(vec![whole.clone(), back]), []);
     let open = client([sent((1, 1), up("a/x/1")), sent((1, 5), code("a/y/1"))]);
     assert_eq!(found(vec![whole, open]), [Wrong::Lost], "an open stream gets all of it");
     for (mark, wrong) in [("a/y/1", vec![]), ("a/y/2", vec![Wrong::Lost])] {
         let linked = client([sent((1, 1), up("a/x/1")), sent((1, 2), up("a/x/2")), replayed((1, 5), up(mark))]);
-        let back = client([sent((1, 1), up("a/x/1")), (Duration::ZERO, Note::Opened), replayed((1, 5), up(mark))]);
+        let back = client([sent((1, 1), up("a/x/1")), (Duration::ZERO, Note::Opened(0)), replayed((1, 5), up(mark))]);
         assert_eq!(found(vec![linked, back]), wrong, "an end and a request precede the first event of a link: {mark}");
     }
     let again = client([sent((1, 1), up("a/x/1")), sent((1, 2), up("a/x/2")), replayed((1, 6), up("a/y/1"))]);
-    let back = client([sent((1, 1), up("a/x/1")), (Duration::ZERO, Note::Opened), replayed((1, 6), up("a/y/1"))]);
+    let back = client([sent((1, 1), up("a/x/1")), (Duration::ZERO, Note::Opened(0)), replayed((1, 6), up("a/y/1"))]);
     assert_eq!(found(vec![again.clone(), back]), [], "three may be");
     let open = client([sent((1, 1), up("a/x/1")), sent((1, 6), up("a/y/1"))]);
     assert_eq!(found(vec![again, open]), [Wrong::Lost], "an open stream gets all of it");
@@ -98,7 +99,7 @@ fn replay_after_an_unlink_begins_with_its_end_or_later() {
     };
     let back = |opened| {
         let rest = if opened { replayed((1, 4), start()) } else { sent((1, 4), start()) };
-        client([replayed((1, 1), up("a/x/1")), (Duration::ZERO, Note::Opened), rest])
+        client([replayed((1, 1), up("a/x/1")), (Duration::ZERO, Note::Opened(0)), rest])
     };
     for reason in ["unlinked-by-user", "unlinked-by-phone", "cancelled"] {
         assert_eq!(found(vec![whole(Some(reason)), back(true)]), [], "{reason}");
@@ -150,7 +151,7 @@ fn repeated_or_older_event_is_disorder() {
 
 #[test]
 fn reader_ahead_of_redis_gets_an_older_status_once_per_loss() {
-    let back = |sequence| [(Duration::ZERO, Note::Opened), replayed((1, sequence), up("a/x/1"))];
+    let back = |sequence| [(Duration::ZERO, Note::Opened(0)), replayed((1, sequence), up("a/x/1"))];
     let notes = [vec![replayed((1, 3), up("a/x/1"))], back(2).to_vec(), back(1).to_vec()].concat();
     let wrong = |redis_losses| {
         let history = History { clients: vec![client(notes.clone())], redis_losses, ..History::default() };
@@ -167,14 +168,16 @@ fn suspended_instance_replays_when_it_is_resumed() {
         (at, Note::Received { position: Some(position), content })
     };
     let whole = client([sent((1, 1), code("a/x/1")), sent((1, 2), code("a/x/2")), sent((1, 3), code("a/x/3"))]);
-    let notes = [sent((1, 1), code("a/x/1")), (LATER, Note::Opened), late((1, 3), code("a/x/3"))];
-    let wrong = |from, to| {
-        let suspended = Duration::from_millis(from)..Duration::from_millis(to);
+    let notes = [sent((1, 1), code("a/x/1")), (LATER, Note::Opened(0)), late((1, 3), code("a/x/3"))];
+    let wrong = |from, to, instance| {
+        let when = Duration::from_millis(from)..Duration::from_millis(to);
+        let suspensions = vec![Trouble { when, instance: Some(instance) }];
         let clients = vec![whole.clone(), client(notes.clone())];
-        check(&History { clients, suspensions: vec![suspended], ..History::default() }).len()
+        check(&History { clients, suspensions, ..History::default() }).len()
     };
-    assert_eq!([wrong(10_040, 10_745), wrong(9_000, 10_745)], [0, 0]);
-    assert_eq!([wrong(9_000, 10_100), wrong(10_600, 11_000), wrong(1_000, 9_000)], [1, 1, 1]);
+    assert_eq!([wrong(10_040, 10_745, 0), wrong(9_000, 10_745, 0)], [0, 0]);
+    assert_eq!([wrong(9_000, 10_100, 0), wrong(10_600, 11_000, 0), wrong(1_000, 9_000, 0)], [1, 1, 1]);
+    assert_eq!(wrong(10_040, 10_745, 1), 1, "another instance");
 }
 
 /// A connection was silent, and the phone unlinked meanwhile: what was before the end is gone.
@@ -192,12 +195,20 @@ fn end_of_a_link_is_read_after_lost_messages() {
     // A message that arrived before the reading.
     let received = [at(early, (1, 1), up("a/x/1")), sent((1, 4), up("a/x/2")), at(late, (1, 5), ended())];
     for notes in [read.to_vec(), received.to_vec()] {
-        let wrong = |from, to| {
-            let losses_of_messages = vec![Duration::from_millis(from)..Duration::from_millis(to)];
+        let notes = [vec![(Duration::ZERO, Note::Opened(0))], notes].concat();
+        let wrong = |from, to, instance| {
+            let when = Duration::from_millis(from)..Duration::from_millis(to);
+            let losses_of_messages = vec![Trouble { when, instance }];
             check(&History { clients: vec![client(notes.clone())], losses_of_messages, ..History::default() }).len()
         };
-        assert_eq!([wrong(9_300, 9_700), wrong(1_000, 8_999), wrong(10_001, 12_000)], [0, 1, 1], "{notes:?}");
+        assert_eq!([wrong(9_300, 9_700, None), wrong(9_300, 9_700, Some(0))], [0, 0], "{notes:?}");
+        assert_eq!([wrong(1_000, 8_999, None), wrong(10_001, 12_000, None)], [1, 1], "{notes:?}");
+        assert_eq!(wrong(9_300, 9_700, Some(1)), 1, "another instance: {notes:?}");
     }
+    // The end came on the next stream.
+    let next = [received[0].clone(), received[1].clone(), (late, Note::Opened(0)), received[2].clone()];
+    let losses_of_messages = vec![Trouble { when: early..LATER, instance: None }];
+    assert_eq!(check(&History { clients: vec![client(next)], losses_of_messages, ..History::default() }).len(), 1);
 }
 
 #[test]

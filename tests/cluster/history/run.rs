@@ -1,6 +1,6 @@
 //! One history: made, recorded and checked.
 
-use std::{collections::BTreeSet, ops::Range, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use reqwest::Method;
@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    checker::{Client, Content, History, Mark, Note, Position, check},
+    checker::{Client, Content, History, Mark, Note, Position, Trouble, check},
     schedule::{Clock, Fault, Planned, plan, plan_last},
 };
 use crate::{
@@ -97,7 +97,14 @@ pub async fn run(seed: u64, scale: &Scale) {
     });
     let replaced_links = replaced_links.collect();
     let clients: Vec<_> = tabs.iter().map(|(tenant, tab)| observed(tenant, tab, began)).collect();
-    let losses = planned.iter().filter(|planned| !matches!(planned.fault, Fault::Kill(_)));
+    let losses = planned.iter().filter_map(|Planned { from, to, fault }| {
+        let instance = match fault {
+            Fault::Kill(_) | Fault::Stop(_) => return None,
+            Fault::Cut(instance) | Fault::Silent(instance) | Fault::Unsubscribed(instance) => Some(*instance),
+            Fault::RedisKill | Fault::RedisLoss | Fault::LostBirth(_) | Fault::Promotion(_) => None,
+        };
+        Some(Trouble { when: *from..*to + RECOVERS_WITHIN, instance })
+    });
     let history = History {
         clients,
         answers,
@@ -105,12 +112,12 @@ pub async fn run(seed: u64, scale: &Scale) {
         redis_restarts,
         redis_losses,
         suspensions,
-        losses_of_messages: losses.map(|planned| planned.from..planned.to + RECOVERS_WITHIN).collect(),
+        losses_of_messages: losses.collect(),
         replaced_links,
     };
     let notes: usize = history.clients.iter().map(|client| client.notes.len()).sum();
     let opened =
-        history.clients.iter().flat_map(|client| &client.notes).filter(|(_, note)| matches!(note, Note::Opened));
+        history.clients.iter().flat_map(|client| &client.notes).filter(|(_, note)| matches!(note, Note::Opened(_)));
     println!(
         "FIGURE history {seed}: {} events made, {notes} notes of {} clients that opened {} streams, {} faults, {:.0} s",
         made(&tabs),
@@ -141,7 +148,7 @@ struct Suffered {
     redis_restarts: usize,
     /// Of these, restarts without the last writes.
     redis_losses: usize,
-    suspensions: Vec<Range<Duration>>,
+    suspensions: Vec<Trouble>,
 }
 
 /// Executes the planned faults.
@@ -169,7 +176,8 @@ async fn suffer(cluster: &mut Cluster, planned: &[Planned], began: Instant, devi
             }
             (Fault::Stop(instance) | Fault::Unsubscribed(instance), false) => {
                 cluster.resume(instance);
-                suspensions.extend(suspended[instance].take().map(|from| from..began.elapsed()));
+                let when = suspended[instance].take().map(|from| from..began.elapsed());
+                suspensions.extend(when.map(|when| Trouble { when, instance: Some(instance) }));
             }
             (Fault::Cut(instance), true) => cluster.set_network(instance, Way::Cut),
             (Fault::Silent(instance), true) => cluster.set_network(instance, Way::Silent),
@@ -307,7 +315,7 @@ fn status(data: &Value) -> Content {
 fn observed(tenant: &str, tab: &Tab, began: Instant) -> Client {
     let note = |seen: &Seen| {
         let note = match &seen.what {
-            What::Opened => Note::Opened,
+            What::Opened => Note::Opened(seen.instance),
             What::Event(event) => Note::Received { position: position(event), content: content(event) },
             What::Refused(code) => Note::Refused(code.as_u16()),
             What::Closed => return None,
