@@ -171,12 +171,12 @@ enum Refusal<'t> {
 }
 
 /// Another subdomain, or an attacker on one, can plant a second cookie of the same name, and can choose which comes
-/// first. Invalid tokens are skipped; two valid ones must name the same tenant. One that has expired or was revoked must
-/// name it as well: it may be the user's own, and the user would link a phone to the tenant of a planted cookie. A token
+/// first. Tokens that we did not sign are skipped; two valid ones must name the same tenant. One that we signed and that
+/// does not count, such as an expired one, must name it as well: it may be the user's own, and the user would link a phone to the tenant of a planted cookie. A token
 /// that cannot be checked now may be the user's own too, so then none is accepted.
 async fn from_cookies<'t>(verifier: &TokenVerifier, tokens: &'t [String]) -> Result<Identity, Refusal<'t>> {
     let mut found: Option<Identity> = None;
-    let (mut refusal, mut ended) = ((TokenError::Missing, ""), Vec::new());
+    let (mut refusal, mut uncounted) = ((TokenError::Missing, ""), Vec::new());
     let tokens: Vec<_> = tokens.iter().map(String::as_str).filter(|token| !token.is_empty()).collect();
     // At the same time: eight made-up keys must not wait for the key set one after the other.
     let checked = join_all(tokens.iter().map(|token| verifier.verify(token))).await;
@@ -189,20 +189,40 @@ async fn from_cookies<'t>(verifier: &TokenVerifier, tokens: &'t [String]) -> Res
             (Ok(identity), none) => *none = Some(identity),
             (Err(error), _) => {
                 refusal = (error, token);
-                if matches!(error, TokenError::Expired | TokenError::Revoked) {
-                    ended.push(token);
+                if is_of_signed_token(error) {
+                    uncounted.push(token);
                 }
             }
         }
     }
     if let Some(Identity { tenant, .. }) = &found {
-        for token in ended {
+        for token in uncounted {
             if verifier.named_tenant(token).await.is_some_and(|named| named != *tenant) {
                 return Err(Refusal::Ambiguous);
             }
         }
     }
     found.ok_or(Refusal::Token(refusal.0, refusal.1))
+}
+
+/// Whether the refused token may be one of ours. The others are not asked again: an unknown key waits for a key set.
+fn is_of_signed_token(error: TokenError) -> bool {
+    match error {
+        TokenError::Expired
+        | TokenError::Revoked
+        | TokenError::NotYetValid
+        | TokenError::WithoutExpiry
+        | TokenError::BadProxy => true,
+        TokenError::Missing
+        | TokenError::Malformed
+        | TokenError::WrongSignature
+        | TokenError::WrongAlgorithm
+        | TokenError::UnknownKey
+        | TokenError::BadTenant
+        | TokenError::WrongIssuer
+        | TokenError::WrongAudience
+        | TokenError::KeysUnavailable => false,
+    }
 }
 
 #[cfg(test)]

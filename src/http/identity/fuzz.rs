@@ -120,11 +120,12 @@ fn planted_cookies_never_choose_the_tenant() {
     let (clock, secret) = (Arc::new(Now), Secret::new(SECRET));
     let keys = vec![KeySource::Secret(secret)];
     let verifier = TokenVerifier::new(Settings { keys, ..Settings::default() }, clock).unwrap();
-    let token = |tenant: &str, seconds: i64| {
-        let claims = serde_json::json!({ "id": tenant, "exp": Now.now().as_second() + seconds });
+    let sign = |claims: serde_json::Value| {
         let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
         jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap()
     };
+    let now = Now.now().as_second();
+    let token = |tenant: &str, seconds: i64| sign(serde_json::json!({ "id": tenant, "exp": now + seconds }));
     // Whether it is valid, and the tenant of those that we signed.
     let tokens: Vec<(String, bool, Option<&str>)> = vec![
         (token("a", 600), true, Some("a")),
@@ -132,6 +133,8 @@ fn planted_cookies_never_choose_the_tenant() {
         (token("b", 600), true, Some("b")),
         (token("a", -600), false, Some("a")),
         (token("b", -600), false, Some("b")),
+        (sign(serde_json::json!({ "id": "b", "exp": now + 600, "nbf": now + 300 })), false, Some("b")),
+        (sign(serde_json::json!({ "id": "b" })), false, Some("b")),
         (token("a b", 600), false, None),
         (token("b", 600).replace('.', ".A"), false, None),
         ("undefined".to_owned(), false, None),
