@@ -262,7 +262,7 @@ impl Session {
         }
     }
 
-    fn restart_time_limit(&mut self) {
+    pub(super) fn restart_time_limit(&mut self) {
         let time_limit = machine::time_limit(self.publisher.status(), self.context.clock.now(), &self.context.settings);
         self.time_limit_ends = time_limit.map(|time_limit| Instant::now() + time_limit);
     }

@@ -172,7 +172,10 @@ impl Session {
         let Some(status) = machine::advance(self.publisher.status(), &refused, now, fresh) else {
             return ControlFlow::Continue(());
         };
+        // None is coming any more. A window that lasted for the code alone ends sooner now.
+        self.code_asked_at = None;
         let outcome = self.publisher.publish(status).await;
+        self.restart_time_limit();
         self.unless_fenced(outcome)
     }
 }
