@@ -272,6 +272,10 @@ async fn disconnect_of_an_unknown_tenant_leaves_redis_nothing_to_keep() {
         let before = version();
         redis.commands().request(&tenant("b"), DesiredState::Unlink).await.unwrap();
         assert_eq!(version(), before, "nothing was left that it could end");
+        redis.server.ask(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+        let refused = redis.commands().request(&tenant("b"), DesiredState::Unlink).await;
+        redis.server.ask(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
+        assert!(refused.is_err(), "the others may have gone on at another server: {refused:?}");
     })
     .await;
 }

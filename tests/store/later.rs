@@ -276,7 +276,7 @@ async fn unread_desired_state_in_the_file_waits_and_is_shown() {
 /// A later version would otherwise start the session that the user has cancelled.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unread_rows_of_an_ended_tenant_go_with_an_unlink() {
-    for unread in [&[JOURNAL][..], &[DESIRED_STATES], &[JOURNAL, DESIRED_STATES]] {
+    for unread in [&[JOURNAL][..], &[JOURNAL, DESIRED_STATES]] {
         let store = Embedded::fresh();
         before_the_upgrade(&store).await;
         let dir = store.ends().await;
@@ -288,6 +288,25 @@ async fn unread_rows_of_an_ended_tenant_go_with_an_unlink() {
         let dir = store.ends().await;
         assert_eq!((row(&dir, JOURNAL, "ended"), row(&dir, DESIRED_STATES, "ended")), (None, None));
     }
+}
+
+/// The back end may not know of the event yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unlink_replaces_an_unread_request_and_keeps_the_last_event() {
+    let store = Embedded::fresh();
+    before_the_upgrade(&store).await;
+    let last = store.journal().latest(&tenant("ended")).await.unwrap().unwrap().event;
+    let dir = store.ends().await;
+    put(&dir, DESIRED_STATES, "ended", FOREIGN);
+    let store = Embedded::at(dir);
+    shows_unreadable(&store, "ended").await;
+    store.commands().request(&tenant("ended"), DesiredState::Unlink).await.unwrap();
+    assert_eq!(store.journal().latest(&tenant("ended")).await.unwrap().unwrap().event.status, last.status);
+    let dir = store.ends().await;
+    assert_ne!(row(&dir, DESIRED_STATES, "ended").as_deref(), Some(FOREIGN));
+    let store = Embedded::at(dir);
+    assert_eq!(store.commands().current(&tenant("ended")).await.unwrap(), None);
+    assert_eq!(store.journal().latest(&tenant("ended")).await.unwrap().unwrap().event.status, last.status);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

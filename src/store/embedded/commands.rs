@@ -110,8 +110,9 @@ fn request(
     record.used.take(usage, limits, now).map_err(Stop::Refused)?;
     let number = Generation(record.generation + 1);
     if fulfils && !batch.has_credentials(tenant)? {
-        if batch.record(tenant).unread.is_some() {
-            // Without this, a later version would read the row and act on what the user has cancelled.
+        let record = batch.record(tenant);
+        if record.unread.is_some() && record.newest.is_none() {
+            // Without this, a later version would read the rows and act on what the user has cancelled.
             batch.forget(tenant)?;
         } else if wanted {
             batch.set_desired(tenant, number, None)?;

@@ -12,7 +12,12 @@ for _, answer in ipairs(redis.call('LRANGE', requests, 0, -1)) do
   local token, first = string.match(answer, '^(%x+) (.+)$')
   if token == ARGV[1] then return { 'done', first } end
 end
-if not is_at(ARGV[4]) then return { 'again', look('', '0') } end
+if not is_at(ARGV[4]) then
+  -- A disconnect that would change nothing ends here. A server that takes no writes may have been left by all others, and
+  -- what it has may be out of date: it refuses this.
+  allow_oom()
+  return { 'again', look('', '0') }
+end
 local acquires = ARGV[13] ~= ''
 if acquires and redis.call('EXISTS', alive) == 0 then return { 'unregistered', '' } end
 if not is_run(ARGV[17]) then return { 'moved', '' } end
@@ -23,7 +28,7 @@ local function remember(answer)
   return { 'done', answer }
 end
 -- A tenant that never linked anything gets no record, which would be kept for months.
-if ARGV[3] == '' and redis.call('EXISTS', record) == 0 then return remember(ARGV[2] .. ' 0') end
+if ARGV[3] == '' and redis.call('EXISTS', record, tables) == 0 then return remember(ARGV[2] .. ' 0') end
 -- By the clock of Redis, which all instances share. The lists hold the times of use, the newest first.
 local now = now_ms()
 local limits = {
