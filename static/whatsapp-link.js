@@ -30,6 +30,7 @@ export class WhatsappLink extends HTMLElement {
   #emitted;
   #asked;
   #tenant;
+  #name;
   #styled;
 
   connectedCallback() {
@@ -89,6 +90,9 @@ export class WhatsappLink extends HTMLElement {
       const { tenantRef } = data;
       if (tenantRef && (this.#tenant ?? tenantRef) !== tenantRef) this.#forget();
       this.#tenant = tenantRef ?? this.#tenant;
+      // Hidden at the word of another tab, which was out of date.
+      if (this.#name && !this.hasAttribute('tenant-name')) this.setAttribute('tenant-name', this.#name);
+      this.#name = null;
       applyEvent(this.#model, name, data);
       this.#model.named = this.getAttribute('tenant-name');
     });
@@ -105,13 +109,17 @@ export class WhatsappLink extends HTMLElement {
   // The tenant changed, or may have: drop everything of the previous one.
   #hide() {
     // Keep `tenant-name` if the host has changed it already.
-    if (this.#model.named === this.getAttribute('tenant-name')) this.removeAttribute('tenant-name');
+    const name = this.getAttribute('tenant-name');
+    if (name && this.#model.named === name) {
+      this.#name = name;
+      this.removeAttribute('tenant-name');
+    }
     this.#model = { stream: this.#model.stream };
   }
 
   #forget() {
     this.#hide();
-    this.#tenant = null;
+    this.#tenant = this.#name = null;
     this.#emit('tenant-changed', {});
   }
 

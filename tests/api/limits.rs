@@ -50,6 +50,7 @@ async fn reads_beyond_the_burst_are_refused_until_a_second_on() {
     let limits = Limits { reads_per_second: 1, ..Limits::default() };
     let http = Settings { limits, ..Settings::default() };
     let server = Setup { http, ..Setup::default() }.start().await;
+    let began = std::time::Instant::now();
     let read = |path: &'static str| server.get(path).bearer_auth(server.token("a")).send();
     for answer in join_all((0..50).flat_map(|_| [read("/api/whatsapp/status"), read("/api/whatsapp/qr")])).await {
         let answer = answer.unwrap();
@@ -65,7 +66,8 @@ async fn reads_beyond_the_burst_are_refused_until_a_second_on() {
             assert!(detail.contains("100 reads at once, then 1 per second"), "{detail}");
         }
     }
-    assert!(refused >= 18, "one more comes back for each second that sending takes: {refused}");
+    let came_back = began.elapsed().as_secs() + 1;
+    assert!(refused + came_back >= 20, "one more comes back for each second: {refused} in {came_back} s");
     assert_eq!(header(&read("/api/whatsapp/qr").await.unwrap(), "content-type"), "application/problem+json");
     let other = server.get("/api/whatsapp/status").bearer_auth(server.token("b")).send().await.unwrap();
     assert_eq!(other.status(), 200, "another tenant has a budget of its own");
