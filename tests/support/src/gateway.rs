@@ -89,6 +89,11 @@ impl Gateway {
             assert!(!ended && Instant::now() < until, "{self:?} does not listen: {:?}", fs::read_to_string(&log));
             sleep(Duration::from_millis(20));
         }
+        // Caddy listens before its certificate is made, and refuses handshakes until then.
+        while !running.shakes_hands() {
+            assert!(Instant::now() < until, "{self:?} refuses handshakes: {:?}", fs::read_to_string(&log));
+            sleep(Duration::from_millis(20));
+        }
         Some(running)
     }
 
@@ -217,6 +222,12 @@ impl Text {
 impl RunningGateway {
     pub fn base(&self) -> String {
         format!("{}://127.0.0.1:{}", self.scheme, self.port.number)
+    }
+
+    fn shakes_hands(&self) -> bool {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--insecure", "--max-time", "5", "--output", "/dev/null", &self.base()]);
+        self.scheme == "http" || curl.stdin(Stdio::null()).status().expect("curl runs").success()
     }
 }
 
