@@ -101,7 +101,10 @@ async fn unlink_without_a_link_is_fulfilled_at_once(store: impl Backend + Sync) 
     assert_eq!(store.commands().current(&tenant("a")).await.unwrap(), None);
     assert_eq!(store.journal().latest(&tenant("a")).await.unwrap().unwrap().event, last);
     assert!(store.ownership().orphaned(10).await.unwrap().is_empty());
-    assert!(store.commands().request(&tenant("a"), RUN).await.unwrap() > desired, "numbers of what is left to do rise");
+    assert!(
+        store.commands().request(&tenant("a"), RUN).await.unwrap() > desired,
+        "a later request has a higher number"
+    );
 }
 
 async fn unlink_with_credentials_left_is_saved(store: impl Backend + Sync) {

@@ -117,11 +117,8 @@ fn request(
         } else if wanted {
             batch.set_desired(tenant, number, None)?;
         }
-        // Without a desired state that it ends, the number is not kept: no `finish` can refer to it. Every user with a token
-        // may send this without ever having linked anything.
-        if wanted {
-            batch.record(tenant).generation = number.0;
-        }
+        // Otherwise the number is not kept: no `finish` can refer to it. Every user with a token may send this without ever
+        // having linked anything.
         return Ok(number);
     }
     if starts {
