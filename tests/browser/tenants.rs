@@ -60,42 +60,43 @@ async fn tenant_name_set_before_the_change_event_stays() {
     assert!(!shown.words.contains("Warung Budi"), "{shown:#?}");
 }
 
-/// The number of the user before must not stay on the screen until a stream opens: it may be refused for minutes.
-#[tokio::test(flavor = "multi_thread")]
-async fn refused_command_hides_the_account_before_a_stream_opens() {
-    let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
-    let _page = page(&stage, |before| match before {
+/// Shows a first tenant. The next streams are refused, and those after them are another tenant's.
+async fn page_refused_between_two_tenants(stage: &PageTest) -> Double {
+    let page = page(stage, |before| match before {
         0 => connected("a", "6281234567890"),
         1..=4 => Reply::refusal("429 Too Many Requests", "too-many-streams").with("retry-after: 1"),
         _ => connected("b", "6289876543210"),
     })
     .await;
+    stage.browser.card().until("the first tenant", |shown| shown.phone == NUMBER_SHOWN).await;
+    page
+}
+
+async fn hides_the_account_until_the_other(stage: &PageTest) {
     let (browser, card) = (&stage.browser, stage.browser.card());
-    card.until("the first tenant", |shown| shown.phone == NUMBER_SHOWN).await;
-    card.click("#disconnect").await;
-    card.click("#confirm").await;
     let shown = card.until("the refusal", |shown| shown.notice.contains("Terlalu banyak tab")).await;
     assert_eq!((&*shown.state, &*shown.phone), ("loading", ""), "{shown:#?}");
     card.until("the other tenant", |shown| shown.phone == OTHER_SHOWN).await;
     assert_eq!(browser.run("return heard", vec![]).await, json!(["tenant-changed"]));
 }
 
+/// The number of the user before must not stay on the screen until a stream opens: it may be refused for minutes.
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_command_hides_the_account_before_a_stream_opens() {
+    let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
+    let _page = page_refused_between_two_tenants(&stage).await;
+    let card = stage.browser.card();
+    card.click("#disconnect").await;
+    card.click("#confirm").await;
+    hides_the_account_until_the_other(&stage).await;
+}
+
 /// Another tab signed in as another user, and the stream of this page is refused for minutes.
 #[tokio::test(flavor = "multi_thread")]
 async fn word_of_another_tab_hides_the_account_before_a_stream_opens() {
     let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
-    let _page = page(&stage, |before| match before {
-        0 => connected("a", "6281234567890"),
-        1..=4 => Reply::refusal("429 Too Many Requests", "too-many-streams").with("retry-after: 1"),
-        _ => connected("b", "6289876543210"),
-    })
-    .await;
-    let (browser, card) = (&stage.browser, stage.browser.card());
-    card.until("the first tenant", |shown| shown.phone == NUMBER_SHOWN).await;
+    let _page = page_refused_between_two_tenants(&stage).await;
     let word = "new BroadcastChannel(new URL('/api/whatsapp/', location).href).postMessage('b')";
-    browser.run(word, vec![]).await;
-    let shown = card.until("the refusal", |shown| shown.notice.contains("Terlalu banyak tab")).await;
-    assert_eq!((&*shown.state, &*shown.phone), ("loading", ""), "{shown:#?}");
-    card.until("the other tenant", |shown| shown.phone == OTHER_SHOWN).await;
-    assert_eq!(browser.run("return heard", vec![]).await, json!(["tenant-changed"]));
+    stage.browser.run(word, vec![]).await;
+    hides_the_account_until_the_other(&stage).await;
 }
