@@ -116,8 +116,9 @@ impl Budgets {
             if self.read_lines.is_due() {
                 tracing::warn!(%tenant, "reads of tenant are refused, too many came");
             }
-            let detail =
-                format!("at most {read_burst} reads at once, then {reads_per_second} per second; the stream tells");
+            let detail = format!(
+                "at most {read_burst} reads at once, then {reads_per_second} per second; read the stream instead"
+            );
             Problem::new(Code::TooManyReads, detail).retry_after(whole_seconds(next - now))
         })
     }
