@@ -39,6 +39,7 @@ mod file;
 mod erasure;
 mod finish;
 mod forgetting;
+mod heartbeats;
 mod hesitation;
 mod indexes;
 mod journal;

@@ -6,12 +6,16 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::{mpsc, watch},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Of [`Way::Slow`].
 const LATENCY: Duration = Duration::from_millis(20);
+/// The most that is read from a connection at once.
+const PIECE: usize = 16 * 1024;
+/// Of [`Way::Narrow`]: how long a full piece takes, and a smaller one less.
+const PIECE_TAKES: Duration = Duration::from_millis(60);
 /// Pieces that have been read and wait for their delay.
 const UNDER_WAY_MAX: usize = 64;
 
@@ -21,6 +25,8 @@ pub enum Way {
     Open,
     /// Every piece arrives 20 ms later.
     Slow,
+    /// Each connection carries 16 KiB in 60 ms. A connection with little to carry is as fast as before.
+    Narrow,
     /// Connections break, and new ones are ended as soon as they are made.
     Cut,
     /// Nothing arrives any more and no side gets an error, as with a pulled cable.
@@ -29,7 +35,7 @@ pub enum Way {
 
 impl Way {
     fn carries(self) -> bool {
-        matches!(self, Self::Open | Self::Slow)
+        matches!(self, Self::Open | Self::Slow | Self::Narrow)
     }
 }
 
@@ -110,12 +116,15 @@ async fn copy(
     let (sent, mut under_way) = mpsc::channel::<(Instant, Vec<u8>)>(UNDER_WAY_MAX);
     let mut open = ways.clone();
     let read = async move {
-        let mut bytes = vec![0; 16 * 1024];
+        let mut bytes = vec![0; PIECE];
         while let Ok(read @ 1..) = from.read(&mut bytes).await {
             // A silent network reads nothing more, so that the sender notices that its buffers are full.
             let Ok(way) = open.wait_for(|way| way.carries()).await.map(|way| *way) else { return };
             let delay = delays.as_ref().map_or(Duration::ZERO, |delays| *delays.borrow());
             let delay = if way == Way::Slow { delay + LATENCY } else { delay };
+            if way == Way::Narrow {
+                sleep(PIECE_TAKES.mul_f64(read as f64 / PIECE as f64)).await;
+            }
             if sent.send((Instant::now() + delay, bytes[..read].to_vec())).await.is_err() {
                 return;
             }

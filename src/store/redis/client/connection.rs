@@ -44,8 +44,8 @@ const FAIL_FAST: Duration = Duration::from_millis(200);
 /// Attempts of a call that the script does not run twice.
 const TRIES: usize = 3;
 
-/// The connection for all commands, made again whenever it breaks. A connection is used only after checks: the server can be
-/// used, and holds data that our keys open.
+/// The connections for all commands, made again whenever one breaks. They are used only after checks: the server can be used,
+/// and holds data that our keys open.
 pub struct Connections {
     url: Url,
     keys: Arc<MasterKeys>,
@@ -61,9 +61,11 @@ pub struct Connections {
     epochs: Arc<AtomicU64>,
 }
 
-/// One connection, and facts about its server that stay true as long as it lasts.
+/// The connections to one server, and facts about it that stay true as long as they last.
 pub struct Live {
     connection: MultiplexedConnection,
+    /// Only for heartbeats: answers come in order, so behind a large one a heartbeat would be late, and an owner hang up.
+    heartbeats: MultiplexedConnection,
     client: Client,
     server: String,
     /// The run of the server and its data set. Another run may have lost the last second's writes, so sequences begin a
@@ -154,6 +156,13 @@ impl Connections {
     pub async fn query<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, Failure> {
         let live = self.live().await?;
         let answer = live.query(pipeline).await;
+        self.look_at(&live, answer).await
+    }
+
+    /// As [`Self::query`], for a heartbeat. The answer is small.
+    pub async fn beat<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, Failure> {
+        let live = self.live().await?;
+        let answer = pipeline.query_async(&mut live.heartbeats.clone()).await.map_err(Failure::from);
         self.look_at(&live, answer).await
     }
 
@@ -271,8 +280,12 @@ impl Live {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIME_MAX))
             .set_response_timeout(Some(ANSWER_TIME_MAX));
-        let connection = client.get_multiplexed_async_connection_with_config(&config).await;
-        let mut connection = connection.map_err(Failure::greeted_with)?;
+        let connect = async || {
+            let made = Box::pin(client.get_multiplexed_async_connection_with_config(&config)).await;
+            made.map_err(Failure::greeted_with)
+        };
+        // If the server restarts between the two, the older one breaks, and both are made again.
+        let (mut connection, heartbeats) = tokio::try_join!(connect(), connect())?;
         let server = Server::ask(&mut connection).await?;
         server.check()?;
         let mut ask = redis::pipe();
@@ -304,8 +317,18 @@ impl Live {
         let replication = server.replication().unwrap_or_default().to_owned();
         let run = format!("{run} {data}");
         let epochs = connections.epochs.clone();
-        let live =
-            Self { connection, client, server: server_run, run, made, epochs, time_ms, began: None, replication };
+        let live = Self {
+            connection,
+            heartbeats,
+            client,
+            server: server_run,
+            run,
+            made,
+            epochs,
+            time_ms,
+            began: None,
+            replication,
+        };
         Ok((live, server))
     }
 

@@ -178,7 +178,7 @@ async fn beat(shared: &Shared, name: &str, number: u64) -> Result<Option<Vec<Str
     pipeline.cmd("INFO").arg("replication");
     type Answers = (RedisResult<Option<String>>, RedisResult<Vec<String>>, RedisResult<String>);
     let before = shared.connections.live().await?;
-    let (set, inbox, info): Answers = shared.connections.query(&pipeline).await?;
+    let (set, inbox, info): Answers = shared.connections.beat(&pipeline).await?;
     // An error: the user lacks the right.
     if info.is_ok_and(|info| before.is_left_by(info)) {
         shared.connections.renew_after(&before).await;
@@ -215,7 +215,7 @@ async fn beat(shared: &Shared, name: &str, number: u64) -> Result<Option<Vec<Str
 async fn beat_in_full_memory(shared: &Shared, name: &str, beat: &str) -> Result<bool, Failure> {
     let mut pipeline = redis::pipe();
     pipeline.cmd("PEXPIRE").arg(schema::heartbeat(name)).arg(millis(TTL));
-    let (lives,): (bool,) = shared.connections.query(&pipeline).await?;
+    let (lives,): (bool,) = shared.connections.beat(&pipeline).await?;
     if lives {
         let call = Call::on_keys(&BEAT, [schema::heartbeat(name)]).arg(beat).arg(millis(TTL));
         let shown: Result<(), _> = shared.connections.call(&call).await;
