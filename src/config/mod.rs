@@ -169,6 +169,8 @@ impl Config {
                 );
             }
         }
+        let cookie = reader.text("TAUTAN_COOKIE").unwrap_or_default().to_ascii_lowercase();
+        let needs_https = SECURE_COOKIES.iter().any(|prefix| cookie.starts_with(prefix));
         // An unusable key counts as one: its owner did not mean local mode.
         let mode = if !KEYS.iter().any(|name| reader.is_named(name)) {
             for variable in TOKEN_SETTINGS {
@@ -180,8 +182,7 @@ impl Config {
                 }
             }
             reader.refuse_unknown_keys("there is no such setting, and without a key the program runs in local mode");
-            let cookie = reader.text("TAUTAN_COOKIE").unwrap_or_default().to_ascii_lowercase();
-            if SECURE_COOKIES.iter().any(|prefix| cookie.starts_with(prefix)) {
+            if needs_https {
                 reader.mistake(
                     "TAUTAN_COOKIE",
                     "begins with a prefix of cookies that come over https alone: browsers drop it in local mode, choose another",
@@ -196,6 +197,13 @@ impl Config {
             }
             Mode::Local
         } else {
+            let public_url = reader.text("TAUTAN_PUBLIC_URL").and_then(|url| origin::origin(&url).ok());
+            if needs_https && public_url.is_some_and(|url| origin::is_exposed(&url)) {
+                reader.mistake(
+                    "TAUTAN_COOKIE",
+                    "begins with a prefix of cookies that come over https alone, and TAUTAN_PUBLIC_URL begins with http://",
+                );
+            }
             Mode::Tokens(auth)
         };
         let session = session::Settings {

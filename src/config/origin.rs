@@ -3,6 +3,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use crate::proxy::is_loopback;
+
 const FORM: &str = "is not an origin such as https://app.example.com: scheme, host and port, no path";
 
 pub fn origins(text: &str) -> Result<Vec<String>, String> {
@@ -24,6 +26,12 @@ pub fn origin(text: &str) -> Result<String, String> {
         Some(port) => format!("{scheme}://{host}:{port}"),
         None => format!("{scheme}://{host}"),
     })
+}
+
+/// Whether browsers keep a cookie for https alone away from this origin. They count loopback as safe.
+pub fn is_exposed(origin: &str) -> bool {
+    let host = origin.strip_prefix("http://").and_then(split).map(|(host, _)| host);
+    host.is_some_and(|host| !is_loopback(host))
 }
 
 /// Host and port. Browsers leave an empty port out, and never reach port 0.

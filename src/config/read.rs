@@ -12,7 +12,7 @@ use crate::{
     http::Network,
     limit::Limit,
     link_options::DeviceName,
-    proxy::ProxyUrl,
+    proxy::{ProxyUrl, names_a_place},
     store::{crypt::MasterKey, redis},
     telemetry::{self, Format},
     webhook,
@@ -23,6 +23,9 @@ const LIMIT_COUNT_MAX: u32 = 1_000_000;
 const LIMIT_TIME_MAX: Duration = DAY;
 const FORGET_AFTER_MAX: Duration = Duration::from_secs(3_650 * 24 * 3_600);
 const DAY: Duration = Duration::from_secs(24 * 3_600);
+/// Modules that write lines of the log.
+pub(super) const MODULES: [&str; 9] =
+    ["app", "auth", "http", "session", "shutdown", "store", "telemetry", "webhook", "whatsapp"];
 
 /// Reads settings one by one and collects what is wrong with them.
 pub(super) struct Reader {
@@ -45,7 +48,8 @@ impl Reader {
                 let file_of = name.strip_suffix("_FILE").and_then(Variable::find);
                 let ours = Variable::find(&name).is_some() || file_of.is_some_and(|variable| variable.secret);
                 // Without it the start would go on with no key, or take tokens that it should not.
-                if let Some(variable) = file_of.filter(|_| !ours && name.starts_with("JWT_") && !value.is_empty()) {
+                let is_set = !value.to_string_lossy().trim().is_empty();
+                if let Some(variable) = file_of.filter(|_| !ours && name.starts_with("JWT_") && is_set) {
                     reader.mistake(
                         &name,
                         &format!("is not read, since it holds no secret: set {} itself", variable.name),
@@ -84,9 +88,12 @@ impl Reader {
     fn in_environment(&mut self, variable: &Variable, environment: &HashMap<String, String>) -> Option<String> {
         let value = environment.get(variable.name).cloned();
         let file_name = format!("{}_FILE", variable.name);
-        let Some(path) = environment.get(&file_name).filter(|_| variable.secret) else { return value };
+        let Some(path) = environment.get(&file_name) else { return value };
         if path.trim().is_empty() {
             self.empty.insert(variable.name, file_name);
+            return value;
+        }
+        if !variable.secret {
             return value;
         }
         if value.is_some_and(|value| !value.trim().is_empty()) {
@@ -223,8 +230,8 @@ pub(super) fn public_key(pem: &str) -> Result<KeySource, String> {
 }
 
 pub(super) fn jwks(place: &str) -> Result<KeySource, String> {
-    if place.parse::<Uri>().is_ok_and(|uri| uri.scheme().is_some() && !names_a_host(&uri)) {
-        return Err(format!("{place:?} names no host"));
+    if place.parse::<Uri>().is_ok_and(|uri| uri.scheme().is_some() && !names_a_place(&uri)) {
+        return Err(format!("{place:?} names no host, or a port that cannot exist"));
     }
     usable(KeySource::Jwks(place.to_owned())).map_err(|what| format!("{place}: {what}"))
 }
@@ -304,30 +311,34 @@ pub(super) fn web_url(text: &str) -> Result<String, String> {
     // Browsers read a backslash as a slash.
     let other_host = text.starts_with("//") || text.contains('\\');
     match uri.scheme_str() {
-        Some("http" | "https") if names_a_host(&uri) => Ok(text.to_owned()),
+        Some("http" | "https") if names_a_place(&uri) => Ok(text.to_owned()),
         None if text.starts_with('/') && !other_host => Ok(text.to_owned()),
         _ => Err(format!("{text:?} is neither an http(s) URL nor a path on this host")),
     }
 }
 
 pub(super) fn websocket_url(text: &str) -> Result<String, String> {
-    let uri: Option<Uri> = text.parse().ok().filter(names_a_host);
+    let uri: Option<Uri> = text.parse().ok().filter(names_a_place);
     match uri.as_ref().and_then(Uri::scheme_str) {
         Some("ws" | "wss") => Ok(text.to_owned()),
         _ => Err(format!("{text:?} is not a ws:// or wss:// URL")),
     }
 }
 
-/// Whether the URL has a host that can exist: no name has a `*` in it.
-fn names_a_host(uri: &Uri) -> bool {
-    uri.host().is_some_and(|host| !host.is_empty() && !host.contains('*'))
-}
-
 pub(super) fn log_filter(text: &str) -> Result<String, String> {
     // The filter takes a word that is no level for a module's name and then logs nothing else. Spans hold commas.
     let words = text.split(',').map(str::trim).filter(|word| !word.is_empty() && !text.contains('['));
-    for word in words.filter(|word| !word.contains(['=', ':']) && !word.starts_with("tautan")) {
-        if word.parse::<tracing::level_filters::LevelFilter>().is_err() {
+    for word in words {
+        if let Some(rest) = word.strip_prefix("tautan") {
+            let module = rest.split('=').next().unwrap_or_default();
+            let first = module.strip_prefix("::").map(|path| path.split("::").next().unwrap_or_default());
+            if !module.is_empty() && !first.is_some_and(|first| MODULES.contains(&first)) {
+                return Err(format!(
+                    "{word:?} is no part of the program: it is tautan, tautan::{}",
+                    MODULES.join(", tautan::")
+                ));
+            }
+        } else if !word.contains(['=', ':']) && word.parse::<tracing::level_filters::LevelFilter>().is_err() {
             return Err(format!(
                 "{word:?} is not a level (error, warn, info, debug, trace, off); for a part of the program write {word}=debug"
             ));

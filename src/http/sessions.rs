@@ -45,7 +45,7 @@ async fn check_linked(request: &RouteRequest, tenant: &TenantId, options: &LinkO
     Ok(())
 }
 
-/// The body is read and ignored: without this, its bytes would be taken for the next request.
+/// No field of the body counts. A body that is no object is refused, as by every command.
 pub async fn disconnect(request: RouteRequest, body: Result<Bytes, Problem>) -> Result<Response, Problem> {
     let identity = identity::command_caller(&request).await?;
     body::object(&request.headers, &body?)?;

@@ -10,6 +10,7 @@ mod url;
 use std::net::IpAddr;
 
 pub use proxies::{Proxies, Route, UnknownProxy, read_list};
+use ureq::http::Uri;
 pub use url::{InvalidProxy, ProxyKind, ProxyUrl};
 
 /// The proxy in the standard variables (`ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY`), except for the hosts in `NO_PROXY`.
@@ -22,4 +23,14 @@ pub fn towards(host: &str) -> Option<ureq::Proxy> {
 pub fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// Whether the URL has a host and a port that can exist: no name has a `*` in it, and no port is 0. Without a port it is the
+/// scheme's own.
+pub fn names_a_place(uri: &Uri) -> bool {
+    let Some(authority) = uri.authority() else { return false };
+    let host = authority.host();
+    let port = authority.as_str().rsplit('@').next().and_then(|place| place.strip_prefix(host)).unwrap_or_default();
+    let port = port.strip_prefix(':').unwrap_or(port);
+    !host.is_empty() && !host.contains('*') && (port.is_empty() || port.parse::<u16>().is_ok_and(|port| port > 0))
 }

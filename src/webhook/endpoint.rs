@@ -50,7 +50,7 @@ impl Endpoint {
     /// Accepts `https://`, and `http://` on loopback.
     pub fn parse(text: &str) -> Result<Self, EndpointError> {
         let uri: Uri = text.trim().parse().map_err(|_| EndpointError::Malformed)?;
-        let host = uri.host().filter(|host| !host.is_empty() && !host.contains('*')).ok_or(EndpointError::Malformed)?;
+        let host = uri.host().filter(|_| proxy::names_a_place(&uri)).ok_or(EndpointError::Malformed)?;
         match uri.scheme_str() {
             Some("https") => Ok(Self(uri)),
             Some("http") if is_loopback(host) => Ok(Self(uri)),
@@ -113,7 +113,9 @@ mod tests {
         for bad in ["http://a.example/", "http://10.0.0.1/", "http://localhost.example/", "http://127.0.0.1.example/"] {
             assert!(matches!(Endpoint::parse(bad), Err(EndpointError::Exposed)), "{bad}");
         }
-        for bad in ["", "a.example", "/path", "ftp://a.example", "https://", "https://*.example/"] {
+        for bad in
+            ["", "a.example", "/path", "ftp://a.example", "https://", "https://*.example/", "https://a.example:0/"]
+        {
             assert!(matches!(Endpoint::parse(bad), Err(EndpointError::Malformed)), "{bad}");
         }
     }

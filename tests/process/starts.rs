@@ -72,6 +72,10 @@ async fn empty_key_or_redis_url_refuses_the_start() {
     let stage = Stage::new().await;
     // White space, since this stage takes an empty value for "leave the variable out".
     fails(stage.settings().with("JWT_SECRET", " "), BAD_CONFIGURATION, &["JWT_SECRET: is empty"]);
+    for name in ["JWT_SECRET_FILE", "JWT_PUBLIC_KEY", "JWT_PUBLIC_KEY_FILE", "JWT_JWKS", "JWT_JWKS_FILE"] {
+        let settings = stage.settings().with("JWT_SECRET", "").with(name, " ");
+        fails(settings, BAD_CONFIGURATION, &[&format!("{name}: is empty")]);
+    }
     fails(stage.settings().with("REDIS_URL", " "), BAD_CONFIGURATION, &["REDIS_URL: is empty"]);
     fails(stage.settings().with("REDIS_URL_FILE", " "), BAD_CONFIGURATION, &["REDIS_URL_FILE: is empty"]);
     let left = std::fs::read_dir(stage.directory.path()).expect("it is there").count();

@@ -70,6 +70,10 @@ fn empty_proxy_to_whatsapp_refuses_the_start() {
 fn file_variable_of_a_setting_without_secret_is_refused() {
     for name in ["JWT_JWKS_FILE", "JWT_ISSUER_FILE", "JWT_AUDIENCE_FILE"] {
         assert_eq!(blamed(&[(name, "/run/secrets/x")]), [name]);
+    }
+    for name in ["JWT_ISSUER_FILE", "JWT_AUDIENCE_FILE"] {
         assert!(read(&[(name, "")]).is_ok(), "{name}");
     }
+    assert_eq!(blamed(&[("JWT_JWKS_FILE", "")]), ["JWT_JWKS_FILE"], "somebody meant a key set");
+    assert!(read(&[("JWT_JWKS_FILE", ""), ("JWT_SECRET", SECRET)]).is_ok());
 }

@@ -94,7 +94,13 @@ fn claim_setting_that_no_token_can_match_is_refused() {
 fn secure_cookie_name_is_refused_in_local_mode() {
     for name in ["__Host-auth", "__Secure-auth", "__host-auth"] {
         assert_eq!(blamed(&[("TAUTAN_COOKIE", name)]), ["TAUTAN_COOKIE"]);
-        assert!(read(&[("TAUTAN_COOKIE", name), ("JWT_SECRET", SECRET)]).is_ok());
+        let key = ("JWT_SECRET", SECRET);
+        assert!(read(&[("TAUTAN_COOKIE", name), key]).is_ok());
+        let at = |url| ("TAUTAN_PUBLIC_URL", url);
+        assert_eq!(blamed(&[("TAUTAN_COOKIE", name), key, at("http://app.example.com")]), ["TAUTAN_COOKIE"]);
+        for good in ["https://app.example.com", "http://localhost:8080", "http://127.0.0.1:8080"] {
+            assert!(read(&[("TAUTAN_COOKIE", name), key, at(good)]).is_ok(), "{good}");
+        }
     }
     assert_eq!(blamed(&[("TAUTAN_COOKIE", "fibidy auth")]), ["TAUTAN_COOKIE"]);
 }
@@ -108,10 +114,14 @@ fn url_without_a_host_is_refused() {
         ("TAUTAN_LOGIN_URL", "//app.example.com/login"),
         ("TAUTAN_LOGIN_URL", "/\\app.example.com"),
         ("TAUTAN_LOGIN_URL", "login"),
+        ("TAUTAN_LOGIN_URL", "https://app.example.com:0/login"),
+        ("TAUTAN_LOGIN_URL", "https://app.example.com:99999/login"),
         ("TAUTAN_WHATSAPP_URL", "wss://"),
+        ("TAUTAN_WHATSAPP_URL", "wss://web.whatsapp.com:0/ws"),
         ("TAUTAN_WHATSAPP_URL", "wss:///ws"),
         ("TAUTAN_WHATSAPP_URL", "wss://*.example.com/ws"),
         ("JWT_JWKS", "https://*.example.com/jwks.json"),
+        ("JWT_JWKS", "https://login.example:0/jwks.json"),
         ("JWT_JWKS", "ftp://login.example/jwks.json"),
         ("JWT_JWKS", "http://login.example/jwks.json"),
         ("JWT_JWKS", "HTTP://login.example/jwks.json"),
@@ -119,19 +129,44 @@ fn url_without_a_host_is_refused() {
         assert_eq!(blamed(&[(name, bad)]), [name], "{bad}");
     }
     let secret = ("TAUTAN_WEBHOOK_SECRET", "whsec_aHVudGVyMiBvZiB0aGUgYmFjayBlbmQsIGxvbmcgZW5vdWdo");
-    assert_eq!(blamed(&[("TAUTAN_WEBHOOK_URL", "https://*.example.com/hook"), secret]), ["TAUTAN_WEBHOOK_URL"]);
+    for bad in ["https://*.example.com/hook", "https://app.example.com:0/hook"] {
+        assert_eq!(blamed(&[("TAUTAN_WEBHOOK_URL", bad), secret]), ["TAUTAN_WEBHOOK_URL"], "{bad}");
+    }
     assert!(read(&[("TAUTAN_LOGIN_URL", "/login?next=/#top")]).is_ok());
 }
 
 #[test]
 fn unknown_log_level_is_refused() {
-    for bad in ["wran", "infos", "tautan=debug,eror", "tautan=dbug", "verbose"] {
+    for bad in [
+        "wran",
+        "infos",
+        "tautan=debug,eror",
+        "tautan=dbug",
+        "verbose",
+        "tautanx",
+        "tautan_store=debug",
+        "tautan::stroe=debug",
+        "info,tautan::=debug",
+    ] {
         assert_eq!(blamed(&[("RUST_LOG", bad)]), ["RUST_LOG"], "{bad}");
     }
-    for good in ["warn", "OFF", "3", "tautan", "tautan::store", "tautan=debug,hyper=warn", "info,tautan=trace", "info,"]
-    {
+    for good in [
+        "warn",
+        "OFF",
+        "3",
+        "tautan",
+        "tautan::store",
+        "tautan::store::redis=info",
+        "tautan=debug,hyper=warn",
+        "info,tautan=trace",
+        "info,",
+    ] {
         assert!(read(&[("RUST_LOG", good)]).is_ok(), "{good}");
     }
+    let modules =
+        include_str!("../../lib.rs").lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    let modules: Vec<_> = modules.collect();
+    assert!(read::MODULES.iter().all(|module| modules.contains(module)), "{modules:?}");
     let spaced = read(&[("RUST_LOG", "info, tautan=debug")]).unwrap();
     assert_eq!(spaced.telemetry.filter, "info,tautan=debug");
     // Found at random: the library panicked.
