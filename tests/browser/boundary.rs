@@ -67,6 +67,20 @@ async fn exception_in_the_element_shows_a_card_and_an_event() {
     card.state("connected").await;
 }
 
+/// An instance of an earlier version sends no heartbeats: none can be missed.
+#[tokio::test(flavor = "multi_thread")]
+async fn stream_that_never_had_a_heartbeat_is_left_alone() {
+    let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
+    let page = page(&stage, "", |_| connected()).await;
+    let card = stage.browser.card();
+    card.state("connected").await;
+    stage.browser.run("const real = Date.now; Date.now = () => real() + 600_000", vec![]).await;
+    // The element looks four times a second.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(card.state("connected").await.stream, "live");
+    assert_eq!(page.asked(EVENTS).len(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn abandoned_stream_is_reopened_with_growing_pauses() {
     let Some(stage) = PageTest::set(&[], "id-ID").await else { return };

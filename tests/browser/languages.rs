@@ -1,7 +1,10 @@
 use serde_json::{Value, json};
 use tautan::events::{ConnectingReason, EndReason, PairRefusal};
 
-use crate::{page_test::PageTest, screen};
+use crate::{
+    page_test::{NAME, PageTest},
+    screen,
+};
 
 const LANGUAGES: [&str; 6] = ["id", "en", "pt", "es", "hi", "ar"];
 
@@ -127,9 +130,10 @@ async fn arabic_page_is_written_from_right_to_left() {
     stage.scan_offered().await;
     card.state("connected").await;
     screen::keep(browser, "91-arabic-page-connected").await;
-    let number = "const phone = document.querySelector('whatsapp-link').shadowRoot.querySelector('#phone bdi');
-        return [phone.textContent, getComputedStyle(phone).direction]";
-    assert_eq!(browser.run(number, vec![]).await, json!(["+62 812-3456-7890", "ltr"]));
+    let isolated = "const card = document.querySelector('whatsapp-link').shadowRoot;
+        const [phone, name] = ['#phone bdi', '#name bdi'].map((place) => card.querySelector(place));
+        return [phone.textContent, getComputedStyle(phone).direction, name?.textContent]";
+    assert_eq!(browser.run(isolated, vec![]).await, json!(["+62 812-3456-7890", "ltr", NAME]));
     // Another language of the same page turns it round.
     browser.click("#lang option[value=en]").await;
     card.until("English", |shown| shown.status == "Connected").await;

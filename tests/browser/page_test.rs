@@ -12,7 +12,7 @@ use crate::{
     driver::Driver,
 };
 
-pub use stage::NUMBER;
+pub use stage::{NAME, NUMBER};
 
 pub const TENANT: &str = "tenant";
 /// The number as the page writes it.

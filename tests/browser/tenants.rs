@@ -10,10 +10,19 @@ use crate::{
 const OTHER_SHOWN: &str = "+62 898-7654-3210";
 
 fn connected(tenant: &str, number: &str) -> Reply {
-    let status = json!({
-        "status": "connected", "phoneNumber": number, "name": null, "reason": null, "retryable": false, "until": null,
+    status(tenant, json!({ "status": "connected", "phoneNumber": number }))
+}
+
+fn never_linked(tenant: &str) -> Reply {
+    status(tenant, json!({ "status": "disconnected", "reason": "never-linked" }))
+}
+
+fn status(tenant: &str, fields: serde_json::Value) -> Reply {
+    let mut status = json!({
+        "phoneNumber": null, "name": null, "reason": null, "retryable": false, "until": null,
         "since": "2026-01-28T10:00:00.123Z", "stale": false, "pairing": null, "tenantRef": tenant,
     });
+    status.as_object_mut().expect("an object").extend(fields.as_object().expect("an object").clone());
     Reply::stream(&format!("event: connection-status\ndata: {status}\n\n"))
 }
 
@@ -21,7 +30,7 @@ fn connected(tenant: &str, number: &str) -> Reply {
 async fn page(stage: &PageTest, stream: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Double {
     let hear = "<script>
         window.heard = [];
-        document.addEventListener('tenant-changed', () => heard.push('tenant-changed'));
+        for (const name of ['tenant-changed', 'disconnected']) document.addEventListener(name, () => heard.push(name));
     </script>";
     let html = double::host(stage.program.base(), hear, "/");
     let double = Double::start(move |path, before| match path {
@@ -58,6 +67,18 @@ async fn tenant_name_set_before_the_change_event_stays() {
     browser.run("document.querySelector('whatsapp-link').reconnect()", vec![]).await;
     let shown = card.until("the first tenant", |shown| shown.phone == NUMBER_SHOWN).await;
     assert!(!shown.words.contains("Warung Budi"), "{shown:#?}");
+}
+
+/// The host must learn of the second tenant's status, although it is the first one's.
+#[tokio::test(flavor = "multi_thread")]
+async fn equal_status_of_another_tenant_is_news() {
+    let Some(stage) = PageTest::set(&[], "id-ID").await else { return };
+    let _page = page(&stage, |before| never_linked(if before == 0 { "a" } else { "b" })).await;
+    stage.browser.card().state("disconnected").await;
+    stage.browser.run("document.querySelector('whatsapp-link').reconnect()", vec![]).await;
+    let all = "const look = () => heard.length === 3 ? arguments[0](heard) : setTimeout(look, 20); look();";
+    let heard = stage.browser.run_async(all, vec![]).await;
+    assert_eq!(heard, json!(["disconnected", "tenant-changed", "disconnected"]));
 }
 
 /// Shows a first tenant. The next streams are refused, and those after them are another tenant's.

@@ -101,14 +101,16 @@ async fn readers_of_lost_events_receive_the_current_status_again() {
     in_time(async {
         let mut redis = Redis::on(RedisServer::start_durable());
         let lease = redis.running(&tenant("a")).await;
-        redis.journal().append(&lease, connected()).await.unwrap();
+        let before = redis.journal().append(&lease, connected()).await.unwrap().event.id();
         let reader = instance(&redis.server).stores();
         let mut reader = reader.journal.subscribe(&tenant("a"), None).await;
         let saved = redis.server.backup();
         redis.journal().append(&lease, resuming()).await.unwrap();
         while next(&mut reader).await != Some(Received::Event(resuming())) {}
         redis.server.restart_from(&saved);
-        until("it is said", async || redis.journal().append(&lease, connected()).await.ok()).await;
+        let again = async || redis.journal().append(&lease, connected()).await.ok();
+        let after = until("it is said", again).await.event.id();
+        assert_ne!(after.journal, before.journal, "ids of the lost run are of another journal");
         while next(&mut reader).await != Some(Received::Event(connected())) {}
     })
     .await;
