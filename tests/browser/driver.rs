@@ -1,12 +1,13 @@
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{Ipv4Addr, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
     sync::{Arc, Mutex, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
+const STARTS_MAX: usize = 5;
 const LEAVE_MAX: Duration = Duration::from_secs(5);
 
 /// A chromedriver, shared by the tests that run at the same time and ended with the last of them.
@@ -36,20 +37,37 @@ impl Driver {
         Some(driver)
     }
 
+    /// It chooses a port that is free for IPv4 and ends if the same port is taken for IPv6: then it chooses again.
     fn start(chromium: PathBuf, chromedriver: &PathBuf) -> Self {
+        let mut output = Vec::new();
+        for _ in 0..STARTS_MAX {
+            match Self::try_start(&chromium, chromedriver) {
+                Ok(driver) => return driver,
+                Err(printed) => output.push(printed),
+            }
+        }
+        panic!("chromedriver ended at once: {output:#?}")
+    }
+
+    /// `Err`: what it printed before it ended.
+    fn try_start(chromium: &Path, chromedriver: &PathBuf) -> Result<Self, String> {
         let mut command = Command::new(chromedriver);
         command.args(["--port=0", "--log-level=SEVERE"]).stdin(Stdio::null()).stderr(Stdio::null());
         let mut child = command.stdout(Stdio::piped()).spawn().expect("chromedriver starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
-        let mut line = String::new();
+        let (mut line, mut printed) = (String::new(), String::new());
         let port = loop {
             line.clear();
-            assert!(stdout.read_line(&mut line).expect("its output can be read") > 0, "chromedriver ended at once");
+            if stdout.read_line(&mut line).expect("its output can be read") == 0 {
+                let status = child.wait().expect("it has ended");
+                return Err(format!("{printed}{status}"));
+            }
             if let Some((_, port)) = line.split_once("successfully on port ") {
                 break port.trim().trim_end_matches('.').parse().expect("a port");
             }
+            printed.push_str(&line);
         };
-        Self { child, port, chromium, _stdout: stdout }
+        Ok(Self { child, port, chromium: chromium.to_owned(), _stdout: stdout })
     }
 
     pub fn url(&self) -> String {

@@ -1,13 +1,15 @@
-//! Redis comes back with less data than it had, while an instance writes.
+//! Redis comes back, also with less data than it had, while an instance writes or is read.
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::future::join_all;
 use tautan::{
     events::EndReason,
     store::{Change, DesiredState, StoreError, Stores},
 };
 use tautan_test_support::{RedisServer, Way, redis_is_installed};
+use tokio::time::{sleep, timeout};
 
 use crate::{
     backend::{Backend as _, Redis, in_time, instance, instance_behind},
@@ -111,6 +113,54 @@ async fn readers_learn_of_a_lost_session_that_its_user_unlinked() {
                 }
             };
             assert_eq!(update, Some(learned), "{name}");
+        }
+    })
+    .await;
+}
+
+/// An instance whose messages arrive again, and whose look has not found yet that Redis answers. When that is differs from one
+/// instance to the next.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reader_that_comes_as_redis_comes_back_receives_what_follows() {
+    const INSTANCES: usize = 8;
+    const READERS: usize = 50;
+    const PAUSE: Duration = Duration::from_millis(10);
+    /// Well before all tenants are compared.
+    const SOON: Duration = Duration::from_secs(8);
+    if !redis_is_installed() {
+        return;
+    }
+    in_time(async {
+        let server = RedisServer::start();
+        let stores: Vec<_> = (0..INSTANCES).map(|_| instance(&server)).collect();
+        for store in &stores {
+            assert_eq!(store.proven(SOON).await, Ok(true));
+        }
+        server.pause();
+        for store in &stores {
+            store.condition().wait_for(|now| now.away).await.unwrap();
+        }
+        server.resume();
+        let read = stores.iter().enumerate().map(|(at, store)| {
+            let journal = store.stores().journal;
+            async move {
+                let mut readers = Vec::new();
+                for number in 0..READERS {
+                    let name = tenant(&format!("t{at}-{number}"));
+                    readers.push((journal.subscribe(&name, None).await, name));
+                    sleep(PAUSE).await;
+                }
+                readers
+            }
+        });
+        let mut readers: Vec<_> = join_all(read).await.into_iter().flatten().collect();
+        let commands = instance(&server).stores().commands;
+        for (_, name) in &readers {
+            until("it is saved", async || commands.request(name, DesiredState::run(None)).await.ok()).await;
+        }
+        for (reader, name) in &mut readers {
+            let event = async { while !matches!(next(reader).await, Some(Received::Event(_))) {} };
+            timeout(SOON, event).await.unwrap_or_else(|_| panic!("{name} receives nothing"));
         }
     })
     .await;

@@ -15,6 +15,8 @@ use crate::{Admin, Api, DEADLINE, SECRET};
 
 /// Lines of the log that are kept.
 const LINES_MAX: usize = 200_000;
+/// Printed of each program of a test that fails.
+const LINES_OF_A_FAILURE: usize = 200;
 /// Most tests connect, disconnect and open streams more often than a user does. A test of a limit sets it, or removes it to
 /// have the default.
 const WIDE_LIMITS: [(&str, &str); 8] = [
@@ -364,5 +366,11 @@ impl Drop for Program {
         // A program that is gone already is what we want.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // Without it a test that fails once in a hundred runs would leave nothing to find the cause by.
+        if std::thread::panicking() {
+            let output = self.output();
+            let last = &output[output.len().saturating_sub(LINES_OF_A_FAILURE)..];
+            println!("the last lines of {}:\n{}", self.base, last.join("\n"));
+        }
     }
 }

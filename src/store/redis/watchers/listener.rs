@@ -30,6 +30,7 @@ const PROBE_EVERY: Duration = Duration::from_secs(5);
 const SILENCE_MAX: Duration = Duration::from_secs(15);
 /// Users wait for this.
 const RETRY_MAX: Duration = Duration::from_millis(500);
+const RETRY_MIN: Duration = Duration::from_millis(RETRY_MAX.as_millis() as u64 / 16);
 /// A reader waits for its channel no longer, and begins with a stale status.
 const LISTEN_TIME_MAX: Duration = Duration::from_millis(500);
 const COMPARE_EVERY: Duration = Duration::from_secs(30);
@@ -40,13 +41,18 @@ pub type Order = (TenantId, oneshot::Sender<()>);
 /// Holds the one connection of this process that receives messages. Does not use the library's own reconnect: that gives up
 /// silently when Redis is away for long.
 pub async fn run(shared: Arc<Shared>, mut orders: mpsc::Receiver<Order>) {
-    let mut retry = RETRY_MAX / 16;
+    let mut retry = RETRY_MIN;
     loop {
         let failure = tokio::select! {
             () = shared.tasks.stopped() => return,
             ended = connected(&shared, &mut orders, &mut retry) => ended,
         };
-        tracing::warn!(error = %failure, "the subscription to redis broke, subscribing again");
+        // Once, and not for each try while Redis is away or cannot be used.
+        if retry == RETRY_MIN {
+            tracing::warn!(error = %failure, "the subscription to redis broke, subscribing again");
+        } else {
+            tracing::debug!(error = %failure, "subscribing to redis failed");
+        }
         shared.watchers.not_delivering();
         let pause = rand::rng().random_range(retry / 2..retry);
         retry = (retry * 2).min(RETRY_MAX);
@@ -84,7 +90,7 @@ async fn listen(
     for batch in watched.chunks(BATCH_MAX) {
         subscribe(shared, &mut sink, batch).await?;
     }
-    *retry = RETRY_MAX / 16;
+    *retry = RETRY_MIN;
     if !watched.is_empty() {
         tracing::info!(tenants = watched.len(), "subscribed again, reading missed events");
         shared.catch_up_with_all(watched);
@@ -200,8 +206,16 @@ fn handle(shared: &Arc<Shared>, server: &str, message: &Msg) {
 impl Shared {
     /// Returns once messages of the tenant arrive here, or after a limit; then the tenant is caught up with later.
     pub async fn listen(&self, tenant: &TenantId) {
-        if self.watchers.is_listening(tenant) || self.health.is_away() || !self.watchers.is_delivering() {
+        if self.watchers.is_listening(tenant) || !self.watchers.is_delivering() {
             return;
+        }
+        if self.health.is_away() {
+            // Do not wait. But Redis may be back, which only the next look finds: the channels of tenants that were watched are
+            // subscribed by then, and without this order nobody would subscribe this one.
+            let (done, _) = oneshot::channel();
+            if self.orders.try_send((tenant.clone(), done)).is_ok() {
+                return;
+            }
         }
         self.arrived(tenant).await;
     }
@@ -248,7 +262,7 @@ impl Shared {
                 Ok(reading) if self.watchers.misses(tenant, &reading) => {
                     // The next turn reads what this instance or another one appends.
                     let pause = match self.lose(tenant).await {
-                        Ok(()) => RETRY_MAX / 16,
+                        Ok(()) => RETRY_MIN,
                         Err(error) => {
                             tracing::debug!(%tenant, %error, "loss of the tenant could not be appended, retrying");
                             RETRY_MAX
