@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-const FLAWS: usize = 8;
+const FLAWS: usize = 10;
 
 #[test]
 fn every_planted_flaw_still_applies_to_the_sources() {

@@ -36,6 +36,8 @@ pub struct Scale {
 const INSTANCES: usize = 3;
 /// Real links beside the stubs, for what happens at WhatsApp.
 const LINKED: usize = 3;
+/// The first of them.
+const TENANT: &str = "toko-0";
 /// The user of each tenant presses something about so often.
 const PRESSES_MS: std::ops::Range<u64> = 1_000..6_000;
 /// A request that timed out may still be executed for this long, so later requests cannot be ordered after it.
@@ -101,7 +103,12 @@ pub async fn run(seed: u64, scale: &Scale) {
         let instance = match fault {
             Fault::Kill(_) | Fault::Stop(_) => return None,
             Fault::Cut(instance) | Fault::Silent(instance) | Fault::Unsubscribed(instance) => Some(*instance),
-            Fault::RedisKill | Fault::RedisLoss | Fault::LostBirth(_) | Fault::Promotion(_) => None,
+            Fault::RedisKill
+            | Fault::RedisLoss
+            | Fault::LostBirth(_)
+            | Fault::LostTakeover
+            | Fault::CutOwner
+            | Fault::Promotion(_) => None,
         };
         Some(Trouble { when: *from..*to + RECOVERS_WITHIN, instance })
     });
@@ -193,6 +200,13 @@ async fn suffer(cluster: &mut Cluster, planned: &[Planned], began: Instant, devi
                 *redis_restarts += 1;
                 *redis_losses += 1;
             }
+            (Fault::LostTakeover, true) => {
+                lose_takeover(cluster, devices[0]).await;
+                *redis_restarts += 1;
+                *redis_losses += 1;
+            }
+            (Fault::CutOwner, true) => cut_owner(cluster).await,
+            (Fault::LostTakeover | Fault::CutOwner, false) => {}
             (Fault::Unsubscribed(instance), true) => {
                 suspended[instance] = Some(began.elapsed());
                 cluster.pause(instance);
@@ -219,6 +233,55 @@ async fn suffer(cluster: &mut Cluster, planned: &[Planned], began: Instant, devi
         }
     }
     suffered
+}
+
+/// The new owner cannot compare its leases with what Redis knows after the loss, so nobody may take its tenants yet.
+async fn lose_takeover(cluster: &mut Cluster, device: DeviceId) {
+    let owner = owned_by(cluster, TENANT, |_| true, || {}).await;
+    cluster.kill(owner);
+    let (mut backup, mut newer) = (None, None);
+    // The last one but one: the takeover may stand in the last.
+    let taker = owned_by(
+        cluster,
+        TENANT,
+        |taker| taker != owner,
+        || {
+            backup = newer.replace(cluster.redis.backup());
+        },
+    );
+    let taker = taker.await;
+    let is_linked = cluster.simulator.wait_for_live(device, 1, Duration::from_secs(1)).await;
+    println!("instance {taker} took over from {owner}, its link is open: {}", is_linked.is_ok());
+    cluster.set_network(taker, Way::Silent);
+    cluster.redis.restart_from(&backup.expect("a heartbeat lives for longer than a backup takes"));
+    // Less than an owner keeps its links without a heartbeat.
+    sleep(Duration::from_secs(4)).await;
+    cluster.set_network(taker, Way::Open);
+    cluster.start_again(owner);
+}
+
+/// It must have hung up before another instance takes over.
+async fn cut_owner(cluster: &Cluster) {
+    let owner = owned_by(cluster, TENANT, |_| true, || {}).await;
+    cluster.set_network(owner, Way::Silent);
+    let taker = owned_by(cluster, TENANT, |taker| taker != owner, || {}).await;
+    println!("instance {taker} took over from {owner}, which is cut off");
+    sleep(Duration::from_secs(1)).await;
+    cluster.set_network(owner, Way::Open);
+}
+
+/// Looks until an instance owns the tenant for which `is_it` holds. `before` is called before each look.
+async fn owned_by(cluster: &Cluster, tenant: &str, is_it: impl Fn(usize) -> bool, mut before: impl FnMut()) -> usize {
+    let look = async {
+        loop {
+            before();
+            match cluster.owner(tenant).filter(|owner| is_it(*owner)) {
+                Some(owner) => break owner,
+                None => sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    timeout(SETTLES_WITHIN, look).await.expect("an instance owns it")
 }
 
 /// The clock of a server cannot be set: its heartbeats are made to expire as they would.

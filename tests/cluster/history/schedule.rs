@@ -22,6 +22,11 @@ pub enum Fault {
     /// `kill -9`, and a start at once. At the end Redis is killed, and comes back as it was before: it knows nothing of the new
     /// process.
     LostBirth(usize),
+    /// The owner of a link is killed. Once another instance has taken over, Redis comes back without that, and the new owner cannot
+    /// reach it.
+    LostTakeover,
+    /// The owner of a link cannot reach Redis until another instance has taken over. Its link to WhatsApp stays open.
+    CutOwner,
     /// A replica is promoted at the beginning. At the end the master follows it, and is the master again on open connections.
     Promotion(Clock),
 }
@@ -38,7 +43,7 @@ pub enum Clock {
 
 impl Fault {
     fn is_of_redis(self) -> bool {
-        matches!(self, Self::RedisKill | Self::RedisLoss | Self::LostBirth(_) | Self::Promotion(_))
+        matches!(self, Self::RedisKill | Self::RedisLoss | Self::LostBirth(_) | Self::LostTakeover | Self::Promotion(_))
     }
 }
 
@@ -52,6 +57,8 @@ pub struct Planned {
 /// Longer than a lease, so that its successor has published before it wakes.
 const LONG_MS: std::ops::Range<u64> = 9_500..12_000;
 const SHORT_MS: std::ops::Range<u64> = 200..2_500;
+/// A heartbeat expires, another instance takes over, and what follows.
+const TAKEOVER_MS: std::ops::Range<u64> = 14_000..15_000;
 
 /// No instance has two faults at once, and one instance is always healthy.
 pub fn plan(seed: u64, faults: usize, instances: usize, span: Duration) -> Vec<Planned> {
@@ -107,14 +114,18 @@ pub fn plan_last(seed: u64, planned: &[Planned], instances: usize, all: bool) ->
     let unsubscribed = Fault::Unsubscribed(random.random_range(0..instances));
     let lost_birth = Fault::LostBirth(random.random_range(0..instances));
     let mut faults = [Clock::Ahead, Clock::Behind, Clock::Right].map(Fault::Promotion).to_vec();
-    faults.push(lost_birth);
+    faults.extend([lost_birth, Fault::LostTakeover, Fault::CutOwner]);
     if !all {
         faults = vec![faults[seed as usize % faults.len()]];
     }
     faults.insert(0, unsubscribed);
     let mut now = planned.iter().map(|planned| planned.to).max().unwrap_or_default();
     let last = faults.into_iter().map(|fault| {
-        let lasts = if fault.is_of_redis() { 200..1_000 } else { 2_000..4_500 };
+        let lasts = match fault {
+            Fault::LostTakeover | Fault::CutOwner => TAKEOVER_MS,
+            _ if fault.is_of_redis() => 200..1_000,
+            _ => 2_000..4_500,
+        };
         let from = now + PAUSE;
         now = from + Duration::from_millis(random.random_range(lasts));
         Planned { from, to: now, fault }
