@@ -11,7 +11,7 @@ use tautan::{
         redis::{RedisStore, UnusableServer},
     },
 };
-use tautan_test_support::{RedisNode, SERVICE, Watched, redis_is_installed};
+use tautan_test_support::{Port, RedisNode, SERVICE, Watched, redis_is_installed};
 
 use crate::{
     backend::{in_time, instance_at, key},
@@ -350,7 +350,9 @@ async fn unusable_server_is_reported_with_its_reason() {
         assert_eq!(outcome(closed.url()).await, Err(UnusableServer::Password));
         assert_eq!(outcome(format!("redis://:hunter3@127.0.0.1:{}", closed.port)).await, Err(UnusableServer::Password));
         assert_eq!(outcome(format!("redis://:hunter2@127.0.0.1:{}", closed.port)).await, Ok(true));
-        let cluster = RedisNode::start(&["cluster-enabled yes"]);
+        // Otherwise it takes the port that is 10,000 higher, which may be another's.
+        let bus = Port::reserve();
+        let cluster = RedisNode::start(&["cluster-enabled yes", &format!("cluster-port {}", bus.number)]);
         assert_eq!(outcome(cluster.url()).await, Err(UnusableServer::Cluster));
         let stranger = tautan_test_support::stranger();
         assert_eq!(outcome(format!("redis://127.0.0.1:{stranger}")).await, Err(UnusableServer::NotRedis));
