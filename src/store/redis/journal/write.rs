@@ -33,8 +33,8 @@ pub struct Write<'a> {
     held: &'a Held,
     writes: MutexGuard<'a, Writes>,
     number: u64,
-    /// The connection over which the record was read. `None`: it is known from the write before.
-    read_over: Option<Arc<Live>>,
+    /// The connection over which the record that the write is decided on was read or written. `None`: it needs no record.
+    decided_over: Option<Arc<Live>>,
 }
 
 impl RedisStore {
@@ -104,28 +104,26 @@ impl<'a> Write<'a> {
     pub async fn begin(shared: &'a Shared, lease: &'a Lease, held: &'a Held) -> Self {
         let mut writes = held.writes.lock().await;
         let number = writes.next_number();
-        Self { shared, lease, held, writes, number, read_over: None }
+        Self { shared, lease, held, writes, number, decided_over: None }
     }
 
     /// Takes the record to decide on; it is known again once the write is done. The connection is read after the record: if Redis
     /// was restarted in between, the record is of another run, and its sequence is not continued.
     pub async fn record(&mut self) -> Result<(Record, Arc<Live>), StoreError> {
         let live = self.live().await?;
-        match self.writes.record.take() {
-            Some((run, record)) if run == live.run => Ok((record, live)),
-            _ => {
-                let record = self.shared.read(self.lease.tenant(), None).await?.record;
-                let live = self.live().await?;
-                self.read_over = Some(live.clone());
-                Ok((record, live))
-            }
-        }
+        let (record, live) = match self.writes.record.take() {
+            Some((run, record)) if run == live.run => (record, live),
+            _ => (self.shared.read(self.lease.tenant(), None).await?.record, self.live().await?),
+        };
+        self.decided_over = Some(live.clone());
+        Ok((record, live))
     }
 
-    /// What the script compares, or '' if it need not. A server that followed another one for a moment may have lost what an
-    /// open connection had read: without this, an event would continue that, under an id that readers know.
+    /// What the script compares, or '' if it need not. A call that fails is repeated over another connection, maybe to a Redis that
+    /// has lost its last writes, and a server that followed another one for a moment may have lost them behind an open connection.
+    /// Without this, an event would continue what was lost, under an id that readers know.
     pub fn run_to_compare(&self) -> &str {
-        self.read_over.as_ref().and_then(|live| live.known_run()).unwrap_or_default()
+        self.decided_over.as_ref().and_then(|live| live.known_run()).unwrap_or_default()
     }
 
     pub fn newest(&self) -> Option<Arc<Event>> {
@@ -178,7 +176,7 @@ impl<'a> Write<'a> {
                 Ok(None)
             }
             Answer::Moved => {
-                if let Some(live) = &self.read_over {
+                if let Some(live) = &self.decided_over {
                     self.shared.connections.renew_after(live).await;
                 }
                 self.number = self.writes.next_number();
