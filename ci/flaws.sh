@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Shows that the history check sees what it is there for: each flaw of tests/cluster/flaws is planted into a copy of the
 # sources, and has to be found within three seeds. Production knows nothing of them. With names as arguments: only those.
-# A flaw that one fault of the schedule shows is looked for with seeds that plan this fault.
+# Some flaws show only under one kind of fault. Their seeds are those whose schedule has this fault.
 set -u -o pipefail
 cd "$(dirname "$0")/.."
 . ci/copy.sh

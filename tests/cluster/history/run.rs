@@ -235,7 +235,8 @@ async fn suffer(cluster: &mut Cluster, planned: &[Planned], began: Instant, devi
     suffered
 }
 
-/// The new owner cannot compare its leases with what Redis knows after the loss, so nobody may take its tenants yet.
+/// Redis loses a takeover, and the new owner cannot reach Redis. Until the new owner has compared its leases with what Redis
+/// knows, no instance may take its tenants.
 async fn lose_takeover(cluster: &mut Cluster, device: DeviceId) {
     let owner = owned_by(cluster, TENANT, |_| true, || {}).await;
     cluster.kill(owner);

@@ -210,8 +210,8 @@ impl Shared {
             return;
         }
         if self.health.is_away() {
-            // Do not wait. But Redis may be back, which only the next look finds: the channels of tenants that were watched are
-            // subscribed by then, and without this order nobody would subscribe this one.
+            // Does not wait, since Redis may be away. It may also be back already: the listener has then subscribed the channels of
+            // all tenants watched until then, and only this order makes it subscribe this tenant's channel.
             let (done, _) = oneshot::channel();
             if self.orders.try_send((tenant.clone(), done)).is_ok() {
                 return;
